@@ -1,0 +1,23 @@
+# Compiler-wide settings: ccache, warnings as an interface target, sanitizers.
+
+find_program(PINGTI_CCACHE ccache)
+if(PINGTI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${PINGTI_CCACHE})
+endif()
+
+add_library(pingti_warnings INTERFACE)
+target_compile_options(pingti_warnings INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-unused-parameter
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+
+add_library(pingti_sanitizer INTERFACE)
+if(PINGTI_SANITIZER STREQUAL "address")
+  target_compile_options(pingti_sanitizer INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(pingti_sanitizer INTERFACE -fsanitize=address,undefined)
+elseif(PINGTI_SANITIZER STREQUAL "thread")
+  target_compile_options(pingti_sanitizer INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(pingti_sanitizer INTERFACE -fsanitize=thread)
+elseif(NOT PINGTI_SANITIZER STREQUAL "")
+  message(FATAL_ERROR "PINGTI_SANITIZER is '${PINGTI_SANITIZER}'; expected empty, address or thread")
+endif()

@@ -1,0 +1,100 @@
+// An HTTP/1.1 server: keep-alive, pipelining-safe, streamed (chunked) responses, bounded everything.
+//
+// Owns its acceptor and `num_threads` I/O threads. Handlers run on an I/O thread and must not block:
+// they keep the responder and answer from any thread. Used by the router's API and by every
+// process's admin port. The implementation is Boost.Beast; nothing of it shows here.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace pingti::net {
+
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+struct HttpRequest {
+  std::string method;  // upper case
+  std::string path;    // percent-decoded, without the query
+  std::string query;   // raw, after '?'
+  HttpHeaders headers;
+  std::string body;
+  std::string remote_address;
+
+  // First header of that name, compared without case; empty when absent.
+  std::string_view Header(std::string_view name) const;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  HttpHeaders headers;
+  std::string body;
+};
+
+// The answer to one request. Thread-safe. Exactly one of Send or StartStream..EndStream is used; an
+// answer dropped without either closes the connection with a 500.
+class HttpResponder {
+ public:
+  virtual ~HttpResponder() = default;
+
+  virtual void Send(HttpResponse response) = 0;
+
+  // Starts a response of unknown length (chunked transfer coding). `head.body` is ignored by
+  // contract: it must be empty.
+  virtual void StartStream(HttpResponse head) = 0;
+  // Queues bytes. False when the client is gone or more than max_stream_buffer_bytes wait for a
+  // client that does not read: the stream is then closed and on_close called.
+  virtual bool Write(std::string bytes) = 0;
+  virtual void EndStream() = 0;
+
+  // Called once, on an I/O thread, when the connection ends before the answer was complete. Set it
+  // before returning from the handler. Not called after a complete answer.
+  virtual void OnClose(std::function<void()> on_close) = 0;
+};
+
+using HttpHandler = std::function<void(HttpRequest, std::shared_ptr<HttpResponder>)>;
+
+struct HttpServerOptions {
+  std::string address = "127.0.0.1";
+  uint16_t port = 0;  // 0: any free port, see HttpServer::port
+  int num_threads = 1;
+  size_t max_header_bytes = 64u << 10;
+  size_t max_body_bytes = 100u << 20;
+  size_t max_connections = 16384;
+  size_t max_stream_buffer_bytes = 4u << 20;
+  std::chrono::milliseconds header_timeout{10'000};  // from accept or last answer's next byte
+  std::chrono::milliseconds body_timeout{60'000};
+  std::chrono::milliseconds idle_timeout{75'000};    // keep-alive
+  std::chrono::milliseconds write_timeout{60'000};   // no progress
+  // Answers for what never reaches the handler (400, 408, 413, 431, 503), so that an API keeps its
+  // own error shape. Null: plain text.
+  std::function<HttpResponse(int status, std::string_view reason)> protocol_error;
+};
+
+class HttpServer {
+ public:
+  // Errors: FailedPrecondition "address 127.0.0.1:8080 is already in use", InvalidArgument for an
+  // address that does not parse.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(HttpServerOptions options,
+                                                           HttpHandler handler);
+  // Stops at once and joins.
+  virtual ~HttpServer() = default;
+
+  virtual uint16_t port() const = 0;
+  virtual size_t num_connections() const = 0;
+
+  // Accepts no more connections, answers what is in flight with "Connection: close", closes idle
+  // connections. Returns when all are gone or the deadline passes; true when all were answered.
+  virtual bool Drain(std::chrono::milliseconds deadline) = 0;
+};
+
+}  // namespace pingti::net

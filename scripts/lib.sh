@@ -1,0 +1,22 @@
+# Shared by the scripts beside it: where things are, and how errors are told.
+
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BUILD_DIR="$ROOT/build/release"
+CACHE_DIR=${PINGTI_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pingti}
+
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+step() { printf '==> %s\n' "$*" >&2; }
+
+# Fails early when fewer than $2 MiB are free where $1 will be written.
+need_space_mib() {
+  local folder=$1 need=$2 free
+  mkdir -p "$folder" || die "cannot create $folder"
+  free=$(df -Pm "$folder" | awk 'NR == 2 {print $4}')
+  [ "$free" -ge "$need" ] ||
+    die "not enough disk space in $folder: $free MiB free, $need MiB needed"
+}

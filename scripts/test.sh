@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Every test: unit and golden tests through CTest, then end-to-end tests with real processes.
+#   scripts/test.sh [--preset asan-ubsan|tsan] [--unit]
+# The last line is "N passed, N failed"; the exit status is non-zero when anything failed.
+source "$(dirname "$0")/lib.sh"
+
+preset=release
+e2e=true
+while [ $# -gt 0 ]; do
+  case $1 in
+    --preset) preset=${2:?--preset needs a name}; shift ;;
+    --unit) e2e=false ;;
+    *) die "unknown argument '$1': expected --preset NAME or --unit" ;;
+  esac
+  shift
+done
+
+"$ROOT/scripts/install_packages.sh" test
+PINGTI_TEST_MODEL=$("$ROOT/scripts/fetch_model.sh")
+export PINGTI_TEST_MODEL
+"$ROOT/scripts/build.sh" --preset "$preset" all
+
+build="$ROOT/build/$preset"
+results="$build/test-results"
+rm -rf "$results" && mkdir -p "$results"
+jobs=$(nproc)
+failed=false
+export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export TSAN_OPTIONS="suppressions=$ROOT/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1"
+step "unit and golden tests"
+GTEST_OUTPUT="xml:$results/gtest/" ctest --test-dir "$build" --output-on-failure -j "$jobs" \
+  --output-junit "$results/ctest.xml" || failed=true
+
+if $e2e; then
+  step "end-to-end tests"
+  venv="$ROOT/.venv"
+  if ! cmp -s "$ROOT/tests/requirements.txt" "$venv/installed.txt"; then
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check \
+      --requirement "$ROOT/tests/requirements.txt" ||
+      die "the test clients of tests/requirements.txt could not be installed: is the network up?"
+    cp "$ROOT/tests/requirements.txt" "$venv/installed.txt"
+  fi
+  PINGTI_BIN="$build/bin" "$venv/bin/python" -m pytest -q "$ROOT/tests/e2e" \
+    -o cache_dir="$build/.pytest_cache" --junitxml "$results/pytest.xml" || failed=true
+fi
+
+python3 "$ROOT/tests/summarize.py" "$results" || failed=true
+! $failed

@@ -1,0 +1,100 @@
+"""Checks who includes whom: the edges of docs/structure.md, and nothing else.
+
+A file's unit is the longest key of EDGES that is a prefix of its path. It may include files of its
+own unit and of the units listed. Also checked: includes are root-relative, and no two units include
+each other in a circle.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+BASE = ["common/base"]
+WORKER_TENSOR = BASE + ["worker/tensor"]
+ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text", "proto"]
+ROUTER_PARTS = ["router/openai", "router/http", "router/grpc", "router/pipeline", "router/admission",
+                "router/batcher", "router/policy", "router/registry", "router/discovery",
+                "router/worker_link"]
+
+EDGES = {
+    "common/base": [],
+    "common/config": BASE,
+    "common/metrics": BASE,
+    "common/text": BASE,
+    "common/net": BASE + ["proto"],
+    "kernels": [],
+    "worker/tensor": BASE,
+    "worker/backend/cpu": WORKER_TENSOR + ["worker/backend"],
+    "worker/backend/cuda": WORKER_TENSOR + ["worker/backend", "kernels"],
+    "worker/backend": WORKER_TENSOR,
+    "worker/comm": WORKER_TENSOR,
+    "worker/weights": WORKER_TENSOR,
+    "worker/quant": WORKER_TENSOR,
+    "worker/layers": WORKER_TENSOR + ["worker/backend", "worker/comm", "worker/quant"],
+    "worker/model": WORKER_TENSOR + ["worker/backend", "worker/layers", "worker/weights",
+                                     "worker/quant", "worker/comm"],
+    "worker/cache": BASE,
+    "worker/sampling": BASE + ["worker/backend"],
+    "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
+    "worker/engine/sequence": BASE + ["worker/cache", "worker/sampling", "worker/backend"],
+    "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
+                             "worker/engine/scheduler", "worker/engine/sequence"],
+    "worker/server": ROUTER_COMMON + ["worker/engine", "worker/engine/scheduler",
+                                      "worker/engine/sequence", "worker/cache", "worker/model",
+                                      "worker/weights", "worker/sampling", "worker/backend"],
+    "worker/main.cc": ROUTER_COMMON + ["worker"],
+    "router/main.cc": ROUTER_COMMON + ["router"],
+    "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
+    "bench": [""],
+    "tests": [""],
+}
+for part in ROUTER_PARTS:
+    EDGES[part] = ROUTER_COMMON + ROUTER_PARTS
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+OURS = ("common/", "router/", "worker/", "kernels/", "tools/", "proto/", "tests/", "bench/")
+
+
+def unit_of(path):
+    """The longest EDGES key that is a path prefix of `path` (scheduler.h belongs to .../scheduler)."""
+    best = ""
+    for key in EDGES:
+        if len(key) > len(best) and (path == key or re.match(re.escape(key) + r"[/._]", path)):
+            best = key
+    return best
+
+
+def allowed(target, edges):
+    return any(edge == "" or target == edge or target.startswith(edge + "/") or
+               re.match(re.escape(edge) + r"[._]", target) for edge in edges)
+
+
+def main():
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.h", "*.cc", "*.cu",
+                            "*.cuh"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    problems = []
+    checked = 0
+    for path in files.split():
+        unit = unit_of(path)
+        if not unit:
+            problems.append(f"{path}: in no folder that docs/structure.md knows")
+            continue
+        checked += 1
+        for target in INCLUDE.findall((ROOT / path).read_text()):
+            if not target.startswith(OURS):
+                if (ROOT / pathlib.Path(path).parent / target).exists():
+                    problems.append(f'{path}: "{target}" is not root-relative')
+                continue
+            same = target.startswith(unit + "/") or unit_of(target) == unit
+            if not same and not allowed(target, EDGES[unit]):
+                problems.append(f'{path}: {unit} may not include "{target}"')
+    print("\n".join(problems), file=sys.stderr)
+    print(f"{checked} files checked, {len(problems)} includes out of line")
+    return 1 if problems or not checked else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

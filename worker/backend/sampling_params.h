@@ -1,0 +1,61 @@
+// What the sampler needs to know of one row of logits. Plain data: the engine fills it, every
+// backend reads it. Semantics follow the OpenAI reference and, for top_k, min_p and
+// repetition_penalty, Hugging Face transformers' logits processors.
+//
+// Order of operations on a row: bias, repetition penalty, presence and frequency penalty, allowed
+// mask, (temperature 0: argmax, lowest id on ties), temperature, top_k, top_p, min_p, draw.
+// The draw is inverse-CDF over the kept tokens in descending probability (ties: lower id first) with
+// the uniform of sampling_rng.h keyed by (seed, position): it depends on nothing else in the batch.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace pingti::worker {
+
+struct TokenCount {
+  int32_t token_id;
+  int32_t prompt_count;
+  int32_t output_count;
+};
+
+struct TokenBias {
+  int32_t token_id;
+  float bias;
+};
+
+struct SamplingRow {
+  float temperature = 1.0f;
+  float top_p = 1.0f;
+  int32_t top_k = 0;  // 0: off
+  float min_p = 0.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  float repetition_penalty = 1.0f;
+  uint64_t seed = 0;
+  // Index of the token to draw within the whole sequence (prompt length + output so far).
+  uint64_t position = 0;
+  // Tokens the penalties look at; empty when no penalty is set.
+  std::span<const TokenCount> token_counts;
+  std::span<const TokenBias> logit_bias;
+  // Bit t of the mask: token t may be drawn. Empty: all. [ceil(vocab / 32)]
+  std::span<const uint32_t> allowed_mask;
+  // -1: no logprobs; k >= 0: the drawn token's and the k most likely ones'. Logprobs are of the raw
+  // logits (before penalties and temperature), as OpenAI-compatible servers report them.
+  int32_t num_top_logprobs = -1;
+};
+
+struct TopLogprob {
+  int32_t token_id;
+  float logprob;
+};
+
+struct SampledToken {
+  int32_t token_id = -1;
+  float logprob = 0.0f;           // valid when logprobs were asked for
+  std::vector<TopLogprob> top;    // descending
+  bool logits_not_finite = false;  // the row held a NaN or only -inf: the sequence fails alone
+};
+
+}  // namespace pingti::worker

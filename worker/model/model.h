@@ -1,0 +1,71 @@
+// A loaded model as the engine sees it: token ids in, sampled token ids out, over a paged KV cache.
+//
+// Confined to the engine thread, but for the const getters. One implementation serves every family
+// and every backend (see decoder_model.h); the engine's tests use a fake.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/backend/sampling_params.h"
+
+namespace pingti::worker {
+
+// One step's tokens of all scheduled sequences, flattened: sequence s owns tokens
+// [query_start[s], query_start[s + 1]). All arrays are owned by the caller and reused between steps.
+struct ForwardBatch {
+  std::span<const int32_t> token_ids;    // [num_tokens]
+  std::span<const int32_t> positions;    // [num_tokens], index within the sequence
+  std::span<const int32_t> query_start;  // [num_seqs + 1]
+  std::span<const int32_t> context_len;  // [num_seqs], KV length after this step
+  std::span<const int32_t> block_table;  // [num_seqs, max_blocks_per_seq], row-major
+  int32_t max_blocks_per_seq = 0;
+  // Which tokens need logits, as indices into token_ids, ascending. One row of logits each.
+  std::span<const int32_t> logit_tokens;  // [num_rows]
+
+  int32_t num_seqs() const { return static_cast<int32_t>(context_len.size()); }
+  int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
+};
+
+struct BlockCopy {
+  int32_t from;
+  int32_t to;
+};
+
+// Log-probability of a given token at a row, for prompt logprobs.
+struct LogprobRequest {
+  int32_t row;
+  int32_t token_id;
+  int32_t num_top;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual int32_t vocab_size() const = 0;
+  virtual int32_t max_context_tokens() const = 0;
+  // Bytes of KV for one block of `kv_block_tokens` tokens, over all layers and local heads.
+  virtual int64_t KvBytesPerBlock(int32_t kv_block_tokens) const = 0;
+
+  // Allocates the KV cache and the workspace for the largest batch, once, before the first step.
+  // Errors: ResourceExhausted with the arithmetic.
+  virtual absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
+                                int32_t max_batch_size) = 0;
+
+  // Runs the batch and writes its tokens' K and V into their blocks. Logits of `logit_tokens` stay
+  // inside the model until the next Forward. Copies of blocks are done before anything is read.
+  virtual absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) = 0;
+
+  // Draws one token per row of the last Forward's logits; rows[i] belongs to logit_tokens[i].
+  virtual absl::Status Sample(std::span<const SamplingRow> rows,
+                              std::span<SampledToken> sampled) = 0;
+
+  // Log-probabilities of given tokens at rows of the last Forward.
+  virtual absl::Status Logprobs(std::span<const LogprobRequest> requests,
+                                std::span<SampledToken> results) = 0;
+};
+
+}  // namespace pingti::worker
