@@ -60,3 +60,12 @@ function(pingti_fuzzer)
   target_link_options(${ARG_NAME} PRIVATE -fsanitize=fuzzer,address,undefined)
   set_target_properties(${ARG_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
 endfunction()
+
+# pingti_bench(NAME engine_step_bench SRCS step_bench.cc DEPS ...): a program that scripts/bench.sh runs.
+function(pingti_bench)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS" ${ARGN})
+  add_executable(${ARG_NAME} ${ARG_SRCS})
+  target_include_directories(${ARG_NAME} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} pingti_warnings pingti_sanitizer)
+  set_target_properties(${ARG_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
+endfunction()

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The main job, end to end on this machine: one router, two workers, one question, a streamed answer.
 #   scripts/demo.sh [--once] [--model FILE]
-# Stays up until Ctrl-C unless --once. Ports: PINGTI_DEMO_PORT (router HTTP, default 8080; its gRPC
-# and admin ports are 9000 and 9090, the workers' 9001, 9002 and 9091, 9092).
+# Stays up until Ctrl-C unless --once. Ports: 8080 (HTTP), 9000 (gRPC) and 9090 (admin) for the router,
+# 9001, 9002 and 9091, 9092 for the workers; PINGTI_DEMO_PORT_OFFSET is added to each.
 source "$(dirname "$0")/lib.sh"
 
 once=false
 model=
+model_id=SmolLM2-135M-Instruct
 while [ $# -gt 0 ]; do
   case $1 in
     --once) once=true ;;
-    --model) model=${2:?--model needs a file}; shift ;;
+    --model) model=${2:?--model needs a file}; model_id=$(basename "${2%.gguf}"); shift ;;
     *) die "unknown argument '$1': expected --once or --model FILE" ;;
   esac
   shift
@@ -23,7 +24,10 @@ elif [ ! -e "$model" ]; then
   die "there is no model at $model"
 fi
 
-http_port=${PINGTI_DEMO_PORT:-8080}
+offset=${PINGTI_DEMO_PORT_OFFSET:-0}
+[[ $offset =~ ^[0-9]{1,5}$ ]] || die "PINGTI_DEMO_PORT_OFFSET is '$offset': expected a number"
+port() { echo $(($1 + offset)); }
+api="http://127.0.0.1:$(port 8080)"
 logs=$(mktemp -d "${TMPDIR:-/tmp}/pingti-demo.XXXXXX")
 declare -A pid_of=()
 
@@ -64,22 +68,25 @@ wait_ready() {
 }
 
 step "starting two workers and a router"
-start worker-1 pingti-worker --model "$model" --port 9001 --admin-port 9091 --log-format text
-start worker-2 pingti-worker --model "$model" --port 9002 --admin-port 9092 --log-format text
-start router pingti-router --workers 127.0.0.1:9001,127.0.0.1:9002 --min-ready-workers 2 \
-  --http-port "$http_port" --grpc-port 9000 --admin-port 9090 --log-format text
-wait_ready "http://127.0.0.1:9090/readyz"
+for i in 1 2; do
+  start worker-$i pingti-worker --model "$model" --model-id "$model_id" --log-format text \
+    --port "$(port 900$i)" --admin-port "$(port 909$i)"
+done
+start router pingti-router --log-format text --min-ready-workers 2 \
+  --workers "127.0.0.1:$(port 9001),127.0.0.1:$(port 9002)" \
+  --http-port "$(port 8080)" --grpc-port "$(port 9000)" --admin-port "$(port 9090)"
+wait_ready "http://127.0.0.1:$(port 9090)/readyz"
 
-"$BUILD_DIR/bin/pingti" chat --url "http://127.0.0.1:$http_port" \
+"$BUILD_DIR/bin/pingti" chat --url "$api" --temperature 0 \
   --once "What is the capital of France, and what is it known for?"
 
 cat <<MSG
 
-API       http://127.0.0.1:$http_port/v1   (OpenAI and DeepSeek clients; any API key)
-gRPC      127.0.0.1:9000   (pingti.v1.Inference)
-metrics   http://127.0.0.1:9090/metrics   workers: :9091/metrics and :9092/metrics
+API       $api/v1   (OpenAI and DeepSeek clients; any API key)
+gRPC      127.0.0.1:$(port 9000)   (pingti.v1.Inference)
+metrics   http://127.0.0.1:$(port 9090)/metrics   workers: :$(port 9091)/metrics, :$(port 9092)/metrics
 logs      $logs
-talk      $BUILD_DIR/bin/pingti chat --url http://127.0.0.1:$http_port
+talk      ${BUILD_DIR#"$PWD/"}/bin/pingti chat --url $api
 MSG
 if $once; then
   exit 0

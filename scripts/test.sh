@@ -17,7 +17,8 @@ done
 
 "$ROOT/scripts/install_packages.sh" test
 PINGTI_TEST_MODEL=$("$ROOT/scripts/fetch_model.sh")
-export PINGTI_TEST_MODEL
+PINGTI_PROMTOOL=$("$ROOT/scripts/fetch_promtool.sh")
+export PINGTI_TEST_MODEL PINGTI_PROMTOOL
 "$ROOT/scripts/build.sh" --preset "$preset" all
 
 build="$ROOT/build/$preset"

@@ -1,0 +1,133 @@
+"""`make demo` as a newcomer runs it: an answer, clear messages, and nothing left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from conftest import BIN, ROOT, free_ports, http_get, wait_until
+
+DEMO = str(ROOT / "scripts/demo.sh")
+BASE_PORTS = (8080, 9000, 9090, 9001, 9002, 9091, 9092)
+
+
+def free_offset():
+    """An offset that moves all the demo's ports to free ones."""
+    for port in free_ports(20):
+        offset = port - 8080
+        try:
+            for base in BASE_PORTS:
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", base + offset))
+            return offset
+        except (OSError, OverflowError):
+            continue
+    raise AssertionError("no free range of ports")
+
+
+def start_demo(*args, offset=None):
+    offset = free_offset() if offset is None else offset
+    popen = subprocess.Popen([DEMO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             start_new_session=True,
+                             env={**os.environ, "PINGTI_DEMO_PORT_OFFSET": str(offset)})
+    return popen, offset
+
+
+def session_members(session):
+    listing = subprocess.run(["ps", "-o", "pid=,args=", "-s", str(session)], capture_output=True,
+                             text=True, check=False).stdout
+    return [line for line in listing.splitlines() if line.strip()]
+
+
+def assert_nothing_left(popen):
+    wait_until(lambda: not session_members(popen.pid), 10,
+               f"no process left: {session_members(popen.pid)}")
+
+
+def test_once_answers_and_leaves_nothing_behind():
+    popen, _ = start_demo("--once")
+    output, _ = popen.communicate(timeout=60)
+    assert popen.returncode == 0, output
+    assert "Paris" in output
+    assert "/metrics" in output
+    assert_nothing_left(popen)
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.4, 1.0, None])
+def test_ctrl_c_at_any_stage_leaves_nothing_behind(delay_s):
+    popen, offset = start_demo()
+    if delay_s is None:
+        wait_until(lambda: http_get(f"http://127.0.0.1:{9090 + offset}/readyz")[0] == 200, 60, "ready")
+    else:
+        time.sleep(delay_s)
+    os.killpg(popen.pid, signal.SIGINT)  # what a terminal does
+    popen.communicate(timeout=20)
+    assert popen.returncode != 0
+    assert_nothing_left(popen)
+
+
+def test_even_a_killed_demo_leaves_nothing_behind():
+    popen, offset = start_demo()
+    wait_until(lambda: http_get(f"http://127.0.0.1:{9090 + offset}/readyz")[0] == 200, 60, "ready")
+    popen.kill()
+    popen.communicate(timeout=20)
+    assert_nothing_left(popen)
+
+
+def test_a_port_in_use_is_named():
+    offset = free_offset()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 8080 + offset))
+        taken.listen()
+        popen, _ = start_demo("--once", offset=offset)
+        output, _ = popen.communicate(timeout=60)
+    assert popen.returncode == 1
+    assert str(8080 + offset) in output and "in use" in output
+    assert_nothing_left(popen)
+
+
+@pytest.mark.parametrize("make_model, named", [
+    (lambda folder: folder / "missing.gguf", "missing.gguf"),
+    (lambda folder: ROOT / "LICENSE", "LICENSE"),
+])
+def test_a_wrong_model_is_named(tmp_path, make_model, named):
+    popen, _ = start_demo("--once", "--model", str(make_model(tmp_path)))
+    output, _ = popen.communicate(timeout=60)
+    assert popen.returncode == 1
+    assert named in output
+    assert_nothing_left(popen)
+
+
+def test_chat_keeps_history_and_inspect_describes(cluster):
+    talk = "My name is Ada.\nWhat is my name?\n/reset\n/nonsense\n/quit\n"
+    chat = subprocess.run([BIN / "pingti", "chat", "--url", cluster.router.url, "--temperature", "0",
+                           "--max-tokens", "40"], input=talk, capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert chat.returncode == 0, chat.stderr
+    assert "Ada" in chat.stdout.splitlines()[-1]
+    assert "/nonsense" in chat.stderr
+    inspect = subprocess.run([BIN / "pingti", "inspect", os.environ["PINGTI_TEST_MODEL"]],
+                             capture_output=True, text=True, check=False)
+    assert inspect.returncode == 0 and "134.5 million" in inspect.stdout
+
+
+def test_chat_says_when_nobody_answers():
+    chat = subprocess.run([BIN / "pingti", "chat", "--url", "http://127.0.0.1:1", "--once", "hi"],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert chat.returncode == 1
+    assert "127.0.0.1" in chat.stderr
+
+
+@pytest.mark.parametrize("program, argument, named", [
+    ("pingti-worker", "--max-batch-siez=4", "max-batch-size"),
+    ("pingti-router", "--http-prot=1", "http-port"),
+    ("pingti-worker", "--port=70000", "port"),
+])
+def test_a_wrong_setting_is_refused_with_the_right_one(program, argument, named):
+    result = subprocess.run([BIN / program, argument], capture_output=True, text=True, timeout=10,
+                            check=False)
+    assert result.returncode != 0
+    assert named in result.stderr

@@ -1,0 +1,84 @@
+"""A gRPC stub made from the public proto, as an application service would make it."""
+
+import sys
+
+import grpc
+import pytest
+from grpc_tools import protoc
+
+from conftest import MODEL_ID, ROOT
+from test_openai_client import ask
+
+
+@pytest.fixture(scope="module")
+def stubs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("stubs")
+    proto = "proto/pingti/v1/inference.proto"
+    assert protoc.main(["", f"-I{ROOT}", f"--python_out={out}", f"--grpc_python_out={out}", proto]) == 0
+    sys.path.insert(0, str(out))
+    from proto.pingti.v1 import inference_pb2, inference_pb2_grpc
+    yield inference_pb2, inference_pb2_grpc
+    sys.path.remove(str(out))
+
+
+@pytest.fixture
+def stub(stubs, cluster):
+    with grpc.insecure_channel(f"127.0.0.1:{cluster.router.grpc_port}") as channel:
+        yield stubs[1].InferenceStub(channel)
+
+
+def chat_request(pb, text="What is the capital of France?", **params):
+    params = {"max_tokens": 32, "temperature": 0, **params}
+    return pb.ChatRequest(model=MODEL_ID, messages=[pb.Message(role="user", content=text)],
+                          params=pb.GenerationParams(**params))
+
+
+def test_chat_streams_the_answer_that_http_gives(stub, stubs, client):
+    responses = list(stub.Chat(chat_request(stubs[0]), timeout=60))
+    text = "".join(d.content for r in responses for d in r.deltas)
+    assert len(responses) > 5
+    whole = ask(client, "What is the capital of France?", max_tokens=32)
+    assert text == whole.choices[0].message.content
+    finish = [d.finish_reason for r in responses for d in r.deltas if d.finish_reason]
+    assert finish == [whole.choices[0].finish_reason]
+    assert responses[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert responses[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+def test_models_are_listed(stub, stubs):
+    models = stub.ListModels(stubs[0].ListModelsRequest(), timeout=10).models
+    assert [(m.id, m.ready_workers, m.max_context_tokens) for m in models] == [(MODEL_ID, 2, 8192)]
+
+
+def test_tokenize_and_back(stub, stubs):
+    pb = stubs[0]
+    text = "Grüße, 世界! 🦙 x = 10;"
+    ids = stub.Tokenize(pb.TokenizeRequest(model=MODEL_ID, text=text), timeout=10).token_ids
+    assert len(ids) > 5
+    assert stub.Detokenize(pb.DetokenizeRequest(model=MODEL_ID, token_ids=ids), timeout=10).text == text
+
+
+@pytest.mark.parametrize("change, code, named", [
+    ({"model": "gpt-9"}, grpc.StatusCode.NOT_FOUND, "gpt-9"),
+    ({"messages": []}, grpc.StatusCode.INVALID_ARGUMENT, "messages"),
+    ({"temperature": 9}, grpc.StatusCode.INVALID_ARGUMENT, "temperature"),
+])
+def test_a_bad_request_names_its_field(stub, stubs, change, code, named):
+    request = chat_request(stubs[0])
+    if "model" in change:
+        request.model = change["model"]
+    elif "messages" in change:
+        del request.messages[:]
+    else:
+        request.params.temperature = change["temperature"]
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(request, timeout=10))
+    assert caught.value.code() == code
+    assert named in caught.value.details()
+
+
+def test_a_deadline_ends_a_long_answer(stub, stubs):
+    request = chat_request(stubs[0], "Write a very long story.", max_tokens=4000, ignore_eos=True)
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(request, timeout=1))
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -1,0 +1,165 @@
+#include "tools/inspect_command.h"
+
+#include <cstdio>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::tools {
+namespace {
+
+using worker::Checkpoint;
+using worker::ModelConfig;
+using worker::RopeScaling;
+using worker::TensorView;
+
+constexpr int64_t kBf16Bytes = 2;
+
+// Collects "name   value" lines with the values in one column.
+class Report {
+ public:
+  void Add(std::string_view name, std::string_view value) {
+    char line[256];
+    std::snprintf(line, sizeof(line), "%-16.*s %.*s\n", static_cast<int>(name.size()), name.data(),
+                  static_cast<int>(value.size()), value.data());
+    text_ += line;
+  }
+  void AddLine(std::string_view line) { text_.append(line).push_back('\n'); }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+std::string Millions(int64_t count) {
+  char text[32];
+  if (count >= 1'000'000'000) {
+    std::snprintf(text, sizeof(text), "%.2f billion", static_cast<double>(count) * 1e-9);
+  } else {
+    std::snprintf(text, sizeof(text), "%.1f million", static_cast<double>(count) * 1e-6);
+  }
+  return text;
+}
+
+// Three digits and a binary unit: "90.1 MiB".
+std::string ApproximateSize(int64_t bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  char text[32];
+  std::snprintf(text, sizeof(text), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+  return text;
+}
+
+std::string RopeText(const worker::RopeConfig& rope) {
+  static const std::map<RopeScaling, std::string> kNames = {{RopeScaling::kNone, ""},
+                                                            {RopeScaling::kLinear, "linear"},
+                                                            {RopeScaling::kDynamicNtk, "dynamic NTK"},
+                                                            {RopeScaling::kYarn, "YaRN"},
+                                                            {RopeScaling::kLlama3, "Llama 3"}};
+  char text[96];
+  std::snprintf(text, sizeof(text), "theta %g", rope.theta);
+  std::string result = text;
+  if (rope.scaling != RopeScaling::kNone) {
+    std::snprintf(text, sizeof(text), ", %s scaling x %g", kNames.at(rope.scaling).c_str(),
+                  rope.factor);
+    result += text;
+  }
+  return result;
+}
+
+void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
+  const ModelConfig& config = checkpoint.config();
+  report->Add("name", checkpoint.display_name());
+  report->Add("format", checkpoint.format());
+  report->Add("architecture", config.architecture);
+  report->Add("parameters", Millions(checkpoint.num_parameters()));
+  report->Add("layers", std::to_string(config.num_layers));
+  report->Add("hidden", std::to_string(config.hidden_size) + ", MLP " +
+                            std::to_string(config.intermediate_size));
+  report->Add("attention", std::to_string(config.num_heads) + " query heads, " +
+                               std::to_string(config.num_kv_heads) + " key-value heads of " +
+                               std::to_string(config.head_dim));
+  report->Add("vocabulary", std::to_string(config.vocab_size) +
+                                (config.tie_embeddings ? ", tied embeddings" : ""));
+  report->Add("context", std::to_string(config.max_context) + " tokens");
+  report->Add("rope", RopeText(config.rope));
+}
+
+void AddWeights(const Checkpoint& checkpoint, Report* report) {
+  std::map<std::string_view, std::pair<int64_t, int64_t>> by_type;  // name -> tensors, bytes
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    auto& [count, bytes] = by_type[worker::DTypeName(tensor.dtype)];
+    ++count;
+    bytes += tensor.bytes;
+  }
+  report->Add("weights", ApproximateSize(checkpoint.weight_bytes()));
+  for (const auto& [name, totals] : by_type) {
+    report->Add("  " + std::string(name), ApproximateSize(totals.second) + " in " +
+                                              std::to_string(totals.first) + " tensors");
+  }
+}
+
+void AddText(const Checkpoint& checkpoint, Report* report) {
+  const worker::TextAssets& text = checkpoint.text();
+  std::string tokenizer = "none";
+  if (text.gguf) {
+    tokenizer = text.gguf->model + " (" + text.gguf->pre + "), " +
+                std::to_string(text.gguf->tokens.size()) + " tokens";
+  } else if (!text.tokenizer_json.empty()) {
+    tokenizer = "tokenizer.json";
+  } else if (!text.tiktoken.empty()) {
+    tokenizer = "tiktoken";
+  }
+  report->Add("tokenizer", tokenizer);
+  std::string templates = text.chat_template.empty()
+                              ? "none"
+                              : std::to_string(text.chat_template.size()) + " bytes";
+  for (const auto& [name, unused] : text.named_templates) templates += ", also '" + name + "'";
+  report->Add("chat template", templates);
+  std::string eos;
+  for (const int64_t id : text.eos_token_ids) eos += (eos.empty() ? "" : ", ") + std::to_string(id);
+  report->Add("end tokens", eos.empty() ? "none" : eos);
+}
+
+void AddMemory(const Checkpoint& checkpoint, Report* report) {
+  const ModelConfig& config = checkpoint.config();
+  const int64_t per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * kBf16Bytes;
+  report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16");
+  for (const int64_t sequences : {int64_t{1}, int64_t{8}, int64_t{32}}) {
+    report->Add("", ApproximateSize(per_token * config.max_context * sequences) + " for " +
+                        std::to_string(sequences) + " x " + std::to_string(config.max_context) +
+                        " tokens");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> InspectModel(const std::string& path, bool list_tensors) {
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                          worker::OpenCheckpoint(path));
+  Report report;
+  AddArchitecture(*checkpoint, &report);
+  AddWeights(*checkpoint, &report);
+  AddText(*checkpoint, &report);
+  AddMemory(*checkpoint, &report);
+  if (list_tensors) {
+    report.AddLine("");
+    for (const TensorView& tensor : checkpoint->tensors()) {
+      report.AddLine(std::string(worker::DTypeName(tensor.dtype)) + "  " + tensor.ShapeString() + "  " +
+                     tensor.name);
+    }
+  }
+  return report.Take();
+}
+
+}  // namespace pingti::tools

@@ -1,0 +1,59 @@
+// The `pingti` command line: reads the arguments, runs one command.
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "common/base/version.h"
+#include "tools/chat_command.h"
+#include "tools/inspect_command.h"
+
+namespace {
+
+using pingti::tools::ChatOptions;
+
+CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
+  CLI::App* chat = app->add_subcommand("chat", "Talk to a model through a router");
+  chat->add_option("--url", options->settings.url, "Base address of the router")
+      ->envname("PINGTI_URL")
+      ->capture_default_str();
+  chat->add_option("--model", options->settings.model, "Model id; default: the router's first");
+  chat->add_option("--api-key", options->settings.api_key, "Sent as a bearer token")
+      ->envname("PINGTI_API_KEY");
+  chat->add_option("--system", options->system_prompt, "System prompt");
+  chat->add_option("--temperature", options->settings.temperature, "0 takes the likeliest token");
+  chat->add_option("--max-tokens", options->settings.max_tokens, "Longest answer, in tokens")
+      ->check(CLI::PositiveNumber);
+  chat->add_option("--seed", options->settings.seed, "Repeats a sampled answer");
+  chat->add_option("--once", options->once, "Ask this, print the answer, end");
+  return chat;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("pingti: talks to models and looks into them", "pingti");
+  app.set_version_flag("--version", std::string(pingti::Version()));
+  app.require_subcommand(1);
+
+  ChatOptions chat_options;
+  const CLI::App* chat = AddChat(&app, &chat_options);
+
+  std::string model_path;
+  bool list_tensors = false;
+  CLI::App* inspect = app.add_subcommand("inspect", "Say what a model file is, without loading it");
+  inspect->add_option("MODEL", model_path, "A .gguf file, or a directory")->required();
+  inspect->add_flag("--tensors", list_tensors, "Also list every tensor");
+
+  CLI11_PARSE(app, argc, argv);
+
+  if (chat->parsed()) return pingti::tools::RunChat(chat_options);
+  const auto report = pingti::tools::InspectModel(model_path, list_tensors);
+  if (!report.ok()) {
+    const auto message = report.status().message();
+    std::cerr << "error: " << std::string(message.data(), message.size()) << "\n";
+    return EXIT_FAILURE;
+  }
+  std::cout << *report;
+  return EXIT_SUCCESS;
+}
