@@ -1,7 +1,8 @@
-// An HTTP/1.1 server: keep-alive, pipelining-safe, streamed (chunked) responses, bounded everything.
+// An HTTP/1.1 server: keep-alive, pipelining-safe, streamed (chunked) responses, bounded
+// everything.
 //
-// Owns its acceptor and `num_threads` I/O threads. Handlers run on an I/O thread and must not block:
-// they keep the responder and answer from any thread. Used by the router's API and by every
+// Owns its acceptor and `num_threads` I/O threads. Handlers run on an I/O thread and must not
+// block: they keep the responder and answer from any thread. Used by the router's API and by every
 // process's admin port. The implementation is Boost.Beast; nothing of it shows here.
 #pragma once
 
@@ -25,8 +26,8 @@ struct HttpRequest {
   std::string method;  // upper case
   std::string path;    // percent-decoded, without the query
   std::string query;   // raw, after '?'
-  HttpHeaders headers;
-  std::string body;
+  HttpHeaders headers{};
+  std::string body{};
   std::string remote_address;
 
   // First header of that name, compared without case; empty when absent.
@@ -36,8 +37,8 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
-  HttpHeaders headers;
-  std::string body;
+  HttpHeaders headers{};
+  std::string body{};
 };
 
 // The answer to one request. Thread-safe. Exactly one of Send or StartStream..EndStream is used; an
@@ -73,11 +74,11 @@ struct HttpServerOptions {
   size_t max_stream_buffer_bytes = 4u << 20;
   std::chrono::milliseconds header_timeout{10'000};  // from accept or last answer's next byte
   std::chrono::milliseconds body_timeout{60'000};
-  std::chrono::milliseconds idle_timeout{75'000};    // keep-alive
-  std::chrono::milliseconds write_timeout{60'000};   // no progress
+  std::chrono::milliseconds idle_timeout{75'000};   // keep-alive
+  std::chrono::milliseconds write_timeout{60'000};  // no progress
   // Answers for what never reaches the handler (400, 408, 413, 431, 503), so that an API keeps its
   // own error shape. Null: plain text.
-  std::function<HttpResponse(int status, std::string_view reason)> protocol_error;
+  std::function<HttpResponse(int status, std::string_view reason)> protocol_error = nullptr;
 };
 
 class HttpServer {

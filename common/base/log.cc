@@ -1,0 +1,88 @@
+// Where log lines go: stderr, one write per line, so that lines of several threads never mix. The
+// one process-wide state is the level, the format and the process's name, set once by InitLogging.
+#include "common/base/log.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <span>
+#include <string>
+
+#include "common/base/log_line.h"
+#include "common/base/mutex.h"
+#include "common/base/strings.h"
+
+namespace pingti {
+namespace {
+
+struct Logger {
+  std::atomic<LogLevel> level{LogLevel::kInfo};
+  std::atomic<LogFormat> format{LogFormat::kText};
+  std::string process = "pingti";  // written before other threads exist
+  Mutex write_mutex;
+};
+
+Logger& TheLogger() {
+  static auto* const logger = new Logger;  // never destroyed: late threads may still log
+  return *logger;
+}
+
+void WriteAll(std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return;  // nobody reads stderr: there is nowhere to say so
+    }
+    line.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+absl::Status UnknownSpelling(std::string_view what, std::string_view value,
+                             std::string_view expected) {
+  return absl::InvalidArgumentError(Concat(what, " is '", value, "': expected one of ", expected));
+}
+
+}  // namespace
+
+absl::Status InitLogging(std::string_view level, std::string_view format,
+                         std::string_view process_name) {
+  Logger& logger = TheLogger();
+  if (level == "debug") {
+    logger.level = LogLevel::kDebug;
+  } else if (level == "info") {
+    logger.level = LogLevel::kInfo;
+  } else if (level == "warning") {
+    logger.level = LogLevel::kWarning;
+  } else if (level == "error") {
+    logger.level = LogLevel::kError;
+  } else {
+    return UnknownSpelling("log level", level, "debug, info, warning, error");
+  }
+  if (format == "json") {
+    logger.format = LogFormat::kJson;
+  } else if (format == "text") {
+    logger.format = LogFormat::kText;
+  } else {
+    return UnknownSpelling("log format", format, "json, text");
+  }
+  logger.process = std::string(process_name);
+  return absl::OkStatus();
+}
+
+void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  Logger& logger = TheLogger();
+  if (level < logger.level.load(std::memory_order_relaxed)) return;
+  const LogRecord record{.time = std::chrono::system_clock::now(),
+                         .level = level,
+                         .process = logger.process,
+                         .message = message,
+                         .fields = std::span(fields.begin(), fields.size())};
+  const std::string line = FormatLogLine(logger.format.load(std::memory_order_relaxed), record);
+  MutexLock lock(&logger.write_mutex);
+  WriteAll(line);
+}
+
+}  // namespace pingti

@@ -1,0 +1,47 @@
+// Turns SIGINT and SIGTERM into an ordinary event, also when the process is PID 1 in a container
+// (where the kernel gives no default action).
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <thread>
+
+#include "common/base/mutex.h"
+
+namespace pingti {
+
+// Construct it in main before any other thread exists: it blocks the two signals in the calling
+// thread, and threads inherit that. It also makes the process ignore SIGPIPE. Owns one thread that
+// waits for them.
+//
+// The first signal wakes Wait; a second one ends the process at once with status 128 + signal, for
+// the person who will not wait for the drain. Thread-safe. At most one may exist.
+class SignalWaiter {
+ public:
+  SignalWaiter();
+  // Restores the calling thread's signal mask.
+  ~SignalWaiter();
+  SignalWaiter(const SignalWaiter&) = delete;
+  SignalWaiter& operator=(const SignalWaiter&) = delete;
+
+  // Blocks until a signal came or Shutdown was called.
+  void Wait();
+
+  // Wakes Wait as a signal would; for a process that has to stop for its own reasons.
+  void Shutdown();
+
+  // The first signal received, if any.
+  std::optional<int> signal() const;
+
+ private:
+  void Run();
+
+  mutable Mutex mutex_;
+  CondVar woken_;
+  std::optional<int> signal_ PINGTI_GUARDED_BY(mutex_);
+  bool shutdown_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace pingti

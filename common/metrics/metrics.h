@@ -1,0 +1,121 @@
+// Every metric pingti exports: name, help, labels, buckets. Dashboards and alerts use these names;
+// renaming one is a breaking change. Base units (seconds, bytes, tokens), counters end in _total,
+// label values come from bounded sets.
+#pragma once
+
+#include "common/metrics/spec.h"
+
+namespace pingti::metrics {
+
+// Buckets, in seconds: the ones gateways and dashboards of other servers use, so that they compare.
+inline constexpr double kTimeToFirstTokenBuckets[] = {
+    .001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160};
+inline constexpr double kInterTokenBuckets[] = {.001, .0025, .005, .01, .025, .05, .075, .1,
+                                                .15,  .2,    .3,   .4,  .5,   .75, 1,    2.5};
+inline constexpr double kRequestBuckets[] = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10, 15,
+                                             20, 30, 40, 50, 60,  120, 240, 480, 960};
+inline constexpr double kStepBuckets[] = {.0005, .001, .0025, .005, .01, .02, .03, .05,
+                                          .075,  .1,   .25,   .5,   1,   2.5, 5,   10};
+inline constexpr double kTokenBuckets[] = {1,   2,   4,    8,    16,   32,   64,   128,
+                                           256, 512, 1024, 2048, 4096, 8192, 16384};
+inline constexpr double kSequenceBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+
+// --- every process
+inline constexpr GaugeSpec<2> kBuildInfo{
+    "pingti_build_info", "Always 1; the labels tell process and version.", {"process", "version"}};
+
+inline constexpr CounterSpec<0> kProcessCpu{"process_cpu_seconds_total",
+                                            "User and system CPU time spent."};
+inline constexpr GaugeSpec<0> kProcessResidentMemory{"process_resident_memory_bytes",
+                                                     "Resident memory."};
+inline constexpr GaugeSpec<0> kProcessVirtualMemory{"process_virtual_memory_bytes",
+                                                    "Virtual memory."};
+inline constexpr GaugeSpec<0> kProcessThreads{"process_threads", "Threads."};
+inline constexpr GaugeSpec<0> kProcessStartTime{"process_start_time_seconds",
+                                                "Start of the process, seconds since the epoch."};
+inline constexpr GaugeSpec<0> kProcessOpenFds{"process_open_fds", "Open file descriptors."};
+inline constexpr GaugeSpec<0> kProcessMaxFds{"process_max_fds",
+                                             "Most file descriptors that may be open."};
+
+// --- router
+inline constexpr CounterSpec<3> kRouterRequests{
+    "pingti_router_requests_total",
+    "Requests answered, by endpoint, model and HTTP or gRPC status code.",
+    {"endpoint", "model", "code"}};
+inline constexpr HistogramSpec<2> kRouterRequestDuration{
+    "pingti_router_request_duration_seconds",
+    "Time from a request's arrival to the last byte of its answer.",
+    kRequestBuckets,
+    {"endpoint", "model"}};
+inline constexpr HistogramSpec<1> kRouterTimeToFirstToken{
+    "pingti_router_time_to_first_token_seconds",
+    "Time from a request's arrival to its first output token.",
+    kTimeToFirstTokenBuckets,
+    {"model"}};
+inline constexpr HistogramSpec<1> kRouterInterTokenLatency{
+    "pingti_router_inter_token_latency_seconds",
+    "Time between two output tokens of one sequence.",
+    kInterTokenBuckets,
+    {"model"}};
+inline constexpr HistogramSpec<1> kRouterQueueTime{
+    "pingti_router_queue_time_seconds",
+    "Time a sequence waited in the router before it was sent to a worker.",
+    kTimeToFirstTokenBuckets,
+    {"model"}};
+inline constexpr CounterSpec<1> kRouterPromptTokens{
+    "pingti_router_prompt_tokens_total", "Prompt tokens of accepted requests.", {"model"}};
+inline constexpr CounterSpec<1> kRouterOutputTokens{
+    "pingti_router_output_tokens_total", "Tokens received from workers.", {"model"}};
+inline constexpr GaugeSpec<0> kRouterRequestsInFlight{"pingti_router_requests_in_flight",
+                                                      "Requests accepted and not yet answered."};
+inline constexpr GaugeSpec<0> kRouterQueuedRequests{
+    "pingti_router_queued_requests", "Sequences that wait in the router for a worker."};
+inline constexpr GaugeSpec<0> kRouterQueuedTokens{
+    "pingti_router_queued_tokens", "Prompt tokens of the sequences that wait in the router."};
+inline constexpr GaugeSpec<1> kRouterWorkers{
+    "pingti_router_workers", "Workers known to this router, by state.", {"state"}};
+inline constexpr CounterSpec<1> kRouterWorkerDispatch{
+    "pingti_router_worker_dispatch_total", "Sequences sent to each worker.", {"worker"}};
+inline constexpr CounterSpec<0> kRouterResumedSequences{
+    "pingti_router_resumed_sequences_total",
+    "Sequences that went on at another worker after theirs was lost."};
+inline constexpr CounterSpec<0> kRouterClientDisconnects{
+    "pingti_router_client_disconnects_total",
+    "Requests whose client went away before the answer was complete."};
+
+// --- worker
+inline constexpr GaugeSpec<0> kWorkerRunningSequences{"pingti_worker_running_sequences",
+                                                      "Sequences in the running batch."};
+inline constexpr GaugeSpec<0> kWorkerWaitingSequences{
+    "pingti_worker_waiting_sequences", "Sequences accepted and waiting for a place in the batch."};
+inline constexpr GaugeSpec<0> kWorkerKvBlocks{"pingti_worker_kv_blocks",
+                                              "KV cache blocks of the pool."};
+inline constexpr GaugeSpec<0> kWorkerKvBlocksLeased{"pingti_worker_kv_blocks_leased",
+                                                    "KV cache blocks held by sequences."};
+inline constexpr GaugeSpec<0> kWorkerKvBlocksCached{
+    "pingti_worker_kv_blocks_cached", "KV cache blocks kept for reuse that no sequence holds."};
+inline constexpr CounterSpec<0> kWorkerPromptTokens{
+    "pingti_worker_prompt_tokens_total", "Prompt tokens of admitted sequences, cached ones too."};
+inline constexpr CounterSpec<0> kWorkerCachedTokens{"pingti_worker_cached_tokens_total",
+                                                    "Prompt tokens taken from the prefix cache."};
+inline constexpr CounterSpec<0> kWorkerOutputTokens{"pingti_worker_output_tokens_total",
+                                                    "Tokens sampled."};
+inline constexpr CounterSpec<0> kWorkerSteps{"pingti_worker_steps_total", "Engine steps run."};
+inline constexpr HistogramSpec<0> kWorkerStepDuration{"pingti_worker_step_duration_seconds",
+                                                      "Duration of an engine step.", kStepBuckets};
+inline constexpr HistogramSpec<0> kWorkerBatchTokens{
+    "pingti_worker_batch_tokens", "Tokens computed in an engine step.", kTokenBuckets};
+inline constexpr HistogramSpec<0> kWorkerBatchSequences{
+    "pingti_worker_batch_sequences", "Sequences in an engine step.", kSequenceBuckets};
+inline constexpr CounterSpec<0> kWorkerPreemptions{
+    "pingti_worker_preemptions_total", "Sequences put back to wait because KV blocks ran out."};
+inline constexpr CounterSpec<1> kWorkerSequencesFinished{
+    "pingti_worker_sequences_finished_total", "Sequences that ended, by reason.", {"reason"}};
+inline constexpr GaugeSpec<0> kWorkerModelLoad{"pingti_worker_model_load_seconds",
+                                               "Time it took to load the model."};
+inline constexpr GaugeSpec<3> kWorkerModelInfo{
+    "pingti_worker_model_info",
+    "Always 1; the labels tell model, weight type and backend.",
+    {"model", "weights", "backend"}};
+
+}  // namespace pingti::metrics

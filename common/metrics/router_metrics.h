@@ -1,0 +1,42 @@
+// The router's metric handles, registered together. Thread-safe, as each handle is.
+#pragma once
+
+#include "common/metrics/metrics.h"
+#include "common/metrics/registry.h"
+
+namespace pingti::metrics {
+
+struct RouterMetrics {
+  explicit RouterMetrics(Registry* registry)
+      : requests(registry->Add(kRouterRequests)),
+        request_duration_seconds(registry->Add(kRouterRequestDuration)),
+        time_to_first_token_seconds(registry->Add(kRouterTimeToFirstToken)),
+        inter_token_latency_seconds(registry->Add(kRouterInterTokenLatency)),
+        queue_time_seconds(registry->Add(kRouterQueueTime)),
+        prompt_tokens(registry->Add(kRouterPromptTokens)),
+        output_tokens(registry->Add(kRouterOutputTokens)),
+        requests_in_flight(registry->Add(kRouterRequestsInFlight)),
+        queued_requests(registry->Add(kRouterQueuedRequests)),
+        queued_tokens(registry->Add(kRouterQueuedTokens)),
+        workers(registry->Add(kRouterWorkers)),
+        worker_dispatch(registry->Add(kRouterWorkerDispatch)),
+        resumed_sequences(registry->Add(kRouterResumedSequences)),
+        client_disconnects(registry->Add(kRouterClientDisconnects)) {}
+
+  Family<Counter, 3> requests;                       // endpoint, model, code
+  Family<Histogram, 2> request_duration_seconds;     // endpoint, model
+  Family<Histogram, 1> time_to_first_token_seconds;  // model
+  Family<Histogram, 1> inter_token_latency_seconds;  // model
+  Family<Histogram, 1> queue_time_seconds;           // model
+  Family<Counter, 1> prompt_tokens;                  // model
+  Family<Counter, 1> output_tokens;                  // model
+  Gauge requests_in_flight;
+  Gauge queued_requests;
+  Gauge queued_tokens;
+  Family<Gauge, 1> workers;            // state
+  Family<Counter, 1> worker_dispatch;  // worker
+  Counter resumed_sequences;
+  Counter client_disconnects;
+};
+
+}  // namespace pingti::metrics

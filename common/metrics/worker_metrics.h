@@ -1,0 +1,46 @@
+// The worker's metric handles, registered together. Thread-safe, as each handle is.
+#pragma once
+
+#include "common/metrics/metrics.h"
+#include "common/metrics/registry.h"
+
+namespace pingti::metrics {
+
+struct WorkerMetrics {
+  explicit WorkerMetrics(Registry* registry)
+      : running_sequences(registry->Add(kWorkerRunningSequences)),
+        waiting_sequences(registry->Add(kWorkerWaitingSequences)),
+        kv_blocks(registry->Add(kWorkerKvBlocks)),
+        kv_blocks_leased(registry->Add(kWorkerKvBlocksLeased)),
+        kv_blocks_cached(registry->Add(kWorkerKvBlocksCached)),
+        prompt_tokens(registry->Add(kWorkerPromptTokens)),
+        cached_tokens(registry->Add(kWorkerCachedTokens)),
+        output_tokens(registry->Add(kWorkerOutputTokens)),
+        steps(registry->Add(kWorkerSteps)),
+        step_duration_seconds(registry->Add(kWorkerStepDuration)),
+        batch_tokens(registry->Add(kWorkerBatchTokens)),
+        batch_sequences(registry->Add(kWorkerBatchSequences)),
+        preemptions(registry->Add(kWorkerPreemptions)),
+        sequences_finished(registry->Add(kWorkerSequencesFinished)),
+        model_load_seconds(registry->Add(kWorkerModelLoad)),
+        model_info(registry->Add(kWorkerModelInfo)) {}
+
+  Gauge running_sequences;
+  Gauge waiting_sequences;
+  Gauge kv_blocks;
+  Gauge kv_blocks_leased;
+  Gauge kv_blocks_cached;
+  Counter prompt_tokens;
+  Counter cached_tokens;
+  Counter output_tokens;
+  Counter steps;
+  Histogram step_duration_seconds;
+  Histogram batch_tokens;
+  Histogram batch_sequences;
+  Counter preemptions;
+  Family<Counter, 1> sequences_finished;  // reason
+  Gauge model_load_seconds;
+  Family<Gauge, 3> model_info;  // model, weights, backend
+};
+
+}  // namespace pingti::metrics

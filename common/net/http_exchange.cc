@@ -1,0 +1,154 @@
+// The states of an answer: waiting -> (streaming ->) complete; abandoned or closed end it early.
+#include "common/net/http_exchange.h"
+
+#include <chrono>
+#include <utility>
+
+#include "common/base/check.h"
+
+namespace pingti::net {
+namespace {
+
+class Responder final : public HttpResponder {
+ public:
+  explicit Responder(std::shared_ptr<HttpExchange> exchange) : exchange_(std::move(exchange)) {}
+  ~Responder() override { exchange_->Abandon(); }
+
+  void Send(HttpResponse response) override { exchange_->Send(std::move(response)); }
+  void StartStream(HttpResponse head) override { exchange_->StartStream(std::move(head)); }
+  bool Write(std::string bytes) override { return exchange_->Write(bytes); }
+  void EndStream() override { exchange_->EndStream(); }
+  void OnClose(std::function<void()> on_close) override { exchange_->OnClose(std::move(on_close)); }
+
+ private:
+  const std::shared_ptr<HttpExchange> exchange_;
+};
+
+}  // namespace
+
+std::shared_ptr<HttpResponder> MakeResponder(std::shared_ptr<HttpExchange> exchange) {
+  return std::make_shared<Responder>(std::move(exchange));
+}
+
+std::string HttpExchange::Head(const HttpResponse& response, HttpFraming framing) {
+  keep_alive_ = params_.keep_alive && framing != HttpFraming::kUntilClose &&
+                !params_.draining->load(std::memory_order_relaxed);
+  return FormatHead({.response = response,
+                     .framing = framing,
+                     .keep_alive = keep_alive_,
+                     .http_1_0 = params_.http_1_0},
+                    std::chrono::system_clock::now());
+}
+
+void HttpExchange::Send(HttpResponse response) {
+  std::function<void()> dropped;  // destroyed without the lock
+  MutexLock lock(&mutex_);
+  if (state_ == State::kClosed) return;
+  PINGTI_CHECK_MSG(state_ == State::kWaiting, "Send on a request already answered");
+  outbox_ += Head(response, HttpFraming::kLength);
+  if (!params_.head_only && StatusAllowsBody(response.status)) outbox_ += response.body;
+  state_ = State::kComplete;
+  dropped.swap(on_close_);
+  ScheduleFlush();
+}
+
+void HttpExchange::StartStream(HttpResponse head) {
+  PINGTI_CHECK(head.body.empty());
+  MutexLock lock(&mutex_);
+  if (state_ == State::kClosed) return;
+  PINGTI_CHECK_MSG(state_ == State::kWaiting, "StartStream on a request already answered");
+  discard_body_ = params_.head_only || !StatusAllowsBody(head.status);
+  chunked_ = !params_.http_1_0;
+  outbox_ += Head(head, chunked_ ? HttpFraming::kChunked : HttpFraming::kUntilClose);
+  state_ = State::kStreaming;
+  ScheduleFlush();
+}
+
+bool HttpExchange::Write(std::string_view bytes) {
+  MutexLock lock(&mutex_);
+  if (state_ == State::kClosed || overflowed_) return false;
+  PINGTI_CHECK_MSG(state_ == State::kStreaming, "Write without StartStream or after EndStream");
+  if (bytes.empty() || discard_body_) return true;
+  if (outbox_.size() + unsent_bytes_ + bytes.size() > params_.max_unsent_bytes) {
+    overflowed_ = true;
+    params_.post_abort();
+    return false;
+  }
+  if (chunked_) {
+    AppendChunk(outbox_, bytes);
+  } else {
+    outbox_ += bytes;
+  }
+  ScheduleFlush();
+  return true;
+}
+
+void HttpExchange::EndStream() {
+  std::function<void()> dropped;
+  MutexLock lock(&mutex_);
+  if (state_ == State::kClosed || overflowed_) return;
+  PINGTI_CHECK_MSG(state_ == State::kStreaming, "EndStream without StartStream");
+  if (chunked_ && !discard_body_) outbox_ += kLastChunk;
+  state_ = State::kComplete;
+  dropped.swap(on_close_);
+  ScheduleFlush();
+}
+
+void HttpExchange::OnClose(std::function<void()> on_close) {
+  {
+    MutexLock lock(&mutex_);
+    if (state_ != State::kClosed) {
+      if (state_ != State::kComplete) on_close_ = std::move(on_close);
+      return;
+    }
+  }
+  on_close();
+}
+
+void HttpExchange::Abandon() {
+  std::function<void()> dropped;
+  MutexLock lock(&mutex_);
+  if (state_ == State::kClosed || state_ == State::kComplete) return;
+  state_ = State::kAbandoned;
+  dropped.swap(on_close_);
+  ScheduleFlush();
+}
+
+void HttpExchange::ScheduleFlush() {
+  if (flush_scheduled_) return;
+  flush_scheduled_ = true;
+  params_.post_flush();
+}
+
+HttpExchange::Output HttpExchange::TakeOutput() {
+  MutexLock lock(&mutex_);
+  Output output;
+  output.bytes.swap(outbox_);
+  unsent_bytes_ += output.bytes.size();
+  started_ = started_ || !output.bytes.empty();
+  output.complete = state_ == State::kComplete;
+  output.abandoned = state_ == State::kAbandoned;
+  output.started = started_;
+  output.keep_alive = keep_alive_;
+  flush_scheduled_ = !output.bytes.empty();
+  return output;
+}
+
+void HttpExchange::OnSent(size_t num_bytes) {
+  MutexLock lock(&mutex_);
+  PINGTI_CHECK(num_bytes <= unsent_bytes_);
+  unsent_bytes_ -= num_bytes;
+}
+
+void HttpExchange::Close() {
+  std::function<void()> on_close;
+  {
+    MutexLock lock(&mutex_);
+    if (state_ == State::kStreaming || state_ == State::kWaiting) on_close.swap(on_close_);
+    state_ = State::kClosed;
+    std::string().swap(outbox_);
+  }
+  if (on_close) on_close();
+}
+
+}  // namespace pingti::net

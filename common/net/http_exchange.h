@@ -1,0 +1,89 @@
+// One request's answer on its way from whatever thread makes it to the I/O thread that writes it.
+//
+// The application holds an HttpResponder (MakeResponder), the connection holds the exchange. Bytes
+// gather in an outbox; the connection takes all of them at once, so a burst of small writes is one
+// system call. Read next: http_session.h, the other side.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/mutex.h"
+#include "common/net/http_server.h"
+#include "common/net/http_wire.h"
+
+namespace pingti::net {
+
+// Thread-safe. Shared: the connection may end before the application is done with its answer, and
+// the other way round.
+class HttpExchange {
+ public:
+  struct Params {
+    bool head_only = false;  // HEAD: no body goes out
+    bool http_1_0 = false;   // no chunks
+    bool keep_alive = true;  // the client's wish
+    size_t max_unsent_bytes = 0;
+    // Shared with the server, which may be gone first.
+    std::shared_ptr<const std::atomic<bool>> draining;
+    // Brings the connection's thread to call TakeOutput, or to close. Called with the lock held (so
+    // never after Close): they only post.
+    std::function<void()> post_flush;
+    std::function<void()> post_abort;
+  };
+
+  explicit HttpExchange(Params params) : params_(std::move(params)) {}
+
+  // --- the application's side, see HttpResponder
+  void Send(HttpResponse response);
+  void StartStream(HttpResponse head);
+  bool Write(std::string_view bytes);
+  void EndStream();
+  void OnClose(std::function<void()> on_close);
+  // The responder is gone: unless the answer is complete, there will be none.
+  void Abandon();
+
+  // --- the connection's side, on its I/O thread
+  struct Output {
+    std::string bytes;
+    bool complete = false;   // nothing follows `bytes`
+    bool abandoned = false;  // nothing will ever come
+    bool started = false;    // some bytes were handed out, now or before
+    bool keep_alive = false;
+  };
+  // All that waits. Until it returns no bytes, the caller has to come back by itself; after that
+  // post_flush brings it back.
+  Output TakeOutput();
+  // That many of the bytes handed out have reached the kernel.
+  void OnSent(size_t num_bytes);
+  // The connection is gone. Calls on_close if the answer was not complete.
+  void Close();
+
+ private:
+  enum class State { kWaiting, kStreaming, kComplete, kAbandoned, kClosed };
+
+  void ScheduleFlush() PINGTI_REQUIRES(mutex_);
+  std::string Head(const HttpResponse& response, HttpFraming framing) PINGTI_REQUIRES(mutex_);
+
+  const Params params_;
+  Mutex mutex_;
+  State state_ PINGTI_GUARDED_BY(mutex_) = State::kWaiting;
+  std::string outbox_ PINGTI_GUARDED_BY(mutex_);
+  size_t unsent_bytes_ PINGTI_GUARDED_BY(mutex_) = 0;  // handed out and not yet sent
+  bool started_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool chunked_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool discard_body_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool overflowed_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool keep_alive_ PINGTI_GUARDED_BY(mutex_) = true;
+  // True while the connection will look by itself: in the handler call and while it writes.
+  bool flush_scheduled_ PINGTI_GUARDED_BY(mutex_) = true;
+  std::function<void()> on_close_ PINGTI_GUARDED_BY(mutex_);
+};
+
+// The application's handle; its destruction abandons the exchange.
+std::shared_ptr<HttpResponder> MakeResponder(std::shared_ptr<HttpExchange> exchange);
+
+}  // namespace pingti::net

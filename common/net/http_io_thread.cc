@@ -1,0 +1,81 @@
+// The event loop of one thread. Everything that touches its sessions is posted to it.
+#include "common/net/http_io_thread.h"
+
+#include <boost/asio/post.hpp>
+#include <utility>
+#include <vector>
+
+#include "common/base/check.h"
+#include "common/net/http_session.h"
+
+namespace pingti::net {
+
+void ConnectionCount::Add() {
+  MutexLock lock(&mutex_);
+  ++count_;
+}
+
+void ConnectionCount::Remove() {
+  MutexLock lock(&mutex_);
+  PINGTI_CHECK(count_ > 0);
+  if (--count_ == 0) none_.NotifyAll();
+}
+
+size_t ConnectionCount::Get() const {
+  MutexLock lock(&mutex_);
+  return count_;
+}
+
+bool ConnectionCount::WaitForNone(std::chrono::steady_clock::time_point deadline) {
+  MutexLock lock(&mutex_);
+  while (count_ > 0) {
+    if (!none_.WaitUntil(&mutex_, deadline)) break;
+  }
+  return count_ == 0;
+}
+
+HttpIoThread::HttpIoThread(HttpServerState* state)
+    : state_(state), work_(boost::asio::make_work_guard(context_)) {}
+
+HttpIoThread::~HttpIoThread() { Stop(); }
+
+void HttpIoThread::Start() {
+  thread_ = std::thread([this] { context_.run(); });
+}
+
+void HttpIoThread::Stop() {
+  if (!thread_.joinable()) return;
+  boost::asio::post(context_, [this] {
+    const std::vector<std::shared_ptr<HttpSession>> sessions(sessions_.begin(), sessions_.end());
+    for (const auto& session : sessions) session->Close();
+    context_.stop();
+  });
+  thread_.join();
+}
+
+void HttpIoThread::Adopt(boost::asio::ip::tcp::socket socket, bool reject) {
+  state_->connections.Add();
+  boost::asio::post(context_, [this, reject, socket = std::move(socket)]() mutable {
+    auto session = std::make_shared<HttpSession>(std::move(socket), this);
+    sessions_.insert(session);
+    if (reject) {
+      session->Reject();
+    } else {
+      session->Start();
+    }
+  });
+}
+
+void HttpIoThread::Drain() {
+  boost::asio::post(context_, [this] {
+    const std::vector<std::shared_ptr<HttpSession>> sessions(sessions_.begin(), sessions_.end());
+    for (const auto& session : sessions) session->OnDrain();
+  });
+}
+
+void HttpIoThread::Forget(const std::shared_ptr<HttpSession>& session) {
+  PINGTI_CHECK(sessions_.erase(session) == 1);
+  state_->connections.Remove();
+}
+
+}  // namespace pingti::net

@@ -1,0 +1,77 @@
+// One I/O thread of the HTTP server with its event loop and the connections that live on it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <cstddef>
+#include <memory>
+#include <thread>
+#include <unordered_set>
+
+#include "common/base/mutex.h"
+#include "common/net/http_server.h"
+
+namespace pingti::net {
+
+class HttpSession;
+
+// Counts connections; lets the drain wait for the last one. Thread-safe.
+class ConnectionCount {
+ public:
+  void Add();
+  void Remove();
+  size_t Get() const;
+  // False when some are left at `deadline`.
+  bool WaitForNone(std::chrono::steady_clock::time_point deadline);
+
+ private:
+  mutable Mutex mutex_;
+  CondVar none_;
+  size_t count_ PINGTI_GUARDED_BY(mutex_) = 0;
+};
+
+// What all threads of a server share; outlives them.
+struct HttpServerState {
+  HttpServerOptions options;
+  HttpHandler handler;
+  std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
+  ConnectionCount connections;
+};
+
+// Start, Stop, Adopt and Drain are thread-safe; the rest is confined to the thread it runs.
+class HttpIoThread {
+ public:
+  explicit HttpIoThread(HttpServerState* state);
+  // Stops and joins.
+  ~HttpIoThread();
+  HttpIoThread(const HttpIoThread&) = delete;
+  HttpIoThread& operator=(const HttpIoThread&) = delete;
+
+  void Start();
+  // Closes all connections, ends the loop and joins. Idempotent.
+  void Stop();
+  // Takes over an accepted connection made on context().
+  void Adopt(boost::asio::ip::tcp::socket socket, bool reject);
+  void Drain();
+
+  boost::asio::io_context& context() { return context_; }
+
+  // --- for sessions, on this thread
+  HttpServerState& state() { return *state_; }
+  // Where all of this thread's sessions read to.
+  std::array<char, 64 << 10>& scratch() { return scratch_; }
+  void Forget(const std::shared_ptr<HttpSession>& session);
+
+ private:
+  HttpServerState* const state_;
+  std::array<char, 64 << 10> scratch_;
+  std::unordered_set<std::shared_ptr<HttpSession>> sessions_;
+  boost::asio::io_context context_{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  std::thread thread_;
+};
+
+}  // namespace pingti::net

@@ -1,0 +1,210 @@
+// Reading and parsing; writing and time limits are in http_session_write.cc.
+#include "common/net/http_session.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/beast/core/string.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+#include <utility>
+
+#include "common/base/strings.h"
+#include "common/net/http_io_thread.h"
+#include "common/net/http_wire.h"
+
+namespace pingti::net {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+
+namespace {
+
+// What a client may send ahead while an answer is made; past it, reading stops until then.
+constexpr size_t kMaxPipelinedBytes = 64u << 10;
+
+std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+std::string_view HttpRequest::Header(std::string_view name) const {
+  for (const auto& [key, value] : headers) {
+    if (boost::beast::iequals({key.data(), key.size()}, {name.data(), name.size()})) return value;
+  }
+  return {};
+}
+
+HttpSession::HttpSession(asio::ip::tcp::socket socket, HttpIoThread* io_thread)
+    : socket_(std::move(socket)), timer_(socket_.get_executor()), io_thread_(io_thread) {
+  // Failures here mean that the client is gone already; the first read says so.
+  Error ignored;
+  socket_.non_blocking(true, ignored);
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  const asio::ip::tcp::endpoint remote = socket_.remote_endpoint(ignored);
+  remote_address_ = remote.address().to_string();
+}
+
+const HttpServerOptions& HttpSession::options() const { return io_thread_->state().options; }
+
+void HttpSession::Start() {
+  SetDeadline(options().header_timeout);
+  WaitReadable();
+}
+
+void HttpSession::Reject() {
+  WaitReadable();
+  ProtocolError(503, "too many connections");
+}
+
+void HttpSession::OnDrain() {
+  Error error;
+  const bool request_arriving = !input_.empty() || socket_.available(error) > 0;
+  if (phase_ == Phase::kIdle && !request_arriving) Close();
+}
+
+void HttpSession::WaitReadable() {
+  if (waiting_readable_ || phase_ == Phase::kClosed) return;
+  if (phase_ == Phase::kAnswering && input_.size() > kMaxPipelinedBytes) return;
+  waiting_readable_ = true;
+  socket_.async_wait(asio::ip::tcp::socket::wait_read,
+                     [self = shared_from_this()](const Error& error) { self->OnReadable(error); });
+}
+
+void HttpSession::OnReadable(const Error& error) {
+  waiting_readable_ = false;
+  if (phase_ == Phase::kClosed) return;
+  auto& scratch = io_thread_->scratch();
+  Error read_error = error;
+  size_t length = 0;
+  if (!error) length = socket_.read_some(asio::buffer(scratch), read_error);
+  if (read_error == asio::error::would_block) return WaitReadable();
+  if (read_error) return Close();  // end of stream, reset, or cancelled
+  if (phase_ != Phase::kLingering && !close_after_output_) {
+    input_.append(scratch.data(), length);
+    if (phase_ != Phase::kAnswering) Parse();
+  }
+  WaitReadable();
+}
+
+void HttpSession::Parse() {
+  while (!close_after_output_ &&
+         (phase_ == Phase::kIdle || phase_ == Phase::kHeader || phase_ == Phase::kBody)) {
+    if (phase_ == Phase::kIdle) {
+      // Clients may send an empty line after a body (RFC 9112, section 2.2).
+      while (input_.starts_with("\r\n")) input_.erase(0, 2);
+      if (input_.empty()) return;
+      parser_.emplace();
+      parser_->eager(true);
+      parser_->header_limit(static_cast<uint32_t>(options().max_header_bytes));
+      parser_->body_limit(options().max_body_bytes);
+      phase_ = Phase::kHeader;
+      // The first header's time runs from the connection's start.
+      if (!first_request_) SetDeadline(options().header_timeout);
+      first_request_ = false;
+    }
+    Error error;
+    const size_t used = parser_->put(asio::buffer(input_), error);
+    input_.erase(0, used);
+    if (error && error != http::error::need_more) return ProtocolError(error);
+    if (phase_ == Phase::kHeader && parser_->is_header_done()) {
+      if (!CheckHeader()) return;
+      phase_ = Phase::kBody;
+      SetDeadline(options().body_timeout);
+    }
+    if (parser_->is_done()) {
+      Dispatch();
+    } else if (error == http::error::need_more || used == 0) {
+      return;
+    }
+  }
+}
+
+bool HttpSession::CheckHeader() {
+  const auto& request = parser_->get();
+  if (request.version() != 11 && request.version() != 10) {
+    ProtocolError(505, "expected HTTP/1.1 or HTTP/1.0");
+    return false;
+  }
+  if (request.version() == 11 && request.count(http::field::host) != 1) {
+    ProtocolError(400, "expected one Host header");
+    return false;
+  }
+  // Anything else would leave it open where the body ends.
+  const auto coding = request[http::field::transfer_encoding];
+  if (!coding.empty() && !boost::beast::iequals(coding, "chunked")) {
+    ProtocolError(501, "the only transfer coding supported is chunked");
+    return false;
+  }
+  const auto expectation = request[http::field::expect];
+  if (expectation.empty() || request.version() == 10) return true;
+  if (!boost::beast::iequals(expectation, "100-continue")) {
+    ProtocolError(417, "the only expectation supported is 100-continue");
+    return false;
+  }
+  if (!parser_->is_done()) Queue("HTTP/1.1 100 Continue\r\n\r\n");
+  return true;
+}
+
+void HttpSession::Dispatch() {
+  auto message = parser_->release();
+  parser_.reset();
+  std::optional<HttpTarget> target = ParseTarget(View(message.target()));
+  if (!target) return ProtocolError(400, "malformed request target");
+  HttpRequest request;
+  request.method = std::string(View(message.method_string()));
+  request.path = std::move(target->path);
+  request.query = std::move(target->query);
+  for (const auto& field : message) {
+    request.headers.emplace_back(View(field.name_string()), View(field.value()));
+  }
+  request.body = std::move(message.body());
+  request.remote_address = remote_address_;
+
+  phase_ = Phase::kAnswering;
+  if (!writing_) ClearDeadline();
+  const std::weak_ptr<HttpSession> weak = weak_from_this();
+  const auto executor = socket_.get_executor();
+  exchange_ = std::make_shared<HttpExchange>(
+      HttpExchange::Params{.head_only = message.method() == http::verb::head,
+                           .http_1_0 = message.version() == 10,
+                           .keep_alive = message.keep_alive(),
+                           .max_unsent_bytes = options().max_stream_buffer_bytes,
+                           .draining = io_thread_->state().draining,
+                           .post_flush =
+                               [weak, executor] {
+                                 asio::post(executor, [weak] {
+                                   if (const auto self = weak.lock()) self->Flush();
+                                 });
+                               },
+                           .post_abort =
+                               [weak, executor] {
+                                 asio::post(executor, [weak] {
+                                   if (const auto self = weak.lock()) self->Close();
+                                 });
+                               }});
+  io_thread_->state().handler(std::move(request), MakeResponder(exchange_));
+  Flush();
+}
+
+void HttpSession::ProtocolError(const Error& error) {
+  if (error == http::error::header_limit) return ProtocolError(431, "the header is too large");
+  if (error == http::error::body_limit) return ProtocolError(413, "the body is too large");
+  ProtocolError(400, Concat("malformed request: ", error.message()));
+}
+
+void HttpSession::ProtocolError(int status, std::string_view reason) {
+  HttpResponse response;
+  if (options().protocol_error) {
+    response = options().protocol_error(status, reason);
+  } else {
+    response.content_type = "text/plain; charset=utf-8";
+    response.body = Concat(reason, "\n");
+  }
+  response.status = status;
+  parser_.reset();
+  input_.clear();
+  close_after_output_ = true;
+  Queue(FormatHead({.response = response, .keep_alive = false}, std::chrono::system_clock::now()) +
+        response.body);
+}
+
+}  // namespace pingti::net

@@ -1,0 +1,138 @@
+// The writing half of a connection, its end, and its time limits.
+#include <boost/asio/buffer.hpp>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/net/http_io_thread.h"
+#include "common/net/http_session.h"
+
+namespace pingti::net {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// How long a client gets to read the last answer and close.
+constexpr std::chrono::milliseconds kLingerTime{1000};
+
+}  // namespace
+
+void HttpSession::Queue(std::string_view bytes) {
+  PINGTI_CHECK(exchange_ == nullptr);
+  queued_ += bytes;
+  if (!writing_) StartWrite();
+}
+
+void HttpSession::Flush() {
+  if (exchange_ == nullptr || writing_) return;
+  HttpExchange::Output output = exchange_->TakeOutput();
+  if (!output.bytes.empty()) {
+    output_ = std::move(output.bytes);
+    output_is_exchanges_ = true;
+    return StartWrite();
+  }
+  if (output.complete) return FinishExchange(output.keep_alive);
+  if (!output.abandoned) return;
+  if (output.started) return Close();  // cut short: the missing last chunk tells the client
+  exchange_->Close();
+  exchange_.reset();
+  ProtocolError(500, "no answer was made");
+}
+
+void HttpSession::StartWrite() {
+  if (output_.empty()) {
+    output_.swap(queued_);
+    output_is_exchanges_ = false;
+  }
+  writing_ = true;
+  SetDeadline(options().write_timeout);
+  socket_.async_write_some(
+      asio::buffer(output_.data() + output_offset_, output_.size() - output_offset_),
+      [self = shared_from_this()](const Error& error, size_t num_bytes) {
+        self->OnWritten(error, num_bytes);
+      });
+}
+
+void HttpSession::OnWritten(const Error& error, size_t num_bytes) {
+  writing_ = false;
+  if (phase_ == Phase::kClosed) return;
+  if (error) return Close();
+  output_offset_ += num_bytes;
+  if (output_is_exchanges_) exchange_->OnSent(num_bytes);
+  if (output_offset_ < output_.size()) return StartWrite();
+  output_.clear();
+  output_offset_ = 0;
+  if (!queued_.empty()) return StartWrite();
+  if (close_after_output_) return Linger();
+  if (phase_ == Phase::kAnswering) {
+    ClearDeadline();
+    Flush();
+  } else if (phase_ == Phase::kBody) {
+    SetDeadline(options().body_timeout);  // "100 Continue" is out
+  }
+}
+
+void HttpSession::FinishExchange(bool keep_alive) {
+  exchange_.reset();
+  const bool draining = io_thread_->state().draining->load(std::memory_order_relaxed);
+  if (!keep_alive || draining) return Linger();
+  phase_ = Phase::kIdle;
+  SetDeadline(options().idle_timeout);
+  Parse();
+  WaitReadable();
+}
+
+void HttpSession::Linger() {
+  phase_ = Phase::kLingering;
+  input_.clear();
+  Error error;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
+  if (error) return Close();
+  SetDeadline(kLingerTime);
+  WaitReadable();
+}
+
+void HttpSession::Close() {
+  if (phase_ == Phase::kClosed) return;
+  phase_ = Phase::kClosed;
+  timer_.cancel();
+  Error ignored;  // closing is all that is left to do
+  socket_.close(ignored);
+  // Once nothing of this connection runs any more; the exchange's callback may call anything.
+  const std::shared_ptr<HttpExchange> exchange = std::move(exchange_);
+  io_thread_->Forget(shared_from_this());
+  if (exchange != nullptr) exchange->Close();
+}
+
+void HttpSession::SetDeadline(std::chrono::milliseconds from_now) {
+  deadline_ = std::chrono::steady_clock::now() + from_now;
+  if (deadline_ < armed_for_) ArmTimer();
+}
+
+void HttpSession::ClearDeadline() { deadline_ = TimePoint::max(); }
+
+void HttpSession::ArmTimer() {
+  armed_for_ = deadline_;
+  timer_.expires_at(deadline_);
+  timer_.async_wait([weak = weak_from_this()](const Error& error) {
+    const auto self = weak.lock();
+    if (error || self == nullptr || self->phase_ == Phase::kClosed) return;
+    self->armed_for_ = TimePoint::max();
+    if (self->deadline_ == TimePoint::max()) return;
+    if (std::chrono::steady_clock::now() < self->deadline_) {
+      self->ArmTimer();
+    } else {
+      self->OnDeadline();
+    }
+  });
+}
+
+void HttpSession::OnDeadline() {
+  deadline_ = TimePoint::max();
+  if (writing_) return Close();
+  if (phase_ == Phase::kHeader) return ProtocolError(408, "the header did not arrive in time");
+  if (phase_ == Phase::kBody) return ProtocolError(408, "the body did not arrive in time");
+  Close();
+}
+
+}  // namespace pingti::net

@@ -1,0 +1,66 @@
+// A whole router in this process, wired as router/main.cc wires it, on ports of its own.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/metrics/router_metrics.h"
+#include "common/net/http_client.h"
+#include "common/net/http_server.h"
+#include "router/admission/admission.h"
+#include "router/admission/api_keys.h"
+#include "router/http/api_handler.h"
+#include "router/pipeline/inference_service.h"
+#include "router/pipeline/ticker.h"
+#include "router/worker_link/model_store.h"
+#include "router/worker_link/worker_link.h"
+
+namespace pingti::testing {
+
+struct InProcessRouterOptions {
+  std::vector<std::string> workers{};
+  std::string policy = "least_loaded";
+  router::GenerationOptions generation{};
+  router::AdmissionOptions admission{};
+  router::WorkerLinkOptions link{};
+  std::string api_keys{};
+  int http_threads = 1;
+};
+
+class InProcessRouter {
+ public:
+  explicit InProcessRouter(InProcessRouterOptions options);
+  ~InProcessRouter();
+
+  std::string url() const;
+  router::WorkerRegistry& registry() { return *registry_; }
+  router::InferenceService& service() { return *service_; }
+  metrics::RouterMetrics& metrics() { return metrics_; }
+
+  // False when that many workers were not ready within 10 s.
+  bool WaitReady(uint32_t num_workers);
+
+  // POSTs `body`; the connection's own errors come as status 0.
+  net::HttpResponse Post(const std::string& path, const std::string& body,
+                         const net::HttpHeaders& headers = {});
+  net::HttpResponse Get(const std::string& path);
+
+ private:
+  metrics::Registry metrics_registry_;
+  metrics::RouterMetrics metrics_;
+  router::ModelStore models_;
+  std::unique_ptr<router::AdmissionController> admission_;
+  std::unique_ptr<router::WorkerRegistry> registry_;
+  std::unique_ptr<router::Dispatcher> dispatcher_;
+  std::unique_ptr<router::TaskPool> pool_;
+  router::GenerationContext context_;
+  std::unique_ptr<router::InferenceService> service_;
+  router::ApiKeys keys_;
+  std::unique_ptr<router::ApiHandler> handler_;
+  std::unique_ptr<router::Ticker> ticker_;
+  std::unique_ptr<net::HttpServer> http_;
+};
+
+}  // namespace pingti::testing
