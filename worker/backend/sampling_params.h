@@ -58,4 +58,12 @@ struct SampledToken {
   bool logits_not_finite = false;  // the row held a NaN or only -inf: the sequence fails alone
 };
 
+// Log-probability of a given token at a row, for prompt logprobs.
+struct LogprobRequest {
+  int32_t row;
+  int32_t token_id;
+  int32_t num_top;
+};
+
 }  // namespace pingti::worker
+

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "worker/backend/block_copy.h"
 #include "worker/backend/sampling_params.h"
 
 namespace pingti::worker {
@@ -27,18 +28,6 @@ struct ForwardBatch {
 
   int32_t num_seqs() const { return static_cast<int32_t>(context_len.size()); }
   int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
-};
-
-struct BlockCopy {
-  int32_t from;
-  int32_t to;
-};
-
-// Log-probability of a given token at a row, for prompt logprobs.
-struct LogprobRequest {
-  int32_t row;
-  int32_t token_id;
-  int32_t num_top;
 };
 
 class Model {

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Tiny random checkpoints of every family with what transformers (float32) makes of them.
+
+Writes one directory a case under tiny/: config.json, safetensors (bf16, or int8 with scales), and
+expected.json with a prompt, the log-probabilities after it, and 64 greedy tokens.
+
+    python make_tiny_checkpoints.py
+
+Needs torch (CPU), transformers, safetensors; made with torch 2.11.0, transformers 5.23.0.
+"""
+import json
+import pathlib
+import shutil
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
+
+HERE = pathlib.Path(__file__).resolve().parent / "tiny"
+BASE = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+            max_position_embeddings=256, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+PROMPT_TOKENS = 24
+NUM_TOKENS = 64
+MIN_GAP = 2e-3  # between the two highest logits of every step: no near ties in the fixture
+
+
+def rope(kind, **more):
+    return {"rope_parameters": {"rope_theta": 10000.0, "rope_type": kind, **more}}
+
+
+CASES = {
+    "llama3": LlamaConfig(**{**BASE, **rope("llama3", factor=8.0, low_freq_factor=1.0,
+                                             high_freq_factor=4.0,
+                                             original_max_position_embeddings=32)}),
+    "llama_linear_mha": LlamaConfig(**{**BASE, "num_key_value_heads": 4,
+                                       **rope("linear", factor=2.0)}),
+    "llama_dynamic": LlamaConfig(**{**BASE, "max_position_embeddings": 40,
+                                    **rope("dynamic", factor=4.0)}),
+    "llama_mqa_bias_tied": LlamaConfig(**{**BASE, "num_key_value_heads": 1, "attention_bias": True,
+                                          "mlp_bias": True, "tie_word_embeddings": True}),
+    "qwen2": Qwen2Config(**{**{k: v for k, v in BASE.items() if k != "head_dim"},
+                            "tie_word_embeddings": True}),
+    "qwen2_yarn": Qwen2Config(**{**{k: v for k, v in BASE.items() if k != "head_dim"},
+                                 "max_position_embeddings": 64,
+                                 **rope("yarn", factor=4.0, original_max_position_embeddings=32)}),
+    "qwen3": Qwen3Config(**BASE),
+    "mistral_window": MistralConfig(**{**BASE, "sliding_window": 8}),
+}
+
+
+def make_model(config, seed):
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32,
+                                             attn_implementation="eager")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(0.35 * torch.randn_like(parameter))
+            parameter.copy_(parameter.to(torch.bfloat16).float())
+    return model.eval()
+
+
+def expected(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    prompt = torch.randint(3, 96, (1, PROMPT_TOKENS), generator=generator)
+    tokens, gap, cache, step, first = [], 1e9, None, prompt, None
+    with torch.no_grad():
+        while len(tokens) < NUM_TOKENS:
+            result = model(step, past_key_values=cache, use_cache=True)
+            cache = result.past_key_values
+            logits = result.logits[0, -1]
+            first = torch.log_softmax(logits, -1) if first is None else first
+            top = torch.topk(logits, 2).values
+            gap = min(gap, float(top[0] - top[1]))
+            tokens.append(int(logits.argmax()))
+            step = torch.tensor([[tokens[-1]]])
+    return gap, {"prompt": prompt[0].tolist(), "logprobs": [round(float(x), 6) for x in first],
+                 "greedy": tokens}
+
+
+def quantize_linears(model):
+    """int8 per output channel on every linear layer but lm_head and one that falls back to bf16."""
+    ignored = ["lm_head", "model.layers.1.mlp.down_proj"]
+    replaced = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, torch.nn.Linear) or name in ignored:
+            continue
+        scale = (module.weight.abs().amax(1, keepdim=True) / 127).to(torch.bfloat16)
+        q = torch.clamp(torch.round(module.weight / scale.float()), -127, 127)
+        replaced[name + ".weight"] = q.to(torch.int8)
+        replaced[name + ".weight_scale"] = scale
+        with torch.no_grad():
+            module.weight.copy_(q * scale.float())
+    return ignored, replaced
+
+
+def write(name, model, golden, replaced=None, patch=None, shard=None):
+    target = HERE / name
+    shutil.rmtree(target, ignore_errors=True)
+    model.to(torch.bfloat16).save_pretrained(target, **({"max_shard_size": shard} if shard else {}))
+    (target / "generation_config.json").unlink(missing_ok=True)
+    if replaced:
+        tensors = load_file(target / "model.safetensors")
+        tensors.update(replaced)
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    if patch:
+        config = json.loads((target / "config.json").read_text())
+        patch(config)
+        (target / "config.json").write_text(json.dumps(config, indent=1))
+    (target / "expected.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+
+
+def find_seed(config, prepare=lambda model: None):
+    for seed in range(200):
+        model = make_model(config, seed)
+        extra = prepare(model)
+        gap, golden = expected(model, seed)
+        if gap > MIN_GAP:
+            return model, golden, extra
+    raise SystemExit("no seed without near ties")
+
+
+def old_style_rope(config):
+    """As transformers 4 wrote it."""
+    scaling = config.pop("rope_parameters")
+    config["rope_theta"] = scaling.pop("rope_theta")
+    config["rope_scaling"] = {"type": scaling.pop("rope_type"), **scaling}
+
+
+def main():
+    for name, config in CASES.items():
+        model, golden, _ = find_seed(config)
+        write(name, model, golden, patch=old_style_rope if name == "qwen2_yarn" else None,
+              shard="20KB" if name == "qwen3" else None)
+    model, golden, (ignored, replaced) = find_seed(CASES["qwen2"], quantize_linears)
+
+    def describe(config):
+        config["quantization_config"] = {
+            "quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ignored,
+            "config_groups": {"group_0": {
+                "targets": ["Linear"],
+                "weights": {"num_bits": 8, "type": "int", "symmetric": True,
+                            "strategy": "channel", "dynamic": False},
+                "input_activations": {"num_bits": 8, "type": "int", "symmetric": True,
+                                      "strategy": "token", "dynamic": True}}}}
+    write("qwen2_int8", model, golden, replaced, describe)
+
+
+if __name__ == "__main__":
+    main()

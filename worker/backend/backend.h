@@ -1,0 +1,186 @@
+// The operations a decoder needs of a device. worker/layers is written against this header alone;
+// cpu/ and cuda/ implement it, and one test table checks both.
+//
+// A Backend is confined to the engine thread (loading happens there too, before the first step).
+// Operations are issued in order and may complete later; Sample and Logprobs return when their results
+// are there. Activations are matrices of activation_dtype(), one row per token. Everything that is
+// prepared once (weights, cache, workspace) is a handle whose destructor frees it; handles must not
+// outlive their backend.
+//
+// Next: cpu/cpu_backend.h; worker/layers/decoder_layer.h for the order in which they are used.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/backend/block_copy.h"
+#include "worker/backend/sampling_params.h"
+#include "worker/tensor/tensor_view.h"
+
+namespace pingti::worker {
+
+// How matrix products are computed, and so how their weights are kept.
+enum class WeightFormat {
+  kF32,
+  kBf16,
+  kInt8,    // W8A8: symmetric scales per output channel and per token
+  kStored,  // a block-quantized weight stays as it is where the backend has a kernel; else bf16
+};
+// "f32", "bf16", "int8", "stored".
+std::string_view WeightFormatName(WeightFormat format);
+
+// One weight matrix in host memory, of a type that worker/quant can read.
+struct MatrixSource {
+  TensorView tensor;  // [rows, cols]
+  // Scale of each row of an I8 tensor: value = scale * q. Empty otherwise. [rows]
+  std::vector<float> row_scale;
+  // Not 0: the rows are those of this many heads in GGUF's order for adjacent-pair rotation; the
+  // backend takes row 2i + j of a head for row i + j * head_dim / 2 while packing.
+  int64_t interleaved_heads = 0;
+};
+
+// y = x W^T + bias, where W stacks the rows of all parts.
+struct LinearSource {
+  std::vector<MatrixSource> parts;  // equal cols
+  std::vector<float> bias;          // empty, or one value per row of the stack
+  WeightFormat format = WeightFormat::kBf16;
+};
+
+class LinearWeight {
+ public:
+  virtual ~LinearWeight() = default;
+  virtual int64_t out_features() const = 0;
+  virtual int64_t in_features() const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+class EmbeddingTable {
+ public:
+  virtual ~EmbeddingTable() = default;
+  virtual int64_t bytes() const = 0;
+};
+
+// Memory on the backend's device.
+class DeviceBuffer {
+ public:
+  virtual ~DeviceBuffer() = default;
+  virtual void* data() = 0;
+  virtual const void* data() const = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+// The paged keys and values of all layers; their layout is the backend's own. Token t of a sequence
+// lies in block block_table[t / block_tokens] at offset t % block_tokens.
+class KvCache {
+ public:
+  virtual ~KvCache() = default;
+};
+
+struct KvCacheShape {
+  int64_t num_layers = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t num_blocks = 0;
+  int64_t block_tokens = 0;
+  // Precision of the model they belong to: f32 caches f32, every other format 16 bit.
+  WeightFormat format = WeightFormat::kBf16;
+};
+
+// Upper bounds of every later step, for workspace that is allocated once.
+struct StepLimits {
+  int64_t max_tokens = 0;
+  int64_t max_seqs = 0;
+  int64_t max_in_features = 0;
+};
+
+// One step's batch, in host memory that the caller keeps unchanged until the step's last operation;
+// see ForwardBatch in worker/model/model.h for the meaning.
+struct StepInputs {
+  std::span<const int32_t> token_ids;    // [num_tokens]
+  std::span<const int32_t> positions;    // [num_tokens]
+  std::span<const int32_t> query_start;  // [num_seqs + 1]
+  std::span<const int32_t> context_len;  // [num_seqs]
+  std::span<const int32_t> block_table;  // [num_seqs, max_blocks_per_seq]
+  int32_t max_blocks_per_seq = 0;
+  std::span<const float> rope_cos;  // [num_tokens, head_dim / 2]
+  std::span<const float> rope_sin;  // [num_tokens, head_dim / 2]
+};
+
+struct AttentionShape {
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  float scale = 1.0f;  // of the scores
+  int64_t window = 0;  // a token sees the last `window` tokens, itself included; 0: all
+};
+
+// RMS norm of each query and key head before rotation; null: none.
+struct HeadNorms {
+  const DeviceBuffer* q = nullptr;  // f32 [head_dim]
+  const DeviceBuffer* k = nullptr;  // f32 [head_dim]
+  float eps = 0.0f;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;
+  virtual DType activation_dtype() const = 0;
+
+  // ---- once, while loading
+
+  // Errors: ResourceExhausted.
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) = 0;
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(std::span<const float> values) = 0;
+  // Converts and packs. Errors: InvalidArgument (shapes), Unimplemented (type, by name).
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) = 0;
+  virtual absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
+      const MatrixSource& source, WeightFormat format) = 0;
+  virtual int64_t KvBytesPerBlock(const KvCacheShape& shape) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCacheShape& shape) = 0;
+  virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
+
+  // ---- each step; matrices have num_tokens rows unless said otherwise
+
+  // Operations until the next BeginStep belong to this batch.
+  virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
+  virtual absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) = 0;
+  // out[t] = table[token_ids[t]].
+  virtual absl::Status Embed(const EmbeddingTable& table, MatrixView out) = 0;
+  // out = x / sqrt(mean(x^2) + eps) * weight; x and out may be the same.
+  virtual absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
+                               MatrixView out) = 0;
+  // residual += delta; out = RmsNorm(residual).
+  virtual absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
+                                  float eps, MatrixView out) = 0;
+  // out = x W^T + bias; any number of rows. `out` may be f32 whatever activation_dtype() is.
+  virtual absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) = 0;
+  // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and k
+  // by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
+  virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,
+                                       const HeadNorms& norms, KvCache& cache, int64_t layer) = 0;
+  // Causal attention of the batch's queries over their sequences' cached keys and values.
+  // out: [num_tokens, num_heads * head_dim].
+  virtual absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
+                                 int64_t layer, MatrixView out) = 0;
+  // out = silu(gate) * up, where gate_up's rows hold gate, then up.
+  virtual absl::Status SiluMul(MatrixView gate_up, MatrixView out) = 0;
+  // out[i] = x[rows[i]].
+  virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
+
+  // logits: f32 [rows, vocab]. See sampling_params.h. A row that is not finite is reported in its
+  // result and does not fail the call.
+  virtual absl::Status Sample(MatrixView logits, std::span<const SamplingRow> rows,
+                              std::span<SampledToken> sampled) = 0;
+  virtual absl::Status Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
+                                std::span<SampledToken> results) = 0;
+};
+
+}  // namespace pingti::worker

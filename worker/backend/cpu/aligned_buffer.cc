@@ -1,0 +1,30 @@
+#include "worker/backend/cpu/aligned_buffer.h"
+
+#include <sys/mman.h>
+
+#include "common/base/strings.h"
+
+namespace pingti::worker::cpu {
+
+absl::StatusOr<AlignedBuffer> AlignedBuffer::Make(int64_t bytes) {
+  constexpr int64_t kCacheLine = 64;
+  constexpr int64_t kHugePage = int64_t{2} << 20;
+  AlignedBuffer buffer;
+  if (bytes <= 0) return buffer;
+  const int64_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
+  const int64_t padded = (bytes + alignment - 1) / alignment * alignment;
+  buffer.data_ = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(padded));
+  if (buffer.data_ == nullptr) {
+    return absl::ResourceExhaustedError(Concat("cannot allocate ", bytes, " bytes of memory"));
+  }
+#if defined(MADV_HUGEPAGE)
+  // Advice only: where it is refused, ordinary pages do.
+  if (alignment == kHugePage) {
+    (void)::madvise(buffer.data_, static_cast<size_t>(padded), MADV_HUGEPAGE);
+  }
+#endif
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
+}  // namespace pingti::worker::cpu

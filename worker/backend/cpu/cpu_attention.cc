@@ -1,0 +1,132 @@
+#include "worker/backend/cpu/cpu_attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/status_macros.h"
+
+namespace pingti::worker::cpu {
+namespace {
+
+constexpr int64_t kQueriesPerTask = 32;  // tokens; each is num_heads / num_kv_heads rows
+
+int64_t MaxRows(const AttentionShape& shape) {
+  return kQueriesPerTask * (shape.num_heads / shape.num_kv_heads);
+}
+
+}  // namespace
+
+// One thread's part, in floats: keys, values, scaled queries, outputs, then per row the running
+// maximum and sum; and the row's pointer and bounds, kept in 8-byte units at the front.
+struct CpuAttention::Scratch {
+  const float** query;
+  int64_t* first;
+  int64_t* last;
+  float* keys;
+  float* values;
+  float* queries;
+  float* out;
+  float* running_max;
+  float* running_sum;
+};
+
+absl::Status CpuAttention::Allocate(int64_t max_tokens, int64_t max_seqs) {
+  // Every sequence has at most one part-filled block of queries; heads multiply in PlanTasks.
+  tasks_.reserve(static_cast<size_t>((max_tokens / kQueriesPerTask + max_seqs) * 8));
+  return absl::OkStatus();
+}
+
+absl::Status CpuAttention::EnsureScratch(const AttentionShape& shape) {
+  const int64_t rows = MaxRows(shape);
+  const int64_t bytes =
+      rows * 3 * 8 + (2 * kKvTile * shape.head_dim + 2 * rows * shape.head_dim + 2 * rows) * 4;
+  const int64_t per_thread = (bytes + 127) / 128 * 128;
+  if (per_thread <= scratch_per_thread_) return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(scratch_, AlignedBuffer::Make(per_thread * pool_->num_threads()));
+  scratch_per_thread_ = per_thread;
+  return absl::OkStatus();
+}
+
+CpuAttention::Scratch CpuAttention::ScratchOf(int thread, const AttentionShape& shape) const {
+  const int64_t rows = MaxRows(shape);
+  uint8_t* base = scratch_.as<uint8_t>() + thread * scratch_per_thread_;
+  Scratch scratch;
+  scratch.keys = reinterpret_cast<float*>(base);
+  scratch.values = scratch.keys + kKvTile * shape.head_dim;
+  scratch.queries = scratch.values + kKvTile * shape.head_dim;
+  scratch.out = scratch.queries + rows * shape.head_dim;
+  scratch.running_max = scratch.out + rows * shape.head_dim;
+  scratch.running_sum = scratch.running_max + rows;
+  scratch.first = reinterpret_cast<int64_t*>(scratch.running_sum + rows);
+  scratch.last = scratch.first + rows;
+  scratch.query = reinterpret_cast<const float**>(scratch.last + rows);
+  return scratch;
+}
+
+void CpuAttention::PlanTasks(const StepInputs& step, const AttentionShape& shape) {
+  tasks_.clear();
+  for (size_t s = 0; s < step.context_len.size(); ++s) {
+    // Later queries see more tokens: long tasks go first, so that none is left over at the end.
+    for (int32_t end = step.query_start[s + 1]; end > step.query_start[s];) {
+      const int32_t count =
+          std::min<int32_t>(kQueriesPerTask, end - step.query_start[s]);
+      for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
+        tasks_.push_back({static_cast<int32_t>(s), head, end - count, count});
+      }
+      end -= count;
+    }
+  }
+}
+
+absl::Status CpuAttention::Run(const StepInputs& step, MatrixView qkv, const AttentionShape& shape,
+                               const CpuKvCache& cache, int64_t layer, MatrixView out) {
+  PINGTI_RETURN_IF_ERROR(EnsureScratch(shape));
+  PlanTasks(step, shape);
+  pool_->Run(static_cast<int64_t>(tasks_.size()), [&](int64_t task, int thread) {
+    RunTask(tasks_[static_cast<size_t>(task)], step, qkv, shape, cache, layer, out, thread);
+  });
+  return absl::OkStatus();
+}
+
+void CpuAttention::RunTask(const Task& task, const StepInputs& step, MatrixView qkv,
+                           const AttentionShape& shape, const CpuKvCache& cache, int64_t layer,
+                           MatrixView out, int thread) {
+  const Scratch scratch = ScratchOf(thread, shape);
+  const int64_t group = shape.num_heads / shape.num_kv_heads;
+  const int64_t dim = shape.head_dim;
+  const int64_t rows = task.num_queries * group;
+  int64_t first_token = step.positions[task.first_query];
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t token = task.first_query + r / group;
+    const float* source = static_cast<const float*>(qkv.data) + token * qkv.stride +
+                          (task.head * group + r % group) * dim;
+    float* query = scratch.queries + r * dim;
+    for (int64_t d = 0; d < dim; ++d) query[d] = source[d] * shape.scale;
+    scratch.query[r] = query;
+    scratch.last[r] = step.positions[token];
+    scratch.first[r] =
+        shape.window > 0 ? std::max<int64_t>(0, scratch.last[r] - shape.window + 1) : 0;
+    first_token = std::min(first_token, scratch.first[r]);
+    scratch.running_max[r] = -1e30f;  // finite, so that a fully masked tile changes nothing
+    scratch.running_sum[r] = 0.0f;
+  }
+  std::memset(scratch.out, 0, static_cast<size_t>(rows * dim) * 4);
+  const int64_t end = step.positions[task.first_query + task.num_queries - 1] + 1;
+  const int32_t* block_table =
+      step.block_table.data() + static_cast<int64_t>(task.seq) * step.max_blocks_per_seq;
+  for (int64_t first = first_token / kKvTile * kKvTile; first < end; first += kKvTile) {
+    AttentionTile tile{scratch.keys, scratch.values, dim, first, std::min(kKvTile, end - first)};
+    cache.LoadTile(layer, task.head, block_table, first, tile.num_tokens, scratch.keys,
+                   scratch.values);
+    kernels_->attention_tile(tile, {scratch.query, scratch.out, scratch.running_max,
+                                    scratch.running_sum, scratch.first, scratch.last, rows});
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    float* target = static_cast<float*>(out.data) + (task.first_query + r / group) * out.stride +
+                    (task.head * group + r % group) * dim;
+    const float inverse = 1.0f / scratch.running_sum[r];
+    for (int64_t d = 0; d < dim; ++d) target[d] = scratch.out[r * dim + d] * inverse;
+  }
+}
+
+}  // namespace pingti::worker::cpu

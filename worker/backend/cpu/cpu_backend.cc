@@ -1,0 +1,298 @@
+#include "worker/backend/cpu/cpu_backend.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/backend/cpu/aligned_buffer.h"
+#include "worker/backend/cpu/cpu_attention.h"
+#include "worker/backend/cpu/cpu_kernels.h"
+#include "worker/backend/cpu/cpu_kv_cache.h"
+#include "worker/backend/cpu/cpu_linear.h"
+#include "worker/backend/cpu/cpu_sampler.h"
+#include "worker/backend/cpu/thread_pool.h"
+
+namespace pingti::worker {
+namespace cpu {
+namespace {
+
+class CpuBuffer : public DeviceBuffer {
+ public:
+  explicit CpuBuffer(AlignedBuffer buffer) : buffer_(std::move(buffer)) {}
+  void* data() override { return buffer_.as<void>(); }
+  const void* data() const override { return buffer_.as<void>(); }
+  int64_t bytes() const override { return buffer_.bytes(); }
+
+ private:
+  AlignedBuffer buffer_;
+};
+
+// Rows are converted as they are looked up: a step needs few, and the file keeps them small. The
+// source's memory must outlive the table.
+class CpuEmbedding : public EmbeddingTable {
+ public:
+  explicit CpuEmbedding(MatrixSource source) : source_(std::move(source)) {}
+  int64_t bytes() const override { return source_.tensor.bytes; }
+  int64_t rows() const { return source_.tensor.shape[0]; }
+  int64_t cols() const { return source_.tensor.shape[1]; }
+  void Lookup(int64_t row, float* out) const { ReadRow(source_, row, out); }
+
+ private:
+  const MatrixSource source_;
+};
+
+float* Row(MatrixView matrix, int64_t row) {
+  return static_cast<float*>(matrix.data) + row * matrix.stride;
+}
+
+const float* Floats(const DeviceBuffer& buffer) { return static_cast<const float*>(buffer.data()); }
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(int num_threads, const CpuKernels* kernels)
+      : kernels_(kernels), pool_(num_threads), attention_(kernels, &pool_) {}
+
+  std::string_view name() const override { return "cpu"; }
+  DType activation_dtype() const override { return DType::kF32; }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) override {
+    PINGTI_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Make(bytes));
+    return std::make_unique<CpuBuffer>(std::move(buffer));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(std::span<const float> values) override {
+    PINGTI_ASSIGN_OR_RETURN(AlignedBuffer buffer,
+                            AlignedBuffer::Make(static_cast<int64_t>(values.size_bytes())));
+    std::copy(values.begin(), values.end(), buffer.as<float>());
+    return std::make_unique<CpuBuffer>(std::move(buffer));
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
+    return CpuLinearWeight::Make(source, *kernels_, &pool_);
+  }
+
+  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(const MatrixSource& source,
+                                                                   WeightFormat) override {
+    if (source.tensor.shape.size() != 2) {
+      return absl::InvalidArgumentError(Concat("tensor '", source.tensor.name, "' ",
+                                               source.tensor.ShapeString(), ": expected a matrix"));
+    }
+    return std::make_unique<CpuEmbedding>(source);
+  }
+
+  int64_t KvBytesPerBlock(const KvCacheShape& shape) const override {
+    return CpuKvCache::BytesPerBlock(shape);
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCacheShape& shape) override {
+    return CpuKvCache::Make(shape, kernels_);
+  }
+
+  absl::Status AllocateWorkspace(const StepLimits& limits) override {
+    PINGTI_RETURN_IF_ERROR(stage_.Allocate(limits.max_tokens, limits.max_in_features));
+    return attention_.Allocate(limits.max_tokens, limits.max_seqs);
+  }
+
+  absl::Status BeginStep(const StepInputs& inputs) override {
+    step_ = inputs;
+    return absl::OkStatus();
+  }
+
+  absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) override {
+    for (const BlockCopy& copy : copies) static_cast<CpuKvCache&>(cache).CopyBlock(copy);
+    return absl::OkStatus();
+  }
+
+  absl::Status Embed(const EmbeddingTable& table, MatrixView out) override {
+    const auto& embedding = static_cast<const CpuEmbedding&>(table);
+    for (int64_t t = 0; t < out.rows; ++t) {
+      const int32_t id = step_.token_ids[static_cast<size_t>(t)];
+      if (id < 0 || id >= embedding.rows()) {
+        return absl::InvalidArgumentError(
+            Concat("token id ", id, "; expected 0 to ", embedding.rows() - 1));
+      }
+    }
+    ForRows(out.rows, [&](int64_t t) {
+      embedding.Lookup(step_.token_ids[static_cast<size_t>(t)], Row(out, t));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
+                       MatrixView out) override {
+    ForRows(x.rows, [&](int64_t t) {
+      kernels_->rms_norm(Row(x, t), Floats(weight), eps, x.cols, Row(out, t));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
+                          float eps, MatrixView out) override {
+    ForRows(delta.rows, [&](int64_t t) {
+      kernels_->add_in_place(Row(residual, t), Row(delta, t), delta.cols);
+      kernels_->rms_norm(Row(residual, t), Floats(weight), eps, delta.cols, Row(out, t));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
+    return RunLinear(static_cast<const CpuLinearWeight&>(weight), x, out, *kernels_, &pool_,
+                     &stage_);
+  }
+
+  absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
+                               KvCache& cache, int64_t layer) override {
+    auto& cpu_cache = static_cast<CpuKvCache&>(cache);
+    const int64_t num_seqs = static_cast<int64_t>(step_.context_len.size());
+    for (int64_t s = 0; s < num_seqs; ++s) {
+      const int64_t first = step_.query_start[static_cast<size_t>(s)];
+      const int64_t end = step_.query_start[static_cast<size_t>(s) + 1];
+      ForRows(end - first, [&](int64_t i) {
+        AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i);
+      });
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
+                         int64_t layer, MatrixView out) override {
+    return attention_.Run(step_, qkv, shape, static_cast<const CpuKvCache&>(cache), layer, out);
+  }
+
+  absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {
+    ForRows(out.rows, [&](int64_t t) {
+      const float* gate = Row(gate_up, t);
+      kernels_->silu_mul(gate, gate + out.cols, out.cols, Row(out, t));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(Row(out, static_cast<int64_t>(i)), Row(x, rows[i]),
+                  static_cast<size_t>(x.cols) * sizeof(float));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Sample(MatrixView logits, std::span<const SamplingRow> rows,
+                      std::span<SampledToken> sampled) override {
+    PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) &&
+                 rows.size() == sampled.size());
+    EnsureSamplers(logits.cols);
+    pool_.Run(logits.rows, [&](int64_t r, int thread) {
+      const auto i = static_cast<size_t>(r);
+      samplers_[static_cast<size_t>(thread)].Sample(Row(logits, r), rows[i], &sampled[i]);
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
+                        std::span<SampledToken> results) override {
+    PINGTI_CHECK(requests.size() == results.size());
+    for (const LogprobRequest& request : requests) {
+      if (request.row < 0 || request.row >= logits.rows || request.token_id < 0 ||
+          request.token_id >= logits.cols) {
+        return absl::InvalidArgumentError(Concat("log-probability of token ", request.token_id,
+                                                 " at row ", request.row, " of logits [",
+                                                 logits.rows, ", ", logits.cols, "]"));
+      }
+    }
+    EnsureSamplers(logits.cols);
+    pool_.Run(static_cast<int64_t>(requests.size()), [&](int64_t r, int thread) {
+      const auto i = static_cast<size_t>(r);
+      results[i].logits_not_finite = false;
+      samplers_[static_cast<size_t>(thread)].Logprobs(Row(logits, requests[i].row),
+                                                      requests[i].token_id, requests[i].num_top,
+                                                      &results[i]);
+    });
+    return absl::OkStatus();
+  }
+
+ private:
+  // Cheap work on each row: a few rows are not worth waking a thread for.
+  template <typename Body>
+  void ForRows(int64_t rows, const Body& body) {
+    constexpr int64_t kRowsPerTask = 8;
+    pool_.Run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+      const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+      for (int64_t r = task * kRowsPerTask; r < end; ++r) body(r);
+    });
+  }
+
+  void AppendToken(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
+                   CpuKvCache& cache, int64_t layer, int64_t seq, int64_t token) {
+    const int64_t dim = shape.head_dim;
+    const int64_t half = dim / 2;
+    const float* cos = step_.rope_cos.data() + token * half;
+    const float* sin = step_.rope_sin.data() + token * half;
+    float* heads = Row(qkv, token);
+    for (int64_t h = 0; h < shape.num_heads + shape.num_kv_heads; ++h) {
+      float* head = heads + h * dim;
+      const DeviceBuffer* norm = h < shape.num_heads ? norms.q : norms.k;
+      if (norm != nullptr) kernels_->rms_norm(head, Floats(*norm), norms.eps, dim, head);
+      kernels_->rope(head, cos, sin, half);
+    }
+    const int64_t position = step_.positions[static_cast<size_t>(token)];
+    const int64_t block_tokens = cache.shape().block_tokens;
+    const int32_t block = step_.block_table[static_cast<size_t>(
+        seq * step_.max_blocks_per_seq + position / block_tokens)];
+    const float* keys = heads + shape.num_heads * dim;
+    const float* values = keys + shape.num_kv_heads * dim;
+    for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
+      cache.Append(layer, block, position % block_tokens, h, keys + h * dim, values + h * dim);
+    }
+  }
+
+  void EnsureSamplers(int64_t vocab_size) {
+    if (!samplers_.empty() && samplers_vocab_ == vocab_size) return;
+    samplers_.clear();
+    for (int i = 0; i < pool_.num_threads(); ++i) samplers_.emplace_back(kernels_, vocab_size);
+    samplers_vocab_ = vocab_size;
+  }
+
+  const CpuKernels* const kernels_;
+  ThreadPool pool_;
+  ActivationStage stage_;
+  CpuAttention attention_;
+  std::vector<CpuSampler> samplers_;
+  int64_t samplers_vocab_ = 0;
+  StepInputs step_;
+};
+
+int AvailableProcessors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+}  // namespace
+}  // namespace cpu
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
+  constexpr int kMaxThreads = 1024;
+  if (options.num_threads < 0 || options.num_threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        Concat("CPU backend: ", options.num_threads, " threads; expected 0 to ", kMaxThreads));
+  }
+  const cpu::CpuKernels* kernels =
+      options.kernels.empty() ? cpu::BestKernels() : cpu::KernelsByName(options.kernels);
+  if (kernels == nullptr) {
+    return absl::UnimplementedError(
+        Concat("CPU kernels '", options.kernels, "' do not exist or do not run on this processor"));
+  }
+  const int threads =
+      options.num_threads > 0 ? options.num_threads : cpu::AvailableProcessors();
+  return std::make_unique<cpu::CpuBackend>(threads, kernels);
+}
+
+}  // namespace pingti::worker

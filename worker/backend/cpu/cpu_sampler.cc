@@ -1,0 +1,240 @@
+#include "worker/backend/cpu/cpu_sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "worker/backend/sampling_rng.h"
+
+namespace pingti::worker::cpu {
+namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int kNumBuckets = 256;
+constexpr float kBucketsPerUnit = 8.0f;  // of logit difference, after temperature
+
+bool HasProcessors(const SamplingRow& row) {
+  return !row.logit_bias.empty() || !row.allowed_mask.empty() || !row.token_counts.empty();
+}
+
+}  // namespace
+
+CpuSampler::CpuSampler(const CpuKernels* kernels, int64_t vocab_size)
+    : kernels_(kernels),
+      vocab_size_(vocab_size),
+      adjusted_(static_cast<size_t>(vocab_size)),
+      order_(static_cast<size_t>(vocab_size)),
+      buckets_(kNumBuckets),
+      bucket_of_(static_cast<size_t>(vocab_size)) {}
+
+bool CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
+  std::copy_n(logits, vocab_size_, adjusted_.begin());
+  for (const TokenBias& bias : row.logit_bias) {
+    adjusted_[static_cast<size_t>(bias.token_id)] += bias.bias;
+  }
+  for (const TokenCount& count : row.token_counts) {
+    float& logit = adjusted_[static_cast<size_t>(count.token_id)];
+    if (row.repetition_penalty != 1.0f && count.prompt_count + count.output_count > 0) {
+      logit = logit > 0.0f ? logit / row.repetition_penalty : logit * row.repetition_penalty;
+    }
+    if (count.output_count > 0) {
+      logit -= row.presence_penalty;
+      logit -= row.frequency_penalty * static_cast<float>(count.output_count);
+    }
+  }
+  if (!row.allowed_mask.empty()) {
+    for (int64_t t = 0; t < vocab_size_; ++t) {
+      const uint32_t word = row.allowed_mask[static_cast<size_t>(t / 32)];
+      if (((word >> (t % 32)) & 1u) == 0) adjusted_[static_cast<size_t>(t)] = kMinusInfinity;
+    }
+  }
+  return true;
+}
+
+void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToken* result) {
+  result->top.clear();
+  result->logits_not_finite = false;
+  const float* source = logits;
+  if (HasProcessors(row)) {
+    ApplyProcessors(logits, row);
+    source = adjusted_.data();
+  }
+  bool has_nan = false;
+  const int64_t best = kernels_->argmax(source, vocab_size_, &has_nan);
+  max_ = source[best];
+  if (has_nan || !std::isfinite(max_)) {
+    result->token_id = -1;
+    result->logits_not_finite = true;
+    return;
+  }
+  result->token_id = static_cast<int32_t>(best);
+  if (row.temperature > 0.0f && row.top_k != 1) {
+    if (source == logits) std::copy_n(logits, vocab_size_, adjusted_.begin());
+    result->token_id = Draw(row);
+  }
+  if (row.num_top_logprobs >= 0) {
+    Logprobs(logits, result->token_id, row.num_top_logprobs, result);
+  }
+}
+
+double CpuSampler::Weight(float logit) const {
+  return std::exp(static_cast<double>((logit - max_) * inverse_temperature_));
+}
+
+void CpuSampler::FillBuckets(float max, float inverse_temperature) {
+  max_ = max;
+  inverse_temperature_ = inverse_temperature;
+  int64_t counts[kNumBuckets] = {};
+  for (int64_t t = 0; t < vocab_size_; ++t) {
+    const float logit = adjusted_[static_cast<size_t>(t)];
+    const float distance = (max - logit) * inverse_temperature * kBucketsPerUnit;
+    const int bucket = distance < kNumBuckets - 1 ? static_cast<int>(distance) : kNumBuckets - 1;
+    bucket_of_[static_cast<size_t>(t)] = static_cast<uint8_t>(bucket);
+    if (logit != kMinusInfinity) ++counts[bucket];
+  }
+  int64_t begin = 0;
+  for (int b = 0; b < kNumBuckets; ++b) {
+    buckets_[static_cast<size_t>(b)] = {begin, begin, 0.0, false};
+    begin += counts[b];
+  }
+  for (int64_t t = 0; t < vocab_size_; ++t) {
+    const float logit = adjusted_[static_cast<size_t>(t)];
+    if (logit == kMinusInfinity) continue;
+    Bucket& bucket = buckets_[bucket_of_[static_cast<size_t>(t)]];
+    order_[static_cast<size_t>(bucket.end++)] = {logit, static_cast<int32_t>(t)};
+  }
+  for (Bucket& bucket : buckets_) {
+    for (int64_t i = bucket.begin; i < bucket.end; ++i) {
+      bucket.mass += Weight(order_[static_cast<size_t>(i)].logit);
+    }
+  }
+}
+
+void CpuSampler::SortBucket(Bucket* bucket) {
+  if (bucket->sorted) return;
+  std::sort(order_.begin() + bucket->begin, order_.begin() + bucket->end,
+            [](const Entry& a, const Entry& b) {
+              return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
+            });
+  bucket->sorted = true;
+}
+
+CpuSampler::Prefix CpuSampler::PrefixOfCount(int64_t count) {
+  Prefix prefix;
+  for (Bucket& bucket : buckets_) {
+    if (bucket.end <= count) {
+      prefix = {bucket.end, prefix.mass + bucket.mass};
+      continue;
+    }
+    SortBucket(&bucket);
+    for (; prefix.count < count; ++prefix.count) {
+      prefix.mass += Weight(order_[static_cast<size_t>(prefix.count)].logit);
+    }
+    break;
+  }
+  return prefix;
+}
+
+CpuSampler::Prefix CpuSampler::PrefixOfMass(double mass, int64_t limit) {
+  Prefix prefix;
+  for (Bucket& bucket : buckets_) {
+    if (bucket.end <= limit && prefix.mass + bucket.mass < mass) {
+      prefix = {bucket.end, prefix.mass + bucket.mass};
+      continue;
+    }
+    SortBucket(&bucket);
+    const int64_t end = std::min(bucket.end, limit);
+    while (prefix.count < end && prefix.mass < mass) {
+      prefix.mass += Weight(order_[static_cast<size_t>(prefix.count++)].logit);
+    }
+    if (prefix.mass >= mass || prefix.count == limit) break;
+  }
+  return prefix;
+}
+
+CpuSampler::Prefix CpuSampler::PrefixOfWeight(double weight, int64_t limit) {
+  Prefix prefix;
+  for (Bucket& bucket : buckets_) {
+    SortBucket(&bucket);
+    const int64_t end = std::min(bucket.end, limit);
+    while (prefix.count < end) {
+      const double next = Weight(order_[static_cast<size_t>(prefix.count)].logit);
+      if (next < weight) return prefix;
+      ++prefix.count;
+      prefix.mass += next;
+    }
+    if (prefix.count == limit) break;
+  }
+  return prefix;
+}
+
+int32_t CpuSampler::TokenAtRank(int64_t rank) {
+  for (Bucket& bucket : buckets_) {
+    if (rank < bucket.end) {
+      SortBucket(&bucket);
+      break;
+    }
+  }
+  return order_[static_cast<size_t>(rank)].token_id;
+}
+
+int32_t CpuSampler::Draw(const SamplingRow& row) {
+  FillBuckets(max_, 1.0f / row.temperature);
+  const int64_t all = buckets_.back().end;
+  Prefix kept{all, 0.0};
+  if (row.top_k > 0 && row.top_k < all) {
+    kept = PrefixOfCount(row.top_k);
+  } else {
+    for (const Bucket& bucket : buckets_) kept.mass += bucket.mass;
+  }
+  if (row.top_p < 1.0f) {
+    kept = PrefixOfMass(static_cast<double>(row.top_p) * kept.mass, kept.count);
+  }
+  if (row.min_p > 0.0f) {  // relative to the most likely token, whose weight is 1
+    kept = PrefixOfWeight(static_cast<double>(row.min_p), kept.count);
+  }
+  if (kept.count < 1) return TokenAtRank(0);
+  // The first token whose cumulative weight exceeds the uniform's share.
+  const double share = static_cast<double>(SamplingUniform(row.seed, row.position)) * kept.mass;
+  const Prefix drawn = PrefixOfMass(std::nextafter(share, std::numeric_limits<double>::max()),
+                                    kept.count);
+  return TokenAtRank(std::max<int64_t>(drawn.count, 1) - 1);
+}
+
+void CpuSampler::Logprobs(const float* logits, int32_t token_id, int32_t num_top,
+                          SampledToken* result) {
+  result->top.clear();
+  result->token_id = token_id;
+  bool has_nan = false;
+  const float max = logits[kernels_->argmax(logits, vocab_size_, &has_nan)];
+  if (has_nan || !std::isfinite(max)) {
+    result->logits_not_finite = true;
+    return;
+  }
+  const double log_sum = std::log(kernels_->sum_exp(logits, vocab_size_, max, 1.0f));
+  const auto logprob = [&](float logit) {
+    return static_cast<float>(static_cast<double>(logit - max) - log_sum);
+  };
+  result->logprob = logprob(logits[token_id]);
+  if (num_top <= 0) return;
+  const auto before = [](const Entry& a, const Entry& b) {
+    return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
+  };
+  top_.clear();  // a heap whose front is the least of the best
+  for (int64_t t = 0; t < vocab_size_; ++t) {
+    const bool full = static_cast<int32_t>(top_.size()) == num_top;
+    if (full && logits[t] <= top_.front().logit) continue;
+    if (full) {
+      std::pop_heap(top_.begin(), top_.end(), before);
+      top_.pop_back();
+    }
+    top_.push_back({logits[t], static_cast<int32_t>(t)});
+    std::push_heap(top_.begin(), top_.end(), before);
+  }
+  std::sort(top_.begin(), top_.end(), before);
+  for (const Entry& entry : top_) {
+    result->top.push_back({entry.token_id, logprob(entry.logit)});
+  }
+}
+
+}  // namespace pingti::worker::cpu

@@ -1,0 +1,70 @@
+// Draws tokens from rows of logits on the CPU, as sampling_params.h defines it.
+//
+// top_k, top_p and min_p each keep a prefix of the tokens in descending order, so a row is never
+// sorted as a whole: tokens are first put into buckets by logit, and only buckets that a limit or the
+// draw falls into are sorted.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/backend/cpu/cpu_kernels.h"
+#include "worker/backend/sampling_params.h"
+
+namespace pingti::worker::cpu {
+
+// Scratch for one thread; confined to it.
+class CpuSampler {
+ public:
+  CpuSampler(const CpuKernels* kernels, int64_t vocab_size);
+
+  // logits: [vocab_size], raw.
+  void Sample(const float* logits, const SamplingRow& row, SampledToken* result);
+
+  // Log-probability of `token_id` and of the `num_top` most likely tokens.
+  void Logprobs(const float* logits, int32_t token_id, int32_t num_top, SampledToken* result);
+
+ private:
+  struct Entry {
+    float logit;
+    int32_t token_id;
+  };
+  // One bucket of tokens whose logits lie in one interval below the maximum.
+  struct Bucket {
+    int64_t begin = 0;  // in order_
+    int64_t end = 0;
+    double mass = 0.0;
+    bool sorted = false;
+  };
+  // A prefix of the descending order: `full` whole buckets, then `part` tokens of the next one.
+  struct Prefix {
+    int64_t count = 0;
+    double mass = 0.0;
+  };
+
+  // False when no token can be drawn.
+  bool ApplyProcessors(const float* logits, const SamplingRow& row);
+  int32_t Draw(const SamplingRow& row);
+  void FillBuckets(float max, float inverse_temperature);
+  void SortBucket(Bucket* bucket);
+  double Weight(float logit) const;
+  // The longest prefix of at most `count` tokens.
+  Prefix PrefixOfCount(int64_t count);
+  // The shortest prefix whose mass reaches `mass`, at most `limit` tokens.
+  Prefix PrefixOfMass(double mass, int64_t limit);
+  // The prefix of tokens with at least `weight`, at most `limit` tokens.
+  Prefix PrefixOfWeight(double weight, int64_t limit);
+  int32_t TokenAtRank(int64_t rank);
+
+  const CpuKernels* const kernels_;
+  const int64_t vocab_size_;
+  std::vector<float> adjusted_;
+  std::vector<Entry> order_;
+  std::vector<Bucket> buckets_;
+  std::vector<uint8_t> bucket_of_;
+  std::vector<Entry> top_;
+  float max_ = 0.0f;
+  float inverse_temperature_ = 1.0f;
+};
+
+}  // namespace pingti::worker::cpu

@@ -1,0 +1,74 @@
+// The one Model of every family: embedding, decoder layers, norm, output projection, on any backend.
+// Owns the prepared weights, the KV cache and the activations.
+//
+// Confined to the engine thread, but for the const getters. Next: worker/layers/decoder_layer.h,
+// load_model.cc.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
+#include "worker/layers/decoder_layer.h"
+#include "worker/layers/rotary_table.h"
+#include "worker/model/model.h"
+#include "worker/weights/model_config.h"
+
+namespace pingti::worker {
+
+struct DecoderWeights {
+  std::unique_ptr<EmbeddingTable> embedding;
+  std::vector<DecoderLayer> layers;
+  std::unique_ptr<DeviceBuffer> final_norm;  // f32 [hidden]
+  std::unique_ptr<LinearWeight> lm_head;     // [vocab, hidden]
+};
+
+class DecoderModel : public Model {
+ public:
+  // `backend` must outlive the model.
+  DecoderModel(ModelConfig config, WeightFormat format, Backend* backend,
+               std::unique_ptr<Communicator> comm, DecoderWeights weights, RotarySpec rotary);
+  ~DecoderModel() override;
+
+  int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
+  int32_t max_context_tokens() const override { return static_cast<int32_t>(config_.max_context); }
+  int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override;
+  absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
+                        int32_t max_batch_size) override;
+  absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
+  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
+  absl::Status Logprobs(std::span<const LogprobRequest> requests,
+                        std::span<SampledToken> results) override;
+
+ private:
+  KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
+  absl::Status CheckBatch(const ForwardBatch& batch) const;
+  StepInputs MakeStep(const ForwardBatch& batch);
+  absl::Status ComputeLogits(const ForwardBatch& batch, const DecoderActivations& activations);
+  absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
+  absl::Status GrowLogits(int64_t rows);
+
+  const ModelConfig config_;
+  const WeightFormat format_;
+  Backend* const backend_;
+  const std::unique_ptr<Communicator> comm_;
+  DecoderWeights weights_;
+  RotaryTable rotary_;
+
+  int64_t num_blocks_ = 0;
+  int64_t block_tokens_ = 0;
+  int64_t max_tokens_ = 0;
+  int64_t max_seqs_ = 0;
+  std::unique_ptr<KvCache> cache_;
+  std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
+  DecoderActivations activations_;  // with max_tokens_ rows
+  MatrixView gathered_;             // [max_tokens, hidden]: normed rows that need logits
+  std::unique_ptr<DeviceBuffer> logits_buffer_;
+  int64_t logits_capacity_ = 0;  // rows
+  MatrixView logits_;            // f32 [rows of the last Forward, vocab]
+  std::vector<float> rope_cos_;
+  std::vector<float> rope_sin_;
+};
+
+}  // namespace pingti::worker

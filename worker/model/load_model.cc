@@ -1,0 +1,232 @@
+#include "worker/model/load_model.h"
+
+#include <cmath>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/model/decoder_model.h"
+#include "worker/model/rope_spec.h"
+#include "worker/quant/ggml_blocks.h"
+
+namespace pingti::worker {
+namespace {
+
+// Takes tensors out of the checkpoint, checks them, and prepares them on the backend.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, Backend* backend, const LoadOptions& options)
+      : checkpoint_(checkpoint),
+        config_(checkpoint.config()),
+        backend_(backend),
+        options_(options) {}
+
+  absl::StatusOr<DecoderWeights> Load() {
+    DecoderWeights weights;
+    PINGTI_RETURN_IF_ERROR(LoadEmbedding(&weights));
+    for (int64_t i = 0; i < config_.num_layers; ++i) {
+      PINGTI_ASSIGN_OR_RETURN(DecoderLayerWeights layer, LoadLayer(i));
+      weights.layers.emplace_back(i, std::move(layer), Attention(i), NormEps());
+    }
+    PINGTI_ASSIGN_OR_RETURN(weights.final_norm, Norm("model.norm.weight", config_.hidden_size));
+    PINGTI_RETURN_IF_ERROR(CheckAllUsed());
+    return weights;
+  }
+
+ private:
+  float NormEps() const { return static_cast<float>(config_.rms_norm_eps); }
+
+  AttentionShape Attention(int64_t layer) const {
+    return {config_.num_heads, config_.num_kv_heads, config_.head_dim,
+            static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim))),
+            config_.window[static_cast<size_t>(layer)]};
+  }
+
+  absl::StatusOr<const TensorView*> Take(const std::string& name,
+                                         const std::vector<int64_t>& shape) {
+    const TensorView* tensor = checkpoint_.Find(name);
+    if (tensor == nullptr) {
+      return absl::InvalidArgumentError(Concat("tensor '", name, "' is missing"));
+    }
+    if (tensor->shape != shape) {
+      TensorView expected;
+      expected.shape = shape;
+      return absl::InvalidArgumentError(Concat("tensor '", name, "' ", DTypeName(tensor->dtype),
+                                               " ", tensor->ShapeString(), ": expected shape ",
+                                               expected.ShapeString()));
+    }
+    if (!CanDequantize(tensor->dtype)) {
+      return absl::UnimplementedError(
+          Concat("tensor '", name, "': dtype ", DTypeName(tensor->dtype)));
+    }
+    if (used_.insert(name).second) done_bytes_ += tensor->bytes;
+    return tensor;
+  }
+
+  void ReportProgress() const {
+    if (options_.progress) options_.progress(done_bytes_, checkpoint_.weight_bytes());
+  }
+
+  absl::StatusOr<std::vector<float>> Values(const std::string& name, int64_t count) {
+    PINGTI_ASSIGN_OR_RETURN(const TensorView* tensor, Take(name, {count}));
+    std::vector<float> values(static_cast<size_t>(count));
+    Dequantize(tensor->dtype, tensor->data, count, values.data());
+    return values;
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Norm(const std::string& name, int64_t count) {
+    PINGTI_ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, count));
+    return backend_->UploadF32(values);
+  }
+
+  struct MatrixName {
+    std::string name;  // without ".weight"
+    int64_t rows;
+    int64_t interleaved_heads = 0;
+  };
+
+  absl::StatusOr<MatrixSource> Matrix(const MatrixName& wanted, int64_t cols) {
+    PINGTI_ASSIGN_OR_RETURN(const TensorView* tensor,
+                            Take(wanted.name + ".weight", {wanted.rows, cols}));
+    MatrixSource source;
+    source.tensor = *tensor;
+    if (tensor->dtype == DType::kI8) {
+      PINGTI_ASSIGN_OR_RETURN(source.row_scale, RowScale(wanted));
+    }
+    source.interleaved_heads = checkpoint_.qk_rows_interleaved() ? wanted.interleaved_heads : 0;
+    return source;
+  }
+
+  // compressed-tensors keeps one scale per output channel beside an int8 weight, as [rows, 1].
+  absl::StatusOr<std::vector<float>> RowScale(const MatrixName& wanted) {
+    if (!checkpoint_.compressed_int8().present) {
+      return absl::InvalidArgumentError(
+          Concat("tensor '", wanted.name, ".weight' is I8, but config.json names no quantization"));
+    }
+    const std::string name = wanted.name + ".weight_scale";
+    PINGTI_ASSIGN_OR_RETURN(const TensorView* tensor, Take(name, {wanted.rows, 1}));
+    std::vector<float> scale(static_cast<size_t>(wanted.rows));
+    Dequantize(tensor->dtype, tensor->data, wanted.rows, scale.data());
+    return scale;
+  }
+
+  // Weights that a compressed checkpoint left in 16 bit stay so: that is its per-layer fallback.
+  WeightFormat BlockFormat() const {
+    const bool keep = checkpoint_.compressed_int8().present;
+    return options_.format == WeightFormat::kInt8 && keep ? WeightFormat::kStored : options_.format;
+  }
+
+  // int8 is for the blocks: the output projection decides between tokens, and everybody's int8
+  // recipes leave it as it is.
+  WeightFormat HeadFormat() const {
+    return options_.format == WeightFormat::kInt8 ? WeightFormat::kStored : options_.format;
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> Linear(const std::vector<MatrixName>& names,
+                                                       int64_t cols, bool bias,
+                                                       WeightFormat format) {
+    LinearSource source;
+    source.format = format;
+    for (const MatrixName& name : names) {
+      PINGTI_ASSIGN_OR_RETURN(MatrixSource part, Matrix(name, cols));
+      if (bias) PINGTI_RETURN_IF_ERROR(AppendBias(name, &source.bias));
+      source.parts.push_back(std::move(part));
+    }
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LinearWeight> weight, backend_->PrepareLinear(source));
+    ReportProgress();
+    return weight;
+  }
+
+  absl::Status AppendBias(const MatrixName& name, std::vector<float>* bias) {
+    PINGTI_ASSIGN_OR_RETURN(const std::vector<float> values,
+                            Values(name.name + ".bias", name.rows));
+    bias->insert(bias->end(), values.begin(), values.end());
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadEmbedding(DecoderWeights* weights) {
+    const MatrixName name{"model.embed_tokens", config_.vocab_size};
+    PINGTI_ASSIGN_OR_RETURN(const MatrixSource embedding, Matrix(name, config_.hidden_size));
+    PINGTI_ASSIGN_OR_RETURN(weights->embedding,
+                            backend_->PrepareEmbedding(embedding, options_.format));
+    const MatrixName head{config_.tie_embeddings ? name.name : "lm_head", config_.vocab_size};
+    // A tied checkpoint may still carry the copy.
+    if (config_.tie_embeddings && checkpoint_.Find("lm_head.weight") != nullptr) {
+      used_.insert("lm_head.weight");
+    }
+    PINGTI_ASSIGN_OR_RETURN(weights->lm_head,
+                            Linear({head}, config_.hidden_size, false, HeadFormat()));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<DecoderLayerWeights> LoadLayer(int64_t i) {
+    const std::string layer = Concat("model.layers.", i, ".");
+    const std::string attention = layer + "self_attn.";
+    const int64_t hidden = config_.hidden_size;
+    const int64_t q_rows = config_.num_heads * config_.head_dim;
+    const int64_t kv_rows = config_.num_kv_heads * config_.head_dim;
+    DecoderLayerWeights weights;
+    PINGTI_ASSIGN_OR_RETURN(weights.input_norm, Norm(layer + "input_layernorm.weight", hidden));
+    PINGTI_ASSIGN_OR_RETURN(weights.post_norm,
+                            Norm(layer + "post_attention_layernorm.weight", hidden));
+    if (config_.qk_norm) {
+      PINGTI_ASSIGN_OR_RETURN(weights.q_norm, Norm(attention + "q_norm.weight", config_.head_dim));
+      PINGTI_ASSIGN_OR_RETURN(weights.k_norm, Norm(attention + "k_norm.weight", config_.head_dim));
+    }
+    PINGTI_ASSIGN_OR_RETURN(weights.qkv,
+                            Linear({{attention + "q_proj", q_rows, config_.num_heads},
+                                    {attention + "k_proj", kv_rows, config_.num_kv_heads},
+                                    {attention + "v_proj", kv_rows}},
+                                   hidden, config_.qkv_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(
+        weights.o, Linear({{attention + "o_proj", hidden}}, q_rows, config_.o_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(weights.gate_up,
+                            Linear({{layer + "mlp.gate_proj", config_.intermediate_size},
+                                    {layer + "mlp.up_proj", config_.intermediate_size}},
+                                   hidden, config_.mlp_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(weights.down,
+                            Linear({{layer + "mlp.down_proj", hidden}}, config_.intermediate_size,
+                                   config_.mlp_bias, BlockFormat()));
+    return weights;
+  }
+
+  // A tensor that nothing took is a part of the model that would be left out in silence.
+  absl::Status CheckAllUsed() const {
+    for (const TensorView& tensor : checkpoint_.tensors()) {
+      if (used_.count(tensor.name) == 0 && tensor.name != "rope_freqs.weight") {
+        return absl::UnimplementedError(
+            Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ",
+                   tensor.ShapeString(), " has no place in a '", config_.architecture, "' model"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  Backend* const backend_;
+  const LoadOptions& options_;
+  std::set<std::string> used_;
+  int64_t done_bytes_ = 0;
+};
+
+absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) {
+  return absl::Status(status.code(),
+                      Concat(checkpoint.path(), ": ", std::string(status.message())));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
+                                                 const LoadOptions& options) {
+  absl::StatusOr<DecoderWeights> weights = Loader(checkpoint, backend, options).Load();
+  if (!weights.ok()) return WithPath(checkpoint, weights.status());
+  return std::make_unique<DecoderModel>(checkpoint.config(), options.format, backend,
+                                        std::make_unique<SingleRankCommunicator>(),
+                                        *std::move(weights), MakeRotarySpec(checkpoint.config()));
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,28 @@
+// Makes a Model that runs from a checkpoint on disk and a backend to run it on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "worker/backend/backend.h"
+#include "worker/model/model.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::worker {
+
+struct LoadOptions {
+  // kStored keeps 4- and 8-bit blocks of a GGUF file as they are; see WeightFormat.
+  WeightFormat format = WeightFormat::kStored;
+  // Called from the loading thread after each tensor group; bytes of the checkpoint.
+  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+};
+
+// `checkpoint` and `backend` must outlive the model. Every tensor's shape is checked against the
+// configuration, and no tensor of the checkpoint may be left over.
+// Errors: InvalidArgument or Unimplemented naming the tensor or option; ResourceExhausted.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
+                                                 const LoadOptions& options);
+
+}  // namespace pingti::worker

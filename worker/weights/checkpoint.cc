@@ -1,0 +1,75 @@
+#include "worker/weights/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "common/base/strings.h"
+#include "worker/weights/gguf_checkpoint.h"
+#include "worker/weights/hf_checkpoint.h"
+
+namespace pingti::worker {
+namespace {
+
+bool EndsWith(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+bool IsWeight(const TensorView& tensor) {
+  return !EndsWith(tensor.name, "_scale") && !EndsWith(tensor.name, "rope_freqs.weight");
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(Parts parts) : parts_(std::move(parts)) {
+  for (size_t i = 0; i < parts_.tensors.size(); ++i) by_name_[parts_.tensors[i].name] = i;
+}
+
+const TensorView* Checkpoint::Find(std::string_view name) const {
+  const auto it = by_name_.find(name);
+  return it == by_name_.end() ? nullptr : &parts_.tensors[it->second];
+}
+
+int64_t Checkpoint::num_parameters() const {
+  int64_t count = 0;
+  for (const TensorView& tensor : parts_.tensors) {
+    if (IsWeight(tensor)) count += tensor.NumElements();
+  }
+  return count;
+}
+
+int64_t Checkpoint::weight_bytes() const {
+  int64_t bytes = 0;
+  for (const TensorView& tensor : parts_.tensors) bytes += tensor.bytes;
+  return bytes;
+}
+
+std::string Checkpoint::dominant_format() const {
+  std::map<DType, int64_t> elements;
+  for (const TensorView& tensor : parts_.tensors) elements[tensor.dtype] += tensor.NumElements();
+  const auto most =
+      std::max_element(elements.begin(), elements.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == elements.end()) return "";
+  return std::string(DTypeName(most->first));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) {
+    return absl::NotFoundError(Concat("model path '", path, "' does not exist"));
+  }
+  if (!std::filesystem::is_directory(status)) return OpenGgufCheckpoint(path);
+  if (std::filesystem::exists(path + "/config.json", error)) return OpenHfCheckpoint(path);
+  std::vector<std::string> gguf_files;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
+  }
+  if (gguf_files.size() == 1) return OpenGgufCheckpoint(gguf_files[0]);
+  return absl::NotFoundError(Concat("model directory '", path, "' holds neither config.json nor one "
+                                    "GGUF file (it has ", gguf_files.size(), ")"));
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,118 @@
+// A model on disk: its configuration, its tensors by name, and what the router needs to turn text
+// into tokens. Opening reads the structure only; weights stay in the mapped files.
+//
+// Next: gguf_checkpoint.cc and hf_checkpoint.cc, which make one; worker/model/load_model.h, which
+// turns it into a Model.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/tensor/tensor_view.h"
+#include "worker/weights/mapped_file.h"
+#include "worker/weights/model_config.h"
+
+namespace pingti::worker {
+
+// The tokenizer.ggml.* keys of a GGUF file, unchanged; see proto message GgufTokenizer.
+struct GgufTokenizerKeys {
+  std::string model;
+  std::string pre;
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<int32_t> token_types;
+  std::vector<std::string> merges;
+  std::optional<int64_t> bos_token_id;
+  std::optional<int64_t> eos_token_id;
+  std::optional<int64_t> unknown_token_id;
+  std::optional<int64_t> padding_token_id;
+  std::optional<bool> add_bos_token;
+  std::optional<bool> add_eos_token;
+  std::optional<bool> add_space_prefix;
+};
+
+// The checkpoint's own sampling defaults (generation_config.json); unset where it is silent.
+struct SamplingHints {
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<int64_t> top_k;
+  std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+};
+
+// What turns messages into tokens and back. Exactly one of the tokenizer forms is set, or none when
+// the checkpoint has no tokenizer.
+struct TextAssets {
+  std::string tokenizer_json;              // contents of tokenizer.json
+  std::optional<GgufTokenizerKeys> gguf;   // from a GGUF file
+  std::string tiktoken;                    // contents of *.tiktoken
+  std::string tokenizer_config_json;       // contents, for the router
+  std::string chat_template;               // Jinja2; empty: none
+  std::map<std::string, std::string> named_templates;
+  std::optional<int64_t> bos_token_id;
+  std::vector<int64_t> eos_token_ids;
+  std::optional<int64_t> pad_token_id;
+  bool add_bos_token = false;
+  SamplingHints sampling;
+};
+
+// int8 weights of a compressed-tensors checkpoint: per-output-channel scales, symmetric.
+struct CompressedInt8 {
+  bool present = false;
+  std::vector<std::string> ignored_modules;  // kept in 16 bit
+};
+
+// Immutable; thread-safe. Tensor views point into files that it keeps mapped.
+class Checkpoint {
+ public:
+  struct Parts {
+    std::string path;
+    std::string format;  // "gguf", "safetensors"
+    ModelConfig config;
+    TextAssets text;
+    std::vector<TensorView> tensors;  // under Hugging Face names
+    std::vector<std::unique_ptr<MappedFile>> files;
+    // Rows of q and k are in GGUF's order for adjacent-pair rotation; see gguf_checkpoint.cc.
+    bool qk_rows_interleaved = false;
+    CompressedInt8 compressed_int8;
+    std::string display_name;
+  };
+
+  explicit Checkpoint(Parts parts);
+
+  const std::string& path() const { return parts_.path; }
+  const std::string& format() const { return parts_.format; }
+  // A name for people, from the file's metadata or its path.
+  const std::string& display_name() const { return parts_.display_name; }
+  const ModelConfig& config() const { return parts_.config; }
+  const TextAssets& text() const { return parts_.text; }
+  bool qk_rows_interleaved() const { return parts_.qk_rows_interleaved; }
+  const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
+
+  const std::vector<TensorView>& tensors() const { return parts_.tensors; }
+  // Null when absent. Names are Hugging Face's ("model.layers.0.mlp.up_proj.weight") for every format.
+  const TensorView* Find(std::string_view name) const;
+
+  // Sum over all weight tensors; scales of quantized weights do not count.
+  int64_t num_parameters() const;
+  int64_t weight_bytes() const;
+  // "Q4_1", "BF16", "int8": the type that most of the values have.
+  std::string dominant_format() const;
+
+ private:
+  const Parts parts_;
+  std::map<std::string, size_t, std::less<>> by_name_;
+};
+
+// Opens a .gguf file, or a directory that holds one .gguf file or config.json with safetensors.
+// Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that pingti
+// lacks, by name). Every message starts with the path.
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
+
+}  // namespace pingti::worker
