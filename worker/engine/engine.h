@@ -1,0 +1,98 @@
+// The engine's thread and its front door: requests come in through a mailbox from any thread, outputs
+// leave through each session's sink.
+//
+// Owns the thread and the core. Its heartbeat is what liveness means: work that makes no progress
+// within step_deadline, a step that throws, or steps that keep failing turn Healthy() into an error.
+// Read next: engine_core.h.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "worker/engine/engine_core.h"
+
+namespace pingti::worker {
+
+// Thread-safe.
+class Engine {
+ public:
+  // See EngineCore for the arguments.
+  Engine(Model* model, const Clock* clock, const EngineOptions& options, EngineObserver* observer);
+  // Stops after the step in progress and joins; sequences still running are dropped.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  SessionId OpenSession(std::unique_ptr<SessionSink> sink);
+  void CloseSession(SessionId session);
+  void Submit(SessionId session, std::vector<Request> requests);
+  void Cancel(SessionId session, std::vector<uint64_t> sequence_ids);
+  // Ends every sequence with kPreempted.
+  void GiveBackAll();
+
+  // Whether any sequence is queued or running, or a command is on its way.
+  bool idle() const { return pending_.load(std::memory_order_acquire) == 0; }
+  uint64_t steps() const { return steps_.load(std::memory_order_acquire); }
+  const RequestLimits& limits() const { return limits_; }
+
+  // Errors: Internal, saying what stands still and for how long.
+  absl::Status Healthy() const;
+
+ private:
+  struct OpenCommand {
+    SessionId session;
+    std::unique_ptr<SessionSink> sink;
+  };
+  struct CloseCommand {
+    SessionId session;
+  };
+  struct SubmitCommand {
+    SessionId session;
+    std::vector<Request> requests;
+  };
+  struct CancelCommand {
+    SessionId session;
+    std::vector<uint64_t> sequence_ids;
+  };
+  struct GiveBackCommand {};
+  using Command =
+      std::variant<OpenCommand, CloseCommand, SubmitCommand, CancelCommand, GiveBackCommand>;
+
+  void Post(Command command);
+  void Run();
+  // Moves the mailbox's content to `commands`, waiting for some if `wait`. False: stop.
+  bool TakeCommands(bool wait, std::vector<Command>* commands);
+  void Execute(Command command);
+  bool GuardedStep();
+  void Beat();
+
+  const Clock* const clock_;
+  const std::chrono::milliseconds step_deadline_;
+  EngineCore core_;  // engine thread only
+  const RequestLimits limits_;
+
+  Mutex mutex_;
+  CondVar posted_;
+  std::vector<Command> mailbox_ PINGTI_GUARDED_BY(mutex_);
+  bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
+
+  std::atomic<uint64_t> next_session_{1};
+  std::atomic<uint64_t> steps_{0};
+  // Commands posted and not executed, plus 1 while the core has work.
+  std::atomic<int64_t> pending_{0};
+  std::atomic<int64_t> last_progress_ns_{0};
+  std::atomic<int32_t> failures_{0};
+  std::atomic<bool> threw_{false};
+  std::thread thread_;
+};
+
+}  // namespace pingti::worker

@@ -1,0 +1,83 @@
+// A request while it runs: its samples or beams, what they share and when they end.
+//
+// Owned by the engine core; confined to the engine thread after construction (which costs the hashes
+// of the prompt's blocks). Read next: engine_core.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "worker/engine/request.h"
+#include "worker/engine/sequence.h"
+#include "worker/engine/validate.h"
+#include "worker/sampling/beam_search.h"
+#include "worker/sampling/row_builder.h"
+
+namespace pingti::worker {
+
+// One sample or beam.
+struct Sample {
+  Sequence sequence;
+  SequenceSampling sampling;
+  int32_t num_output = 0;  // generated_token_ids included
+  float cumulative_logprob = 0.0f;
+  bool has_output = false;  // something was sent
+  std::optional<Finish> finish;
+  std::vector<TokenLogprobs> held_logprobs;  // of a sample that is ranked before it is sent
+  // Beam search: the most likely next tokens, once computed and until all beams have theirs.
+  std::vector<TopLogprob> candidates;
+};
+
+struct RequestGroup {
+  // REQUIRES: validated. `order` is the arrival's rank.
+  RequestGroup(Request request, uint64_t session, uint64_t order, const RequestLimits& limits,
+               int32_t kv_block_tokens);
+  RequestGroup(const RequestGroup&) = delete;
+  RequestGroup& operator=(const RequestGroup&) = delete;
+
+  // Adds a sample that waits to become a copy of another (Scheduler::Fork).
+  Sample* AddSample();
+
+  int32_t num_prompt() const { return static_cast<int32_t>(request.prompt_token_ids.size()); }
+  std::span<const int32_t> OutputOf(const Sample& sample) const {
+    return std::span(sample.sequence.tokens).subspan(num_prompt());
+  }
+  bool is_stop(int32_t token_id) const;
+  // Whether stop tokens may not be drawn as the sample's next token.
+  bool SuppressesStops(const Sample& sample) const {
+    return sample.num_output < request.stop.min_tokens;
+  }
+  // Nothing is sent before all samples have ended.
+  bool holds_outputs() const {
+    return beam != nullptr || request.sampling.best_of > request.sampling.n;
+  }
+  // -1, or how many alternatives are to be computed for each token.
+  int32_t num_top_logprobs(const Sample& sample) const;
+  // The reason, if the sample is over after its latest token.
+  std::optional<Finish> CheckFinished(const Sample& sample) const;
+  Usage UsageOf(const Sample& sample) const;
+  bool AllFinished() const;
+
+  const Request request;
+  const uint64_t session;
+  const std::vector<int32_t> stop_token_ids;  // eos among them unless ignored
+  const RequestSampling sampling;
+  const int32_t max_context;
+  const int32_t max_output;  // tokens, generated_token_ids included
+  std::unique_ptr<BeamSearch> beam;
+  std::vector<std::unique_ptr<Sample>> samples;
+  bool forked = false;  // n > 1: the prompt was computed and copied
+  bool done = false;    // everything was sent; leaves at the end of the step
+
+  std::vector<TokenLogprobs> prompt_logprobs;
+  int32_t cached_prompt_tokens = -1;  // -1: not admitted yet
+  TimePoint first_step = TimePoint::max();
+  TimePoint first_token = TimePoint::max();
+
+ private:
+  const uint64_t order_;
+};
+
+}  // namespace pingti::worker

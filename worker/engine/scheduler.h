@@ -1,0 +1,127 @@
+// Decides what the next step computes. Holds the queues and the KV leases, knows no device, no model
+// and no wall clock.
+//
+// Each step: Plan (pure: reads, changes nothing), Apply (leases blocks, moves sequences between the
+// queues), then, after the forward pass, Commit per chunk. Confined to the engine thread.
+// Read next: scheduler_plan.cc for the policy, engine.cc for the loop around it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/cache/prefix_cache.h"
+#include "worker/engine/sequence.h"
+
+namespace pingti::worker {
+
+struct StepBudget {
+  int32_t max_tokens = 0;     // computed in one step; REQUIRES: >= max_sequences
+  int32_t max_sequences = 0;  // running at once; also the most rows of logits in a step
+};
+
+struct PlannedChunk {
+  Sequence* sequence = nullptr;
+  int32_t num_tokens = 0;    // to compute, after the cached ones
+  int32_t cached_blocks = 0;  // to lease from the prefix cache first (newly admitted only)
+  bool admit = false;        // comes from the waiting queue
+};
+
+// Reused between steps.
+struct StepPlan {
+  std::vector<PlannedChunk> chunks;  // decodes first
+  std::vector<Sequence*> preempted;  // give back their blocks and wait again
+  std::vector<Sequence*> expired;    // deadline passed: leave the queues
+  int32_t num_tokens = 0;
+
+  bool changes_anything() const {
+    return !chunks.empty() || !preempted.empty() || !expired.empty();
+  }
+  void Clear() {
+    chunks.clear();
+    preempted.clear();
+    expired.clear();
+    num_tokens = 0;
+  }
+};
+
+// What Plan looks at. Both queues are in serving order.
+struct SchedulerState {
+  std::vector<Sequence*> running;
+  std::vector<Sequence*> waiting;
+  const PrefixCache* cache = nullptr;
+};
+
+// Copy on write. The source stays leased by another sequence, which writes to it only after the copy.
+struct PlannedCopy {
+  BlockId from = kNoBlock;
+  BlockId to = kNoBlock;
+};
+
+class Scheduler {
+ public:
+  // `cache` must outlive it.
+  Scheduler(PrefixCache* cache, StepBudget budget);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // The policy, a function of its arguments alone. `plan` is cleared first.
+  //  1. Sequences past their deadline leave.
+  //  2. A waiting sequence of higher priority takes the place of running ones of lower priority.
+  //  3. Every decode gets its token; when blocks run out, the last in serving order is preempted.
+  //  4. Prefills that have begun get chunks of what is left of the token budget.
+  //  5. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
+  //     input fits the free blocks. None overtakes another.
+  static void Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,
+                   StepPlan* plan);
+
+  void Plan(TimePoint now, StepPlan* plan) const { Plan(state_, budget_, now, plan); }
+
+  // Carries out a plan just made. Appends the block copies that must precede the forward pass.
+  void Apply(const StepPlan& plan, std::vector<PlannedCopy>* copies);
+
+  // `num_tokens` more tokens of a running sequence have valid KV; full blocks become findable.
+  void Commit(Sequence* sequence, int32_t num_tokens);
+
+  // Puts an idle sequence into the waiting queue. It must stay until Remove.
+  void Add(Sequence* sequence);
+  // Takes a sequence out of whatever queue it is in and releases its blocks. Idempotent.
+  void Remove(Sequence* sequence);
+  // Releases a running sequence's blocks and puts it back to wait.
+  void Preempt(Sequence* sequence);
+
+  // `to` (idle) takes over everything of `from`, its queue and leases too; `from` becomes idle.
+  void Replace(Sequence* from, Sequence* to);
+
+  // `to` (idle) becomes a copy of `from`: its tokens and leases, which the two share until one of
+  // them writes. It runs at once if `from` runs and a place is free, else it waits (and finds its
+  // full blocks through the prefix cache).
+  void Fork(const Sequence& from, Sequence* to);
+
+  // Upper bound of prefix cache hits for a sequence as it stands, in blocks.
+  static int32_t CountCachedBlocks(const PrefixCache& cache, const Sequence& sequence);
+  // Computes the hashes of all full blocks; done once at arrival, so that Plan only compares.
+  static void ExtendHashes(Sequence* sequence, int32_t block_tokens);
+
+  const SchedulerState& state() const { return state_; }
+  const StepBudget& budget() const { return budget_; }
+  PrefixCache* cache() { return cache_; }
+  int64_t preemptions_total() const { return preemptions_total_; }
+
+  // The cache's invariants, the queues' order, and each sequence's leases against its progress.
+  absl::Status CheckInvariants() const;
+
+ private:
+  void InsertInOrder(std::vector<Sequence*>* queue, Sequence* sequence);
+  void ReleaseBlocks(Sequence* sequence);
+  void LeaseCachedPrefix(Sequence* sequence, int32_t num_blocks);
+  void LeaseForChunk(Sequence* sequence, int32_t num_tokens, std::vector<PlannedCopy>* copies);
+
+  PrefixCache* const cache_;
+  const StepBudget budget_;
+  SchedulerState state_;
+  int64_t preemptions_total_ = 0;
+};
+
+}  // namespace pingti::worker

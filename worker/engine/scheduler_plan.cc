@@ -1,0 +1,235 @@
+// The scheduling policy: Scheduler::Plan, one pass per rule. Counts blocks, leases none.
+#include <algorithm>
+
+#include "worker/engine/scheduler.h"
+
+namespace pingti::worker {
+namespace {
+
+int32_t CeilDiv(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+class Planner {
+ public:
+  Planner(const SchedulerState& state, const StepBudget& budget, TimePoint now, StepPlan* plan)
+      : state_(state),
+        now_(now),
+        plan_(plan),
+        block_tokens_(state.cache->block_tokens()),
+        blocks_left_(state.cache->pool().available()),
+        tokens_left_(budget.max_tokens),
+        rows_left_(budget.max_sequences),
+        max_sequences_(budget.max_sequences),
+        victim_end_(state.running.size()),
+        num_running_(static_cast<int32_t>(state.running.size())) {}
+
+  void Run() {
+    Expire();
+    MakeRoomForPriority();
+    PlanDecodes();
+    PlanBegunPrefills();
+    if (plan_->preempted.empty() || made_room_) Admit();
+  }
+
+ private:
+  bool Expired(const Sequence& sequence) const { return sequence.deadline <= now_; }
+
+  void Expire() {
+    for (Sequence* sequence : state_.running) {
+      if (!Expired(*sequence)) continue;
+      plan_->expired.push_back(sequence);
+      --num_running_;
+    }
+    for (Sequence* sequence : state_.waiting) {
+      if (Expired(*sequence)) plan_->expired.push_back(sequence);
+    }
+  }
+
+  // Blocks that only this sequence holds: what its preemption surely frees.
+  int32_t OwnBlocks(const Sequence& sequence) const {
+    int32_t own = 0;
+    for (const BlockLease& lease : sequence.blocks) {
+      own += state_.cache->pool().ref_count(lease.block()) == 1 ? 1 : 0;
+    }
+    return own;
+  }
+
+  // New blocks that computing `num_tokens` more takes, a copy of a shared last block included.
+  int32_t BlocksFor(const Sequence& sequence, int32_t num_tokens) const {
+    const int32_t have = static_cast<int32_t>(sequence.blocks.size());
+    int32_t need = CeilDiv(sequence.num_computed + num_tokens, block_tokens_) - have;
+    if (sequence.num_computed % block_tokens_ != 0 &&
+        state_.cache->pool().ref_count(sequence.blocks.back().block()) > 1) {
+      ++need;
+    }
+    return need;
+  }
+
+  // Preempts the last running sequence that is not `keep`; false when there is none behind index
+  // `first`.
+  bool PreemptLast(size_t first, const Sequence* keep) {
+    while (victim_end_ > first) {
+      Sequence* victim = state_.running[--victim_end_];
+      if (victim == keep || Expired(*victim)) continue;
+      plan_->preempted.push_back(victim);
+      blocks_left_ += OwnBlocks(*victim);
+      --num_running_;
+      return true;
+    }
+    return false;
+  }
+
+  void MakeRoomForPriority() {
+    const auto head = std::find_if(state_.waiting.begin(), state_.waiting.end(),
+                                   [&](const Sequence* s) { return !Expired(*s); });
+    if (head == state_.waiting.end()) return;
+    const Sequence& newcomer = **head;
+    const int32_t need = CeilDiv(newcomer.target(), block_tokens_);
+    if (num_running_ < max_sequences_ && need + num_running_ <= blocks_left_) return;
+    // Only if the room that lower priorities take is enough.
+    size_t first = state_.running.size();
+    int32_t blocks = blocks_left_;
+    while (first > 0 && state_.running[first - 1]->priority < newcomer.priority) {
+      blocks += OwnBlocks(*state_.running[--first]);
+    }
+    if (first == state_.running.size() || blocks < need + static_cast<int32_t>(first)) return;
+    while ((num_running_ >= max_sequences_ || need + num_running_ > blocks_left_) &&
+           PreemptLast(first, nullptr)) {
+      made_room_ = true;
+    }
+  }
+
+  static bool IsDecode(const Sequence& sequence) {
+    return sequence.pending() == 1 && sequence.num_computed > 0;
+  }
+
+  void PlanDecodes() {
+    for (size_t i = 0; i < victim_end_; ++i) {
+      Sequence* sequence = state_.running[i];
+      if (!IsDecode(*sequence) || Expired(*sequence)) continue;
+      if (tokens_left_ == 0 || rows_left_ == 0) return;
+      const int32_t need = BlocksFor(*sequence, 1);
+      bool fits = need <= blocks_left_;
+      while (!fits && PreemptLast(i + 1, sequence)) fits = need <= blocks_left_;
+      if (!fits) {
+        PreemptLast(i, nullptr);
+        return;
+      }
+      Take(sequence, 1, need);
+    }
+  }
+
+  void PlanBegunPrefills() {
+    for (size_t i = 0; i < victim_end_ && tokens_left_ > 0; ++i) {
+      Sequence* sequence = state_.running[i];
+      if (sequence->pending() <= 0 || IsDecode(*sequence) || Expired(*sequence)) continue;
+      int32_t chunk = ChunkOf(*sequence, sequence->pending());
+      if (chunk == 0) continue;
+      // While others move, a prefill that finds no block waits; else somebody must give way.
+      while (BlocksFor(*sequence, 1) > blocks_left_ && plan_->chunks.empty() &&
+             PreemptLast(0, sequence)) {
+      }
+      while (chunk > 0 && BlocksFor(*sequence, chunk) > blocks_left_) {
+        chunk -= (sequence->num_computed + chunk - 1) % block_tokens_ + 1;
+      }
+      if (chunk > 0) Take(sequence, chunk, BlocksFor(*sequence, chunk));
+    }
+  }
+
+  void Admit() {
+    for (Sequence* sequence : state_.waiting) {
+      if (Expired(*sequence)) continue;
+      if (num_running_ >= max_sequences_ || tokens_left_ == 0 || rows_left_ == 0) return;
+      const int32_t hits = Scheduler::CountCachedBlocks(*state_.cache, *sequence);
+      const int32_t chunk = ChunkOf(*sequence, sequence->target() - hits * block_tokens_);
+      const int32_t need = AdmissionNeed(*sequence, hits);
+      // Each running sequence may ask for a block before this one is done.
+      if (chunk == 0 || need + num_running_ > blocks_left_) return;
+      plan_->chunks.push_back({sequence, chunk, hits, true});
+      Spend(*sequence, chunk, sequence->target() - hits * block_tokens_, need);
+      ++num_running_;
+    }
+  }
+
+  // Blocks that the whole input takes from those that are available.
+  int32_t AdmissionNeed(const Sequence& sequence, int32_t hits) const {
+    int32_t revived = 0;  // hits that no running sequence holds
+    if (made_room_) {
+      revived = hits;  // they may be held by the preempted only
+    } else {
+      ChainLink link;
+      for (int32_t i = 0; i < hits; ++i) {
+        const BlockId block = state_.cache->Find(
+            link, sequence.block_hashes[i],
+            std::span(sequence.tokens).subspan(static_cast<size_t>(i) * block_tokens_, block_tokens_),
+            sequence.salt, &link);
+        revived += state_.cache->pool().ref_count(block) == 0 ? 1 : 0;
+      }
+    }
+    return CeilDiv(sequence.target(), block_tokens_) - hits + revived;
+  }
+
+  // The largest chunk the token and row budgets allow.
+  int32_t ChunkOf(const Sequence& sequence, int32_t pending) const {
+    int32_t chunk = std::min(pending, tokens_left_);
+    if (sequence.row_per_token) return std::min(chunk, rows_left_);
+    // The last token of the input needs a row.
+    if (chunk == pending && sequence.hold_back == 0 && rows_left_ == 0) --chunk;
+    return chunk;
+  }
+
+  void Take(Sequence* sequence, int32_t chunk, int32_t num_blocks) {
+    plan_->chunks.push_back({sequence, chunk, 0, false});
+    Spend(*sequence, chunk, sequence->pending(), num_blocks);
+  }
+
+  void Spend(const Sequence& sequence, int32_t chunk, int32_t pending, int32_t num_blocks) {
+    plan_->num_tokens += chunk;
+    tokens_left_ -= chunk;
+    blocks_left_ -= num_blocks;
+    if (sequence.row_per_token) {
+      rows_left_ -= chunk;
+    } else if (chunk == pending && sequence.hold_back == 0) {
+      --rows_left_;
+    }
+  }
+
+  const SchedulerState& state_;
+  const TimePoint now_;
+  StepPlan* const plan_;
+  const int32_t block_tokens_;
+  int32_t blocks_left_;
+  int32_t tokens_left_;
+  int32_t rows_left_;
+  const int32_t max_sequences_;
+  size_t victim_end_;  // running sequences from here on are preempted, expired or spared
+  int32_t num_running_;
+  bool made_room_ = false;
+};
+
+}  // namespace
+
+void Scheduler::Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,
+                     StepPlan* plan) {
+  plan->Clear();
+  Planner(state, budget, now, plan).Run();
+}
+
+int32_t Scheduler::CountCachedBlocks(const PrefixCache& cache, const Sequence& sequence) {
+  if (sequence.row_per_token) return 0;
+  const int32_t block_tokens = cache.block_tokens();
+  // At least one token is computed: its logits are what the sequence is after.
+  const int32_t most = std::min((sequence.target() - 1) / block_tokens,
+                                static_cast<int32_t>(sequence.block_hashes.size()));
+  ChainLink link;
+  int32_t hits = 0;
+  while (hits < most &&
+         cache.Find(link, sequence.block_hashes[hits],
+                    std::span(sequence.tokens)
+                        .subspan(static_cast<size_t>(hits) * block_tokens, block_tokens),
+                    sequence.salt, &link) != kNoBlock) {
+    ++hits;
+  }
+  return hits;
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,156 @@
+// See validate.h. One function per message of worker.proto.
+#include "worker/engine/validate.h"
+
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+
+namespace pingti::worker {
+namespace {
+
+template <typename T>
+absl::Status Bad(std::string_view field, T value, std::string_view expected) {
+  return absl::InvalidArgumentError(Concat(field, " is ", value, ": expected ", expected));
+}
+
+absl::Status CheckTokens(std::string_view field, const std::vector<int32_t>& tokens,
+                         int32_t vocab_size) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && tokens[i] < vocab_size) continue;
+    return Bad(Concat(field, "[", i, "]"), static_cast<int64_t>(static_cast<uint32_t>(tokens[i])),
+               Concat("a token id below ", vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRange(std::string_view field, float value, float least, float most) {
+  if (value >= least && value <= most) return absl::OkStatus();  // false for NaN
+  return Bad(field, value, Concat("a value in [", least, ", ", most, "]"));
+}
+
+absl::Status CheckBeam(const Request& request, const RequestLimits& limits) {
+  const SamplingParameters& s = request.sampling;
+  if (s.beam.num_beams > limits.max_batch_size) {
+    return Bad("sampling.beam.num_beams", s.beam.num_beams,
+               Concat("at most max_batch_size, ", limits.max_batch_size));
+  }
+  PINGTI_RETURN_IF_ERROR(
+      CheckRange("sampling.beam.length_penalty", s.beam.length_penalty, -10.0f, 10.0f));
+  if (s.n > s.beam.num_beams) {
+    return Bad("sampling.n", s.n, Concat("at most num_beams, ", s.beam.num_beams));
+  }
+  if (s.best_of != s.n) return Bad("sampling.best_of", s.best_of, "it unset with beam search");
+  if (s.temperature != 0.0f) {
+    return Bad("sampling.temperature", s.temperature, "0 with beam search, which draws nothing");
+  }
+  if (s.has_penalty() || !s.logit_bias.empty() || !s.allowed_token_ids.empty()) {
+    return absl::InvalidArgumentError(
+        "sampling.beam: penalties, logit_bias and allowed_token_ids are not supported with beam "
+        "search");
+  }
+  if (request.logprobs.enabled) {
+    return absl::InvalidArgumentError("logprobs.enabled: not supported with beam search");
+  }
+  const int64_t num_stops = static_cast<int64_t>(request.stop.stop_token_ids.size()) +
+                            static_cast<int64_t>(limits.eos_token_ids.size());
+  if ((2 + num_stops) * s.beam.num_beams > limits.vocab_size) {
+    return Bad("sampling.beam.num_beams", s.beam.num_beams,
+               Concat("fewer beams for a vocabulary of ", limits.vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSampling(const Request& request, const RequestLimits& limits) {
+  const SamplingParameters& s = request.sampling;
+  PINGTI_RETURN_IF_ERROR(CheckRange("sampling.temperature", s.temperature, 0.0f, 100.0f));
+  if (!(s.top_p > 0.0f && s.top_p <= 1.0f)) {
+    return Bad("sampling.top_p", s.top_p, "a value in (0, 1]");
+  }
+  if (s.top_k < 0) return Bad("sampling.top_k", s.top_k, "0 or more");
+  PINGTI_RETURN_IF_ERROR(CheckRange("sampling.min_p", s.min_p, 0.0f, 1.0f));
+  PINGTI_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", s.presence_penalty, -2.0f, 2.0f));
+  PINGTI_RETURN_IF_ERROR(
+      CheckRange("sampling.frequency_penalty", s.frequency_penalty, -2.0f, 2.0f));
+  if (!(s.repetition_penalty > 0.0f && s.repetition_penalty <= 100.0f)) {
+    return Bad("sampling.repetition_penalty", s.repetition_penalty, "a value in (0, 100]");
+  }
+  for (size_t i = 0; i < s.logit_bias.size(); ++i) {
+    const TokenBias& bias = s.logit_bias[i];
+    if (bias.token_id < 0 || bias.token_id >= limits.vocab_size) {
+      return Bad(Concat("sampling.logit_bias[", i, "].token_id"), bias.token_id,
+                 Concat("a token id below ", limits.vocab_size));
+    }
+    // NaN is not in [-1000, 1000] either.
+    PINGTI_RETURN_IF_ERROR(
+        CheckRange(Concat("sampling.logit_bias[", i, "].bias"), bias.bias, -1000.0f, 1000.0f));
+  }
+  PINGTI_RETURN_IF_ERROR(
+      CheckTokens("sampling.allowed_token_ids", s.allowed_token_ids, limits.vocab_size));
+  if (s.n < 1 || s.n > limits.max_batch_size) {
+    return Bad("sampling.n", s.n, Concat("a value in [1, ", limits.max_batch_size, "]"));
+  }
+  if (s.is_beam_search()) return CheckBeam(request, limits);
+  if (s.best_of < s.n || s.best_of > limits.max_batch_size) {
+    return Bad("sampling.best_of", s.best_of,
+               Concat("a value in [n, max_batch_size] = [", s.n, ", ", limits.max_batch_size, "]"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits) {
+  if (request.prompt_token_ids.empty()) {
+    return absl::InvalidArgumentError("prompt_token_ids is empty: expected at least one token");
+  }
+  PINGTI_RETURN_IF_ERROR(
+      CheckTokens("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
+  PINGTI_RETURN_IF_ERROR(
+      CheckTokens("generated_token_ids", request.generated_token_ids, limits.vocab_size));
+  const size_t length = request.prompt_token_ids.size() + request.generated_token_ids.size();
+  if (length >= static_cast<size_t>(limits.max_context_tokens)) {
+    return absl::OutOfRangeError(
+        Concat("prompt_token_ids and generated_token_ids have ", length,
+               " tokens: expected less than the context of ", limits.max_context_tokens));
+  }
+  const SamplingParameters& s = request.sampling;
+  if (!request.generated_token_ids.empty() && (s.best_of > 1 || s.is_beam_search())) {
+    return absl::InvalidArgumentError(
+        "generated_token_ids: only with n = 1, best_of = 1 and without beam search");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
+  const StopParameters& stop = request.stop;
+  if (stop.max_tokens < 0) return Bad("stop.max_tokens", stop.max_tokens, "0 or more");
+  if (stop.min_tokens < 0 || (stop.max_tokens > 0 && stop.min_tokens > stop.max_tokens)) {
+    return Bad("stop.min_tokens", stop.min_tokens,
+               Concat("a value in [0, max_tokens] = [0, ", stop.max_tokens, "]"));
+  }
+  if (stop.stop_token_ids.size() > 64) {
+    return Bad("stop.stop_token_ids' size", stop.stop_token_ids.size(), "at most 64");
+  }
+  return CheckTokens("stop.stop_token_ids", stop.stop_token_ids, limits.vocab_size);
+}
+
+}  // namespace
+
+absl::Status ValidateRequest(const Request& request, const RequestLimits& limits) {
+  PINGTI_RETURN_IF_ERROR(request.unsupported);
+  PINGTI_RETURN_IF_ERROR(CheckTokensFit(request, limits));
+  PINGTI_RETURN_IF_ERROR(CheckSampling(request, limits));
+  PINGTI_RETURN_IF_ERROR(CheckStop(request, limits));
+  const int32_t top = request.logprobs.top_logprobs;
+  if (top < 0 || top > limits.max_top_logprobs || top > limits.vocab_size) {
+    return Bad("logprobs.top_logprobs", top, Concat("a value in [0, ", limits.max_top_logprobs, "]"));
+  }
+  if (request.cache_salt.size() > kMaxSaltBytes) {
+    return Bad("cache_salt's size", request.cache_salt.size(),
+               Concat("at most ", kMaxSaltBytes, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker

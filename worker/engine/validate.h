@@ -1,0 +1,24 @@
+// Whether a request can be served here at all. Pure; thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/engine/request.h"
+
+namespace pingti::worker {
+
+// What bounds a request on this worker.
+struct RequestLimits {
+  int32_t vocab_size = 0;
+  int32_t max_context_tokens = 0;  // prompt and output; never more than the KV cache holds
+  int32_t max_batch_size = 0;
+  int32_t max_top_logprobs = 20;
+  std::vector<int32_t> eos_token_ids;
+};
+
+// Errors: InvalidArgument or OutOfRange that names the proto field, its value and what is expected.
+absl::Status ValidateRequest(const Request& request, const RequestLimits& limits);
+
+}  // namespace pingti::worker

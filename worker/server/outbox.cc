@@ -1,0 +1,166 @@
+// See outbox.h.
+#include "worker/server/outbox.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "proto/pingti/worker/v1/worker.pb.h"
+#include "worker/server/convert.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr uint32_t kProtocolVersion = 1;
+constexpr size_t kMaxPendingEvents = 1u << 16;
+
+void FillCredit(const SubmitCredit& credit, v1::SubmitCredit* message) {
+  message->set_max_waiting_sequences(credit.max_waiting_sequences);
+  message->set_max_waiting_tokens(credit.max_waiting_tokens);
+}
+
+template <typename T>
+void Append(std::vector<T>&& from, std::vector<T>* to) {
+  to->insert(to->end(), std::make_move_iterator(from.begin()),
+             std::make_move_iterator(from.end()));
+}
+
+}  // namespace
+
+void Outbox::Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit) {
+  MutexLock lock(&mutex_);
+  open_ = true;
+  welcome_ = identity;
+  credit_ = credit;
+  credit_changed_ = false;
+  unlimited_ = output_credit == 0;
+  output_credit_ = output_credit;
+}
+
+void Outbox::AddOutputCredit(uint32_t steps) {
+  MutexLock lock(&mutex_);
+  output_credit_ += steps;
+}
+
+void Outbox::AddOutputs(uint64_t step, std::span<SequenceOutput> outputs) {
+  MutexLock lock(&mutex_);
+  step_ = step;
+  for (SequenceOutput& output : outputs) Merge(std::move(output));
+}
+
+void Outbox::Merge(SequenceOutput&& output) {
+  // Steps list their sequences in the same order, so the match is nearly always the next one.
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const size_t place = (merge_hint_ + i) % outputs_.size();
+    SequenceOutput& pending = outputs_[place];
+    if (pending.sequence_id != output.sequence_id ||
+        pending.sample_index != output.sample_index || pending.finish) {
+      continue;
+    }
+    pending.token_ids.insert(pending.token_ids.end(), output.token_ids.begin(),
+                             output.token_ids.end());
+    Append(std::move(output.logprobs), &pending.logprobs);
+    Append(std::move(output.prompt_logprobs), &pending.prompt_logprobs);
+    pending.finish = std::move(output.finish);
+    merge_hint_ = place + 1;
+    return;
+  }
+  outputs_.push_back(std::move(output));
+  merge_hint_ = outputs_.size();
+}
+
+void Outbox::AddCacheEvents(std::span<const CacheEvent> events) {
+  MutexLock lock(&mutex_);
+  if (!open_) return;
+  if (events_.size() + events.size() > kMaxPendingEvents) {
+    events_.clear();
+    events_lost_ = true;
+    return;
+  }
+  events_.insert(events_.end(), events.begin(), events.end());
+}
+
+void Outbox::SetAccepted(uint64_t highest_sequence_id) {
+  MutexLock lock(&mutex_);
+  accepted_ = highest_sequence_id;
+}
+
+void Outbox::SetLoad(const LoadSnapshot& load) {
+  MutexLock lock(&mutex_);
+  load_ = load;
+}
+
+void Outbox::SetCredit(SubmitCredit credit) {
+  MutexLock lock(&mutex_);
+  credit_changed_ = credit_changed_ || !(credit == credit_);
+  credit_ = credit;
+}
+
+void Outbox::SetDraining(uint32_t deadline_ms) {
+  MutexLock lock(&mutex_);
+  draining_ = deadline_ms;
+}
+
+bool Outbox::Take(v1::SessionResponse* response) {
+  std::vector<SequenceOutput> outputs;
+  std::vector<CacheEvent> events;
+  {
+    MutexLock lock(&mutex_);
+    if (!open_) return false;
+    if (welcome_) {
+      v1::Welcome* welcome = response->mutable_welcome();
+      welcome->set_protocol_version(kProtocolVersion);
+      welcome->set_worker_id(welcome_->worker_id);
+      welcome->set_incarnation(welcome_->incarnation);
+      welcome->set_model_fingerprint(welcome_->model_fingerprint);
+      for (const std::string& feature : welcome_->features) welcome->add_features(feature);
+      FillCredit(credit_, welcome->mutable_initial_credit());
+      welcome_.reset();
+      return true;
+    }
+    if (draining_) {
+      response->mutable_draining()->set_deadline_ms(*draining_);
+      draining_.reset();
+      return true;
+    }
+    if (credit_changed_) {
+      FillCredit(credit_, response->mutable_submit_credit());
+      credit_changed_ = false;
+      return true;
+    }
+    if (!outputs_.empty() && (unlimited_ || output_credit_ > 0)) {
+      if (!unlimited_) --output_credit_;
+      response->mutable_step_output()->set_step(step_);
+      outputs.swap(outputs_);
+      merge_hint_ = 0;
+    } else if (!events_.empty()) {
+      events.swap(events_);
+      if (events_lost_) ++next_event_id_;
+      events_lost_ = false;
+    } else if (load_) {
+      ToProto(*load_, accepted_, response->mutable_load_report());
+      load_.reset();
+      return true;
+    } else {
+      return false;
+    }
+  }
+  // Outside the lock: the engine may want to add meanwhile.
+  if (!events.empty()) {
+    v1::KvEvents* message = response->mutable_kv_events();
+    message->set_first_event_id(next_event_id_);
+    ToProto(events, message);
+    next_event_id_ += static_cast<uint64_t>(message->events_size());
+  }
+  for (SequenceOutput& output : outputs) {
+    ToProto(std::move(output), response->mutable_step_output()->add_outputs());
+  }
+  return true;
+}
+
+bool Outbox::drained() const {
+  MutexLock lock(&mutex_);
+  return !open_ || (!welcome_ && !draining_ && outputs_.empty());
+}
+
+}  // namespace pingti::worker

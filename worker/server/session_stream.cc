@@ -1,0 +1,235 @@
+// See session_stream.h.
+#include "worker/server/session_stream.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "common/base/log.h"
+#include "common/base/strings.h"
+#include "worker/server/convert.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr uint32_t kProtocolVersion = 1;
+
+// The engine's end of an outbox.
+class OutboxSink : public SessionSink {
+ public:
+  OutboxSink(std::shared_ptr<Outbox> outbox, SessionHub* hub)
+      : outbox_(std::move(outbox)), hub_(hub) {}
+
+  void OnStep(uint64_t step, std::span<SequenceOutput> outputs) override {
+    outbox_->AddOutputs(step, outputs);
+    hub_->Ring();
+  }
+  void OnAccepted(uint64_t highest_sequence_id) override {
+    outbox_->SetAccepted(highest_sequence_id);
+  }
+
+ private:
+  const std::shared_ptr<Outbox> outbox_;
+  SessionHub* const hub_;
+};
+
+}  // namespace
+
+SessionStream::SessionStream(Engine* engine, SessionHub* hub, const Clock* clock)
+    : engine_(engine), hub_(hub), clock_(clock), outbox_(std::make_shared<Outbox>()) {}
+
+void SessionStream::Begin() {
+  {
+    MutexLock lock(&mutex_);
+    self_ = shared_from_this();
+  }
+  StartRead(&incoming_);
+}
+
+void SessionStream::OnReadDone(bool ok) {
+  if (!ok) {
+    CloseSession();
+    End(grpc::Status::OK);
+    return;
+  }
+  HandleMessage();
+  bool ending;
+  {
+    MutexLock lock(&mutex_);
+    ending = ending_;
+  }
+  if (ending) {
+    CloseSession();
+    return;
+  }
+  incoming_.Clear();
+  StartRead(&incoming_);
+}
+
+void SessionStream::HandleMessage() {
+  if (session_ == 0 && incoming_.message_case() != v1::SessionRequest::kHello) {
+    End({grpc::StatusCode::FAILED_PRECONDITION, "the first message of a session must be hello"});
+    return;
+  }
+  switch (incoming_.message_case()) {
+    case v1::SessionRequest::kHello:
+      HandleHello(incoming_.hello());
+      break;
+    case v1::SessionRequest::kSubmit:
+      HandleSubmit(incoming_.submit());
+      break;
+    case v1::SessionRequest::kCancel:
+      engine_->Cancel(session_, {incoming_.cancel().sequence_ids().begin(),
+                                 incoming_.cancel().sequence_ids().end()});
+      break;
+    case v1::SessionRequest::kOutputCredit:
+      outbox_->AddOutputCredit(incoming_.output_credit().steps());
+      Flush();
+      break;
+    case v1::SessionRequest::MESSAGE_NOT_SET:
+      LogWarning("a session message of an unknown kind was ignored");
+      break;
+  }
+}
+
+void SessionStream::HandleHello(const v1::Hello& hello) {
+  if (session_ != 0) {
+    End({grpc::StatusCode::FAILED_PRECONDITION, "hello came twice"});
+    return;
+  }
+  if (hello.protocol_version() != kProtocolVersion) {
+    End({grpc::StatusCode::FAILED_PRECONDITION,
+         Concat("protocol_version is ", hello.protocol_version(), ": this worker speaks ",
+                kProtocolVersion)});
+    return;
+  }
+  if (hub_->draining()) {
+    End({grpc::StatusCode::UNAVAILABLE, "this worker is draining"});
+    return;
+  }
+  session_ = engine_->OpenSession(std::make_unique<OutboxSink>(outbox_, hub_));
+  LogInfo("session opened", {{"router_id", hello.router_id()}, {"session", session_}});
+  hub_->Add(shared_from_this(), outbox_, hello.initial_output_credit());
+}
+
+void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {
+  if (hub_->draining()) return RefuseWhileDraining(batch);
+  std::vector<Request> requests;
+  requests.reserve(batch.sequences_size());
+  const TimePoint now = clock_->Now();
+  for (const v1::Sequence& sequence : batch.sequences()) requests.push_back(FromProto(sequence, now));
+  engine_->Submit(session_, std::move(requests));
+}
+
+void SessionStream::RefuseWhileDraining(const v1::SubmitBatch& batch) {
+  std::vector<SequenceOutput> outputs;
+  for (const v1::Sequence& sequence : batch.sequences()) {
+    const uint32_t num_samples = std::max(1u, sequence.sampling().n());
+    for (uint32_t i = 0; i < num_samples && i < 1024; ++i) {
+      SequenceOutput output;
+      output.sequence_id = sequence.sequence_id();
+      output.sample_index = static_cast<int32_t>(i);
+      output.finish.emplace();
+      output.finish->reason = FinishReason::kPreempted;
+      outputs.push_back(std::move(output));
+    }
+  }
+  outbox_->AddOutputs(engine_->steps(), outputs);
+  Flush();
+}
+
+void SessionStream::Flush() {
+  {
+    MutexLock lock(&mutex_);
+    flush_again_ = true;
+    if (write_in_flight_ || ending_) return;
+    write_in_flight_ = true;
+  }
+  WriteNext();
+}
+
+void SessionStream::WriteNext() {
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      flush_again_ = false;
+    }
+    outgoing_.Clear();
+    if (outbox_->Take(&outgoing_)) {
+      StartWrite(&outgoing_);
+      return;
+    }
+    MutexLock lock(&mutex_);
+    // What came after Take looked must not wait for the next bell.
+    if (flush_again_ && !ending_) continue;
+    write_in_flight_ = false;
+    if (end_when_flushed_ && outbox_->drained() && !ending_) {
+      ending_ = true;
+      end_status_ = grpc::Status(grpc::StatusCode::UNAVAILABLE, "this worker was drained");
+    }
+    break;
+  }
+  FinishIfIdle();
+}
+
+void SessionStream::OnWriteDone(bool ok) {
+  bool go_on;
+  {
+    MutexLock lock(&mutex_);
+    // A failed write is followed by a failed read, which ends the stream.
+    go_on = ok && !ending_;
+    if (!go_on) write_in_flight_ = false;
+  }
+  if (go_on) {
+    WriteNext();
+  } else {
+    FinishIfIdle();
+  }
+}
+
+void SessionStream::End(grpc::Status status) {
+  {
+    MutexLock lock(&mutex_);
+    if (!ending_) {
+      ending_ = true;
+      end_status_ = std::move(status);
+    }
+  }
+  FinishIfIdle();
+}
+
+void SessionStream::FinishIfIdle() {
+  grpc::Status status;
+  {
+    MutexLock lock(&mutex_);
+    if (!ending_ || write_in_flight_ || finished_) return;
+    finished_ = true;
+    status = end_status_;
+  }
+  Finish(std::move(status));
+}
+
+void SessionStream::EndWhenFlushed() {
+  {
+    MutexLock lock(&mutex_);
+    end_when_flushed_ = true;
+  }
+  Flush();
+}
+
+void SessionStream::OnCancel() { End(grpc::Status::CANCELLED); }
+
+void SessionStream::CloseSession() {
+  if (session_ == 0) return;
+  engine_->CloseSession(std::exchange(session_, 0));
+}
+
+void SessionStream::OnDone() {
+  CloseSession();
+  hub_->Remove(this);
+  std::shared_ptr<SessionStream> self;  // dies last
+  MutexLock lock(&mutex_);
+  self = std::move(self_);
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,127 @@
+// See worker_config.h.
+#include "worker/server/worker_config.h"
+
+#include "common/base/strings.h"
+
+namespace pingti::worker {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+
+void AddModel(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Model");
+  schema
+      ->Add("model", &config->model,
+            "A .gguf file, or a directory with config.json and safetensors or with one .gguf file.")
+      .Required()
+      .Env("MODEL");
+  schema->Add("model_id", &config->model_id,
+              "Name that clients use; empty takes the file's or directory's name.");
+  schema->Add("model_aliases", &config->model_aliases, "Further names that clients may use.");
+  schema->AddEnum("dtype", &config->dtype,
+                  {{"auto", ComputeFormat::kAuto},
+                   {"f32", ComputeFormat::kF32},
+                   {"bf16", ComputeFormat::kBf16},
+                   {"int8", ComputeFormat::kInt8}},
+                  "How weights are kept and multiplied; auto keeps 4- and 8-bit weights as they are "
+                  "where that is faster, and takes bf16 for the rest.");
+  schema
+      ->Add("max_context_tokens", &config->max_context_tokens,
+            "Longest prompt and output together; 0 takes the model's own limit, or less if the KV "
+            "cache is smaller.")
+      .Range(0, 1 << 24);
+}
+
+void AddListeners(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Listeners");
+  schema->Add("address", &config->address, "Address of both ports.");
+  schema->Add("port", &config->port, "Port of the gRPC service; 0 takes any free one.");
+  schema->Add("admin_port", &config->admin_port,
+              "Port of /metrics, /healthz and /readyz; 0 takes any free one.");
+  schema
+      ->AddBytes("grpc_max_message_length", &config->grpc_max_message_length,
+                 "Largest gRPC message.")
+      .Range(1 << 16, 2147483647.0)
+      .Env("GRPC_MAX_MESSAGE_LENGTH");
+}
+
+void AddBatching(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Batching");
+  schema
+      ->Add("max_batch_size", &config->max_batch_size, "Sequences that run at once.")
+      .Range(1, 4096)
+      .Env("BATCH_SIZE");
+  schema
+      ->Add("max_batch_tokens", &config->max_batch_tokens,
+            "Tokens computed in one step. Long prompts are cut into chunks of at most this, so it "
+            "also bounds how long running answers pause for a new prompt.")
+      .Range(1, 1 << 20);
+  schema
+      ->Add("max_waiting_sequences", &config->max_waiting_sequences,
+            "Sequences that may wait for a place; more are refused.")
+      .Range(1, 1 << 20);
+}
+
+void AddMemory(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Memory");
+  schema
+      ->Add("kv_block_tokens", &config->kv_block_tokens,
+            "Tokens of one KV cache block, the unit in which prompts share their beginnings.")
+      .Range(1, 1024);
+  schema->AddBytes("kv_memory", &config->kv_memory,
+                   "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
+                   "bounded by gpu_memory_fraction and, on a CPU, by 2GiB.");
+  schema
+      ->Add("gpu_memory_fraction", &config->gpu_memory_fraction,
+            "Share of the device's memory (on a CPU: of the memory available at start) that weights, "
+            "workspace and KV cache may take together.")
+      .Range(0.05, 0.98)
+      .Env("GPU_MEMORY_FRACTION");
+}
+
+void AddLife(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Process");
+  schema
+      ->Add("threads", &config->threads,
+            "Threads of the CPU backend; 0 takes one per processor this process may use.")
+      .Range(0, 1024);
+  schema
+      ->Add("drain_timeout", &config->drain_timeout,
+            "Time running sequences have to end after SIGTERM; then routers go on with them "
+            "elsewhere.")
+      .Range(milliseconds(0), hours(24));
+  schema
+      ->Add("step_deadline", &config->step_deadline,
+            "An engine step that takes longer is a stall: /healthz turns red and the process exits.")
+      .Range(milliseconds(100), hours(1));
+  schema
+      ->Add("report_interval", &config->report_interval, "How often routers get a load report.")
+      .Range(milliseconds(10), milliseconds(10'000));
+  schema->Add("worker_id", &config->worker_id,
+              "Name of this worker in logs and at routers; empty draws one.");
+  schema->Add("log_level", &config->log_level, "debug, info, warning or error.");
+  schema->Add("log_format", &config->log_format, "json, or text for people.");
+}
+
+}  // namespace
+
+void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
+  AddModel(config, schema);
+  AddListeners(config, schema);
+  AddBatching(config, schema);
+  AddMemory(config, schema);
+  AddLife(config, schema);
+}
+
+absl::Status CheckWorkerConfig(const WorkerConfig& config) {
+  if (config.max_batch_tokens < config.max_batch_size) {
+    return absl::InvalidArgumentError(
+        Concat("max_batch_tokens is ", config.max_batch_tokens,
+               ": expected at least max_batch_size, ", config.max_batch_size,
+               ", since every running sequence gets a token a step"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,55 @@
+// The worker's settings. deploy/config/pingti-worker.yaml is this struct printed.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/config/schema.h"
+
+namespace pingti::worker {
+
+enum class ComputeFormat { kAuto, kF32, kBf16, kInt8 };
+
+struct WorkerConfig {
+  // Model
+  std::string model;
+  std::string model_id;
+  std::vector<std::string> model_aliases;
+  ComputeFormat dtype = ComputeFormat::kAuto;
+  int32_t max_context_tokens = 0;
+
+  // Listeners
+  std::string address = "127.0.0.1";
+  uint16_t port = 9001;
+  uint16_t admin_port = 9091;
+  int64_t grpc_max_message_length = 100 << 20;
+
+  // Batching
+  int32_t max_batch_size = 32;
+  int32_t max_batch_tokens = 512;
+  int32_t max_waiting_sequences = 1024;
+
+  // Memory
+  int32_t kv_block_tokens = 16;
+  int64_t kv_memory = 0;
+  double gpu_memory_fraction = 0.8;
+
+  // Life
+  int32_t threads = 0;
+  std::chrono::milliseconds drain_timeout{30'000};
+  std::chrono::milliseconds step_deadline{60'000};
+  std::chrono::milliseconds report_interval{100};
+  std::string worker_id;
+  std::string log_level = "info";
+  std::string log_format = "json";
+};
+
+void AddWorkerKeys(WorkerConfig* config, config::Schema* schema);
+
+// What no single key can check. Errors: InvalidArgument naming the keys.
+absl::Status CheckWorkerConfig(const WorkerConfig& config);
+
+}  // namespace pingti::worker

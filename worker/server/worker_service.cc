@@ -1,0 +1,74 @@
+// See worker_service.h.
+#include "worker/server/worker_service.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/strings.h"
+#include "worker/server/session_stream.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr size_t kChunkBytes = 1 << 20;
+
+// Sends one asset in chunks; deletes itself when done.
+class AssetWriter final : public grpc::ServerWriteReactor<v1::AssetChunk> {
+ public:
+  explicit AssetWriter(std::string_view bytes) : rest_(bytes) { WriteNext(); }
+  explicit AssetWriter(grpc::Status status) { Finish(std::move(status)); }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      WriteNext();
+    } else {
+      Finish({grpc::StatusCode::CANCELLED, "the reader went away"});
+    }
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void WriteNext() {
+    if (rest_.empty()) return Finish(grpc::Status::OK);
+    const size_t size = std::min(rest_.size(), kChunkBytes);
+    chunk_.set_data(rest_.data(), size);
+    rest_.remove_prefix(size);
+    StartWrite(&chunk_);
+  }
+
+  std::string_view rest_;  // of the service's asset, which outlives all calls
+  v1::AssetChunk chunk_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* WorkerService::GetModelCard(grpc::CallbackServerContext* context,
+                                                      const v1::GetModelCardRequest* /*request*/,
+                                                      v1::ModelCard* card) {
+  *card = served_->card;
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerWriteReactor<v1::AssetChunk>* WorkerService::GetModelAsset(
+    grpc::CallbackServerContext* /*context*/, const v1::GetModelAssetRequest* request) {
+  const auto asset = served_->assets.find(request->sha256());
+  if (asset == served_->assets.end()) {
+    return new AssetWriter(grpc::Status(
+        grpc::StatusCode::NOT_FOUND,
+        Concat("the model card names no asset with sha256 '", request->sha256(), "'")));
+  }
+  return new AssetWriter(asset->second);
+}
+
+grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* WorkerService::Session(
+    grpc::CallbackServerContext* /*context*/) {
+  auto stream = std::make_shared<SessionStream>(engine_, hub_, clock_);
+  stream->Begin();
+  return stream.get();
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,35 @@
+// The gRPC service pingti.worker.v1.Worker. Includes gRPC's headers: only worker_server.cc needs it.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include "common/base/clock.h"
+#include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "worker/engine/engine.h"
+#include "worker/server/model_card.h"
+#include "worker/server/session_hub.h"
+
+namespace pingti::worker {
+
+// Thread-safe. Everything borrowed must outlive the gRPC server it is registered with.
+class WorkerService final : public v1::Worker::CallbackService {
+ public:
+  WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub, const Clock* clock)
+      : served_(served), engine_(engine), hub_(hub), clock_(clock) {}
+
+  grpc::ServerUnaryReactor* GetModelCard(grpc::CallbackServerContext* context,
+                                         const v1::GetModelCardRequest* request,
+                                         v1::ModelCard* card) override;
+  grpc::ServerWriteReactor<v1::AssetChunk>* GetModelAsset(
+      grpc::CallbackServerContext* context, const v1::GetModelAssetRequest* request) override;
+  grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* Session(
+      grpc::CallbackServerContext* context) override;
+
+ private:
+  const ServedCard* const served_;
+  Engine* const engine_;
+  SessionHub* const hub_;
+  const Clock* const clock_;
+};
+
+}  // namespace pingti::worker
