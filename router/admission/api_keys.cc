@@ -1,0 +1,64 @@
+// See api_keys.h.
+#include "router/admission/api_keys.h"
+
+#include "common/base/sha256.h"
+#include "common/base/strings.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace {
+
+constexpr std::string_view kBearer = "Bearer ";
+
+std::string_view Trim(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+}  // namespace
+
+absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
+  ApiKeys keys;
+  int line_number = 0;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    const std::string_view line = Trim(text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    ++line_number;
+    if (line.empty() || line.front() == '#') continue;
+    const size_t colon = line.find(':');
+    const std::string_view key =
+        Trim(colon == std::string_view::npos ? line : line.substr(colon + 1));
+    const std::string name = colon == std::string_view::npos
+                                 ? Concat("key-", keys.tenants_.size() + 1)
+                                 : std::string(Trim(line.substr(0, colon)));
+    if (key.empty() || name.empty()) {
+      return absl::InvalidArgumentError(
+          Concat("API keys, line ", line_number, ": expected KEY or NAME:KEY"));
+    }
+    if (!keys.tenants_.emplace(ToHex(Sha256(key)), name).second) {
+      return absl::InvalidArgumentError(
+          Concat("API keys, line ", line_number, ": the same key stands there twice"));
+    }
+  }
+  return keys;
+}
+
+absl::StatusOr<std::string> ApiKeys::Authenticate(std::string_view authorization) const {
+  if (tenants_.empty()) return std::string();
+  if (!authorization.starts_with(kBearer)) {
+    return ApiError(absl::StatusCode::kUnauthenticated,
+                    "You didn't provide an API key. Use the header 'Authorization: Bearer KEY'.", "",
+                    "invalid_api_key");
+  }
+  const auto tenant =
+      tenants_.find(ToHex(Sha256(Trim(authorization.substr(kBearer.size())))));
+  if (tenant == tenants_.end()) {
+    return ApiError(absl::StatusCode::kUnauthenticated, "Incorrect API key provided.", "",
+                    "invalid_api_key");
+  }
+  return tenant->second;
+}
+
+}  // namespace pingti::router

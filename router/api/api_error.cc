@@ -1,0 +1,80 @@
+// See api_error.h. The extra parts travel as status payloads.
+#include "router/api/api_error.h"
+
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "common/base/strings.h"
+
+namespace pingti::router {
+namespace {
+
+constexpr char kParam[] = "pingti/param";
+constexpr char kCode[] = "pingti/code";
+constexpr char kRetryAfter[] = "pingti/retry-after";
+
+std::string Payload(const absl::Status& status, const char* key) {
+  const absl::optional<absl::Cord> value = status.GetPayload(key);
+  return value.has_value() ? std::string(*value) : std::string();
+}
+
+}  // namespace
+
+absl::Status ApiError(absl::StatusCode status, std::string message, std::string_view param,
+                      std::string_view code) {
+  absl::Status result(status, message);
+  if (!param.empty()) result.SetPayload(kParam, absl::Cord(std::string(param)));
+  if (!code.empty()) result.SetPayload(kCode, absl::Cord(std::string(code)));
+  return result;
+}
+
+absl::Status FieldError(std::string_view param, std::string message) {
+  return ApiError(absl::StatusCode::kInvalidArgument, std::move(message), param, "invalid_value");
+}
+
+absl::Status UnsupportedField(std::string_view param, std::string_view why) {
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("'", param, "' is not supported: ", why), param, "unsupported_parameter");
+}
+
+std::string ErrorParam(const absl::Status& status) { return Payload(status, kParam); }
+std::string ErrorCode(const absl::Status& status) { return Payload(status, kCode); }
+
+int RetryAfterSeconds(const absl::Status& status) {
+  return std::atoi(Payload(status, kRetryAfter).c_str());
+}
+
+absl::Status WithRetryAfter(absl::Status status, int seconds) {
+  status.SetPayload(kRetryAfter, absl::Cord(Concat(seconds)));
+  return status;
+}
+
+HttpError ToHttpError(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return {400, "invalid_request_error"};
+    case absl::StatusCode::kUnauthenticated:
+      return {401, "authentication_error"};
+    case absl::StatusCode::kPermissionDenied:
+      return {403, "permission_error"};
+    case absl::StatusCode::kNotFound:
+      return {404, "invalid_request_error"};
+    case absl::StatusCode::kResourceExhausted:
+      return {429, "rate_limit_error"};
+    case absl::StatusCode::kCancelled:
+      return {499, "client_closed_request"};
+    case absl::StatusCode::kUnimplemented:
+      return {501, "invalid_request_error"};
+    case absl::StatusCode::kUnavailable:
+      return {503, "service_unavailable_error"};
+    case absl::StatusCode::kDeadlineExceeded:
+      return {504, "timeout_error"};
+    default:
+      return {500, "server_error"};
+  }
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,34 @@
+// Errors a client sees: an absl::Status that carries OpenAI's `param` and `code`, and the one place
+// where a status becomes an HTTP status. (gRPC's codes are absl's own numbers.)
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace pingti::router {
+
+// A status about one field of a request. `code` may be empty (JSON null).
+absl::Status ApiError(absl::StatusCode status, std::string message, std::string_view param,
+                      std::string_view code);
+
+// InvalidArgument naming the field.
+absl::Status FieldError(std::string_view param, std::string message);
+// InvalidArgument with code "unsupported_parameter"; the message names the field.
+absl::Status UnsupportedField(std::string_view param, std::string_view why);
+
+// The parts, empty when the status carries none.
+std::string ErrorParam(const absl::Status& status);
+std::string ErrorCode(const absl::Status& status);
+// Seconds for Retry-After; 0: none.
+int RetryAfterSeconds(const absl::Status& status);
+absl::Status WithRetryAfter(absl::Status status, int seconds);
+
+struct HttpError {
+  int status;
+  std::string_view type;  // OpenAI's error.type
+};
+HttpError ToHttpError(const absl::Status& status);
+
+}  // namespace pingti::router

@@ -1,0 +1,136 @@
+// One client request, whatever transport brought it, and the pieces of its answer.
+//
+// Plain values: router/openai and router/grpc fill a GenerationRequest and write the answer from
+// ChoiceDelta and Usage; everything between them knows only these. Read next: router/pipeline/generation.h.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "boost/json/fwd.hpp"
+
+namespace pingti::router {
+
+// What a client may say about decoding. An empty member takes the model's own default, then the
+// API's (see sampling_defaults in worker.proto).
+struct GenerationParams {
+  std::optional<uint32_t> max_tokens;  // empty: up to the end of the context
+  uint32_t min_tokens = 0;
+  std::optional<double> temperature;
+  std::optional<double> top_p;
+  std::optional<uint32_t> top_k;
+  std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+  double presence_penalty = 0;
+  double frequency_penalty = 0;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  std::vector<uint32_t> stop_token_ids;
+  bool ignore_eos = false;
+  std::vector<std::pair<uint32_t, float>> logit_bias;
+  uint32_t n = 1;
+  bool logprobs = false;
+  uint32_t top_logprobs = 0;
+  int32_t priority = 0;  // higher runs first
+};
+
+// Text, or token ids that are taken as they are.
+using Prompt = std::variant<std::string, std::vector<uint32_t>>;
+
+struct GenerationRequest {
+  enum class Kind { kChat, kCompletion };
+
+  Kind kind = Kind::kChat;
+  std::string id;  // "chatcmpl-...", "cmpl-..."; also the request id in logs and at the worker
+  std::string model;
+  std::string user;
+  std::string tenant;  // name of the API key, empty without keys
+  GenerationParams params;
+  int64_t created_unix_s = 0;
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+  // Bytes the request came in as: decides whether it is prepared on an I/O thread or on the pool.
+  size_t body_bytes = 0;
+
+  // kChat: what the template sees (messages, tools, chat_template_kwargs), shared because the
+  // type is only declared here.
+  std::shared_ptr<boost::json::object> template_context;
+  bool parse_tool_calls = false;
+
+  // kCompletion: one or more prompts; choice index = prompt * n + sample.
+  std::vector<Prompt> prompts;
+  bool echo = false;
+
+  size_t num_choices() const {
+    return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);
+  }
+};
+
+struct TopLogprob {
+  std::string bytes;
+  float logprob = 0;
+};
+
+struct TokenLogprob {
+  std::string bytes;
+  float logprob = 0;
+  bool has_logprob = true;  // false: a prompt's first token, which nothing precedes
+  size_t text_offset = 0;   // in the choice's text, for /v1/completions
+  std::vector<TopLogprob> top{};
+};
+
+struct ToolCallDelta {
+  uint32_t index = 0;
+  std::string id;    // with name: only in a call's first delta
+  std::string name;
+  std::string arguments;  // the next piece of the JSON text
+};
+
+enum class FinishReason { kNone, kStop, kLength, kToolCalls };
+
+// "stop", "length", "tool_calls"; empty for kNone.
+std::string_view FinishReasonName(FinishReason reason);
+
+// What one choice gained.
+struct ChoiceDelta {
+  uint32_t index = 0;
+  std::string content{};
+  std::string reasoning{};
+  std::vector<ToolCallDelta> tool_calls{};
+  std::vector<TokenLogprob> logprobs{};
+  FinishReason finish = FinishReason::kNone;
+
+  bool empty() const {
+    return content.empty() && reasoning.empty() && tool_calls.empty() && logprobs.empty() &&
+           finish == FinishReason::kNone;
+  }
+};
+
+struct UsageCounts {
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_prompt_tokens = 0;
+  uint32_t completion_tokens = 0;
+  uint32_t reasoning_tokens = 0;
+};
+
+// Where an answer goes. Called in order and never by two threads at once, on whichever thread moved
+// the request on; must not block. Ends with exactly one OnDone or OnError.
+class ResponseSink {
+ public:
+  virtual ~ResponseSink() = default;
+  // False: the client is gone; the request is then cancelled.
+  virtual bool OnDelta(ChoiceDelta delta) = 0;
+  virtual void OnDone(const UsageCounts& usage) = 0;
+  virtual void OnError(const absl::Status& status) = 0;
+  // Nothing was sent for a while; the request waits in a queue or for a long prefill.
+  virtual void OnKeepAlive() = 0;
+};
+
+}  // namespace pingti::router

@@ -1,0 +1,192 @@
+// See convert.h.
+#include "router/grpc/convert.h"
+
+#include <utility>
+
+#include "boost/json.hpp"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/text/utf8.h"
+#include "router/api/api_error.h"
+#include "router/openai/template_context.h"
+
+namespace pingti::router {
+namespace json = boost::json;
+namespace {
+
+absl::Status RefuseUnsupported(const v1::GenerationParams& params) {
+  if (params.has_response_format()) {
+    return UnsupportedField("response_format", "structured output is not available");
+  }
+  if (params.has_best_of() && params.best_of() != 1) {
+    return UnsupportedField("best_of", "expected 1");
+  }
+  if (params.has_num_beams() && params.num_beams() != 1) {
+    return UnsupportedField("num_beams", "expected 1");
+  }
+  if (params.has_length_penalty()) {
+    return UnsupportedField("length_penalty", "beam search is not available");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadParams(const v1::GenerationParams& from, GenerationParams* to) {
+  PINGTI_RETURN_IF_ERROR(RefuseUnsupported(from));
+  if (from.has_max_tokens()) to->max_tokens = from.max_tokens();
+  to->min_tokens = from.min_tokens();
+  if (from.has_temperature()) to->temperature = from.temperature();
+  if (from.has_top_p()) to->top_p = from.top_p();
+  if (from.has_top_k()) to->top_k = from.top_k();
+  if (from.has_min_p()) to->min_p = from.min_p();
+  if (from.has_repetition_penalty()) to->repetition_penalty = from.repetition_penalty();
+  to->presence_penalty = from.presence_penalty();
+  to->frequency_penalty = from.frequency_penalty();
+  if (from.has_seed()) to->seed = from.seed();
+  to->stop.assign(from.stop().begin(), from.stop().end());
+  to->stop_token_ids.assign(from.stop_token_ids().begin(), from.stop_token_ids().end());
+  to->ignore_eos = from.ignore_eos();
+  to->logit_bias.assign(from.logit_bias().begin(), from.logit_bias().end());
+  to->n = from.has_n() ? from.n() : 1;
+  to->logprobs = from.logprobs();
+  to->top_logprobs = from.top_logprobs();
+  to->priority = from.priority();
+  return absl::OkStatus();
+}
+
+json::object MessageToJson(const v1::Message& message) {
+  json::object out;
+  out["role"] = message.role();
+  out["content"] = message.content();
+  if (!message.name().empty()) out["name"] = message.name();
+  if (!message.reasoning_content().empty()) out["reasoning_content"] = message.reasoning_content();
+  if (!message.tool_call_id().empty()) out["tool_call_id"] = message.tool_call_id();
+  if (message.tool_calls_size() == 0) return out;
+  json::array& calls = out["tool_calls"].emplace_array();
+  for (const v1::ToolCall& call : message.tool_calls()) {
+    calls.push_back({{"id", call.id()},
+                     {"type", "function"},
+                     {"function", {{"name", call.name()}, {"arguments", call.arguments_json()}}}});
+  }
+  return out;
+}
+
+absl::StatusOr<json::object> ToolToJson(const v1::Tool& tool, int index) {
+  json::object function{{"name", tool.name()}};
+  if (!tool.description().empty()) function["description"] = tool.description();
+  if (!tool.parameters_json_schema().empty()) {
+    json::error_code error;
+    json::value parameters = json::parse(tool.parameters_json_schema(), error);
+    if (error) {
+      return FieldError(Concat("tools[", index, "].parameters_json_schema"),
+                        Concat("not JSON: ", error.message()));
+    }
+    function["parameters"] = std::move(parameters);
+  }
+  return json::object{{"type", "function"}, {"function", std::move(function)}};
+}
+
+template <typename Delta>
+void AddLogprobs(const std::vector<TokenLogprob>& logprobs, Delta* out) {
+  for (const TokenLogprob& entry : logprobs) {
+    v1::TokenLogprob* token = out->add_logprobs();
+    token->set_token_bytes(entry.bytes);
+    token->set_token(text::ReplaceInvalidUtf8(entry.bytes));
+    token->set_logprob(entry.logprob);
+    for (const TopLogprob& top : entry.top) {
+      v1::TokenLogprob* alternative = token->add_top();
+      alternative->set_token_bytes(top.bytes);
+      alternative->set_token(text::ReplaceInvalidUtf8(top.bytes));
+      alternative->set_logprob(top.logprob);
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
+  GenerationRequest request;
+  request.kind = GenerationRequest::Kind::kChat;
+  request.model = chat.model();
+  request.user = chat.user();
+  request.body_bytes = chat.ByteSizeLong();
+  PINGTI_RETURN_IF_ERROR(ReadParams(chat.params(), &request.params));
+  // The same form and checks as an HTTP body.
+  json::object body;
+  json::array& messages = body["messages"].emplace_array();
+  for (const v1::Message& message : chat.messages()) messages.push_back(MessageToJson(message));
+  if (chat.tools_size() > 0) {
+    json::array& tools = body["tools"].emplace_array();
+    for (int i = 0; i < chat.tools_size(); ++i) {
+      PINGTI_ASSIGN_OR_RETURN(json::object tool, ToolToJson(chat.tools(i), i));
+      tools.push_back(std::move(tool));
+    }
+  }
+  if (!chat.tool_choice().empty()) body["tool_choice"] = chat.tool_choice();
+  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request));
+  return request;
+}
+
+absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete) {
+  GenerationRequest request;
+  request.kind = GenerationRequest::Kind::kCompletion;
+  request.model = complete.model();
+  request.user = complete.user();
+  request.echo = complete.echo();
+  request.body_bytes = complete.ByteSizeLong();
+  if (!complete.suffix().empty()) {
+    return UnsupportedField("suffix", "the model has no fill-in-the-middle tokens");
+  }
+  PINGTI_RETURN_IF_ERROR(ReadParams(complete.params(), &request.params));
+  switch (complete.prompt_case()) {
+    case v1::CompleteRequest::kText:
+      request.prompts.emplace_back(complete.text());
+      break;
+    case v1::CompleteRequest::kTokenIds:
+      request.prompts.emplace_back(std::vector<uint32_t>(complete.token_ids().ids().begin(),
+                                                         complete.token_ids().ids().end()));
+      break;
+    case v1::CompleteRequest::PROMPT_NOT_SET:
+      return FieldError("prompt", "expected 'text' or 'token_ids'");
+  }
+  return request;
+}
+
+void ToProto(const ChoiceDelta& delta, bool with_role, v1::ChatDelta* out) {
+  out->set_index(delta.index);
+  if (with_role) out->set_role("assistant");
+  out->set_content(delta.content);
+  out->set_reasoning_content(delta.reasoning);
+  for (const ToolCallDelta& call : delta.tool_calls) {
+    v1::ToolCall* piece = out->add_tool_calls();
+    piece->set_index(call.index);
+    piece->set_id(call.id);
+    piece->set_name(call.name);
+    piece->set_arguments_json(call.arguments);
+  }
+  AddLogprobs(delta.logprobs, out);
+  out->set_finish_reason(std::string(FinishReasonName(delta.finish)));
+}
+
+void ToProto(const ChoiceDelta& delta, bool, v1::CompleteDelta* out) {
+  out->set_index(delta.index);
+  out->set_text(delta.content);
+  AddLogprobs(delta.logprobs, out);
+  out->set_finish_reason(std::string(FinishReasonName(delta.finish)));
+}
+
+void ToProto(const UsageCounts& usage, v1::Usage* out) {
+  out->set_prompt_tokens(usage.prompt_tokens);
+  out->set_completion_tokens(usage.completion_tokens);
+  out->set_total_tokens(usage.prompt_tokens + usage.completion_tokens);
+  out->set_prompt_cache_hit_tokens(usage.cached_prompt_tokens);
+  out->set_prompt_cache_miss_tokens(usage.prompt_tokens - usage.cached_prompt_tokens);
+  out->set_reasoning_tokens(usage.reasoning_tokens);
+}
+
+std::string StatusText(const absl::Status& status) {
+  const std::string param = ErrorParam(status);
+  const std::string message(status.message());
+  return param.empty() ? message : Concat(param, ": ", message);
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,156 @@
+// One server-streaming answer: the sink a generation writes to, and the reactor gRPC writes from.
+//
+// The two die at different times: the sink with the generation, the reactor in OnDone. A mutex and a
+// null pointer keep them apart. Included only by this folder's .cc files.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "common/base/mutex.h"
+#include "router/grpc/convert.h"
+#include "router/pipeline/generation.h"
+
+namespace pingti::router {
+
+// Messages that may wait for a client that does not read; then its request is cancelled.
+inline constexpr size_t kMaxWaitingMessages = 65'536;
+
+template <typename Response>
+class StreamReactor;
+
+// Thread-safe.
+template <typename Response>
+class StreamSink final : public ResponseSink {
+ public:
+  using Ended = std::function<void(const absl::Status& status, const UsageCounts& usage)>;
+
+  // `head` is what all messages share.
+  StreamSink(StreamReactor<Response>* reactor, Response head, size_t num_choices, Ended ended)
+      : head_(std::move(head)), ended_(std::move(ended)), role_sent_(num_choices, false),
+        reactor_(reactor) {}
+
+  bool OnDelta(ChoiceDelta delta) override {
+    Response message = head_;
+    const bool with_role = !role_sent_[delta.index];
+    role_sent_[delta.index] = true;
+    ToProto(delta, with_role, message.add_deltas());
+    MutexLock lock(&mutex_);
+    if (reactor_ == nullptr || waiting_.size() >= kMaxWaitingMessages) return false;
+    Queue(std::move(message));
+    return true;
+  }
+  void OnDone(const UsageCounts& usage) override {
+    ended_(absl::OkStatus(), usage);
+    Response message = head_;
+    ToProto(usage, message.mutable_usage());
+    MutexLock lock(&mutex_);
+    Queue(std::move(message));
+    FinishWith(grpc::Status::OK);
+  }
+  void OnError(const absl::Status& status) override {
+    ended_(status, {});
+    MutexLock lock(&mutex_);
+    waiting_.clear();
+    FinishWith(grpc::Status(static_cast<grpc::StatusCode>(status.code()), StatusText(status)));
+  }
+  void OnKeepAlive() override {}  // HTTP/2 pings do that
+
+  // The reactor's side.
+  void OnWriteDone(bool ok) {
+    MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) waiting_.clear();
+    Advance();
+  }
+  void Detach() {
+    MutexLock lock(&mutex_);
+    reactor_ = nullptr;
+  }
+
+ private:
+  void Queue(Response message) PINGTI_REQUIRES(mutex_) {
+    waiting_.push_back(std::move(message));
+    Advance();
+  }
+  void FinishWith(grpc::Status status) PINGTI_REQUIRES(mutex_) {
+    final_ = std::move(status);
+    finishing_ = true;
+    Advance();
+  }
+  // Starts the next operation when none runs. Starting one under the lock is safe: its callback never
+  // runs inside the call.
+  void Advance() PINGTI_REQUIRES(mutex_) {
+    if (reactor_ == nullptr || writing_ || finished_) return;
+    if (!waiting_.empty()) {
+      current_ = std::move(waiting_.front());
+      waiting_.pop_front();
+      writing_ = true;
+      reactor_->StartWrite(&current_);
+    } else if (finishing_) {
+      finished_ = true;
+      reactor_->Finish(final_);
+    }
+  }
+
+  const Response head_;
+  const Ended ended_;
+  std::vector<bool> role_sent_;  // generation's calls only
+
+  Mutex mutex_;
+  StreamReactor<Response>* reactor_ PINGTI_GUARDED_BY(mutex_);
+  std::deque<Response> waiting_ PINGTI_GUARDED_BY(mutex_);
+  Response current_;  // owned by gRPC while writing_
+  grpc::Status final_ PINGTI_GUARDED_BY(mutex_);
+  bool writing_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool finishing_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool finished_ PINGTI_GUARDED_BY(mutex_) = false;
+};
+
+// Deletes itself when gRPC is done with it.
+template <typename Response>
+class StreamReactor final : public grpc::ServerWriteReactor<Response> {
+ public:
+  // Both once, before the handler returns; a request refused before that has neither.
+  void SetSink(std::shared_ptr<StreamSink<Response>> sink) { sink_ = std::move(sink); }
+  void SetGeneration(const std::shared_ptr<Generation>& generation) {
+    {
+      MutexLock lock(&mutex_);
+      generation_ = generation;
+      if (!cancelled_) return;
+    }
+    Cancel(generation.get());
+  }
+
+  void OnWriteDone(bool ok) override { sink_->OnWriteDone(ok); }
+  void OnCancel() override {
+    std::shared_ptr<Generation> generation;
+    {
+      MutexLock lock(&mutex_);
+      cancelled_ = true;
+      generation = generation_.lock();
+    }
+    if (generation != nullptr) Cancel(generation.get());
+  }
+  void OnDone() override {
+    if (sink_ != nullptr) sink_->Detach();
+    delete this;
+  }
+
+ private:
+  static void Cancel(Generation* generation) {
+    generation->Cancel(absl::CancelledError("the client is gone"));
+  }
+
+  std::shared_ptr<StreamSink<Response>> sink_;
+  Mutex mutex_;
+  std::weak_ptr<Generation> generation_ PINGTI_GUARDED_BY(mutex_);
+  bool cancelled_ PINGTI_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace pingti::router

@@ -1,0 +1,50 @@
+// The HTTP API: routes, authentication, and the two ways an answer goes out (one body, or events).
+//
+// Everything here runs on the HTTP server's I/O threads and returns at once; answers are written from
+// whichever thread moves the request on (see pipeline/generation.h). Read next: answer_sinks.h.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "common/net/http_server.h"
+#include "router/admission/api_keys.h"
+#include "router/pipeline/inference_service.h"
+
+namespace pingti::router {
+
+// Thread-safe.
+class ApiHandler {
+ public:
+  // Both must outlive this and every answer it started.
+  ApiHandler(InferenceService* service, const ApiKeys* keys) : service_(service), keys_(keys) {}
+
+  void Handle(net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder);
+
+  // For HttpServerOptions::protocol_error: OpenAI's error shape for what never gets here.
+  static net::HttpResponse ProtocolError(int status, std::string_view reason);
+
+ private:
+  class CloseWatch;
+  struct Exchange;
+  using ExchangePtr = std::shared_ptr<Exchange>;
+
+  void Route(const ExchangePtr& exchange);
+  void Generate(const ExchangePtr& exchange, GenerationRequest::Kind kind);
+  void StartGeneration(const ExchangePtr& exchange, GenerationRequest::Kind kind);
+  void ListModels(const ExchangePtr& exchange);
+  void ShowModel(const ExchangePtr& exchange, std::string_view id);
+  absl::StatusOr<std::string> TokenizeNow(std::string_view body);
+  absl::StatusOr<std::string> DetokenizeNow(std::string_view body);
+  // Runs `answer` here or on the pool, by the body's size, and sends what it gives.
+  void AnswerWith(const ExchangePtr& exchange,
+                  absl::StatusOr<std::string> (ApiHandler::*answer)(std::string_view body));
+
+  InferenceService* const service_;
+  const ApiKeys* const keys_;
+};
+
+}  // namespace pingti::router

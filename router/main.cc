@@ -1,0 +1,276 @@
+// pingti-router: reads the settings, wires the parts, waits for a signal, drains. Wiring only.
+// Read next: docs/structure.md, then router/pipeline/generation.h.
+#include <grpcpp/impl/codegen/service_type.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/random_id.h"
+#include "common/base/signal_waiter.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/config/load.h"
+#include "common/metrics/router_metrics.h"
+#include "common/net/admin_server.h"
+#include "common/net/grpc_server.h"
+#include "common/net/http_server.h"
+#include "router/admission/admission.h"
+#include "router/admission/api_keys.h"
+#include "router/discovery/discovery.h"
+#include "router/grpc/inference_grpc.h"
+#include "router/http/api_handler.h"
+#include "router/pipeline/dispatcher.h"
+#include "router/pipeline/inference_service.h"
+#include "router/pipeline/ticker.h"
+#include "router/registry/worker_registry.h"
+#include "router/router_config.h"
+#include "router/worker_link/model_store.h"
+
+namespace pingti::router {
+namespace {
+
+constexpr std::chrono::milliseconds kTick{50};
+constexpr size_t kPrepareQueue = 1024;
+
+absl::StatusOr<ApiKeys> LoadApiKeys(const RouterConfig& config) {
+  std::string text = config.api_keys;
+  for (char& c : text) {
+    if (c == ',') c = '\n';
+  }
+  if (!config.api_keys_file.empty()) {
+    std::ifstream file(config.api_keys_file);
+    if (!file) {
+      return absl::NotFoundError(Concat("api_keys_file '", config.api_keys_file, "' cannot be read"));
+    }
+    text += "\n";
+    text.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
+  PINGTI_ASSIGN_OR_RETURN(ApiKeys keys, ApiKeys::Parse(text));
+  if (keys.empty() && !config.api_keys_file.empty()) {
+    return absl::InvalidArgumentError(
+        Concat("api_keys_file '", config.api_keys_file, "' has no keys"));
+  }
+  return keys;
+}
+
+void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& admission,
+                  metrics::RouterMetrics* metrics) {
+  std::map<std::string_view, int> states;
+  for (const WorkerState state : {WorkerState::kConnecting, WorkerState::kReady,
+                                  WorkerState::kDraining, WorkerState::kDead}) {
+    states[WorkerStateName(state)] = 0;
+  }
+  for (const WorkerStatus& worker : registry.Workers()) ++states[WorkerStateName(worker.state)];
+  for (const auto& [state, count] : states) metrics->workers.With({state}).Set(count);
+  metrics->queued_requests.Set(static_cast<double>(admission.queued_requests()));
+  metrics->queued_tokens.Set(static_cast<double>(admission.queued_tokens()));
+}
+
+GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
+  GenerationOptions options;
+  options.request_timeout = config.request_timeout;
+  options.queue_timeout = config.queue_timeout;
+  options.keep_alive = config.keep_alive;
+  options.max_attempts = config.max_attempts;
+  return options;
+}
+
+AdmissionOptions MakeAdmissionOptions(const RouterConfig& config) {
+  AdmissionOptions options;
+  options.max_queued_requests = static_cast<size_t>(config.max_queued_requests);
+  options.max_queued_tokens = static_cast<uint64_t>(config.max_queued_tokens);
+  options.max_concurrent_requests = static_cast<size_t>(config.max_concurrent_requests);
+  options.max_concurrent_per_key = static_cast<size_t>(config.max_concurrent_per_key);
+  return options;
+}
+
+WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
+  WorkerLinkOptions options;
+  options.router_id = RandomId("router-", OsEntropy());
+  options.connect_timeout = config.connect_timeout;
+  options.stall_timeout = config.stall_timeout;
+  options.max_message_bytes = static_cast<int>(config.grpc_max_message_length);
+  return options;
+}
+
+net::HttpServerOptions MakeHttpOptions(const RouterConfig& config) {
+  net::HttpServerOptions options;
+  options.address = config.address;
+  options.port = config.http_port;
+  options.num_threads = config.http_threads;
+  options.max_body_bytes = static_cast<size_t>(config.max_body_bytes);
+  options.max_connections = static_cast<size_t>(config.max_connections);
+  options.protocol_error = &ApiHandler::ProtocolError;
+  return options;
+}
+
+// Everything between the listeners and the workers. Members are in order of dependence.
+class Core {
+ public:
+  Core(const RouterConfig& config, std::unique_ptr<Policy> policy, metrics::RouterMetrics* metrics)
+      : clock_(RealClock()),
+        metrics_(metrics),
+        link_options_(MakeLinkOptions(config)),
+        admission_(MakeAdmissionOptions(config), clock_),
+        registry_(BreakerOptions{}, clock_),
+        dispatcher_(&registry_, std::move(policy), clock_),
+        pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
+        context_{MakeGenerationOptions(config), &dispatcher_, &admission_, pool_.get(),
+                 clock_,                        OsEntropy(),  metrics},
+        service_(&context_, &registry_) {
+    registry_.Connect(
+        [this](LinkId id, const std::string& address) {
+          return std::make_shared<WorkerLink>(id, address, link_options_, &models_, &registry_,
+                                              clock_);
+        },
+        [this] { dispatcher_.Pump(); });
+    ticker_ = std::make_unique<Ticker>(kTick, [this] {
+      service_.Tick();
+      dispatcher_.Tick();
+      registry_.Reap();
+      UpdateGauges(registry_, admission_, metrics_);
+    });
+  }
+  // What still runs is told so; then links, pool and ticker end, in an order in which none calls
+  // what is gone.
+  ~Core() {
+    ticker_ = nullptr;
+    service_.CancelAll(absl::UnavailableError("the router stops"));
+    registry_.CloseAll();
+    pool_ = nullptr;
+  }
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  WorkerRegistry& registry() { return registry_; }
+  InferenceService& service() { return service_; }
+
+ private:
+  const Clock* const clock_;
+  metrics::RouterMetrics* const metrics_;
+  const WorkerLinkOptions link_options_;
+  ModelStore models_;
+  AdmissionController admission_;
+  WorkerRegistry registry_;
+  Dispatcher dispatcher_;
+  std::unique_ptr<TaskPool> pool_;
+  GenerationContext context_;
+  InferenceService service_;
+  std::unique_ptr<Ticker> ticker_;
+};
+
+class Readiness {
+ public:
+  Readiness(WorkerRegistry* registry, uint32_t least) : registry_(registry), least_(least) {}
+  absl::Status Check() const {
+    if (draining_.load()) return absl::UnavailableError("draining");
+    const uint32_t ready = registry_->num_ready();
+    if (ready >= least_) return absl::OkStatus();
+    return absl::UnavailableError(Concat(ready, " workers ready, expected at least ", least_));
+  }
+  void StartDraining() { draining_.store(true); }
+
+ private:
+  WorkerRegistry* const registry_;
+  const uint32_t least_;
+  std::atomic<bool> draining_{false};
+};
+
+absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
+  PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(config.policy));
+  metrics::Registry metrics_registry;
+  metrics_registry.AddProcessMetrics("pingti-router");
+  metrics::RouterMetrics metrics(&metrics_registry);
+  Core core(config, std::move(policy), &metrics);
+  Readiness readiness(&core.registry(), config.min_ready_workers);
+  ApiHandler handler(&core.service(), &keys);
+  const std::unique_ptr<grpc::Service> grpc_service = MakeInferenceGrpc(&core.service(), &keys);
+
+  net::HttpServerOptions admin_options;
+  admin_options.address = config.address;
+  admin_options.port = config.admin_port;
+  PINGTI_ASSIGN_OR_RETURN(
+      const std::unique_ptr<net::HttpServer> admin,
+      net::StartAdminServer(admin_options, {[&] { return metrics_registry.Serialize(); },
+                                            [] { return absl::OkStatus(); },
+                                            [&] { return readiness.Check(); }}));
+  net::GrpcServerOptions grpc_options;
+  grpc_options.address = config.address;
+  grpc_options.port = config.grpc_port;
+  grpc_options.max_message_bytes = config.grpc_max_message_length;
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<net::GrpcServer> grpc,
+                          net::GrpcServer::Start(grpc_options, {grpc_service.get()}));
+  PINGTI_ASSIGN_OR_RETURN(
+      const std::unique_ptr<net::HttpServer> http,
+      net::HttpServer::Start(MakeHttpOptions(config),
+                             [&](net::HttpRequest request,
+                                 std::shared_ptr<net::HttpResponder> responder) {
+                               handler.Handle(std::move(request), std::move(responder));
+                             }));
+  PINGTI_ASSIGN_OR_RETURN(
+      std::unique_ptr<Discovery> discovery,
+      Discovery::Start(config.workers, config.dns_interval, ResolveWithSystem,
+                       [&](const std::vector<std::string>& addresses) {
+                         core.registry().SetAddresses(addresses);
+                       }));
+  Ticker health(kTick, [&] { grpc->SetServing(readiness.Check().ok()); });
+  LogInfo("router started", {{"http_port", http->port()},
+                             {"grpc_port", grpc->port()},
+                             {"admin_port", admin->port()},
+                             {"workers", config.workers.size()},
+                             {"policy", config.policy}});
+
+  signals->Wait();
+  readiness.StartDraining();
+  LogInfo("draining", {{"running", core.service().num_running()}});
+  // A second signal ends the process at once, so nothing needs to cut this short.
+  std::this_thread::sleep_for(config.drain_delay);
+  std::thread grpc_drain([&] { grpc->Shutdown(config.drain_timeout); });
+  const bool all_answered = http->Drain(config.drain_timeout);
+  grpc_drain.join();
+  core.service().CancelAll(absl::UnavailableError("the router stops"));
+  discovery = nullptr;
+  LogInfo("router stopped", {{"all_answered", all_answered}});
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  RouterConfig config;
+  config::Schema schema("pingti-router",
+                        "Takes OpenAI-compatible and gRPC requests and runs them on pingti workers.");
+  AddSettings(&config, &schema);
+  const absl::StatusOr<std::optional<std::string>> text = config::Load(schema, argc, argv, environ);
+  if (!text.ok()) {
+    std::fprintf(stderr, "pingti-router: %s\n", std::string(text.status().message()).c_str());
+    return 2;
+  }
+  if (text->has_value()) {
+    std::fputs((*text)->c_str(), stdout);
+    return 0;
+  }
+  SignalWaiter signals;
+  absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
+  if (status.ok()) status = Serve(config, &signals);
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "pingti-router: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace pingti::router
+
+int main(int argc, char** argv) { return pingti::router::Main(argc, argv); }

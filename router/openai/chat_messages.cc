@@ -1,0 +1,213 @@
+// See chat_messages.h.
+#include "router/openai/chat_messages.h"
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "router/openai/json_fields.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace json = boost::json;
+namespace {
+
+constexpr std::array<std::string_view, 8> kMessageFields = {
+    "role", "content", "name", "refusal", "reasoning_content", "tool_calls", "tool_call_id", "audio"};
+constexpr std::array<std::string_view, 2> kPartFields = {"type", "text"};
+constexpr std::array<std::string_view, 4> kCallFields = {"id", "type", "function", "index"};
+constexpr std::array<std::string_view, 2> kCallFunctionFields = {"name", "arguments"};
+constexpr std::array<std::string_view, 2> kToolFields = {"type", "function"};
+constexpr std::array<std::string_view, 4> kFunctionFields = {"name", "description", "parameters",
+                                                             "strict"};
+
+absl::Status Missing(const std::string& field) {
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("Missing required parameter: '", field, "'."), field,
+                  "missing_required_parameter");
+}
+
+absl::Status RequireString(const std::string& path, const json::object& object,
+                           std::string_view name) {
+  const std::string field = Concat(path, ".", name);
+  const json::value* value = object.if_contains(json::string_view(name.data(), name.size()));
+  if (value == nullptr) return Missing(field);
+  std::string text;
+  return ReadString(field, *value, &text);
+}
+
+absl::Status JoinParts(const std::string& field, json::value* content) {
+  std::string joined;
+  const json::array& parts = content->get_array();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string path = Concat(field, "[", i, "]");
+    if (!parts[i].is_object()) return WrongType(path, parts[i], "an object");
+    const json::object& part = parts[i].get_object();
+    PINGTI_RETURN_IF_ERROR(RequireString(path, part, "type"));
+    const std::string_view type = View(part.at("type").get_string());
+    if (type != "text") {
+      return UnsupportedField(path + ".type",
+                              Concat("content part '", type, "'; only 'text' parts are taken"));
+    }
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, part, kPartFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(path, part, "text"));
+    joined.append(View(part.at("text").get_string()));
+  }
+  *content = json::string(joined);
+  return absl::OkStatus();
+}
+
+absl::Status CheckToolCalls(const std::string& field, const json::value& calls) {
+  if (!calls.is_array()) return WrongType(field, calls, "an array");
+  for (size_t i = 0; i < calls.get_array().size(); ++i) {
+    const json::value& value = calls.get_array()[i];
+    const std::string path = Concat(field, "[", i, "]");
+    if (!value.is_object()) return WrongType(path, value, "an object");
+    const json::object& call = value.get_object();
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, call, kCallFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(path, call, "id"));
+    PINGTI_RETURN_IF_ERROR(RequireString(path, call, "type"));
+    if (View(call.at("type").get_string()) != "function") {
+      return UnsupportedField(path + ".type", "only 'function' calls are taken");
+    }
+    const json::value* function = call.if_contains("function");
+    if (function == nullptr) return Missing(path + ".function");
+    if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
+    PINGTI_RETURN_IF_ERROR(
+        RefuseUnknown(path + ".function", function->get_object(), kCallFunctionFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", function->get_object(), "name"));
+    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", function->get_object(), "arguments"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NormalizeContent(const std::string& path, std::string_view role,
+                              json::object* message) {
+  json::value* content = message->if_contains("content");
+  if (content == nullptr || content->is_null()) {
+    // Only an assistant's turn may be without words: it called tools.
+    const bool may_be_absent = role == "assistant" && message->contains("tool_calls");
+    if (!may_be_absent) return Missing(path + ".content");
+    (*message)["content"] = "";
+    return absl::OkStatus();
+  }
+  if (content->is_array()) return JoinParts(path + ".content", content);
+  if (!content->is_string()) return WrongType(path + ".content", *content, "a string or an array");
+  return absl::OkStatus();
+}
+
+// Members that only some roles have; null counts as absent and is removed.
+absl::Status CheckOptionalMembers(const std::string& path, std::string_view role,
+                                  json::object* message) {
+  for (const char* name : {"name", "refusal", "reasoning_content", "tool_calls", "tool_call_id",
+                           "audio"}) {
+    const json::value* value = message->if_contains(name);
+    if (value == nullptr) continue;
+    if (value->is_null()) {
+      message->erase(name);
+      continue;
+    }
+    const std::string field = Concat(path, ".", std::string_view(name));
+    const std::string_view member = name;
+    if (member == "audio" || member == "refusal") {
+      return UnsupportedField(field, "this router serves text only");
+    }
+    if (member == "tool_calls") {
+      if (role != "assistant") return FieldError(field, "'tool_calls' needs role 'assistant'");
+      PINGTI_RETURN_IF_ERROR(CheckToolCalls(field, *value));
+      continue;
+    }
+    std::string text;
+    PINGTI_RETURN_IF_ERROR(ReadString(field, *value, &text));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NormalizeMessage(const std::string& path, json::value* value) {
+  if (!value->is_object()) return WrongType(path, *value, "an object");
+  json::object& message = value->get_object();
+  PINGTI_RETURN_IF_ERROR(RequireString(path, message, "role"));
+  const std::string role(View(message.at("role").get_string()));
+  if (role == "function") {
+    return UnsupportedField(path + ".role", "'function' is deprecated; use role 'tool'");
+  }
+  if (role != "system" && role != "developer" && role != "user" && role != "assistant" &&
+      role != "tool") {
+    return FieldError(path + ".role",
+                      Concat("Invalid value: '", role,
+                             "'. Supported values are: 'system', 'developer', 'user', "
+                             "'assistant', 'tool'."));
+  }
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, message, kMessageFields));
+  PINGTI_RETURN_IF_ERROR(CheckOptionalMembers(path, role, &message));
+  PINGTI_RETURN_IF_ERROR(NormalizeContent(path, role, &message));
+  if (role == "tool") PINGTI_RETURN_IF_ERROR(RequireString(path, message, "tool_call_id"));
+  if (role == "developer") message["role"] = "system";
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status NormalizeMessages(json::value* messages) {
+  if (!messages->is_array()) return WrongType("messages", *messages, "an array");
+  json::array& list = messages->get_array();
+  if (list.empty()) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    "Invalid 'messages': empty array. Expected at least one message.", "messages",
+                    "empty_array");
+  }
+  for (size_t i = 0; i < list.size(); ++i) {
+    PINGTI_RETURN_IF_ERROR(NormalizeMessage(Concat("messages[", i, "]"), &list[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTools(const json::value& tools) {
+  if (!tools.is_array()) return WrongType("tools", tools, "an array");
+  for (size_t i = 0; i < tools.get_array().size(); ++i) {
+    const json::value& value = tools.get_array()[i];
+    const std::string path = Concat("tools[", i, "]");
+    if (!value.is_object()) return WrongType(path, value, "an object");
+    const json::object& tool = value.get_object();
+    PINGTI_RETURN_IF_ERROR(RequireString(path, tool, "type"));
+    if (View(tool.at("type").get_string()) != "function") {
+      return UnsupportedField(path + ".type", "only 'function' tools are taken");
+    }
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kToolFields));
+    const json::value* function = tool.if_contains("function");
+    if (function == nullptr) return Missing(path + ".function");
+    if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
+    const json::object& members = function->get_object();
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", members, kFunctionFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", members, "name"));
+    const json::value* parameters = members.if_contains("parameters");
+    if (parameters != nullptr && !parameters->is_object()) {
+      return WrongType(path + ".function.parameters", *parameters, "an object");
+    }
+    const json::value* strict = members.if_contains("strict");
+    if (strict != nullptr && strict->is_bool() && strict->get_bool()) {
+      return UnsupportedField(path + ".function.strict", "structured output is not available");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ParseToolChoice(const json::value& choice) {
+  if (choice.is_object()) {
+    return UnsupportedField("tool_choice", "a named tool; expected 'none' or 'auto'");
+  }
+  if (!choice.is_string()) return WrongType("tool_choice", choice, "a string or an object");
+  const std::string_view value = View(choice.get_string());
+  if (value == "auto") return true;
+  if (value == "none") return false;
+  if (value == "required") {
+    return UnsupportedField("tool_choice", "'required'; expected 'none' or 'auto'");
+  }
+  return FieldError("tool_choice", Concat("Invalid value: '", value,
+                                          "'. Supported values are: 'none', 'auto'."));
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,194 @@
+// See parse.h: the three small bodies, and the table of request fields. Sampling fields are in
+// parse_params.cc.
+#include "router/openai/parse.h"
+
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "router/openai/template_context.h"
+#include "router/openai/json_fields.h"
+#include "router/openai/parse_params.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace json = boost::json;
+namespace {
+
+constexpr size_t kMaxDepth = 64;
+
+absl::StatusOr<json::object> ParseObject(std::string_view body) {
+  json::error_code error;
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::value value =
+      json::parse(json::string_view(body.data(), body.size()), error, {}, options);
+  if (error) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    Concat("We could not parse the JSON body of your request: ", error.message()),
+                    "", "invalid_json");
+  }
+  if (!value.is_object()) return WrongType("body", value, "an object");
+  return std::move(value.get_object());
+}
+
+absl::Status ReadModel(const json::object& body, std::string* model) {
+  const json::value* value = body.if_contains("model");
+  if (value == nullptr) {
+    return ApiError(absl::StatusCode::kInvalidArgument, "you must provide a model parameter",
+                    "model", "missing_required_parameter");
+  }
+  return ReadString("model", *value, model);
+}
+
+// Null means absent, as in the reference's "optional or null".
+void DropNulls(json::object* body) {
+  for (auto it = body->begin(); it != body->end();) {
+    it = it->value().is_null() ? body->erase(it) : it + 1;
+  }
+}
+
+absl::Status ReadStreamOptions(const json::object& body, ParsedRequest* parsed) {
+  constexpr std::array<std::string_view, 2> kKnown = {"include_usage", "include_obfuscation"};
+  const json::value* value = body.if_contains("stream_options");
+  if (value == nullptr) return absl::OkStatus();
+  if (!value->is_object()) return WrongType("stream_options", *value, "an object");
+  if (!parsed->stream) {
+    return FieldError("stream_options",
+                      "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+  }
+  const json::object& options = value->get_object();
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown("stream_options", options, kKnown));
+  if (const json::value* usage = options.if_contains("include_usage")) {
+    PINGTI_RETURN_IF_ERROR(ReadBool("stream_options.include_usage", *usage,
+                                    &parsed->include_usage));
+  }
+  const json::value* obfuscation = options.if_contains("include_obfuscation");
+  if (obfuscation != nullptr && !(obfuscation->is_bool() && !obfuscation->get_bool())) {
+    return UnsupportedField("stream_options.include_obfuscation", "expected false");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadCommon(const json::object& body, ParsedRequest* parsed) {
+  PINGTI_RETURN_IF_ERROR(ReadModel(body, &parsed->request.model));
+  if (const json::value* stream = body.if_contains("stream")) {
+    PINGTI_RETURN_IF_ERROR(ReadBool("stream", *stream, &parsed->stream));
+  }
+  return ReadStreamOptions(body, parsed);
+}
+
+absl::Status AddPrompt(const json::value& value, std::vector<Prompt>* prompts) {
+  if (value.is_string()) {
+    prompts->emplace_back(std::string(View(value.get_string())));
+    return absl::OkStatus();
+  }
+  if (!value.is_array()) {
+    return WrongType("prompt", value, "a string, an array of strings or of token ids");
+  }
+  std::vector<uint32_t> ids;
+  ids.reserve(value.get_array().size());
+  for (const json::value& item : value.get_array()) {
+    int64_t id = 0;
+    PINGTI_RETURN_IF_ERROR(ReadInteger("prompt", item, 0, UINT32_MAX, &id));
+    ids.push_back(static_cast<uint32_t>(id));
+  }
+  prompts->emplace_back(std::move(ids));
+  return absl::OkStatus();
+}
+
+absl::Status ReadPrompts(const json::object& body, std::vector<Prompt>* prompts) {
+  constexpr size_t kMaxPrompts = 2048;
+  const json::value* value = body.if_contains("prompt");
+  if (value == nullptr) {
+    return ApiError(absl::StatusCode::kInvalidArgument, "Missing required parameter: 'prompt'.",
+                    "prompt", "missing_required_parameter");
+  }
+  const bool several = value->is_array() && !value->get_array().empty() &&
+                       !value->get_array().front().is_number();
+  if (!several) return AddPrompt(*value, prompts);
+  if (value->get_array().size() > kMaxPrompts) {
+    return FieldError("prompt", Concat("'prompt' has ", value->get_array().size(),
+                                       " prompts, expected at most ", kMaxPrompts));
+  }
+  for (const json::value& item : value->get_array()) {
+    PINGTI_RETURN_IF_ERROR(AddPrompt(item, prompts));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body) {
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  DropNulls(&object);
+  ParsedRequest parsed;
+  parsed.request.kind = GenerationRequest::Kind::kChat;
+  parsed.request.body_bytes = body.size();
+  PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
+  PINGTI_RETURN_IF_ERROR(ReadChatParams(object, &parsed.request));
+  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
+  return parsed;
+}
+
+absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  DropNulls(&object);
+  ParsedRequest parsed;
+  parsed.request.kind = GenerationRequest::Kind::kCompletion;
+  parsed.request.body_bytes = body.size();
+  PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
+  PINGTI_RETURN_IF_ERROR(ReadCompletionParams(object, &parsed.request));
+  PINGTI_RETURN_IF_ERROR(ReadPrompts(object, &parsed.request.prompts));
+  return parsed;
+}
+
+absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
+  constexpr std::array<std::string_view, 7> kKnown = {
+      "model", "prompt", "add_special_tokens", "messages", "tools", "tool_choice",
+      "chat_template_kwargs"};
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  DropNulls(&object);
+  ParsedTokenize parsed;
+  parsed.request.body_bytes = body.size();
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown("", object, kKnown));
+  PINGTI_RETURN_IF_ERROR(ReadModel(object, &parsed.request.model));
+  if (object.contains("messages") == object.contains("prompt")) {
+    return FieldError("prompt", "expected exactly one of 'prompt' and 'messages'");
+  }
+  if (const json::value* add = object.if_contains("add_special_tokens")) {
+    PINGTI_RETURN_IF_ERROR(ReadBool("add_special_tokens", *add, &parsed.add_special_tokens));
+  }
+  if (object.contains("messages")) {
+    parsed.request.kind = GenerationRequest::Kind::kChat;
+    PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
+    return parsed;
+  }
+  parsed.request.kind = GenerationRequest::Kind::kCompletion;
+  std::string text;
+  PINGTI_RETURN_IF_ERROR(ReadString("prompt", object.at("prompt"), &text));
+  parsed.request.prompts.emplace_back(std::move(text));
+  return parsed;
+}
+
+absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body) {
+  constexpr std::array<std::string_view, 2> kKnown = {"model", "tokens"};
+  PINGTI_ASSIGN_OR_RETURN(const json::object object, ParseObject(body));
+  ParsedDetokenize parsed;
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown("", object, kKnown));
+  PINGTI_RETURN_IF_ERROR(ReadModel(object, &parsed.model));
+  const json::value* tokens = object.if_contains("tokens");
+  if (tokens == nullptr || !tokens->is_array()) {
+    return FieldError("tokens", "'tokens' must be an array of token ids");
+  }
+  for (const json::value& item : tokens->get_array()) {
+    int64_t id = 0;
+    PINGTI_RETURN_IF_ERROR(ReadInteger("tokens", item, 0, INT32_MAX, &id));
+    parsed.tokens.push_back(static_cast<uint32_t>(id));
+  }
+  return parsed;
+}
+
+}  // namespace pingti::router

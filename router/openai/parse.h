@@ -1,0 +1,41 @@
+// HTTP bodies to GenerationRequest: every field of the OpenAI reference is read, or refused by name.
+//
+// Pure functions; thread-safe. Sources: the OpenAI API reference ("Create chat completion", "Create
+// completion"), DeepSeek's API documents, and vLLM's names for sampling fields beyond OpenAI's.
+// Read next: chat_messages.h, write.h.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "router/api/request.h"
+
+namespace pingti::router {
+
+struct ParsedRequest {
+  GenerationRequest request;  // id, tenant, deadline and times are left to the caller
+  bool stream = false;
+  bool include_usage = false;  // a last chunk with usage
+};
+
+// Errors: InvalidArgument with OpenAI's param and code.
+absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body);
+absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body);
+
+// POST /tokenize: {"model", "prompt", "add_special_tokens"} or {"model", "messages", ...} as a chat.
+struct ParsedTokenize {
+  GenerationRequest request;  // kCompletion with one text prompt, or kChat
+  bool add_special_tokens = true;
+};
+absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body);
+
+// POST /detokenize: {"model", "tokens"}.
+struct ParsedDetokenize {
+  std::string model;
+  std::vector<uint32_t> tokens;
+};
+absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body);
+
+}  // namespace pingti::router

@@ -1,0 +1,62 @@
+// See template_context.h.
+#include "router/openai/template_context.h"
+
+#include <array>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "router/api/api_error.h"
+#include "router/openai/chat_messages.h"
+#include "router/openai/json_fields.h"
+
+namespace pingti::router {
+namespace json = boost::json;
+namespace {
+
+constexpr std::array<std::string_view, 4> kReservedTemplateNames = {"messages", "tools",
+                                                                    "bos_token", "eos_token"};
+
+}  // namespace
+
+absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request) {
+  auto context = std::make_shared<json::object>();
+  if (json::value* kwargs = body->if_contains("chat_template_kwargs")) {
+    if (!kwargs->is_object()) return WrongType("chat_template_kwargs", *kwargs, "an object");
+    *context = std::move(kwargs->get_object());
+    for (const std::string_view name : kReservedTemplateNames) {
+      if (!context->contains(json::string_view(name.data(), name.size()))) continue;
+      const std::string field = Concat("chat_template_kwargs.", name);
+      return FieldError(field, Concat("'", field, "' cannot be set: the request itself sets it"));
+    }
+  }
+  json::value* messages = body->if_contains("messages");
+  if (messages == nullptr) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    "Missing required parameter: 'messages'.", "messages",
+                    "missing_required_parameter");
+  }
+  PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
+  (*context)["messages"] = std::move(*messages);
+  bool use_tools = true;
+  json::value* tools = body->if_contains("tools");
+  if (const json::value* choice = body->if_contains("tool_choice")) {
+    if (tools == nullptr && choice->is_string() && choice->get_string() != "none") {
+      return FieldError("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.");
+    }
+    PINGTI_ASSIGN_OR_RETURN(use_tools, ParseToolChoice(*choice));
+  }
+  if (tools != nullptr) {
+    PINGTI_RETURN_IF_ERROR(CheckTools(*tools));
+    if (use_tools && !tools->get_array().empty()) {
+      (*context)["tools"] = std::move(*tools);
+      request->parse_tool_calls = true;
+    }
+  }
+  request->template_context = std::move(context);
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::router

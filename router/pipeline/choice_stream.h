@@ -1,0 +1,78 @@
+// One choice's tokens on their way to text: detokenized, cut at stop strings, split into reasoning,
+// content and tool calls, each with its logprobs.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/text/detokenizer.h"
+#include "common/text/stop_matcher.h"
+#include "router/pipeline/reasoning_splitter.h"
+#include "router/api/request.h"
+#include "router/pipeline/tool_call_parser.h"
+#include "router/worker_link/served_model.h"
+
+namespace pingti::worker::v1 {
+class TokenLogprobs;
+}
+
+namespace pingti::router {
+
+// Thread-compatible; used inside its Generation only.
+class ChoiceStream {
+ public:
+  struct Options {
+    bool split_reasoning = false;
+    bool reasoning_open = false;
+    std::unique_ptr<ToolCallParser> tool_calls;  // null: text stays text
+  };
+  // `model` must outlive this.
+  ChoiceStream(const ServedModel* model, const std::vector<std::string>& stops, Options options);
+
+  // Adds one token and what it changes to `delta`. `logprobs` may be null. True when a stop string
+  // is complete: nothing more may be pushed, call Finish.
+  bool Push(uint32_t token_id, const worker::v1::TokenLogprobs* logprobs, ChoiceDelta* delta);
+  // The token that ended the sequence: counted, not shown.
+  void PushStopToken();
+  // Releases what was held back and sets delta->finish: `reason`, or kToolCalls if there were any.
+  void Finish(FinishReason reason, ChoiceDelta* delta);
+
+  // Where the first token stands in the text, when an echoed prompt precedes it.
+  void SetTextOffset(size_t offset) { text_offset_ = offset; }
+
+  uint32_t num_tokens() const { return num_tokens_; }
+  uint32_t reasoning_tokens() const { return reasoning_tokens_; }
+
+ private:
+  // A token whose text may still be held back.
+  struct HeldLogprob {
+    TokenLogprob entry;
+    size_t text_end;  // bytes of text up to and with this token
+  };
+
+  void Emit(std::string_view text, ChoiceDelta* delta);
+  void EmitContent(std::string_view text, ChoiceDelta* delta);
+  void ReleaseLogprobs(size_t up_to, ChoiceDelta* delta);
+  TokenLogprob MakeLogprob(uint32_t token_id, const worker::v1::TokenLogprobs& logprobs) const;
+
+  const ServedModel* const model_;
+  text::Detokenizer detokenizer_;
+  text::StopMatcher stop_matcher_;
+  const bool has_stops_;
+  ReasoningSplitter reasoning_;
+  std::unique_ptr<ToolCallParser> tool_calls_;
+  std::deque<HeldLogprob> held_logprobs_;
+  bool stopped_ = false;
+  size_t text_offset_ = 0;
+  size_t text_in_ = 0;   // bytes the detokenizer gave
+  size_t text_out_ = 0;  // bytes that passed the stop matcher
+  uint32_t num_tokens_ = 0;
+  uint32_t reasoning_tokens_ = 0;
+};
+
+}  // namespace pingti::router

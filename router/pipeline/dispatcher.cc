@@ -1,0 +1,93 @@
+// See dispatcher.h.
+#include "router/pipeline/dispatcher.h"
+
+#include <map>
+#include <utility>
+
+#include "proto/pingti/worker/v1/worker.pb.h"
+
+namespace pingti::router {
+
+Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy, const Clock* clock)
+    : registry_(registry), clock_(clock), policy_(std::move(policy)) {}
+
+void Dispatcher::Submit(SequenceJob job) {
+  {
+    MutexLock lock(&mutex_);
+    batcher_.Add(std::move(job));
+  }
+  Pump();
+}
+
+void Dispatcher::CancelQueued(uint64_t job_id) {
+  SequenceJob job;  // freed after the lock
+  MutexLock lock(&mutex_);
+  batcher_.Remove(job_id, &job);
+}
+
+void Dispatcher::CancelPlaced(WorkerKey worker, uint64_t sequence_id) {
+  registry_->Cancel(worker, sequence_id);
+}
+
+void Dispatcher::Pump() {
+  if (pump_requests_.fetch_add(1) > 0) return;  // whoever is inside goes round once more
+  int seen = 0;
+  do {
+    seen = pump_requests_.load();
+    PumpOnce();
+  } while (!pump_requests_.compare_exchange_strong(seen, 0));
+}
+
+WorkerKey Dispatcher::Place(const SequenceJob& job) {
+  const std::vector<WorkerLoad> candidates =
+      registry_->Candidates(job.fingerprint, job.tokens, job.excluded_workers);
+  if (candidates.empty()) return 0;
+  return candidates[policy_->Pick(job.tokens, candidates)].worker;
+}
+
+void Dispatcher::PumpOnce() {
+  struct Placement {
+    SequenceJob job;
+    WorkerKey worker;
+    uint64_t sequence_id;
+  };
+  std::vector<Placement> placed;
+  std::map<WorkerKey, std::shared_ptr<WorkerChannel>> channels;
+  {
+    MutexLock lock(&mutex_);
+    batcher_.TakePlaceable([&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
+      const WorkerKey worker = Place(job);
+      if (worker == 0) return false;
+      // Booked at once, so that the next job of this round sees it in the load.
+      WorkerRegistry::Booked booked = registry_->Book(worker, job.tokens, job.handler);
+      if (booked.channel == nullptr) return false;
+      channels[worker] = std::move(booked.channel);
+      placed.push_back({{}, worker, booked.sequence_id});
+      return true;
+    }, [&](SequenceJob job) { placed.back().job = std::move(job); });
+  }
+  std::map<WorkerKey, std::vector<worker::v1::Sequence>> batches;
+  for (Placement& placement : placed) {
+    placement.job.handler->OnPlaced(placement.worker, placement.sequence_id);
+    placement.job.sequence->set_sequence_id(placement.sequence_id);
+    batches[placement.worker].push_back(std::move(*placement.job.sequence));
+  }
+  for (auto& [worker, sequences] : batches) channels[worker]->Submit(std::move(sequences));
+}
+
+void Dispatcher::Tick() {
+  std::vector<SequenceJob> expired;
+  {
+    MutexLock lock(&mutex_);
+    expired = batcher_.TakeExpired(clock_->Now());
+  }
+  for (const SequenceJob& job : expired) job.handler->OnQueueTimeout();
+  Pump();  // a breaker may have closed by time alone
+}
+
+size_t Dispatcher::queued() const {
+  MutexLock lock(&mutex_);
+  return batcher_.size();
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,55 @@
+// Joins queue, policy and registry: places waiting sequences on workers whenever one has credit.
+//
+// Pump runs on whichever thread brought news (a new request, a first token, a finished sequence, a
+// worker that became ready); one thread at a time is inside, others leave word and go on.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "router/batcher/batcher.h"
+#include "router/policy/policy.h"
+#include "router/registry/worker_registry.h"
+
+namespace pingti::router {
+
+// Thread-safe.
+class Dispatcher {
+ public:
+  // `registry` must outlive this; its capacity listener should call Pump.
+  Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy, const Clock* clock);
+
+  uint64_t NextJobId() { return next_job_id_.fetch_add(1, std::memory_order_relaxed); }
+
+  // Queues the job. The handler's calls may come before Submit returns.
+  void Submit(SequenceJob job);
+  // Takes a job back that OnPlaced was not called for.
+  void CancelQueued(uint64_t job_id);
+  // Takes a sequence back that was placed.
+  void CancelPlaced(WorkerKey worker, uint64_t sequence_id);
+
+  void Pump();
+  // Gives up jobs that waited too long and closes finished breakers' waits.
+  void Tick();
+
+  size_t queued() const;
+
+ private:
+  void PumpOnce();
+  WorkerKey Place(const SequenceJob& job) PINGTI_REQUIRES(mutex_);
+
+  WorkerRegistry* const registry_;
+  const Clock* const clock_;
+  std::atomic<uint64_t> next_job_id_{1};
+  std::atomic<int> pump_requests_{0};
+
+  mutable Mutex mutex_;
+  std::unique_ptr<Policy> policy_ PINGTI_GUARDED_BY(mutex_);
+  Batcher batcher_ PINGTI_GUARDED_BY(mutex_);
+};
+
+}  // namespace pingti::router

@@ -1,0 +1,260 @@
+// See generation.h: events and life cycle. generation_output.cc turns outputs into deltas.
+#include "router/pipeline/generation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/log.h"
+#include "common/base/strings.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+
+using std::chrono::steady_clock;
+
+// One sending of one choice. The dispatcher's queue and the worker's books hold it.
+class Generation::Attempt final : public SequenceHandler {
+ public:
+  Attempt(std::shared_ptr<Generation> generation, size_t choice, uint64_t attempt)
+      : generation_(std::move(generation)), choice_(choice), attempt_(attempt) {}
+
+  void OnPlaced(WorkerKey worker, uint64_t sequence_id) override {
+    generation_->Deliver(Placed{choice_, attempt_, worker, sequence_id});
+  }
+  void OnOutput(worker::v1::SequenceOutput* output) override {
+    generation_->Deliver(Output{choice_, attempt_, std::move(*output)});
+  }
+  void OnLost(const absl::Status& why) override {
+    generation_->Deliver(Lost{choice_, attempt_, why, /*queue_timeout=*/false});
+  }
+  void OnQueueTimeout() override {
+    generation_->Deliver(Lost{choice_, attempt_, absl::OkStatus(), /*queue_timeout=*/true});
+  }
+
+ private:
+  const std::shared_ptr<Generation> generation_;
+  const size_t choice_;
+  const uint64_t attempt_;
+};
+
+Generation::Generation(const GenerationContext* context, GenerationRequest request,
+                       std::shared_ptr<const ServedModel> model,
+                       std::shared_ptr<ResponseSink> sink)
+    : context_(context),
+      request_(std::move(request)),
+      model_(std::move(model)),
+      sink_(std::move(sink)),
+      arrived_(context->clock->Now()),
+      last_sent_(arrived_.time_since_epoch().count()) {
+  metrics::RouterMetrics* metrics = context_->metrics;
+  metrics->requests_in_flight.Increment();
+  time_to_first_token_ = metrics->time_to_first_token_seconds.With({model_->id});
+  inter_token_latency_ = metrics->inter_token_latency_seconds.With({model_->id});
+  queue_time_ = metrics->queue_time_seconds.With({model_->id});
+  output_tokens_ = metrics->output_tokens.With({model_->id});
+}
+
+Generation::~Generation() { context_->metrics->requests_in_flight.Decrement(); }
+
+void Generation::Start() {
+  auto prepare = [self = shared_from_this()] {
+    self->Deliver(Prepared{PreparePrompts(*self->model_, self->request_,
+                                          self->context_->clock->WallNow())});
+  };
+  if (request_.body_bytes <= context_->options.inline_bytes) {
+    prepare();
+  } else if (!context_->pool->TryPost(prepare)) {
+    Deliver(Prepared{PoolFull()});
+  }
+}
+
+void Generation::Cancel(absl::Status why) { Deliver(Cancelled{std::move(why)}); }
+
+void Generation::Tick() {
+  if (done()) return;
+  const steady_clock::time_point now = context_->clock->Now();
+  const steady_clock::time_point last{
+      steady_clock::duration(last_sent_.load(std::memory_order_relaxed))};
+  if (now < Deadline() && now - last < context_->options.keep_alive) return;
+  Deliver(Ticked{});
+}
+
+steady_clock::time_point Generation::Deadline() const {
+  const steady_clock::time_point own = arrived_ + context_->options.request_timeout;
+  return std::min(own, request_.deadline.value_or(own));
+}
+
+void Generation::Deliver(Event event) {
+  mailbox_.Deliver(std::move(event), [this](Event next) {
+    std::visit([this](auto&& one) { Handle(std::move(one)); }, std::move(next));
+  });
+}
+
+void Generation::Handle(Prepared event) {
+  if (done()) return;
+  if (!event.prompts.ok()) return Fail(event.prompts.status());
+  prompts_ = *std::move(event.prompts);
+  absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket =
+      context_->admission->Admit(request_.tenant, prompts_.num_tokens());
+  if (!ticket.ok()) return Fail(ticket.status());
+  ticket_ = *std::move(ticket);
+  context_->metrics->prompt_tokens.With({model_->id})
+      .Increment(static_cast<double>(prompts_.num_tokens()));
+  MakeChoices();
+  for (size_t i = 0; i < choices_.size() && !done(); ++i) SubmitChoice(i);
+}
+
+void Generation::MakeChoices() {
+  uint64_t seed = 0;
+  if (request_.params.seed.has_value()) {
+    seed = *request_.params.seed;
+  } else {
+    std::array<uint8_t, sizeof(seed)> bytes;
+    context_->entropy->Fill(bytes);
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(&seed));
+  }
+  choices_.resize(request_.num_choices());
+  unfinished_ = choices_.size();
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    Choice& choice = choices_[i];
+    choice.prompt = i / request_.params.n;
+    // Sample 0 has the client's own seed; the odd constant (2^64 / golden ratio) keeps others apart.
+    choice.seed = seed + (i % request_.params.n) * 0x9e3779b97f4a7c15u;
+    const bool chat = request_.kind == GenerationRequest::Kind::kChat;
+    ChoiceStream::Options options;
+    options.split_reasoning = chat;
+    options.reasoning_open = prompts_.reasoning_open;
+    if (request_.parse_tool_calls) {
+      options.tool_calls = MakeToolCallParser(
+          model_->tool_call_format,
+          [entropy = context_->entropy] { return RandomId("call_", entropy); });
+    }
+    choice.stream =
+        std::make_unique<ChoiceStream>(model_.get(), request_.params.stop, std::move(options));
+  }
+}
+
+void Generation::SubmitChoice(size_t index) {
+  Choice& choice = choices_[index];
+  choice.state = Choice::State::kQueued;
+  choice.attempt = next_attempt_++;
+  ++choice.attempts;
+  choice.worker = 0;
+  choice.job_id = context_->dispatcher->NextJobId();
+  choice.queued_at = context_->clock->Now();
+  SequenceJob job;
+  job.id = choice.job_id;
+  job.fingerprint = model_->fingerprint;
+  job.sequence = MakeSequence(choice);
+  job.handler = std::make_shared<Attempt>(shared_from_this(), index, choice.attempt);
+  job.excluded_workers = choice.excluded;
+  job.priority = request_.params.priority;
+  job.resumed = !choice.generated.empty();
+  job.tokens = static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() +
+                                     choice.generated.size());
+  job.give_up_at = std::min(choice.queued_at + context_->options.queue_timeout, Deadline());
+  context_->dispatcher->Submit(std::move(job));
+}
+
+bool Generation::IsCurrent(size_t choice, uint64_t attempt) const {
+  return !done() && choices_[choice].attempt == attempt;
+}
+
+void Generation::Handle(Placed event) {
+  if (!IsCurrent(event.choice, event.attempt)) {
+    context_->dispatcher->CancelPlaced(event.worker, event.sequence_id);
+    return;
+  }
+  Choice& choice = choices_[event.choice];
+  choice.state = Choice::State::kPlaced;
+  choice.worker = event.worker;
+  choice.sequence_id = event.sequence_id;
+  queue_time_.Observe(
+      std::chrono::duration<double>(context_->clock->Now() - choice.queued_at).count());
+}
+
+void Generation::Handle(Lost event) {
+  if (!IsCurrent(event.choice, event.attempt)) return;
+  if (!event.queue_timeout) return Resume(event.choice, event.why);
+  Fail(WithRetryAfter(
+      ApiError(absl::StatusCode::kUnavailable,
+               Concat("no worker of model '", model_->id, "' had room within ",
+                      context_->options.queue_timeout.count(), " ms"),
+               "", "queue_timeout"),
+      5));
+}
+
+void Generation::Resume(size_t index, const absl::Status& why) {
+  Choice& choice = choices_[index];
+  if (choice.attempts >= context_->options.max_attempts) {
+    Fail(ApiError(absl::StatusCode::kUnavailable,
+                  Concat("the request failed on ", choice.attempts,
+                         " workers, the last time with: ", std::string(why.message())),
+                  "", "worker_unavailable"));
+    return;
+  }
+  LogInfo("sequence resumed elsewhere", {{"request_id", request_.id},
+                                         {"choice", index},
+                                         {"tokens_so_far", choice.generated.size()},
+                                         {"reason", why.ToString()}});
+  context_->metrics->resumed_sequences.Increment();
+  SubmitChoice(index);
+}
+
+void Generation::Handle(Cancelled event) {
+  if (done()) return;
+  if (absl::IsCancelled(event.why)) context_->metrics->client_disconnects.Increment();
+  Fail(event.why);
+}
+
+void Generation::Handle(Ticked) {
+  if (done()) return;
+  const steady_clock::time_point now = context_->clock->Now();
+  if (now >= Deadline()) {
+    Fail(ApiError(absl::StatusCode::kDeadlineExceeded, "the request's time is over", "",
+                  "timeout"));
+    return;
+  }
+  last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  sink_->OnKeepAlive();
+}
+
+void Generation::CancelAtWorkers() {
+  for (Choice& choice : choices_) {
+    if (choice.state == Choice::State::kQueued) {
+      context_->dispatcher->CancelQueued(choice.job_id);
+    } else if (choice.state == Choice::State::kPlaced) {
+      context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
+    }
+    choice.state = Choice::State::kFinished;
+    choice.attempt = 0;
+  }
+}
+
+void Generation::Fail(const absl::Status& status) {
+  CancelAtWorkers();
+  done_.store(true, std::memory_order_release);
+  ticket_ = nullptr;
+  sink_->OnError(status);
+}
+
+void Generation::CompleteIfFinished() {
+  if (unfinished_ > 0 || done()) return;
+  UsageCounts usage;
+  for (const std::vector<uint32_t>& ids : prompts_.token_ids) {
+    usage.prompt_tokens += static_cast<uint32_t>(ids.size());
+  }
+  std::vector<uint32_t> cached(prompts_.token_ids.size(), 0);
+  for (const Choice& choice : choices_) {
+    usage.completion_tokens += choice.stream->num_tokens();
+    usage.reasoning_tokens += choice.stream->reasoning_tokens();
+    cached[choice.prompt] = std::max(cached[choice.prompt], choice.cached_prompt_tokens);
+  }
+  for (const uint32_t tokens : cached) usage.cached_prompt_tokens += tokens;
+  usage.cached_prompt_tokens = std::min(usage.cached_prompt_tokens, usage.prompt_tokens);
+  done_.store(true, std::memory_order_release);
+  ticket_ = nullptr;
+  sink_->OnDone(usage);
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,171 @@
+// One client request from arrival to its last byte. The state machine of the router:
+//
+//   request:  new -> preparing (template, tokens) -> running -> done
+//   choice:   queued (waits in the dispatcher) -> placed (at a worker) -> finished
+//             placed -> queued again when the worker is lost, drains, or hands the sequence back; the
+//             tokens so far go along as generated_token_ids, the failed session is excluded
+//
+// Every change is an event in the request's mailbox: prepared, placed, output, lost, queue timeout,
+// cancel, tick. They come from HTTP, gRPC, pool and ticker threads and are handled one at a time, on
+// whichever of these threads is inside. An event of an attempt that is over is ignored, so a late
+// output of a lost worker can never be delivered twice.
+// Read next: choice_stream.h (tokens to text), dispatcher.h (where sequences go).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/random_id.h"
+#include "common/metrics/router_metrics.h"
+#include "proto/pingti/worker/v1/worker.pb.h"
+#include "router/admission/admission.h"
+#include "router/pipeline/choice_stream.h"
+#include "router/pipeline/dispatcher.h"
+#include "router/pipeline/mailbox.h"
+#include "router/pipeline/prompt.h"
+#include "router/api/request.h"
+#include "router/pipeline/task_pool.h"
+
+namespace pingti::router {
+
+struct GenerationOptions {
+  std::chrono::milliseconds request_timeout{600'000};
+  std::chrono::milliseconds queue_timeout{30'000};
+  std::chrono::milliseconds keep_alive{10'000};
+  // How often one choice may be sent to a worker in all.
+  int max_attempts = 4;
+  // Requests larger than this are parsed and prepared on the task pool.
+  size_t inline_bytes = 16u << 10;
+};
+
+// What every request uses; all outlive the requests.
+struct GenerationContext {
+  GenerationOptions options;
+  Dispatcher* dispatcher;
+  AdmissionController* admission;
+  TaskPool* pool;
+  const Clock* clock;
+  EntropySource* entropy;
+  metrics::RouterMetrics* metrics;
+};
+
+// Thread-safe. Shared by the transport, the dispatcher's jobs and the workers' books.
+class Generation final : public std::enable_shared_from_this<Generation> {
+ public:
+  Generation(const GenerationContext* context, GenerationRequest request,
+             std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink);
+  ~Generation();
+
+  void Start();
+  // The client is gone or the router stops: sequences are cancelled at their workers. The sink hears
+  // `why`.
+  void Cancel(absl::Status why);
+  // Keep-alives and deadlines. Call every 100 ms or so.
+  void Tick();
+  bool done() const { return done_.load(std::memory_order_acquire); }
+
+ private:
+  class Attempt;
+
+  struct Prepared {
+    absl::StatusOr<PreparedPrompts> prompts;
+  };
+  struct Placed {
+    size_t choice;
+    uint64_t attempt;
+    WorkerKey worker;
+    uint64_t sequence_id;
+  };
+  struct Output {
+    size_t choice;
+    uint64_t attempt;
+    worker::v1::SequenceOutput output;
+  };
+  struct Lost {
+    size_t choice;
+    uint64_t attempt;
+    absl::Status why;
+    bool queue_timeout;
+  };
+  struct Cancelled {
+    absl::Status why;
+  };
+  struct Ticked {};
+  using Event = std::variant<Prepared, Placed, Output, Lost, Cancelled, Ticked>;
+
+  struct Choice {
+    enum class State { kQueued, kPlaced, kFinished };
+    State state = State::kQueued;
+    size_t prompt = 0;
+    uint64_t seed = 0;
+    uint64_t attempt = 0;  // names the current one; 0: none
+    int attempts = 0;
+    uint64_t job_id = 0;
+    WorkerKey worker = 0;
+    uint64_t sequence_id = 0;
+    std::vector<WorkerKey> excluded;
+    std::vector<uint32_t> generated;
+    uint32_t cached_prompt_tokens = 0;
+    bool echoed = false;
+    std::chrono::steady_clock::time_point queued_at;
+    std::chrono::steady_clock::time_point last_token;
+    std::unique_ptr<ChoiceStream> stream;
+  };
+
+  void Deliver(Event event);
+  void Handle(Prepared event);
+  void Handle(Placed event);
+  void Handle(Output event);
+  void Handle(Lost event);
+  void Handle(Cancelled event);
+  void Handle(Ticked event);
+
+  void MakeChoices();
+  void SubmitChoice(size_t index);
+  std::unique_ptr<worker::v1::Sequence> MakeSequence(const Choice& choice) const;
+  void FillSampling(const Choice& choice, worker::v1::Sequence* sequence) const;
+  void Echo(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  // False when a stop string ended the choice.
+  bool PushTokens(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  void RecordTokens(Choice* choice, int num_tokens);
+  void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
+  // What to do when a worker ended the sequence without finishing it.
+  void HandleAbnormalEnd(size_t index, const worker::v1::Finish& finish);
+  void Resume(size_t index, const absl::Status& why);
+  void Send(ChoiceDelta delta);
+  void CompleteIfFinished();
+  void CancelAtWorkers();
+  void Fail(const absl::Status& status);
+  bool IsCurrent(size_t choice, uint64_t attempt) const;
+  std::chrono::steady_clock::time_point Deadline() const;
+
+  const GenerationContext* const context_;
+  GenerationRequest request_;
+  const std::shared_ptr<const ServedModel> model_;
+  const std::shared_ptr<ResponseSink> sink_;
+  const std::chrono::steady_clock::time_point arrived_;
+  std::atomic<bool> done_{false};
+  // When the client last got a byte, as a steady_clock count; read by Tick outside the mailbox.
+  std::atomic<int64_t> last_sent_;
+  Mailbox<Event> mailbox_;
+
+  // Inside the mailbox only.
+  PreparedPrompts prompts_;
+  std::unique_ptr<AdmissionController::Ticket> ticket_;
+  std::vector<Choice> choices_;
+  size_t unfinished_ = 0;
+  uint64_t next_attempt_ = 1;
+  metrics::Histogram time_to_first_token_;
+  metrics::Histogram inter_token_latency_;
+  metrics::Histogram queue_time_;
+  metrics::Counter output_tokens_;
+};
+
+}  // namespace pingti::router

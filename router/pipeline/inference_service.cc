@@ -1,0 +1,89 @@
+// See inference_service.h.
+#include "router/pipeline/inference_service.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace {
+
+absl::Status NoWorker(std::string_view model) {
+  return WithRetryAfter(
+      ApiError(absl::StatusCode::kUnavailable,
+               Concat("no worker is ready for model '", model, "'; try again in a moment"), "",
+               "no_worker"),
+      2);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> InferenceService::FindModel(
+    std::string_view name) const {
+  std::shared_ptr<const ServedModel> model = registry_->FindModel(name);
+  if (model != nullptr) return model;
+  if (registry_->Models().empty()) return NoWorker(name);
+  return ApiError(absl::StatusCode::kNotFound, Concat("The model '", name, "' does not exist."),
+                  "model", "model_not_found");
+}
+
+absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Start(
+    GenerationRequest request, std::shared_ptr<ResponseSink> sink) {
+  PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model, FindModel(request.model));
+  PINGTI_RETURN_IF_ERROR(ValidateParams(*model, request.params));
+  // New requests do not wait for a worker to come back; those that already run do (see Resume).
+  if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
+  auto generation = std::make_shared<Generation>(context_, std::move(request), std::move(model),
+                                                 std::move(sink));
+  {
+    MutexLock lock(&mutex_);
+    running_.push_back(generation);
+  }
+  generation->Start();
+  return generation;
+}
+
+bool InferenceService::RunPrepared(size_t body_bytes, std::function<void()> task) {
+  if (body_bytes > context_->options.inline_bytes) return context_->pool->TryPost(std::move(task));
+  task();
+  return true;
+}
+
+void InferenceService::Tick() {
+  std::vector<std::shared_ptr<Generation>> running;
+  {
+    MutexLock lock(&mutex_);
+    std::erase_if(running_, [&](const std::weak_ptr<Generation>& weak) {
+      std::shared_ptr<Generation> generation = weak.lock();
+      if (generation == nullptr || generation->done()) return true;
+      running.push_back(std::move(generation));
+      return false;
+    });
+  }
+  for (const std::shared_ptr<Generation>& generation : running) generation->Tick();
+}
+
+void InferenceService::CancelAll(const absl::Status& why) {
+  std::vector<std::weak_ptr<Generation>> running;
+  {
+    MutexLock lock(&mutex_);
+    running.swap(running_);
+  }
+  for (const std::weak_ptr<Generation>& weak : running) {
+    if (std::shared_ptr<Generation> generation = weak.lock()) generation->Cancel(why);
+  }
+}
+
+size_t InferenceService::num_running() const {
+  MutexLock lock(&mutex_);
+  size_t count = 0;
+  for (const std::weak_ptr<Generation>& weak : running_) {
+    const std::shared_ptr<Generation> generation = weak.lock();
+    if (generation != nullptr && !generation->done()) ++count;
+  }
+  return count;
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,190 @@
+// See prompt.h.
+#include "router/pipeline/prompt.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "boost/json.hpp"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/text/detokenizer.h"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace {
+
+constexpr uint32_t kMaxTopLogprobs = 20;
+constexpr size_t kMaxStops = 16;
+constexpr uint32_t kMaxChoices = 128;
+
+absl::Status TooLong(const ServedModel& model, size_t prompt_tokens, uint64_t max_tokens,
+                     std::string_view param) {
+  return ApiError(
+      absl::StatusCode::kInvalidArgument,
+      Concat("This model's maximum context length is ", model.max_context_tokens,
+             " tokens. However, you requested ", prompt_tokens + max_tokens, " tokens (",
+             prompt_tokens, " in the prompt, ", max_tokens, " for the answer)."),
+      param, "context_length_exceeded");
+}
+
+absl::Status CheckIds(const ServedModel& model, std::string_view field,
+                      const std::vector<uint32_t>& ids) {
+  for (const uint32_t id : ids) {
+    if (id >= model.vocab_size) {
+      return FieldError(field, Concat("token id ", id, " is outside the vocabulary of ",
+                                         model.vocab_size, " tokens"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool EndsInside(std::string_view text, std::string_view marker) {
+  const size_t last = text.find_last_not_of(" \t\r\n");
+  return !marker.empty() && last != std::string_view::npos &&
+         text.substr(0, last + 1).ends_with(marker);
+}
+
+// `!(x in range)` rather than `x out of range`: NaN is out of every range.
+absl::Status CheckRange(std::string_view field, const std::optional<double>& value, double least,
+                        double most) {
+  if (!value.has_value() || (*value >= least && *value <= most)) return absl::OkStatus();
+  return FieldError(field, Concat("'", field, "' is ", *value, ", expected a number from ", least,
+                                  " to ", most));
+}
+
+absl::Status ValidateSampling(const GenerationParams& params) {
+  PINGTI_RETURN_IF_ERROR(CheckRange("temperature", params.temperature, 0, 2));
+  PINGTI_RETURN_IF_ERROR(CheckRange("top_p", params.top_p, 0, 1));
+  if (params.top_p.has_value() && *params.top_p == 0) {
+    return FieldError("top_p", "'top_p' is 0, expected a number above 0 and at most 1");
+  }
+  PINGTI_RETURN_IF_ERROR(CheckRange("min_p", params.min_p, 0, 1));
+  PINGTI_RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2, 2));
+  PINGTI_RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2, 2));
+  PINGTI_RETURN_IF_ERROR(CheckRange("repetition_penalty", params.repetition_penalty, 0.01, 10));
+  if (params.n < 1 || params.n > kMaxChoices) {
+    return FieldError("n", Concat("'n' is ", params.n, ", expected 1 to ", kMaxChoices));
+  }
+  if (params.top_logprobs > kMaxTopLogprobs) {
+    return FieldError("top_logprobs", Concat("'top_logprobs' is ", params.top_logprobs,
+                                             ", expected 0 to ", kMaxTopLogprobs));
+  }
+  if (params.top_logprobs > 0 && !params.logprobs) {
+    return FieldError("top_logprobs", "'top_logprobs' needs 'logprobs': true");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint64_t PreparedPrompts::num_tokens() const {
+  uint64_t total = 0;
+  for (const std::vector<uint32_t>& ids : token_ids) total += ids.size();
+  return total;
+}
+
+absl::Status ValidateParams(const ServedModel& model, const GenerationParams& params) {
+  PINGTI_RETURN_IF_ERROR(ValidateSampling(params));
+  if (params.max_tokens == 0u) {
+    return FieldError("max_tokens", "'max_tokens' is 0, expected at least 1");
+  }
+  if (params.min_tokens > 0 && params.max_tokens.has_value() &&
+      params.min_tokens > *params.max_tokens) {
+    return FieldError("min_tokens", Concat("'min_tokens' is ", params.min_tokens,
+                                           ", above 'max_tokens' ", *params.max_tokens));
+  }
+  if (params.stop.size() > kMaxStops) {
+    return FieldError("stop", Concat("'stop' has ", params.stop.size(), " strings, expected at most ",
+                                     kMaxStops));
+  }
+  for (const std::string& stop : params.stop) {
+    if (stop.empty()) return FieldError("stop", "'stop' has an empty string");
+  }
+  PINGTI_RETURN_IF_ERROR(CheckIds(model, "stop_token_ids", params.stop_token_ids));
+  for (const auto& [id, bias] : params.logit_bias) {
+    if (id >= model.vocab_size) {
+      return FieldError("logit_bias", Concat("token id ", id, " is outside the vocabulary of ",
+                                             model.vocab_size, " tokens"));
+    }
+    PINGTI_RETURN_IF_ERROR(CheckRange("logit_bias", bias, -100, 100));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
+                                       std::chrono::system_clock::time_point now) {
+  boost::json::object& context = *request.template_context;
+  const bool with_tools = context.contains("tools");
+  const text::ChatTemplate* chat_template =
+      with_tools && model.tool_use_template != nullptr ? model.tool_use_template.get()
+                                                       : model.chat_template.get();
+  if (chat_template == nullptr) {
+    return FieldError("messages", Concat("model '", model.id,
+                                         "' has no chat template; use /v1/completions"));
+  }
+  context["bos_token"] = model.bos_token;
+  context["eos_token"] = model.eos_token;
+  context["add_generation_prompt"] = true;
+  absl::StatusOr<std::string> rendered = chat_template->Render(context, now);
+  if (rendered.ok()) return rendered;
+  return FieldError("messages", Concat("the model's chat template does not take these messages: ",
+                                       std::string(rendered.status().message())));
+}
+
+absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
+                                                   bool add_special_tokens) {
+  std::vector<text::TokenId> ids;
+  const text::EncodeOptions options{.add_special_tokens = add_special_tokens,
+                                    .parse_special_tokens = true};
+  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(text, options, &ids));
+  const std::optional<text::TokenId> bos = model.tokenizer->bos_token_id();
+  if (add_special_tokens && model.add_bos_token && bos.has_value() &&
+      (ids.empty() || ids.front() != *bos)) {
+    ids.insert(ids.begin(), *bos);
+  }
+  return std::vector<uint32_t>(ids.begin(), ids.end());
+}
+
+absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
+                                          const std::vector<uint32_t>& ids) {
+  PINGTI_RETURN_IF_ERROR(CheckIds(model, "tokens", ids));
+  text::Detokenizer detokenizer(model.tokenizer.get(), /*skip_special_tokens=*/false);
+  std::string text;
+  for (const uint32_t id : ids) text += detokenizer.Push(static_cast<text::TokenId>(id));
+  return text + detokenizer.Finish();
+}
+
+absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
+                                               const GenerationRequest& request,
+                                               std::chrono::system_clock::time_point now) {
+  PreparedPrompts prepared;
+  std::string_view field = "prompt";
+  if (request.kind == GenerationRequest::Kind::kChat) {
+    field = "messages";
+    PINGTI_ASSIGN_OR_RETURN(const std::string rendered, RenderChat(model, request, now));
+    // No special tokens of its own: the template writes them (as apply_chat_template does).
+    PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
+                            TokenizeText(model, rendered, /*add_special_tokens=*/false));
+    prepared.reasoning_open = EndsInside(rendered, model.reasoning_start);
+  }
+  for (const Prompt& prompt : request.prompts) {
+    if (const auto* text = std::get_if<std::string>(&prompt)) {
+      PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
+                              TokenizeText(model, *text, /*add_special_tokens=*/true));
+    } else {
+      prepared.token_ids.push_back(std::get<std::vector<uint32_t>>(prompt));
+      PINGTI_RETURN_IF_ERROR(CheckIds(model, field, prepared.token_ids.back()));
+    }
+  }
+  for (const std::vector<uint32_t>& ids : prepared.token_ids) {
+    if (ids.empty()) return FieldError(field, Concat("'", field, "' has no tokens"));
+    const uint64_t wanted = request.params.max_tokens.value_or(1);
+    if (ids.size() + wanted > model.max_context_tokens) {
+      return TooLong(model, ids.size(), wanted, field);
+    }
+  }
+  return prepared;
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,45 @@
+// From a request to token ids: renders the chat template, tokenizes, checks against the model's
+// limits. Pure but for the time it takes; long requests run it on the task pool.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "router/api/request.h"
+#include "router/worker_link/served_model.h"
+
+namespace pingti::router {
+
+struct PreparedPrompts {
+  std::vector<std::vector<uint32_t>> token_ids;  // one per prompt; a chat has one
+  bool reasoning_open = false;  // the template ended inside a reasoning block
+
+  uint64_t num_tokens() const;
+};
+
+// Errors: InvalidArgument with the field: a template that refuses the messages, a prompt that does not
+// fit the context, a token id outside the vocabulary.
+absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
+                                               const GenerationRequest& request,
+                                               std::chrono::system_clock::time_point now);
+
+// The text a chat's template gives. Errors: as above.
+absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
+                                       std::chrono::system_clock::time_point now);
+
+// Ids of a plain text with what the model puts around every text of its own accord.
+absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
+                                                   bool add_special_tokens);
+
+// The text of `ids`, special tokens spelled out. Errors: InvalidArgument for an id out of range.
+absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
+                                          const std::vector<uint32_t>& ids);
+
+// Ranges of the parameters, and ids against the model's vocabulary. Errors: InvalidArgument naming the
+// field as the HTTP API spells it.
+absl::Status ValidateParams(const ServedModel& model, const GenerationParams& params);
+
+}  // namespace pingti::router

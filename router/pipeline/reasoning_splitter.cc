@@ -1,0 +1,74 @@
+// See reasoning_splitter.h.
+#include "router/pipeline/reasoning_splitter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "router/pipeline/partial_match.h"
+
+namespace pingti::router {
+
+ReasoningSplitter::ReasoningSplitter(std::string start, std::string end, bool open)
+    : start_(std::move(start)), end_(std::move(end)) {
+  if (end_.empty()) {
+    state_ = State::kContent;
+  } else {
+    state_ = open ? State::kTrimReasoning : State::kBefore;
+  }
+}
+
+void ReasoningSplitter::Push(std::string_view text, std::string* reasoning, std::string* content) {
+  if (state_ == State::kContent) {
+    content->append(text);
+    return;
+  }
+  held_.append(text);
+  while (Step(reasoning, content)) {
+  }
+}
+
+// Moves on as far as `held_` decides; true when the state changed and there may be more to do.
+bool ReasoningSplitter::Step(std::string* reasoning, std::string* content) {
+  switch (state_) {
+    case State::kBefore: {
+      const size_t first = held_.find_first_not_of(" \t\r\n");
+      if (first == std::string::npos) return false;
+      const std::string_view rest = std::string_view(held_).substr(first);
+      if (rest.starts_with(start_)) {
+        held_.erase(0, first + start_.size());
+        state_ = State::kTrimReasoning;
+        return true;
+      }
+      if (std::string_view(start_).starts_with(rest)) return false;
+      state_ = State::kContent;
+      return true;
+    }
+    case State::kTrimReasoning:
+    case State::kTrimContent: {
+      held_.erase(0, std::min(held_.find_first_not_of('\n'), held_.size()));
+      if (held_.empty()) return false;
+      state_ = state_ == State::kTrimContent ? State::kContent : State::kReasoning;
+      return true;
+    }
+    case State::kReasoning: {
+      const size_t end = held_.find(end_);
+      size_t certain = end != std::string::npos ? end : held_.size() - PartialMatch(held_, end_);
+      while (certain > 0 && held_[certain - 1] == '\n') --certain;
+      reasoning->append(held_, 0, certain);
+      held_.erase(0, end == std::string::npos ? certain : end + end_.size());
+      if (end == std::string::npos) return false;
+      state_ = State::kTrimContent;
+      return true;
+    }
+    case State::kContent:
+      content->append(std::exchange(held_, {}));
+      return false;
+  }
+  return false;
+}
+
+void ReasoningSplitter::Finish(std::string* reasoning, std::string* content) {
+  (inside() ? reasoning : content)->append(std::exchange(held_, {}));
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,18 @@
+// Workers in turn, blind to load: the baseline that other policies are measured against.
+#pragma once
+
+#include "router/policy/policy.h"
+
+namespace pingti::router {
+
+// The next worker, by ascending key, after the one picked last; so a worker that comes or goes does
+// not make another one be skipped.
+class RoundRobinPolicy final : public Policy {
+ public:
+  size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
+
+ private:
+  uint64_t last_worker_ = 0;
+};
+
+}  // namespace pingti::router

@@ -1,0 +1,33 @@
+// Who hears what becomes of one attempt to run a sequence on a worker.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+
+namespace pingti::worker::v1 {
+class SequenceOutput;
+}
+
+namespace pingti::router {
+
+// Names one session of one worker: a worker that restarts or reconnects gets a new key, so that a
+// sequence which excludes the failed one may still use the next. 0: none.
+using WorkerKey = uint64_t;
+
+// Called on any thread, without locks, one call at a time but for OnPlaced, which may overlap an
+// OnLost; must not block. Ends with OnQueueTimeout, OnLost, an output with `finish`, or a Cancel.
+class SequenceHandler {
+ public:
+  virtual ~SequenceHandler() = default;
+  // The sequence is about to be sent; comes before its first output.
+  virtual void OnPlaced(WorkerKey worker, uint64_t sequence_id) = 0;
+  // May take the message's parts.
+  virtual void OnOutput(worker::v1::SequenceOutput* output) = 0;
+  // The worker is gone.
+  virtual void OnLost(const absl::Status& why) = 0;
+  // No worker had room for it in time.
+  virtual void OnQueueTimeout() = 0;
+};
+
+}  // namespace pingti::router

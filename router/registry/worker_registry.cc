@@ -1,0 +1,228 @@
+// See worker_registry.h. Placement and books; the callbacks of the links are in registry_events.cc.
+#include "router/registry/worker_registry.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "common/base/log.h"
+
+namespace pingti::router {
+
+std::string_view WorkerStateName(WorkerState state) {
+  switch (state) {
+    case WorkerState::kConnecting:
+      return "connecting";
+    case WorkerState::kReady:
+      return "ready";
+    case WorkerState::kDraining:
+      return "draining";
+    case WorkerState::kDead:
+      return "dead";
+  }
+  return "";
+}
+
+WorkerRegistry::WorkerRegistry(BreakerOptions breaker, const Clock* clock)
+    : breaker_options_(breaker), clock_(clock) {}
+
+WorkerRegistry::~WorkerRegistry() {
+  CloseAll();
+  Reap();
+}
+
+void WorkerRegistry::Connect(LinkFactory factory, std::function<void()> on_capacity) {
+  factory_ = std::move(factory);
+  on_capacity_ = std::move(on_capacity);
+}
+
+void WorkerRegistry::SetAddresses(const std::vector<std::string>& addresses) {
+  const std::set<std::string> wanted(addresses.begin(), addresses.end());
+  std::vector<LinkId> gone;
+  std::vector<std::pair<LinkId, std::string>> fresh;
+  {
+    MutexLock lock(&mutex_);
+    std::set<std::string> known;
+    for (auto& [id, worker] : workers_) {
+      known.insert(worker.address);
+      if (wanted.contains(worker.address)) continue;
+      worker.dropped = true;
+      gone.push_back(id);
+    }
+    for (const std::string& address : wanted) {
+      if (known.contains(address)) continue;
+      const LinkId id = next_link_++;
+      workers_.emplace(id, breaker_options_).first->second.address = address;
+      fresh.emplace_back(id, address);
+    }
+  }
+  for (const LinkId id : gone) {
+    OnLost(id, absl::UnavailableError("discovery dropped the worker's address"));
+    MutexLock lock(&mutex_);
+    const auto worker = workers_.find(id);
+    if (worker == workers_.end()) continue;
+    LogInfo("worker dropped", {{"worker", worker->second.address}});
+    if (worker->second.channel != nullptr) retired_.push_back(std::move(worker->second.channel));
+    workers_.erase(worker);
+  }
+  for (const auto& [id, address] : fresh) {
+    std::shared_ptr<WorkerChannel> channel = factory_(id, address);
+    MutexLock lock(&mutex_);
+    const auto worker = workers_.find(id);
+    if (worker != workers_.end()) {
+      worker->second.channel = std::move(channel);
+    } else {
+      retired_.push_back(std::move(channel));
+    }
+  }
+  Reap();
+}
+
+void WorkerRegistry::Reap() {
+  std::vector<std::shared_ptr<WorkerChannel>> free;
+  MutexLock lock(&mutex_);
+  const auto unused = std::partition(retired_.begin(), retired_.end(),
+                                     [](const auto& channel) { return channel.use_count() > 1; });
+  free.assign(std::make_move_iterator(unused), std::make_move_iterator(retired_.end()));
+  retired_.erase(unused, retired_.end());
+  // `free` is destroyed after the lock: closing a link joins threads that may call back.
+}
+
+void WorkerRegistry::CloseAll() { SetAddresses({}); }
+
+std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view name) const {
+  std::shared_ptr<const ServedModel> best;
+  uint32_t best_ready = 0;
+  for (const ModelStatus& status : Models()) {
+    if (!status.model->Answers(name)) continue;
+    const bool newer =
+        best != nullptr && status.ready_workers == best_ready &&
+        status.model->created_unix_s > best->created_unix_s;
+    if (best == nullptr || status.ready_workers > best_ready || newer) {
+      best = status.model;
+      best_ready = status.ready_workers;
+    }
+  }
+  return best;
+}
+
+bool WorkerRegistry::HasReadyWorker(std::string_view fingerprint) const {
+  MutexLock lock(&mutex_);
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    const Worker& worker = entry.second;
+    return worker.state == WorkerState::kReady && worker.info.model->fingerprint == fingerprint;
+  });
+}
+
+std::vector<ModelStatus> WorkerRegistry::Models() const {
+  std::map<std::string, ModelStatus> by_fingerprint;
+  MutexLock lock(&mutex_);
+  for (const auto& [id, worker] : workers_) {
+    if (worker.info.model == nullptr) continue;
+    ModelStatus& status = by_fingerprint[worker.info.model->fingerprint];
+    status.model = worker.info.model;
+    if (worker.state == WorkerState::kReady) ++status.ready_workers;
+  }
+  std::vector<ModelStatus> models;
+  for (auto& [fingerprint, status] : by_fingerprint) models.push_back(std::move(status));
+  return models;
+}
+
+std::vector<WorkerStatus> WorkerRegistry::Workers() const {
+  std::vector<WorkerStatus> result;
+  MutexLock lock(&mutex_);
+  for (const auto& [id, worker] : workers_) {
+    result.push_back({worker.address, worker.info.worker_id,
+                      worker.info.model == nullptr ? "" : worker.info.model->id, worker.state,
+                      static_cast<uint32_t>(worker.bookings.size())});
+  }
+  return result;
+}
+
+uint32_t WorkerRegistry::num_ready() const {
+  MutexLock lock(&mutex_);
+  return static_cast<uint32_t>(std::count_if(workers_.begin(), workers_.end(), [](const auto& w) {
+    return w.second.state == WorkerState::kReady;
+  }));
+}
+
+bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
+  // A prompt larger than the whole credit must still get through: alone.
+  if (worker.waiting_sequences == 0) return true;
+  return worker.waiting_sequences < worker.info.credit_sequences &&
+         worker.waiting_tokens + tokens <= worker.info.credit_tokens;
+}
+
+std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
+                                                   const std::vector<WorkerKey>& excluded) const {
+  const auto now = clock_->Now();
+  std::vector<WorkerLoad> result;
+  MutexLock lock(&mutex_);
+  for (const auto& [id, worker] : workers_) {
+    if (worker.state != WorkerState::kReady || worker.info.model->fingerprint != fingerprint) {
+      continue;
+    }
+    if (std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end()) continue;
+    if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
+      continue;
+    }
+    result.push_back(worker.load);
+  }
+  return result;
+}
+
+WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
+  const auto link = keys_.find(key);
+  return link == keys_.end() ? nullptr : &workers_.at(link->second);
+}
+
+WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
+                                           std::shared_ptr<SequenceHandler> handler) {
+  MutexLock lock(&mutex_);
+  Worker* worker = FindByKey(key);
+  if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
+    return {};
+  }
+  const uint64_t sequence_id = next_sequence_id_++;
+  worker->bookings.emplace(sequence_id, Booking{tokens, false, std::move(handler)});
+  ++worker->waiting_sequences;
+  worker->waiting_tokens += tokens;
+  ++worker->load.sent_sequences;
+  worker->load.sent_tokens += tokens;
+  worker->breaker.OnSent(clock_->Now());
+  return {worker->channel, sequence_id};
+}
+
+void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* booking) {
+  if (booking->started) return;
+  booking->started = true;
+  --worker->waiting_sequences;
+  worker->waiting_tokens -= booking->tokens;
+  if (sequence_id > worker->reported_sequence_id) worker->load.sent_tokens -= booking->tokens;
+}
+
+void WorkerRegistry::Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking) {
+  Start(worker, booking->first, &booking->second);
+  if (booking->first > worker->reported_sequence_id) --worker->load.sent_sequences;
+  worker->bookings.erase(booking);
+}
+
+void WorkerRegistry::Cancel(WorkerKey key, uint64_t sequence_id) {
+  std::shared_ptr<WorkerChannel> channel;
+  std::shared_ptr<SequenceHandler> handler;  // freed after the lock
+  {
+    MutexLock lock(&mutex_);
+    Worker* worker = FindByKey(key);
+    if (worker == nullptr) return;
+    const auto booking = worker->bookings.find(sequence_id);
+    if (booking == worker->bookings.end()) return;
+    handler = std::move(booking->second.handler);
+    channel = worker->channel;
+    worker->breaker.OnNeutral();
+    Release(worker, booking);
+  }
+  channel->Cancel(sequence_id);
+  on_capacity_();
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,139 @@
+// All workers this router knows: their state, load, credit, and which sequence runs where.
+//
+// Owns the links (made by a factory, so tests bring scripted ones). Link callbacks come in on gRPC
+// threads; handlers and the capacity listener are called on those threads with no lock held.
+// Read next: router/pipeline/dispatcher.h, which places sequences.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "router/policy/policy.h"
+#include "router/registry/breaker.h"
+#include "router/registry/sequence_handler.h"
+#include "router/worker_link/worker_link.h"
+
+namespace pingti::router {
+
+enum class WorkerState { kConnecting, kReady, kDraining, kDead };
+std::string_view WorkerStateName(WorkerState state);
+
+struct WorkerStatus {
+  std::string address;
+  std::string worker_id;
+  std::string model_id;
+  WorkerState state;
+  uint32_t booked_sequences;
+};
+
+struct ModelStatus {
+  std::shared_ptr<const ServedModel> model;
+  uint32_t ready_workers;
+};
+
+// Thread-safe.
+class WorkerRegistry final : public WorkerEvents {
+ public:
+  using LinkFactory = std::function<std::shared_ptr<WorkerChannel>(LinkId id,
+                                                                   const std::string& address)>;
+
+  WorkerRegistry(BreakerOptions breaker, const Clock* clock);
+  // Closes every link. REQUIRES: nobody uses this any more but the links themselves.
+  ~WorkerRegistry() override;
+
+  // Both before the first SetAddresses. `on_capacity` is called when a worker may take more.
+  void Connect(LinkFactory factory, std::function<void()> on_capacity);
+
+  // What discovery found: links are made for new addresses and closed for those gone (their
+  // sequences are then lost and resumed elsewhere).
+  void SetAddresses(const std::vector<std::string>& addresses);
+  // Frees closed links once nobody uses them. Call every now and then.
+  void Reap();
+  // Closes all links; their sequences are lost.
+  void CloseAll();
+
+  // The model that answers to `name`: of several builds the one most workers are ready for. Null:
+  // none. Workers that are away keep their model known until discovery drops them.
+  std::shared_ptr<const ServedModel> FindModel(std::string_view name) const;
+  bool HasReadyWorker(std::string_view fingerprint) const;
+  std::vector<ModelStatus> Models() const;
+  std::vector<WorkerStatus> Workers() const;
+  uint32_t num_ready() const;
+
+  // Ready workers of the fingerprint whose breaker and credit allow a prompt of `tokens`.
+  std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
+                                     const std::vector<WorkerKey>& excluded) const;
+  // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
+  // told of its outputs. Null channel when the worker is gone. The caller then submits the sequence
+  // through the channel.
+  struct Booked {
+    std::shared_ptr<WorkerChannel> channel;
+    uint64_t sequence_id = 0;
+  };
+  Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler);
+  // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a call
+  // already under way. No-op for an unknown id.
+  void Cancel(WorkerKey worker, uint64_t sequence_id);
+
+  void OnConnecting(LinkId link) override;
+  void OnReady(LinkId link, const WorkerInfo& info) override;
+  void OnStepOutput(LinkId link, worker::v1::StepOutput* output) override;
+  void OnLoadReport(LinkId link, const worker::v1::LoadReport& report) override;
+  void OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) override;
+  void OnDraining(LinkId link) override;
+  void OnLost(LinkId link, const absl::Status& why) override;
+
+ private:
+  struct Booking {
+    uint32_t tokens;
+    bool started = false;  // its first output came: it no longer waits at the worker
+    std::shared_ptr<SequenceHandler> handler;
+  };
+  struct Worker {
+    explicit Worker(BreakerOptions options) : breaker(options) {}
+    std::string address;
+    std::shared_ptr<WorkerChannel> channel;  // shared with whoever is submitting
+    WorkerState state = WorkerState::kConnecting;
+    bool dropped = false;  // discovery no longer lists it: never ready again
+    WorkerKey key = 0;     // 0: no session
+    WorkerInfo info;
+    WorkerLoad load;  // sent_* kept up to date by the booking functions
+    uint64_t reported_sequence_id = 0;
+    uint32_t waiting_sequences = 0;  // booked and not started
+    uint64_t waiting_tokens = 0;
+    Breaker breaker;
+    std::map<uint64_t, Booking> bookings;  // ordered: ids are in the order of sending
+  };
+
+  static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
+  static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
+  static bool HasCredit(const Worker& worker, uint32_t tokens);
+  void RecordFinish(Worker* worker, const worker::v1::SequenceOutput& output)
+      PINGTI_REQUIRES(mutex_);
+  Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
+
+  const BreakerOptions breaker_options_;
+  const Clock* const clock_;
+  LinkFactory factory_;
+  std::function<void()> on_capacity_;
+
+  mutable Mutex mutex_;
+  std::map<LinkId, Worker> workers_ PINGTI_GUARDED_BY(mutex_);
+  std::map<WorkerKey, LinkId> keys_ PINGTI_GUARDED_BY(mutex_);
+  // Closed links wait here until nobody submits through them: a link must not be destroyed on its
+  // own callback thread.
+  std::vector<std::shared_ptr<WorkerChannel>> retired_ PINGTI_GUARDED_BY(mutex_);
+  LinkId next_link_ PINGTI_GUARDED_BY(mutex_) = 1;
+  uint64_t next_sequence_id_ PINGTI_GUARDED_BY(mutex_) = 1;
+  WorkerKey next_key_ PINGTI_GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace pingti::router

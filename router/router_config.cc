@@ -1,0 +1,109 @@
+// See router_config.h.
+#include "router/router_config.h"
+
+namespace pingti::router {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+
+void AddListeners(RouterConfig* config, config::Schema* schema) {
+  schema->Group("Listeners");
+  schema->Add("address", &config->address, "Address of all three ports.");
+  schema->Add("http_port", &config->http_port,
+              "Port of the OpenAI-compatible API; 0 takes any free one.");
+  schema->Add("grpc_port", &config->grpc_port,
+              "Port of the gRPC service pingti.v1.Inference; 0 takes any free one.");
+  schema->Add("admin_port", &config->admin_port,
+              "Port of /metrics, /healthz and /readyz; 0 takes any free one.");
+  schema->Add("http_threads", &config->http_threads, "Threads that read and write HTTP.")
+      .Range(1, 64);
+  schema->AddBytes("max_body_bytes", &config->max_body_bytes, "Largest HTTP request body.")
+      .Range(1024, 1 << 30);
+  schema->Add("max_connections", &config->max_connections, "HTTP connections open at once.")
+      .Range(1, 1 << 20);
+  schema
+      ->AddBytes("grpc_max_message_length", &config->grpc_max_message_length,
+                 "Largest gRPC message, to and from clients and workers.")
+      .Range(1024, INT32_MAX)
+      .Env("GRPC_MAX_MESSAGE_LENGTH");
+}
+
+void AddWorkers(RouterConfig* config, config::Schema* schema) {
+  schema->Group("Workers");
+  schema
+      ->Add("workers", &config->workers,
+            "Workers as HOST:PORT, or dns:HOST:PORT for every address that the name has.")
+      .Required();
+  schema->Add("dns_interval", &config->dns_interval, "How often dns: names are asked again.")
+      .Range(milliseconds(100), hours(1));
+  schema->Add("min_ready_workers", &config->min_ready_workers,
+              "Ready workers it takes for /readyz to say so.");
+  schema->Add("policy", &config->policy,
+              "How a worker is chosen: least_loaded or round_robin.");
+  schema
+      ->Add("stall_timeout", &config->stall_timeout,
+            "A worker that sends nothing for this long is given up, its sequences go elsewhere.")
+      .Range(milliseconds(50), minutes(5));
+  schema->Add("connect_timeout", &config->connect_timeout, "Time a worker has to answer at first.")
+      .Range(milliseconds(50), minutes(5));
+}
+
+void AddRequests(RouterConfig* config, config::Schema* schema) {
+  schema->Group("Requests");
+  schema
+      ->Add("max_queued_requests", &config->max_queued_requests,
+            "Requests that may wait for their first token; more are refused with 429.")
+      .Range(1, 1 << 24);
+  schema
+      ->Add("max_queued_tokens", &config->max_queued_tokens,
+            "Their prompt tokens together; more are refused with 429.")
+      .Range(1, 1e12);
+  schema
+      ->Add("max_concurrent_requests", &config->max_concurrent_requests,
+            "Requests under way at once; 0: no limit.")
+      .Range(0, 1 << 24);
+  schema
+      ->Add("max_concurrent_per_key", &config->max_concurrent_per_key,
+            "Requests under way at once with one API key; 0: no limit.")
+      .Range(0, 1 << 24);
+  schema->Add("queue_timeout", &config->queue_timeout,
+              "How long a sequence waits for a worker with room.")
+      .Range(milliseconds(1), hours(1));
+  schema->Add("request_timeout", &config->request_timeout, "How long a request may take in all.")
+      .Range(milliseconds(1), hours(24));
+  schema->Add("keep_alive", &config->keep_alive,
+              "After this long without output an event stream gets a comment.")
+      .Range(milliseconds(10), hours(1));
+  schema->Add("max_attempts", &config->max_attempts,
+              "How often one answer may be started or resumed on a worker.")
+      .Range(1, 100);
+  schema->Add("prepare_threads", &config->prepare_threads,
+              "Threads that render and tokenize long prompts.")
+      .Range(1, 64);
+  schema->Add("api_keys_file", &config->api_keys_file,
+              "File with one API key a line, KEY or NAME:KEY; empty: no keys are asked for.");
+  schema->Add("api_keys", &config->api_keys,
+              "API keys without a file, separated by commas; best given by the environment.");
+}
+
+}  // namespace
+
+void AddSettings(RouterConfig* config, config::Schema* schema) {
+  AddListeners(config, schema);
+  AddWorkers(config, schema);
+  AddRequests(config, schema);
+  schema->Group("Process");
+  schema->Add("drain_delay", &config->drain_delay,
+              "After SIGTERM, how long to go on taking requests while not ready: the time load "
+              "balancers need to notice.")
+      .Range(milliseconds(0), minutes(10));
+  schema->Add("drain_timeout", &config->drain_timeout,
+              "After that, how long requests under way may still take.")
+      .Range(milliseconds(0), hours(24));
+  schema->Add("log_level", &config->log_level, "debug, info, warning or error.");
+  schema->Add("log_format", &config->log_format, "json or text.");
+}
+
+}  // namespace pingti::router

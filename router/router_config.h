@@ -1,0 +1,55 @@
+// The router's settings: one struct, filled by common/config. Used by main.cc only.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/config/schema.h"
+
+namespace pingti::router {
+
+struct RouterConfig {
+  // Listeners.
+  std::string address = "0.0.0.0";
+  uint16_t http_port = 8080;
+  uint16_t grpc_port = 9000;
+  uint16_t admin_port = 9090;
+  int32_t http_threads = 2;
+  int64_t max_body_bytes = 100 << 20;
+  int64_t max_connections = 16384;
+  int64_t grpc_max_message_length = 100 << 20;
+
+  // Workers.
+  std::vector<std::string> workers;
+  std::chrono::milliseconds dns_interval{5'000};
+  uint32_t min_ready_workers = 1;
+  std::string policy = "least_loaded";
+  std::chrono::milliseconds stall_timeout{1'500};
+  std::chrono::milliseconds connect_timeout{5'000};
+
+  // Requests.
+  int64_t max_queued_requests = 4096;
+  int64_t max_queued_tokens = 8 << 20;
+  int64_t max_concurrent_requests = 16384;
+  int64_t max_concurrent_per_key = 0;
+  std::chrono::milliseconds queue_timeout{30'000};
+  std::chrono::milliseconds request_timeout{600'000};
+  std::chrono::milliseconds keep_alive{10'000};
+  int32_t max_attempts = 4;
+  int32_t prepare_threads = 2;
+  std::string api_keys_file;
+  std::string api_keys;
+
+  // Process.
+  std::chrono::milliseconds drain_delay{0};
+  std::chrono::milliseconds drain_timeout{30'000};
+  std::string log_level = "info";
+  std::string log_format = "json";
+};
+
+// Declares every setting; `config` must outlive `schema`.
+void AddSettings(RouterConfig* config, config::Schema* schema);
+
+}  // namespace pingti::router

@@ -1,0 +1,98 @@
+// See served_model.h.
+#include "router/worker_link/served_model.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "proto/pingti/worker/v1/worker.pb.h"
+
+namespace pingti::router {
+namespace {
+
+std::string Spelling(const text::Tokenizer& tokenizer, std::optional<text::TokenId> id) {
+  return id.has_value() ? std::string(tokenizer.TokenBytes(*id)) : std::string();
+}
+
+bool Contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+// The card names markers and format when the checkpoint does. Where it is silent, the template tells:
+// a model's tool and reasoning syntax is whatever its own template writes for earlier turns.
+void GuessMarkers(std::string_view source, ServedModel* model) {
+  if (model->reasoning_end.empty() && Contains(source, "</think>")) {
+    model->reasoning_start = "<think>";
+    model->reasoning_end = "</think>";
+  }
+  if (!model->tool_call_format.empty()) return;
+  if (Contains(source, "<｜tool▁calls▁begin｜>")) {
+    model->tool_call_format = "deepseek";
+  } else if (Contains(source, "<tool_call>")) {
+    model->tool_call_format = "hermes";
+  } else if (Contains(source, "<|python_tag|>") || Contains(source, "\"parameters\": ")) {
+    model->tool_call_format = "llama3_json";
+  }
+}
+
+void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
+  model->id = card.model_id();
+  model->aliases.assign(card.aliases().begin(), card.aliases().end());
+  model->fingerprint = card.fingerprint();
+  model->created_unix_s = card.created_unix_s();
+  model->owned_by = card.owned_by();
+  model->max_context_tokens = card.max_context_tokens();
+  model->kv_block_tokens = card.kv_block_tokens();
+  model->vocab_size = card.vocab_size();
+  model->add_bos_token = card.add_bos_token();
+  model->reasoning_start = card.reasoning_start();
+  model->reasoning_end = card.reasoning_end();
+  model->tool_call_format = card.tool_call_format();
+  const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
+  if (defaults.has_temperature()) model->temperature = defaults.temperature();
+  if (defaults.has_top_p()) model->top_p = defaults.top_p();
+  if (defaults.has_top_k()) model->top_k = defaults.top_k();
+  if (defaults.has_min_p()) model->min_p = defaults.min_p();
+  if (defaults.has_repetition_penalty()) {
+    model->repetition_penalty = defaults.repetition_penalty();
+  }
+}
+
+}  // namespace
+
+bool ServedModel::Answers(std::string_view name) const {
+  return id == name || std::find(aliases.begin(), aliases.end(), name) != aliases.end();
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
+    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer) {
+  auto model = std::make_shared<ServedModel>();
+  CopyFacts(card, model.get());
+  if (model->id.empty() || model->fingerprint.empty() || model->max_context_tokens == 0) {
+    return absl::InvalidArgumentError(
+        Concat("model card of '", model->id,
+               "': model_id, fingerprint and max_context_tokens must all be set"));
+  }
+  std::optional<text::TokenId> bos = tokenizer->bos_token_id();
+  if (card.has_bos_token_id()) bos = static_cast<text::TokenId>(card.bos_token_id());
+  std::optional<text::TokenId> eos = tokenizer->eos_token_id();
+  if (card.eos_token_ids_size() > 0) eos = static_cast<text::TokenId>(card.eos_token_ids(0));
+  model->bos_token = Spelling(*tokenizer, bos);
+  model->eos_token = Spelling(*tokenizer, eos);
+  if (!card.chat_template().empty()) {
+    PINGTI_ASSIGN_OR_RETURN(model->chat_template,
+                            text::ChatTemplate::Parse(card.chat_template(), {}));
+    GuessMarkers(card.chat_template(), model.get());
+  }
+  const auto tool_use = card.named_templates().find("tool_use");
+  if (tool_use != card.named_templates().end()) {
+    PINGTI_ASSIGN_OR_RETURN(model->tool_use_template,
+                            text::ChatTemplate::Parse(tool_use->second, {}));
+  }
+  model->tokenizer = std::move(tokenizer);
+  return std::shared_ptr<const ServedModel>(std::move(model));
+}
+
+}  // namespace pingti::router

@@ -1,0 +1,58 @@
+// What the router knows of one model: the worker's card with its tokenizer and chat template built.
+//
+// Immutable once made, shared by every worker of the same fingerprint and by the requests that use
+// it (shared_ptr: a request may outlive the last worker that served its model).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/text/chat_template.h"
+#include "common/text/tokenizer.h"
+
+namespace pingti::worker::v1 {
+class ModelCard;
+}
+
+namespace pingti::router {
+
+struct ServedModel {
+  std::string id;
+  std::vector<std::string> aliases;
+  std::string fingerprint;
+  int64_t created_unix_s = 0;
+  std::string owned_by;
+  uint32_t max_context_tokens = 0;
+  uint32_t kv_block_tokens = 0;
+  uint32_t vocab_size = 0;
+
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // shared between fingerprints by sha256
+  std::unique_ptr<const text::ChatTemplate> chat_template;       // null: the model has none
+  std::unique_ptr<const text::ChatTemplate> tool_use_template;   // null: use chat_template
+  std::string bos_token;  // spelled out, as templates use them
+  std::string eos_token;
+  bool add_bos_token = false;
+
+  std::string reasoning_start;  // empty: the model does not reason aloud
+  std::string reasoning_end;
+  std::string tool_call_format;  // "hermes", "llama3_json", "deepseek" or empty
+
+  // The checkpoint's own sampling defaults.
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<uint32_t> top_k;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+
+  bool Answers(std::string_view name) const;
+};
+
+// Errors: InvalidArgument or Unimplemented naming what in the card cannot be used.
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
+    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer);
+
+}  // namespace pingti::router

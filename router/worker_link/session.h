@@ -1,0 +1,87 @@
+// One Session stream over gRPC's callback API: queues what goes up, hands out what comes down.
+//
+// Writes are gated on OnWriteDone only (a reply may overtake it, so OnReadDone never starts a write);
+// while one write is in flight everything else gathers, which is what makes batches under load.
+// Included only inside router/worker_link: it needs gRPC's headers.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "router/worker_link/worker_link.h"
+
+namespace pingti::router {
+
+// Thread-safe. The owner keeps it alive until Join returned.
+class Session final : public grpc::ClientBidiReactor<worker::v1::SessionRequest,
+                                                     worker::v1::SessionResponse> {
+ public:
+  // `card_info` is completed by the worker's Welcome and then given to OnReady.
+  Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info, WorkerEvents* events,
+          const Clock* clock);
+
+  void Start(const std::string& router_id);
+  void Submit(std::vector<worker::v1::Sequence> sequences);
+  void Cancel(uint64_t sequence_id);
+
+  // Ends the stream; OnDone follows soon. The first reason given is the one that Join reports.
+  void Abort(const absl::Status& why);
+
+  // Waits until the stream is done or `deadline` passes; true when done.
+  bool WaitDone(std::chrono::steady_clock::time_point deadline);
+  // After done: why.
+  absl::Status result();
+
+  bool ready() const { return ready_.load(std::memory_order_acquire); }
+  std::chrono::steady_clock::time_point last_message() const {
+    return std::chrono::steady_clock::time_point(
+        std::chrono::steady_clock::duration(last_message_.load(std::memory_order_relaxed)));
+  }
+
+  // gRPC's callbacks.
+  void OnWriteDone(bool ok) override;
+  void OnReadDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+ private:
+  void Touch();
+  void HandleMessage();
+  void HandleWelcome();
+  void CountStepOutput();
+  bool BuildNextWrite() PINGTI_REQUIRES(mutex_);
+  void WriteIfIdle() PINGTI_REQUIRES(mutex_);
+  void Close();
+
+  const LinkId link_;
+  worker::v1::Worker::Stub* const stub_;
+  WorkerInfo info_;  // read thread only, after Start
+  WorkerEvents* const events_;
+  const Clock* const clock_;
+  grpc::ClientContext context_;
+  worker::v1::SessionResponse incoming_;  // read callbacks only
+  uint32_t outputs_read_ = 0;             // read callbacks only, since credit was last given back
+  std::atomic<bool> ready_{false};
+  std::atomic<int64_t> last_message_{0};
+
+  Mutex mutex_;
+  CondVar done_changed_;
+  worker::v1::SessionRequest outgoing_;  // owned by gRPC while write_in_flight_
+  bool write_in_flight_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool closed_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool done_ PINGTI_GUARDED_BY(mutex_) = false;
+  absl::Status result_ PINGTI_GUARDED_BY(mutex_);
+  bool hello_pending_ PINGTI_GUARDED_BY(mutex_) = true;
+  uint32_t credit_to_give_ PINGTI_GUARDED_BY(mutex_) = 0;
+  std::vector<uint64_t> cancels_ PINGTI_GUARDED_BY(mutex_);
+  std::vector<worker::v1::Sequence> submits_ PINGTI_GUARDED_BY(mutex_);
+  std::string router_id_;
+};
+
+}  // namespace pingti::router
