@@ -1,0 +1,92 @@
+// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32 and 128 rows.
+// Baseline, same run: a device copy of the logits (read plus written). Correctness: sample_test.
+//
+//   bench_sample
+#include <cstdio>
+#include <vector>
+
+#include "bench/kernels/harness/fill.h"
+#include "bench/kernels/harness/timing.h"
+#include "pingti/kernels/sampling.h"
+#include "tests/kernels/testing/device.h"
+
+namespace pingti::kernels::bench {
+namespace {
+
+using testing::DeviceBuffer;
+
+constexpr int kVocab = 152064;
+constexpr int kMaxRows = 128;
+constexpr int kTop = 5;
+
+struct Setting {
+  const char* name;
+  float low, high;  // logits, uniform
+  SamplingRowParams row;
+};
+
+void Run(const Setting& setting, int num_rows) {
+  const size_t size = static_cast<size_t>(num_rows) * kVocab;
+  const int sets = SetsBeyondL2(size * sizeof(float));
+  const DeviceBuffer<float> logits(size * sets), copy(size);
+  PINGTI_CUDA(FillF32(logits.data(), size * sets, setting.low, setting.high, 1));
+  std::vector<SamplingRowParams> host_rows(num_rows, setting.row);
+  for (int i = 0; i < num_rows; ++i) host_rows[i].position = i;
+  const DeviceBuffer<SamplingRowParams> rows(host_rows);
+  const DeviceBuffer<int32_t> tokens(num_rows), top_ids(num_rows * kTop);
+  const DeviceBuffer<float> logprobs(num_rows), top_logprobs(num_rows * kTop);
+  size_t bytes = 0;
+  PINGTI_CUDA(SampleWorkspaceBytes(num_rows, kVocab, &bytes));
+  const DeviceBuffer<uint8_t> workspace(bytes);
+  SampleParams p;
+  p.logits_stride = p.vocab_size = kVocab;
+  p.rows = rows.data();
+  p.workspace = workspace.data();
+  p.token_ids = tokens.data();
+  p.logprobs = logprobs.data();
+  p.top_ids = top_ids.data();
+  p.top_logprobs = top_logprobs.data();
+  p.max_top_logprobs = kTop;
+  p.num_rows = num_rows;
+  const Timing time = TimeLaunches(setting.name, sets, [&](int set, cudaStream_t stream) {
+    SampleParams launch = p;
+    launch.logits = logits.data() + set * size;
+    return LaunchSample(launch, stream);
+  });
+  const Timing base = TimeLaunches("copy", sets, [&](int set, cudaStream_t stream) {
+    return cudaMemcpyAsync(copy.data(), logits.data() + set * size, size * sizeof(float),
+                           cudaMemcpyDeviceToDevice, stream);
+  });
+  std::printf("| %-32s | %4d | %8.2f | %8.2f | %8.2f | %7.2f | %5.2f |\n", setting.name, num_rows,
+              time.median_us, time.p10_us, time.p90_us, base.median_us,
+              time.median_us / base.median_us);
+}
+
+}  // namespace
+}  // namespace pingti::kernels::bench
+
+int main() {
+  using namespace pingti::kernels::bench;
+  using pingti::kernels::SamplingRowParams;
+  SamplingRowParams greedy, plain, usual, tops, flat;
+  greedy.temperature = 0;
+  usual.temperature = 0.6f;
+  usual.top_p = 0.95f;
+  usual.top_k = 40;
+  tops = usual;
+  tops.num_top_logprobs = kTop;
+  flat.top_p = 0.9f;
+  const Setting settings[] = {
+      {"argmax", -40, 20, greedy},
+      {"temperature", -40, 20, plain},
+      {"temperature, top_k 40, top_p 0.95", -40, 20, usual},
+      {"the same, 5 top logprobs", -40, 20, tops},
+      {"flat logits, top_p 0.9", -0.1f, 0.1f, flat},
+  };
+  std::printf("| sampling, vocabulary %d | rows | us | p10 | p90 | copy us | / copy |\n"
+              "|---|---|---|---|---|---|---|\n", kVocab);
+  for (const Setting& setting : settings) {
+    for (int rows : {1, 32, kMaxRows}) Run(setting, rows);
+  }
+  return 0;
+}

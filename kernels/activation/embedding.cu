@@ -1,0 +1,60 @@
+// Embedding gather: see embedding.h. Grid: (token, stretch of the row); a thread copies 16 bytes.
+// Bytes a token: 2 * width read and written, bound by memory bandwidth.
+// Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
+
+#include "kernels/common/mbarrier.cuh"
+#include "kernels/common/overlap.h"
+#include "kernels/common/status.h"
+#include "pingti/kernels/embedding.h"
+
+namespace pingti::kernels {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kVectors = 4;  // of eight elements, a thread
+
+__global__ void __launch_bounds__(kThreads) EmbeddingKernel(const EmbeddingParams p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  LetNextKernelStart();
+  WaitForPriorKernels();
+#endif
+  const int64_t token = blockIdx.x;
+  const int64_t row = static_cast<int64_t>(p.token_ids[token]) - p.first_id;
+  const bool here = row >= 0 && row < p.num_rows;
+  const auto* from = static_cast<const uint16_t*>(p.table) + (here ? row * p.table_stride : 0);
+  auto* to = static_cast<uint16_t*>(p.out) + token * p.out_stride;
+  uint4 value[kVectors];
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int at = ((blockIdx.y * kVectors + i) * kThreads + threadIdx.x) * 8;
+    value[i] = make_uint4(0, 0, 0, 0);
+    if (here && at < p.width) value[i] = __ldg(reinterpret_cast<const uint4*>(from + at));
+  }
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int at = ((blockIdx.y * kVectors + i) * kThreads + threadIdx.x) * 8;
+    if (at < p.width) *reinterpret_cast<uint4*>(to + at) = value[i];
+  }
+}
+
+bool IsAligned(const void* pointer) {
+  return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
+}  // namespace
+
+cudaError_t LaunchEmbedding(const EmbeddingParams& p, cudaStream_t stream) {
+  if (p.num_tokens < 0 || p.num_rows < 0 || p.width <= 0 || p.width % 8 != 0 ||
+      (p.table_stride | p.out_stride) % 8 != 0) {
+    return cudaErrorInvalidValue;
+  }
+  if (p.num_tokens == 0) return cudaSuccess;
+  if (!p.token_ids || !IsAligned(p.table) || !IsAligned(p.out)) return cudaErrorInvalidValue;
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  const dim3 grid(p.num_tokens, CeilDiv(p.width, kThreads * kVectors * 8));
+  return LaunchOverlapped(EmbeddingKernel, grid, dim3(kThreads), 0, stream,
+                          device.compute_capability, p);
+}
+
+}  // namespace pingti::kernels

@@ -1,0 +1,148 @@
+// SwiGLU with per-token int8 quantization: see activation.h for the formula.
+//
+// Grid: one block a row, its products in registers (row_launch.h), so that the quantization scale
+//   (max |y| over the row) costs no second pass. Without quantization nothing ties a row together:
+//   a block takes one stretch of a row, and its vectors are independent.
+// Computes in float; out is rounded once. Bytes a row: 4 * width read, 2 * width (out) and width
+//   (quantized) written. Bound by memory bandwidth.
+// Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
+// Source: Shazeer, "GLU Variants Improve Transformer" (2020).
+
+#include "kernels/common/mbarrier.cuh"
+#include "kernels/common/overlap.h"
+#include "kernels/common/row_launch.h"
+#include "kernels/common/status.h"
+#include "kernels/common/vec8.cuh"
+#include "pingti/kernels/activation.h"
+
+namespace pingti::kernels {
+namespace {
+
+constexpr int kFlatThreads = 256;
+constexpr int kFlatVectors = 2;
+
+// y = silu(gate) * up for eight elements.
+template <class T>
+__device__ __forceinline__ void SwiGlu8(uint4 gate, uint4 up, float (&y)[8]) {
+  float g[8];
+  float u[8];
+  Unpack8<T>(gate, g);
+  Unpack8<T>(up, u);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) y[j] = __fdividef(g[j], 1.0f + __expf(-g[j])) * u[j];
+}
+
+// Loads this thread's vectors from `first` on, `step` apart, and computes y (zero past the row).
+template <class T, int kVectors>
+__device__ __forceinline__ void ComputeRow(const SwiGluParams& p, int64_t row, int first, int step,
+                                           float (&y)[kVectors][8]) {
+  const T* gate = static_cast<const T*>(p.gate_up) + row * p.gate_up_stride;
+  uint4 g[kVectors];
+  uint4 u[kVectors];
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int at = first + i * step;
+    g[i] = u[i] = make_uint4(0, 0, 0, 0);
+    if (at < p.width) {
+      g[i] = *reinterpret_cast<const uint4*>(gate + at);
+      u[i] = *reinterpret_cast<const uint4*>(gate + p.width + at);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) SwiGlu8<T>(g[i], u[i], y[i]);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kFlatThreads) SwiGluFlatKernel(const SwiGluParams p) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  LetNextKernelStart();
+  WaitForPriorKernels();
+#endif
+  const int64_t row = blockIdx.x;
+  const int first = (blockIdx.y * kFlatThreads * kFlatVectors + threadIdx.x) * 8;
+  float y[kFlatVectors][8];
+  ComputeRow<T, kFlatVectors>(p, row, first, kFlatThreads * 8, y);
+  T* out = static_cast<T*>(p.out) + row * p.out_stride;
+#pragma unroll
+  for (int i = 0; i < kFlatVectors; ++i) {
+    const int at = first + i * kFlatThreads * 8;
+    if (at < p.width) *reinterpret_cast<uint4*>(out + at) = Pack8<T>(y[i]);
+  }
+}
+
+template <class T, int kVectors>
+__global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
+    SwiGluQuantizeKernel(const SwiGluParams p) {
+  __shared__ SumMax reduction[32];
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  LetNextKernelStart();
+  WaitForPriorKernels();
+#endif
+  const int64_t row = blockIdx.x;
+  const int first = threadIdx.x * 8;
+  const int step = blockDim.x * 8;
+  float y[kVectors][8];
+  ComputeRow<T, kVectors>(p, row, first, step, y);
+  SumMax stats{0.0f, 0.0f};
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) stats.max = fmaxf(stats.max, fabsf(y[i][j]));
+  }
+  stats = BlockSumMax(stats, reduction);
+  const float inverse_scale = stats.max > 0.0f ? 127.0f / stats.max : 0.0f;
+  if (threadIdx.x == 0) p.scales[row] = stats.max / 127.0f;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int at = first + i * step;
+    if (at >= p.width) continue;
+    if (p.out) {
+      *reinterpret_cast<uint4*>(static_cast<T*>(p.out) + row * p.out_stride + at) = Pack8<T>(y[i]);
+    }
+    *reinterpret_cast<uint2*>(p.quantized + row * p.quantized_stride + at) =
+        Round8(y[i], inverse_scale);
+  }
+}
+
+template <class T>
+cudaError_t Launch(const SwiGluParams& p, cudaStream_t stream) {
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  if (!p.quantized) {
+    const int stretches = CeilDiv(p.width, kFlatThreads * kFlatVectors * 8);
+    return LaunchOverlapped(SwiGluFlatKernel<T>, dim3(p.num_tokens, stretches), dim3(kFlatThreads),
+                            0, stream, device.compute_capability, p);
+  }
+  const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
+  const auto launch = [&](auto* kernel) {
+    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
+                            device.compute_capability, p);
+  };
+  switch (shape.vectors_per_thread) {
+    case 1: return launch(SwiGluQuantizeKernel<T, 1>);
+    case 2: return launch(SwiGluQuantizeKernel<T, 2>);
+    case 4: return launch(SwiGluQuantizeKernel<T, 4>);
+    case 8: return launch(SwiGluQuantizeKernel<T, 8>);
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+}  // namespace
+
+cudaError_t LaunchSwiGlu(const SwiGluParams& p, cudaStream_t stream) {
+  if (p.dtype != DType::kBf16 && p.dtype != DType::kF16) return cudaErrorNotSupported;
+  if (p.num_tokens < 0 || p.width <= 0 || p.width % 8 != 0 || p.width > kMaxRowElements ||
+      (p.gate_up_stride | p.out_stride | p.quantized_stride) % 8 != 0) {
+    return cudaErrorInvalidValue;
+  }
+  if (p.num_tokens == 0) return cudaSuccess;
+  if (!p.gate_up || (!p.out && !p.quantized) || (p.quantized && !p.scales) ||
+      !IsAligned(p.gate_up) || !IsAligned(p.out) || !IsAligned(p.quantized)) {
+    return cudaErrorInvalidValue;
+  }
+  return p.dtype == DType::kBf16 ? Launch<__nv_bfloat16>(p, stream) : Launch<__half>(p, stream);
+}
+
+}  // namespace pingti::kernels

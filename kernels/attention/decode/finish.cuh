@@ -1,0 +1,214 @@
+// The end of a segment: warps that shared its tokens combine through shared memory; a piece of a
+// cut (sequence, head) goes to its worker's slot, and the worker that arrives last combines all
+// pieces in worker order (so the result does not depend on who was last).
+//
+// Run by the consumer warps only; they meet on named barrier 1.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention/decode/softmax.cuh"
+
+namespace pingti::kernels::decode {
+
+struct PartialArgs {
+  float* partials;     // [2 * num_workers][PartialFloats(rows, head_dim)]
+  int32_t* counters;   // [num_seqs, num_kv_heads], zero before and after a launch
+  int rows;            // max_q_len * group
+};
+
+// Shared memory of the combination, see SharedLayout.
+struct MergeArea {
+  float* values;   // [kConsumerWarps][16][kMergeDims], 8-float columns swizzled by row
+  float* row_max;  // [kConsumerWarps][16]
+  float* row_sum;  // [kConsumerWarps][16]
+  int* flag;
+};
+
+__device__ __forceinline__ void ConsumerSync() { NamedBarrierSync(1, kConsumerWarps * 32); }
+
+template <class T>
+__device__ __forceinline__ void StoreRow4(const QueryArgs& args, const Segment& segment, int row,
+                                          int dim, float4 value) {
+  const int head = segment.kv_head * args.group + row % args.group;
+  const int64_t at = (segment.q_row + row / args.group) * args.out_token_stride +
+                     head * args.out_head_stride + dim;
+  *reinterpret_cast<uint2*>(static_cast<uint8_t*>(args.out) + 2 * at) =
+      make_uint2(Pack2<T>(value.x, value.y), Pack2<T>(value.z, value.w));
+}
+
+// A row no key reached (an unused slot) is zero, by definition.
+__device__ __forceinline__ float4 Normalise(float4 value, float sum) {
+  const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
+  return make_float4(value.x * inverse, value.y * inverse, value.z * inverse, value.w * inverse);
+}
+
+// Combines the pieces of `segment`'s (sequence, head) from all workers' slots, in worker order.
+template <class Tr>
+__device__ void CombineWorkers(const Segment& segment, const QueryArgs& args,
+                               const PartialArgs& partial) {
+  constexpr int kColumns = Tr::kHeadDim / 4;
+  constexpr int kBatch = 8;  // workers whose slots are read together: one latency for all
+  const int64_t slot_floats = PartialFloats(partial.rows, Tr::kHeadDim);
+  const int units = segment.q_len * args.group * kColumns;
+  for (int unit = threadIdx.x; unit < units; unit += kConsumerWarps * 32) {
+    const int row = unit / kColumns;
+    const int dim = unit % kColumns * 4;
+    float highest = -INFINITY;
+    float sum = 0.0f;
+    float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int first = segment.first_worker; first <= segment.last_worker; first += kBatch) {
+      float4 value[kBatch];
+      float max[kBatch];
+      float part[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        max[i] = -INFINITY;
+        part[i] = 0.0f;
+        value[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const int worker = first + i;
+        if (worker > segment.last_worker) continue;
+        const bool second_slot = worker == segment.first_worker && segment.first_worker_had_other;
+        const float* base = partial.partials + (2 * worker + (second_slot ? 1 : 0)) * slot_floats;
+        value[i] = __ldcg(reinterpret_cast<const float4*>(base + row * Tr::kHeadDim + dim));
+        max[i] = __ldcg(base + partial.rows * Tr::kHeadDim + row);
+        part[i] = __ldcg(base + partial.rows * (Tr::kHeadDim + 1) + row);
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const float new_highest = fmaxf(highest, max[i]);
+        const float finite = new_highest == -INFINITY ? 0.0f : new_highest;
+        const float keep = Exp2((highest - finite) * args.scale_log2);
+        const float add = Exp2((max[i] - finite) * args.scale_log2);
+        highest = new_highest;
+        sum = sum * keep + part[i] * add;
+        total = make_float4(total.x * keep + value[i].x * add, total.y * keep + value[i].y * add,
+                            total.z * keep + value[i].z * add, total.w * keep + value[i].w * add);
+      }
+    }
+    StoreRow4<typename Tr::T>(args, segment, row, dim, Normalise(total, sum));
+  }
+}
+
+// Writes this warp's rows of dims [pass * kMergeDims, ...) to the merge area.
+template <class Tr>
+__device__ __forceinline__ void StageRows(const RowState<Tr>& state, const MergeArea& area,
+                                          int pass, int rows_in_tile) {
+  const int warp = threadIdx.x / 32;
+  const int g = threadIdx.x % 32 / 4;
+#pragma unroll
+  for (int block = 0; block < kMergeDims / 16; ++block) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int dim = OutputDim<Tr>(block, half);
+      const int column = (dim / 8 ^ g) * 8 + dim % 8;
+#pragma unroll
+      for (int row_half = 0; row_half < 2; ++row_half) {
+        const int row = g + 8 * row_half;
+        if (row >= rows_in_tile) continue;
+        // `pass` is a constant once the caller's loop is unrolled.
+        const int n = 2 * (pass * (kMergeDims / 16) + block);
+        *reinterpret_cast<float2*>(area.values + (warp * 16 + row) * kMergeDims + column) =
+            OutputPair<Tr>(state.o[n], state.o[n + 1], half, row_half);
+      }
+    }
+  }
+}
+
+// Sums the token warps' rows from the merge area and sends them to `out` or to the worker's slot.
+template <class Tr>
+__device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const Segment& segment,
+                                         const QueryArgs& args, const PartialArgs& partial) {
+  constexpr int kColumns = kMergeDims / 4;
+  const int rows = segment.q_len * args.group;
+  float* slot = partial.partials + (2 * blockIdx.x + (segment.first_of_worker ? 0 : 1)) *
+                                       PartialFloats(partial.rows, Tr::kHeadDim);
+  for (int unit = threadIdx.x; unit < rows * kColumns; unit += kConsumerWarps * 32) {
+    const int row = unit / kColumns;
+    const int dim = unit % kColumns * 4;
+    const int first_warp = row / 16 * Tr::kTokenWarps;
+    const int column = (dim / 8 ^ row % 8) * 8 + dim % 8;
+    float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    float sum = 0.0f;
+    float highest = -INFINITY;
+#pragma unroll
+    for (int i = 0; i < Tr::kTokenWarps; ++i) {
+      const int stat = (first_warp + i) * 16 + row % 16;
+      const float4 value =
+          *reinterpret_cast<const float4*>(area.values + stat * kMergeDims + column);
+      total = make_float4(total.x + value.x, total.y + value.y, total.z + value.z,
+                          total.w + value.w);
+      sum += area.row_sum[stat];
+      highest = fmaxf(highest, area.row_max[stat]);
+    }
+    const int out_dim = pass * kMergeDims + dim;
+    if (segment.whole) {
+      StoreRow4<typename Tr::T>(args, segment, row, out_dim, Normalise(total, sum));
+    } else {
+      *reinterpret_cast<float4*>(slot + row * Tr::kHeadDim + out_dim) = total;
+      if (out_dim == 0) {
+        slot[partial.rows * Tr::kHeadDim + row] = highest;
+        slot[partial.rows * (Tr::kHeadDim + 1) + row] = sum;
+      }
+    }
+  }
+}
+
+// Called by all consumer warps with their part of the segment. Uses up `state`.
+template <class Tr>
+__device__ __forceinline__ void FinishSegment(RowState<Tr>& state, const MergeArea& area,
+                                              const Segment& segment, int num_kv_heads,
+                                              const QueryArgs& args, const PartialArgs& partial) {
+  const int warp = threadIdx.x / 32;
+  const int g = threadIdx.x % 32 / 4;
+  const int t = threadIdx.x % 4;
+  const int row_tile = warp / Tr::kTokenWarps;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    state.sum[half] += __shfl_xor_sync(~0u, state.sum[half], 1);
+    state.sum[half] += __shfl_xor_sync(~0u, state.sum[half], 2);
+    if (t == 0) area.row_max[warp * 16 + g + 8 * half] = state.max[half];
+  }
+  ConsumerSync();  // every warp's maxima are in place
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float highest = -INFINITY;
+#pragma unroll
+    for (int i = 0; i < Tr::kTokenWarps; ++i) {
+      highest = fmaxf(highest, area.row_max[(row_tile * Tr::kTokenWarps + i) * 16 + g + 8 * half]);
+    }
+    const float finite = highest == -INFINITY ? 0.0f : highest;
+    const float factor = Exp2((state.max[half] - finite) * args.scale_log2);
+    if (t == 0) area.row_sum[warp * 16 + g + 8 * half] = state.sum[half] * factor;
+#pragma unroll
+    for (int n = 0; n < Tr::kHeadDim / 8; ++n) {
+      state.o[n][2 * half] *= factor;
+      state.o[n][2 * half + 1] *= factor;
+    }
+  }
+  const int rows_in_tile = segment.q_len * args.group - row_tile * 16;
+#pragma unroll
+  for (int pass = 0; pass < Tr::kHeadDim / kMergeDims; ++pass) {
+    StageRows<Tr>(state, area, pass, rows_in_tile);
+    ConsumerSync();  // rows and sums are in place
+    EmitRows<Tr>(area, pass, segment, args, partial);
+    ConsumerSync();  // all have read: the area may be overwritten
+  }
+  if (segment.whole) return;
+
+  const int parts = segment.last_worker - segment.first_worker + 1;
+  int32_t* counter = partial.counters + segment.seq * num_kv_heads + segment.kv_head;
+  __threadfence();  // this thread's part of the slot is visible before the block counts itself
+  ConsumerSync();   // ... and so is every other thread's
+  if (threadIdx.x == 0) {
+    const bool last = atomicAdd(counter, 1) == parts - 1;
+    if (last) *counter = 0;  // ready for the next launch
+    *area.flag = last;
+    __threadfence();  // the other workers' slots are read after their counts
+  }
+  ConsumerSync();  // flag is set
+  if (*area.flag) CombineWorkers<Tr>(segment, args, partial);
+  ConsumerSync();  // all have read the flag
+}
+
+}  // namespace pingti::kernels::decode

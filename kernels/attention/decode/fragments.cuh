@@ -1,0 +1,184 @@
+// Register fragments of mma.m16n8k16 for the decode kernel: K and V tiles from swizzled shared
+// memory, 16-bit or int8 (widened exactly in registers), and 16-bit packing.
+//
+// Fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type". With
+// g = lane / 4 and t = lane % 4: A holds rows g, g+8 and columns 2t, 2t+1, 2t+8, 2t+9; B holds rows
+// (depth) 2t, 2t+1, 2t+8, 2t+9 of column g; C holds rows g, g+8 and columns 2t, 2t+1.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "kernels/attention/decode/pipeline.cuh"
+
+namespace pingti::kernels::decode {
+
+__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], uint32_t smem) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(smem));
+}
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t smem) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(smem));
+}
+
+// c += a * b.
+template <class T>
+__device__ __forceinline__ void Mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                    uint32_t b1);
+template <>
+__device__ __forceinline__ void Mma<__nv_bfloat16>(float (&c)[4], const uint32_t (&a)[4],
+                                                   uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+template <>
+__device__ __forceinline__ void Mma<__half>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
+                                            uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Two floats to two 16-bit values, `low` in the low half.
+template <class T>
+__device__ __forceinline__ uint32_t Pack2(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t Pack2<__nv_bfloat16>(float low, float high) {
+  uint32_t packed;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+template <>
+__device__ __forceinline__ uint32_t Pack2<__half>(float low, float high) {
+  uint32_t packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+
+// Widens the int8 in the low byte of each half of `x` (high bytes ignored) exactly.
+template <class T>
+__device__ __forceinline__ uint32_t Widen2(uint32_t x);
+// bf16: 0x4300 | low 7 bits = 128 + them, and 0x4300 | sign bit = 128 or 256: their difference is
+// the two's complement value.
+template <>
+__device__ __forceinline__ uint32_t Widen2<__nv_bfloat16>(uint32_t x) {
+  const uint32_t magnitude = (x & 0x007F007Fu) | 0x43004300u;
+  const uint32_t bias = (x & 0x00800080u) | 0x43004300u;
+  const __nv_bfloat162 value = __hsub2(reinterpret_cast<const __nv_bfloat162&>(magnitude),
+                                       reinterpret_cast<const __nv_bfloat162&>(bias));
+  return reinterpret_cast<const uint32_t&>(value);
+}
+// fp16: 0x6400 | (byte ^ 0x80) = 1024 + 128 + value.
+template <>
+__device__ __forceinline__ uint32_t Widen2<__half>(uint32_t x) {
+  const uint32_t magic = ((x & 0x00FF00FFu) ^ 0x00800080u) | 0x64006400u;
+  const __half2 bias = __floats2half2_rn(1152.0f, 1152.0f);
+  const __half2 value = __hsub2(reinterpret_cast<const __half2&>(magic), bias);
+  return reinterpret_cast<const uint32_t&>(value);
+}
+
+// Head dim of depth slot pair (2t, 2t+1) [half 0] or (2t+8, 2t+9) [half 1] of depth block `block`.
+// An int8 lane gets four adjacent bytes, so int8 permutes depth within a block; Q does the same.
+template <class Tr>
+__device__ __forceinline__ int DepthDim(int block, int half) {
+  const int t = threadIdx.x % 4;
+  return block * 16 + (Tr::kInt8 ? 4 * t + 2 * half : 2 * t + 8 * half);
+}
+
+// Head dim of value pair `half` of 16-dim output block `block`, and the accumulators that hold it:
+// 16-bit V: columns 2t, 2t+1 of the block's two 8-wide products. int8 V: transposing byte pairs
+// leaves even dims in the first product and odd dims in the second.
+template <class Tr>
+__device__ __forceinline__ int OutputDim(int block, int half) {
+  const int t = threadIdx.x % 4;
+  return block * 16 + (Tr::kInt8 ? 4 * t + 2 * half : 8 * half + 2 * t);
+}
+template <class Tr>
+__device__ __forceinline__ float2 OutputPair(const float (&first)[4], const float (&second)[4],
+                                             int half, int row_half) {
+  if constexpr (Tr::kInt8) {
+    return {first[2 * row_half + half], second[2 * row_half + half]};
+  } else {
+    return half == 0 ? make_float2(first[2 * row_half], first[2 * row_half + 1])
+                     : make_float2(second[2 * row_half], second[2 * row_half + 1]);
+  }
+}
+
+// Calls use(block, n, b0, b1) for the K fragments of 16 tokens from `token`: depth block `block` of
+// 16 dims, n = 0, 1 for tokens 0..7 and 8..15.
+template <class Tr, class Use>
+__device__ __forceinline__ void ForEachKFragment(uint32_t tile, int token, const Use& use) {
+  const int lane = threadIdx.x % 32;
+  const int matrix = lane / 8;
+  uint32_t r[4];
+  if constexpr (Tr::kInt8) {
+    // Matrices: (tokens 0-7, chunk c), (8-15, c), (0-7, c+1), (8-15, c+1); a chunk is 16 dims.
+    const int row = token + (matrix % 2) * 8 + lane % 8;
+#pragma unroll
+    for (int chunk = 0; chunk < Tr::kHeadDim / 16; chunk += 2) {
+      LoadMatrix4(r, tile + ChunkOffset<Tr>(row, chunk + matrix / 2));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        use(chunk + i / 2, i % 2, Widen2<typename Tr::T>(__byte_perm(r[i], 0, 0x4140)),
+            Widen2<typename Tr::T>(__byte_perm(r[i], 0, 0x4342)));
+      }
+    }
+  } else {
+    // Matrices: (tokens 0-7, dims 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15) of the block.
+    const int row = token + (matrix / 2) * 8 + lane % 8;
+#pragma unroll
+    for (int block = 0; block < Tr::kHeadDim / 16; ++block) {
+      LoadMatrix4(r, tile + ChunkOffset<Tr>(row, 2 * block + matrix % 2));
+      use(block, 0, r[0], r[1]);
+      use(block, 1, r[2], r[3]);
+    }
+  }
+}
+
+// Calls use(block, n, b0, b1) for the V fragments of 16 tokens from `token` (the depth): product n
+// of 16-dim output block `block`. With `masked`, tokens at or past `valid` (counted from `token`)
+// become zero, whatever memory holds: 0 * NaN would be NaN.
+template <class Tr, bool kMasked, class Use>
+__device__ __forceinline__ void ForEachVFragment(uint32_t tile, int token, int valid,
+                                                 const Use& use) {
+  const int lane = threadIdx.x % 32;
+  const int matrix = lane / 8;
+  // Matrices: (tokens 0-7, chunk c), (8-15, c), (0-7, c+1), (8-15, c+1).
+  const int row = token + (matrix % 2) * 8 + lane % 8;
+  uint32_t keep_low = ~0u;
+  uint32_t keep_high = ~0u;
+  if constexpr (kMasked) {
+    const int t2 = 2 * (lane % 4);
+    keep_low = (t2 < valid ? 0x0000FFFFu : 0u) | (t2 + 1 < valid ? 0xFFFF0000u : 0u);
+    keep_high = (t2 + 8 < valid ? 0x0000FFFFu : 0u) | (t2 + 9 < valid ? 0xFFFF0000u : 0u);
+  }
+  uint32_t r[4];
+#pragma unroll
+  for (int chunk = 0; chunk < Tr::kRowBytes / 16; chunk += 2) {
+    LoadMatrix4Transposed(r, tile + ChunkOffset<Tr>(row, chunk + matrix / 2));
+    if constexpr (Tr::kInt8) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {  // chunk + i is one 16-dim output block
+        uint32_t low = r[2 * i] & keep_low;
+        uint32_t high = r[2 * i + 1] & keep_high;
+        use(chunk + i, 0, Widen2<typename Tr::T>(low), Widen2<typename Tr::T>(high));
+        use(chunk + i, 1, Widen2<typename Tr::T>(low >> 8), Widen2<typename Tr::T>(high >> 8));
+      }
+    } else {
+      use(chunk / 2, 0, r[0] & keep_low, r[1] & keep_high);
+      use(chunk / 2, 1, r[2] & keep_low, r[3] & keep_high);
+    }
+  }
+}
+
+}  // namespace pingti::kernels::decode

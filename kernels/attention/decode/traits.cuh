@@ -1,0 +1,93 @@
+// Compile-time shape of the paged decode attention kernel: tile sizes, warp roles and the
+// shared-memory plan. No device code; decode_kernel.cuh uses it on the device and
+// decode_launch.cu sizes the launch with it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace pingti::kernels::decode {
+
+inline constexpr int kTileTokens = 64;     // KV tokens of one pipeline stage
+inline constexpr int kConsumerWarps = 8;   // warps that multiply
+inline constexpr int kThreads = (kConsumerWarps + 1) * 32;  // + one warp that loads
+inline constexpr int kMaxStages = 12;
+inline constexpr int kMergeDims = 64;      // head dims reduced across warps per pass
+
+// T: type of q, P and the output (and of 16-bit KV). kRowTiles: 16-row tiles of packed
+// (query token, head of the group) rows: 1, 2, 4 or 8.
+template <typename T_, bool kInt8Kv, int kHeadDim_, int kRowTiles_>
+struct Traits {
+  using T = T_;
+  static constexpr bool kInt8 = kInt8Kv;
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr int kRowTiles = kRowTiles_;
+  static constexpr int kRows = 16 * kRowTiles;
+  // Warps that share a row tile split the tokens. With few row tiles, groups of warps take turns at
+  // the tiles, so that a warp has kWarpTokens of its tile to work on: 32 where int8 leaves more
+  // arithmetic a byte (more independent work a warp), else 16.
+  static constexpr int kTokenWarps = kConsumerWarps / kRowTiles;
+#ifndef PINGTI_T
+#define PINGTI_T 32
+#endif
+  static constexpr int kWantTokens = kInt8 ? 32 : PINGTI_T;
+  static constexpr int kTileGroups = kTokenWarps * kWantTokens > kTileTokens
+                                         ? kTokenWarps * kWantTokens / kTileTokens
+                                         : 1;
+  static constexpr int kWarpTokens = kTileTokens * kTileGroups / kTokenWarps;
+  // Tokens a warp scores at once: as many as its registers allow beside q and o.
+  static constexpr int kStepTokens = kRowTiles == 8 || kWarpTokens == 16 ? 16 : 32;
+  static constexpr int kWarpsPerTile = kConsumerWarps / kTileGroups;
+
+  static constexpr int kElementBytes = kInt8 ? 1 : 2;
+  static constexpr int kRowBytes = kHeadDim * kElementBytes;
+  // A swizzled box is at most 128 bytes wide.
+  static constexpr int kBoxBytes = kRowBytes < 128 ? kRowBytes : 128;
+  static constexpr int kBoxes = kRowBytes / kBoxBytes;
+  static constexpr int kTileBytes = kTileTokens * kRowBytes;
+  static constexpr int kScaleBytes = kInt8 ? kTileTokens * 4 : 0;
+  static constexpr int kStageBytes = 2 * (kTileBytes + kScaleBytes);
+
+  static_assert(kHeadDim == 64 || kHeadDim == 128, "head sizes the loaders are written for");
+  static_assert(kStepTokens % 16 == 0, "a step is a whole number of mma depth blocks");
+  static_assert(kTileBytes % 1024 == 0, "swizzled boxes start at 1024-byte boundaries");
+};
+
+// Byte offsets in dynamic shared memory. The tiles come first, for their alignment.
+template <class Tr>
+struct SharedLayout {
+  static constexpr int kMergeBytes = kConsumerWarps * 16 * kMergeDims * 4;
+  static constexpr int kRowStatBytes = kConsumerWarps * 16 * 4;
+  static constexpr int kBarrierBytes = 2 * kMaxStages * 8;
+  static constexpr int kFixedBytes = kMergeBytes + 2 * kRowStatBytes + kBarrierBytes + 16;
+
+  __host__ __device__ static constexpr int Scales(int stages) {
+    return stages * 2 * Tr::kTileBytes;
+  }
+  __host__ __device__ static constexpr int Merge(int stages) {
+    return stages * Tr::kStageBytes;
+  }
+  __host__ __device__ static constexpr int RowMax(int stages) {
+    return Merge(stages) + kMergeBytes;
+  }
+  __host__ __device__ static constexpr int RowSum(int stages) {
+    return RowMax(stages) + kRowStatBytes;
+  }
+  __host__ __device__ static constexpr int Barriers(int stages) {
+    return RowSum(stages) + kRowStatBytes;
+  }
+  __host__ __device__ static constexpr int Flag(int stages) {
+    return Barriers(stages) + kBarrierBytes;
+  }
+  __host__ __device__ static constexpr int Total(int stages) {
+    return stages * Tr::kStageBytes + kFixedBytes;
+  }
+};
+
+// Floats of one worker's slot for an unfinished (sequence, head): O, then m, then l of every row.
+// A multiple of four, so that every slot is 16-byte aligned.
+__host__ __device__ constexpr std::size_t PartialFloats(int rows, int head_dim) {
+  return (static_cast<std::size_t>(rows) * (head_dim + 2) + 3) / 4 * 4;
+}
+
+}  // namespace pingti::kernels::decode

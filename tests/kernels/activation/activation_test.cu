@@ -1,0 +1,129 @@
+// SwiGLU and the embedding gather against float64 and copied rows: lengths of every launch shape,
+// padded strides, quantized output, ids outside the table's slice, both dtypes.
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "pingti/kernels/activation.h"
+#include "pingti/kernels/embedding.h"
+#include "tests/kernels/testing/compare.h"
+#include "tests/kernels/testing/device.h"
+#include "tests/kernels/testing/quantized.h"
+#include "tests/kernels/testing/run.h"
+
+namespace pingti::kernels::testing {
+namespace {
+
+template <typename T>
+void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int8, DType dtype,
+               uint64_t seed) {
+  Random random(seed);
+  const int in_stride = 2 * width + 8;
+  const int stride = width + 16;
+  const std::vector<T> x = RandomNormal<T>(static_cast<size_t>(tokens) * in_stride, &random, 4.0f);
+  const DeviceBuffer<T> dx(x);
+  const DeviceBuffer<T> out(static_cast<size_t>(tokens) * stride);
+  const DeviceBuffer<int8_t> quantized(static_cast<size_t>(tokens) * stride);
+  const DeviceBuffer<float> scales(tokens);
+  SwiGluParams p;
+  p.gate_up = dx.data();
+  p.gate_up_stride = in_stride;
+  p.out = with_out ? out.data() : nullptr;
+  p.quantized = with_int8 ? quantized.data() : nullptr;
+  p.scales = with_int8 ? scales.data() : nullptr;
+  p.out_stride = p.quantized_stride = stride;
+  p.num_tokens = tokens;
+  p.width = width;
+  p.dtype = dtype;
+  const cudaError_t error = LaunchSwiGlu(p, nullptr);
+  run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
+  if (!run->ExpectDeviceOk()) return;
+  const std::vector<T> got = out.ToHost();
+  const std::vector<int8_t> got_quantized = quantized.ToHost();
+  const std::vector<float> got_scales = scales.ToHost();
+  std::vector<T> got_rows;
+  std::vector<double> want_rows;
+  for (int64_t t = 0; t < tokens; ++t) {
+    std::vector<double> y(width);
+    for (int i = 0; i < width; ++i) {
+      const double gate = ToDouble(x[t * in_stride + i]);
+      y[i] = gate / (1 + std::exp(-gate)) * ToDouble(x[t * in_stride + width + i]);
+    }
+    if (with_int8 && !ExpectQuantizedRow(run, t, y.data(), &got_quantized[t * stride],
+                                         got_scales[t], width)) {
+      return;
+    }
+    got_rows.insert(got_rows.end(), &got[t * stride], &got[t * stride] + width);
+    want_rows.insert(want_rows.end(), y.begin(), y.end());
+  }
+  if (!with_out) return;
+  const ErrorStats stats = Compare(got_rows, want_rows);
+  const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;
+  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2, stats.num_bad);
+}
+
+void RunEmbedding(TestRun* run, int tokens, int width, uint64_t seed) {
+  if (!run->Begin("embedding " + std::to_string(tokens) + "x" + std::to_string(width), seed)) return;
+  Random random(seed);
+  const int rows = 1000;
+  const int first_id = 500;
+  std::vector<uint16_t> table(static_cast<size_t>(rows) * width);
+  for (uint16_t& value : table) value = static_cast<uint16_t>(random.Next());
+  std::vector<int32_t> ids(tokens);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(2000));
+  ids[0] = -1;
+  const DeviceBuffer<uint16_t> dtable(table);
+  const DeviceBuffer<int32_t> dids(ids);
+  const DeviceBuffer<uint16_t> out(static_cast<size_t>(tokens) * width);
+  EmbeddingParams p;
+  p.token_ids = dids.data();
+  p.table = dtable.data();
+  p.table_stride = p.out_stride = width;
+  p.out = out.data();
+  p.first_id = first_id;
+  p.num_rows = rows;
+  p.num_tokens = tokens;
+  p.width = width;
+  run->Expect(LaunchEmbedding(p, nullptr) == cudaSuccess, "launch");
+  if (!run->ExpectDeviceOk()) return;
+  const std::vector<uint16_t> got = out.ToHost();
+  for (int t = 0; t < tokens; ++t) {
+    const int row = ids[t] - first_id;
+    for (int i = 0; i < width; ++i) {
+      const uint16_t want =
+          row >= 0 && row < rows ? table[static_cast<size_t>(row) * width + i] : 0;
+      if (!run->Expect(got[static_cast<size_t>(t) * width + i] == want, "token %d element %d", t, i)) {
+        return;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pingti::kernels::testing
+
+int main(int argc, char** argv) {
+  using namespace pingti::kernels;
+  using namespace pingti::kernels::testing;
+  TestRun run("activation_test", argc, argv);
+  uint64_t seed = 1;
+  for (int tokens : {1, 5, 400}) {
+    for (int width : {8, 1536, 4104, 18944, 29568, 32768}) {
+      if (tokens == 400 && width > 4104) continue;
+      for (int mode = 1; mode < 4; ++mode) {
+        const bool out = mode & 1, int8 = mode & 2;
+        const std::string name = "swiglu " + std::to_string(tokens) + "x" + std::to_string(width) +
+                                 (out ? " out" : "") + (int8 ? " int8" : "");
+        if (run.Begin(name + " bf16", ++seed)) {
+          RunSwiGlu<__nv_bfloat16>(&run, tokens, width, out, int8, DType::kBf16, seed);
+        }
+        if (run.Begin(name + " f16", ++seed)) {
+          RunSwiGlu<__half>(&run, tokens, width, out, int8, DType::kF16, seed);
+        }
+      }
+    }
+    for (int width : {8, 576, 8200}) RunEmbedding(&run, tokens, width, ++seed);
+  }
+  return run.Finish();
+}
