@@ -2,7 +2,7 @@
 # The main job, end to end on this machine: one router, two workers, one question, a streamed answer.
 #   scripts/demo.sh [--once] [--model FILE]
 # Stays up until Ctrl-C unless --once. Ports: 8080 (HTTP), 9000 (gRPC) and 9090 (admin) for the router,
-# 9001, 9002 and 9091, 9092 for the workers; PINGTI_DEMO_PORT_OFFSET is added to each.
+# 9001, 9002 and 9091, 9092 for the workers; DEMO_PORT_OFFSET is added to each.
 source "$(dirname "$0")/lib.sh"
 
 once=false
@@ -24,8 +24,8 @@ elif [ ! -e "$model" ]; then
   die "there is no model at $model"
 fi
 
-offset=${PINGTI_DEMO_PORT_OFFSET:-0}
-[[ $offset =~ ^[0-9]{1,5}$ ]] || die "PINGTI_DEMO_PORT_OFFSET is '$offset': expected a number"
+offset=${DEMO_PORT_OFFSET:-0}
+[[ $offset =~ ^[0-9]{1,5}$ ]] || die "DEMO_PORT_OFFSET is '$offset': expected a number"
 port() { echo $(($1 + offset)); }
 api="http://127.0.0.1:$(port 8080)"
 logs=$(mktemp -d "${TMPDIR:-/tmp}/pingti-demo.XXXXXX")

@@ -3,7 +3,7 @@
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD_DIR="$ROOT/build/release"
-CACHE_DIR=${PINGTI_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/pingti}
+CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/pingti
 
 die() {
   printf 'error: %s\n' "$*" >&2

@@ -15,11 +15,10 @@ using pingti::tools::ChatOptions;
 CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
   CLI::App* chat = app->add_subcommand("chat", "Talk to a model through a router");
   chat->add_option("--url", options->settings.url, "Base address of the router")
-      ->envname("PINGTI_URL")
       ->capture_default_str();
   chat->add_option("--model", options->settings.model, "Model id; default: the router's first");
   chat->add_option("--api-key", options->settings.api_key, "Sent as a bearer token")
-      ->envname("PINGTI_API_KEY");
+      ->envname("OPENAI_API_KEY");
   chat->add_option("--system", options->system_prompt, "System prompt");
   chat->add_option("--temperature", options->settings.temperature, "0 takes the likeliest token");
   chat->add_option("--max-tokens", options->settings.max_tokens, "Longest answer, in tokens")

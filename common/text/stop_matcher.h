@@ -2,8 +2,10 @@
 // Thread-compatible: one object per sequence.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace pingti::text {
@@ -26,11 +28,21 @@ class StopMatcher {
   std::string Finish();
 
  private:
-  struct Node;
+  struct Node {
+    std::vector<std::pair<char, int>> children;
+    int failure = 0;
+    int depth = 0;
+    int stop = -1;  // index of the stop string that is complete here
+  };
+  int Child(int node, char c) const;
+  int Next(int node, char c) const;
+  void LinkFailures();
+
   std::vector<Node> nodes_;
   std::vector<std::string> stops_;
   int state_ = 0;
   std::string held_;
+  size_t seen_ = 0;  // bytes of held_ that went through the automaton
 };
 
 }  // namespace pingti::text

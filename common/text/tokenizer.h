@@ -77,6 +77,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeJsonTokenizer(std::string_view to
 struct TiktokenOptions {
   std::string split_pattern;                // PCRE2
   std::vector<std::string> special_tokens;  // ids follow the file's last rank
+  bool normalize_nfc = false;               // Qwen v1 does
 };
 // A tiktoken file: base64 token, space, rank, one a line.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTiktokenTokenizer(std::string_view file,

@@ -76,6 +76,22 @@ absl::Status ValidateSampling(const GenerationParams& params) {
   return absl::OkStatus();
 }
 
+// Clients send a call's arguments as JSON text. Templates expect the object and write it with tojson;
+// DeepSeek's splice the text into theirs.
+void UnpackToolArguments(const ServedModel& model, boost::json::array* messages) {
+  if (model.tool_call_format == "deepseek") return;
+  for (boost::json::value& message : *messages) {
+    boost::json::value* calls = message.as_object().if_contains("tool_calls");
+    if (calls == nullptr) continue;
+    for (boost::json::value& call : calls->as_array()) {
+      boost::json::value& arguments = call.as_object()["function"].as_object()["arguments"];
+      boost::json::error_code error;
+      boost::json::value unpacked = boost::json::parse(arguments.as_string(), error);
+      if (!error && unpacked.is_object()) arguments = std::move(unpacked);
+    }
+  }
+}
+
 }  // namespace
 
 uint64_t PreparedPrompts::num_tokens() const {
@@ -123,6 +139,7 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
     return FieldError("messages", Concat("model '", model.id,
                                          "' has no chat template; use /v1/completions"));
   }
+  UnpackToolArguments(model, &context["messages"].as_array());
   context["bos_token"] = model.bos_token;
   context["eos_token"] = model.eos_token;
   context["add_generation_prompt"] = true;

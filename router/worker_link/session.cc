@@ -18,7 +18,7 @@ constexpr size_t kMaxEnvelopeTokens = 1u << 20;
 
 Session::Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info,
                  WorkerEvents* events, const Clock* clock)
-    : link_(link), stub_(stub), info_(std::move(card_info)), events_(events), clock_(clock) {
+    : link_(link), stub_(stub), events_(events), clock_(clock), card_info_(std::move(card_info)) {
   Touch();
 }
 
@@ -159,16 +159,21 @@ void Session::HandleWelcome() {
                                                kProtocolVersion)));
     return;
   }
-  if (welcome.model_fingerprint() != info_.model->fingerprint) {
+  WorkerInfo info;
+  {
+    MutexLock lock(&mutex_);
+    info = card_info_;
+  }
+  if (welcome.model_fingerprint() != info.model->fingerprint) {
     Abort(absl::AbortedError("the worker's model changed between its card and its Welcome"));
     return;
   }
-  info_.worker_id = welcome.worker_id();
-  info_.incarnation = welcome.incarnation();
-  info_.credit_sequences = welcome.initial_credit().max_waiting_sequences();
-  info_.credit_tokens = welcome.initial_credit().max_waiting_tokens();
+  info.worker_id = welcome.worker_id();
+  info.incarnation = welcome.incarnation();
+  info.credit_sequences = welcome.initial_credit().max_waiting_sequences();
+  info.credit_tokens = welcome.initial_credit().max_waiting_tokens();
   ready_.store(true, std::memory_order_release);
-  events_->OnReady(link_, info_);
+  events_->OnReady(link_, info);
 }
 
 void Session::CountStepOutput() {

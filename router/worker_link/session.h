@@ -61,7 +61,6 @@ class Session final : public grpc::ClientBidiReactor<worker::v1::SessionRequest,
 
   const LinkId link_;
   worker::v1::Worker::Stub* const stub_;
-  WorkerInfo info_;  // read thread only, after Start
   WorkerEvents* const events_;
   const Clock* const clock_;
   grpc::ClientContext context_;
@@ -71,6 +70,7 @@ class Session final : public grpc::ClientBidiReactor<worker::v1::SessionRequest,
   std::atomic<int64_t> last_message_{0};
 
   Mutex mutex_;
+  const WorkerInfo card_info_ PINGTI_GUARDED_BY(mutex_);
   CondVar done_changed_;
   worker::v1::SessionRequest outgoing_;  // owned by gRPC while write_in_flight_
   bool write_in_flight_ PINGTI_GUARDED_BY(mutex_) = false;

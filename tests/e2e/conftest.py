@@ -55,12 +55,17 @@ def http_get(url, timeout_s=5):
         return 0, ""
 
 
+def program_env():
+    """This process's environment without the tests' own PINGTI_ variables, which programs refuse."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PINGTI_")}
+
+
 class Process:
-    def __init__(self, log, program, *args, env=None):
+    def __init__(self, log, program, *args):
         self.log = log
         with open(log, "wb") as sink:
             self.popen = subprocess.Popen([BIN / program, *map(str, args)], stdout=sink, stderr=sink,
-                                          env={**os.environ, **(env or {})})
+                                          env=program_env())
 
     def text(self):
         return self.log.read_text(errors="replace")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import BIN, ROOT, free_ports, http_get, wait_until
+from conftest import BIN, ROOT, free_ports, http_get, program_env, wait_until
 
 DEMO = str(ROOT / "scripts/demo.sh")
 BASE_PORTS = (8080, 9000, 9090, 9001, 9002, 9091, 9092)
@@ -32,7 +32,7 @@ def start_demo(*args, offset=None):
     offset = free_offset() if offset is None else offset
     popen = subprocess.Popen([DEMO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                              start_new_session=True,
-                             env={**os.environ, "PINGTI_DEMO_PORT_OFFSET": str(offset)})
+                             env={**program_env(), "DEMO_PORT_OFFSET": str(offset)})
     return popen, offset
 
 
@@ -128,6 +128,6 @@ def test_chat_says_when_nobody_answers():
 ])
 def test_a_wrong_setting_is_refused_with_the_right_one(program, argument, named):
     result = subprocess.run([BIN / program, argument], capture_output=True, text=True, timeout=10,
-                            check=False)
+                            check=False, env=program_env())
     assert result.returncode != 0
     assert named in result.stderr

@@ -15,9 +15,10 @@ from test_openai_client import PROMPTS, ask, streamed
 def test_a_killed_worker_is_invisible_to_its_clients(own_cluster):
     cluster = own_cluster()
     client = cluster.router.client()
-    alone = [ask(client, p, max_tokens=64).choices[0].message.content for p in PROMPTS[:8]]
+    long = {"max_tokens": 192, "extra_body": {"ignore_eos": True}}
+    alone = [ask(client, p, **long).choices[0].message.content for p in PROMPTS[:8]]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(streamed, client, p, max_tokens=64) for p in PROMPTS[:8]]
+        answers = [pool.submit(streamed, client, p, **long) for p in PROMPTS[:8]]
         busy = f"http://127.0.0.1:{cluster.workers[0].admin_port}/metrics"
         wait_until(lambda: re.search(r"^pingti_worker_running_sequences\S* [1-9]", http_get(busy)[1],
                                      re.MULTILINE), 10, "worker 0 has running sequences")
@@ -27,7 +28,7 @@ def test_a_killed_worker_is_invisible_to_its_clients(own_cluster):
     assert re.search(r"^pingti_router_resumed_sequences_total\S* [1-9]", cluster.router.metrics(),
                      re.MULTILINE), "at least one sequence was resumed"
     # The dead worker is left out from here on.
-    assert ask(client, PROMPTS[0], max_tokens=64).choices[0].message.content == alone[0]
+    assert ask(client, PROMPTS[0], **long).choices[0].message.content == alone[0]
 
 
 def test_without_workers_the_answer_is_503_until_one_returns(own_cluster):

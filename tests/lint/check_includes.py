@@ -17,7 +17,7 @@ WORKER_TENSOR = BASE + ["worker/tensor"]
 ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text", "proto"]
 ROUTER_PARTS = ["router/openai", "router/http", "router/grpc", "router/pipeline", "router/admission",
                 "router/batcher", "router/policy", "router/registry", "router/discovery",
-                "router/worker_link"]
+                "router/worker_link", "router/api"]
 
 EDGES = {
     "common/base": [],
@@ -47,6 +47,7 @@ EDGES = {
                                       "worker/weights", "worker/sampling", "worker/backend"],
     "worker/main.cc": ROUTER_COMMON + ["worker"],
     "router/main.cc": ROUTER_COMMON + ["router"],
+    "router/router_config": BASE + ["common/config"],
     "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
     "bench": [""],
     "tests": [""],

@@ -38,7 +38,7 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       limits_(LimitsOf(*model, options)),
       cache_(options.num_kv_blocks, options.kv_block_tokens),
       scheduler_(&cache_, options.budget),
-      batch_(options.budget, options.num_kv_blocks) {
+      batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
   copies_.reserve(options.budget.max_sequences);
@@ -76,11 +76,13 @@ void EngineCore::Submit(SessionId session_id, Request request) {
   Session& session = it->second;
   session.highest_sequence_id = std::max(session.highest_sequence_id, request.sequence_id);
   session.accepted_any = true;
-  absl::Status status = ValidateRequest(request, limits_);
-  if (status.ok() && session.groups.count(request.sequence_id) > 0) {
-    status = absl::AlreadyExistsError(
-        Concat("sequence_id ", request.sequence_id, " is running: expected a new one"));
+  if (const auto same = session.groups.find(request.sequence_id); same != session.groups.end()) {
+    // Outputs of the two could not be told apart, so both end, in one answer.
+    return FinishGroup(same->second.get(), FinishReason::kError,
+                       absl::AlreadyExistsError(Concat("sequence_id ", request.sequence_id,
+                                                       " came twice: expected a new one")));
   }
+  absl::Status status = ValidateRequest(request, limits_);
   if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size()) >=
                          options_.max_waiting_sequences) {
     status = absl::ResourceExhaustedError(Concat(

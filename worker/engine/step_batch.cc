@@ -13,6 +13,7 @@ StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq)
   positions_.reserve(tokens);
   query_start_.reserve(sequences + 1);
   context_len_.reserve(sequences);
+  block_table_.reserve(sequences * static_cast<size_t>(max_blocks_per_seq));
   logit_tokens_.reserve(sequences);
   copies_.reserve(sequences);
   rows_.reserve(sequences);

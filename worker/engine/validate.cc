@@ -117,7 +117,7 @@ absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits)
   const SamplingParameters& s = request.sampling;
   if (!request.generated_token_ids.empty() && (s.best_of > 1 || s.is_beam_search())) {
     return absl::InvalidArgumentError(
-        "generated_token_ids: only with n = 1, best_of = 1 and without beam search");
+        "generated_token_ids: expected none unless n and best_of are 1, without beam search");
   }
   return absl::OkStatus();
 }

@@ -1,0 +1,402 @@
+// Filters on text and numbers. See builtins.h.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <utility>
+
+#include "common/text/jinja/builtins.h"
+#include "common/text/jinja/error.h"
+#include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/value_ops.h"
+#include "common/text/utf8.h"
+
+namespace pingti::text::jinja {
+namespace {
+
+Value Escape(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("escape", args, {});
+  std::string out;
+  for (const char c : ToString(input)) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return Value(std::move(out));
+}
+
+Value Center(Interpreter* interpreter, const Value& input, const Args& args) {
+  const std::string text = ToString(input);
+  const int64_t width = BoundArgs("center", args, {"width"}).Int(0, 80);
+  const int64_t padding = std::max<int64_t>(0, width - Length(Value(text)));
+  interpreter->ChargeSize(static_cast<size_t>(padding));
+  // CPython puts the odd space on the left when the width is odd.
+  const int64_t left = padding / 2 + (padding & width & 1);
+  return Value(std::string(static_cast<size_t>(left), ' ') + text +
+               std::string(static_cast<size_t>(padding - left), ' '));
+}
+
+std::vector<std::string_view> SplitLines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (true) {
+    const size_t newline = text.find('\n');
+    lines.push_back(text.substr(0, newline));
+    if (newline == std::string_view::npos) return lines;
+    text.remove_prefix(newline + 1);
+  }
+}
+
+Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
+  const BoundArgs bound("indent", args, {"width", "first", "blank"});
+  std::string indent(4, ' ');
+  if (bound.Has(0)) {
+    const Value& width = bound.Required(0);
+    if (width.is_string()) {
+      indent = width.as_string();
+    } else {
+      const auto count = static_cast<size_t>(std::max<int64_t>(0, bound.Int(0, 4)));
+      interpreter->ChargeSize(count);
+      indent.assign(count, ' ');
+    }
+  }
+  const bool blank = bound.Bool(2, false);
+  const std::string text = ToString(input);
+  const std::vector<std::string_view> lines = SplitLines(text);
+  interpreter->ChargeSize(text.size() + lines.size() * indent.size());
+  std::string out = bound.Bool(1, false) ? indent : "";
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (i > 0) {
+      out += '\n';
+      if (blank || !lines[i].empty()) out += indent;
+    }
+    out += lines[i];
+  }
+  return Value(std::move(out));
+}
+
+Value Replace(Interpreter* interpreter, const Value& input, const Args& args) {
+  const BoundArgs bound("replace", args, {"old", "new", "count"});
+  const bool counted = bound.Has(2) && !bound.Required(2).is_none();
+  std::string out = ReplaceAll(ToString(input), ToString(bound.Required(0)),
+                               ToString(bound.Required(1)), counted ? bound.Int(2, -1) : -1,
+                               interpreter->max_size());
+  interpreter->ChargeSize(out.size());
+  return Value(std::move(out));
+}
+
+Value Trim(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("trim", args, {"chars"});
+  std::optional<std::string> chars;
+  if (bound.Has(0) && !bound.Required(0).is_none()) chars = bound.String(0);
+  return Value(Strip(ToString(input), chars, true, true));
+}
+
+Value Truncate(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("truncate", args, {"length", "killwords", "end", "leeway"});
+  const std::vector<char32_t> chars = ToChars(ToString(input));
+  const int64_t length = bound.Int(0, 255);
+  const bool kill_words = bound.Bool(1, false);
+  const std::string end = bound.StringOr(2, "...");
+  const int64_t leeway = bound.Has(3) && !bound.Required(3).is_none() ? bound.Int(3, 5) : 5;
+  const int64_t end_length = Length(Value(end));
+  if (length < end_length) Fail("expected length >= " + std::to_string(end_length));
+  if (static_cast<int64_t>(chars.size()) <= length + leeway) return Value(ToString(input));
+  const std::string kept = FromChars(chars, 0, static_cast<size_t>(length - end_length));
+  if (kill_words) return Value(kept + end);
+  const size_t space = kept.rfind(' ');
+  return Value(kept.substr(0, space) + end);
+}
+
+Value Title(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("title", args, {});
+  std::string out;
+  bool starts_word = true;
+  for (const char32_t c : ToChars(ToString(input))) {
+    std::string one;
+    AppendUtf8(c, &one);
+    out += starts_word ? ToUpper(one) : ToLower(one);
+    starts_word = c < 0x80 ? std::string_view("-([{< \t\n\r\f\v").find(static_cast<char>(c)) !=
+                                 std::string_view::npos
+                           : IsWhiteSpace(c);
+  }
+  return Value(std::move(out));
+}
+
+Value Wordcount(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("wordcount", args, {});
+  int64_t words = 0;
+  bool inside = false;
+  for (const char32_t c : ToChars(ToString(input))) {
+    const bool word = IsWordChar(c);
+    if (word && !inside) ++words;
+    inside = word;
+  }
+  return Value(words);
+}
+
+// Text as int(text) reads it: white space around, a sign, underscores between digits.
+std::optional<int64_t> ParseInt(std::string_view text, int base) {
+  text = Strip(text, std::nullopt, true, true);
+  const bool negative = text.starts_with('-');
+  if (negative || text.starts_with('+')) text.remove_prefix(1);
+  for (const auto& [prefix, prefix_base] :
+       {std::pair{std::string_view("0x"), 16}, {std::string_view("0o"), 8},
+        {std::string_view("0b"), 2}}) {
+    if (base == prefix_base && ToLower(text.substr(0, 2)) == prefix) text.remove_prefix(2);
+  }
+  std::string digits;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '_' && i > 0 && i + 1 < text.size() && text[i - 1] != '_') continue;
+    digits += text[i];
+  }
+  if (digits.empty() || digits[0] == '-') return std::nullopt;
+  if (negative) digits.insert(0, 1, '-');
+  int64_t value = 0;
+  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
+  if (parsed.ptr != digits.data() + digits.size()) return std::nullopt;
+  if (parsed.ec == std::errc::result_out_of_range) Fail("integer result is beyond 64 bits");
+  return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
+}
+
+std::optional<double> ParseFloat(std::string_view text) {
+  std::string clean(Strip(text, std::nullopt, true, true));
+  if (clean.starts_with('+')) clean.erase(0, 1);
+  for (size_t i = 1; i + 1 < clean.size(); ++i) {
+    if (clean[i] == '_' && std::isdigit(static_cast<unsigned char>(clean[i - 1])) != 0 &&
+        std::isdigit(static_cast<unsigned char>(clean[i + 1])) != 0) {
+      clean.erase(i, 1);
+    }
+  }
+  double value = 0;
+  const auto parsed = std::from_chars(clean.data(), clean.data() + clean.size(), value);
+  if (clean.empty() || parsed.ptr != clean.data() + clean.size()) return std::nullopt;
+  if (parsed.ec == std::errc::result_out_of_range) {
+    return clean[0] == '-' ? -std::numeric_limits<double>::infinity()
+                           : std::numeric_limits<double>::infinity();
+  }
+  return value;
+}
+
+Value ToIntFilter(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("int", args, {"default", "base"});
+  RequireDefined(input);
+  const Value otherwise = bound.Or(0, Value(int64_t{0}));
+  if (input.is_int()) return Value(input.as_int());
+  double number = 0;
+  if (input.is_string()) {
+    if (const auto value = ParseInt(input.as_string(), static_cast<int>(bound.Int(1, 10)))) {
+      return Value(*value);
+    }
+    const auto value = ParseFloat(input.as_string());
+    if (!value) return otherwise;
+    number = *value;
+  } else if (input.is_float()) {
+    number = input.as_double();
+  } else {
+    return otherwise;
+  }
+  if (std::isnan(number) || std::isinf(number)) return otherwise;
+  if (std::fabs(number) >= 9.2e18) Fail("integer result is beyond 64 bits");
+  return Value(static_cast<int64_t>(number));
+}
+
+Value ToFloatFilter(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("float", args, {"default"});
+  RequireDefined(input);
+  if (input.is_number()) return Value(input.as_double());
+  if (input.is_string()) {
+    if (const auto value = ParseFloat(input.as_string())) return Value(*value);
+  }
+  return bound.Or(0, Value(0.0));
+}
+
+Value Abs(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("abs", args, {});
+  if (input.is_float()) return Value(std::fabs(input.as_double()));
+  if (input.is_int()) return input.as_int() < 0 ? Negate(input) : Value(input.as_int());
+  RequireDefined(input);
+  Fail("bad operand type for abs(): '" + std::string(TypeName(input)) + "'");
+}
+
+// round(value, digits) as Python does it: correctly rounded decimal, ties to even.
+double RoundDecimal(double value, int64_t digits) {
+  if (!std::isfinite(value)) return value;
+  if (digits >= 0) {
+    char buffer[400];
+    std::snprintf(buffer, sizeof(buffer), "%.*f", static_cast<int>(std::min<int64_t>(digits, 40)),
+                  value);
+    double rounded = 0;
+    std::from_chars(buffer, buffer + std::char_traits<char>::length(buffer), rounded);
+    return rounded;
+  }
+  const double scale = std::pow(10.0, static_cast<double>(-digits));
+  return std::nearbyint(value / scale) * scale;
+}
+
+Value Round(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("round", args, {"precision", "method"});
+  const int64_t precision = bound.Int(0, 0);
+  const std::string method = bound.StringOr(1, "common");
+  if (method != "common" && method != "ceil" && method != "floor") {
+    Fail("method must be common, ceil or floor");
+  }
+  if (!input.is_number()) {
+    RequireDefined(input);
+    Fail("type " + std::string(TypeName(input)) + " doesn't define __round__ method");
+  }
+  if (method == "common") {
+    if (input.is_int() && precision >= 0) return Value(input.as_int());
+    const double rounded = RoundDecimal(input.as_double(), precision);
+    if (input.is_int()) return Value(static_cast<int64_t>(rounded));
+    return Value(rounded);
+  }
+  const double scale = std::pow(10.0, static_cast<double>(precision));
+  const double scaled = input.as_double() * scale;
+  return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+}
+
+Value ToJson(Interpreter* interpreter, const Value& input, const Args& args) {
+  const BoundArgs bound("tojson", args, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  JsonStyle style;
+  style.ensure_ascii = bound.Bool(0, false);
+  style.sort_keys = bound.Bool(3, false);
+  if (bound.Has(1) && !bound.Required(1).is_none()) {
+    const Value& indent = bound.Required(1);
+    style.indent = indent.is_string()
+                       ? indent.as_string()
+                       : std::string(static_cast<size_t>(std::clamp<int64_t>(bound.Int(1, 0), 0,
+                                                                            1000)), ' ');
+    style.item_separator = ",";
+  }
+  if (bound.Has(2) && !bound.Required(2).is_none()) {
+    const std::vector<Value> pair = Iterate(bound.Required(2));
+    if (pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string()) {
+      Fail("tojson: separators must be a pair of strings");
+    }
+    style.item_separator = pair[0].as_string();
+    style.key_separator = pair[1].as_string();
+  }
+  std::string out = DumpJson(input, style);
+  interpreter->ChargeSize(out.size());
+  return Value(std::move(out));
+}
+
+Value Urlencode(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("urlencode", args, {});
+  const auto quote = [](const Value& value, bool query) {
+    std::string out;
+    for (const char c : ToString(value)) {
+      const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+                         std::string_view("_.-~").find(c) != std::string_view::npos;
+      char escaped[4];
+      std::snprintf(escaped, sizeof(escaped), "%%%02X", static_cast<unsigned char>(c));
+      if (plain || (c == '/' && !query)) {
+        out += c;
+      } else {
+        out += query && c == ' ' ? "+" : escaped;
+      }
+    }
+    return out;
+  };
+  if (!input.is_dict() && !input.is_list()) return Value(quote(input, false));
+  std::string out;
+  const auto add = [&](const Value& key, const Value& value) {
+    if (!out.empty()) out += '&';
+    out += quote(key, true) + "=" + quote(value, true);
+  };
+  if (input.is_dict()) {
+    for (const auto& [key, value] : input.as_dict().entries()) add(key, value);
+  } else {
+    for (const Value& pair : Iterate(input)) {
+      const std::vector<Value> items = Iterate(pair);
+      if (items.size() != 2) Fail("urlencode needs pairs of key and value");
+      add(items[0], items[1]);
+    }
+  }
+  return Value(std::move(out));
+}
+
+Value Format(Interpreter* interpreter, const Value& input, const Args& args) {
+  if (!args.positional.empty() && !args.keyword.empty()) {
+    Fail("can't handle positional and keyword arguments at the same time");
+  }
+  Value values = Value::MakeTuple(args.positional);
+  if (!args.keyword.empty()) {
+    Dict named;
+    for (const auto& [name, value] : args.keyword) named.Set(Value(name), value);
+    values = Value(std::make_shared<const Dict>(std::move(named)));
+  }
+  return Value(PercentFormat(ToString(input), values, interpreter->max_size()));
+}
+
+Value Default(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("default", args, {"default_value", "boolean"});
+  const bool replaced = input.is_undefined() || (bound.Bool(1, false) && !Truth(input));
+  return replaced ? bound.Or(0, Value("")) : input;
+}
+
+template <std::string (*convert)(std::string_view)>
+Value Convert(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("filter", args, {});
+  return Value(convert(ToString(input)));
+}
+
+Value String(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("string", args, {});
+  return Value(ToString(input));
+}
+
+constexpr FilterEntry kFilters[] = {
+    {"abs", Abs},
+    {"capitalize", Convert<Capitalize>},
+    {"center", Center},
+    {"d", Default},
+    {"default", Default},
+    {"e", Escape},
+    {"escape", Escape},
+    {"float", ToFloatFilter},
+    {"forceescape", Escape},
+    {"format", Format},
+    {"indent", Indent},
+    {"int", ToIntFilter},
+    {"lower", Convert<ToLower>},
+    {"replace", Replace},
+    {"round", Round},
+    {"safe", String},
+    {"string", String},
+    {"title", Title},
+    {"tojson", ToJson},
+    {"trim", Trim},
+    {"truncate", Truncate},
+    {"upper", Convert<ToUpper>},
+    {"urlencode", Urlencode},
+    {"wordcount", Wordcount},
+};
+
+}  // namespace
+
+const FilterEntry* FindTextFilter(std::string_view name) {
+  for (const FilterEntry& entry : kFilters) {
+    if (entry.name == name) return &entry;
+  }
+  return nullptr;
+}
+
+}  // namespace pingti::text::jinja

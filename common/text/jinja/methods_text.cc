@@ -1,0 +1,419 @@
+// Methods of text, as Python's str has them. See builtins.h.
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/text/jinja/builtins.h"
+#include "common/text/jinja/error.h"
+#include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/value_ops.h"
+#include "common/text/utf8.h"
+
+namespace pingti::text::jinja {
+namespace {
+
+std::optional<std::string> Chars(const BoundArgs& bound) {
+  if (!bound.Has(0) || bound.Required(0).is_none()) return std::nullopt;
+  return bound.String(0);
+}
+
+template <bool left, bool right>
+Value StripMethod(Interpreter*, const Value& self, const Args& args) {
+  return Value(Strip(self.as_string(), Chars(BoundArgs("strip", args, {"chars"})), left, right));
+}
+
+// Words between runs of white space, at most `limit` cuts, from the left or the right.
+std::vector<Value> SplitSpace(std::string_view text, int64_t limit, bool from_right) {
+  std::vector<Value> parts;
+  while (true) {
+    text = Strip(text, std::nullopt, !from_right, from_right);
+    if (text.empty()) break;
+    if (limit >= 0 && static_cast<int64_t>(parts.size()) == limit) {
+      parts.emplace_back(text);
+      break;
+    }
+    size_t pos = from_right ? text.size() : 0;
+    const auto is_space = [](std::string_view at) { return Strip(at, std::nullopt, true, false).size() != at.size(); };
+    if (!from_right) {
+      while (pos < text.size() && !is_space(text.substr(pos, DecodeUtf8(text.substr(pos)).length))) {
+        pos += DecodeUtf8(text.substr(pos)).length;
+      }
+      parts.emplace_back(text.substr(0, pos));
+      text.remove_prefix(pos);
+    } else {
+      while (pos > 0) {
+        size_t previous = pos - 1;
+        while (previous > 0 && (static_cast<uint8_t>(text[previous]) & 0xC0) == 0x80) --previous;
+        if (is_space(text.substr(previous, pos - previous))) break;
+        pos = previous;
+      }
+      parts.emplace_back(text.substr(pos));
+      text = text.substr(0, pos);
+    }
+  }
+  if (from_right) std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<Value> SplitBy(std::string_view text, std::string_view separator, int64_t limit,
+                           bool from_right) {
+  if (separator.empty()) Fail("empty separator");
+  std::vector<Value> parts;
+  while (limit < 0 || static_cast<int64_t>(parts.size()) < limit) {
+    const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+    if (hit == std::string_view::npos) break;
+    if (from_right) {
+      parts.emplace_back(text.substr(hit + separator.size()));
+      text = text.substr(0, hit);
+    } else {
+      parts.emplace_back(text.substr(0, hit));
+      text.remove_prefix(hit + separator.size());
+    }
+  }
+  parts.emplace_back(text);
+  if (from_right) std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+template <bool from_right>
+Value Split(Interpreter* interpreter, const Value& self, const Args& args) {
+  const BoundArgs bound("split", args, {"sep", "maxsplit"});
+  const int64_t limit = bound.Int(1, -1);
+  interpreter->Charge(self.as_string().size() / 16);
+  const bool by_space = !bound.Has(0) || bound.Required(0).is_none();
+  return Value::MakeList(by_space ? SplitSpace(self.as_string(), limit, from_right)
+                                  : SplitBy(self.as_string(), bound.String(0), limit, from_right));
+}
+
+bool IsLineEnd(char32_t c) {
+  return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+         c == 0x2029;
+}
+
+Value Splitlines(Interpreter* interpreter, const Value& self, const Args& args) {
+  const bool keep = BoundArgs("splitlines", args, {"keepends"}).Bool(0, false);
+  interpreter->Charge(self.as_string().size() / 16);
+  std::vector<Value> lines;
+  std::string_view text = self.as_string();
+  size_t begin = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const DecodedChar c = DecodeUtf8(text.substr(pos));
+    size_t end = pos + c.length;
+    if (IsLineEnd(c.value)) {
+      if (c.value == '\r' && end < text.size() && text[end] == '\n') ++end;
+      lines.emplace_back(text.substr(begin, (keep ? end : pos) - begin));
+      begin = end;
+    }
+    pos = end;
+  }
+  if (begin < text.size()) lines.emplace_back(text.substr(begin));
+  return Value::MakeList(std::move(lines));
+}
+
+// self[start:end] of methods that take bounds in characters. Positions come back in characters.
+struct Window {
+  std::string text;
+  int64_t start;
+};
+Window Bounded(const Value& self, const BoundArgs& bound) {
+  Value start, end;
+  if (bound.Has(1)) start = bound.Required(1);
+  if (bound.Has(2)) end = bound.Required(2);
+  int64_t first = start.is_int() ? start.as_int() : 0;
+  if (first < 0) first = std::max<int64_t>(0, first + Length(self));
+  return {Slice(self, start, end, Value()).as_string(), first};
+}
+
+template <bool at_end>
+Value Affix(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound(at_end ? "endswith" : "startswith", args, {"prefix", "start", "end"});
+  const bool whole = !bound.Has(1) && !bound.Has(2);
+  const std::string text = whole ? self.as_string() : Bounded(self, bound).text;
+  const Value& affix = bound.Required(0);
+  const std::vector<Value> candidates =
+      affix.is_list() && affix.as_list().is_tuple ? affix.as_list().items : std::vector{affix};
+  for (const Value& candidate : candidates) {
+    if (!candidate.is_string()) {
+      RequireDefined(candidate);
+      Fail("startswith first arg must be str or a tuple of str, not " +
+           std::string(TypeName(candidate)));
+    }
+    const std::string& wanted = candidate.as_string();
+    if (at_end ? text.ends_with(wanted) : text.starts_with(wanted)) return Value(true);
+  }
+  return Value(false);
+}
+
+template <bool from_right, bool must_exist>
+Value Find(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("find", args, {"sub", "start", "end"});
+  const std::string& wanted = bound.String(0);
+  const Window window = Bounded(self, bound);
+  const size_t hit = from_right ? window.text.rfind(wanted) : window.text.find(wanted);
+  if (hit == std::string::npos) {
+    if (must_exist) Fail("substring not found");
+    return Value(int64_t{-1});
+  }
+  return Value(window.start + Length(Value(window.text.substr(0, hit))));
+}
+
+Value Count(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("count", args, {"sub", "start", "end"});
+  const std::string& wanted = bound.String(0);
+  const Window window = Bounded(self, bound);
+  if (wanted.empty()) return Value(Length(Value(window.text)) + 1);
+  int64_t count = 0;
+  for (size_t pos = 0; (pos = window.text.find(wanted, pos)) != std::string::npos;
+       pos += wanted.size()) {
+    ++count;
+  }
+  return Value(count);
+}
+
+Value ReplaceMethod(Interpreter* interpreter, const Value& self, const Args& args) {
+  const BoundArgs bound("replace", args, {"old", "new", "count"});
+  std::string out = ReplaceAll(self.as_string(), bound.String(0), bound.String(1),
+                               bound.Int(2, -1), interpreter->max_size());
+  interpreter->ChargeSize(out.size());
+  return Value(std::move(out));
+}
+
+Value JoinMethod(Interpreter* interpreter, const Value& self, const Args& args) {
+  const BoundArgs bound("join", args, {"iterable"});
+  std::string out;
+  size_t i = 0;
+  for (const Value& item : Iterate(bound.Required(0))) {
+    if (!item.is_string()) {
+      RequireDefined(item);
+      Fail("sequence item " + std::to_string(i) + ": expected str instance, " +
+           std::string(TypeName(item)) + " found");
+    }
+    if (i++ > 0) out += self.as_string();
+    out += item.as_string();
+    if (out.size() > interpreter->max_size()) FailLimit("join makes a value beyond the limit");
+  }
+  interpreter->ChargeSize(out.size());
+  return Value(std::move(out));
+}
+
+enum class Side { kLeft, kRight, kBoth };
+template <Side side>
+Value Justify(Interpreter* interpreter, const Value& self, const Args& args) {
+  const BoundArgs bound("justify", args, {"width", "fillchar"});
+  bound.Required(0);
+  const std::string fill = bound.StringOr(1, " ");
+  if (Length(Value(fill)) != 1) Fail("The fill character must be exactly one character long");
+  const int64_t width = bound.Int(0, 0);
+  const int64_t padding = std::max<int64_t>(0, width - Length(self));
+  interpreter->ChargeSize(static_cast<size_t>(padding) * fill.size());
+  int64_t left = side == Side::kLeft ? 0 : padding;
+  if (side == Side::kBoth) left = padding / 2 + (padding & width & 1);
+  std::string out;
+  for (int64_t i = 0; i < left; ++i) out += fill;
+  out += self.as_string();
+  for (int64_t i = left; i < padding; ++i) out += fill;
+  return Value(std::move(out));
+}
+
+Value Zfill(Interpreter* interpreter, const Value& self, const Args& args) {
+  const int64_t width = BoundArgs("zfill", args, {"width"}).Int(0, 0);
+  const auto padding = static_cast<size_t>(std::max<int64_t>(0, width - Length(self)));
+  interpreter->ChargeSize(padding);
+  std::string out = self.as_string();
+  const bool sign = out.starts_with('-') || out.starts_with('+');
+  return Value(out.insert(sign ? 1 : 0, padding, '0'));
+}
+
+template <bool at_end>
+Value RemoveAffix(Interpreter*, const Value& self, const Args& args) {
+  const std::string affix = BoundArgs("removeprefix", args, {"affix"}).String(0);
+  const std::string& text = self.as_string();
+  if (at_end) {
+    return text.ends_with(affix) ? Value(text.substr(0, text.size() - affix.size())) : self;
+  }
+  return text.starts_with(affix) ? Value(text.substr(affix.size())) : self;
+}
+
+template <bool from_right>
+Value Partition(Interpreter*, const Value& self, const Args& args) {
+  const std::string separator = BoundArgs("partition", args, {"sep"}).String(0);
+  if (separator.empty()) Fail("empty separator");
+  const std::string& text = self.as_string();
+  const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+  if (hit == std::string::npos) {
+    return from_right ? Value::MakeTuple({Value(""), Value(""), self})
+                      : Value::MakeTuple({self, Value(""), Value("")});
+  }
+  return Value::MakeTuple({Value(text.substr(0, hit)), Value(separator),
+                           Value(text.substr(hit + separator.size()))});
+}
+
+// True when the text has characters and all are of the class.
+template <bool (*is_member)(char32_t)>
+Value AllChars(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("method", args, {});
+  const std::vector<char32_t> chars = ToChars(self.as_string());
+  return Value(!chars.empty() && std::all_of(chars.begin(), chars.end(), is_member));
+}
+
+utf8proc_category_t Category(char32_t c) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
+bool IsAlpha(char32_t c) {
+  return Category(c) >= UTF8PROC_CATEGORY_LU && Category(c) <= UTF8PROC_CATEGORY_LO;
+}
+bool IsDecimal(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_ND; }
+// Superscripts and circled digits too.
+bool IsDigit(char32_t c) {
+  return IsDecimal(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
+         (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089) ||
+         (c >= 0x2460 && c <= 0x2468);
+}
+bool IsAlnum(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
+bool IsSpace(char32_t c) { return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
+bool IsAscii(char32_t c) { return c < 0x80; }
+
+template <bool upper>
+Value IsCase(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("method", args, {});
+  bool found = false;
+  for (const char32_t c : ToChars(self.as_string())) {
+    const utf8proc_category_t category = Category(c);
+    const bool is_upper = category == UTF8PROC_CATEGORY_LU, is_lower = category == UTF8PROC_CATEGORY_LL;
+    if (category == UTF8PROC_CATEGORY_LT || (upper ? is_lower : is_upper)) return Value(false);
+    found = found || (upper ? is_upper : is_lower);
+  }
+  return Value(found);
+}
+
+template <std::string (*convert)(std::string_view)>
+Value Convert(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("method", args, {});
+  return Value(convert(self.as_string()));
+}
+
+std::string SwapCase(std::string_view text) {
+  std::string out;
+  for (const char32_t c : ToChars(text)) {
+    std::string one;
+    AppendUtf8(c, &one);
+    const bool is_upper = Category(c) == UTF8PROC_CATEGORY_LU;
+    out += is_upper ? ToLower(one) : ToUpper(one);
+  }
+  return out;
+}
+
+// str.title(): every letter behind something that is no letter.
+std::string TitleCase(std::string_view text) {
+  std::string out;
+  bool in_word = false;
+  for (const char32_t c : ToChars(text)) {
+    std::string one;
+    AppendUtf8(c, &one);
+    out += in_word ? ToLower(one) : ToUpper(one);
+    in_word = IsAlpha(c);
+  }
+  return out;
+}
+
+// str.format with {} {0} {name} {name.key} {name[key]}, without format specifications.
+Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args) {
+  std::string out;
+  size_t next = 0;
+  const std::string& text = self.as_string();
+  for (size_t pos = 0; pos < text.size(); ++pos) {
+    const char c = text[pos];
+    if ((c == '{' || c == '}') && pos + 1 < text.size() && text[pos + 1] == c) {
+      out += c;
+      ++pos;
+      continue;
+    }
+    if (c == '}') Fail("Single '}' encountered in format string");
+    if (c != '{') {
+      out += c;
+      continue;
+    }
+    const size_t close = text.find('}', pos);
+    if (close == std::string::npos) Fail("expected '}' before end of string");
+    const std::string field = text.substr(pos + 1, close - pos - 1);
+    if (field.find_first_of(":!.[") != std::string::npos) {
+      throw Error{absl::StatusCode::kUnimplemented,
+                  "str.format field '{" + field + "}' is not supported"};
+    }
+    pos = close;
+    const bool number = field.find_first_not_of("0123456789") == std::string::npos;
+    if (number) {
+      const size_t index = field.empty() ? next++ : std::stoul(field.substr(0, 9));
+      if (index >= args.positional.size()) {
+        Fail("Replacement index " + std::to_string(index) + " out of range for positional args tuple");
+      }
+      out += ToString(args.positional[index]);
+    } else {
+      const auto named = std::find_if(args.keyword.begin(), args.keyword.end(),
+                                      [&](const auto& entry) { return entry.first == field; });
+      if (named == args.keyword.end()) Fail("'" + field + "'");
+      out += ToString(named->second);
+    }
+    if (out.size() > interpreter->max_size()) FailLimit("format makes a value beyond the limit");
+  }
+  interpreter->ChargeSize(out.size());
+  return Value(std::move(out));
+}
+
+struct MethodEntry {
+  std::string_view name;
+  Method method;
+};
+constexpr MethodEntry kMethods[] = {
+    {"capitalize", Convert<Capitalize>},
+    {"casefold", Convert<ToLower>},
+    {"center", Justify<Side::kBoth>},
+    {"count", Count},
+    {"endswith", Affix<true>},
+    {"find", Find<false, false>},
+    {"format", FormatMethod},
+    {"index", Find<false, true>},
+    {"isalnum", AllChars<IsAlnum>},
+    {"isalpha", AllChars<IsAlpha>},
+    {"isascii", AllChars<IsAscii>},
+    {"isdecimal", AllChars<IsDecimal>},
+    {"isdigit", AllChars<IsDigit>},
+    {"islower", IsCase<false>},
+    {"isnumeric", AllChars<IsNumeric>},
+    {"isspace", AllChars<IsSpace>},
+    {"isupper", IsCase<true>},
+    {"join", JoinMethod},
+    {"ljust", Justify<Side::kLeft>},
+    {"lower", Convert<ToLower>},
+    {"lstrip", StripMethod<true, false>},
+    {"partition", Partition<false>},
+    {"removeprefix", RemoveAffix<false>},
+    {"removesuffix", RemoveAffix<true>},
+    {"replace", ReplaceMethod},
+    {"rfind", Find<true, false>},
+    {"rindex", Find<true, true>},
+    {"rjust", Justify<Side::kRight>},
+    {"rpartition", Partition<true>},
+    {"rsplit", Split<true>},
+    {"rstrip", StripMethod<false, true>},
+    {"split", Split<false>},
+    {"splitlines", Splitlines},
+    {"startswith", Affix<false>},
+    {"strip", StripMethod<true, true>},
+    {"swapcase", Convert<SwapCase>},
+    {"title", Convert<TitleCase>},
+    {"upper", Convert<ToUpper>},
+    {"zfill", Zfill},
+};
+
+}  // namespace
+
+Method FindTextMethod(std::string_view name) {
+  for (const MethodEntry& entry : kMethods) {
+    if (entry.name == name) return entry.method;
+  }
+  return nullptr;
+}
+
+}  // namespace pingti::text::jinja

@@ -1,0 +1,109 @@
+// Text operations that filters and methods share. See builtins.h.
+#include <utf8proc.h>
+
+#include <algorithm>
+
+#include "common/text/jinja/builtins.h"
+#include "common/text/jinja/error.h"
+#include "common/text/jinja/value_ops.h"
+#include "common/text/utf8.h"
+
+namespace pingti::text::jinja {
+namespace {
+
+bool IsPythonSpace(char32_t c) { return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
+
+char32_t Upper(char32_t c) {
+  return static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
+char32_t Lower(char32_t c) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+
+}  // namespace
+
+std::string ToUpper(std::string_view text) {
+  std::string out;
+  for (const char32_t c : ToChars(text)) {
+    if (c == 0xDF) {
+      out += "SS";  // sharp s has no single upper-case character in Python
+    } else {
+      AppendUtf8(Upper(c), &out);
+    }
+  }
+  return out;
+}
+
+std::string ToLower(std::string_view text) {
+  std::string out;
+  for (const char32_t c : ToChars(text)) {
+    if (c == 0x130) {
+      out += "i\xCC\x87";
+    } else {
+      AppendUtf8(Lower(c), &out);
+    }
+  }
+  return out;
+}
+
+std::string Capitalize(std::string_view text) {
+  if (text.empty()) return {};
+  const size_t first = DecodeUtf8(text).length;
+  return ToUpper(text.substr(0, first)) + ToLower(text.substr(first));
+}
+
+std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
+                       bool right) {
+  const std::vector<char32_t> set = chars ? ToChars(*chars) : std::vector<char32_t>();
+  const auto strips = [&](char32_t c) {
+    return chars ? std::find(set.begin(), set.end(), c) != set.end() : IsPythonSpace(c);
+  };
+  while (left && !text.empty()) {
+    const DecodedChar c = DecodeUtf8(text);
+    if (!strips(c.value)) break;
+    text.remove_prefix(c.length);
+  }
+  while (right && !text.empty()) {
+    size_t last = text.size() - 1;
+    while (last > 0 && (static_cast<uint8_t>(text[last]) & 0xC0) == 0x80) --last;
+    if (!strips(DecodeUtf8(text.substr(last)).value)) break;
+    text = text.substr(0, last);
+  }
+  return text;
+}
+
+std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
+                       int64_t count, size_t max_size) {
+  std::string out;
+  int64_t done = 0;
+  const auto check = [&] {
+    if (out.size() > max_size) FailLimit("replace makes a value beyond the limit");
+  };
+  if (from.empty()) {  // between all characters, as in Python
+    while (true) {
+      if (count < 0 || done < count) {
+        out += to;
+        ++done;
+      }
+      if (text.empty()) return out;
+      const size_t length = DecodeUtf8(text).length;
+      out += text.substr(0, length);
+      text.remove_prefix(length);
+      check();
+    }
+  }
+  size_t pos = 0;
+  while (count < 0 || done < count) {
+    const size_t hit = text.find(from, pos);
+    if (hit == std::string_view::npos) break;
+    out += text.substr(pos, hit - pos);
+    out += to;
+    pos = hit + from.size();
+    ++done;
+    check();
+  }
+  out += text.substr(pos);
+  return out;
+}
+
+}  // namespace pingti::text::jinja

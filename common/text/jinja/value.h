@@ -1,0 +1,149 @@
+// A value of the template language, with the meaning it has in Python.
+//
+// Values are cheap to copy: text and containers are shared and never changed after they were built
+// (templates run in an immutable sandbox), except a namespace's attributes. Confined to the thread that renders.
+// Read next: value_ops.h for what can be done with values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "boost/json/fwd.hpp"
+
+namespace pingti::text::jinja {
+
+class Value;
+class Interpreter;
+
+// The result of a look-up that found nothing: prints as nothing, is false and empty, and fails when
+// more is asked of it, with `message`.
+struct Undefined {
+  std::shared_ptr<const std::string> message;
+};
+struct None {};
+
+struct List;
+class Dict;
+struct Namespace;
+
+// Arguments of a call, a filter or a test.
+struct Args {
+  std::vector<Value> positional;
+  std::vector<std::pair<std::string, Value>> keyword;
+};
+
+// Something callable or something with attributes that templates cannot build themselves: macros,
+// bound methods, loop, cycler, joiner.
+class Object {
+ public:
+  virtual ~Object() = default;
+  virtual std::string Repr() const = 0;
+  virtual bool callable() const { return true; }
+  virtual Value Call(Interpreter* interpreter, Args args);
+  // nullopt: no such attribute.
+  virtual std::optional<Value> Attribute(std::string_view name);
+};
+
+class Value {
+ public:
+  Value() : data_(None{}) {}
+  Value(None none) : data_(none) {}
+  Value(bool b) : data_(b) {}
+  Value(int64_t i) : data_(i) {}
+  Value(int) = delete;  // write int64_t, so that bool and int never mix by accident
+  Value(double d) : data_(d) {}
+  Value(std::string s) : data_(std::make_shared<const std::string>(std::move(s))) {}
+  Value(std::string_view s) : Value(std::string(s)) {}
+  Value(const char* s) : Value(std::string(s)) {}
+  Value(std::shared_ptr<const List> list) : data_(std::move(list)) {}
+  Value(std::shared_ptr<const Dict> dict) : data_(std::move(dict)) {}
+  Value(std::shared_ptr<Namespace> ns) : data_(std::move(ns)) {}
+  Value(std::shared_ptr<Object> object) : data_(std::move(object)) {}
+  static Value MakeUndefined(std::string message);
+  static Value MakeList(std::vector<Value> items);
+  static Value MakeTuple(std::vector<Value> items);
+  static Value MakeGroup(Value grouper, Value list);
+
+  bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
+  bool is_none() const { return std::holds_alternative<None>(data_); }
+  bool is_bool() const { return std::holds_alternative<bool>(data_); }
+  // Python's int, which True and False are too.
+  bool is_int() const { return std::holds_alternative<int64_t>(data_) || is_bool(); }
+  bool is_float() const { return std::holds_alternative<double>(data_); }
+  bool is_number() const { return is_int() || is_float(); }
+  bool is_string() const {
+    return std::holds_alternative<std::shared_ptr<const std::string>>(data_);
+  }
+  bool is_list() const { return std::holds_alternative<std::shared_ptr<const List>>(data_); }
+  bool is_dict() const { return std::holds_alternative<std::shared_ptr<const Dict>>(data_); }
+  bool is_namespace() const { return std::holds_alternative<std::shared_ptr<Namespace>>(data_); }
+  bool is_object() const { return std::holds_alternative<std::shared_ptr<Object>>(data_); }
+
+  // REQUIRES: the value has that type.
+  bool as_bool() const { return std::get<bool>(data_); }
+  int64_t as_int() const { return is_bool() ? as_bool() : std::get<int64_t>(data_); }
+  double as_double() const {
+    return is_float() ? std::get<double>(data_) : static_cast<double>(as_int());
+  }
+  const std::string& as_string() const {
+    return *std::get<std::shared_ptr<const std::string>>(data_);
+  }
+  const List& as_list() const { return *std::get<std::shared_ptr<const List>>(data_); }
+  const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
+  Namespace& as_namespace() const { return *std::get<std::shared_ptr<Namespace>>(data_); }
+  Object& as_object() const { return *std::get<std::shared_ptr<Object>>(data_); }
+  const Undefined& as_undefined() const { return std::get<Undefined>(data_); }
+
+  // Whether both are one and the same object (Python's `is`).
+  bool IsSame(const Value& other) const;
+  // Nesting of containers, 0 for scalars.
+  int depth() const;
+
+ private:
+  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+               std::shared_ptr<const List>, std::shared_ptr<const Dict>,
+               std::shared_ptr<Namespace>, std::shared_ptr<Object>>
+      data_;
+};
+
+struct List {
+  std::vector<Value> items;
+  bool is_tuple = false;
+  bool is_group = false;  // what groupby makes: a pair with the names `grouper` and `list`
+  int depth = 1;
+};
+
+// Insertion-ordered; equal keys as in Python (1, 1.0 and True are one key).
+class Dict {
+ public:
+  using Entry = std::pair<Value, Value>;
+  // Replaces the value of an equal key. Errors: keys that are lists, dicts or namespaces.
+  void Set(Value key, Value value);
+  const Value* Find(const Value& key) const;
+  const Value* Find(std::string_view key) const;
+  const std::vector<Entry>& entries() const { return entries_; }
+  int depth() const { return depth_; }
+
+ private:
+  std::vector<Entry> entries_;
+  std::unordered_map<std::string, size_t> strings_;  // string keys only
+  int depth_ = 1;
+};
+
+// What namespace() makes: the one thing a template can assign to.
+struct Namespace {
+  Dict attributes;
+};
+
+// Conversion of a request's JSON. Errors: none; numbers beyond int64 become floats.
+Value FromJson(const boost::json::value& json);
+
+}  // namespace pingti::text::jinja

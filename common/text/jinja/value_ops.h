@@ -1,0 +1,68 @@
+// Python's operators, conversions and printing for template values. Stateless.
+// Errors are thrown (error.h) with Python's wording where templates show it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/text/jinja/value.h"
+
+namespace pingti::text::jinja {
+
+// "str", "int", "dict", ... as Python's type(v).__name__.
+std::string_view TypeName(const Value& value);
+
+bool Truth(const Value& value);
+bool Equal(const Value& a, const Value& b);
+// a < b. Errors: types that Python does not order.
+bool Less(const Value& a, const Value& b);
+bool LessEqual(const Value& a, const Value& b);
+bool Contains(const Value& container, const Value& item);
+
+// Fails with the look-up's message when `value` is undefined.
+void RequireDefined(const Value& value);
+
+// Fails for what Python cannot use as a key.
+void RequireHashable(const Value& value);
+
+// str() and repr().
+std::string ToString(const Value& value);
+std::string Repr(const Value& value);
+std::string FloatRepr(double value);
+
+// len(). Errors: no length.
+int64_t Length(const Value& value);
+// The items that iterating gives: list items, dict keys, characters of a string.
+std::vector<Value> Iterate(const Value& value);
+
+enum class BinaryOp { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower };
+// `max_size`: bytes or items a repetition may give.
+Value Arithmetic(BinaryOp op, const Value& a, const Value& b, size_t max_size);
+Value Negate(const Value& value);
+
+// value[key]; nullopt where Python raises KeyError, IndexError or TypeError.
+std::optional<Value> Item(const Value& value, const Value& key);
+// value[start:stop:step].
+Value Slice(const Value& value, const Value& start, const Value& stop, const Value& step);
+
+// Characters of a string as code points. `text` is well-formed UTF-8.
+std::vector<char32_t> ToChars(std::string_view text);
+std::string FromChars(const std::vector<char32_t>& chars, size_t begin, size_t end);
+
+// json.dumps.
+struct JsonStyle {
+  bool ensure_ascii = false;
+  std::optional<std::string> indent;  // one level
+  std::string item_separator = ", ";
+  std::string key_separator = ": ";
+  bool sort_keys = false;
+};
+std::string DumpJson(const Value& value, const JsonStyle& style);
+
+// "%s %05.2f" % args.
+std::string PercentFormat(std::string_view format, const Value& args, size_t max_size);
+
+}  // namespace pingti::text::jinja

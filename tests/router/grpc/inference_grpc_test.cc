@@ -1,0 +1,195 @@
+// pingti.v1.Inference through a whole router and a fake worker.
+#include "router/grpc/inference_grpc.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/net/grpc_server.h"
+#include "proto/pingti/v1/inference.grpc.pb.h"
+#include "tests/testing/fake_worker.h"
+#include "tests/testing/in_process_router.h"
+
+namespace pingti::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+
+class InferenceGrpcTest : public ::testing::Test {
+ protected:
+  void Start(FakeWorkerOptions options = {}, const std::string& keys = "") {
+    worker_ = std::make_unique<FakeWorker>(std::move(options));
+    router_ = std::make_unique<InProcessRouter>(
+        InProcessRouterOptions{.workers = {worker_->address()}});
+    ASSERT_TRUE(router_->WaitReady(1));
+    keys_ = *router::ApiKeys::Parse(keys);
+    service_ = router::MakeInferenceGrpc(&router_->service(), &keys_);
+    server_ = *net::GrpcServer::Start({}, {service_.get()});
+    stub_ = v1::Inference::NewStub(
+        grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
+                            grpc::InsecureChannelCredentials()));
+  }
+
+  static v1::ChatRequest Request() {
+    v1::ChatRequest request;
+    request.set_model("fake");
+    v1::Message* message = request.add_messages();
+    message->set_role("user");
+    message->set_content("hi");
+    return request;
+  }
+
+  grpc::Status Chat(const v1::ChatRequest& request, grpc::ClientContext* context,
+                    std::vector<v1::ChatResponse>* responses) {
+    const auto reader = stub_->Chat(context, request);
+    v1::ChatResponse response;
+    while (reader->Read(&response)) responses->push_back(response);
+    return reader->Finish();
+  }
+
+  std::unique_ptr<FakeWorker> worker_;
+  std::unique_ptr<InProcessRouter> router_;
+  router::ApiKeys keys_;
+  std::unique_ptr<grpc::Service> service_;
+  std::unique_ptr<net::GrpcServer> server_;
+  std::unique_ptr<v1::Inference::Stub> stub_;
+};
+
+TEST_F(InferenceGrpcTest, ChatStreamsTheAnswer) {
+  Start();
+  grpc::ClientContext context;
+  std::vector<v1::ChatResponse> responses;
+  const grpc::Status status = Chat(Request(), &context, &responses);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  std::string text;
+  std::string finish;
+  for (const v1::ChatResponse& response : responses) {
+    for (const v1::ChatDelta& delta : response.deltas()) {
+      text += delta.content();
+      finish += delta.finish_reason();
+    }
+  }
+  EXPECT_EQ(text, "Hello from the fake worker.");
+  EXPECT_EQ(finish, "stop");
+  EXPECT_GT(responses.size(), 20u);
+  EXPECT_EQ(responses.front().deltas(0).role(), "assistant");
+  EXPECT_EQ(responses.back().usage().completion_tokens(), 28u);
+}
+
+TEST_F(InferenceGrpcTest, CompleteTakesTextAndTokens) {
+  Start();
+  for (const bool as_tokens : {false, true}) {
+    v1::CompleteRequest request;
+    request.set_model("fake");
+    if (as_tokens) {
+      request.mutable_token_ids()->add_ids('a');
+    } else {
+      request.set_text("a");
+    }
+    request.mutable_params()->set_max_tokens(5);
+    grpc::ClientContext context;
+    const auto reader = stub_->Complete(&context, request);
+    std::string text;
+    v1::CompleteResponse response;
+    while (reader->Read(&response)) {
+      for (const v1::CompleteDelta& delta : response.deltas()) text += delta.text();
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    EXPECT_EQ(text, "Hello");
+    EXPECT_EQ(worker_->Submitted().back().prompt_token_ids_size(), 1);
+  }
+}
+
+TEST_F(InferenceGrpcTest, ADeadlineEndsTheAnswerAndTheSequence) {
+  Start();
+  worker_->HoldSteps();
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + milliseconds(1000));
+  std::vector<v1::ChatResponse> responses;
+  EXPECT_EQ(Chat(Request(), &context, &responses).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
+}
+
+TEST_F(InferenceGrpcTest, ACancelledCallCancelsTheSequence) {
+  Start();
+  worker_->HoldSteps();
+  worker_->AllowSteps(3);
+  grpc::ClientContext context;
+  const auto reader = stub_->Chat(&context, Request());
+  v1::ChatResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  context.TryCancel();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
+  EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
+}
+
+TEST_F(InferenceGrpcTest, ABadFieldIsNamed) {
+  Start();
+  const auto refuse = [&](const v1::ChatRequest& request) {
+    grpc::ClientContext context;
+    std::vector<v1::ChatResponse> responses;
+    return Chat(request, &context, &responses);
+  };
+  v1::ChatRequest request = Request();
+  request.set_model("gpt-9");
+  EXPECT_EQ(refuse(request).error_code(), grpc::StatusCode::NOT_FOUND);
+  request = Request();
+  request.clear_messages();
+  EXPECT_EQ(refuse(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(refuse(request).error_message().find("messages"), std::string::npos);
+  request = Request();
+  request.mutable_params()->set_temperature(9);
+  EXPECT_NE(refuse(request).error_message().find("temperature"), std::string::npos);
+  request = Request();
+  request.mutable_params()->mutable_response_format()->set_json_object(true);
+  EXPECT_NE(refuse(request).error_message().find("response_format"), std::string::npos);
+  request = Request();
+  request.mutable_params()->set_num_beams(4);
+  EXPECT_NE(refuse(request).error_message().find("num_beams"), std::string::npos);
+  request = Request();
+  request.mutable_params()->set_n(0);
+  EXPECT_NE(refuse(request).error_message().find("n:"), std::string::npos);
+}
+
+TEST_F(InferenceGrpcTest, ModelsTokensAndText) {
+  Start();
+  v1::ListModelsResponse models;
+  grpc::ClientContext list;
+  ASSERT_TRUE(stub_->ListModels(&list, {}, &models).ok());
+  ASSERT_EQ(models.models_size(), 1);
+  EXPECT_EQ(models.models(0).ready_workers(), 1u);
+  v1::TokenizeRequest tokenize;
+  tokenize.set_model("fake");
+  tokenize.set_text("añ");
+  v1::TokenizeResponse tokens;
+  grpc::ClientContext to_tokens;
+  ASSERT_TRUE(stub_->Tokenize(&to_tokens, tokenize, &tokens).ok());
+  EXPECT_EQ(tokens.token_ids_size(), 3);
+  v1::DetokenizeRequest detokenize;
+  detokenize.set_model("fake");
+  detokenize.mutable_token_ids()->CopyFrom(tokens.token_ids());
+  v1::DetokenizeResponse text;
+  grpc::ClientContext to_text;
+  ASSERT_TRUE(stub_->Detokenize(&to_text, detokenize, &text).ok());
+  EXPECT_EQ(text.text(), "añ");
+}
+
+TEST_F(InferenceGrpcTest, KeysAreAskedForWhenThereAreAny) {
+  Start({}, "secret");
+  grpc::ClientContext without;
+  std::vector<v1::ChatResponse> responses;
+  EXPECT_EQ(Chat(Request(), &without, &responses).error_code(),
+            grpc::StatusCode::UNAUTHENTICATED);
+  grpc::ClientContext with;
+  with.AddMetadata("authorization", "Bearer secret");
+  EXPECT_TRUE(Chat(Request(), &with, &responses).ok());
+}
+
+}  // namespace
+}  // namespace pingti::testing

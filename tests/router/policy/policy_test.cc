@@ -1,0 +1,78 @@
+#include "router/policy/policy.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <vector>
+
+namespace pingti::router {
+namespace {
+
+WorkerLoad Load(uint64_t key) {
+  WorkerLoad load;
+  load.worker = key;
+  load.max_batch_size = 32;
+  return load;
+}
+
+TEST(MakePolicy, NamesWhatThereIs) {
+  EXPECT_TRUE(MakePolicy("least_loaded").ok());
+  EXPECT_TRUE(MakePolicy("round_robin").ok());
+  const absl::Status status = MakePolicy("fastest").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_NE(status.message().find("least_loaded"), absl::string_view::npos);
+}
+
+TEST(RoundRobin, TakesTurnsAlsoWhenWorkersComeAndGo) {
+  const auto policy = *MakePolicy("round_robin");
+  const std::vector<WorkerLoad> three = {Load(1), Load(2), Load(3)};
+  const std::vector<WorkerLoad> without_two = {Load(1), Load(3)};
+  EXPECT_EQ(three[policy->Pick(1, three)].worker, 1u);
+  EXPECT_EQ(without_two[policy->Pick(1, without_two)].worker, 3u);
+  EXPECT_EQ(three[policy->Pick(1, three)].worker, 1u);
+  EXPECT_EQ(three[policy->Pick(1, three)].worker, 2u);
+}
+
+TEST(LeastLoaded, CountsWhatWasSentSinceTheReport) {
+  const auto policy = *MakePolicy("least_loaded");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].running_sequences = 4;  // reported
+  loads[1].sent_sequences = 8;     // known to us only
+  loads[1].sent_tokens = 800;
+  EXPECT_EQ(policy->Pick(100, loads), 0u);
+}
+
+TEST(LeastLoaded, PrefersTheFasterPrefillForALongPrompt) {
+  const auto policy = *MakePolicy("least_loaded");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].prefill_tokens_per_s = 1000;
+  loads[1].prefill_tokens_per_s = 5000;
+  loads[1].running_sequences = 3;
+  loads[1].step_ms = 20;
+  EXPECT_EQ(policy->Pick(8000, loads), 1u);
+}
+
+TEST(LeastLoaded, AvoidsAFullCache) {
+  const auto policy = *MakePolicy("least_loaded");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].kv_used_fraction = 0.95;
+  EXPECT_EQ(policy->Pick(10, loads), 1u);
+}
+
+TEST(LeastLoaded, SpreadsABurstEvenly) {
+  const auto policy = *MakePolicy("least_loaded");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  std::map<uint64_t, int> taken;
+  for (int i = 0; i < 30; ++i) {
+    WorkerLoad& picked = loads[policy->Pick(50, loads)];
+    ++taken[picked.worker];
+    ++picked.sent_sequences;
+    picked.sent_tokens += 50;
+  }
+  EXPECT_EQ(taken[1], 10);
+  EXPECT_EQ(taken[2], 10);
+  EXPECT_EQ(taken[3], 10);
+}
+
+}  // namespace
+}  // namespace pingti::router

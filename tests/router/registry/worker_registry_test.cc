@@ -1,0 +1,201 @@
+// The registry with scripted links: states, credit, load and books, without any network.
+#include "router/registry/worker_registry.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/pingti/worker/v1/worker.pb.h"
+#include "tests/testing/fake_clock.h"
+
+namespace pingti::router {
+namespace {
+
+using worker::v1::Finish;
+
+class FakeChannel final : public WorkerChannel {
+ public:
+  void Submit(std::vector<worker::v1::Sequence>) override {}
+  void Cancel(uint64_t id) override { cancelled.push_back(id); }
+  std::vector<uint64_t> cancelled;
+};
+
+class FakeHandler final : public SequenceHandler {
+ public:
+  void OnPlaced(WorkerKey, uint64_t) override {}
+  void OnOutput(worker::v1::SequenceOutput*) override { ++outputs; }
+  void OnLost(const absl::Status&) override { ++lost; }
+  void OnQueueTimeout() override {}
+  int outputs = 0;
+  int lost = 0;
+};
+
+class WorkerRegistryTest : public ::testing::Test {
+ protected:
+  WorkerRegistryTest() {
+    registry_.Connect(
+        [this](LinkId id, const std::string& address) {
+          links_[address] = id;
+          return channels_[address] = std::make_shared<FakeChannel>();
+        },
+        [this] { ++capacity_; });
+  }
+
+  void Ready(const std::string& address, const std::string& fingerprint = "f",
+             uint32_t credit_sequences = 2, uint32_t credit_tokens = 100) {
+    auto model = std::make_shared<ServedModel>();
+    model->id = "m";
+    model->fingerprint = fingerprint;
+    WorkerInfo info;
+    info.model = model;
+    info.credit_sequences = credit_sequences;
+    info.credit_tokens = credit_tokens;
+    registry_.OnReady(links_.at(address), info);
+  }
+
+  WorkerKey OnlyKey() {
+    const std::vector<WorkerLoad> loads = registry_.Candidates("f", 0, {});
+    return loads.size() == 1 ? loads[0].worker : 0;
+  }
+
+  void Output(const std::string& address, uint64_t id, Finish::Reason reason) {
+    worker::v1::StepOutput step;
+    step.add_outputs()->set_sequence_id(id);
+    step.mutable_outputs(0)->add_token_ids(1);
+    if (reason != Finish::REASON_UNSPECIFIED) {
+      step.mutable_outputs(0)->mutable_finish()->set_reason(reason);
+    }
+    registry_.OnStepOutput(links_.at(address), &step);
+  }
+
+  testing::FakeClock clock_;
+  std::map<std::string, LinkId> links_;
+  std::map<std::string, std::shared_ptr<FakeChannel>> channels_;
+  int capacity_ = 0;
+  WorkerRegistry registry_{{.failures_to_open = 2}, &clock_};
+};
+
+TEST_F(WorkerRegistryTest, OnlyReadyWorkersOfTheBuildAreCandidates) {
+  registry_.SetAddresses({"a", "b"});
+  EXPECT_TRUE(registry_.Candidates("f", 1, {}).empty());
+  Ready("a");
+  Ready("b", "g");
+  EXPECT_EQ(registry_.Candidates("f", 1, {}).size(), 1u);
+  registry_.OnDraining(links_.at("a"));
+  EXPECT_TRUE(registry_.Candidates("f", 1, {}).empty());
+}
+
+TEST_F(WorkerRegistryTest, CreditBoundsWhatWaitsThere) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const WorkerKey key = OnlyKey();
+  auto handler = std::make_shared<FakeHandler>();
+  const uint64_t first = registry_.Book(key, 60, handler).sequence_id;
+  EXPECT_TRUE(registry_.Candidates("f", 41, {}).empty()) << "tokens";
+  EXPECT_EQ(registry_.Candidates("f", 40, {}).size(), 1u);
+  registry_.Book(key, 40, handler);
+  EXPECT_TRUE(registry_.Candidates("f", 0, {}).empty()) << "sequences";
+  capacity_ = 0;
+  Output("a", first, Finish::REASON_UNSPECIFIED);  // it runs now: no longer waiting
+  EXPECT_EQ(capacity_, 1);
+  EXPECT_EQ(registry_.Candidates("f", 10, {}).size(), 1u);
+}
+
+TEST_F(WorkerRegistryTest, AnOversizedPromptGoesWhenNothingElseWaits) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  EXPECT_EQ(registry_.Candidates("f", 1000, {}).size(), 1u);
+}
+
+TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
+  registry_.SetAddresses({"a"});
+  Ready("a", "f", 10, 1000);
+  const WorkerKey key = OnlyKey();
+  auto handler = std::make_shared<FakeHandler>();
+  const uint64_t first = registry_.Book(key, 10, handler).sequence_id;
+  registry_.Book(key, 20, handler);
+  WorkerLoad load = registry_.Candidates("f", 0, {})[0];
+  EXPECT_EQ(load.sent_sequences, 2u);
+  EXPECT_EQ(load.sent_tokens, 30u);
+  worker::v1::LoadReport report;
+  report.set_running_sequences(1);
+  report.set_includes_sequence_id(first);
+  registry_.OnLoadReport(links_.at("a"), report);
+  load = registry_.Candidates("f", 0, {})[0];
+  EXPECT_EQ(load.running_sequences, 1u);
+  EXPECT_EQ(load.sent_sequences, 1u);
+  EXPECT_EQ(load.sent_tokens, 20u);
+}
+
+TEST_F(WorkerRegistryTest, ALostWorkerTellsItsSequencesAndComesBackUnderANewKey) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const WorkerKey key = OnlyKey();
+  auto handler = std::make_shared<FakeHandler>();
+  registry_.Book(key, 1, handler);
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  EXPECT_EQ(handler->lost, 1);
+  EXPECT_EQ(registry_.Book(key, 1, handler).channel, nullptr);
+  Ready("a");
+  EXPECT_NE(OnlyKey(), 0u);
+  EXPECT_NE(OnlyKey(), key);
+}
+
+TEST_F(WorkerRegistryTest, ExcludedWorkersAreLeftOut) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  EXPECT_TRUE(registry_.Candidates("f", 1, {OnlyKey()}).empty());
+}
+
+TEST_F(WorkerRegistryTest, ClientErrorsDoNotOpenTheBreaker) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  auto handler = std::make_shared<FakeHandler>();
+  for (int i = 0; i < 10; ++i) {
+    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::REASON_REJECTED);
+  }
+  EXPECT_NE(OnlyKey(), 0u);
+  for (int i = 0; i < 2; ++i) {
+    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::REASON_ERROR);
+  }
+  EXPECT_EQ(OnlyKey(), 0u);
+  clock_.Advance(std::chrono::seconds(5));
+  EXPECT_NE(OnlyKey(), 0u);
+}
+
+TEST_F(WorkerRegistryTest, OutputOfAForgottenSequenceIsCancelled) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  auto handler = std::make_shared<FakeHandler>();
+  const uint64_t id = registry_.Book(OnlyKey(), 1, handler).sequence_id;
+  registry_.Cancel(OnlyKey(), id);
+  Output("a", id, Finish::REASON_UNSPECIFIED);
+  EXPECT_EQ(handler->outputs, 0);
+  EXPECT_EQ(channels_.at("a")->cancelled, (std::vector<uint64_t>{id, id}));
+}
+
+TEST_F(WorkerRegistryTest, DroppedAddressesLoseTheirSequencesAndTheirModel) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  auto handler = std::make_shared<FakeHandler>();
+  registry_.Book(OnlyKey(), 1, handler);
+  EXPECT_NE(registry_.FindModel("m"), nullptr);
+  registry_.SetAddresses({});
+  EXPECT_EQ(handler->lost, 1);
+  EXPECT_EQ(registry_.FindModel("m"), nullptr);
+}
+
+TEST_F(WorkerRegistryTest, TheBuildWithMoreReadyWorkersAnswersToTheName) {
+  registry_.SetAddresses({"a", "b", "c"});
+  Ready("a", "old");
+  Ready("b", "new");
+  Ready("c", "new");
+  EXPECT_EQ(registry_.FindModel("m")->fingerprint, "new");
+  EXPECT_EQ(registry_.FindModel("other"), nullptr);
+}
+
+}  // namespace
+}  // namespace pingti::router

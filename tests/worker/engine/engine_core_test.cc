@@ -1,0 +1,364 @@
+// The engine core with a model whose answers depend on the whole context: what a client gets back,
+// how sequences end, and that one bad request fails alone.
+#include "worker/engine/engine_core.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+#include "tests/worker/engine/engine_testing.h"
+
+namespace pingti::worker {
+namespace {
+
+// Greedy continuation without cache or batch.
+std::vector<int32_t> Greedy(const testing::FakeModel& model, std::vector<int32_t> context,
+                            int32_t count) {
+  std::vector<int32_t> output;
+  for (int32_t i = 0; i < count; ++i) {
+    SamplingRow row;
+    row.temperature = 0.0f;
+    const int32_t token = model.Draw(model.LogitsOf(context), row).token_id;
+    output.push_back(token);
+    if (token == kEos) break;
+    context.push_back(token);
+  }
+  return output;
+}
+
+const std::vector<int32_t> kPrompt = {5, 6, 7, 8, 9, 10, 11};
+
+TEST(EngineCore, GreedyTokensAreTheModelsOwn) {
+  TestCore test;
+  test.Submit(MakeRequest(1, kPrompt, 20));
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).tokens, Greedy(test.model, kPrompt, 20));
+  ASSERT_TRUE(test.Get(1).finish.has_value());
+  EXPECT_EQ(test.Get(1).finish->usage.prompt_tokens, 7);
+  EXPECT_EQ(test.Get(1).finish->usage.output_tokens,
+            static_cast<int32_t>(test.Get(1).tokens.size()));
+  EXPECT_EQ(test.Get(1).num_outputs, static_cast<int>(test.Get(1).tokens.size()))
+      << "tokens leave step by step";
+}
+
+TEST(EngineCore, EveryWayToEndIsNamed) {
+  CoreSetup setup;
+  setup.model.max_context_tokens = 40;
+  TestCore test(setup);
+  Request length = MakeRequest(1, kPrompt, 3);
+  length.stop.ignore_eos = true;
+  Request context = MakeRequest(2, kPrompt, 0);
+  context.stop.ignore_eos = true;
+  const std::vector<int32_t> free_run = Greedy(test.model, kPrompt, 5);
+  Request stop = MakeRequest(3, kPrompt, 20);
+  stop.stop.stop_token_ids = {free_run[2]};
+  test.Submit(length);
+  test.Submit(context);
+  test.Submit(stop);
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kMaxTokens);
+  EXPECT_EQ(test.Get(1).tokens.size(), 3u);
+  EXPECT_EQ(test.Get(2).finish->reason, FinishReason::kContextFull);
+  EXPECT_EQ(test.Get(2).tokens.size(), 40u - kPrompt.size());
+  EXPECT_EQ(test.Get(3).finish->reason, FinishReason::kStopToken);
+  EXPECT_EQ(test.Get(3).finish->stop_token_id, free_run[2]);
+  EXPECT_EQ(test.Get(3).tokens, std::vector<int32_t>(free_run.begin(), free_run.begin() + 3));
+}
+
+TEST(EngineCore, MinTokensKeepsStopTokensAway) {
+  CoreSetup setup;
+  setup.model.eos_penalty = -100.0f;  // the model wants to end at once
+  TestCore test(setup);
+  Request request = MakeRequest(1, kPrompt, 20);
+  request.stop.min_tokens = 6;
+  test.Submit(request);
+  test.RunAll();
+  const auto& tokens = test.Get(1).tokens;
+  EXPECT_EQ(tokens.size(), 7u);
+  EXPECT_EQ(tokens.back(), kEos);
+  EXPECT_EQ(std::count(tokens.begin(), tokens.end(), kEos), 1);
+}
+
+TEST(EngineCore, LogprobsComeWithEveryTokenAndForThePrompt) {
+  TestCore test;
+  Request request = MakeRequest(1, kPrompt, 4);
+  request.logprobs = {true, 2, true};
+  request.stop.ignore_eos = true;
+  test.Submit(request);
+  test.RunAll();
+  const Collected& got = test.Get(1);
+  ASSERT_EQ(got.logprobs.size(), 4u);
+  ASSERT_EQ(got.prompt_logprobs.size(), kPrompt.size());
+  EXPECT_EQ(got.prompt_logprobs[0].logprob, 0.0f);
+  std::vector<int32_t> context;
+  for (size_t i = 0; i + 1 < kPrompt.size(); ++i) {
+    context.push_back(kPrompt[i]);
+    SamplingRow row;
+    row.temperature = 0.0f;
+    row.num_top_logprobs = 64;
+    const SampledToken all = test.model.Draw(test.model.LogitsOf(context), row);
+    for (const TopLogprob& top : all.top) {
+      if (top.token_id == kPrompt[i + 1]) {
+        EXPECT_FLOAT_EQ(got.prompt_logprobs[i + 1].logprob, top.logprob);
+      }
+    }
+    EXPECT_EQ(got.prompt_logprobs[i + 1].top.size(), 2u);
+    EXPECT_EQ(got.prompt_logprobs[i + 1].top[0].token_id, all.top[0].token_id);
+  }
+  float sum = 0;
+  for (const auto& logprob : got.logprobs) sum += logprob.logprob;
+  EXPECT_FLOAT_EQ(got.finish->cumulative_logprob, sum);
+}
+
+TEST(EngineCore, CancelEndsASequenceAndFreesItsBlocks) {
+  TestCore test;
+  Request request = MakeRequest(1, kPrompt, 0);
+  request.stop.ignore_eos = true;
+  test.Submit(request);
+  for (int i = 0; i < 5; ++i) test.Step();
+  const uint64_t ids[] = {1, 77};
+  test.core->Cancel(1, ids);
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kCancelled);
+  EXPECT_EQ(test.Get(1).tokens.size(), 5u);
+  EXPECT_EQ(test.out.size(), 1u) << "an unknown id is nothing";
+}
+
+TEST(EngineCore, AnEndedSessionTakesItsSequencesWithIt) {
+  TestCore test;
+  CollectedMap other;
+  test.core->OpenSession(2, std::make_unique<CollectingSink>(&other));
+  test.Submit(MakeRequest(1, kPrompt, 0));
+  test.core->Submit(2, MakeRequest(1, kPrompt, 4));
+  test.Step();
+  test.core->CloseSession(1);
+  test.RunAll();
+  EXPECT_FALSE(test.Get(1).finish.has_value());
+  EXPECT_TRUE((other[{1, 0}].finish.has_value()));
+  // A session that ends with sequences just cancelled.
+  CollectedMap third;
+  test.core->OpenSession(3, std::make_unique<CollectingSink>(&third));
+  test.core->Submit(3, MakeRequest(5, kPrompt, 4));
+  const uint64_t ids[] = {5};
+  test.core->Cancel(3, ids);
+  test.core->CloseSession(3);
+  test.RunAll();
+}
+
+TEST(EngineCore, DeadlinesEndWhatRunsAndWhatWaits) {
+  CoreSetup setup;
+  setup.max_sequences = 1;
+  TestCore test(setup);
+  for (uint64_t id = 1; id <= 2; ++id) {
+    Request request = MakeRequest(id, kPrompt, 0);
+    request.stop.ignore_eos = true;
+    request.deadline = test.clock.Now() + std::chrono::seconds(1);
+    test.Submit(request);
+  }
+  test.Step();
+  test.clock.Advance(std::chrono::seconds(1));
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kDeadline);
+  EXPECT_EQ(test.Get(2).finish->reason, FinishReason::kDeadline);
+  EXPECT_TRUE(test.Get(2).tokens.empty());
+}
+
+TEST(EngineCore, GivingBackTellsEverySequence) {
+  TestCore test;
+  test.Submit(MakeRequest(1, kPrompt, 0));
+  Request samples = MakeRequest(2, kPrompt, 0);
+  samples.sampling.n = samples.sampling.best_of = 2;
+  test.Submit(samples);
+  test.Step();
+  test.core->GiveBackAll();
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kPreempted);
+  EXPECT_EQ(test.Get(2, 0).finish->reason, FinishReason::kPreempted);
+  EXPECT_EQ(test.Get(2, 1).finish->reason, FinishReason::kPreempted);
+}
+
+TEST(EngineCore, LogitsThatAreNotFiniteEndOneSequenceAlone) {
+  CoreSetup setup;
+  setup.model.nan_token = 60;
+  TestCore test(setup);
+  test.Submit(MakeRequest(1, kPrompt, 6));
+  test.Submit(MakeRequest(2, {5, 60, 7}, 6));
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).tokens, Greedy(test.model, kPrompt, 6));
+  ASSERT_EQ(test.Get(2).finish->reason, FinishReason::kError);
+  EXPECT_NE(test.Get(2).finish->status.ToString().find("not finite"), std::string::npos);
+}
+
+TEST(EngineCore, AFailedStepEndsItsSequencesAndTheNextOnesRun) {
+  TestCore test;
+  test.Submit(MakeRequest(1, kPrompt, 6));
+  test.model.FailForward(1, "the device is lost");
+  test.Step();
+  EXPECT_EQ(test.core->consecutive_failures(), 1);
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kError);
+  EXPECT_NE(test.Get(1).finish->status.ToString().find("the device is lost"), std::string::npos);
+  test.Submit(MakeRequest(2, kPrompt, 6));
+  test.RunAll();
+  EXPECT_EQ(test.Get(2).tokens, Greedy(test.model, kPrompt, 6));
+  EXPECT_EQ(test.core->consecutive_failures(), 0);
+}
+
+TEST(EngineCore, AFullQueueRefusesAtOnce) {
+  CoreSetup setup;
+  setup.max_waiting = 2;
+  TestCore test(setup);
+  for (uint64_t id = 1; id <= 3; ++id) test.Submit(MakeRequest(id, kPrompt, 2));
+  test.RunAll();
+  EXPECT_EQ(test.Get(3).finish->reason, FinishReason::kRejected);
+  EXPECT_EQ(test.Get(3).finish->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(test.Get(1).finish->reason, FinishReason::kRejected);
+}
+
+TEST(EngineCore, BestOfReturnsTheSamplesWithTheHighestMeanLogprob) {
+  TestCore test;
+  Request request = MakeRequest(1, kPrompt, 6);
+  request.sampling.temperature = 1.0f;
+  request.sampling.seed = 5;
+  request.logprobs.enabled = true;
+  request.sampling.n = request.sampling.best_of = 5;
+  test.Submit(request);
+  Request best = request;
+  best.sequence_id = 2;
+  best.sampling.n = 2;
+  test.Submit(best);
+  test.RunAll();
+  std::vector<std::pair<float, std::vector<int32_t>>> ranked;
+  for (int i = 0; i < 5; ++i) {
+    const Collected& c = test.Get(1, i);
+    ranked.push_back({-c.finish->cumulative_logprob / static_cast<float>(c.tokens.size()), c.tokens});
+  }
+  EXPECT_NE(ranked[0].second, ranked[1].second) << "samples are independent";
+  std::sort(ranked.begin(), ranked.end());
+  EXPECT_EQ(test.Get(2, 0).tokens, ranked[0].second);
+  EXPECT_EQ(test.Get(2, 1).tokens, ranked[1].second);
+  EXPECT_EQ(test.out.count({2, 2}), 0u);
+  EXPECT_EQ(test.Get(2, 0).logprobs.size(), test.Get(2, 0).tokens.size());
+}
+
+TEST(EngineCore, SamplesShareTheirPromptsBlocks) {
+  TestCore test;
+  Request request = MakeRequest(1, std::vector<int32_t>(42, 9), 6);
+  request.sampling.n = request.sampling.best_of = 4;
+  request.sampling.temperature = 1.0f;
+  test.Submit(request);
+  test.Step();
+  test.Step();
+  // 10 full blocks shared, one partial block each.
+  EXPECT_EQ(test.core->load().kv_leased_blocks, 10 + 4);
+  EXPECT_EQ(test.model.num_copies(), 3);
+  test.RunAll();
+}
+
+TEST(EngineCore, BeamsEqualASearchWithoutCache) {
+  for (const bool early : {false, true}) {
+    TestCore test;
+    Request request = MakeRequest(1, kPrompt, 9);
+    request.sampling.beam = {4, 0.8f, early};
+    request.sampling.n = request.sampling.best_of = 2;
+    test.Submit(request);
+    test.RunAll();
+
+    BeamSearch search({4, 0.8f, early}, {kEos}, 9);
+    std::vector<std::vector<int32_t>> outputs = {{}};
+    while (true) {
+      std::vector<std::vector<TopLogprob>> tops;
+      for (const auto& output : outputs) {
+        std::vector<int32_t> context = kPrompt;
+        context.insert(context.end(), output.begin(), output.end());
+        SamplingRow row;
+        row.num_top_logprobs = search.candidates_per_beam(false);
+        tops.push_back(test.model.Draw(test.model.LogitsOf(context), row).top);
+      }
+      const std::vector<std::span<const TopLogprob>> candidates(tops.begin(), tops.end());
+      const std::vector<std::span<const int32_t>> spans(outputs.begin(), outputs.end());
+      if (!search.Advance(candidates, spans, false)) break;
+      std::vector<std::vector<int32_t>> next;
+      for (const auto& beam : search.beams()) {
+        next.push_back(outputs[beam.parent]);
+        next.back().push_back(beam.token);
+      }
+      outputs = next;
+    }
+    EXPECT_EQ(test.Get(1, 0).tokens, search.finished()[0].output);
+    EXPECT_EQ(test.Get(1, 1).tokens, search.finished()[1].output);
+    EXPECT_FLOAT_EQ(test.Get(1, 0).finish->cumulative_logprob,
+                    search.finished()[0].cumulative_logprob);
+  }
+}
+
+// Field by field: what is wrong, in the proto's words.
+TEST(EngineCore, BadRequestsAreRejectedByFieldName) {
+  struct Case {
+    const char* field;
+    std::function<void(Request*)> spoil;
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Case cases[] = {
+      {"prompt_token_ids is empty", [](Request* r) { r->prompt_token_ids.clear(); }},
+      {"prompt_token_ids[1]", [](Request* r) { r->prompt_token_ids[1] = 64; }},
+      {"generated_token_ids[0]", [](Request* r) { r->generated_token_ids = {-1}; }},
+      {"prompt_token_ids", [](Request* r) { r->prompt_token_ids.assign(1024, 3); }},
+      {"sampling.temperature", [](Request* r) { r->sampling.temperature = -1; }},
+      {"sampling.temperature", [=](Request* r) { r->sampling.temperature = nan; }},
+      {"sampling.top_p", [](Request* r) { r->sampling.top_p = 1.5f; }},
+      {"sampling.top_p", [=](Request* r) { r->sampling.top_p = nan; }},
+      {"sampling.top_k", [](Request* r) { r->sampling.top_k = -3; }},
+      {"sampling.min_p", [](Request* r) { r->sampling.min_p = 2; }},
+      {"sampling.presence_penalty", [](Request* r) { r->sampling.presence_penalty = 3; }},
+      {"sampling.frequency_penalty", [](Request* r) { r->sampling.frequency_penalty = -3; }},
+      {"sampling.repetition_penalty", [](Request* r) { r->sampling.repetition_penalty = -1; }},
+      {"sampling.logit_bias[0].token_id", [](Request* r) { r->sampling.logit_bias = {{99, 0}}; }},
+      {"sampling.logit_bias[0].bias", [=](Request* r) { r->sampling.logit_bias = {{9, nan}}; }},
+      {"sampling.allowed_token_ids[0]", [](Request* r) { r->sampling.allowed_token_ids = {64}; }},
+      {"sampling.n", [](Request* r) { r->sampling.n = r->sampling.best_of = 9; }},
+      {"sampling.best_of", [](Request* r) { r->sampling.n = 2; }},
+      {"sampling.beam.num_beams", [](Request* r) { r->sampling.beam.num_beams = 9; }},
+      {"sampling.temperature",
+       [](Request* r) {
+         r->sampling.beam.num_beams = 2;
+         r->sampling.temperature = 1;
+       }},
+      {"generated_token_ids",
+       [](Request* r) {
+         r->generated_token_ids = {4};
+         r->sampling.n = r->sampling.best_of = 2;
+       }},
+      {"stop.min_tokens", [](Request* r) { r->stop.min_tokens = 9; }},
+      {"stop.stop_token_ids[0]", [](Request* r) { r->stop.stop_token_ids = {64}; }},
+      {"logprobs.top_logprobs", [](Request* r) { r->logprobs = {true, 21, false}; }},
+      {"cache_salt", [](Request* r) { r->cache_salt.assign(65, 'x'); }},
+  };
+  TestCore test;
+  uint64_t id = 0;
+  for (const Case& c : cases) {
+    Request request = MakeRequest(++id, kPrompt, 4);
+    c.spoil(&request);
+    test.Submit(request);
+    test.RunAll();
+    ASSERT_TRUE(test.Get(id).finish.has_value()) << c.field;
+    EXPECT_EQ(test.Get(id).finish->reason, FinishReason::kRejected) << c.field;
+    const std::string message = test.Get(id).finish->status.ToString();
+    EXPECT_NE(message.find(c.field), std::string::npos) << message;
+    EXPECT_NE(message.find("expected"), std::string::npos) << message;
+  }
+}
+
+TEST(EngineCore, AnIdThatComesTwiceEndsBothInOneAnswer) {
+  TestCore test;
+  test.Submit(MakeRequest(1, kPrompt, 4));
+  test.Step();
+  test.Submit(MakeRequest(1, kPrompt, 4));
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kError);
+  EXPECT_EQ(test.Get(1).finish->status.code(), absl::StatusCode::kAlreadyExists);
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,55 @@
+// Drives a Model in tests the way the engine does, without one: blocks are handed out in a
+// scattered order, so that a mistake in the use of block tables shows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/model/model.h"
+
+namespace pingti::worker::testing {
+
+struct RunnerOptions {
+  int32_t block_tokens = 16;
+  int32_t num_blocks = 256;
+  int32_t max_batch_tokens = 512;
+  int32_t max_batch_size = 32;
+};
+
+// Several sequences that advance together.
+class ModelRunner {
+ public:
+  // Allocates the model's cache and workspace.
+  ModelRunner(Model* model, const RunnerOptions& options);
+
+  // One step: tokens[s] are appended to sequence s (which begins empty); empty for sequences that
+  // sit out. Returns for each sequence with tokens its greedy next token, -1 for the others.
+  absl::StatusOr<std::vector<int32_t>> Step(const std::vector<std::vector<int32_t>>& tokens);
+
+  // Log-probabilities of every token of the vocabulary after the last token of step's row `row`
+  // (rows are the sequences that had tokens, in order).
+  absl::StatusOr<std::vector<float>> AllLogprobs(int32_t row);
+
+  // Prefills `prompt` in chunks of `chunk` tokens, then decodes greedily. Sequence `s` must be
+  // empty.
+  absl::StatusOr<std::vector<int32_t>> Greedy(int32_t s, const std::vector<int32_t>& prompt,
+                                              int32_t num_tokens, int32_t chunk = 1 << 20);
+
+  // The same for many sequences at once, which decode in one batch.
+  absl::StatusOr<std::vector<std::vector<int32_t>>> GreedyBatch(
+      const std::vector<std::vector<int32_t>>& prompts, int32_t num_tokens);
+
+ private:
+  int32_t TakeBlock();
+
+  Model* const model_;
+  const RunnerOptions options_;
+  std::vector<std::vector<int32_t>> blocks_;  // per sequence
+  std::vector<int32_t> lengths_;
+  std::vector<int32_t> free_;
+};
+
+}  // namespace pingti::worker::testing

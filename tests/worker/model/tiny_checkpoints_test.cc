@@ -1,0 +1,131 @@
+// Tiny random checkpoints of every family against transformers in float32 (fixtures and script in
+// tests/golden/model). Log-probabilities within 1e-4, 64 greedy tokens equal; lower precisions by
+// the bounds stated here.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/worker/model/model_runner.h"
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/model/load_model.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::worker {
+namespace {
+
+using testing::ModelRunner;
+
+struct Expected {
+  std::vector<int32_t> prompt;
+  std::vector<float> logprobs;
+  std::vector<int32_t> greedy;
+};
+
+Expected ReadExpected(const std::string& directory) {
+  std::ifstream file(directory + "/expected.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  const boost::json::value root = boost::json::parse(text.str());
+  return {boost::json::value_to<std::vector<int32_t>>(root.at("prompt")),
+          boost::json::value_to<std::vector<float>>(root.at("logprobs")),
+          boost::json::value_to<std::vector<int32_t>>(root.at("greedy"))};
+}
+
+// KL(expected || got), in nats.
+double Divergence(const std::vector<float>& expected, const std::vector<float>& got) {
+  double sum = 0.0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    sum += std::exp(static_cast<double>(expected[i])) * static_cast<double>(expected[i] - got[i]);
+  }
+  return sum;
+}
+
+class TinyCheckpointTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    directory_ = std::string(PINGTI_SOURCE_DIR "/tests/golden/model/tiny/") + GetParam();
+    expected_ = ReadExpected(directory_);
+    auto checkpoint = OpenCheckpoint(directory_);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
+  }
+
+  void Load(WeightFormat format, const std::string& kernels) {
+    auto backend = MakeCpuBackend({.num_threads = 2, .kernels = kernels});
+    ASSERT_TRUE(backend.ok()) << backend.status();
+    model_.reset();
+    backend_ = *std::move(backend);
+    LoadOptions options;
+    options.format = format;
+    auto model = LoadModel(*checkpoint_, backend_.get(), options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
+  }
+
+  std::vector<float> PromptLogprobs() {
+    ModelRunner runner(model_.get(), {});
+    EXPECT_TRUE(runner.Step({expected_.prompt}).ok());
+    return *runner.AllLogprobs(0);
+  }
+
+  std::string directory_;
+  Expected expected_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+};
+
+TEST_P(TinyCheckpointTest, F32LogprobsAndGreedyTokensEqualTransformers) {
+  for (const char* kernels : {"portable", ""}) {
+    ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kF32, kernels));
+    const std::vector<float> logprobs = PromptLogprobs();
+    ASSERT_EQ(logprobs.size(), expected_.logprobs.size());
+    for (size_t i = 0; i < logprobs.size(); ++i) {
+      EXPECT_NEAR(logprobs[i], expected_.logprobs[i], 1e-4) << "token " << i;
+    }
+    ModelRunner runner(model_.get(), {});
+    const auto greedy =
+        runner.Greedy(0, expected_.prompt, static_cast<int32_t>(expected_.greedy.size()));
+    ASSERT_TRUE(greedy.ok()) << greedy.status();
+    EXPECT_EQ(*greedy, expected_.greedy);
+  }
+}
+
+TEST_P(TinyCheckpointTest, ChunkSizesAndBlockSizesDoNotChangeTokens) {
+  ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kF32, ""));
+  for (const int32_t block_tokens : {1, 5, 16, 64}) {
+    for (const int32_t chunk : {1, 7, 24}) {
+      testing::RunnerOptions options;
+      options.block_tokens = block_tokens;
+      ModelRunner runner(model_.get(), options);
+      const auto greedy = runner.Greedy(0, expected_.prompt, 24, chunk);
+      ASSERT_TRUE(greedy.ok()) << greedy.status();
+      EXPECT_TRUE(std::equal(greedy->begin(), greedy->end(), expected_.greedy.begin()))
+          << "block_tokens " << block_tokens << ", chunk " << chunk;
+    }
+  }
+}
+
+TEST_P(TinyCheckpointTest, LowerPrecisionsStayWithinTheirDivergence) {
+  // Random weights of this size make larger logits, and so larger differences, than a trained
+  // model's: the bounds are for these checkpoints.
+  ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kBf16, ""));
+  EXPECT_LT(Divergence(expected_.logprobs, PromptLogprobs()), 5e-3);
+  ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kInt8, ""));
+  EXPECT_LT(Divergence(expected_.logprobs, PromptLogprobs()), 5e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, TinyCheckpointTest,
+                         ::testing::Values("llama3", "llama_linear_mha", "llama_dynamic",
+                                           "llama_mqa_bias_tied", "qwen2", "qwen2_yarn", "qwen3",
+                                           "mistral_window", "qwen2_int8"),
+                         [](const auto& test) { return test.param; });
+
+}  // namespace
+}  // namespace pingti::worker

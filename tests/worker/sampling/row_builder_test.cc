@@ -1,0 +1,87 @@
+// Rows carry the request's parameters, masks, counts, and one seed per sample.
+#include "worker/sampling/row_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+#include <set>
+#include <vector>
+
+namespace pingti::worker {
+namespace {
+
+bool Allowed(std::span<const uint32_t> mask, int32_t token) {
+  return mask.empty() || ((mask[token / 32] >> (token % 32)) & 1u) != 0;
+}
+
+TEST(TokenCounts, CountsPromptAndOutputLikeAMap) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<int32_t> prompt(random() % 50);
+    for (int32_t& t : prompt) t = static_cast<int32_t>(random() % 40) * 1000;
+    TokenCounts counts;
+    counts.Reset(prompt, static_cast<int32_t>(prompt.size()) + 100);
+    std::map<int32_t, std::pair<int, int>> want;
+    for (const int32_t t : prompt) ++want[t].first;
+    for (int i = 0; i < 100; ++i) {
+      const int32_t t = static_cast<int32_t>(random() % 60) * 1000;
+      counts.AddOutput(t);
+      ++want[t].second;
+    }
+    ASSERT_EQ(counts.counts().size(), want.size());
+    for (const TokenCount& count : counts.counts()) {
+      EXPECT_EQ(count.prompt_count, want[count.token_id].first);
+      EXPECT_EQ(count.output_count, want[count.token_id].second);
+    }
+  }
+}
+
+TEST(RowBuilder, AllowedTokensAndSuppressedStopsBecomeMasks) {
+  SamplingParameters p;
+  p.allowed_token_ids = {3, 40, 69};
+  const std::vector<int32_t> stops = {40};
+  const RequestSampling request(p, 70, stops, true);
+  for (int32_t t = 0; t < 70; ++t) {
+    const bool listed = t == 3 || t == 40 || t == 69;
+    EXPECT_EQ(Allowed(request.Mask(false), t), listed) << t;
+    EXPECT_EQ(Allowed(request.Mask(true), t), listed && t != 40) << t;
+  }
+  const RequestSampling open(SamplingParameters(), 70, stops, true);
+  EXPECT_TRUE(open.Mask(false).empty());
+  EXPECT_FALSE(Allowed(open.Mask(true), 40));
+  EXPECT_TRUE(Allowed(open.Mask(true), 69));
+}
+
+TEST(RowBuilder, SampleZeroHasTheRequestsSeedAndOthersDiffer) {
+  SamplingParameters p;
+  p.seed = 99;
+  const RequestSampling request(p, 10, {}, false);
+  EXPECT_EQ(request.SeedOf(0), 99u);
+  std::set<uint64_t> seeds;
+  for (int i = 0; i < 100; ++i) seeds.insert(request.SeedOf(i));
+  EXPECT_EQ(seeds.size(), 100u);
+}
+
+TEST(RowBuilder, CountsAreKeptOnlyForPenalties) {
+  SamplingParameters p;
+  const RequestSampling plain(p, 10, {}, false);
+  p.presence_penalty = 1.0f;
+  const RequestSampling penalized(p, 10, {}, false);
+  const std::vector<int32_t> prompt = {1, 2, 2};
+  SequenceSampling a;
+  a.Reset(&plain, 0, prompt, {}, 10);
+  a.AddOutput(3);
+  EXPECT_TRUE(a.Row(4, false, -1).token_counts.empty());
+  SequenceSampling b;
+  b.Reset(&penalized, 1, prompt, std::vector<int32_t>{5}, 10);
+  b.AddOutput(3);
+  const SamplingRow row = b.Row(5, false, 2);
+  EXPECT_EQ(row.token_counts.size(), 4u);
+  EXPECT_EQ(row.position, 5u);
+  EXPECT_EQ(row.num_top_logprobs, 2);
+  EXPECT_EQ(row.seed, penalized.SeedOf(1));
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,153 @@
+// What a router gets when it reads fast, slowly, or without credit.
+#include "worker/server/outbox.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "proto/pingti/worker/v1/worker.pb.h"
+
+namespace pingti::worker {
+namespace {
+
+SequenceOutput Tokens(uint64_t id, std::vector<int32_t> tokens, bool finish = false) {
+  SequenceOutput output;
+  output.sequence_id = id;
+  output.token_ids = std::move(tokens);
+  if (finish) {
+    output.finish.emplace();
+    output.finish->reason = FinishReason::kMaxTokens;
+  }
+  return output;
+}
+
+void Add(Outbox* outbox, uint64_t step, std::vector<SequenceOutput> outputs) {
+  outbox->AddOutputs(step, outputs);
+}
+
+// The next message's kind after Welcome; filled in `response`.
+v1::SessionResponse::MessageCase Take(Outbox* outbox, v1::SessionResponse* response) {
+  response->Clear();
+  outbox->Take(response);
+  return response->message_case();
+}
+
+class OutboxTest : public ::testing::Test {
+ protected:
+  void Open(uint32_t output_credit) {
+    outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, output_credit);
+    ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
+  }
+  Outbox outbox;
+  v1::SessionResponse response;
+};
+
+TEST_F(OutboxTest, WelcomeComesFirstAndSaysWhoItIs) {
+  Add(&outbox, 1, {Tokens(1, {5})});
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET) << "before Hello";
+  outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, 0);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
+  EXPECT_EQ(response.welcome().worker_id(), "worker-1");
+  EXPECT_EQ(response.welcome().incarnation(), "inc-1");
+  EXPECT_EQ(response.welcome().protocol_version(), 1u);
+  EXPECT_EQ(response.welcome().initial_credit().max_waiting_sequences(), 64u);
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+}
+
+TEST_F(OutboxTest, OneStepIsOneMessage) {
+  Open(0);
+  Add(&outbox, 7, {Tokens(1, {5}), Tokens(2, {6}), Tokens(3, {7}, true)});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  EXPECT_EQ(response.step_output().step(), 7u);
+  ASSERT_EQ(response.step_output().outputs_size(), 3);
+  EXPECT_EQ(response.step_output().outputs(2).finish().reason(), v1::Finish::REASON_MAX_TOKENS);
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+}
+
+TEST_F(OutboxTest, WithoutCreditStepsMergeAndNothingIsLost) {
+  Open(1);
+  Add(&outbox, 1, {Tokens(1, {10}), Tokens(2, {20})});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  Add(&outbox, 2, {Tokens(1, {11}), Tokens(2, {21}, true)});
+  Add(&outbox, 3, {Tokens(1, {12}), Tokens(3, {30})});
+  Add(&outbox, 4, {Tokens(1, {13}, true), Tokens(3, {31})});
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+  EXPECT_FALSE(outbox.drained());
+  outbox.AddOutputCredit(1);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  const auto& outputs = response.step_output().outputs();
+  ASSERT_EQ(outputs.size(), 3);
+  const auto tokens = [&](int i) {
+    return std::vector<uint32_t>(outputs[i].token_ids().begin(), outputs[i].token_ids().end());
+  };
+  EXPECT_EQ(tokens(0), (std::vector<uint32_t>{11, 12, 13}));
+  EXPECT_TRUE(outputs[0].has_finish());
+  EXPECT_EQ(tokens(1), (std::vector<uint32_t>{21}));
+  EXPECT_EQ(tokens(2), (std::vector<uint32_t>{30, 31}));
+  EXPECT_EQ(response.step_output().step(), 4u);
+  EXPECT_TRUE(outbox.drained());
+}
+
+TEST_F(OutboxTest, SamplesOfOneSequenceAreNotMixed) {
+  Open(1);
+  SequenceOutput other = Tokens(1, {99});
+  other.sample_index = 1;
+  Add(&outbox, 1, {Tokens(1, {1}), other});
+  Add(&outbox, 2, {Tokens(1, {2})});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  ASSERT_EQ(response.step_output().outputs_size(), 2);
+  EXPECT_EQ(response.step_output().outputs(0).token_ids_size(), 2);
+  EXPECT_EQ(response.step_output().outputs(1).token_ids_size(), 1);
+}
+
+TEST_F(OutboxTest, OnlyTheNewestLoadAndCreditAreSent) {
+  Open(0);
+  LoadSnapshot load;
+  load.step = 1;
+  outbox.SetLoad(load);
+  load.step = 2;
+  outbox.SetLoad(load);
+  outbox.SetAccepted(42);
+  outbox.SetCredit({64, 8192});  // no change
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kLoadReport);
+  EXPECT_EQ(response.load_report().step(), 2u);
+  EXPECT_EQ(response.load_report().includes_sequence_id(), 42u);
+  outbox.SetCredit({32, 4096});
+  outbox.SetCredit({16, 2048});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kSubmitCredit);
+  EXPECT_EQ(response.submit_credit().max_waiting_sequences(), 16u);
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+}
+
+TEST_F(OutboxTest, CacheEventsAreGroupedAndNumbered) {
+  Open(0);
+  const CacheEvent events[] = {{CacheEvent::Kind::kStored, 0, 1},  {CacheEvent::Kind::kStored, 1, 2},
+                               {CacheEvent::Kind::kStored, 0, 3},  {CacheEvent::Kind::kRemoved, 0, 9},
+                               {CacheEvent::Kind::kRemoved, 0, 8}, {CacheEvent::Kind::kStored, 8, 7}};
+  outbox.AddCacheEvents(events);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  const v1::KvEvents first = response.kv_events();
+  ASSERT_EQ(first.events_size(), 4);
+  EXPECT_EQ(first.events(0).stored().block_hashes_size(), 2);
+  EXPECT_EQ(first.events(1).stored().parent_hash(), 0u);
+  EXPECT_EQ(first.events(2).removed().block_hashes_size(), 2);
+  EXPECT_EQ(first.events(3).stored().parent_hash(), 8u);
+  outbox.AddCacheEvents(std::span(events).first(1));
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  EXPECT_EQ(response.kv_events().first_event_id(), first.first_event_id() + 4);
+}
+
+TEST_F(OutboxTest, TooManyCacheEventsLeaveAGapInTheirIds) {
+  Open(0);
+  const std::vector<CacheEvent> many((1u << 16) + 1, {CacheEvent::Kind::kRemoved, 0, 1});
+  outbox.AddCacheEvents(std::span(many).first(1));
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  const uint64_t next = response.kv_events().first_event_id() + 1;
+  outbox.AddCacheEvents(many);
+  outbox.AddCacheEvents(std::span(many).first(1));
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  EXPECT_GT(response.kv_events().first_event_id(), next);
+}
+
+}  // namespace
+}  // namespace pingti::worker

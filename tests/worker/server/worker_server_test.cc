@@ -1,0 +1,387 @@
+// A real worker server on a fake model, spoken to over gRPC as a router does.
+#include "worker/server/worker_server.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "common/base/mutex.h"
+#include "common/base/strings.h"
+#include "common/net/http_client.h"
+#include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "tests/testing/fake_model.h"
+#include "worker/server/model_card.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr std::chrono::seconds kPatience{30};
+
+ServedCard MakeCard() {
+  ServedCard served;
+  served.card.set_model_id("fake");
+  served.card.set_fingerprint("fake-print");
+  served.card.set_max_context_tokens(512);
+  served.card.mutable_tokenizer()->set_sha256("abc");
+  served.assets["abc"] = std::string((2 << 20) + 17, 'x');
+  return served;
+}
+
+// One router's end of a session.
+class Client {
+ public:
+  explicit Client(uint16_t port)
+      : stub_(v1::Worker::NewStub(grpc::CreateChannel(Concat("127.0.0.1:", port),
+                                                      grpc::InsecureChannelCredentials()))) {
+    context_.set_deadline(std::chrono::system_clock::now() + kPatience);
+    stream_ = stub_->Session(&context_);
+  }
+  ~Client() {
+    context_.TryCancel();
+    v1::SessionResponse rest;
+    while (stream_->Read(&rest)) {
+    }
+    stream_->Finish();
+  }
+
+  v1::Worker::Stub* stub() { return stub_.get(); }
+  grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>* stream() { return stream_.get(); }
+
+  void Hello(uint32_t output_credit = 0, uint32_t version = 1) {
+    v1::SessionRequest request;
+    request.mutable_hello()->set_protocol_version(version);
+    request.mutable_hello()->set_router_id("test");
+    request.mutable_hello()->set_initial_output_credit(output_credit);
+    stream_->Write(request);
+  }
+  void Submit(uint64_t id, std::vector<uint32_t> prompt, uint32_t max_tokens) {
+    v1::SessionRequest request;
+    v1::Sequence* sequence = request.mutable_submit()->add_sequences();
+    sequence->set_sequence_id(id);
+    sequence->mutable_prompt_token_ids()->Add(prompt.begin(), prompt.end());
+    sequence->mutable_stop()->set_max_tokens(max_tokens);
+    sequence->mutable_stop()->set_ignore_eos(true);
+    stream_->Write(request);
+  }
+  // Reads until `done`; collects outputs. False when the stream ended first.
+  bool ReadUntil(const std::function<bool(const v1::SessionResponse&)>& done) {
+    v1::SessionResponse response;
+    while (stream_->Read(&response)) {
+      for (const auto& output : response.step_output().outputs()) {
+        auto& tokens = tokens_[output.sequence_id()];
+        tokens.insert(tokens.end(), output.token_ids().begin(), output.token_ids().end());
+        if (output.has_finish()) finishes_[output.sequence_id()] = output.finish();
+      }
+      num_step_outputs_ += response.has_step_output() ? 1 : 0;
+      if (done(response)) return true;
+    }
+    return false;
+  }
+  bool ReadUntilFinished(size_t count) {
+    return ReadUntil([&](const auto&) { return finishes_.size() >= count; });
+  }
+
+  grpc::ClientContext context_;
+  std::unique_ptr<v1::Worker::Stub> stub_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream_;
+  std::map<uint64_t, std::vector<uint32_t>> tokens_;
+  std::map<uint64_t, v1::Finish> finishes_;
+  int num_step_outputs_ = 0;
+};
+
+class WorkerServerTest : public ::testing::Test {
+ protected:
+  void Start(std::function<void(WorkerServerOptions*)> change = nullptr) {
+    ASSERT_TRUE(model.Allocate(256, 4, 64, 8).ok());
+    WorkerServerOptions options;
+    options.engine.budget = {64, 8};
+    options.engine.num_kv_blocks = 256;
+    options.engine.kv_block_tokens = 4;
+    options.engine.max_context_tokens = 512;
+    options.engine.eos_token_ids = {2};
+    options.report_interval = std::chrono::milliseconds(20);
+    if (change) change(&options);
+    auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+    ASSERT_TRUE(started.ok()) << started.status();
+    server = std::move(started).value();
+  }
+  int Get(const std::string& path) {
+    net::HttpClient client;
+    const auto response = client.Send(
+        {.method = "GET", .url = Concat("http://127.0.0.1:", server->admin_port(), path), .headers = {}, .body = ""});
+    return response.ok() ? response->status : 0;
+  }
+
+  testing::FakeModel model;
+  metrics::Registry registry;
+  std::unique_ptr<WorkerServer> server;
+};
+
+TEST_F(WorkerServerTest, ServesTheCardAndItsAssets) {
+  Start();
+  Client client(server->port());
+  grpc::ClientContext context;
+  v1::ModelCard card;
+  ASSERT_TRUE(client.stub()->GetModelCard(&context, {}, &card).ok());
+  EXPECT_EQ(card.model_id(), "fake");
+  v1::GetModelAssetRequest request;
+  request.set_sha256("abc");
+  grpc::ClientContext asset_context;
+  auto reader = client.stub()->GetModelAsset(&asset_context, request);
+  v1::AssetChunk chunk;
+  std::string bytes;
+  int num_chunks = 0;
+  while (reader->Read(&chunk)) {
+    EXPECT_LE(chunk.data().size(), 1u << 20);
+    bytes += chunk.data();
+    ++num_chunks;
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(bytes, MakeCard().assets["abc"]);
+  EXPECT_EQ(num_chunks, 3);
+  request.set_sha256("none");
+  grpc::ClientContext missing_context;
+  auto missing = client.stub()->GetModelAsset(&missing_context, request);
+  EXPECT_FALSE(missing->Read(&chunk));
+  EXPECT_EQ(missing->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(WorkerServerTest, OneStreamCarriesManySequences) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  for (uint64_t id = 1; id <= 12; ++id) client.Submit(id, {3, 4, static_cast<uint32_t>(id)}, 10);
+  ASSERT_TRUE(client.ReadUntilFinished(12));
+  for (uint64_t id = 1; id <= 12; ++id) {
+    EXPECT_EQ(client.tokens_[id].size(), 10u);
+    EXPECT_EQ(client.finishes_[id].reason(), v1::Finish::REASON_MAX_TOKENS);
+    EXPECT_EQ(client.finishes_[id].usage().output_tokens(), 10u);
+  }
+  EXPECT_LT(client.num_step_outputs_, 100) << "one message a step for all, not one a token";
+}
+
+TEST_F(WorkerServerTest, LoadReportsComeWithoutBeingAskedFor) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  client.Submit(9, {3, 4}, 3);
+  int reports = 0;
+  EXPECT_TRUE(client.ReadUntil([&](const v1::SessionResponse& response) {
+    reports += response.has_load_report() ? 1 : 0;
+    return reports >= 3 && response.load_report().includes_sequence_id() == 9;
+  }));
+}
+
+TEST_F(WorkerServerTest, ARouterWithoutCreditGetsMergedOutputsLater) {
+  Start();
+  Client client(server->port());
+  client.Hello(2);
+  client.Submit(1, {3, 4}, 50);
+  ASSERT_TRUE(client.ReadUntil([&](const auto&) { return client.num_step_outputs_ == 2; }));
+  // The engine goes on meanwhile: load reports still flow and say so.
+  ASSERT_TRUE(client.ReadUntil([](const v1::SessionResponse& response) {
+    return response.has_load_report() && response.load_report().step() > 50 &&
+           response.load_report().running_sequences() == 0;
+  }));
+  EXPECT_EQ(client.num_step_outputs_, 2);
+  v1::SessionRequest credit;
+  credit.mutable_output_credit()->set_steps(1);
+  client.stream()->Write(credit);
+  ASSERT_TRUE(client.ReadUntilFinished(1));
+  EXPECT_EQ(client.num_step_outputs_, 3);
+  EXPECT_EQ(client.tokens_[1].size(), 50u);
+}
+
+TEST_F(WorkerServerTest, BadMessagesEndTheSessionAndBadRequestsOnlyThemselves) {
+  Start();
+  {
+    Client client(server->port());
+    client.Hello(0, 99);
+    EXPECT_FALSE(client.ReadUntil([](const auto&) { return false; }));
+    EXPECT_EQ(client.stream()->Finish().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  }
+  {
+    Client client(server->port());
+    client.Submit(1, {3}, 1);
+    EXPECT_FALSE(client.ReadUntil([](const auto&) { return false; }));
+    EXPECT_EQ(client.stream()->Finish().error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  }
+  Client client(server->port());
+  client.Hello();
+  client.Submit(1, {3, 4'000'000'000u}, 1);
+  client.Submit(2, {}, 1);
+  v1::SessionRequest grammar;
+  v1::Sequence* sequence = grammar.mutable_submit()->add_sequences();
+  sequence->set_sequence_id(3);
+  sequence->add_prompt_token_ids(3);
+  sequence->mutable_grammar()->set_regex("a*");
+  client.stream()->Write(grammar);
+  client.Submit(4, {3, 4}, 5);
+  ASSERT_TRUE(client.ReadUntilFinished(4));
+  EXPECT_EQ(client.finishes_[1].reason(), v1::Finish::REASON_REJECTED);
+  EXPECT_NE(client.finishes_[1].message().find("prompt_token_ids[1]"), std::string::npos);
+  EXPECT_EQ(client.finishes_[1].code(), 3u);
+  EXPECT_EQ(client.finishes_[2].reason(), v1::Finish::REASON_REJECTED);
+  EXPECT_NE(client.finishes_[3].message().find("grammar"), std::string::npos);
+  EXPECT_EQ(client.finishes_[4].reason(), v1::Finish::REASON_MAX_TOKENS);
+}
+
+TEST_F(WorkerServerTest, CancelEndsOneSequence) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  client.Submit(1, {3, 4}, 500);
+  v1::SessionRequest cancel;
+  cancel.mutable_cancel()->add_sequence_ids(1);
+  client.stream()->Write(cancel);
+  ASSERT_TRUE(client.ReadUntilFinished(1));
+  // It may have ended first on a slow machine.
+  EXPECT_TRUE(client.finishes_[1].reason() == v1::Finish::REASON_CANCELLED ||
+              client.tokens_[1].size() == 500u);
+}
+
+TEST_F(WorkerServerTest, AVanishedRouterLeavesNothingBehind) {
+  Start();
+  Client watcher(server->port());
+  watcher.Hello();
+  {
+    Client client(server->port());
+    client.Hello();
+    for (uint64_t id = 1; id <= 8; ++id) client.Submit(id, {3, 4}, 500);
+    ASSERT_TRUE(client.ReadUntil([&](const auto&) { return client.num_step_outputs_ > 0; }));
+  }
+  EXPECT_TRUE(watcher.ReadUntil([](const v1::SessionResponse& response) {
+    return response.has_load_report() && response.load_report().running_sequences() == 0 &&
+           response.load_report().waiting_sequences() == 0 &&
+           response.load_report().kv_leased_blocks() == 0;
+  }));
+}
+
+TEST_F(WorkerServerTest, CreditIsSharedAmongRouters) {
+  Start();
+  Client first(server->port());
+  first.Hello();
+  uint32_t alone = 0;
+  ASSERT_TRUE(first.ReadUntil([&](const v1::SessionResponse& response) {
+    alone = response.welcome().initial_credit().max_waiting_sequences();
+    return response.has_welcome();
+  }));
+  EXPECT_GT(alone, 0u);
+  Client second(server->port());
+  second.Hello();
+  EXPECT_TRUE(first.ReadUntil([&](const v1::SessionResponse& response) {
+    return response.has_submit_credit() &&
+           response.submit_credit().max_waiting_sequences() == alone / 2;
+  }));
+}
+
+TEST_F(WorkerServerTest, AdminPagesTellHealthAndMetrics) {
+  Start();
+  EXPECT_EQ(Get("/healthz"), 200);
+  EXPECT_EQ(Get("/readyz"), 200);
+  EXPECT_EQ(Get("/metrics"), 200);
+  EXPECT_NE(registry.Serialize().find("pingti_worker_steps_total 1"), std::string::npos)
+      << "ready means one real step";
+}
+
+TEST_F(WorkerServerTest, DrainLetsRunningSequencesEnd) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  client.Submit(1, {3, 4}, 200);
+  ASSERT_TRUE(client.ReadUntil([&](const auto&) { return client.num_step_outputs_ > 0; }));
+  std::thread drain([&] { server->Drain(std::chrono::seconds(20)); });
+  EXPECT_TRUE(client.ReadUntil([](const auto& response) { return response.has_draining(); }) ||
+              client.finishes_.size() == 1);
+  EXPECT_TRUE(client.finishes_.size() == 1 || client.ReadUntilFinished(1));
+  EXPECT_EQ(client.tokens_[1].size(), 200u);
+  EXPECT_FALSE(client.ReadUntil([](const auto&) { return false; }));
+  drain.join();
+}
+
+TEST_F(WorkerServerTest, DrainGivesBackWhatDoesNotEndInTime) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  client.Submit(1, {3, 4}, 3);
+  ASSERT_TRUE(client.ReadUntilFinished(1));
+  model.Stall();
+  client.Submit(2, {3, 4}, 500);
+  std::thread drain([&] { server->Drain(std::chrono::milliseconds(50)); });
+  ASSERT_TRUE(client.ReadUntil([](const auto& response) { return response.has_draining(); }));
+  EXPECT_EQ(Get("/readyz"), 503);
+  client.Submit(3, {3, 4}, 5);
+  ASSERT_TRUE(client.ReadUntil([&](const auto&) { return client.finishes_.count(3) > 0; }));
+  EXPECT_EQ(client.finishes_[3].reason(), v1::Finish::REASON_PREEMPTED);
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));  // past the drain's deadline
+  model.Release();
+  client.ReadUntilFinished(3);
+  drain.join();
+  ASSERT_EQ(client.finishes_.count(2), 1u);
+  EXPECT_TRUE(client.finishes_[2].reason() == v1::Finish::REASON_PREEMPTED ||
+              client.tokens_[2].size() == 500u);
+}
+
+TEST_F(WorkerServerTest, AStalledEngineTurnsRedAndSaysSo) {
+  Mutex mutex;
+  CondVar changed;
+  bool broken = false;
+  Start([&](WorkerServerOptions* options) {
+    options->engine.step_deadline = std::chrono::milliseconds(300);
+    options->on_broken = [&](const absl::Status& status) {
+      EXPECT_FALSE(status.ok());
+      MutexLock lock(&mutex);
+      broken = true;
+      changed.NotifyAll();
+    };
+  });
+  Client client(server->port());
+  client.Hello();
+  model.Stall();
+  client.Submit(1, {3, 4}, 5);
+  {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    MutexLock lock(&mutex);
+    while (!broken && changed.WaitUntil(&mutex, deadline)) {
+    }
+    EXPECT_TRUE(broken);
+  }
+  EXPECT_EQ(Get("/healthz"), 503);
+  EXPECT_EQ(Get("/readyz"), 503);
+  model.Release();
+}
+
+TEST_F(WorkerServerTest, APortInUseIsAClearError) {
+  Start();
+  testing::FakeModel other;
+  ASSERT_TRUE(other.Allocate(64, 4, 64, 8).ok());
+  metrics::Registry other_registry;
+  WorkerServerOptions options;
+  options.engine.budget = {64, 8};
+  options.engine.num_kv_blocks = 64;
+  options.engine.kv_block_tokens = 4;
+  options.port = server->port();
+  const auto second = WorkerServer::Start(&other, MakeCard(), RealClock(), &other_registry, options);
+  ASSERT_FALSE(second.ok());
+  EXPECT_NE(second.status().ToString().find("already in use"), std::string::npos) << second.status();
+}
+
+TEST_F(WorkerServerTest, AModelThatFailsItsFirstStepDoesNotStart) {
+  ASSERT_TRUE(model.Allocate(64, 4, 64, 8).ok());
+  model.FailForward(1, "no kernel for this device");
+  WorkerServerOptions options;
+  options.engine.budget = {64, 8};
+  options.engine.num_kv_blocks = 64;
+  options.engine.kv_block_tokens = 4;
+  const auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+  ASSERT_FALSE(started.ok());
+  EXPECT_NE(started.status().ToString().find("no kernel for this device"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,83 @@
+#include "worker/weights/hf_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace pingti::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A config of `architecture` with `more` fields, which begin with a comma.
+std::string Config(const std::string& architecture, const std::string& more = "") {
+  return R"({"architectures":[")" + architecture +
+         R"("],"hidden_size":64,"intermediate_size":128,"num_hidden_layers":4,)"
+         R"("num_attention_heads":4,"vocab_size":100,"max_position_embeddings":512)" +
+         more + "}";
+}
+
+std::string ErrorOf(const std::string& json) {
+  return std::string(ParseHfConfig(json).status().message());
+}
+
+TEST(HfConfigTest, FamiliesDifferByOptionsOnly) {
+  const auto llama = ParseHfConfig(Config("LlamaForCausalLM"));
+  ASSERT_TRUE(llama.ok()) << llama.status();
+  EXPECT_EQ(llama->model.head_dim, 16);
+  EXPECT_EQ(llama->model.num_kv_heads, 4);
+  EXPECT_FALSE(llama->model.qkv_bias);
+  EXPECT_TRUE(ParseHfConfig(Config("Qwen2ForCausalLM"))->model.qkv_bias);
+  EXPECT_FALSE(ParseHfConfig(Config("Qwen2ForCausalLM"))->model.o_bias);
+  EXPECT_TRUE(ParseHfConfig(Config("Qwen3ForCausalLM"))->model.qk_norm);
+  const auto mistral = ParseHfConfig(Config("MistralForCausalLM", R"(,"sliding_window":32)"));
+  EXPECT_EQ(mistral->model.window, (std::vector<int64_t>{32, 32, 32, 32}));
+}
+
+TEST(HfConfigTest, QwenUsesItsWindowOnlyWhereItSaysSo) {
+  EXPECT_EQ(ParseHfConfig(Config("Qwen2ForCausalLM", R"(,"sliding_window":32)"))->model.window,
+            (std::vector<int64_t>{0, 0, 0, 0}));
+  EXPECT_EQ(ParseHfConfig(Config("Qwen2ForCausalLM",
+                                 R"(,"sliding_window":32,)"
+                                 R"("use_sliding_window":true,"max_window_layers":3)"))
+                ->model.window,
+            (std::vector<int64_t>{0, 0, 0, 32}));
+}
+
+TEST(HfConfigTest, ContextGrowsWithTheScalingThatIsMeantToGrowIt) {
+  const auto context = [](const std::string& scaling) {
+    const auto config = ParseHfConfig(Config("LlamaForCausalLM", ",\"rope_scaling\":" + scaling));
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config->model.max_context;
+  };
+  EXPECT_EQ(context(R"({"type":"linear","factor":2.0})"), 1024);
+  EXPECT_EQ(context(R"({"type":"dynamic","factor":4.0})"), 2048);
+  EXPECT_EQ(context(R"({"type":"yarn","factor":4.0,"original_max_position_embeddings":256})"),
+            1024);
+  EXPECT_EQ(context(R"({"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,)"
+                    R"("high_freq_factor":4.0,"original_max_position_embeddings":128})"),
+            512);
+}
+
+TEST(HfConfigTest, RefusalsNameTheFieldAndTheValue) {
+  EXPECT_THAT(ErrorOf(Config("GPT2LMHeadModel")), HasSubstr("'GPT2LMHeadModel'"));
+  EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"hidden_act":"gelu")")), HasSubstr("'gelu'"));
+  EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"partial_rotary_factor":0.5)")),
+              HasSubstr("'partial_rotary_factor' 0.5"));
+  EXPECT_THAT(
+      ErrorOf(Config("LlamaForCausalLM", R"(,"rope_scaling":{"type":"longrope","factor":2})")),
+      HasSubstr("'longrope'"));
+  EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"num_key_value_heads":3)")),
+              HasSubstr("not a multiple"));
+  EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"num_key_value_heads":"two")")),
+              HasSubstr("'num_key_value_heads' is \"two\""));
+  EXPECT_THAT(
+      ErrorOf(Config("LlamaForCausalLM", R"(,"quantization_config":{"quant_method":"gptq"})")),
+      HasSubstr("'gptq'"));
+  EXPECT_THAT(ErrorOf(R"({"architectures":["LlamaForCausalLM"]})"),
+              HasSubstr("'num_hidden_layers' is missing"));
+}
+
+}  // namespace
+}  // namespace pingti::worker

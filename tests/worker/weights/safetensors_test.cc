@@ -1,0 +1,73 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+
+#include "worker/weights/safetensors_file.h"
+
+namespace pingti::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string File(const std::string& header, size_t data_bytes) {
+  const uint64_t length = header.size();
+  std::string out(reinterpret_cast<const char*>(&length), sizeof(length));
+  return out + header + std::string(data_bytes, '\1');
+}
+
+std::string ErrorOf(const std::string& bytes) {
+  return std::string(ParseSafetensors(bytes).status().message());
+}
+
+constexpr char kGood[] =
+    R"({"__metadata__":{"format":"pt"},"b":{"dtype":"I8","shape":[3],"data_offsets":[8,11]},)"
+    R"("a":{"dtype":"BF16","shape":[2,2],"data_offsets":[0,8]}})";
+
+TEST(SafetensorsTest, ReadsTensorsInDataOrder) {
+  const std::string bytes = File(kGood, 11);
+  const auto tensors = ParseSafetensors(bytes);
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  ASSERT_EQ(tensors->size(), 2u);
+  EXPECT_EQ((*tensors)[0].name, "a");
+  EXPECT_EQ((*tensors)[0].shape, (std::vector<int64_t>{2, 2}));
+  EXPECT_EQ((*tensors)[1].dtype, DType::kI8);
+  EXPECT_EQ((*tensors)[1].data, bytes.data() + bytes.size() - 3);
+}
+
+TEST(SafetensorsTest, EveryTruncationIsAnError) {
+  const std::string bytes = File(kGood, 11);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    const std::string part = bytes.substr(0, size);
+    EXPECT_FALSE(ParseSafetensors(part).ok()) << size;
+  }
+}
+
+TEST(SafetensorsTest, RefusalsNameTensorAndExpectation) {
+  const auto one = [](const std::string& entry, size_t bytes) {
+    return ErrorOf(File("{\"w\":" + entry + "}", bytes));
+  };
+  EXPECT_THAT(one(R"({"dtype":"F64","shape":[1],"data_offsets":[0,8]})", 8),
+              HasSubstr("tensor 'w': dtype F64"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[2],"data_offsets":[0,4]})", 4),
+              HasSubstr("tensor 'w' F32 [2]: 4 bytes; expected 8"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})", 8),
+              HasSubstr("begins at byte 4 of the data; expected 0"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})", 8),
+              HasSubstr("tensors end at byte 4 of 8"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[-1],"data_offsets":[0,4]})", 4),
+              HasSubstr("shape [-1]"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]})", 4),
+              HasSubstr("does not fit"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[8,4]})", 8),
+              HasSubstr("'data_offsets' [8,4]"));
+  EXPECT_THAT(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1})", 4),
+              HasSubstr("unknown field 'x'"));
+  EXPECT_THAT(ErrorOf(File("[]", 0)), HasSubstr("not a JSON object"));
+  EXPECT_THAT(ErrorOf(File("{\"a\":", 0)), HasSubstr("not JSON"));
+  EXPECT_THAT(ErrorOf(std::string(8, '\xff')), HasSubstr("header of"));
+}
+
+}  // namespace
+}  // namespace pingti::worker
