@@ -1,8 +1,11 @@
 // SwiGLU with per-token int8 quantization: see activation.h for the formula.
 //
 // Grid: one block a row, its products in registers (row_launch.h), so that the quantization scale
-//   (max |y| over the row) costs no second pass. Without quantization nothing ties a row together:
-//   a block takes one stretch of a row, and its vectors are independent.
+//   (max |y| over the row) costs no second pass; on sm_90 a cluster of four blocks shares a long
+//   row, so that an SM holds blocks in different phases and one's loads cover another's stores (one
+//   block of 512 threads a row: 71 % of copy bandwidth at width 29568 on an H100). Without
+//   quantization nothing ties a row together: a block takes one stretch of a row, and its vectors
+//   are independent.
 // Computes in float; out is rounded once. Bytes a row: 4 * width read, 2 * width (out) and width
 //   (quantized) written. Bound by memory bandwidth.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
@@ -20,6 +23,8 @@ namespace {
 
 constexpr int kFlatThreads = 256;
 constexpr int kFlatVectors = 2;
+constexpr int kRowCluster = 4;  // blocks of a long row
+constexpr int kLongRow = 8192;
 
 // y = silu(gate) * up for eight elements.
 template <class T>
@@ -70,17 +75,46 @@ __global__ void __launch_bounds__(kFlatThreads) SwiGluFlatKernel(const SwiGluPar
   }
 }
 
-template <class T, int kVectors>
+// Maximum over the blocks of the cluster, to every thread; `maxima` is one float a block.
+// ClusterArrive has been called at the kernel's start.
+template <int kCluster>
+__device__ __forceinline__ float ClusterMax(float max, float* maxima) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  if constexpr (kCluster > 1) {
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");  // all blocks have started
+    if (threadIdx.x < kCluster) {
+      asm volatile(
+          "{\n.reg .b32 remote;\n"
+          "mapa.shared::cluster.u32 remote, %0, %1;\n"
+          "st.shared::cluster.f32 [remote], %2;\n}" ::"r"(SmemAddress(&maxima[ClusterRank()])),
+          "r"(threadIdx.x), "f"(max)
+          : "memory");
+    }
+    ClusterSync();  // every block's maximum is everywhere
+#pragma unroll
+    for (int i = 0; i < kCluster; ++i) max = fmaxf(max, maxima[i]);
+  }
+#endif
+  return max;
+}
+
+template <class T, int kVectors, int kCluster>
 __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
     SwiGluQuantizeKernel(const SwiGluParams p) {
   __shared__ SumMax reduction[32];
+  __shared__ float maxima[kCluster];
+  int rank = 0;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  if constexpr (kCluster > 1) {
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;");
+    rank = static_cast<int>(ClusterRank());
+  }
   LetNextKernelStart();
   WaitForPriorKernels();
 #endif
-  const int64_t row = blockIdx.x;
-  const int first = threadIdx.x * 8;
-  const int step = blockDim.x * 8;
+  const int64_t row = blockIdx.x / kCluster;
+  const int first = (rank * blockDim.x + threadIdx.x) * 8;
+  const int step = kCluster * blockDim.x * 8;
   float y[kVectors][8];
   ComputeRow<T, kVectors>(p, row, first, step, y);
   SumMax stats{0.0f, 0.0f};
@@ -90,8 +124,9 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
     for (int j = 0; j < 8; ++j) stats.max = fmaxf(stats.max, fabsf(y[i][j]));
   }
   stats = BlockSumMax(stats, reduction);
-  const float inverse_scale = stats.max > 0.0f ? 127.0f / stats.max : 0.0f;
-  if (threadIdx.x == 0) p.scales[row] = stats.max / 127.0f;
+  const float max = ClusterMax<kCluster>(stats.max, maxima);
+  const float inverse_scale = max > 0.0f ? 127.0f / max : 0.0f;
+  if (rank == 0 && threadIdx.x == 0) p.scales[row] = max / 127.0f;
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     const int at = first + i * step;
@@ -104,6 +139,50 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
   }
 }
 
+// One block a row.
+template <class T>
+cudaError_t LaunchQuantize(const SwiGluParams& p, const DeviceTraits& device, cudaStream_t stream) {
+  const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
+  const auto launch = [&](auto* kernel) {
+    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
+                            device.compute_capability, p);
+  };
+  switch (shape.vectors_per_thread) {
+    case 1:
+      return launch(SwiGluQuantizeKernel<T, 1, 1>);
+    case 2:
+      return launch(SwiGluQuantizeKernel<T, 2, 1>);
+    case 4:
+      return launch(SwiGluQuantizeKernel<T, 4, 1>);
+    case 8:
+      return launch(SwiGluQuantizeKernel<T, 8, 1>);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
+// A cluster a row: width at most 32768.
+template <class T>
+cudaError_t LaunchQuantizeCluster(const SwiGluParams& p, const DeviceTraits& device,
+                                  cudaStream_t stream) {
+  const RowLaunch shape = ChooseRowLaunch(static_cast<int64_t>(p.num_tokens) * kRowCluster,
+                                          CeilDiv(p.width, kRowCluster * 8) * 8, device.num_sms);
+  const auto launch = [&](auto* kernel) {
+    return LaunchOverlapped(kernel, dim3(p.num_tokens * kRowCluster), dim3(shape.threads), 0,
+                            stream, device.compute_capability, p, kRowCluster);
+  };
+  switch (shape.vectors_per_thread) {
+    case 1:
+      return launch(SwiGluQuantizeKernel<T, 1, kRowCluster>);
+    case 2:
+      return launch(SwiGluQuantizeKernel<T, 2, kRowCluster>);
+    case 4:
+      return launch(SwiGluQuantizeKernel<T, 4, kRowCluster>);
+    default:
+      return cudaErrorInvalidValue;
+  }
+}
+
 template <class T>
 cudaError_t Launch(const SwiGluParams& p, cudaStream_t stream) {
   DeviceTraits device;
@@ -113,18 +192,10 @@ cudaError_t Launch(const SwiGluParams& p, cudaStream_t stream) {
     return LaunchOverlapped(SwiGluFlatKernel<T>, dim3(p.num_tokens, stretches), dim3(kFlatThreads),
                             0, stream, device.compute_capability, p);
   }
-  const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
-  const auto launch = [&](auto* kernel) {
-    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
-                            device.compute_capability, p);
-  };
-  switch (shape.vectors_per_thread) {
-    case 1: return launch(SwiGluQuantizeKernel<T, 1>);
-    case 2: return launch(SwiGluQuantizeKernel<T, 2>);
-    case 4: return launch(SwiGluQuantizeKernel<T, 4>);
-    case 8: return launch(SwiGluQuantizeKernel<T, 8>);
-    default: return cudaErrorInvalidValue;
+  if (device.compute_capability >= 90 && p.width > kLongRow) {
+    return LaunchQuantizeCluster<T>(p, device, stream);
   }
+  return LaunchQuantize<T>(p, device, stream);
 }
 
 bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }

@@ -13,9 +13,9 @@ namespace pingti::kernels {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// Stores to the same shared variable of block `cta_rank` of this cluster (which may be this block); its
-// four bytes count on the same `barrier` there. Whoever waits on it (MbarrierWaitAcquireCluster) sees the
-// value: no fence needed.
+// Stores to the same shared variable of block `cta_rank` of this cluster (which may be this block);
+// its four bytes count on the same `barrier` there. Whoever waits on it
+// (MbarrierWaitAcquireCluster) sees the value: no fence needed.
 __device__ __forceinline__ void StoreAsyncCluster(uint32_t* variable, uint32_t value,
                                                   uint64_t* barrier, uint32_t cta_rank) {
   asm volatile(

@@ -1,10 +1,12 @@
 // Warp-level matrix products and the loads and conversions around them, for every card from sm_80
 // on: mma.sync m16n8k16 on 16-bit inputs with f32 sums, ldmatrix, packing of pairs, exp2.
 //
-// Fragments of lane l (g = l / 4, t = l % 4): A[16, 16]: a[0] rows g, columns 2t, 2t+1; a[1] rows g
-// + 8; a[2] and a[3] the same, columns + 8. B[16, 8]: b[0] rows 2t, 2t+1 of column g; b[1] rows
-// + 8. D[16, 8]: d[0], d[1] row g, columns 2t, 2t+1; d[2], d[3] row g + 8. Source: PTX ISA 8.x,
-// "mma.sync" m16n8k16, "ldmatrix". Read next: cp_async.cuh.
+// Fragments of lane l (g = l / 4, t = l % 4):
+//   A[16, 16]: a[0] row g, columns 2t, 2t + 1; a[1] row g + 8; a[2], a[3] the same, columns + 8.
+//   B[16, 8]: b0 rows 2t, 2t + 1 of column g; b1 rows + 8.
+//   D[16, 8]: d[0], d[1] row g, columns 2t, 2t + 1; d[2], d[3] row g + 8.
+//
+// Source: PTX ISA 8.x, "mma.sync" m16n8k16, "ldmatrix". Read next: cp_async.cuh.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,5 +1,5 @@
-// Programmatic dependent launch: a kernel launched this way may start while the one before it in the
-// stream drains, so that its prologue hides. Its device code must call WaitForPriorKernels()
+// Programmatic dependent launch: a kernel launched this way may start while the one before it in
+// the stream drains, so that its prologue hides. Its device code must call WaitForPriorKernels()
 // (mbarrier.cuh) before it touches anything an earlier kernel writes or reads, and
 // LetNextKernelStart() to pass the favour on. Header-only, thread-safe, graph-capturable.
 //
@@ -10,21 +10,26 @@
 
 namespace pingti::kernels {
 
-template <typename... KernelArgs, typename... Args>
-cudaError_t LaunchOverlapped(void (*kernel)(KernelArgs...), dim3 grid, dim3 block,
-                             size_t shared_bytes, cudaStream_t stream, int compute_capability,
-                             const Args&... args) {
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+// `compute_capability` of the current device (ReadDeviceTraits); `cluster` blocks along x, sm_90
+// only.
+template <typename Params>
+cudaError_t LaunchOverlapped(void (*kernel)(Params), dim3 grid, dim3 block, size_t shared_bytes,
+                             cudaStream_t stream, int compute_capability, const Params& params,
+                             int cluster = 1) {
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  const unsigned count = compute_capability < 90 ? 0 : cluster > 1 ? 2 : 1;
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = compute_capability >= 90 ? 1 : 0;
-  return cudaLaunchKernelEx(&config, kernel, args...);
+  config.attrs = attributes;
+  config.numAttrs = count;
+  return cudaLaunchKernelEx(&config, kernel, params);
 }
 
 }  // namespace pingti::kernels

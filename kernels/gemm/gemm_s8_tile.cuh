@@ -96,7 +96,14 @@ __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtens
       uint8_t* a = stages + stage * Traits::kStageBytes;
       uint8_t* w = a + Traits::kABytes;
       MbarrierArriveExpectBytes(&full[stage], Traits::kStageBytes);
-      TmaLoad2d(a, &map_a, &full[stage], kb * Traits::kBlockK, row_a, policy);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        // Zero-filling rows that do not exist is slow: reread the first ones, whose results the
+        // store clips away just the same.
+        const int row = row_a + 64 * half;
+        TmaLoad2d(a + half * 64 * Traits::kBlockK, &map_a, &full[stage], kb * Traits::kBlockK,
+                  row < args.m ? row : 0, policy);
+      }
       if constexpr (Traits::kCluster > 1) {
         TmaLoad2dMulticast(w + rank * kPart * Traits::kBlockK, &map_w, &full[stage],
                            kb * Traits::kBlockK, row_w, (1 << Traits::kCluster) - 1, policy);

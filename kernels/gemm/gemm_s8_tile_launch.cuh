@@ -16,8 +16,8 @@ cudaError_t LaunchGemmS8TileKernel(const GemmS8Params& params, int group_m, cuda
   CUtensorMap map_w;
   CUtensorMap map_y = {};
   PINGTI_CUDA_RETURN(EncodeMatrixMap(&map_a, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, params.a, params.m,
-                                     params.k, params.a_row_stride, Traits::kBlockM,
-                                     Traits::kBlockK, CU_TENSOR_MAP_SWIZZLE_128B));
+                                     params.k, params.a_row_stride, 64, Traits::kBlockK,
+                                     CU_TENSOR_MAP_SWIZZLE_128B));
   PINGTI_CUDA_RETURN(EncodeMatrixMap(
       &map_w, CU_TENSOR_MAP_DATA_TYPE_UINT8, 1, params.w, params.n, params.k, params.w_row_stride,
       Traits::kBlockN / Traits::kCluster, Traits::kBlockK, CU_TENSOR_MAP_SWIZZLE_128B));

@@ -1,14 +1,12 @@
-// Weight-only GEMM for few tokens: the formula of gemm_w4a16.h, 4-bit or 8-bit weights, bf16
-// tokens.
+// Weight-only GEMM for few tokens: the formula of gemm_w4a16.h, 4- or 8-bit weights, bf16 tokens.
 //
 //   a [m, k] bf16, packed weights (gemm_w4a16.h), scales [groups, n] f16 or bf16, zeros [groups, n]
 //   u8, y [m, n] bf16. q - zero is exact in bf16; a group's products are summed in f32, scaled in
 //   f32 and added up in f32: y is within one bf16 ulp of float64 where nothing cancels.
-// Mapping: stream-K over tiles of 256 weight rows in chunks of 128 k (stream_k.h), one or two
-// blocks an
-//   SM. Each of eight warps owns 32 rows: weights are mma.m16n8k16's A, made in registers from
-//   packed words; tokens are B, shared by the block through ldmatrix. Cut tiles meet in
-//   join_partials.cuh, always added in the same order.
+// Mapping: stream-K over tiles of 256 (or 128) weight rows in chunks of 128 k (stream_k.h), one or
+//   two blocks an SM. Each of eight warps owns 32 (or 16) rows: weights are mma.m16n8k16's A, made
+//   in registers from packed words; tokens are B, shared by the block through ldmatrix. Cut tiles
+//   meet in join_partials.cuh, always added in the same order.
 // Shared memory: kStages of weights (a lane reads only what it copied itself), swizzled tokens,
 // scales
 //   and zeros, filled by cp.async; 160 KB an SM (two blocks: 220 KB, which sm_80 runs as one).
@@ -41,10 +39,11 @@ struct GemmW4A16Traits {
   static constexpr int kGroups = 8 / kSteps;  // scales a chunk and row
   static constexpr int kWarps = 8;
   static constexpr int kThreads = 32 * kWarps;
-  // Few tokens: small tiles and many blocks hide the latency of unpacking. Many tokens: two slabs a
-  // warp share every fragment of tokens that ldmatrix brings.
-  static constexpr int kSlabs = kTokens <= 16 ? 1 : 2;
-  static constexpr int kBlocksPerSm = kSlabs == 1 ? 3 : 1;
+  // Measured on an H100: with few tokens two blocks an SM hide the latency of unpacking; 8-bit
+  // weights then prefer the smaller tile of one slab a warp, 4-bit weights that of two slabs, which
+  // share every fragment of tokens that ldmatrix brings.
+  static constexpr int kSlabs = kBits == 8 && kTokens == 16 ? 1 : 2;
+  static constexpr int kBlocksPerSm = kTokens == 16 ? 2 : 1;
   static constexpr int kBlockRows = 16 * kSlabs * kWarps;
   static constexpr int kVectors = kSlabs * kBits / 2;  // 16-byte weight vectors a lane and chunk
   static constexpr int kRegisters = kSlabs * kTokens / 2;  // accumulators a thread

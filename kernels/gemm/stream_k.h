@@ -31,8 +31,8 @@ struct StreamK {
 };
 
 // How many of at most `max_blocks` blocks to use. Where whole blocks a tile use nearly all of them,
-// ranges that end where tiles end leave fewer partial sums; that pays while a block has little to do
-// (on an H100: 2 % of a 28 us product, but a loss of 2 % for one of 90 us).
+// ranges that end where tiles end leave fewer partial sums; that pays while a block has little to
+// do (on an H100: 2 % of a 28 us product, but a loss of 2 % for one of 90 us).
 inline int StreamKBlocks(int tiles, int k_blocks, int max_blocks) {
   constexpr int kShortRange = 64;
   const int per_tile = max_blocks / tiles;

@@ -1,9 +1,10 @@
 // RMSNorm with residual add and per-token int8 quantization: see norm.h for the formula.
 //
-// Grid: one block a row; a thread keeps 1 to 8 vectors of eight elements in registers (row_launch.h),
-//   so each element is read once and written once. One block reduction gives both the sum of squares
-//   and max |h * weight|: the quantization scale needs no second one, as y is their product times
-//   1/rms.
+// Grid: one block a row; a thread keeps 1 to 8 vectors of eight elements in registers
+// (row_launch.h),
+//   so each element is read once and written once. One block reduction gives both the sum of
+//   squares and max |h * weight|: the quantization scale needs no second one, as y is their product
+//   times 1/rms.
 // Accumulation: float. Tolerance: out within one rounding of dtype; quantized within one step.
 // Bytes a row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized); weight
 //   stays in the caches. Bound by memory bandwidth; at one token by launch latency.
@@ -101,11 +102,16 @@ cudaError_t Launch(const RmsNormParams& p, cudaStream_t stream) {
                             device.compute_capability, p);
   };
   switch (shape.vectors_per_thread) {
-    case 1: return launch(RmsNormKernel<T, 1>);
-    case 2: return launch(RmsNormKernel<T, 2>);
-    case 4: return launch(RmsNormKernel<T, 4>);
-    case 8: return launch(RmsNormKernel<T, 8>);
-    default: return cudaErrorInvalidValue;
+    case 1:
+      return launch(RmsNormKernel<T, 1>);
+    case 2:
+      return launch(RmsNormKernel<T, 2>);
+    case 4:
+      return launch(RmsNormKernel<T, 4>);
+    case 8:
+      return launch(RmsNormKernel<T, 8>);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

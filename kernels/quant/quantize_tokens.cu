@@ -63,11 +63,16 @@ cudaError_t Launch(const QuantizeTokensParams& p, cudaStream_t stream) {
                             device.compute_capability, p);
   };
   switch (shape.vectors_per_thread) {
-    case 1: return launch(QuantizeTokensKernel<T, 1>);
-    case 2: return launch(QuantizeTokensKernel<T, 2>);
-    case 4: return launch(QuantizeTokensKernel<T, 4>);
-    case 8: return launch(QuantizeTokensKernel<T, 8>);
-    default: return cudaErrorInvalidValue;
+    case 1:
+      return launch(QuantizeTokensKernel<T, 1>);
+    case 2:
+      return launch(QuantizeTokensKernel<T, 2>);
+    case 4:
+      return launch(QuantizeTokensKernel<T, 4>);
+    case 8:
+      return launch(QuantizeTokensKernel<T, 8>);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

@@ -1,6 +1,7 @@
 // Bias, q/k norm, rotary embedding and KV append: see rope_kv.h for the formula.
 //
-// Mapping: head_dim / 8 lanes take one head; lane j holds elements 4j..4j+3 of the head's lower half
+// Mapping: head_dim / 8 lanes take one head; lane j holds elements 4j..4j+3 of the head's lower
+// half
 //   and of its upper half, so that the partners of either rotation style sit in one lane. Grid:
 //   (token, group of heads); a thread works on kHeadsPerThread heads with one load of cos and sin.
 // Head sums (norm, int8 scale) are shuffles among a head's lanes; everything is float until stored.
@@ -109,8 +110,7 @@ __device__ __forceinline__ void Append(const RopeKvParams& p, bool is_key, int h
                                        int lane, const float (&x)[8]) {
   const int64_t page = slot / p.kv.page_tokens;
   const int64_t offset = slot % p.kv.page_tokens;
-  const int64_t at =
-      page * p.kv.page_stride + head * p.kv.head_stride + offset * p.kv.token_stride;
+  const int64_t at = page * p.kv.page_stride + head * p.kv.head_stride + offset * p.kv.token_stride;
   void* pool = const_cast<void*>(is_key ? p.kv.k : p.kv.v);
   if (p.kv.dtype != DType::kI8) {
     if (slot >= 0) StoreHead<T, kHeadDim>(static_cast<T*>(pool) + at, lane, x);
@@ -190,8 +190,8 @@ __global__ void __launch_bounds__(kThreads) RopeKvKernel(const RopeKvParams p) {
     }
     if (role != Role::kValue) Rotate(p.style, cos, sin, x);
     if (role == Role::kQuery) {
-      StoreHead<T, kHeadDim>(
-          static_cast<T*>(p.q_out) + token * p.q_out_stride + head * kHeadDim, lane, x);
+      StoreHead<T, kHeadDim>(static_cast<T*>(p.q_out) + token * p.q_out_stride + head * kHeadDim,
+                             lane, x);
     }
     const bool is_key = role == Role::kKey;
     const int kv_head = head - p.num_q_heads - (is_key ? 0 : num_kv_heads);

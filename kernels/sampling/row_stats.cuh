@@ -1,5 +1,5 @@
-// What the sampling kernel's blocks share: order-preserving keys, and one reduction over the threads of
-// all blocks that work on a row (a cluster on sm_90, one block before it). Device code.
+// What the sampling kernel's blocks share: order-preserving keys, and one reduction over the
+// threads of all blocks that work on a row (a cluster on sm_90, one block before it). Device code.
 // Read next: select.cuh, sample.cu.
 #pragma once
 
@@ -91,14 +91,17 @@ class RowBlocks {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     if constexpr (kCluster > 1) {
       uint64_t address;
-      asm("mapa.u64 %0, %1, %2;" : "=l"(address) : "l"(reinterpret_cast<uint64_t>(local)), "r"(rank));
+      asm("mapa.u64 %0, %1, %2;"
+          : "=l"(address)
+          : "l"(reinterpret_cast<uint64_t>(local)), "r"(rank));
       return reinterpret_cast<T*>(address);
     }
 #endif
     return local;
   }
 
-  // Combines over all threads of the row, in a fixed order, to all of them. Orders shared memory too.
+  // Combines over all threads of the row, in a fixed order, to all of them. Orders shared memory
+  // too.
   __device__ Stats Reduce(Stats s) {
     const int lane = threadIdx.x % 32;
     s = WarpCombine(s);
@@ -109,8 +112,8 @@ class RowBlocks {
       s = WarpCombine(shared_->warps[lane]);
       if (lane < kCluster) *Remote(&shared_->ranks[parity_][rank()], lane) = s;
     }
-    // Every block's value is everywhere. Two sets of slots: the next Reduce writes the other one, and
-    // nobody starts the one after before all have read this.
+    // Every block's value is everywhere. Two sets of slots: the next Reduce writes the other one,
+    // and nobody starts the one after before all have read this.
     Sync();
     s = shared_->ranks[parity_][0];
 #pragma unroll

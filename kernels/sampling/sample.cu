@@ -1,14 +1,19 @@
 // The sampling kernel: see sampling.h for what a row goes through.
 //
-// Mapping: on sm_90 a cluster of eight blocks holds a row, each block an eighth of the vocabulary in
+// Mapping: on sm_90 a cluster of eight blocks holds a row, each block an eighth of the vocabulary
+// in
 //   shared memory, so every pass after the first costs one sweep of shared memory and one exchange
 //   between blocks; before sm_90 one block a row works in the workspace (L2).
-// Draw: one sweep counts tokens by distance from the maximum (1024 bins); whole bins from the top, at
+// Draw: one sweep counts tokens by distance from the maximum (1024 bins); whole bins from the top,
+// at
 //   most 2048 tokens, go to the first block, which sorts them and accumulates their weights. Where
 //   top_k, top_p, min_p and the draw all end among them - nearly always - that is all. Flat
-//   distributions end further down: then thresholds are found by bisection over the row (select.cuh).
-// Precision: weights are float, their sums double and in a fixed order: equal inputs give equal tokens.
-//   A token at the edge of a kept set may differ from a float64 reference by rounding of its weight.
+//   distributions end further down: then thresholds are found by bisection over the row
+//   (select.cuh).
+// Precision: weights are float, their sums double and in a fixed order: equal inputs give equal
+// tokens.
+//   A token at the edge of a kept set may differ from a float64 reference by rounding of its
+//   weight.
 // Shared memory: 38 KB and 4 bytes a token of the block's part. One block an SM.
 // Bytes: 4 a token, read once. At a batch of decode rows bound by the latency of the exchanges.
 // Architectures: sm_90a (clusters), sm_80 and newer (one block a row).
@@ -70,8 +75,8 @@ __device__ Stats BestToken(RowBlocks<kCluster>* row, const Slice& slice) {
   return row->Reduce(s);
 }
 
-// Writes the most likely tokens' logprobs of the raw logits in `slice`; returns log of their weights'
-// sum plus their maximum, so that logprob(x) = x - result.
+// Writes the most likely tokens' logprobs of the raw logits in `slice`; returns log of their
+// weights' sum plus their maximum, so that logprob(x) = x - result.
 template <int kCluster>
 __device__ float RawLogprobs(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
                              int row_index, int num_top) {
@@ -103,7 +108,8 @@ __device__ float RawLogprobs(RowBlocks<kCluster>* row, const Slice& slice, const
 }
 
 // Bias, penalties and mask, in place. Ends with a block barrier.
-__device__ void AdjustLogits(const Slice& slice, const SampleParams& p, const SamplingRowParams& r) {
+__device__ void AdjustLogits(const Slice& slice, const SampleParams& p,
+                             const SamplingRowParams& r) {
   __syncthreads();  // raw values are no longer read by others
   for (int i = r.biases_begin + threadIdx.x; i < r.biases_end; i += kThreads) {
     const SamplingTokenBias bias = p.token_biases[i];
@@ -152,11 +158,12 @@ __device__ uint32_t BlockScan(uint32_t value, uint32_t* warp_counts) {
   return value;
 }
 
-// Collects the best tokens, whole bins of them, in the first block's candidates. Returns how many.
-// `bins` of all blocks are complete. Ends with a row barrier.
+// Collects the best tokens (with top_k > 0 about that many), whole bins of them, in the first
+// block's candidates. Returns how many. `bins` of all blocks are complete. Ends with a row barrier.
 template <int kCluster>
 __device__ uint32_t GatherCandidates(RowBlocks<kCluster>* row, const Slice& slice,
-                                     const Weights& weight, CandidateShared* shared) {
+                                     const Weights& weight, uint32_t top_k,
+                                     CandidateShared* shared) {
   static_assert(kBins == kThreads, "a thread sums one bin");
   uint32_t before = 0;
   uint32_t total = 0;
@@ -166,9 +173,11 @@ __device__ uint32_t GatherCandidates(RowBlocks<kCluster>* row, const Slice& slic
     total += count;
   }
   const uint32_t cumulative = BlockScan(total, shared->warp_counts);
-  const int bins = __syncthreads_count(cumulative <= kCandidates);
-  const uint32_t before_scan =
-      BlockScan(threadIdx.x < bins ? before : 0, shared->warp_counts);
+  int bins = __syncthreads_count(cumulative <= kCandidates);
+  // top_k needs no more than the bins that hold the first top_k tokens: fewer to sort.
+  const int bins_below_k = __syncthreads_count(cumulative < top_k);
+  if (top_k > 0) bins = min(bins, bins_below_k + 1);
+  const uint32_t before_scan = BlockScan(threadIdx.x < bins ? before : 0, shared->warp_counts);
   // The last thread knows both sums; `found` and `taken` carry them to the others.
   if (threadIdx.x == kThreads - 1) shared->taken = before_scan;
   if (static_cast<int>(threadIdx.x) == bins - 1) shared->found = static_cast<int>(cumulative);
@@ -205,7 +214,7 @@ __device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, const Sampling
   });
   s = row->Reduce(s);  // and every block's bins are complete
   const Prefix all{s.count, s.sum};
-  const uint32_t num_sorted = GatherCandidates(row, slice, weight, shared);
+  const uint32_t num_sorted = GatherCandidates(row, slice, weight, rules.top_k, shared);
   Stats drawn;
   if (row->rank() == 0) {
     int size = 2;
@@ -226,8 +235,7 @@ __device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, const Sampling
 }
 
 template <int kCluster>
-__global__ void __launch_bounds__(kThreads, 1)
-    SampleKernel(const SampleParams p, int slice_size) {
+__global__ void __launch_bounds__(kThreads, 1) SampleKernel(const SampleParams p, int slice_size) {
   extern __shared__ __align__(16) uint8_t smem[];
   Shared* shared = reinterpret_cast<Shared*>(smem);
   RowBlocks<kCluster> row(&shared->stats);

@@ -34,7 +34,7 @@ struct CandidateShared {
   double cumulative[kCandidates];  // weight of keys[0..i]
   double warp_sums[kThreads / 32];
   uint32_t warp_counts[kThreads / 32];
-  uint32_t taken;   // candidates of this block
+  uint32_t taken;  // candidates of this block
   int found;
 };
 
@@ -60,7 +60,8 @@ __device__ inline void SortDescending(uint64_t* keys, int size) {
 }
 
 // cumulative[i] over kCandidates keys, zero weight from `count` on. One block.
-__device__ inline void AccumulateWeights(CandidateShared* shared, int count, const Weights& weight) {
+__device__ inline void AccumulateWeights(CandidateShared* shared, int count,
+                                         const Weights& weight) {
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   const int first = 2 * threadIdx.x;
@@ -145,9 +146,9 @@ __device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, P
 
 // Where a prefix ends: all tokens above `key`, and the first so many of those equal to it.
 struct Boundary {
-  uint32_t key;     // OrderedKey
-  Stats above;      // sum and count of the tokens above key
-  uint32_t equal;   // tokens at key
+  uint32_t key;    // OrderedKey
+  Stats above;     // sum and count of the tokens above key
+  uint32_t equal;  // tokens at key
 };
 
 // The highest key for which enough(tokens at or above it) holds; if none, the lowest token's.
@@ -185,9 +186,8 @@ __device__ Prefix PrefixOfCount(RowBlocks<kCluster>* row, const Slice& slice, co
 template <int kCluster>
 __device__ Prefix PrefixOfMass(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                                double mass, bool strict, Boundary* end) {
-  *end = Bisect(row, slice, weight, [mass, strict](const Stats& s) {
-    return strict ? s.sum > mass : s.sum >= mass;
-  });
+  *end = Bisect(row, slice, weight,
+                [mass, strict](const Stats& s) { return strict ? s.sum > mass : s.sum >= mass; });
   const double each = weight(KeyToFloat(end->key));
   const double missing = each > 0 ? (mass - end->above.sum) / each : 0.0;
   double ties = strict ? floor(missing) + 1 : ceil(missing);
@@ -197,7 +197,8 @@ __device__ Prefix PrefixOfMass(RowBlocks<kCluster>* row, const Slice& slice, con
 
 // Id of the token at `key` that has `rank` others of that key before it, to all threads.
 template <int kCluster>
-__device__ int TieOfRank(RowBlocks<kCluster>* row, const Slice& slice, uint32_t key, uint32_t rank) {
+__device__ int TieOfRank(RowBlocks<kCluster>* row, const Slice& slice, uint32_t key,
+                         uint32_t rank) {
   Stats s;
   ForEach(slice, [&](int, float x) { s.count += x != -INFINITY && OrderedKey(x) == key; });
   row->Reduce(s);
@@ -225,8 +226,8 @@ __device__ int DrawBisecting(RowBlocks<kCluster>* row, const Slice& slice, Prefi
     kept = PrefixOfCount(row, slice, weight, rules.top_k);
   }
   if (rules.top_p < 1.0f) {
-    const Prefix by_mass = PrefixOfMass(row, slice, weight,
-                                        static_cast<double>(rules.top_p) * kept.mass, false, &end);
+    const Prefix by_mass =
+        PrefixOfMass(row, slice, weight, static_cast<double>(rules.top_p) * kept.mass, false, &end);
     if (by_mass.count < kept.count) kept = by_mass;
   }
   if (rules.min_p > 0.0f) {

@@ -3,8 +3,7 @@
 // the same run.
 //
 //   bench_prefill [--head-dim 128] [--heads 64] [--kv-heads 8] [--page 128] [--dtype bf16|f16]
-//   [--full]
-//                 [--window N] [--prefix N] [--batch N] [--csv] Q_LEN...
+//                 [--full] [--window N] [--prefix N] [--batch N] [--csv] Q_LEN...
 //
 // Without --batch the batch holds 16,384 tokens. --prefix: tokens in the cache before the new ones.
 // FLOP: 4 * head_dim * heads * visible (query, key) pairs.

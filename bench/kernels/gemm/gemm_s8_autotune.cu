@@ -82,13 +82,14 @@ int Autotune() {
       "  GemmS8Variant variant;\n"
       "};\n\n"
       "inline constexpr int kGemmS8TunedComputeCapability = %d;\n"
+      "// clang-format off\n"
       "inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {\n",
       properties.name, device.compute_capability);
   for (const int m : kTokens) {
     for (const S8Shape& shape : kS8Shapes72B) Tune(shape, m, device.compute_capability);
     for (const S8Shape& shape : kS8Shapes7B) Tune(shape, m, device.compute_capability);
   }
-  std::printf("};\n\n}  // namespace pingti::kernels\n");
+  std::printf("};\n// clang-format on\n\n}  // namespace pingti::kernels\n");
   return 0;
 }
 

@@ -1,5 +1,6 @@
-// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32 and 128 rows.
-// Baseline, same run: a device copy of the logits (read plus written). Correctness: sample_test.
+// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32 and 128
+// rows. Baseline, same run: a device copy of the logits (read plus written). Correctness:
+// sample_test.
 //
 //   bench_sample
 #include <cstdio>
@@ -83,8 +84,10 @@ int main() {
       {"the same, 5 top logprobs", -40, 20, tops},
       {"flat logits, top_p 0.9", -0.1f, 0.1f, flat},
   };
-  std::printf("| sampling, vocabulary %d | rows | us | p10 | p90 | copy us | / copy |\n"
-              "|---|---|---|---|---|---|---|\n", kVocab);
+  std::printf(
+      "| sampling, vocabulary %d | rows | us | p10 | p90 | copy us | / copy |\n"
+      "|---|---|---|---|---|---|---|\n",
+      kVocab);
   for (const Setting& setting : settings) {
     for (int rows : {1, 32, kMaxRows}) Run(setting, rows);
   }

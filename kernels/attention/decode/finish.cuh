@@ -12,9 +12,9 @@
 namespace pingti::kernels::decode {
 
 struct PartialArgs {
-  float* partials;     // [2 * num_workers][PartialFloats(rows, head_dim)]
-  int32_t* counters;   // [num_seqs, num_kv_heads], zero before and after a launch
-  int rows;            // max_q_len * group
+  float* partials;    // [2 * num_workers][PartialFloats(rows, head_dim)]
+  int32_t* counters;  // [num_seqs, num_kv_heads], zero before and after a launch
+  int rows;           // max_q_len * group
 };
 
 // Shared memory of the combination, see SharedLayout.
@@ -136,8 +136,8 @@ __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const 
       const int stat = (first_warp + i) * 16 + row % 16;
       const float4 value =
           *reinterpret_cast<const float4*>(area.values + stat * kMergeDims + column);
-      total = make_float4(total.x + value.x, total.y + value.y, total.z + value.z,
-                          total.w + value.w);
+      total =
+          make_float4(total.x + value.x, total.y + value.y, total.z + value.z, total.w + value.w);
       sum += area.row_sum[stat];
       highest = fmaxf(highest, area.row_max[stat]);
     }
@@ -154,22 +154,35 @@ __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const 
   }
 }
 
-// Called by all consumer warps with their part of the segment. Uses up `state`.
+// First half of the end of a segment: each warp shows its rows' maxima. Returns the rows' sums,
+// over all lanes. The caller's barrier lets FinishSegment read them.
 template <class Tr>
-__device__ __forceinline__ void FinishSegment(RowState<Tr>& state, const MergeArea& area,
-                                              const Segment& segment, int num_kv_heads,
-                                              const QueryArgs& args, const PartialArgs& partial) {
+__device__ __forceinline__ float2 ShareMaxima(const RowState<Tr>& state, const MergeArea& area) {
+  const int warp = threadIdx.x / 32;
+  const int g = threadIdx.x % 32 / 4;
+  float sum[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    sum[half] = state.sum[half];
+    sum[half] += __shfl_xor_sync(~0u, sum[half], 1);
+    sum[half] += __shfl_xor_sync(~0u, sum[half], 2);
+    if (threadIdx.x % 4 == 0) area.row_max[warp * 16 + g + 8 * half] = state.max[half];
+  }
+  return make_float2(sum[0], sum[1]);
+}
+
+// Second half, by all consumer warps. Uses up `state`.
+template <class Tr>
+__device__ __forceinline__ void FinishSegment(RowState<Tr>& state, float2 sums,
+                                              const MergeArea& area, const Segment& segment,
+                                              int num_kv_heads, const QueryArgs& args,
+                                              const PartialArgs& partial) {
   const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int t = threadIdx.x % 4;
   const int row_tile = warp / Tr::kTokenWarps;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    state.sum[half] += __shfl_xor_sync(~0u, state.sum[half], 1);
-    state.sum[half] += __shfl_xor_sync(~0u, state.sum[half], 2);
-    if (t == 0) area.row_max[warp * 16 + g + 8 * half] = state.max[half];
-  }
-  ConsumerSync();  // every warp's maxima are in place
+  // `segment` may be overwritten once the last barrier below has been passed by all.
+  const bool whole = segment.whole;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float highest = -INFINITY;
@@ -179,7 +192,7 @@ __device__ __forceinline__ void FinishSegment(RowState<Tr>& state, const MergeAr
     }
     const float finite = highest == -INFINITY ? 0.0f : highest;
     const float factor = Exp2((state.max[half] - finite) * args.scale_log2);
-    if (t == 0) area.row_sum[warp * 16 + g + 8 * half] = state.sum[half] * factor;
+    if (t == 0) area.row_sum[warp * 16 + g + 8 * half] = (half == 0 ? sums.x : sums.y) * factor;
 #pragma unroll
     for (int n = 0; n < Tr::kHeadDim / 8; ++n) {
       state.o[n][2 * half] *= factor;
@@ -194,7 +207,7 @@ __device__ __forceinline__ void FinishSegment(RowState<Tr>& state, const MergeAr
     EmitRows<Tr>(area, pass, segment, args, partial);
     ConsumerSync();  // all have read: the area may be overwritten
   }
-  if (segment.whole) return;
+  if (whole) return;
 
   const int parts = segment.last_worker - segment.first_worker + 1;
   int32_t* counter = partial.counters + segment.seq * num_kv_heads + segment.kv_head;

@@ -1,11 +1,13 @@
 // Paged decode attention: out = softmax(scale * q K^T + mask) V for one to eight query tokens of
 // every sequence, one persistent block per SM.
 //
-// Inputs: q [rows, num_q_heads, head_dim] bf16 or fp16; K, V pages [page, kv_head, token, head_dim],
+// Inputs: q [rows, num_q_heads, head_dim] bf16 or fp16; K, V pages [page, kv_head, token,
+// head_dim],
 //   the same type or int8 with a float scale per token and head (kv_layout.h); the plan of plan.cu.
 // Output: [rows, num_q_heads, head_dim] like q. Scores, softmax and output accumulate in float; P
 //   (times the value scale for int8) is rounded to q's type for the second product, int8 KV widens
-//   exactly. Tolerance against float64 on the same inputs: relative 2-norm 4e-3 (bf16), 1e-3 (fp16).
+//   exactly. Tolerance against float64 on the same inputs: relative 2-norm 4e-3 (bf16), 1e-3
+//   (fp16).
 //
 // Mapping: a block is a worker of the plan (work.cuh): it walks pieces of (sequence, KV head), 64
 //   tokens at a time. The query tokens and heads that share a KV head are packed into 16-row tiles
@@ -24,6 +26,8 @@
 
 #include <cuda.h>
 
+#include <new>
+
 #include "kernels/attention/decode/finish.cuh"
 
 namespace pingti::kernels::decode {
@@ -38,43 +42,62 @@ struct KernelArgs {
   int num_stages;
 };
 
+// The consumers' walk, in shared memory: one thread steps it, which spares the others its
+// registers.
+struct SharedWalk {
+  SegmentWalk walk;
+  Segment segments[2];  // this one and the next
+  bool more[2];
+};
+
 // The consumer warps' whole life.
 template <class Tr>
 __device__ __forceinline__ void Consume(const Ring& ring, const KernelArgs& args,
-                                        const MergeArea& area) {
+                                        const MergeArea& area, SharedWalk* shared) {
   constexpr int kSharesPerTile = kTileTokens / Tr::kWarpTokens;
+  static_assert(sizeof(SharedWalk) <= SharedLayout<Tr>::kWalkBytes);
   const int warp = threadIdx.x / 32;
   const int token_warp = warp % Tr::kTokenWarps;
   const int tile_group = token_warp / kSharesPerTile;
   const int token = token_warp % kSharesPerTile * Tr::kWarpTokens;
-  SegmentWalk walk(args.work, blockIdx.x);
-  Segment segment;
+  if (threadIdx.x == 0) {
+    new (&shared->walk) SegmentWalk(args.work, blockIdx.x);
+    shared->more[0] = shared->walk.Next(&shared->segments[0]);
+  }
+  ConsumerSync();  // the first segment is known
   RingPosition at;
   uint32_t tile_count = 0;
   QueryRows<Tr> query;
   RowState<Tr> state;
-  bool more = walk.Next(&segment);
-  if (more) query.Load(args.query, segment, warp / Tr::kTokenWarps);
-  while (more) {
+  int current = 0;
+  if (shared->more[0]) query.Load(args.query, shared->segments[0], warp / Tr::kTokenWarps);
+  while (shared->more[current]) {
+    const Segment& segment = shared->segments[current];
+    const int next = current ^ 1;
+    if (threadIdx.x == 0) shared->more[next] = shared->walk.Next(&shared->segments[next]);
+    const StepRange range{segment.kv_len, segment.q_len};
+    const int tile_end = segment.tile_end;
     state.Reset();
-    for (int tile = segment.tile_begin; tile < segment.tile_end; ++tile, ++tile_count) {
+    for (int tile = segment.tile_begin; tile < tile_end; ++tile, ++tile_count) {
       if (tile_count % Tr::kTileGroups == tile_group) {
         BarrierWait(&ring.full[at.stage], at.phase);  // the tile has landed
 #pragma unroll 1
         for (int t = token; t < token + Tr::kWarpTokens; t += Tr::kStepTokens) {
-          Step<Tr>(ring, at.stage, t, tile * kTileTokens + t, query, segment, args.query, state);
+          Step<Tr>(ring, at.stage, t, tile * kTileTokens + t, query, range, args.query, state);
         }
         __syncwarp();  // all lanes have read their part
         if (threadIdx.x % 32 == 0) BarrierArrive(&ring.empty[at.stage]);
       }
       at.Advance(ring.num_stages);
     }
-    Segment next;
-    more = walk.Next(&next);
+    const float2 sums = ShareMaxima<Tr>(state, area);
+    ConsumerSync();  // every warp's maxima, and the next segment, are in place
     // The next queries are on their way while this piece is combined.
-    if (more) query.Load(args.query, next, warp / Tr::kTokenWarps);
-    FinishSegment<Tr>(state, area, segment, args.work.num_kv_heads, args.query, args.partial);
-    segment = next;
+    if (shared->more[next]) {
+      query.Load(args.query, shared->segments[next], warp / Tr::kTokenWarps);
+    }
+    FinishSegment<Tr>(state, sums, area, segment, args.work.num_kv_heads, args.query, args.partial);
+    current = next;
   }
 }
 
@@ -113,7 +136,7 @@ __global__ void __launch_bounds__(kThreads, 1)
                          reinterpret_cast<float*>(smem + Layout::RowMax(stages)),
                          reinterpret_cast<float*>(smem + Layout::RowSum(stages)),
                          reinterpret_cast<int*>(smem + Layout::Flag(stages))};
-    Consume<Tr>(ring, args, area);
+    Consume<Tr>(ring, args, area, reinterpret_cast<SharedWalk*>(smem + Layout::Walk(stages)));
   }
 }
 

@@ -37,8 +37,8 @@ Launcher FindLauncher(const DecodeAttentionParams& p) {
     by_row_tiles = int8_kv ? ByHeadDim<__nv_bfloat16, true>(p.kv.head_dim)
                            : ByHeadDim<__nv_bfloat16, false>(p.kv.head_dim);
   } else if (p.dtype == DType::kF16) {
-    by_row_tiles = int8_kv ? ByHeadDim<__half, true>(p.kv.head_dim)
-                           : ByHeadDim<__half, false>(p.kv.head_dim);
+    by_row_tiles =
+        int8_kv ? ByHeadDim<__half, true>(p.kv.head_dim) : ByHeadDim<__half, false>(p.kv.head_dim);
   }
   if (by_row_tiles == nullptr) return nullptr;
   const int rows = p.shape.max_q_len * (p.shape.num_q_heads / p.shape.num_kv_heads);
@@ -57,9 +57,8 @@ bool ValidKv(const PagedKv& kv, const DecodeShape& shape) {
     return false;
   }
   if (!IsAligned(kv.k, 16) || !IsAligned(kv.v, 16) || !IsAligned(kv.block_table, 4)) return false;
-  if (kv.dtype == DType::kI8 &&
-      (!IsAligned(kv.k_scale, 16) || !IsAligned(kv.v_scale, 16) ||
-       kv.scale_page_stride % 4 != 0 || kv.scale_head_stride % 4 != 0)) {
+  if (kv.dtype == DType::kI8 && (!IsAligned(kv.k_scale, 16) || !IsAligned(kv.v_scale, 16) ||
+                                 kv.scale_page_stride % 4 != 0 || kv.scale_head_stride % 4 != 0)) {
     return false;
   }
   return kv.token_stride % vector == 0 && kv.head_stride % vector == 0 &&

@@ -29,9 +29,9 @@ cudaError_t EncodeKvMap(CUtensorMap* map, const void* base, const PagedKv& kv) {
   shape.box[3] = 1;
   const CUtensorMapDataType dtype =
       Tr::kInt8 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;  // any 16 bits
-  return EncodeTensorMap(map, dtype, base, shape,
-                         Tr::kBoxBytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B
-                                              : CU_TENSOR_MAP_SWIZZLE_64B);
+  return EncodeTensorMap(
+      map, dtype, base, shape,
+      Tr::kBoxBytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B);
 }
 
 inline int Log2(int power_of_two) {
@@ -46,14 +46,9 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
   const DecodeShape& shape = p.shape;
   const int group = shape.num_q_heads / shape.num_kv_heads;
   auto* plan = static_cast<const int32_t*>(p.plan);
-  args.work = {plan,
-               shape.kv_lens,
-               shape.q_starts,
-               shape.num_seqs,
-               shape.num_kv_heads,
-               shape.max_q_len,
-               shape.window,
-               num_workers};
+  args.work = {plan,           shape.kv_lens,      shape.q_starts,
+               shape.num_seqs, shape.num_kv_heads, shape.max_q_len,
+               shape.window,   num_workers};
   args.kv = {static_cast<const uint8_t*>(p.kv.k),
              static_cast<const uint8_t*>(p.kv.v),
              p.kv.k_scale,
@@ -66,15 +61,9 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
              p.kv.scale_page_stride,
              p.kv.scale_head_stride,
              Log2(p.kv.page_tokens)};
-  args.query = {p.q,
-                p.q_token_stride,
-                p.q_head_stride,
-                p.out,
-                p.out_token_stride,
-                p.out_head_stride,
-                group,
-                shape.window,
-                p.softmax_scale * 1.4426950408889634f};
+  args.query = {p.q,   p.q_token_stride,   p.q_head_stride,
+                p.out, p.out_token_stride, p.out_head_stride,
+                group, shape.window,       p.softmax_scale * 1.4426950408889634f};
   const PlanLayout layout{shape.num_seqs, num_workers};
   // The counters live at the end of the plan buffer, the one part of it that launches write.
   args.partial = {static_cast<float*>(p.workspace), const_cast<int32_t*>(plan) + layout.Counters(),
@@ -94,25 +83,28 @@ cudaError_t LaunchInstance(const DecodeAttentionParams& params, cudaStream_t str
   KernelArgs args = MakeKernelArgs<Tr>(params, device.num_sms);
   args.num_stages =
       std::min(kMaxStages, (max_shared - SharedLayout<Tr>::kFixedBytes) / Tr::kStageBytes);
+  // A multiple of the tile groups: then a group meets a stage in every round or in none, and the
+  // barrier's one parity bit tells it this round from the last.
+  args.num_stages -= args.num_stages % Tr::kTileGroups;
   if (args.num_stages < 2) return cudaErrorNotSupported;
   if (device.compute_capability >= 90) {
     PINGTI_CUDA_RETURN(EncodeKvMap<Tr>(&args.k_map, params.kv.k, params.kv));
     PINGTI_CUDA_RETURN(EncodeKvMap<Tr>(&args.v_map, params.kv.v, params.kv));
   }
   const int shared = SharedLayout<Tr>::Total(args.num_stages);
-  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(DecodeKernel<Tr>,
-                                          cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
+  PINGTI_CUDA_RETURN(
+      cudaFuncSetAttribute(DecodeKernel<Tr>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
   return LaunchOverlapped(DecodeKernel<Tr>, dim3(device.num_sms), dim3(kThreads), shared, stream,
                           device.compute_capability, args);
 }
 
-#define PINGTI_DECODE_INSTANCES(T, kInt8, kHeadDim)                                               \
+#define PINGTI_DECODE_INSTANCES(T, kInt8, kHeadDim)                                                \
   template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 1>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);               \
+                                                                     cudaStream_t);                \
   template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 2>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);               \
+                                                                     cudaStream_t);                \
   template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 4>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);               \
+                                                                     cudaStream_t);                \
   template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 8>>(const DecodeAttentionParams&, \
                                                                      cudaStream_t)
 

@@ -25,7 +25,7 @@ struct KvArgs {
   const float* v_scale;
   const int32_t* block_table;
   int64_t block_table_stride;
-  int64_t page_bytes;   // strides of k and v in bytes
+  int64_t page_bytes;  // strides of k and v in bytes
   int64_t head_bytes;
   int64_t token_bytes;
   int64_t scale_page_stride;  // elements
@@ -50,7 +50,7 @@ __device__ __forceinline__ void BarrierInit(uint64_t* barrier, uint32_t arrivals
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(SmemAddress(barrier)), "r"(arrivals));
 }
 __device__ __forceinline__ void BarrierArrive(uint64_t* barrier) {
-  uint64_t state;
+  [[maybe_unused]] uint64_t state;  // the instruction must have somewhere to put it
   asm volatile("mbarrier.arrive.shared.b64 %0, [%1];"
                : "=l"(state)
                : "r"(SmemAddress(barrier))
@@ -164,8 +164,8 @@ __device__ void LoadTile(const Ring& ring, int stage, const KvArgs& kv, const CU
                 segment.kv_head, page, policy);
     }
     if constexpr (Tr::kInt8) {
-      const int64_t scale = page * kv.scale_page_stride +
-                            segment.kv_head * kv.scale_head_stride + in_page;
+      const int64_t scale =
+          page * kv.scale_page_stride + segment.kv_head * kv.scale_head_stride + in_page;
       BulkLoad(ring.KScale<Tr>(stage) + i * box_tokens, kv.k_scale + scale, box_tokens * 4,
                &ring.full[stage], policy);
       BulkLoad(ring.VScale<Tr>(stage) + i * box_tokens, kv.v_scale + scale, box_tokens * 4,

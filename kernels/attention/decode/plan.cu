@@ -67,8 +67,8 @@ __global__ void __launch_bounds__(kPlanThreads) DecodePlanKernel(const PlanArgs 
     const int seq = chunk + threadIdx.x;
     int count = 0;
     if (seq < args.num_seqs) {
-      const int q_len = args.q_starts == nullptr ? args.max_q_len
-                                                 : args.q_starts[seq + 1] - args.q_starts[seq];
+      const int q_len =
+          args.q_starts == nullptr ? args.max_q_len : args.q_starts[seq + 1] - args.q_starts[seq];
       count = decode::SequenceTiles(args.kv_lens[seq], q_len, args.window).count;
     }
     const int inclusive = BlockInclusiveSum(count, warp_sums);
@@ -96,8 +96,8 @@ __global__ void __launch_bounds__(kPlanThreads) DecodePlanKernel(const PlanArgs 
       start.seq_begin = tile_start[seq] * args.num_kv_heads;
       start.kv_len = args.kv_lens[seq];
       start.q_row = args.q_starts == nullptr ? seq * args.max_q_len : args.q_starts[seq];
-      start.q_len = args.q_starts == nullptr ? args.max_q_len
-                                             : args.q_starts[seq + 1] - args.q_starts[seq];
+      start.q_len =
+          args.q_starts == nullptr ? args.max_q_len : args.q_starts[seq + 1] - args.q_starts[seq];
     }
     starts[worker] = start;
   }
@@ -126,9 +126,9 @@ cudaError_t LaunchDecodePlan(const DecodeShape& shape, void* plan, cudaStream_t 
   if (plan == nullptr || shape.kv_lens == nullptr) return cudaErrorInvalidValue;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
-  const PlanArgs args{shape.kv_lens,   shape.q_starts,  static_cast<int32_t*>(plan),
-                      shape.num_seqs,  shape.num_kv_heads, shape.max_q_len,
-                      shape.window,    device.num_sms};
+  const PlanArgs args{shape.kv_lens,  shape.q_starts,     static_cast<int32_t*>(plan),
+                      shape.num_seqs, shape.num_kv_heads, shape.max_q_len,
+                      shape.window,   device.num_sms};
   DecodePlanKernel<<<1, kPlanThreads, 0, stream>>>(args);
   return cudaGetLastError();
 }

@@ -22,9 +22,9 @@ struct QueryArgs {
   void* out;
   int64_t out_token_stride;
   int64_t out_head_stride;
-  int group;          // query heads per KV head
-  int window;         // <= 0: none
-  float scale_log2;   // softmax_scale * log2(e)
+  int group;         // query heads per KV head
+  int window;        // <= 0: none
+  float scale_log2;  // softmax_scale * log2(e)
 };
 
 // Rows g and g + 8 of the warp's row tile: running maximum of raw scores, running sum (of this
@@ -52,7 +52,8 @@ struct QueryRows {
   uint32_t a[Tr::kHeadDim / 16][4];
   int end[2];  // first position that row g (+8) does not see
 
-  // Row r of the packed rows is query token r / group, head r % group; rows past the last read as 0.
+  // Row r of the packed rows is query token r / group, head r % group; rows past the last read as
+  // 0.
   __device__ void Load(const QueryArgs& args, const Segment& segment, int row_tile) {
     const int g = threadIdx.x % 32 / 4;
     const uint8_t* base = static_cast<const uint8_t*>(args.q);
@@ -63,8 +64,8 @@ struct QueryRows {
       const bool real = token < segment.q_len;
       end[half] = real ? segment.kv_len - segment.q_len + token + 1 : segment.kv_len;
       const int head = segment.kv_head * args.group + row % args.group;
-      const uint8_t* q = base + 2 * ((segment.q_row + token) * args.q_token_stride +
-                                     head * args.q_head_stride);
+      const uint8_t* q =
+          base + 2 * ((segment.q_row + token) * args.q_token_stride + head * args.q_head_stride);
 #pragma unroll
       for (int block = 0; block < Tr::kHeadDim / 16; ++block) {
 #pragma unroll
@@ -199,10 +200,16 @@ __device__ __forceinline__ void AccumulateValues(float (&s)[Tr::kStepTokens / 8]
   }
 }
 
+// What a step needs to know of its segment.
+struct StepRange {
+  int kv_len;
+  int q_len;
+};
+
 // One step of this warp: tokens [token, token + kStepTokens) of the tile in `stage`.
 template <class Tr>
 __device__ __forceinline__ void Step(const Ring& ring, int stage, int token, int position,
-                                     const QueryRows<Tr>& query, const Segment& segment,
+                                     const QueryRows<Tr>& query, const StepRange& segment,
                                      const QueryArgs& args, RowState<Tr>& state) {
   float s[Tr::kStepTokens / 8][4];
   Scores<Tr>(s, query, SmemAddress(ring.KTile<Tr>(stage)), token, ring.KScale<Tr>(stage));

@@ -8,11 +8,11 @@
 
 namespace pingti::kernels::decode {
 
-inline constexpr int kTileTokens = 64;     // KV tokens of one pipeline stage
-inline constexpr int kConsumerWarps = 8;   // warps that multiply
+inline constexpr int kTileTokens = 64;                      // KV tokens of one pipeline stage
+inline constexpr int kConsumerWarps = 8;                    // warps that multiply
 inline constexpr int kThreads = (kConsumerWarps + 1) * 32;  // + one warp that loads
 inline constexpr int kMaxStages = 12;
-inline constexpr int kMergeDims = 64;      // head dims reduced across warps per pass
+inline constexpr int kMergeDims = 64;  // head dims reduced across warps per pass
 
 // T: type of q, P and the output (and of 16-bit KV). kRowTiles: 16-row tiles of packed
 // (query token, head of the group) rows: 1, 2, 4 or 8.
@@ -23,20 +23,13 @@ struct Traits {
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kRowTiles = kRowTiles_;
   static constexpr int kRows = 16 * kRowTiles;
-  // Warps that share a row tile split the tokens. With few row tiles, groups of warps take turns at
-  // the tiles, so that a warp has kWarpTokens of its tile to work on: 32 where int8 leaves more
-  // arithmetic a byte (more independent work a warp), else 16.
+  // Warps that share a row tile split the tokens; one row tile lets two warp groups take
+  // alternate tiles, so that a warp never has less than 16 tokens to work on.
   static constexpr int kTokenWarps = kConsumerWarps / kRowTiles;
-#ifndef PINGTI_T
-#define PINGTI_T 32
-#endif
-  static constexpr int kWantTokens = kInt8 ? 32 : PINGTI_T;
-  static constexpr int kTileGroups = kTokenWarps * kWantTokens > kTileTokens
-                                         ? kTokenWarps * kWantTokens / kTileTokens
-                                         : 1;
+  static constexpr int kTileGroups = kRowTiles == 1 ? 2 : 1;
   static constexpr int kWarpTokens = kTileTokens * kTileGroups / kTokenWarps;
-  // Tokens a warp scores at once: as many as its registers allow beside q and o.
-  static constexpr int kStepTokens = kRowTiles == 8 || kWarpTokens == 16 ? 16 : 32;
+  // Tokens a warp scores at once: more did not pay (int8, H100) and spills beside 64 rows.
+  static constexpr int kStepTokens = 16;
   static constexpr int kWarpsPerTile = kConsumerWarps / kTileGroups;
 
   static constexpr int kElementBytes = kInt8 ? 1 : 2;
@@ -59,14 +52,14 @@ struct SharedLayout {
   static constexpr int kMergeBytes = kConsumerWarps * 16 * kMergeDims * 4;
   static constexpr int kRowStatBytes = kConsumerWarps * 16 * 4;
   static constexpr int kBarrierBytes = 2 * kMaxStages * 8;
-  static constexpr int kFixedBytes = kMergeBytes + 2 * kRowStatBytes + kBarrierBytes + 16;
+  static constexpr int kWalkBytes = 256;
+  static constexpr int kFixedBytes =
+      kMergeBytes + 2 * kRowStatBytes + kBarrierBytes + 16 + kWalkBytes;
 
   __host__ __device__ static constexpr int Scales(int stages) {
     return stages * 2 * Tr::kTileBytes;
   }
-  __host__ __device__ static constexpr int Merge(int stages) {
-    return stages * Tr::kStageBytes;
-  }
+  __host__ __device__ static constexpr int Merge(int stages) { return stages * Tr::kStageBytes; }
   __host__ __device__ static constexpr int RowMax(int stages) {
     return Merge(stages) + kMergeBytes;
   }
@@ -79,6 +72,7 @@ struct SharedLayout {
   __host__ __device__ static constexpr int Flag(int stages) {
     return Barriers(stages) + kBarrierBytes;
   }
+  __host__ __device__ static constexpr int Walk(int stages) { return Flag(stages) + 16; }
   __host__ __device__ static constexpr int Total(int stages) {
     return stages * Tr::kStageBytes + kFixedBytes;
   }

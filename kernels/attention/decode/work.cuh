@@ -2,9 +2,10 @@
 // and the walk over it that every block of the attention kernel makes.
 //
 // All tiles of a step are numbered in one line: sequence by sequence, in a sequence KV head by KV
-// head, in a head by position. Worker w of W takes tiles [w*T/W, (w+1)*T/W) (W is at most T): equal work whatever
-// the lengths, and a (sequence, head) is cut only where a worker's range ends. A cut piece leaves a
-// partial result in its worker's slot; each worker has at most two (its first and its last piece).
+// head, in a head by position. Worker w of W takes tiles [w*T/W, (w+1)*T/W) (W is at most T): equal
+// work whatever the lengths, and a (sequence, head) is cut only where a worker's range ends. A cut
+// piece leaves a partial result in its worker's slot; each worker has at most two (its first and
+// its last piece).
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,6 @@ struct alignas(32) WorkerStart {
   int32_t kv_len;
   int32_t q_len;
   int32_t q_row;
-  int32_t unused[2];
 };
 
 // The plan buffer: the workers' starts, the sequences' first tiles (per KV head), merge counters.
@@ -148,10 +148,8 @@ class SegmentWalk {
   }
 
   __device__ void LoadSequence(int seq) {
-    const int q_row =
-        args_.q_starts == nullptr ? seq * args_.max_q_len : args_.q_starts[seq];
-    const int q_len =
-        args_.q_starts == nullptr ? args_.max_q_len : args_.q_starts[seq + 1] - q_row;
+    const int q_row = args_.q_starts == nullptr ? seq * args_.max_q_len : args_.q_starts[seq];
+    const int q_len = args_.q_starts == nullptr ? args_.max_q_len : args_.q_starts[seq + 1] - q_row;
     SetSequence(seq, tile_start_[seq] * args_.num_kv_heads, args_.kv_lens[seq], q_len, q_row);
   }
 

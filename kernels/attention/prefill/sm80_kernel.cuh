@@ -9,11 +9,15 @@
 // Accuracy: as sm90_kernel.cuh.
 //
 // Grid: as many blocks as fit, persistent, tiles drawn as in work.cuh. Block: four warps of 16
-// rows. V of a tile is on its way while S is computed, and the next K while P V is. Shared memory:
+// rows. V of a tile is on its way while S is computed, and the next K while P V is.
+//
+// Shared memory:
 // q, K, V 16 KB each at head_dim 128; 16-byte chunk c of row r lies at c xor (r mod 8), so that
 // ldmatrix reads eight rows without bank conflicts. Tokens at or past kv_len load as zeros, so a
 // page's unused end is harmless. Work: bound by the tensor cores; exp2 and the copies' waits are
-// exposed in part. Next: work.cuh, plan.h.
+// exposed in part.
+//
+// Next: work.cuh, plan.h.
 #pragma once
 
 #include <cstdint>
@@ -287,7 +291,7 @@ struct Sm80Block {
 };
 
 template <class Tr>
-__global__ void __launch_bounds__(Tr::kThreads)
+__global__ void __launch_bounds__(Tr::kThreads, 2)  // registers are plenty
     PrefillSm80Kernel(const __grid_constant__ Sm80Args args) {
   extern __shared__ __align__(128) uint8_t raw_shared[];
   auto& shared = *reinterpret_cast<Sm80Shared<Tr>*>(raw_shared);

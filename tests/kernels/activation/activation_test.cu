@@ -50,8 +50,8 @@ void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int
       const double gate = ToDouble(x[t * in_stride + i]);
       y[i] = gate / (1 + std::exp(-gate)) * ToDouble(x[t * in_stride + width + i]);
     }
-    if (with_int8 && !ExpectQuantizedRow(run, t, y.data(), &got_quantized[t * stride],
-                                         got_scales[t], width)) {
+    if (with_int8 &&
+        !ExpectQuantizedRow(run, t, y.data(), &got_quantized[t * stride], got_scales[t], width)) {
       return;
     }
     got_rows.insert(got_rows.end(), &got[t * stride], &got[t * stride] + width);
@@ -60,11 +60,13 @@ void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int
   if (!with_out) return;
   const ErrorStats stats = Compare(got_rows, want_rows);
   const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;
-  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2, stats.num_bad);
+  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2,
+              stats.num_bad);
 }
 
 void RunEmbedding(TestRun* run, int tokens, int width, uint64_t seed) {
-  if (!run->Begin("embedding " + std::to_string(tokens) + "x" + std::to_string(width), seed)) return;
+  if (!run->Begin("embedding " + std::to_string(tokens) + "x" + std::to_string(width), seed))
+    return;
   Random random(seed);
   const int rows = 1000;
   const int first_id = 500;
@@ -93,7 +95,8 @@ void RunEmbedding(TestRun* run, int tokens, int width, uint64_t seed) {
     for (int i = 0; i < width; ++i) {
       const uint16_t want =
           row >= 0 && row < rows ? table[static_cast<size_t>(row) * width + i] : 0;
-      if (!run->Expect(got[static_cast<size_t>(t) * width + i] == want, "token %d element %d", t, i)) {
+      if (!run->Expect(got[static_cast<size_t>(t) * width + i] == want, "token %d element %d", t,
+                       i)) {
         return;
       }
     }

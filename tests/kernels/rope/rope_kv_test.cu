@@ -132,7 +132,10 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
       }
       const bool is_q = h < shape.q_heads;
       const bool is_k = !is_q && h < shape.q_heads + shape.kv_heads;
-      const std::vector<float>* norm = !shape.norm ? nullptr : is_q ? &q_norm : is_k ? &k_norm : nullptr;
+      const std::vector<float>* norm = !shape.norm ? nullptr
+                                       : is_q      ? &q_norm
+                                       : is_k      ? &k_norm
+                                                   : nullptr;
       x = ReferenceHead(shape, x, norm, &cos[row * dim / 2], &sin[row * dim / 2], is_q || is_k,
                         p.norm_eps);
       if (is_q) {
@@ -143,8 +146,9 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
       }
       if (slots[t] < 0) continue;
       const int kv_head = (h - shape.q_heads) % shape.kv_heads;
-      const size_t slot_row = (slots[t] / shape.page_tokens * shape.kv_heads + kv_head) *
-                                  shape.page_tokens + slots[t] % shape.page_tokens;
+      const size_t slot_row =
+          (slots[t] / shape.page_tokens * shape.kv_heads + kv_head) * shape.page_tokens +
+          slots[t] % shape.page_tokens;
       ++rows_written;
       if (shape.int8_kv) {
         if (!ExpectQuantizedRow(run, slot_row, x.data(), &got_8[is_k ? 0 : 1][slot_row * dim],
@@ -160,7 +164,8 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
   }
   const ErrorStats stats = Compare(got, want);
   const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;
-  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2, stats.num_bad);
+  run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2,
+              stats.num_bad);
   size_t touched = 0;
   for (int plane = 0; plane < 2; ++plane) {
     for (size_t r = 0; r < pool / dim; ++r) {
@@ -168,7 +173,8 @@ void RunOn(TestRun* run, const Shape& shape, DType dtype, uint64_t seed) {
                                : !std::isnan(ToDouble(got_16[plane][r * dim]));
     }
   }
-  run->Expect(touched == rows_written, "%zu cache rows touched, %zu expected", touched, rows_written);
+  run->Expect(touched == rows_written, "%zu cache rows touched, %zu expected", touched,
+              rows_written);
 }
 
 }  // namespace
@@ -184,13 +190,21 @@ int main(int argc, char** argv) {
       for (int mode = 0; mode < 64; ++mode) {
         const int q_heads = mode % 3 == 0 ? 9 : mode % 3 == 1 ? 28 : 64;
         const int kv_heads = mode % 3 == 0 ? 3 : mode % 3 == 1 ? 4 : 8;
-        const Shape shape{tokens, q_heads, kv_heads, head_dim, mode % 2 ? 16 : 64,
+        const Shape shape{tokens,
+                          q_heads,
+                          kv_heads,
+                          head_dim,
+                          mode % 2 ? 16 : 64,
                           mode & 1 ? RopeStyle::kInterleaved : RopeStyle::kHalves,
-                          (mode & 2) != 0, (mode & 4) != 0, (mode & 8) != 0, (mode & 16) != 0,
+                          (mode & 2) != 0,
+                          (mode & 4) != 0,
+                          (mode & 8) != 0,
+                          (mode & 16) != 0,
                           (mode & 32) != 0};
         const std::string name = std::to_string(tokens) + " tokens hd" + std::to_string(head_dim) +
                                  " mode " + std::to_string(mode);
-        if (run.Begin(name + " bf16", ++seed)) RunOn<__nv_bfloat16>(&run, shape, DType::kBf16, seed);
+        if (run.Begin(name + " bf16", ++seed))
+          RunOn<__nv_bfloat16>(&run, shape, DType::kBf16, seed);
         if (run.Begin(name + " f16", ++seed)) RunOn<__half>(&run, shape, DType::kF16, seed);
       }
     }

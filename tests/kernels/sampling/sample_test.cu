@@ -1,10 +1,10 @@
-// Sampling against a float64 reference that sorts the whole row: every rule alone and together, tiny
-// to 256k vocabularies, peaked, ordinary, flat and constant logits (the last two leave the candidate
-// path), NaN rows, rows with everything masked, logprobs.
+// Sampling against a float64 reference that sorts the whole row: every rule alone and together,
+// tiny to 256k vocabularies, peaked, ordinary, flat and constant logits (the last two leave the
+// candidate path), NaN rows, rows with everything masked, logprobs.
 //
 // A drawn token may differ from the reference's only where the uniform falls within rounding of an
-// edge: the test accepts a token whose own stretch of the cumulative weight, widened by kEdge of the
-// total, holds the share.
+// edge: the test accepts a token whose own stretch of the cumulative weight, widened by kEdge of
+// the total, holds the share.
 
 #include <algorithm>
 #include <cmath>
@@ -32,8 +32,9 @@ double ReferenceUniform(uint64_t seed, uint64_t position) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t a = static_cast<uint64_t>(0xD2511F53u) * c[0];
     const uint64_t b = static_cast<uint64_t>(0xCD9E8D57u) * c[2];
-    const uint32_t next[4] = {static_cast<uint32_t>(b >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(b),
-                              static_cast<uint32_t>(a >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(a)};
+    const uint32_t next[4] = {
+        static_cast<uint32_t>(b >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(b),
+        static_cast<uint32_t>(a >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(a)};
     std::copy(next, next + 4, c);
     k[0] += 0x9E3779B9u;
     k[1] += 0xBB67AE85u;
@@ -89,7 +90,8 @@ Batch MakeBatch(int vocab, int num_rows, Logits kind, uint64_t seed) {
       r.presence_penalty = 0.5f;
       r.frequency_penalty = 0.25f;
       for (int id : DistinctTokens(300, vocab, &random)) {
-        batch.counts.push_back({id, static_cast<int>(random.Below(2)), static_cast<int>(random.Below(3))});
+        batch.counts.push_back(
+            {id, static_cast<int>(random.Below(2)), static_cast<int>(random.Below(3))});
       }
       r.counts_end = static_cast<int>(batch.counts.size());
     }
@@ -126,7 +128,8 @@ std::vector<float> Adjusted(const Batch& batch, int row) {
     if (c.output_count > 0) logit -= r.frequency_penalty * static_cast<float>(c.output_count);
   }
   for (int t = 0; r.mask_row >= 0 && t < batch.vocab; ++t) {
-    if ((batch.masks[r.mask_row * batch.mask_stride + t / 32] >> (t % 32) & 1) == 0) x[t] = -INFINITY;
+    if ((batch.masks[r.mask_row * batch.mask_stride + t / 32] >> (t % 32) & 1) == 0)
+      x[t] = -INFINITY;
   }
   return x;
 }

@@ -3,9 +3,9 @@
 // test framework. Single thread. Next: device.h, compare.h.
 //
 //   int main(int argc, char** argv) {
-//     TestRun run("prefill_test", argc, argv);   // argv[1]: run only the cases whose name contains
-//     it if (run.Begin("hd128 causal", seed)) run.Expect(error < 1e-3, "error %g", error); return
-//     run.Finish();
+//     TestRun run("prefill_test", argc, argv);  // argv[1]: only cases whose name contains it
+//     if (run.Begin("hd128 causal", seed)) run.Expect(error < 1e-3, "error %g", error);
+//     return run.Finish();
 //   }
 #pragma once
 

@@ -1,8 +1,9 @@
-// Question: what share of memory bandwidth does paged decode attention reach at a given batch? Checks
-// every row against float64 first. One line a batch; decode_compare.py adds FlashAttention-2 and cuDNN
-// from the same run.
+// Question: what share of memory bandwidth does paged decode attention reach at a given batch?
+// Checks every row against float64 first. One line a batch; decode_compare.py adds FlashAttention-2
+// and cuDNN from the same run.
 //
-//   bench_decode [--heads 64] [--kv-heads 8] [--head-dim 128] [--page 64] [--q-len 1] [--int8] [--csv]
+//   bench_decode [--heads 64] [--kv-heads 8] [--head-dim 128] [--page 64] [--q-len 1] [--int8]
+//   [--csv]
 //                [--no-check] BATCH...
 //
 // BATCH is COUNTxKV_LEN terms joined by '+': 32x4096, or 1x131072+31x4096 for mixed lengths.
@@ -81,9 +82,10 @@ class Case {
     const Timing plan = TimeLaunches("decode plan", 1, [this](int, cudaStream_t stream) {
       return LaunchDecodePlan(params_.shape, plan_.data(), stream);
     });
-    const Timing time = TimeLaunches("decode", 1, [this](int, cudaStream_t stream) {
-      return LaunchDecodeAttention(params_, stream);
-    }, {.sample_us = 3000});
+    const Timing time = TimeLaunches(
+        "decode", 1,
+        [this](int, cudaStream_t stream) { return LaunchDecodeAttention(params_, stream); },
+        {.sample_us = 3000});
     Print(time, plan);
   }
 
@@ -195,12 +197,12 @@ class Case {
                   time.p90_us, tbs, plan.median_us);
       return;
     }
-    std::printf("decode %dq/%dkv hd%d page %d q_len %d %s %-22s: %8.2f us (p10 %.2f p90 %.2f) "
-                "%.3f TB/s %.0f%% of %.2f; plan %.2f us\n",
-                options_.heads, options_.kv_heads, options_.head_dim, options_.page,
-                options_.q_len, options_.int8_kv ? "int8" : "bf16", name_.c_str(), time.median_us,
-                time.p10_us, time.p90_us, tbs, 100 * tbs / kCeilingTbs, kCeilingTbs,
-                plan.median_us);
+    std::printf(
+        "decode %dq/%dkv hd%d page %d q_len %d %s %-22s: %8.2f us (p10 %.2f p90 %.2f) "
+        "%.3f TB/s %.0f%% of %.2f; plan %.2f us\n",
+        options_.heads, options_.kv_heads, options_.head_dim, options_.page, options_.q_len,
+        options_.int8_kv ? "int8" : "bf16", name_.c_str(), time.median_us, time.p10_us, time.p90_us,
+        tbs, 100 * tbs / kCeilingTbs, kCeilingTbs, plan.median_us);
   }
 
   Options options_;
@@ -218,15 +220,24 @@ Options ParseOptions(int argc, char** argv) {
   const auto number = [&](int* i) { return *i + 1 < argc ? std::atoi(argv[++*i]) : 0; };
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
-    if (arg == "--heads") options.heads = number(&i);
-    else if (arg == "--kv-heads") options.kv_heads = number(&i);
-    else if (arg == "--head-dim") options.head_dim = number(&i);
-    else if (arg == "--page") options.page = number(&i);
-    else if (arg == "--q-len") options.q_len = number(&i);
-    else if (arg == "--int8") options.int8_kv = true;
-    else if (arg == "--csv") options.csv = true;
-    else if (arg == "--no-check") options.check = false;
-    else options.batches.push_back(arg);
+    if (arg == "--heads")
+      options.heads = number(&i);
+    else if (arg == "--kv-heads")
+      options.kv_heads = number(&i);
+    else if (arg == "--head-dim")
+      options.head_dim = number(&i);
+    else if (arg == "--page")
+      options.page = number(&i);
+    else if (arg == "--q-len")
+      options.q_len = number(&i);
+    else if (arg == "--int8")
+      options.int8_kv = true;
+    else if (arg == "--csv")
+      options.csv = true;
+    else if (arg == "--no-check")
+      options.check = false;
+    else
+      options.batches.push_back(arg);
   }
   if (options.batches.empty()) {
     options.batches = {"32x4096", "8x16384", "128x1024", "1x131072+31x4096", "1x4096"};

@@ -20,12 +20,12 @@ struct SwiGluParams {
   int64_t quantized_stride = 0;
   float* scales = nullptr;  // device, [num_tokens]: max |y| / 127
   int32_t num_tokens = 0;
-  int32_t width = 0;  // a multiple of 8; at most 32768
+  int32_t width = 0;           // a multiple of 8; at most 32768
   DType dtype = DType::kBf16;  // of gate_up and out: kBf16 or kF16
 };
 
-// All arrays 16-byte aligned. Computes in float. cudaErrorInvalidValue: a null pointer, misalignment,
-// or a size outside the ranges above; cudaErrorNotSupported: another dtype.
+// All arrays 16-byte aligned. Computes in float. cudaErrorInvalidValue: a null pointer,
+// misalignment, or a size outside the ranges above; cudaErrorNotSupported: another dtype.
 cudaError_t LaunchSwiGlu(const SwiGluParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels

@@ -23,15 +23,15 @@ inline constexpr int kMaxDecodeSequences = 8192;
 
 // What the plan depends on: equal for all layers that share a plan.
 struct DecodeShape {
-  int32_t num_seqs = 0;      // 0..kMaxDecodeSequences
-  int32_t num_q_heads = 0;   // a multiple of num_kv_heads
+  int32_t num_seqs = 0;     // 0..kMaxDecodeSequences
+  int32_t num_q_heads = 0;  // a multiple of num_kv_heads
   int32_t num_kv_heads = 0;
-  int32_t max_q_len = 1;     // 1..kMaxDecodeQueryTokens query tokens per sequence
+  int32_t max_q_len = 1;  // 1..kMaxDecodeQueryTokens query tokens per sequence
   // A query sees itself and the window-1 tokens before it; <= 0: no limit.
   int32_t window = 0;
   // KV length of each sequence, its new tokens included: the last query token of sequence s is at
   // position kv_lens[s] - 1. 0 marks an unused slot: its output rows are written as zero.
-  const int32_t* kv_lens = nullptr;   // device, [num_seqs]
+  const int32_t* kv_lens = nullptr;  // device, [num_seqs]
   // First row of each sequence in q and out; null: sequence s owns rows
   // [s * max_q_len, (s + 1) * max_q_len). With it, sequence s has q_starts[s+1] - q_starts[s] <=
   // max_q_len query tokens (0 allowed).
@@ -64,8 +64,8 @@ struct DecodeAttentionParams {
   void* out = nullptr;           // device, same shape and dtype as q, 8-byte aligned rows
   int64_t out_token_stride = 0;  // elements, multiples of 4
   int64_t out_head_stride = 0;
-  float softmax_scale = 0.0f;    // usually 1 / sqrt(head_dim)
-  DType dtype = DType::kBf16;    // of q and out: kBf16 or kF16
+  float softmax_scale = 0.0f;  // usually 1 / sqrt(head_dim)
+  DType dtype = DType::kBf16;  // of q and out: kBf16 or kF16
 };
 
 // out[r, h] = softmax(softmax_scale * q[r, h] . K^T + causal and window mask) V, accumulated in

@@ -10,7 +10,8 @@
 
 namespace pingti::kernels {
 
-// Per row: h = x + residual (rounded to dtype and written back to residual) or, without residual, h = x;
+// Per row: h = x + residual (rounded to dtype and written back to residual) or, without residual, h
+// = x;
 //   y = h / sqrt(mean(h^2) + eps) * weight
 // Writes y to `out`, or its quantized form to `quantized` and `scales`, or both.
 struct RmsNormParams {
@@ -26,7 +27,7 @@ struct RmsNormParams {
   int64_t quantized_stride = 0;
   float* scales = nullptr;  // device, [num_tokens]: max |y| / 127, so y ~ scale * quantized
   int32_t num_tokens = 0;
-  int32_t hidden = 0;  // a multiple of 8, at most 32768
+  int32_t hidden = 0;          // a multiple of 8, at most 32768
   DType dtype = DType::kBf16;  // of x, residual and out: kBf16 or kF16
 };
 

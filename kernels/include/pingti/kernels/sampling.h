@@ -2,14 +2,14 @@
 // temperature, top_k, top_p, min_p, draw, and log-probabilities. Host only.
 // Next: kernels/sampling/sample.cu.
 //
-// Order on a row: bias, repetition penalty, presence and frequency penalty, allowed mask; temperature
-// 0 (or top_k 1): argmax, lowest id on ties; else temperature, top_k, top_p, min_p, draw. The draw is
-// inverse-CDF over the kept tokens in descending logit (ties: lower id first): the first token whose
-// cumulative weight exceeds u times the kept weight.
+// Order on a row: bias, repetition penalty, presence and frequency penalty, allowed mask;
+// temperature 0 (or top_k 1): argmax, lowest id on ties; else temperature, top_k, top_p, min_p,
+// draw. The draw is inverse-CDF over the kept tokens in descending logit (ties: lower id first):
+// the first token whose cumulative weight exceeds u times the kept weight.
 //
 // u is a pure function of (seed, position), so that a sequence draws the same whatever shares its
-// batch, on any backend: Philox 4x32 with 10 rounds (Salmon et al., SC 2011; multipliers 0xD2511F53,
-// 0xCD9E8D57, key increments 0x9E3779B9, 0xBB67AE85),
+// batch, on any backend: Philox 4x32 with 10 rounds (Salmon et al., SC 2011; multipliers
+// 0xD2511F53, 0xCD9E8D57, key increments 0x9E3779B9, 0xBB67AE85),
 //   key = (low, high 32 bits of seed), counter = (low, high 32 bits of position, 0, 0),
 //   u = (first output word >> 8) * 2^-24, in [0, 1).
 #pragma once
@@ -56,15 +56,16 @@ struct SamplingRowParams {
 
 // All pointers are device memory.
 struct SampleParams {
-  const float* logits = nullptr;  // [num_rows, vocab_size], not changed
-  int64_t logits_stride = 0;      // elements
+  const float* logits = nullptr;                     // [num_rows, vocab_size], not changed
+  int64_t logits_stride = 0;                         // elements
   const SamplingRowParams* rows = nullptr;           // [num_rows]
   const SamplingTokenCount* token_counts = nullptr;  // ids in [0, vocab_size); others are ignored
   const SamplingTokenBias* token_biases = nullptr;
   const uint32_t* allowed_masks = nullptr;  // bit t % 32 of word t / 32: token t may be drawn
   int64_t allowed_mask_stride = 0;          // words
-  void* workspace = nullptr;  // SampleWorkspaceBytes, 16-byte aligned
-  int32_t* token_ids = nullptr;  // [num_rows]; -1: the adjusted row holds a NaN or has no finite maximum
+  void* workspace = nullptr;                // SampleWorkspaceBytes, 16-byte aligned
+  int32_t* token_ids =
+      nullptr;  // [num_rows]; -1: the adjusted row holds a NaN or has no finite maximum
   // Of the raw logits. For rows that ask for them; others are not written.
   float* logprobs = nullptr;      // [num_rows], of the drawn token; null if no row asks
   int32_t* top_ids = nullptr;     // [num_rows, max_top_logprobs], descending, ties lower id first
@@ -74,8 +75,8 @@ struct SampleParams {
   int32_t vocab_size = 0;  // 1..360448
 };
 
-// Workspace for up to `num_rows` rows on the current device (0 on sm_90, whose clusters keep a row in
-// shared memory).
+// Workspace for up to `num_rows` rows on the current device (0 on sm_90, whose clusters keep a row
+// in shared memory).
 cudaError_t SampleWorkspaceBytes(int num_rows, int vocab_size, size_t* bytes);
 
 // Deterministic. cudaErrorInvalidValue: a null pointer or a size outside the ranges above;

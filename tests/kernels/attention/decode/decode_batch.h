@@ -1,7 +1,7 @@
-// A batch of sequences over a paged cache for the decode tests: 16-bit or int8 KV, everything a kernel
-// must not read poisoned. int8 caches use power-of-two scales, so that a 16-bit twin of the cache holds
-// exactly the same values and one float64 reference serves both.
-// Single thread. Next: attention_reference.h.
+// A batch of sequences over a paged cache for the decode tests: 16-bit or int8 KV, everything a
+// kernel must not read poisoned. int8 caches use power-of-two scales, so that a 16-bit twin of the
+// cache holds exactly the same values and one float64 reference serves both. Single thread. Next:
+// attention_reference.h.
 #pragma once
 
 #include <algorithm>
@@ -38,8 +38,8 @@ class DecodeBatch {
   DecodeBatch(const DecodeCase& shape, DType dtype, uint64_t seed)
       : shape_(shape), dtype_(dtype), random_(seed) {
     FillLengths();
-    q_ = DeviceBuffer<T>(RandomNormal<T>(static_cast<size_t>(total_q_) * RowElements(), &random_,
-                                         shape_.q_scale));
+    q_ = DeviceBuffer<T>(
+        RandomNormal<T>(static_cast<size_t>(total_q_) * RowElements(), &random_, shape_.q_scale));
     FillPool();
   }
 
@@ -92,8 +92,8 @@ class DecodeBatch {
     }
     total_q_ = q_start.back();
     q_start_ = DeviceBuffer<int32_t>(q_start);
-    kv_len_ = DeviceBuffer<int32_t>(std::vector<int32_t>(shape_.kv_lens.begin(),
-                                                         shape_.kv_lens.end()));
+    kv_len_ =
+        DeviceBuffer<int32_t>(std::vector<int32_t>(shape_.kv_lens.begin(), shape_.kv_lens.end()));
   }
 
   void DescribePool(PagedKv* kv, int num_pages, DType dtype) {
@@ -146,8 +146,8 @@ class DecodeBatch {
     for (const auto& [page, tokens] : used) {
       for (int head = 0; head < shape_.num_kv_heads; ++head) {
         for (int token = 0; token < tokens; ++token) {
-          const size_t row = static_cast<size_t>(page) * shape_.num_kv_heads *
-                                 shape_.page_tokens + head * shape_.page_tokens + token;
+          const size_t row = static_cast<size_t>(page) * shape_.num_kv_heads * shape_.page_tokens +
+                             head * shape_.page_tokens + token;
           const float power = std::ldexp(1.0f, -5 - static_cast<int>(random_.Below(3)));
           for (int d = 0; d < shape_.head_dim; ++d) {
             const size_t i = row * shape_.head_dim + d;

@@ -1,6 +1,6 @@
-// Paged decode attention against float64 over odd lengths, every dtype, head size, group size and page
-// size, several query tokens, windows, unused slots, NaN-poisoned page tails and garbage block-table
-// tails. The bound is relative to what rounding P to the tensor's type costs.
+// Paged decode attention against float64 over odd lengths, every dtype, head size, group size and
+// page size, several query tokens, windows, unused slots, NaN-poisoned page tails and garbage
+// block-table tails. The bound is relative to what rounding P to the tensor's type costs.
 
 #include <cstdio>
 #include <string>
@@ -45,8 +45,8 @@ void RunOn(TestRun* run, const DecodeCase& shape, DType dtype, uint64_t seed) {
                   "two launches differ");
     }
   }
-  PINGTI_CUDA(AttentionReference(batch.ReferenceParams(), Precision::kFloat64, reference.data(),
-                                 nullptr));
+  PINGTI_CUDA(
+      AttentionReference(batch.ReferenceParams(), Precision::kFloat64, reference.data(), nullptr));
   const ErrorStats stats = Compare(first, reference.ToHost());
   const double bound = dtype == DType::kBf16 ? 4e-3 : 1e-3;
   run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g (bound %g), max %g at %zu, %zu bad",
@@ -58,8 +58,7 @@ void RunCase(TestRun* run, const std::string& name, DecodeCase shape, uint64_t s
     for (bool int8_kv : {false, true}) {
       shape.head_dim = head_dim;
       shape.int8_kv = int8_kv;
-      const std::string suffix =
-          " hd" + std::to_string(head_dim) + (int8_kv ? " int8 KV" : "");
+      const std::string suffix = " hd" + std::to_string(head_dim) + (int8_kv ? " int8 KV" : "");
       if (run->Begin(name + suffix + " bf16", seed)) {
         RunOn<__nv_bfloat16>(run, shape, DType::kBf16, seed);
       }
