@@ -53,7 +53,8 @@ absl::StatusOr<ApiKeys> LoadApiKeys(const RouterConfig& config) {
   if (!config.api_keys_file.empty()) {
     std::ifstream file(config.api_keys_file);
     if (!file) {
-      return absl::NotFoundError(Concat("api_keys_file '", config.api_keys_file, "' cannot be read"));
+      return absl::NotFoundError(
+          Concat("api_keys_file '", config.api_keys_file, "' cannot be read"));
     }
     text += "\n";
     text.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
@@ -128,8 +129,13 @@ class Core {
         registry_(BreakerOptions{}, clock_),
         dispatcher_(&registry_, std::move(policy), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
-        context_{MakeGenerationOptions(config), &dispatcher_, &admission_, pool_.get(),
-                 clock_,                        OsEntropy(),  metrics},
+        context_{MakeGenerationOptions(config),
+                 &dispatcher_,
+                 &admission_,
+                 pool_.get(),
+                 clock_,
+                 OsEntropy(),
+                 metrics},
         service_(&context_, &registry_) {
     registry_.Connect(
         [this](LinkId id, const std::string& address) {
@@ -205,9 +211,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   admin_options.port = config.admin_port;
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> admin,
-      net::StartAdminServer(admin_options, {[&] { return metrics_registry.Serialize(); },
-                                            [] { return absl::OkStatus(); },
-                                            [&] { return readiness.Check(); }}));
+      net::StartAdminServer(admin_options,
+                            {[&] { return metrics_registry.Serialize(); },
+                             [] { return absl::OkStatus(); }, [&] { return readiness.Check(); }}));
   net::GrpcServerOptions grpc_options;
   grpc_options.address = config.address;
   grpc_options.port = config.grpc_port;
@@ -216,17 +222,16 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
                           net::GrpcServer::Start(grpc_options, {grpc_service.get()}));
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> http,
-      net::HttpServer::Start(MakeHttpOptions(config),
-                             [&](net::HttpRequest request,
-                                 std::shared_ptr<net::HttpResponder> responder) {
-                               handler.Handle(std::move(request), std::move(responder));
-                             }));
-  PINGTI_ASSIGN_OR_RETURN(
-      std::unique_ptr<Discovery> discovery,
-      Discovery::Start(config.workers, config.dns_interval, ResolveWithSystem,
-                       [&](const std::vector<std::string>& addresses) {
-                         core.registry().SetAddresses(addresses);
-                       }));
+      net::HttpServer::Start(
+          MakeHttpOptions(config),
+          [&](net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {
+            handler.Handle(std::move(request), std::move(responder));
+          }));
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Discovery> discovery,
+                          Discovery::Start(config.workers, config.dns_interval, ResolveWithSystem,
+                                           [&](const std::vector<std::string>& addresses) {
+                                             core.registry().SetAddresses(addresses);
+                                           }));
   Ticker health(kTick, [&] { grpc->SetServing(readiness.Check().ok()); });
   LogInfo("router started", {{"http_port", http->port()},
                              {"grpc_port", grpc->port()},
@@ -250,8 +255,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
 
 int Main(int argc, char** argv) {
   RouterConfig config;
-  config::Schema schema("pingti-router",
-                        "Takes OpenAI-compatible and gRPC requests and runs them on pingti workers.");
+  config::Schema schema(
+      "pingti-router",
+      "Takes OpenAI-compatible and gRPC requests and runs them on pingti workers.");
   AddSettings(&config, &schema);
   const absl::StatusOr<std::optional<std::string>> text = config::Load(schema, argc, argv, environ);
   if (!text.ok()) {

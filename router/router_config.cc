@@ -40,8 +40,7 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
       .Range(milliseconds(100), hours(1));
   schema->Add("min_ready_workers", &config->min_ready_workers,
               "Ready workers it takes for /readyz to say so.");
-  schema->Add("policy", &config->policy,
-              "How a worker is chosen: least_loaded or round_robin.");
+  schema->Add("policy", &config->policy, "How a worker is chosen: least_loaded or round_robin.");
   schema
       ->Add("stall_timeout", &config->stall_timeout,
             "A worker that sends nothing for this long is given up, its sequences go elsewhere.")
@@ -68,19 +67,23 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       ->Add("max_concurrent_per_key", &config->max_concurrent_per_key,
             "Requests under way at once with one API key; 0: no limit.")
       .Range(0, 1 << 24);
-  schema->Add("queue_timeout", &config->queue_timeout,
-              "How long a sequence waits for a worker with room.")
+  schema
+      ->Add("queue_timeout", &config->queue_timeout,
+            "How long a sequence waits for a worker with room.")
       .Range(milliseconds(1), hours(1));
   schema->Add("request_timeout", &config->request_timeout, "How long a request may take in all.")
       .Range(milliseconds(1), hours(24));
-  schema->Add("keep_alive", &config->keep_alive,
-              "After this long without output an event stream gets a comment.")
+  schema
+      ->Add("keep_alive", &config->keep_alive,
+            "After this long without output an event stream gets a comment.")
       .Range(milliseconds(10), hours(1));
-  schema->Add("max_attempts", &config->max_attempts,
-              "How often one answer may be started or resumed on a worker.")
+  schema
+      ->Add("max_attempts", &config->max_attempts,
+            "How often one answer may be started or resumed on a worker.")
       .Range(1, 100);
-  schema->Add("prepare_threads", &config->prepare_threads,
-              "Threads that render and tokenize long prompts.")
+  schema
+      ->Add("prepare_threads", &config->prepare_threads,
+            "Threads that render and tokenize long prompts.")
       .Range(1, 64);
   schema->Add("api_keys_file", &config->api_keys_file,
               "File with one API key a line, KEY or NAME:KEY; empty: no keys are asked for.");
@@ -95,12 +98,14 @@ void AddSettings(RouterConfig* config, config::Schema* schema) {
   AddWorkers(config, schema);
   AddRequests(config, schema);
   schema->Group("Process");
-  schema->Add("drain_delay", &config->drain_delay,
-              "After SIGTERM, how long to go on taking requests while not ready: the time load "
-              "balancers need to notice.")
+  schema
+      ->Add("drain_delay", &config->drain_delay,
+            "After SIGTERM, how long to go on taking requests while not ready: the time load "
+            "balancers need to notice.")
       .Range(milliseconds(0), minutes(10));
-  schema->Add("drain_timeout", &config->drain_timeout,
-              "After that, how long requests under way may still take.")
+  schema
+      ->Add("drain_timeout", &config->drain_timeout,
+            "After that, how long requests under way may still take.")
       .Range(milliseconds(0), hours(24));
   schema->Add("log_level", &config->log_level, "debug, info, warning or error.");
   schema->Add("log_format", &config->log_format, "json or text.");

@@ -8,7 +8,7 @@ build_packages=(
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   prometheus-cpp-dev libyaml-cpp-dev libspdlog-dev libcli11-dev libssl-dev
   libboost1.81-dev libboost-json1.81-dev libboost-url1.81-dev
-  libpcre2-dev libutf8proc-dev libdnnl-dev libgtest-dev libgmock-dev
+  libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev
   ca-certificates curl unzip python3 python3-pip python3-venv
 )
 test_packages=(libbenchmark-dev)

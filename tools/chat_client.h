@@ -1,4 +1,5 @@
-// A conversation with an OpenAI-compatible server, without a terminal: history in, streamed text out.
+// A conversation with an OpenAI-compatible server, without a terminal: history in, streamed text
+// out.
 //
 // Used by chat_command.cc; tests drive it against a local HTTP server. Thread-compatible, except
 // Cancel, which any thread may call while Ask runs.

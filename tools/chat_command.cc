@@ -66,17 +66,16 @@ class Conversation {
       if (colours_) Print(is_reasoning ? "\033[2m" : "\033[0m\n");
     };
     interrupt_->Set([this] { client_.Cancel(); });
-    absl::StatusOr<ChatAnswer> answer =
-        client_.Ask(history_, {.on_reasoning =
-                                   [&](std::string_view text) {
-                                     begin_part(true);
-                                     Print(text);
-                                   },
-                               .on_content =
-                                   [&](std::string_view text) {
-                                     begin_part(false);
-                                     Print(text);
-                                   }});
+    absl::StatusOr<ChatAnswer> answer = client_.Ask(history_, {.on_reasoning =
+                                                                   [&](std::string_view text) {
+                                                                     begin_part(true);
+                                                                     Print(text);
+                                                                   },
+                                                               .on_content =
+                                                                   [&](std::string_view text) {
+                                                                     begin_part(false);
+                                                                     Print(text);
+                                                                   }});
     interrupt_->Set(nullptr);
     if (colours_ && reasoning) Print("\033[0m");
     Print("\n");

@@ -61,11 +61,12 @@ std::string ApproximateSize(int64_t bytes) {
 }
 
 std::string RopeText(const worker::RopeConfig& rope) {
-  static const std::map<RopeScaling, std::string> kNames = {{RopeScaling::kNone, ""},
-                                                            {RopeScaling::kLinear, "linear"},
-                                                            {RopeScaling::kDynamicNtk, "dynamic NTK"},
-                                                            {RopeScaling::kYarn, "YaRN"},
-                                                            {RopeScaling::kLlama3, "Llama 3"}};
+  static const std::map<RopeScaling, std::string> kNames = {
+      {RopeScaling::kNone, ""},
+      {RopeScaling::kLinear, "linear"},
+      {RopeScaling::kDynamicNtk, "dynamic NTK"},
+      {RopeScaling::kYarn, "YaRN"},
+      {RopeScaling::kLlama3, "Llama 3"}};
   char text[96];
   std::snprintf(text, sizeof(text), "theta %g", rope.theta);
   std::string result = text;
@@ -121,9 +122,8 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
     tokenizer = "tiktoken";
   }
   report->Add("tokenizer", tokenizer);
-  std::string templates = text.chat_template.empty()
-                              ? "none"
-                              : std::to_string(text.chat_template.size()) + " bytes";
+  std::string templates =
+      text.chat_template.empty() ? "none" : std::to_string(text.chat_template.size()) + " bytes";
   for (const auto& [name, unused] : text.named_templates) templates += ", also '" + name + "'";
   report->Add("chat template", templates);
   std::string eos;
@@ -133,7 +133,8 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
 
 void AddMemory(const Checkpoint& checkpoint, Report* report) {
   const ModelConfig& config = checkpoint.config();
-  const int64_t per_token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * kBf16Bytes;
+  const int64_t per_token =
+      2 * config.num_layers * config.num_kv_heads * config.head_dim * kBf16Bytes;
   report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16");
   for (const int64_t sequences : {int64_t{1}, int64_t{8}, int64_t{32}}) {
     report->Add("", ApproximateSize(per_token * config.max_context * sequences) + " for " +
@@ -155,8 +156,8 @@ absl::StatusOr<std::string> InspectModel(const std::string& path, bool list_tens
   if (list_tensors) {
     report.AddLine("");
     for (const TensorView& tensor : checkpoint->tensors()) {
-      report.AddLine(std::string(worker::DTypeName(tensor.dtype)) + "  " + tensor.ShapeString() + "  " +
-                     tensor.name);
+      report.AddLine(std::string(worker::DTypeName(tensor.dtype)) + "  " + tensor.ShapeString() +
+                     "  " + tensor.name);
     }
   }
   return report.Take();

@@ -1,8 +1,9 @@
 #include "tools/interrupt.h"
 
-#include <csignal>
 #include <pthread.h>
 #include <unistd.h>
+
+#include <csignal>
 #include <utility>
 
 namespace pingti::tools {

@@ -2,6 +2,7 @@
 // signal. Wiring only. Read next: worker/server/worker_server.h.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -75,12 +76,12 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config) {
   const auto begin = std::chrono::steady_clock::now();
   loaded.available_before = AvailableMemory();
   PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, OpenCheckpoint(config.model));
-  LogInfo("loading the model",
-          {{"model", config.model},
-           {"architecture", loaded.checkpoint->config().architecture},
-           {"parameters", loaded.checkpoint->num_parameters()},
-           {"format", loaded.checkpoint->dominant_format()}});
-  PINGTI_ASSIGN_OR_RETURN(loaded.backend, MakeCpuBackend({.num_threads = config.threads, .kernels = ""}));
+  LogInfo("loading the model", {{"model", config.model},
+                                {"architecture", loaded.checkpoint->config().architecture},
+                                {"parameters", loaded.checkpoint->num_parameters()},
+                                {"format", loaded.checkpoint->dominant_format()}});
+  PINGTI_ASSIGN_OR_RETURN(loaded.backend,
+                          MakeCpuBackend({.num_threads = config.threads, .kernels = ""}));
   LoadOptions options;
   options.format = FormatOf(config.dtype);
   int64_t next_percent = 25;
@@ -91,7 +92,9 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config) {
   };
   PINGTI_ASSIGN_OR_RETURN(loaded.model,
                           LoadModel(*loaded.checkpoint, loaded.backend.get(), options));
-  loaded.resident_bytes = std::max<int64_t>(loaded.available_before - AvailableMemory(), 0);
+  // Other processes come and go meanwhile, so the file's size is the least that is believed.
+  loaded.resident_bytes =
+      std::max(loaded.available_before - AvailableMemory(), loaded.checkpoint->weight_bytes());
   loaded.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;
@@ -103,10 +106,10 @@ absl::StatusOr<KvBudget> AllocateModel(const WorkerConfig& config, LoadedModel* 
   in.memory_fraction = config.gpu_memory_fraction;
   in.weight_bytes = loaded->resident_bytes;
   // Rows of logits are the largest part of a CPU step's workspace.
-  in.workspace_bytes = static_cast<int64_t>(sizeof(float)) *
-                       (static_cast<int64_t>(loaded->model->vocab_size()) * config.max_batch_size +
-                        8 * loaded->checkpoint->config().intermediate_size *
-                            config.max_batch_tokens);
+  in.workspace_bytes =
+      static_cast<int64_t>(sizeof(float)) *
+      (static_cast<int64_t>(loaded->model->vocab_size()) * config.max_batch_size +
+       8 * loaded->checkpoint->config().intermediate_size * config.max_batch_tokens);
   in.kv_memory = config.kv_memory;
   in.kv_cap = kCpuKvCap;
   in.bytes_per_block = loaded->model->KvBytesPerBlock(config.kv_block_tokens);
@@ -115,7 +118,8 @@ absl::StatusOr<KvBudget> AllocateModel(const WorkerConfig& config, LoadedModel* 
   in.max_context_tokens = config.max_context_tokens;
   in.max_batch_size = config.max_batch_size;
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, PlanKvMemory(in));
-  LogInfo("memory", {{"plan", budget.arithmetic}, {"max_context_tokens", budget.max_context_tokens}});
+  LogInfo("memory",
+          {{"plan", budget.arithmetic}, {"max_context_tokens", budget.max_context_tokens}});
   PINGTI_RETURN_IF_ERROR(loaded->model->Allocate(budget.num_blocks, config.kv_block_tokens,
                                                  config.max_batch_tokens, config.max_batch_size));
   return budget;

@@ -1,10 +1,11 @@
-// Question: how long do a prompt and a decode step take on the CPU backend, apart from engine, server
-// and router? Baseline: llama.cpp's llama-bench with the same file and threads (see README.md here).
+// Question: how long do a prompt and a decode step take on the CPU backend, apart from engine,
+// server and router? Baseline: llama.cpp's llama-bench with the same file and threads (see
+// README.md here).
 //
 //   build/release/bin/model_bench MODEL.gguf [stored|int8|bf16|f32] [threads]
 //
-// Prints the prompt's tokens/s for 128 and 1,024 tokens, then for 1, 8 and 32 streams the median step
-// over 64 steps that start from a context of 128 tokens.
+// Prints the prompt's tokens/s for 128 and 1,024 tokens, then for 1, 8 and 32 streams the median
+// step over 64 steps that start from a context of 128 tokens.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -91,8 +92,8 @@ void BenchDecode(Model* model, int32_t streams) {
 }
 
 WeightFormat ParseFormat(const std::string& name) {
-  for (WeightFormat format : {WeightFormat::kStored, WeightFormat::kInt8, WeightFormat::kBf16,
-                              WeightFormat::kF32}) {
+  for (WeightFormat format :
+       {WeightFormat::kStored, WeightFormat::kInt8, WeightFormat::kBf16, WeightFormat::kF32}) {
     if (name == WeightFormatName(format)) return format;
   }
   std::fprintf(stderr, "format '%s'; expected stored, int8, bf16 or f32\n", name.c_str());

@@ -75,7 +75,8 @@ BENCHMARK(DecodeStep)
     ->Iterations(4000)
     ->Unit(benchmark::kMicrosecond);
 
-// A request's whole life with a prompt of range(0) tokens, of which all but the last block is cached.
+// A request's whole life with a prompt of range(0) tokens, of which all but the last block is
+// cached.
 void ShortRequest(benchmark::State& state) {
   testing::FakeModelOptions model_options;
   model_options.vocab_size = 1000;

@@ -126,8 +126,8 @@ LatencyResult RunOpenLoop(uint16_t port, const std::string& body, double rate, d
 
 double Percentile(const std::vector<double>& ascending, double percent) {
   if (ascending.empty()) return 0;
-  const auto rank = static_cast<size_t>(
-      std::ceil(percent / 100 * static_cast<double>(ascending.size())));
+  const auto rank =
+      static_cast<size_t>(std::ceil(percent / 100 * static_cast<double>(ascending.size())));
   return ascending[std::clamp<size_t>(rank, 1, ascending.size()) - 1];
 }
 

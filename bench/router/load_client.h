@@ -29,8 +29,8 @@ struct LatencyResult {
   size_t failures = 0;
 };
 
-// Poisson arrivals at `rate` a second for `seconds`, drawn from a fixed seed. A request's time starts
-// when it should have been sent, so a slow server is not spared by a waiting client.
+// Poisson arrivals at `rate` a second for `seconds`, drawn from a fixed seed. A request's time
+// starts when it should have been sent, so a slow server is not spared by a waiting client.
 LatencyResult RunOpenLoop(uint16_t port, const std::string& body, double rate, double seconds,
                           int num_connections);
 

@@ -1,6 +1,6 @@
-// Question: what does the router add to a request, and how many tokens a second does one core stream?
-// Baseline: the same fake worker asked directly over gRPC, in the same run.
-// Command: router_bench [PATH/pingti-router] [req/s] [seconds]  (defaults: beside this program, 1000, 5)
+// Question: what does the router add to a request, and how many tokens a second does one core
+// stream? Baseline: the same fake worker asked directly over gRPC, in the same run. Command:
+// router_bench [PATH/pingti-router] [req/s] [seconds]  (defaults: beside this program, 1000, 5)
 //
 // Workers and clients share this machine's cores with the router; the router's own CPU time is read
 // from /proc, so "a core" means a second of its CPU time.
@@ -34,8 +34,8 @@ double Seconds(steady_clock::duration duration) {
 
 // One sequence at a time over a Session of our own: what the worker and gRPC cost without a router.
 std::vector<double> DirectLatencies(const std::string& address, int count) {
-  const auto stub = worker::v1::Worker::NewStub(
-      grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  const auto stub =
+      worker::v1::Worker::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
   const auto stream = stub->Session(&context);
   worker::v1::SessionRequest request;
@@ -119,9 +119,10 @@ void BenchStreams(const std::string& program, int num_streams, double seconds) {
   const double wall = Seconds(steady_clock::now() - start);
   const double used = router.CpuSeconds() - cpu;
   const auto tokens = static_cast<double>(events.load());
-  std::printf("%4d streams: %9.0f tokens/s (all on this machine), %9.0f tokens/s a core of the "
-              "router, %.1f MB resident\n",
-              num_streams, tokens / wall, tokens / used, router.ResidentMegabytes());
+  std::printf(
+      "%4d streams: %9.0f tokens/s (all on this machine), %9.0f tokens/s a core of the "
+      "router, %.1f MB resident\n",
+      num_streams, tokens / wall, tokens / used, router.ResidentMegabytes());
 }
 
 int Main(int argc, char** argv) {

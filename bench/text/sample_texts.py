@@ -2,6 +2,7 @@
 import pathlib
 import random
 import sysconfig
+import unicodedata
 
 WORDS = ("the of and to in a is that it was for on are with as his they be at one have this from or had "
          "by hot but some what there we can out other were all your when up use word how said an each "
@@ -52,6 +53,15 @@ def chinese(rng, size):
     return "".join(out)
 
 
+def random_character(rng):
+    """Any character of Unicode 3.2: the libraries differ in the later versions they know."""
+    while True:
+        low, high = rng.choice([(0x20, 0x250), (0x250, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x1FAFF)])
+        character = chr(rng.randrange(low, high))
+        if unicodedata.ucd_3_2_0.category(character) != "Cn":
+            return character
+
+
 def mixed(rng, size):
     out, length = [], 0
     while length < size:
@@ -70,7 +80,7 @@ def mixed(rng, size):
         elif kind == 5:
             part = "".join(rng.choice("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\u2026\u2014\u00a7\u20ac") for _ in range(rng.randint(1, 6)))
         elif kind == 6:
-            part = "".join(chr(rng.choice([rng.randrange(0x20, 0x250), rng.randrange(0x250, 0xD7FF), rng.randrange(0xE000, 0xFFFD), rng.randrange(0x10000, 0x1FAFF)])) for _ in range(rng.randint(1, 3)))
+            part = "".join(random_character(rng) for _ in range(rng.randint(1, 3)))
         else:
             part = rng.choice(["", " ", "'"]) + rng.choice(WORDS) + rng.choice(["", " ", "'s", "'LL", "\n"])
         out.append(part)

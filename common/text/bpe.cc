@@ -34,9 +34,8 @@ MergeTable::MergeTable(const std::vector<BpeMerge>& merges) {
 
 Bpe Bpe::Make(const std::vector<std::string>& pieces, std::vector<BpeMerge> merges,
               const BpeOptions& options) {
-  std::erase_if(merges, [&](const BpeMerge& m) {
-    return pieces[static_cast<size_t>(m.result)].empty();
-  });
+  std::erase_if(merges,
+                [&](const BpeMerge& m) { return pieces[static_cast<size_t>(m.result)].empty(); });
   Bpe bpe(MergeTable(merges), options);
   bpe.pieces_.Reserve(pieces.size());
   for (size_t id = 0; id < pieces.size(); ++id) {
@@ -89,18 +88,17 @@ void Bpe::Start(std::string_view word, std::vector<TokenId>* symbols) const {
     });
     if (has_bytes) {
       EncodeBytes(character, symbols);
-    } else if (options_.unknown != kNoToken &&
-               !(options_.fuse_unknown && !symbols->empty() &&
-                 symbols->back() == options_.unknown)) {
+    } else if (options_.unknown != kNoToken && !(options_.fuse_unknown && !symbols->empty() &&
+                                                 symbols->back() == options_.unknown)) {
       symbols->push_back(options_.unknown);
     }
   }
 }
 
 void Bpe::Encode(std::string_view word, Scratch* scratch, std::vector<TokenId>* ids) const {
-  if (const TokenId id = pieces_.Find(word);
-      id != kNoToken && static_cast<size_t>(id) < direct_.size() &&
-      direct_[static_cast<size_t>(id)]) {
+  if (const TokenId id = pieces_.Find(word); id != kNoToken &&
+                                             static_cast<size_t>(id) < direct_.size() &&
+                                             direct_[static_cast<size_t>(id)]) {
     ids->push_back(id);
     return;
   }

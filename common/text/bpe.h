@@ -2,7 +2,8 @@
 // leftmost of equals, until no pair is in the table. Source: Sennrich et al. 2016, section 3.2.
 //
 // A Bpe is immutable after Make and thread-safe; buffers of one call live in a Bpe::Scratch.
-// Time: O(n) table look-ups for words that are one token, O(n log n) at worst for a word of n symbols.
+// Time: O(n) table look-ups for words that are one token, O(n log n) at worst for a word of n
+// symbols.
 #pragma once
 
 #include <array>
@@ -88,7 +89,8 @@ class Bpe {
   TokenId Find(std::string_view piece) const { return pieces_.Find(piece); }
 
  private:
-  Bpe(MergeTable merges, const BpeOptions& options) : merges_(std::move(merges)), options_(options) {}
+  Bpe(MergeTable merges, const BpeOptions& options)
+      : merges_(std::move(merges)), options_(options) {}
   void Start(std::string_view word, std::vector<TokenId>* symbols) const;
   size_t MergeShort(TokenId* symbols, size_t count) const;
   void MergeLong(Scratch* scratch, std::vector<TokenId>* ids) const;

@@ -1,10 +1,10 @@
 // Renders the Jinja2 chat template that a checkpoint brings, as Hugging Face transformers would.
 //
 // A ChatTemplate is parsed once per model and immutable: Render is thread-safe. Values are
-// Boost.JSON so that requests pass through without conversion (only the forward header is included).
-// Source of the semantics: Jinja2 3.1 "Template Designer Documentation" and transformers'
-// apply_chat_template (trim_blocks and lstrip_blocks on, tojson without HTML escapes, raise_exception,
-// strftime_now, generation blocks, loop controls).
+// Boost.JSON so that requests pass through without conversion (only the forward header is
+// included). Source of the semantics: Jinja2 3.1 "Template Designer Documentation" and
+// transformers' apply_chat_template (trim_blocks and lstrip_blocks on, tojson without HTML escapes,
+// raise_exception, strftime_now, generation blocks, loop controls).
 #pragma once
 
 #include <chrono>

@@ -29,8 +29,8 @@ absl::Status CheckId(const char* key, std::optional<TokenId> id, size_t vocab_si
   if (!id.has_value() || (*id >= 0 && static_cast<size_t>(*id) < vocab_size)) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.", key, " is ", *id,
-                                                 ", expected 0 to ", vocab_size - 1));
+  return absl::InvalidArgumentError(
+      absl::StrCat("tokenizer.ggml.", key, " is ", *id, ", expected 0 to ", vocab_size - 1));
 }
 
 absl::Status Check(const GgufTokenizerData& data) {
@@ -60,8 +60,9 @@ absl::Status FillCommon(const GgufTokenizerData& data, bool adds_bos, TokenizerP
     const int32_t type = data.token_types[i];
     parts->special[i] = type == kControl || type == kUnknown;
     if (type == kControl || type == kUnknown || type == kUserDefined) {
-      parts->added_tokens.push_back(
-          {.id = static_cast<TokenId>(i), .content = data.tokens[i], .special = type != kUserDefined});
+      parts->added_tokens.push_back({.id = static_cast<TokenId>(i),
+                                     .content = data.tokens[i],
+                                     .special = type != kUserDefined});
     }
   }
   parts->bos_token_id = data.bos_token_id;
@@ -96,8 +97,8 @@ absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const GgufTokenizerData& data) 
     const std::string& merge = data.merges[rank];
     const size_t space = merge.find(' ', 1);
     if (space == std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.merges[", rank, "] is '",
-                                                     merge, "', expected two tokens"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tokenizer.ggml.merges[", rank, "] is '", merge, "', expected two tokens"));
     }
     const std::string left = merge.substr(0, space), right = merge.substr(space + 1);
     const auto l = ids.find(left), r = ids.find(right), joined = ids.find(left + right);
@@ -140,9 +141,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeByteLevel(const GgufTokenizerData
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePiece(const GgufTokenizerData& data) {
   if (data.scores.size() != data.tokens.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.scores has ",
-                                                   data.scores.size(), " entries, expected ",
-                                                   data.tokens.size(), " as tokens has"));
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.scores has ", data.scores.size(),
+                                                   " entries, expected ", data.tokens.size(),
+                                                   " as tokens has"));
   }
   TokenizerParts parts;
   PINGTI_RETURN_IF_ERROR(FillCommon(data, /*adds_bos=*/true, &parts));
@@ -162,8 +163,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeSentencePiece(const GgufTokenizer
     if (data.token_types[i] == kByte) {
       const std::optional<uint8_t> byte = ParseByteToken(token);
       if (!byte) {
-        return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.tokens[", i, "] is '",
-                                                       token, "', expected <0x00> to <0xFF>"));
+        return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.tokens[", i, "] is '", token,
+                                                       "', expected <0x00> to <0xFF>"));
       }
       options.byte_tokens[*byte] = static_cast<TokenId>(i);
       parts.token_bytes[i] = std::string(1, static_cast<char>(*byte));

@@ -40,8 +40,9 @@ absl::StatusOr<SplitBehavior> ReadBehavior(const JsonAt& at, std::string_view ot
 }
 
 bool IsPunctuationOrAsciiSymbol(char32_t c) {
-  return IsPunctuation(c) || (c > ' ' && c < 0x7F && std::string_view("$+<=>^`|~").find(static_cast<char>(c)) !=
-                                                         std::string_view::npos);
+  return IsPunctuation(c) ||
+         (c > ' ' && c < 0x7F &&
+          std::string_view("$+<=>^`|~").find(static_cast<char>(c)) != std::string_view::npos);
 }
 
 absl::Status AddRegex(std::string_view pattern, SplitBehavior behavior, bool invert,
@@ -131,8 +132,8 @@ absl::Status ReadPreTokenizer(const JsonAt& at, PreTokenizer* pre_tokenizer, boo
     PINGTI_RETURN_IF_ERROR(AddRegex(regex, behavior, invert, pre_tokenizer));
   } else if (type == "Digits") {
     PINGTI_ASSIGN_OR_RETURN(const bool single, JsonBoolOr(at, "individual_digits", false));
-    pre_tokenizer->Add(SplitByChar(
-        IsNumeric, single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
+    pre_tokenizer->Add(
+        SplitByChar(IsNumeric, single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
   } else if (type == "Punctuation") {
     PINGTI_ASSIGN_OR_RETURN(const SplitBehavior behavior, ReadBehavior(at, "Isolated"));
     pre_tokenizer->Add(SplitByChar(IsPunctuationOrAsciiSymbol, behavior));

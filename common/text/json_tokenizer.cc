@@ -1,5 +1,5 @@
-// Builds a tokenizer from a Hugging Face tokenizer.json with a BPE model. The parts around the model
-// are read in json_steps.cc.
+// Builds a tokenizer from a Hugging Face tokenizer.json with a BPE model. The parts around the
+// model are read in json_steps.cc.
 #include <boost/json.hpp>
 #include <cstdint>
 #include <string>
@@ -78,11 +78,11 @@ absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const JsonAt& model, const Voca
     const auto l = vocab.ids.find(left), r = vocab.ids.find(right);
     const std::string both = left + right;
     const auto joined = vocab.ids.find(both);
-    if (left.empty() || l == vocab.ids.end() || r == vocab.ids.end() ||
-        joined == vocab.ids.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tokenizer.json: 'model.merges[", rank, "]': expected two tokens whose "
-                       "joined spelling is a token, found ", boost::json::serialize(entry)));
+    if (left.empty() || l == vocab.ids.end() || r == vocab.ids.end() || joined == vocab.ids.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("tokenizer.json: 'model.merges[", rank,
+                                                     "]': expected two tokens whose "
+                                                     "joined spelling is a token, found ",
+                                                     boost::json::serialize(entry)));
     }
     merges.push_back({l->second, r->second, joined->second, static_cast<int32_t>(rank)});
   }
@@ -118,8 +118,8 @@ absl::Status RefuseUnsupported(const JsonAt& root, const JsonAt& model) {
   }
   PINGTI_ASSIGN_OR_RETURN(const std::string type, JsonStringOr(model, "type", "BPE"));
   if (type != "BPE") {
-    return absl::UnimplementedError(absl::StrCat("tokenizer.json: model type '", type,
-                                                 "' is not supported; supported: BPE"));
+    return absl::UnimplementedError(
+        absl::StrCat("tokenizer.json: model type '", type, "' is not supported; supported: BPE"));
   }
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     PINGTI_ASSIGN_OR_RETURN(const std::string value, JsonStringOr(model, name, ""));

@@ -28,9 +28,8 @@ utf8proc_propval_t CombiningClass(utf8proc_int32_t value) {
 void Decompose(char32_t value, utf8proc_option_t options, std::vector<utf8proc_int32_t>* out) {
   utf8proc_int32_t buffer[32];  // the longest decomposition, U+FDFA, has 18
   int last_boundclass = 0;
-  const utf8proc_ssize_t count =
-      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(value), buffer, 32, options,
-                              &last_boundclass);
+  const utf8proc_ssize_t count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(value),
+                                                         buffer, 32, options, &last_boundclass);
   PINGTI_CHECK(count >= 0 && count <= 32);
   out->insert(out->end(), buffer, buffer + count);
 }

@@ -15,7 +15,7 @@ struct PipelineTokenizer::Call {
 
   bool parse_special;
   std::vector<TokenId>* ids;
-  bool starts_text = true;    // the next section starts the text
+  bool starts_text = true;     // the next section starts the text
   bool after_invalid = false;  // the next section follows bytes that were not UTF-8
   WordList words;
   Bpe::Scratch bpe;

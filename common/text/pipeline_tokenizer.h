@@ -24,7 +24,7 @@ struct TokenizerParts {
   std::vector<AddedToken> added_tokens;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::optional<Bpe> bpe;  // always set; optional because a Bpe has no empty state
+  std::optional<Bpe> bpe;               // always set; optional because a Bpe has no empty state
   std::vector<TokenId> prefix, suffix;  // around a text when special tokens are asked for
   bool strips_leading_space = false;
   std::optional<TokenId> bos_token_id, eos_token_id;

@@ -160,8 +160,8 @@ class MetaspaceStep : public PreTokenizerStep {
     for (const std::string_view word : list->words) {
       std::string marked;
       marked.reserve(word.size() * 2);
-      const bool wanted = prepend_ == MetaspacePrepend::kAlways ||
-                          (prepend_ == MetaspacePrepend::kFirst && first);
+      const bool wanted =
+          prepend_ == MetaspacePrepend::kAlways || (prepend_ == MetaspacePrepend::kFirst && first);
       first = false;
       const bool has_mark = !word.empty() && (word.front() == ' ' || word.starts_with(mark_));
       if (wanted && !has_mark) marked += mark_;
@@ -186,9 +186,8 @@ class MetaspaceStep : public PreTokenizerStep {
     }
     size_t begin = 0;
     while (begin < text.size()) {
-      const size_t mark = text.find(mark_, begin == 0 && !text.starts_with(mark_)
-                                               ? 0
-                                               : begin + mark_.size());
+      const size_t mark =
+          text.find(mark_, begin == 0 && !text.starts_with(mark_) ? 0 : begin + mark_.size());
       const size_t end = std::min(mark, text.size());
       list->next.push_back(text.substr(begin, end - begin));
       begin = end;

@@ -38,7 +38,7 @@ std::string Translate(std::string_view pattern) {
           out += "\\P{Nd}";
           break;
         case 'w': {
-          const char* set = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+          const char* set = "\\p{Alphabetic}\\p{M}\\p{N}\\p{Pc}";
           out += in_class ? std::string(set) : absl::StrCat("[", set, "]");
           break;
         }

@@ -2,7 +2,7 @@
 //
 // A Regex is immutable and thread-safe; what one search changes lives in a RegexScratch, one per
 // call of Tokenizer::Encode. Differences that matter are translated: \s and \S are the Unicode
-// White_Space property (PCRE2's own \s also takes U+180E), \d is Nd, \w as in UTS 18.
+// White_Space property (PCRE2's own \s also takes U+180E), \d is Nd, \w takes every number.
 #pragma once
 
 #include <cstddef>

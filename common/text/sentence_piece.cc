@@ -76,8 +76,7 @@ absl::Status AddSentencePieceWords(const std::vector<std::string>& pieces,
       return absl::OkStatus();
     }
   }
-  PINGTI_ASSIGN_OR_RETURN(
-      Regex regex, Regex::Compile(absl::StrCat("\u2581*[^\u2581]+|\u2581+")));
+  PINGTI_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(absl::StrCat("\u2581*[^\u2581]+|\u2581+")));
   pre_tokenizer->Add(SplitByRegex(std::move(regex), SplitBehavior::kIsolated, false));
   return absl::OkStatus();
 }

@@ -16,7 +16,7 @@ class StopMatcher {
   explicit StopMatcher(std::vector<std::string> stops);
 
   struct Result {
-    std::string text;     // safe to send now
+    std::string text;      // safe to send now
     bool stopped = false;  // a stop string was completed; `text` ends right before it
     std::string matched;   // which one
   };

@@ -71,8 +71,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTiktokenTokenizer(std::string_vie
   }
   for (size_t byte = 0; byte < 256; ++byte) {
     if (bpe.byte_tokens[byte] == kNoToken) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tiktoken file has no token for byte ", byte));
+      return absl::InvalidArgumentError(absl::StrCat("tiktoken file has no token for byte ", byte));
     }
   }
   PINGTI_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(options.split_pattern));

@@ -1,8 +1,8 @@
 // Text to token ids and back.
 //
-// A Tokenizer is built once per model from the file the checkpoint brought (tokenizer.json, GGUF keys,
-// tiktoken or SentencePiece) and is immutable afterwards: every method is thread-safe and const.
-// Read next: detokenizer.h for streams, chat_template.h for messages.
+// A Tokenizer is built once per model from the file the checkpoint brought (tokenizer.json, GGUF
+// keys, tiktoken or SentencePiece) and is immutable afterwards: every method is thread-safe and
+// const. Read next: detokenizer.h for streams, chat_template.h for messages.
 #pragma once
 
 #include <cstdint>
@@ -30,13 +30,13 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Ids of `text`, appended to `ids`. Time is linear in text.size(). Bytes that are not UTF-8 become
-  // byte tokens where the model has them, its unknown token otherwise.
+  // Ids of `text`, appended to `ids`. Time is linear in text.size(). Bytes that are not UTF-8
+  // become byte tokens where the model has them, its unknown token otherwise.
   virtual absl::Status Encode(std::string_view text, const EncodeOptions& options,
                               std::vector<TokenId>* ids) const = 0;
 
-  // The bytes that `id` adds to a text; a special token gives its own spelling. Empty for an id that
-  // is out of range. The view lives as long as the tokenizer.
+  // The bytes that `id` adds to a text; a special token gives its own spelling. Empty for an id
+  // that is out of range. The view lives as long as the tokenizer.
   virtual std::string_view TokenBytes(TokenId id) const = 0;
 
   // Control tokens such as <|im_end|>: not shown to users unless they ask.

@@ -10,8 +10,8 @@
 namespace pingti::text {
 
 struct DecodedChar {
-  char32_t value = 0;   // U+FFFD when !valid
-  uint8_t length = 0;   // bytes used: 1..4; for ill-formed input the maximal subpart
+  char32_t value = 0;  // U+FFFD when !valid
+  uint8_t length = 0;  // bytes used: 1..4; for ill-formed input the maximal subpart
   bool valid = false;
   bool truncated = false;  // ill-formed only because the text ends: more bytes may complete it
 };

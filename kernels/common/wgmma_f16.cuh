@@ -31,53 +31,54 @@ struct WgmmaF16;
 #define PINGTI_P4 "%0, %1, %2, %3"
 #define PINGTI_P8 PINGTI_P4 ", %4, %5, %6, %7"
 #define PINGTI_P16 PINGTI_P8 ", %8, %9, %10, %11, %12, %13, %14, %15"
-#define PINGTI_P32                                                                     \
-  PINGTI_P16                                                                           \
+#define PINGTI_P32 \
+  PINGTI_P16       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define PINGTI_P64                                                                     \
-  PINGTI_P32                                                                           \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"   \
+#define PINGTI_P64                                                                   \
+  PINGTI_P32                                                                         \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
 // One instruction. P0..P5: placeholders of the six operands after the accumulators.
-#define PINGTI_WGMMA_SS(N, TYPE, PLACEHOLDERS, P0, P1, P2, P3, ...)                           \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P2 ", 0;\n"                                \
-               "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE                \
-               " {" PLACEHOLDERS "}, " P0 ", " P1 ", p, 1, 1, 0, " P3 ";\n}"                  \
-               : __VA_ARGS__                                                                  \
-               : "l"(a), "l"(b), "r"(static_cast<int32_t>(accumulate)),                       \
+#define PINGTI_WGMMA_SS(N, TYPE, PLACEHOLDERS, P0, P1, P2, P3, ...)                              \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P2                                            \
+               ", 0;\n"                                                                          \
+               "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" PLACEHOLDERS \
+               "}, " P0 ", " P1 ", p, 1, 1, 0, " P3 ";\n}"                                       \
+               : __VA_ARGS__                                                                     \
+               : "l"(a), "l"(b), "r"(static_cast<int32_t>(accumulate)),                          \
                  "n"(static_cast<int32_t>(kTransposeB)))
-#define PINGTI_WGMMA_RS(N, TYPE, PLACEHOLDERS, P0, P1, P2, P3, P4, P5, P6, ...)               \
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P5 ", 0;\n"                                \
-               "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE                \
-               " {" PLACEHOLDERS "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4                   \
-               ", p, 1, 1, " P6 ";\n}"                                                        \
-               : __VA_ARGS__                                                                  \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b),                          \
+#define PINGTI_WGMMA_RS(N, TYPE, PLACEHOLDERS, P0, P1, P2, P3, P4, P5, P6, ...)                  \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P5                                            \
+               ", 0;\n"                                                                          \
+               "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" PLACEHOLDERS \
+               "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4 ", p, 1, 1, " P6 ";\n}"                \
+               : __VA_ARGS__                                                                     \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b),                             \
                  "r"(static_cast<int32_t>(accumulate)), "n"(static_cast<int32_t>(kTransposeB)))
 
-#define PINGTI_WGMMA_F16(N, PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, ...)                    \
-  template <typename T>                                                                       \
-  struct WgmmaF16<T, N> {                                                                     \
-    static constexpr int kRegisters = N / 2;                                                  \
-    template <bool kTransposeB>                                                               \
-    static __device__ __forceinline__ void Run(float (&acc)[N / 2], uint64_t a, uint64_t b,   \
-                                               bool accumulate) {                             \
-      if constexpr (std::is_same_v<T, __half>) {                                              \
-        PINGTI_WGMMA_SS(N, "f16", PLACEHOLDERS, Q0, Q1, Q2, Q3, __VA_ARGS__);                 \
-      } else {                                                                                \
-        PINGTI_WGMMA_SS(N, "bf16", PLACEHOLDERS, Q0, Q1, Q2, Q3, __VA_ARGS__);                \
-      }                                                                                       \
-    }                                                                                         \
-    template <bool kTransposeB>                                                               \
-    static __device__ __forceinline__ void Run(float (&acc)[N / 2], const uint32_t (&a)[4],   \
-                                               uint64_t b, bool accumulate) {                 \
-      if constexpr (std::is_same_v<T, __half>) {                                              \
-        PINGTI_WGMMA_RS(N, "f16", PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, __VA_ARGS__);     \
-      } else {                                                                                \
-        PINGTI_WGMMA_RS(N, "bf16", PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, __VA_ARGS__);    \
-      }                                                                                       \
-    }                                                                                         \
+#define PINGTI_WGMMA_F16(N, PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, ...)                  \
+  template <typename T>                                                                     \
+  struct WgmmaF16<T, N> {                                                                   \
+    static constexpr int kRegisters = N / 2;                                                \
+    template <bool kTransposeB>                                                             \
+    static __device__ __forceinline__ void Run(float (&acc)[N / 2], uint64_t a, uint64_t b, \
+                                               bool accumulate) {                           \
+      if constexpr (std::is_same_v<T, __half>) {                                            \
+        PINGTI_WGMMA_SS(N, "f16", PLACEHOLDERS, Q0, Q1, Q2, Q3, __VA_ARGS__);               \
+      } else {                                                                              \
+        PINGTI_WGMMA_SS(N, "bf16", PLACEHOLDERS, Q0, Q1, Q2, Q3, __VA_ARGS__);              \
+      }                                                                                     \
+    }                                                                                       \
+    template <bool kTransposeB>                                                             \
+    static __device__ __forceinline__ void Run(float (&acc)[N / 2], const uint32_t (&a)[4], \
+                                               uint64_t b, bool accumulate) {               \
+      if constexpr (std::is_same_v<T, __half>) {                                            \
+        PINGTI_WGMMA_RS(N, "f16", PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, __VA_ARGS__);   \
+      } else {                                                                              \
+        PINGTI_WGMMA_RS(N, "bf16", PLACEHOLDERS, Q0, Q1, Q2, Q3, Q4, Q5, Q6, __VA_ARGS__);  \
+      }                                                                                     \
+    }                                                                                       \
   };
 
 PINGTI_WGMMA_F16(8, PINGTI_P4, "%4", "%5", "%6", "%7", "%8", "%9", "%10", PINGTI_D4(0))

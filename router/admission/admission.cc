@@ -15,9 +15,9 @@ constexpr double kRateWindowSeconds = 10;
 constexpr int kMaxRetryAfterSeconds = 60;
 
 absl::Status Full(std::string message, int retry_after) {
-  return WithRetryAfter(ApiError(absl::StatusCode::kResourceExhausted, std::move(message), "",
-                                 "rate_limit_exceeded"),
-                        retry_after);
+  return WithRetryAfter(
+      ApiError(absl::StatusCode::kResourceExhausted, std::move(message), "", "rate_limit_exceeded"),
+      retry_after);
 }
 
 }  // namespace
@@ -32,9 +32,10 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
   }
   // A prompt larger than the whole budget may still run when it is alone.
   if (queued_requests_ > 0 && queued_tokens_ + tokens > options_.max_queued_tokens) {
-    return Full(Concat("the queue is full: ", queued_tokens_, " prompt tokens wait, this request has ",
-                       tokens, ", limit ", options_.max_queued_tokens),
-                RetryAfterSeconds());
+    return Full(
+        Concat("the queue is full: ", queued_tokens_, " prompt tokens wait, this request has ",
+               tokens, ", limit ", options_.max_queued_tokens),
+        RetryAfterSeconds());
   }
   if (options_.max_concurrent_requests > 0 &&
       concurrent_requests_ >= options_.max_concurrent_requests) {

@@ -1,5 +1,5 @@
-// Who gets in: bounded queues in requests and tokens, bounded concurrency per API key. What does not
-// fit is refused at once with a hint when to come back, never left to time out.
+// Who gets in: bounded queues in requests and tokens, bounded concurrency per API key. What does
+// not fit is refused at once with a hint when to come back, never left to time out.
 #pragma once
 
 #include <cstddef>

@@ -49,11 +49,10 @@ absl::StatusOr<std::string> ApiKeys::Authenticate(std::string_view authorization
   if (tenants_.empty()) return std::string();
   if (!authorization.starts_with(kBearer)) {
     return ApiError(absl::StatusCode::kUnauthenticated,
-                    "You didn't provide an API key. Use the header 'Authorization: Bearer KEY'.", "",
-                    "invalid_api_key");
+                    "You didn't provide an API key. Use the header 'Authorization: Bearer KEY'.",
+                    "", "invalid_api_key");
   }
-  const auto tenant =
-      tenants_.find(ToHex(Sha256(Trim(authorization.substr(kBearer.size())))));
+  const auto tenant = tenants_.find(ToHex(Sha256(Trim(authorization.substr(kBearer.size())))));
   if (tenant == tenants_.end()) {
     return ApiError(absl::StatusCode::kUnauthenticated, "Incorrect API key provided.", "",
                     "invalid_api_key");

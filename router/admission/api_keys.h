@@ -16,17 +16,19 @@ class ApiKeys {
   ApiKeys() = default;
 
   // One key a line, or "name:key"; blank lines and lines that start with '#' are skipped. A key
-  // without a name is its own tenant under "key-N", N its place. Errors: InvalidArgument with the line.
+  // without a name is its own tenant under "key-N", N its place. Errors: InvalidArgument with the
+  // line.
   static absl::StatusOr<ApiKeys> Parse(std::string_view text);
 
   bool empty() const { return tenants_.empty(); }
 
-  // The tenant's name for an Authorization header ("Bearer KEY"). Empty when no keys are configured.
-  // Errors: Unauthenticated, in OpenAI's words.
+  // The tenant's name for an Authorization header ("Bearer KEY"). Empty when no keys are
+  // configured. Errors: Unauthenticated, in OpenAI's words.
   absl::StatusOr<std::string> Authenticate(std::string_view authorization) const;
 
  private:
-  // By the key's sha256: the look-up's time then tells nothing about a key, and a core dump has none.
+  // By the key's sha256: the look-up's time then tells nothing about a key, and a core dump has
+  // none.
   std::map<std::string, std::string> tenants_;
 };
 

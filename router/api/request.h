@@ -1,7 +1,8 @@
 // One client request, whatever transport brought it, and the pieces of its answer.
 //
 // Plain values: router/openai and router/grpc fill a GenerationRequest and write the answer from
-// ChoiceDelta and Usage; everything between them knows only these. Read next: router/pipeline/generation.h.
+// ChoiceDelta and Usage; everything between them knows only these. Read next:
+// router/pipeline/generation.h.
 #pragma once
 
 #include <chrono>
@@ -88,7 +89,7 @@ struct TokenLogprob {
 
 struct ToolCallDelta {
   uint32_t index = 0;
-  std::string id;    // with name: only in a call's first delta
+  std::string id;  // with name: only in a call's first delta
   std::string name;
   std::string arguments;  // the next piece of the JSON text
 };

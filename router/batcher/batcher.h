@@ -1,5 +1,5 @@
-// Sequences that wait in this router for a worker's credit, and how they leave: best first, all that
-// can be placed in one round, so that the dispatcher gathers one envelope per worker.
+// Sequences that wait in this router for a worker's credit, and how they leave: best first, all
+// that can be placed in one round, so that the dispatcher gathers one envelope per worker.
 //
 // A batch is an envelope, never a barrier: whatever can be placed leaves at once, in order of
 // priority, then of arrival; what has no worker with credit stays without holding back others.

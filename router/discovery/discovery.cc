@@ -123,8 +123,8 @@ absl::StatusOr<std::vector<std::string>> ResolveWithSystem(const std::string& ho
   std::vector<std::string> addresses;
   for (const addrinfo* item = list; item != nullptr; item = item->ai_next) {
     char ip[NI_MAXHOST];
-    if (getnameinfo(item->ai_addr, item->ai_addrlen, ip, sizeof(ip), nullptr, 0,
-                    NI_NUMERICHOST) != 0) {
+    if (getnameinfo(item->ai_addr, item->ai_addrlen, ip, sizeof(ip), nullptr, 0, NI_NUMERICHOST) !=
+        0) {
       continue;
     }
     const std::string_view text = ip;

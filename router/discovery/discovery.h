@@ -1,5 +1,5 @@
-// Where workers are: a fixed list, or names that DNS answers for (a headless Service gives one address
-// per pod). main.cc picks by whether an entry starts with "dns:".
+// Where workers are: a fixed list, or names that DNS answers for (a headless Service gives one
+// address per pod). main.cc picks by whether an entry starts with "dns:".
 #pragma once
 
 #include <chrono>
@@ -14,9 +14,9 @@
 
 namespace pingti::router {
 
-// Entries are "host:port" (used as it is) or "dns:host:port" (every address the name has, asked again
-// every `interval`). A name that does not resolve keeps its last known addresses: DNS being away must
-// not take the workers away.
+// Entries are "host:port" (used as it is) or "dns:host:port" (every address the name has, asked
+// again every `interval`). A name that does not resolve keeps its last known addresses: DNS being
+// away must not take the workers away.
 //
 // Owns one thread, which resolves and calls `on_change` with all addresses, sorted, at first and
 // whenever they differ from the last time. Thread-compatible.
@@ -24,8 +24,8 @@ class Discovery {
  public:
   using OnChange = std::function<void(const std::vector<std::string>&)>;
   // All addresses of a name, "ip:port" each. Errors: Unavailable.
-  using Resolve = std::function<absl::StatusOr<std::vector<std::string>>(
-      const std::string& host, const std::string& port)>;
+  using Resolve = std::function<absl::StatusOr<std::vector<std::string>>(const std::string& host,
+                                                                         const std::string& port)>;
 
   // Errors: InvalidArgument for an entry without host or port.
   static absl::StatusOr<std::unique_ptr<Discovery>> Start(std::vector<std::string> entries,

@@ -93,8 +93,7 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
       if (name.empty()) name = request.chat().model();
       PINGTI_ASSIGN_OR_RETURN(const GenerationRequest chat, FromProto(request.chat()));
       PINGTI_ASSIGN_OR_RETURN(model, service_->FindModel(name));
-      PINGTI_ASSIGN_OR_RETURN(text,
-                              RenderChat(*model, chat, service_->context().clock->WallNow()));
+      PINGTI_ASSIGN_OR_RETURN(text, RenderChat(*model, chat, service_->context().clock->WallNow()));
       add_special_tokens = false;
     } else {
       PINGTI_ASSIGN_OR_RETURN(model, service_->FindModel(name));

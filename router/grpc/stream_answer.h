@@ -1,7 +1,7 @@
 // One server-streaming answer: the sink a generation writes to, and the reactor gRPC writes from.
 //
-// The two die at different times: the sink with the generation, the reactor in OnDone. A mutex and a
-// null pointer keep them apart. Included only by this folder's .cc files.
+// The two die at different times: the sink with the generation, the reactor in OnDone. A mutex and
+// a null pointer keep them apart. Included only by this folder's .cc files.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -32,7 +32,9 @@ class StreamSink final : public ResponseSink {
 
   // `head` is what all messages share.
   StreamSink(StreamReactor<Response>* reactor, Response head, size_t num_choices, Ended ended)
-      : head_(std::move(head)), ended_(std::move(ended)), role_sent_(num_choices, false),
+      : head_(std::move(head)),
+        ended_(std::move(ended)),
+        role_sent_(num_choices, false),
         reactor_(reactor) {}
 
   bool OnDelta(ChoiceDelta delta) override {
@@ -83,8 +85,8 @@ class StreamSink final : public ResponseSink {
     finishing_ = true;
     Advance();
   }
-  // Starts the next operation when none runs. Starting one under the lock is safe: its callback never
-  // runs inside the call.
+  // Starts the next operation when none runs. Starting one under the lock is safe: its callback
+  // never runs inside the call.
   void Advance() PINGTI_REQUIRES(mutex_) {
     if (reactor_ == nullptr || writing_ || finished_) return;
     if (!waiting_.empty()) {

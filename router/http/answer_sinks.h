@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "common/net/http_server.h"
-#include "router/openai/write.h"
 #include "router/api/request.h"
+#include "router/openai/write.h"
 
 namespace pingti::router {
 
@@ -36,8 +36,8 @@ class BodySink final : public ResponseSink {
   std::vector<ChoiceAnswer> choices_;
 };
 
-// Sends events as they come. The 200 goes out with the first token or keep-alive: an error before that
-// has its own status; one after it becomes an event.
+// Sends events as they come. The 200 goes out with the first token or keep-alive: an error before
+// that has its own status; one after it becomes an event.
 class EventSink final : public ResponseSink {
  public:
   EventSink(AnswerHead head, size_t num_choices, bool include_usage,

@@ -7,16 +7,17 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "router/api/api_error.h"
 #include "router/http/answer_sinks.h"
 #include "router/openai/parse.h"
 #include "router/pipeline/request_log.h"
-#include "router/api/api_error.h"
 
 namespace pingti::router {
 
 using std::chrono::steady_clock;
 
-// Brings the end of a connection and the generation it has to cancel together, whichever comes first.
+// Brings the end of a connection and the generation it has to cancel together, whichever comes
+// first.
 class ApiHandler::CloseWatch {
  public:
   void OnClose() {
@@ -58,9 +59,7 @@ struct ApiHandler::Exchange {
   steady_clock::time_point arrived;
   std::shared_ptr<CloseWatch> close_watch;  // shared with the connection
 
-  void SendError(const absl::Status& status) {
-    responder->Send(ErrorResponse(status, id));
-  }
+  void SendError(const absl::Status& status) { responder->Send(ErrorResponse(status, id)); }
 };
 
 namespace {
@@ -82,8 +81,8 @@ constexpr std::array<Endpoint, 5> kEndpoints = {{{"/chat/completions", "POST"},
 net::HttpResponse ApiHandler::ProtocolError(int status, std::string_view reason) {
   net::HttpResponse response;
   response.status = status;
-  response.body = WriteError(reason, status >= 500 ? "server_error" : "invalid_request_error", "",
-                             "");
+  response.body =
+      WriteError(reason, status >= 500 ? "server_error" : "invalid_request_error", "", "");
   return response;
 }
 
@@ -105,10 +104,10 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
     if (path == known.path || (one_model && known.path == "/models")) endpoint = &known;
   }
   if (endpoint == nullptr) {
-    exchange->SendError(ApiError(absl::StatusCode::kNotFound,
-                                 Concat("Unknown request URL: ", exchange->request.method, " ",
-                                        exchange->request.path),
-                                 "", "unknown_url"));
+    exchange->SendError(ApiError(
+        absl::StatusCode::kNotFound,
+        Concat("Unknown request URL: ", exchange->request.method, " ", exchange->request.path), "",
+        "unknown_url"));
     return;
   }
   if (exchange->request.method != endpoint->method) {
@@ -134,10 +133,8 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
 void ApiHandler::Generate(const ExchangePtr& exchange, GenerationRequest::Kind kind) {
   exchange->close_watch = std::make_shared<CloseWatch>();
   exchange->responder->OnClose([watch = exchange->close_watch] { watch->OnClose(); });
-  const bool taken =
-      service_->RunPrepared(exchange->request.body.size(), [this, exchange, kind] {
-        StartGeneration(exchange, kind);
-      });
+  const bool taken = service_->RunPrepared(
+      exchange->request.body.size(), [this, exchange, kind] { StartGeneration(exchange, kind); });
   if (!taken) exchange->SendError(PoolFull());
 }
 
@@ -158,14 +155,12 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange, GenerationRequest:
   request.id = RandomId(chat ? "chatcmpl-" : "cmpl-", context.entropy);
   exchange->id = request.id;
   request.tenant = exchange->tenant;
-  request.created_unix_s = std::chrono::duration_cast<std::chrono::seconds>(
-                               context.clock->WallNow().time_since_epoch())
-                               .count();
-  AnswerHead head{kind, request.id, request.model, request.created_unix_s,
-                  request.params.logprobs};
-  AnswerEnded ended = [this, endpoint = exchange->endpoint, model = request.model,
-                       id = request.id, arrived = exchange->arrived](int status,
-                                                                     const UsageCounts& usage) {
+  request.created_unix_s =
+      std::chrono::duration_cast<std::chrono::seconds>(context.clock->WallNow().time_since_epoch())
+          .count();
+  AnswerHead head{kind, request.id, request.model, request.created_unix_s, request.params.logprobs};
+  AnswerEnded ended = [this, endpoint = exchange->endpoint, model = request.model, id = request.id,
+                       arrived = exchange->arrived](int status, const UsageCounts& usage) {
     RecordRequest(*service_, {endpoint, model, id, Concat(status), arrived}, usage);
   };
   std::shared_ptr<ResponseSink> sink;
@@ -174,8 +169,8 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange, GenerationRequest:
     sink = std::make_shared<EventSink>(std::move(head), choices, parsed->include_usage,
                                        exchange->responder, std::move(ended));
   } else {
-    sink = std::make_shared<BodySink>(std::move(head), choices, exchange->responder,
-                                      std::move(ended));
+    sink =
+        std::make_shared<BodySink>(std::move(head), choices, exchange->responder, std::move(ended));
   }
   absl::StatusOr<std::shared_ptr<Generation>> generation =
       service_->Start(std::move(request), sink);

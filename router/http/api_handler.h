@@ -1,7 +1,8 @@
 // The HTTP API: routes, authentication, and the two ways an answer goes out (one body, or events).
 //
-// Everything here runs on the HTTP server's I/O threads and returns at once; answers are written from
-// whichever thread moves the request on (see pipeline/generation.h). Read next: answer_sinks.h.
+// Everything here runs on the HTTP server's I/O threads and returns at once; answers are written
+// from whichever thread moves the request on (see pipeline/generation.h). Read next:
+// answer_sinks.h.
 #pragma once
 
 #include <cstddef>

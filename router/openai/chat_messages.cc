@@ -8,15 +8,16 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "router/openai/json_fields.h"
 #include "router/api/api_error.h"
+#include "router/openai/json_fields.h"
 
 namespace pingti::router {
 namespace json = boost::json;
 namespace {
 
 constexpr std::array<std::string_view, 8> kMessageFields = {
-    "role", "content", "name", "refusal", "reasoning_content", "tool_calls", "tool_call_id", "audio"};
+    "role",       "content",      "name", "refusal", "reasoning_content",
+    "tool_calls", "tool_call_id", "audio"};
 constexpr std::array<std::string_view, 2> kPartFields = {"type", "text"};
 constexpr std::array<std::string_view, 4> kCallFields = {"id", "type", "function", "index"};
 constexpr std::array<std::string_view, 2> kCallFunctionFields = {"name", "arguments"};
@@ -102,8 +103,8 @@ absl::Status NormalizeContent(const std::string& path, std::string_view role,
 // Members that only some roles have; null counts as absent and is removed.
 absl::Status CheckOptionalMembers(const std::string& path, std::string_view role,
                                   json::object* message) {
-  for (const char* name : {"name", "refusal", "reasoning_content", "tool_calls", "tool_call_id",
-                           "audio"}) {
+  for (const char* name :
+       {"name", "refusal", "reasoning_content", "tool_calls", "tool_call_id", "audio"}) {
     const json::value* value = message->if_contains(name);
     if (value == nullptr) continue;
     if (value->is_null()) {
@@ -206,8 +207,8 @@ absl::StatusOr<bool> ParseToolChoice(const json::value& choice) {
   if (value == "required") {
     return UnsupportedField("tool_choice", "'required'; expected 'none' or 'auto'");
   }
-  return FieldError("tool_choice", Concat("Invalid value: '", value,
-                                          "'. Supported values are: 'none', 'auto'."));
+  return FieldError("tool_choice",
+                    Concat("Invalid value: '", value, "'. Supported values are: 'none', 'auto'."));
 }
 
 }  // namespace pingti::router

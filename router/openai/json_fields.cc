@@ -59,8 +59,7 @@ absl::Status ReadInteger(std::string_view field, const json::value& value, int64
   if (!value.is_int64() && !value.is_uint64()) return WrongType(field, value, "an integer");
   const bool fits = value.is_int64();
   if (!fits || value.get_int64() < least || value.get_int64() > most) {
-    return FieldError(field, Concat("Invalid '", field, "': ",
-                                    std::string(json::serialize(value)),
+    return FieldError(field, Concat("Invalid '", field, "': ", std::string(json::serialize(value)),
                                     " is not an integer from ", least, " to ", most, "."));
   }
   *out = value.get_int64();

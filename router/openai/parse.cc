@@ -8,10 +8,10 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "router/openai/template_context.h"
+#include "router/api/api_error.h"
 #include "router/openai/json_fields.h"
 #include "router/openai/parse_params.h"
-#include "router/api/api_error.h"
+#include "router/openai/template_context.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -23,8 +23,7 @@ absl::StatusOr<json::object> ParseObject(std::string_view body) {
   json::error_code error;
   json::parse_options options;
   options.max_depth = kMaxDepth;
-  json::value value =
-      json::parse(json::string_view(body.data(), body.size()), error, {}, options);
+  json::value value = json::parse(json::string_view(body.data(), body.size()), error, {}, options);
   if (error) {
     return ApiError(absl::StatusCode::kInvalidArgument,
                     Concat("We could not parse the JSON body of your request: ", error.message()),
@@ -62,8 +61,8 @@ absl::Status ReadStreamOptions(const json::object& body, ParsedRequest* parsed) 
   const json::object& options = value->get_object();
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("stream_options", options, kKnown));
   if (const json::value* usage = options.if_contains("include_usage")) {
-    PINGTI_RETURN_IF_ERROR(ReadBool("stream_options.include_usage", *usage,
-                                    &parsed->include_usage));
+    PINGTI_RETURN_IF_ERROR(
+        ReadBool("stream_options.include_usage", *usage, &parsed->include_usage));
   }
   const json::value* obfuscation = options.if_contains("include_obfuscation");
   if (obfuscation != nullptr && !(obfuscation->is_bool() && !obfuscation->get_bool())) {
@@ -106,8 +105,8 @@ absl::Status ReadPrompts(const json::object& body, std::vector<Prompt>* prompts)
     return ApiError(absl::StatusCode::kInvalidArgument, "Missing required parameter: 'prompt'.",
                     "prompt", "missing_required_parameter");
   }
-  const bool several = value->is_array() && !value->get_array().empty() &&
-                       !value->get_array().front().is_number();
+  const bool several =
+      value->is_array() && !value->get_array().empty() && !value->get_array().front().is_number();
   if (!several) return AddPrompt(*value, prompts);
   if (value->get_array().size() > kMaxPrompts) {
     return FieldError("prompt", Concat("'prompt' has ", value->get_array().size(),
@@ -147,8 +146,8 @@ absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
 
 absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
   constexpr std::array<std::string_view, 7> kKnown = {
-      "model", "prompt", "add_special_tokens", "messages", "tools", "tool_choice",
-      "chat_template_kwargs"};
+      "model", "prompt",      "add_special_tokens",  "messages",
+      "tools", "tool_choice", "chat_template_kwargs"};
   PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
   DropNulls(&object);
   ParsedTokenize parsed;

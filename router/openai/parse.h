@@ -1,4 +1,5 @@
-// HTTP bodies to GenerationRequest: every field of the OpenAI reference is read, or refused by name.
+// HTTP bodies to GenerationRequest: every field of the OpenAI reference is read, or refused by
+// name.
 //
 // Pure functions; thread-safe. Sources: the OpenAI API reference ("Create chat completion", "Create
 // completion"), DeepSeek's API documents, and vLLM's names for sampling fields beyond OpenAI's.
@@ -24,7 +25,8 @@ struct ParsedRequest {
 absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body);
 absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body);
 
-// POST /tokenize: {"model", "prompt", "add_special_tokens"} or {"model", "messages", ...} as a chat.
+// POST /tokenize: {"model", "prompt", "add_special_tokens"} or {"model", "messages", ...} as a
+// chat.
 struct ParsedTokenize {
   GenerationRequest request;  // kCompletion with one text prompt, or kChat
   bool add_special_tokens = true;

@@ -8,8 +8,8 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "router/openai/json_fields.h"
 #include "router/api/api_error.h"
+#include "router/openai/json_fields.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -20,7 +20,7 @@ using Reader = absl::Status (*)(std::string_view field, const json::value& value
 
 struct FieldRow {
   std::string_view name;
-  Reader read;              // null: refused, or read elsewhere
+  Reader read;               // null: refused, or read elsewhere
   std::string_view refusal;  // why; empty: read elsewhere
 };
 
@@ -33,8 +33,7 @@ absl::Status Number(std::string_view field, const json::value& value, Generation
 }
 
 template <auto Member, int64_t kLeast, int64_t kMost>
-absl::Status Integer(std::string_view field, const json::value& value,
-                     GenerationRequest* request) {
+absl::Status Integer(std::string_view field, const json::value& value, GenerationRequest* request) {
   int64_t number = 0;
   PINGTI_RETURN_IF_ERROR(ReadInteger(field, value, kLeast, kMost, &number));
   request->params.*Member = static_cast<uint32_t>(number);
@@ -140,12 +139,12 @@ absl::Status User(std::string_view field, const json::value& value, GenerationRe
   return ReadString(field, value, &request->user);
 }
 
-absl::Status ResponseFormat(std::string_view field, const json::value& value,
-                            GenerationRequest*) {
+absl::Status ResponseFormat(std::string_view field, const json::value& value, GenerationRequest*) {
   if (!value.is_object()) return WrongType(field, value, "an object");
   const json::value* type = value.get_object().if_contains("type");
   if (type == nullptr || !type->is_string()) {
-    return FieldError("response_format.type", "Missing required parameter: 'response_format.type'.");
+    return FieldError("response_format.type",
+                      "Missing required parameter: 'response_format.type'.");
   }
   if (type->get_string() == "text") return absl::OkStatus();
   return UnsupportedField("response_format",
@@ -233,7 +232,8 @@ constexpr FieldRow kChatFields[] = {
     {"prediction", nullptr, "predicted outputs are not available"},
     {"prompt_cache_key", nullptr, "prefixes are cached without a key"},
     {"prompt_cache_retention", nullptr, "prefixes are cached as long as there is room"},
-    {"reasoning_effort", nullptr, "use 'chat_template_kwargs' if the model's template has a switch"},
+    {"reasoning_effort", nullptr,
+     "use 'chat_template_kwargs' if the model's template has a switch"},
     {"safety_identifier", nullptr, "use 'user'"},
     {"thinking", nullptr, "use 'chat_template_kwargs' if the model's template has a switch"},
     {"verbosity", nullptr, "the model has no such switch"},

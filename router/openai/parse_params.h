@@ -7,8 +7,9 @@
 
 namespace pingti::router {
 
-// Read every member of `body` through the endpoint's table: each is supported, refused with a reason,
-// or unknown. Null members must be gone. Errors: InvalidArgument naming the first bad field.
+// Read every member of `body` through the endpoint's table: each is supported, refused with a
+// reason, or unknown. Null members must be gone. Errors: InvalidArgument naming the first bad
+// field.
 absl::Status ReadChatParams(const boost::json::object& body, GenerationRequest* request);
 absl::Status ReadCompletionParams(const boost::json::object& body, GenerationRequest* request);
 

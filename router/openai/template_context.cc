@@ -34,9 +34,8 @@ absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request)
   }
   json::value* messages = body->if_contains("messages");
   if (messages == nullptr) {
-    return ApiError(absl::StatusCode::kInvalidArgument,
-                    "Missing required parameter: 'messages'.", "messages",
-                    "missing_required_parameter");
+    return ApiError(absl::StatusCode::kInvalidArgument, "Missing required parameter: 'messages'.",
+                    "messages", "missing_required_parameter");
   }
   PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
   (*context)["messages"] = std::move(*messages);

@@ -7,9 +7,9 @@
 
 namespace pingti::router {
 
-// Reads "messages", "tools", "tool_choice" and "chat_template_kwargs" of a body in OpenAI's form and
-// sets template_context and parse_tool_calls. Takes its parts out of `body`.
-// Errors: InvalidArgument naming the field.
+// Reads "messages", "tools", "tool_choice" and "chat_template_kwargs" of a body in OpenAI's form
+// and sets template_context and parse_tool_calls. Takes its parts out of `body`. Errors:
+// InvalidArgument naming the field.
 absl::Status ReadTemplateContext(boost::json::object* body, GenerationRequest* request);
 
 }  // namespace pingti::router

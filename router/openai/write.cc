@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "common/base/strings.h"
-#include "router/openai/write_logprobs.h"
 #include "router/api/api_error.h"
+#include "router/openai/write_logprobs.h"
 
 namespace pingti::router {
 namespace {
@@ -251,8 +251,8 @@ std::string WriteModels(const std::vector<ModelEntry>& models) {
 }
 
 std::string WriteTokens(const std::vector<uint32_t>& ids, uint32_t max_context_tokens) {
-  std::string out = Concat("{\"count\":", ids.size(), ",\"max_model_len\":", max_context_tokens,
-                           ",\"tokens\":[");
+  std::string out =
+      Concat("{\"count\":", ids.size(), ",\"max_model_len\":", max_context_tokens, ",\"tokens\":[");
   for (size_t i = 0; i < ids.size(); ++i) {
     if (i > 0) out += ',';
     out += Concat(ids[i]);

@@ -1,7 +1,7 @@
 // Answers in OpenAI's shapes: whole bodies, stream chunks, errors, model lists.
 //
-// Written by hand into a string rather than through a JSON tree: a chunk is built for every token, and
-// this is the router's hottest code. Sources: the OpenAI API reference and DeepSeek's for
+// Written by hand into a string rather than through a JSON tree: a chunk is built for every token,
+// and this is the router's hottest code. Sources: the OpenAI API reference and DeepSeek's for
 // reasoning_content and the prompt_cache_* fields.
 #pragma once
 
@@ -48,9 +48,9 @@ class ChunkWriter {
   // `include_usage`: chunks carry "usage": null and Last adds one with the counts.
   ChunkWriter(const AnswerHead& head, size_t num_choices, bool include_usage);
 
-  // The events for one delta, "data: ...\n\n" each, appended. A chat choice's first delta is preceded
-  // by its role. One event carries one kind of text, as clients that test one field after the other
-  // expect.
+  // The events for one delta, "data: ...\n\n" each, appended. A chat choice's first delta is
+  // preceded by its role. One event carries one kind of text, as clients that test one field after
+  // the other expect.
   void Delta(const ChoiceDelta& delta, std::string* out);
   // The usage event, if asked for, and the end mark.
   void Last(const UsageCounts& usage, std::string* out);

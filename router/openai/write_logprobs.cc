@@ -61,8 +61,8 @@ void AppendTopMap(const TokenLogprob& entry, std::string* out) {
 }
 
 template <typename AppendOne>
-void AppendArray(std::string_view name, const std::vector<TokenLogprob>& logprobs,
-                 std::string* out, const AppendOne& append_one) {
+void AppendArray(std::string_view name, const std::vector<TokenLogprob>& logprobs, std::string* out,
+                 const AppendOne& append_one) {
   *out += Concat("\"", name, "\":[");
   for (size_t i = 0; i < logprobs.size(); ++i) {
     if (i > 0) *out += ',';
@@ -73,9 +73,8 @@ void AppendArray(std::string_view name, const std::vector<TokenLogprob>& logprob
 
 void AppendCompletion(const std::vector<TokenLogprob>& logprobs, std::string* out) {
   *out += '{';
-  AppendArray("tokens", logprobs, out, [&](const TokenLogprob& entry) {
-    AppendJsonString(entry.bytes, out);
-  });
+  AppendArray("tokens", logprobs, out,
+              [&](const TokenLogprob& entry) { AppendJsonString(entry.bytes, out); });
   *out += ',';
   AppendArray("token_logprobs", logprobs, out, [&](const TokenLogprob& entry) {
     if (entry.has_logprob) {

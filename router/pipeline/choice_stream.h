@@ -12,8 +12,8 @@
 
 #include "common/text/detokenizer.h"
 #include "common/text/stop_matcher.h"
-#include "router/pipeline/reasoning_splitter.h"
 #include "router/api/request.h"
+#include "router/pipeline/reasoning_splitter.h"
 #include "router/pipeline/tool_call_parser.h"
 #include "router/worker_link/served_model.h"
 

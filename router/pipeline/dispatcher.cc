@@ -55,16 +55,18 @@ void Dispatcher::PumpOnce() {
   std::map<WorkerKey, std::shared_ptr<WorkerChannel>> channels;
   {
     MutexLock lock(&mutex_);
-    batcher_.TakePlaceable([&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
-      const WorkerKey worker = Place(job);
-      if (worker == 0) return false;
-      // Booked at once, so that the next job of this round sees it in the load.
-      WorkerRegistry::Booked booked = registry_->Book(worker, job.tokens, job.handler);
-      if (booked.channel == nullptr) return false;
-      channels[worker] = std::move(booked.channel);
-      placed.push_back({{}, worker, booked.sequence_id});
-      return true;
-    }, [&](SequenceJob job) { placed.back().job = std::move(job); });
+    batcher_.TakePlaceable(
+        [&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
+          const WorkerKey worker = Place(job);
+          if (worker == 0) return false;
+          // Booked at once, so that the next job of this round sees it in the load.
+          WorkerRegistry::Booked booked = registry_->Book(worker, job.tokens, job.handler);
+          if (booked.channel == nullptr) return false;
+          channels[worker] = std::move(booked.channel);
+          placed.push_back({{}, worker, booked.sequence_id});
+          return true;
+        },
+        [&](SequenceJob job) { placed.back().job = std::move(job); });
   }
   std::map<WorkerKey, std::vector<worker::v1::Sequence>> batches;
   for (Placement& placement : placed) {

@@ -38,8 +38,7 @@ class Generation::Attempt final : public SequenceHandler {
 };
 
 Generation::Generation(const GenerationContext* context, GenerationRequest request,
-                       std::shared_ptr<const ServedModel> model,
-                       std::shared_ptr<ResponseSink> sink)
+                       std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink)
     : context_(context),
       request_(std::move(request)),
       model_(std::move(model)),
@@ -58,8 +57,8 @@ Generation::~Generation() { context_->metrics->requests_in_flight.Decrement(); }
 
 void Generation::Start() {
   auto prepare = [self = shared_from_this()] {
-    self->Deliver(Prepared{PreparePrompts(*self->model_, self->request_,
-                                          self->context_->clock->WallNow())});
+    self->Deliver(
+        Prepared{PreparePrompts(*self->model_, self->request_, self->context_->clock->WallNow())});
   };
   if (request_.body_bytes <= context_->options.inline_bytes) {
     prepare();
@@ -118,16 +117,17 @@ void Generation::MakeChoices() {
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
     choice.prompt = i / request_.params.n;
-    // Sample 0 has the client's own seed; the odd constant (2^64 / golden ratio) keeps others apart.
+    // Sample 0 has the client's own seed; the odd constant (2^64 / golden ratio) keeps others
+    // apart.
     choice.seed = seed + (i % request_.params.n) * 0x9e3779b97f4a7c15u;
     const bool chat = request_.kind == GenerationRequest::Kind::kChat;
     ChoiceStream::Options options;
     options.split_reasoning = chat;
     options.reasoning_open = prompts_.reasoning_open;
     if (request_.parse_tool_calls) {
-      options.tool_calls = MakeToolCallParser(
-          model_->tool_call_format,
-          [entropy = context_->entropy] { return RandomId("call_", entropy); });
+      options.tool_calls =
+          MakeToolCallParser(model_->tool_call_format,
+                             [entropy = context_->entropy] { return RandomId("call_", entropy); });
     }
     choice.stream =
         std::make_unique<ChoiceStream>(model_.get(), request_.params.stop, std::move(options));
@@ -150,8 +150,8 @@ void Generation::SubmitChoice(size_t index) {
   job.excluded_workers = choice.excluded;
   job.priority = request_.params.priority;
   job.resumed = !choice.generated.empty();
-  job.tokens = static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() +
-                                     choice.generated.size());
+  job.tokens =
+      static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + choice.generated.size());
   job.give_up_at = std::min(choice.queued_at + context_->options.queue_timeout, Deadline());
   context_->dispatcher->Submit(std::move(job));
 }
@@ -176,12 +176,11 @@ void Generation::Handle(Placed event) {
 void Generation::Handle(Lost event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
   if (!event.queue_timeout) return Resume(event.choice, event.why);
-  Fail(WithRetryAfter(
-      ApiError(absl::StatusCode::kUnavailable,
-               Concat("no worker of model '", model_->id, "' had room within ",
-                      context_->options.queue_timeout.count(), " ms"),
-               "", "queue_timeout"),
-      5));
+  Fail(WithRetryAfter(ApiError(absl::StatusCode::kUnavailable,
+                               Concat("no worker of model '", model_->id, "' had room within ",
+                                      context_->options.queue_timeout.count(), " ms"),
+                               "", "queue_timeout"),
+                      5));
 }
 
 void Generation::Resume(size_t index, const absl::Status& why) {
@@ -211,8 +210,8 @@ void Generation::Handle(Ticked) {
   if (done()) return;
   const steady_clock::time_point now = context_->clock->Now();
   if (now >= Deadline()) {
-    Fail(ApiError(absl::StatusCode::kDeadlineExceeded, "the request's time is over", "",
-                  "timeout"));
+    Fail(
+        ApiError(absl::StatusCode::kDeadlineExceeded, "the request's time is over", "", "timeout"));
     return;
   }
   last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);

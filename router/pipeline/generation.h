@@ -2,14 +2,14 @@
 //
 //   request:  new -> preparing (template, tokens) -> running -> done
 //   choice:   queued (waits in the dispatcher) -> placed (at a worker) -> finished
-//             placed -> queued again when the worker is lost, drains, or hands the sequence back; the
-//             tokens so far go along as generated_token_ids, the failed session is excluded
+//             placed -> queued again when the worker is lost, drains, or hands the sequence back;
+//             the tokens so far go along as generated_token_ids, the failed session is excluded
 //
 // Every change is an event in the request's mailbox: prepared, placed, output, lost, queue timeout,
-// cancel, tick. They come from HTTP, gRPC, pool and ticker threads and are handled one at a time, on
-// whichever of these threads is inside. An event of an attempt that is over is ignored, so a late
-// output of a lost worker can never be delivered twice.
-// Read next: choice_stream.h (tokens to text), dispatcher.h (where sequences go).
+// cancel, tick. They come from HTTP, gRPC, pool and ticker threads and are handled one at a time,
+// on whichever of these threads is inside. An event of an attempt that is over is ignored, so a
+// late output of a lost worker can never be delivered twice. Read next: choice_stream.h (tokens to
+// text), dispatcher.h (where sequences go).
 #pragma once
 
 #include <atomic>
@@ -26,11 +26,11 @@
 #include "common/metrics/router_metrics.h"
 #include "proto/pingti/worker/v1/worker.pb.h"
 #include "router/admission/admission.h"
+#include "router/api/request.h"
 #include "router/pipeline/choice_stream.h"
 #include "router/pipeline/dispatcher.h"
 #include "router/pipeline/mailbox.h"
 #include "router/pipeline/prompt.h"
-#include "router/api/request.h"
 #include "router/pipeline/task_pool.h"
 
 namespace pingti::router {
@@ -64,8 +64,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   ~Generation();
 
   void Start();
-  // The client is gone or the router stops: sequences are cancelled at their workers. The sink hears
-  // `why`.
+  // The client is gone or the router stops: sequences are cancelled at their workers. The sink
+  // hears `why`.
   void Cancel(absl::Status why);
   // Keep-alives and deadlines. Call every 100 ms or so.
   void Tick();

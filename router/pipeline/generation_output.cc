@@ -42,11 +42,10 @@ std::unique_ptr<worker::v1::Sequence> Generation::MakeSequence(const Choice& cho
   sequence->set_request_id(request_.id);
   const std::vector<uint32_t>& prompt = prompts_.token_ids[choice.prompt];
   sequence->mutable_prompt_token_ids()->Assign(prompt.begin(), prompt.end());
-  sequence->mutable_generated_token_ids()->Assign(choice.generated.begin(),
-                                                  choice.generated.end());
+  sequence->mutable_generated_token_ids()->Assign(choice.generated.begin(), choice.generated.end());
   sequence->set_priority(request_.params.priority);
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-      Deadline() - context_->clock->Now());
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(Deadline() - context_->clock->Now());
   sequence->set_deadline_ms(
       static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX)));
   if (!request_.tenant.empty()) sequence->set_cache_salt(request_.tenant);
@@ -63,8 +62,7 @@ void Generation::FillSampling(const Choice& choice, worker::v1::Sequence* sequen
   sampling->set_temperature(pick(params.temperature, model_->temperature, 1));
   sampling->set_top_p(pick(params.top_p, model_->top_p, 1));
   sampling->set_min_p(pick(params.min_p, model_->min_p, 0));
-  sampling->set_repetition_penalty(
-      pick(params.repetition_penalty, model_->repetition_penalty, 1));
+  sampling->set_repetition_penalty(pick(params.repetition_penalty, model_->repetition_penalty, 1));
   sampling->set_top_k(params.top_k.value_or(model_->top_k.value_or(0)));
   sampling->set_presence_penalty(static_cast<float>(params.presence_penalty));
   sampling->set_frequency_penalty(static_cast<float>(params.frequency_penalty));
@@ -98,8 +96,8 @@ void Generation::Handle(Output event) {
   delta.index = static_cast<uint32_t>(event.choice);
   if (output.token_ids_size() > 0) {
     ticket_->MarkStarted();
-    choice.cached_prompt_tokens = std::max(choice.cached_prompt_tokens,
-                                           output.cached_prompt_tokens());
+    choice.cached_prompt_tokens =
+        std::max(choice.cached_prompt_tokens, output.cached_prompt_tokens());
     if (!choice.echoed) Echo(&choice, output, &delta);
     RecordTokens(&choice, output.token_ids_size());
     if (!PushTokens(&choice, output, &delta)) {
@@ -207,8 +205,7 @@ void Generation::HandleAbnormalEnd(size_t index, const Finish& finish) {
 
 void Generation::Send(ChoiceDelta delta) {
   if (!delta.empty()) {
-    last_sent_.store(context_->clock->Now().time_since_epoch().count(),
-                     std::memory_order_relaxed);
+    last_sent_.store(context_->clock->Now().time_since_epoch().count(), std::memory_order_relaxed);
     if (!sink_->OnDelta(std::move(delta))) {
       Handle(Cancelled{absl::CancelledError("the client is gone")});
       return;

@@ -35,8 +35,8 @@ absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Start(
   PINGTI_RETURN_IF_ERROR(ValidateParams(*model, request.params));
   // New requests do not wait for a worker to come back; those that already run do (see Resume).
   if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
-  auto generation = std::make_shared<Generation>(context_, std::move(request), std::move(model),
-                                                 std::move(sink));
+  auto generation =
+      std::make_shared<Generation>(context_, std::move(request), std::move(model), std::move(sink));
   {
     MutexLock lock(&mutex_);
     running_.push_back(generation);

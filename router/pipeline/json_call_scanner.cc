@@ -64,9 +64,9 @@ void JsonCallScanner::Step(char c) {
       break;
     case State::kColon:
       if (c == ':') {
-        member_ = key_ == "name"                                    ? Member::kName
+        member_ = key_ == "name"                                ? Member::kName
                   : key_ == "arguments" || key_ == "parameters" ? Member::kArguments
-                                                                    : Member::kOther;
+                                                                : Member::kOther;
         value_started_ = false;
         state_ = State::kValue;
       } else if (!IsSpace(c)) {
@@ -147,7 +147,8 @@ void JsonCallScanner::ContinueValue(char c) {
 void JsonCallScanner::EndValue() {
   state_ = State::kAfterValue;
   if (!value_is_string_ || member_ == Member::kOther) return;
-  // Some models write the arguments as a string that holds JSON: it is that JSON that clients expect.
+  // Some models write the arguments as a string that holds JSON: it is that JSON that clients
+  // expect.
   std::string text;
   if (!Unquote(string_value_, &text)) {
     state_ = State::kFailed;

@@ -9,11 +9,12 @@
 namespace pingti::router {
 
 // A byte-wise state machine over the object's members: the name is kept until it is complete, the
-// value of "arguments" (or "parameters") is passed on as it comes, other members are skipped. One that
-// stands before the name is kept until the name is known. Thread-compatible; O(bytes).
+// value of "arguments" (or "parameters") is passed on as it comes, other members are skipped. One
+// that stands before the name is kept until the name is known. Thread-compatible; O(bytes).
 class JsonCallScanner {
  public:
-  // Takes bytes from `text` up to the object's end; returns how many. White space before '{' is taken.
+  // Takes bytes from `text` up to the object's end; returns how many. White space before '{' is
+  // taken.
   size_t Push(std::string_view text);
 
   bool complete() const { return state_ == State::kDone; }
@@ -44,7 +45,7 @@ class JsonCallScanner {
   std::string name_;
   bool has_name_ = false;
   bool has_arguments_ = false;
-  std::string arguments_;   // not taken yet
+  std::string arguments_;     // not taken yet
   std::string string_value_;  // a name, or arguments given as a JSON string, until it ends
   int depth_ = 0;             // of brackets inside a value
   bool in_string_ = false;

@@ -1,5 +1,6 @@
-// Makes one object's events serial without a thread of its own and without holding a lock while they
-// are handled: whoever finds nobody inside handles its own event and then what arrived meanwhile.
+// Makes one object's events serial without a thread of its own and without holding a lock while
+// they are handled: whoever finds nobody inside handles its own event and then what arrived
+// meanwhile.
 #pragma once
 
 #include <utility>

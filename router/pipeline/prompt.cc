@@ -33,7 +33,7 @@ absl::Status CheckIds(const ServedModel& model, std::string_view field,
   for (const uint32_t id : ids) {
     if (id >= model.vocab_size) {
       return FieldError(field, Concat("token id ", id, " is outside the vocabulary of ",
-                                         model.vocab_size, " tokens"));
+                                      model.vocab_size, " tokens"));
     }
   }
   return absl::OkStatus();
@@ -49,8 +49,8 @@ bool EndsInside(std::string_view text, std::string_view marker) {
 absl::Status CheckRange(std::string_view field, const std::optional<double>& value, double least,
                         double most) {
   if (!value.has_value() || (*value >= least && *value <= most)) return absl::OkStatus();
-  return FieldError(field, Concat("'", field, "' is ", *value, ", expected a number from ", least,
-                                  " to ", most));
+  return FieldError(
+      field, Concat("'", field, "' is ", *value, ", expected a number from ", least, " to ", most));
 }
 
 absl::Status ValidateSampling(const GenerationParams& params) {
@@ -76,8 +76,8 @@ absl::Status ValidateSampling(const GenerationParams& params) {
   return absl::OkStatus();
 }
 
-// Clients send a call's arguments as JSON text. Templates expect the object and write it with tojson;
-// DeepSeek's splice the text into theirs.
+// Clients send a call's arguments as JSON text. Templates expect the object and write it with
+// tojson; DeepSeek's splice the text into theirs.
 void UnpackToolArguments(const ServedModel& model, boost::json::array* messages) {
   if (model.tool_call_format == "deepseek") return;
   for (boost::json::value& message : *messages) {
@@ -111,8 +111,8 @@ absl::Status ValidateParams(const ServedModel& model, const GenerationParams& pa
                                            ", above 'max_tokens' ", *params.max_tokens));
   }
   if (params.stop.size() > kMaxStops) {
-    return FieldError("stop", Concat("'stop' has ", params.stop.size(), " strings, expected at most ",
-                                     kMaxStops));
+    return FieldError("stop", Concat("'stop' has ", params.stop.size(),
+                                     " strings, expected at most ", kMaxStops));
   }
   for (const std::string& stop : params.stop) {
     if (stop.empty()) return FieldError("stop", "'stop' has an empty string");
@@ -132,12 +132,12 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
                                        std::chrono::system_clock::time_point now) {
   boost::json::object& context = *request.template_context;
   const bool with_tools = context.contains("tools");
-  const text::ChatTemplate* chat_template =
-      with_tools && model.tool_use_template != nullptr ? model.tool_use_template.get()
-                                                       : model.chat_template.get();
+  const text::ChatTemplate* chat_template = with_tools && model.tool_use_template != nullptr
+                                                ? model.tool_use_template.get()
+                                                : model.chat_template.get();
   if (chat_template == nullptr) {
-    return FieldError("messages", Concat("model '", model.id,
-                                         "' has no chat template; use /v1/completions"));
+    return FieldError("messages",
+                      Concat("model '", model.id, "' has no chat template; use /v1/completions"));
   }
   UnpackToolArguments(model, &context["messages"].as_array());
   context["bos_token"] = model.bos_token;

@@ -15,13 +15,13 @@ namespace pingti::router {
 
 struct PreparedPrompts {
   std::vector<std::vector<uint32_t>> token_ids;  // one per prompt; a chat has one
-  bool reasoning_open = false;  // the template ended inside a reasoning block
+  bool reasoning_open = false;                   // the template ended inside a reasoning block
 
   uint64_t num_tokens() const;
 };
 
-// Errors: InvalidArgument with the field: a template that refuses the messages, a prompt that does not
-// fit the context, a token id outside the vocabulary.
+// Errors: InvalidArgument with the field: a template that refuses the messages, a prompt that does
+// not fit the context, a token id outside the vocabulary.
 absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
                                                const GenerationRequest& request,
                                                std::chrono::system_clock::time_point now);
@@ -38,8 +38,8 @@ absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std
 absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
                                           const std::vector<uint32_t>& ids);
 
-// Ranges of the parameters, and ids against the model's vocabulary. Errors: InvalidArgument naming the
-// field as the HTTP API spells it.
+// Ranges of the parameters, and ids against the model's vocabulary. Errors: InvalidArgument naming
+// the field as the HTTP API spells it.
 absl::Status ValidateParams(const ServedModel& model, const GenerationParams& params);
 
 }  // namespace pingti::router

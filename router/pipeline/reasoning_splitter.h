@@ -6,8 +6,8 @@
 
 namespace pingti::router {
 
-// Thread-compatible; one per choice. The markers are never shown; line breaks that only set a marker
-// off (after either marker, before the closing one) are dropped.
+// Thread-compatible; one per choice. The markers are never shown; line breaks that only set a
+// marker off (after either marker, before the closing one) are dropped.
 class ReasoningSplitter {
  public:
   // `open`: the prompt ended inside the block. Empty markers: everything is content.

@@ -64,8 +64,8 @@ class HermesToolCalls final : public ToolCallParser {
 };
 
 // The whole answer is {"name": ..., "parameters": {...}}, or several of them separated by ';', with
-// or without <|python_tag|> (a special token, never part of the text). Source: Meta's Llama 3.1 model
-// card, "JSON based tool calling".
+// or without <|python_tag|> (a special token, never part of the text). Source: Meta's Llama 3.1
+// model card, "JSON based tool calling".
 class Llama3ToolCalls final : public ToolCallParser {
  public:
   explicit Llama3ToolCalls(std::function<std::string()> new_id) : writer_(std::move(new_id)) {}
@@ -83,8 +83,8 @@ class Llama3ToolCalls final : public ToolCallParser {
 };
 
 // <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>NAME\n```json\n{...}\n```
-// <｜tool▁call▁end｜>...<｜tool▁calls▁end｜> (R1, V3), and V3.1's NAME<｜tool▁sep｜>{...}. Source: the
-// chat templates of deepseek-ai's checkpoints.
+// <｜tool▁call▁end｜>...<｜tool▁calls▁end｜> (R1, V3), and V3.1's NAME<｜tool▁sep｜>{...}. Source:
+// the chat templates of deepseek-ai's checkpoints.
 class DeepSeekToolCalls final : public ToolCallParser {
  public:
   explicit DeepSeekToolCalls(std::function<std::string()> new_id) : writer_(std::move(new_id)) {}

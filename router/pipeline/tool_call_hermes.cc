@@ -67,8 +67,8 @@ void HermesToolCalls::Finish(std::string* content, std::vector<ToolCallDelta>*) 
     content->append(kStart);
     content->append(call_->raw());
   }
-  if (!closing_ && !call_.has_value() && (num_calls() == 0 ||
-      held_.find_first_not_of(kSpace) != std::string::npos)) {
+  if (!closing_ && !call_.has_value() &&
+      (num_calls() == 0 || held_.find_first_not_of(kSpace) != std::string::npos)) {
     content->append(held_);
   }
   held_.clear();

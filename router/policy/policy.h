@@ -18,7 +18,7 @@ struct WorkerLoad {
   uint32_t running_sequences = 0;
   uint32_t waiting_sequences = 0;
   uint64_t waiting_uncached_tokens = 0;
-  double kv_used_fraction = 0;     // [0, 1]
+  double kv_used_fraction = 0;      // [0, 1]
   double prefill_tokens_per_s = 0;  // 0: not known yet
   double step_ms = 0;
   uint32_t max_batch_size = 0;

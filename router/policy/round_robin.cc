@@ -9,7 +9,8 @@ size_t RoundRobinPolicy::Pick(uint64_t, std::span<const WorkerLoad> candidates) 
   for (size_t i = 0; i < candidates.size(); ++i) {
     const uint64_t key = candidates[i].worker;
     if (key < candidates[first].worker) first = i;
-    if (key > last_worker_ && (next == candidates.size() || key < candidates[next].worker)) next = i;
+    if (key > last_worker_ && (next == candidates.size() || key < candidates[next].worker))
+      next = i;
   }
   const size_t picked = next == candidates.size() ? first : next;
   last_worker_ = candidates[picked].worker;

@@ -11,8 +11,8 @@ struct BreakerOptions {
   std::chrono::milliseconds open_for{5'000};
 };
 
-// Thread-compatible. Only a worker's own faults are recorded; a request it refused as malformed says
-// nothing about the worker.
+// Thread-compatible. Only a worker's own faults are recorded; a request it refused as malformed
+// says nothing about the worker.
 class Breaker {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;

@@ -95,9 +95,8 @@ std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view na
   uint32_t best_ready = 0;
   for (const ModelStatus& status : Models()) {
     if (!status.model->Answers(name)) continue;
-    const bool newer =
-        best != nullptr && status.ready_workers == best_ready &&
-        status.model->created_unix_s > best->created_unix_s;
+    const bool newer = best != nullptr && status.ready_workers == best_ready &&
+                       status.model->created_unix_s > best->created_unix_s;
     if (best == nullptr || status.ready_workers > best_ready || newer) {
       best = status.model;
       best_ready = status.ready_workers;
@@ -156,19 +155,23 @@ bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
                                                    const std::vector<WorkerKey>& excluded) const {
   const auto now = clock_->Now();
-  std::vector<WorkerLoad> result;
+  std::vector<WorkerLoad> others;
+  std::vector<WorkerLoad> failed_before;
+  bool any_other = false;
   MutexLock lock(&mutex_);
   for (const auto& [id, worker] : workers_) {
     if (worker.state != WorkerState::kReady || worker.info.model->fingerprint != fingerprint) {
       continue;
     }
-    if (std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end()) continue;
+    const bool is_excluded =
+        std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
+    any_other |= !is_excluded;
     if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
       continue;
     }
-    result.push_back(worker.load);
+    (is_excluded ? failed_before : others).push_back(worker.load);
   }
-  return result;
+  return any_other ? others : failed_before;
 }
 
 WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
@@ -177,7 +180,7 @@ WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
 }
 
 WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
-                                           std::shared_ptr<SequenceHandler> handler) {
+                                            std::shared_ptr<SequenceHandler> handler) {
   MutexLock lock(&mutex_);
   Worker* worker = FindByKey(key);
   if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {

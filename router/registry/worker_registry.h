@@ -42,8 +42,8 @@ struct ModelStatus {
 // Thread-safe.
 class WorkerRegistry final : public WorkerEvents {
  public:
-  using LinkFactory = std::function<std::shared_ptr<WorkerChannel>(LinkId id,
-                                                                   const std::string& address)>;
+  using LinkFactory =
+      std::function<std::shared_ptr<WorkerChannel>(LinkId id, const std::string& address)>;
 
   WorkerRegistry(BreakerOptions breaker, const Clock* clock);
   // Closes every link. REQUIRES: nobody uses this any more but the links themselves.
@@ -68,7 +68,8 @@ class WorkerRegistry final : public WorkerEvents {
   std::vector<WorkerStatus> Workers() const;
   uint32_t num_ready() const;
 
-  // Ready workers of the fingerprint whose breaker and credit allow a prompt of `tokens`.
+  // Ready workers of the fingerprint whose breaker and credit allow a prompt of `tokens`. Those in
+  // `excluded` count only when no other is ready: a second try there is better than none.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
                                      const std::vector<WorkerKey>& excluded) const;
   // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
@@ -79,8 +80,8 @@ class WorkerRegistry final : public WorkerEvents {
     uint64_t sequence_id = 0;
   };
   Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler);
-  // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a call
-  // already under way. No-op for an unknown id.
+  // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a
+  // call already under way. No-op for an unknown id.
   void Cancel(WorkerKey worker, uint64_t sequence_id);
 
   void OnConnecting(LinkId link) override;

@@ -71,8 +71,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ModelStore::GetOrBuild(
   MutexLock lock(&build_mutex_);
   std::weak_ptr<const ServedModel>& known = models_[card.fingerprint()];
   if (std::shared_ptr<const ServedModel> model = known.lock()) return model;
-  PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const text::Tokenizer> tokenizer,
-                          Tokenizer(card, fetch));
+  PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const text::Tokenizer> tokenizer, Tokenizer(card, fetch));
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model,
                           MakeServedModel(card, std::move(tokenizer)));
   known = model;

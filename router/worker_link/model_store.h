@@ -1,5 +1,5 @@
-// Builds each model once, however many workers serve it: tokenizers by their file's sha256, models by
-// the card's fingerprint.
+// Builds each model once, however many workers serve it: tokenizers by their file's sha256, models
+// by the card's fingerprint.
 #pragma once
 
 #include <functional>
@@ -17,7 +17,8 @@ class Asset;
 
 namespace pingti::router {
 
-// Thread-safe. Calls may block for as long as a download and a build take; callers are link threads.
+// Thread-safe. Calls may block for as long as a download and a build take; callers are link
+// threads.
 class ModelStore {
  public:
   // Gets the bytes of an asset the card names.

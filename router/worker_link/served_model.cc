@@ -20,8 +20,8 @@ bool Contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-// The card names markers and format when the checkpoint does. Where it is silent, the template tells:
-// a model's tool and reasoning syntax is whatever its own template writes for earlier turns.
+// The card names markers and format when the checkpoint does. Where it is silent, the template
+// tells: a model's tool and reasoning syntax is whatever its own template writes for earlier turns.
 void GuessMarkers(std::string_view source, ServedModel* model) {
   if (model->reasoning_end.empty() && Contains(source, "</think>")) {
     model->reasoning_start = "<think>";

@@ -30,9 +30,9 @@ struct ServedModel {
   uint32_t kv_block_tokens = 0;
   uint32_t vocab_size = 0;
 
-  std::shared_ptr<const text::Tokenizer> tokenizer;  // shared between fingerprints by sha256
-  std::unique_ptr<const text::ChatTemplate> chat_template;       // null: the model has none
-  std::unique_ptr<const text::ChatTemplate> tool_use_template;   // null: use chat_template
+  std::shared_ptr<const text::Tokenizer> tokenizer;         // shared between fingerprints by sha256
+  std::unique_ptr<const text::ChatTemplate> chat_template;  // null: the model has none
+  std::unique_ptr<const text::ChatTemplate> tool_use_template;  // null: use chat_template
   std::string bos_token;  // spelled out, as templates use them
   std::string eos_token;
   bool add_bos_token = false;

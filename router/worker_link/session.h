@@ -1,8 +1,8 @@
 // One Session stream over gRPC's callback API: queues what goes up, hands out what comes down.
 //
-// Writes are gated on OnWriteDone only (a reply may overtake it, so OnReadDone never starts a write);
-// while one write is in flight everything else gathers, which is what makes batches under load.
-// Included only inside router/worker_link: it needs gRPC's headers.
+// Writes are gated on OnWriteDone only (a reply may overtake it, so OnReadDone never starts a
+// write); while one write is in flight everything else gathers, which is what makes batches under
+// load. Included only inside router/worker_link: it needs gRPC's headers.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -20,8 +20,8 @@
 namespace pingti::router {
 
 // Thread-safe. The owner keeps it alive until Join returned.
-class Session final : public grpc::ClientBidiReactor<worker::v1::SessionRequest,
-                                                     worker::v1::SessionResponse> {
+class Session final
+    : public grpc::ClientBidiReactor<worker::v1::SessionRequest, worker::v1::SessionResponse> {
  public:
   // `card_info` is completed by the worker's Welcome and then given to OnReady.
   Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info, WorkerEvents* events,

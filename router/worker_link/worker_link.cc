@@ -1,5 +1,5 @@
-// See worker_link.h. Every attempt uses a fresh channel, so gRPC's own reconnect backoff never adds to
-// ours, and a stalled connection is never reused.
+// See worker_link.h. Every attempt uses a fresh channel, so gRPC's own reconnect backoff never adds
+// to ours, and a stalled connection is never reused.
 #include "router/worker_link/worker_link.h"
 
 #include <grpcpp/grpcpp.h>
@@ -60,8 +60,7 @@ class CancellableCall {
   grpc::ClientContext context_;
 };
 
-absl::StatusOr<std::string> FetchAsset(worker::v1::Worker::Stub* stub,
-                                       grpc::ClientContext* context,
+absl::StatusOr<std::string> FetchAsset(worker::v1::Worker::Stub* stub, grpc::ClientContext* context,
                                        const worker::v1::Asset& asset, size_t max_bytes) {
   worker::v1::GetModelAssetRequest request;
   request.set_sha256(asset.sha256());
@@ -154,8 +153,7 @@ absl::Status WorkerLink::RunOnce(bool* was_ready) {
   worker::v1::ModelCard card;
   {
     CancellableCall call(&mutex_, &running_call_, &stopping_, options_.connect_timeout);
-    PINGTI_RETURN_IF_ERROR(
-        FromGrpc(stub->GetModelCard(call.context(), {}, &card), "GetModelCard"));
+    PINGTI_RETURN_IF_ERROR(FromGrpc(stub->GetModelCard(call.context(), {}, &card), "GetModelCard"));
   }
   WorkerInfo info;
   PINGTI_ASSIGN_OR_RETURN(
@@ -185,10 +183,9 @@ absl::Status WorkerLink::RunSession(Session* session) {
     const milliseconds limit = session->ready() ? options_.stall_timeout : options_.connect_timeout;
     const auto silent = clock_->Now() - session->last_message();
     if (silent > limit) {
-      session->Abort(absl::DeadlineExceededError(
-          Concat("the worker sent nothing for ",
-                 std::chrono::duration_cast<milliseconds>(silent).count(), " ms, limit ",
-                 limit.count(), " ms")));
+      session->Abort(absl::DeadlineExceededError(Concat(
+          "the worker sent nothing for ", std::chrono::duration_cast<milliseconds>(silent).count(),
+          " ms, limit ", limit.count(), " ms")));
     }
   }
   return session->result();
@@ -206,7 +203,8 @@ bool WorkerLink::SleepUnlessStopped(milliseconds duration) {
 milliseconds WorkerLink::Backoff(int failures) {
   // Exponential with full jitter in its upper half, so that routers do not come back in step.
   const int doublings = std::clamp(failures - 1, 0, 16);
-  const milliseconds ceiling = std::min(options_.backoff_max, options_.backoff_min * (1 << doublings));
+  const milliseconds ceiling =
+      std::min(options_.backoff_max, options_.backoff_min * (1 << doublings));
   std::uniform_int_distribution<int64_t> draw(ceiling.count() / 2, ceiling.count());
   return milliseconds(draw(jitter_));
 }

@@ -27,7 +27,7 @@ EDGES = {
     "common/net": BASE + ["proto"],
     "kernels": [],
     "worker/tensor": BASE,
-    "worker/backend/cpu": WORKER_TENSOR + ["worker/backend"],
+    "worker/backend/cpu": WORKER_TENSOR + ["worker/backend", "worker/quant"],
     "worker/backend/cuda": WORKER_TENSOR + ["worker/backend", "kernels"],
     "worker/backend": WORKER_TENSOR,
     "worker/comm": WORKER_TENSOR,

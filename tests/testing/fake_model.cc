@@ -101,8 +101,8 @@ absl::Status FakeModel::Forward(const worker::ForwardBatch& batch,
   }
   size_t row = 0;
   for (int32_t s = 0; s < batch.num_seqs(); ++s) {
-    const int32_t* table = batch.block_table.data() +
-                           static_cast<ptrdiff_t>(s) * batch.max_blocks_per_seq;
+    const int32_t* table =
+        batch.block_table.data() + static_cast<ptrdiff_t>(s) * batch.max_blocks_per_seq;
     const auto cell = [&](int32_t position) -> uint64_t& {
       return cells_[static_cast<size_t>(table[position / block_tokens_]) * block_tokens_ +
                     position % block_tokens_];
@@ -200,8 +200,7 @@ SampledToken FakeModel::Draw(std::span<const float> raw, const SamplingRow& row)
   return out;
 }
 
-absl::Status FakeModel::Sample(std::span<const SamplingRow> rows,
-                               std::span<SampledToken> sampled) {
+absl::Status FakeModel::Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) {
   if (static_cast<int32_t>(rows.size()) != num_rows_ || sampled.size() != rows.size()) {
     return absl::InvalidArgumentError(
         Concat(rows.size(), " rows to sample, the step had ", num_rows_));
@@ -244,7 +243,15 @@ void FakeModel::Release() {
 
 void FakeModel::WaitWhileStalled() {
   MutexLock lock(&mutex_);
+  standing_ = stalled_;
+  released_.NotifyAll();
   while (stalled_) released_.Wait(&mutex_);
+  standing_ = false;
+}
+
+void FakeModel::WaitUntilStalled() {
+  MutexLock lock(&mutex_);
+  while (!standing_) released_.Wait(&mutex_);
 }
 
 }  // namespace pingti::testing

@@ -1,10 +1,10 @@
 // A model without weights whose every answer depends on the whole context, read through the block
 // table: a wrong block, position, copy or stale cache entry changes what it says.
 //
-// Each token's KV cell holds a hash of the cell before it, the token and its position; the logits of a
-// token are a hash over all cells of its context. Unwritten cells are poisoned. Deterministic, and
-// independent of batch and chunking, as a real model should be. Confined to the engine thread, but for
-// the fault switches.
+// Each token's KV cell holds a hash of the cell before it, the token and its position; the logits
+// of a token are a hash over all cells of its context. Unwritten cells are poisoned. Deterministic,
+// and independent of batch and chunking, as a real model should be. Confined to the engine thread,
+// but for the fault switches.
 #pragma once
 
 #include <atomic>
@@ -59,6 +59,8 @@ class FakeModel : public worker::Model {
   // Forward blocks until Release, or throws.
   void Stall();
   void Release();
+  // Returns once a forward pass stands in Stall.
+  void WaitUntilStalled();
   void ThrowOnForward() { throw_ = true; }
 
   // ---- what happened
@@ -84,6 +86,7 @@ class FakeModel : public worker::Model {
   Mutex mutex_;
   CondVar released_;
   bool stalled_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool standing_ PINGTI_GUARDED_BY(mutex_) = false;
   int failures_left_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::string failure_ PINGTI_GUARDED_BY(mutex_);
   std::atomic<bool> throw_{false};

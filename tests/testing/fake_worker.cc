@@ -24,8 +24,8 @@ using worker::v1::Finish;
 using worker::v1::SessionRequest;
 using worker::v1::SessionResponse;
 
-// GPT-2's printable stand-ins for bytes: those that print stand for themselves, the others come from
-// U+0100 on in order.
+// GPT-2's printable stand-ins for bytes: those that print stand for themselves, the others come
+// from U+0100 on in order.
 std::string ByteStandIn(int byte) {
   const auto prints = [](int b) {
     return (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || (b >= 0xae && b <= 0xff);
@@ -209,9 +209,9 @@ FakeWorker::Service::Service(FakeWorkerOptions options) : options_(std::move(opt
   engine_ = std::thread([this] { Run(); });
 }
 
-grpc::ServerUnaryReactor* FakeWorker::Service::GetModelCard(
-    grpc::CallbackServerContext* context, const worker::v1::GetModelCardRequest*,
-    worker::v1::ModelCard* card) {
+grpc::ServerUnaryReactor* FakeWorker::Service::GetModelCard(grpc::CallbackServerContext* context,
+                                                            const worker::v1::GetModelCardRequest*,
+                                                            worker::v1::ModelCard* card) {
   card->set_model_id(options_.model_id);
   card->add_aliases(options_.model_id + "-alias");
   card->set_fingerprint(options_.fingerprint);

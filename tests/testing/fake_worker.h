@@ -1,9 +1,11 @@
-// A worker without a model: the gRPC Worker service in this process, with scripted answers and faults.
+// A worker without a model: the gRPC Worker service in this process, with scripted answers and
+// faults.
 //
-// Serves on 127.0.0.1, port 0. Its "model" is a function from a sequence to all of its output tokens, so
-// a sequence that is resumed with generated_token_ids goes on exactly where it would have. One thread
-// runs the steps: every running sequence gets `tokens_per_step` tokens a step, and steps can be let
-// through one by one. The vocabulary is bytes (id = byte) plus a few special tokens.
+// Serves on 127.0.0.1, port 0. Its "model" is a function from a sequence to all of its output
+// tokens, so a sequence that is resumed with generated_token_ids goes on exactly where it would
+// have. One thread runs the steps: every running sequence gets `tokens_per_step` tokens a step, and
+// steps can be let through one by one. The vocabulary is bytes (id = byte) plus a few special
+// tokens.
 #pragma once
 
 #include <chrono>

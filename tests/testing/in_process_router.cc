@@ -15,11 +15,10 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
   const Clock* clock = RealClock();
   admission_ = std::make_unique<AdmissionController>(options.admission, clock);
   registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock);
-  dispatcher_ =
-      std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy), clock);
+  dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy), clock);
   pool_ = std::make_unique<TaskPool>(1, 256);
-  context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(),
-              clock,              OsEntropy(),       &metrics_};
+  context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(), clock,
+              OsEntropy(),        &metrics_};
   service_ = std::make_unique<InferenceService>(&context_, registry_.get());
   keys_ = *ApiKeys::Parse(options.api_keys);
   handler_ = std::make_unique<ApiHandler>(service_.get(), &keys_);

@@ -45,7 +45,8 @@ class ChatClientTest : public testing::Test {
 };
 
 void SendStream(HttpResponder* responder, const std::vector<std::string>& pieces) {
-  responder->StartStream({.status = 200, .content_type = "text/event-stream", .headers = {}, .body = ""});
+  responder->StartStream(
+      {.status = 200, .content_type = "text/event-stream", .headers = {}, .body = ""});
   for (const std::string& piece : pieces) responder->Write(piece);
   responder->EndStream();
 }
@@ -121,7 +122,8 @@ TEST_F(ChatClientTest, CancelKeepsWhatCame) {
   std::shared_ptr<HttpResponder> open;
   ChatSettings settings = Serve([&](HttpRequest, std::shared_ptr<HttpResponder> responder) {
     open = responder;
-    open->StartStream({.status = 200, .content_type = "text/event-stream", .headers = {}, .body = ""});
+    open->StartStream(
+        {.status = 200, .content_type = "text/event-stream", .headers = {}, .body = ""});
     open->Write(Chunk(R"({"content":"one"})"));
   });
   settings.model = "m";

@@ -2,10 +2,10 @@
 // cpu/ and cuda/ implement it, and one test table checks both.
 //
 // A Backend is confined to the engine thread (loading happens there too, before the first step).
-// Operations are issued in order and may complete later; Sample and Logprobs return when their results
-// are there. Activations are matrices of activation_dtype(), one row per token. Everything that is
-// prepared once (weights, cache, workspace) is a handle whose destructor frees it; handles must not
-// outlive their backend.
+// Operations are issued in order and may complete later; Sample and Logprobs return when their
+// results are there. Activations are matrices of activation_dtype(), one row per token. Everything
+// that is prepared once (weights, cache, workspace) is a handle whose destructor frees it; handles
+// must not outlive their backend.
 //
 // Next: cpu/cpu_backend.h; worker/layers/decoder_layer.h for the order in which they are used.
 #pragma once
@@ -138,9 +138,11 @@ class Backend {
 
   // Errors: ResourceExhausted.
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) = 0;
-  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(std::span<const float> values) = 0;
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(
+      std::span<const float> values) = 0;
   // Converts and packs. Errors: InvalidArgument (shapes), Unimplemented (type, by name).
-  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) = 0;
+  virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(
+      const LinearSource& source) = 0;
   virtual absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
       const MatrixSource& source, WeightFormat format) = 0;
   virtual int64_t KvBytesPerBlock(const KvCacheShape& shape) const = 0;
@@ -162,8 +164,8 @@ class Backend {
                                   float eps, MatrixView out) = 0;
   // out = x W^T + bias; any number of rows. `out` may be f32 whatever activation_dtype() is.
   virtual absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) = 0;
-  // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and k
-  // by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
+  // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
+  // k by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
   virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,
                                        const HeadNorms& norms, KvCache& cache, int64_t layer) = 0;
   // Causal attention of the batch's queries over their sequences' cached keys and values.

@@ -4,8 +4,9 @@
 //
 // Order of operations on a row: bias, repetition penalty, presence and frequency penalty, allowed
 // mask, (temperature 0: argmax, lowest id on ties), temperature, top_k, top_p, min_p, draw.
-// The draw is inverse-CDF over the kept tokens in descending probability (ties: lower id first) with
-// the uniform of sampling_rng.h keyed by (seed, position): it depends on nothing else in the batch.
+// The draw is inverse-CDF over the kept tokens in descending probability (ties: lower id first)
+// with the uniform of sampling_rng.h keyed by (seed, position): it depends on nothing else in the
+// batch.
 #pragma once
 
 #include <cstdint>
@@ -53,8 +54,8 @@ struct TopLogprob {
 
 struct SampledToken {
   int32_t token_id = -1;
-  float logprob = 0.0f;           // valid when logprobs were asked for
-  std::vector<TopLogprob> top;    // descending
+  float logprob = 0.0f;            // valid when logprobs were asked for
+  std::vector<TopLogprob> top;     // descending
   bool logits_not_finite = false;  // the row held a NaN or only -inf: the sequence fails alone
 };
 
@@ -66,4 +67,3 @@ struct LogprobRequest {
 };
 
 }  // namespace pingti::worker
-

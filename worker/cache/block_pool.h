@@ -1,5 +1,5 @@
-// The paged KV cache's bookkeeping: which of the fixed number of blocks is free, leased by sequences
-// or kept for reuse after its last lease ended.
+// The paged KV cache's bookkeeping: which of the fixed number of blocks is free, leased by
+// sequences or kept for reuse after its last lease ended.
 //
 // Owns no KV memory, only block numbers. Confined to the engine thread. Read next: prefix_cache.h.
 #pragma once

@@ -113,7 +113,8 @@ absl::Status PrefixCache::CheckInvariants() const {
     const bool known = entries_[block].serial != 0;
     num_known += known ? 1 : 0;
     if (known != pool_.kept(block)) {
-      return absl::InternalError(Concat("block ", block, " is known but not kept, or kept but not known"));
+      return absl::InternalError(
+          Concat("block ", block, " is known but not kept, or kept but not known"));
     }
   }
   if (num_known != num_indexed) {

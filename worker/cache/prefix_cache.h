@@ -1,8 +1,9 @@
-// Which blocks hold the KV of which token prefix, so that sequences with a common beginning share it.
+// Which blocks hold the KV of which token prefix, so that sequences with a common beginning share
+// it.
 //
-// A full block is known by its hash chain (common/base/block_hash.h). A hit is believed only after the
-// tokens, the salt and the link to the verified parent were compared, so two prompts with equal hashes
-// never share. Owns the block pool. Confined to the engine thread. Read next: block_pool.h.
+// A full block is known by its hash chain (common/base/block_hash.h). A hit is believed only after
+// the tokens, the salt and the link to the verified parent were compared, so two prompts with equal
+// hashes never share. Owns the block pool. Confined to the engine thread. Read next: block_pool.h.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +42,8 @@ class PrefixCache : private EvictionListener {
   const BlockPool& pool() const { return pool_; }
   int32_t block_tokens() const { return block_tokens_; }
 
-  // The block that holds `tokens` after `parent`, or kNoBlock. `link` (if not null) becomes the place
-  // after it. `hash` is ChainBlockHash of the parent's hash and the tokens. Changes nothing.
+  // The block that holds `tokens` after `parent`, or kNoBlock. `link` (if not null) becomes the
+  // place after it. `hash` is ChainBlockHash of the parent's hash and the tokens. Changes nothing.
   // REQUIRES: tokens.size() == block_tokens.
   BlockId Find(const ChainLink& parent, uint64_t hash, std::span<const int32_t> tokens,
                std::string_view salt, ChainLink* link) const;

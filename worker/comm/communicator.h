@@ -1,5 +1,6 @@
 // What tensor-parallel ranks of one worker say to each other. A model with one rank uses
-// SingleRankCommunicator; in_process.h joins ranks that are threads of one process; NCCL joins GPUs.
+// SingleRankCommunicator; in_process.h joins ranks that are threads of one process; NCCL joins
+// GPUs.
 //
 // Every rank calls the same operations in the same order. Confined to the rank's engine thread.
 #pragma once

@@ -1,4 +1,5 @@
-// Part of EngineCore: beams wait for each other after every token, then continue as BeamSearch says.
+// Part of EngineCore: beams wait for each other after every token, then continue as BeamSearch
+// says.
 #include <algorithm>
 #include <utility>
 
@@ -23,8 +24,8 @@ void EngineCore::AdvanceBeams(RequestGroup* group) {
     candidates.push_back(sample->candidates);
     outputs.push_back(group->OutputOf(*sample));
   }
-  const bool goes_on = group->beam->Advance(candidates, outputs,
-                                            group->SuppressesStops(*group->samples[0]));
+  const bool goes_on =
+      group->beam->Advance(candidates, outputs, group->SuppressesStops(*group->samples[0]));
   stats_.output_tokens += static_cast<int32_t>(group->beam->beams().size());
   if (goes_on) {
     RearrangeBeams(group);

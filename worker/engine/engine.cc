@@ -140,10 +140,10 @@ bool Engine::GuardedStep() {
 }
 
 void Engine::Beat() {
-  last_progress_ns_.store(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                              clock_->Now().time_since_epoch())
-                              .count(),
-                          std::memory_order_release);
+  last_progress_ns_.store(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(clock_->Now().time_since_epoch())
+          .count(),
+      std::memory_order_release);
 }
 
 }  // namespace pingti::worker

@@ -1,9 +1,9 @@
-// The engine's thread and its front door: requests come in through a mailbox from any thread, outputs
-// leave through each session's sink.
+// The engine's thread and its front door: requests come in through a mailbox from any thread,
+// outputs leave through each session's sink.
 //
 // Owns the thread and the core. Its heartbeat is what liveness means: work that makes no progress
-// within step_deadline, a step that throws, or steps that keep failing turn Healthy() into an error.
-// Read next: engine_core.h.
+// within step_deadline, a step that throws, or steps that keep failing turn Healthy() into an
+// error. Read next: engine_core.h.
 #pragma once
 
 #include <atomic>

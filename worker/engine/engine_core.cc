@@ -14,8 +14,7 @@ namespace {
 RequestLimits LimitsOf(const Model& model, const EngineOptions& options) {
   RequestLimits limits;
   limits.vocab_size = model.vocab_size();
-  const int64_t kv_tokens =
-      static_cast<int64_t>(options.num_kv_blocks) * options.kv_block_tokens;
+  const int64_t kv_tokens = static_cast<int64_t>(options.num_kv_blocks) * options.kv_block_tokens;
   const int32_t context = options.max_context_tokens > 0
                               ? std::min(options.max_context_tokens, model.max_context_tokens())
                               : model.max_context_tokens();
@@ -83,8 +82,8 @@ void EngineCore::Submit(SessionId session_id, Request request) {
                                                        " came twice: expected a new one")));
   }
   absl::Status status = ValidateRequest(request, limits_);
-  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size()) >=
-                         options_.max_waiting_sequences) {
+  if (status.ok() &&
+      static_cast<int32_t>(scheduler_.state().waiting.size()) >= options_.max_waiting_sequences) {
     status = absl::ResourceExhaustedError(Concat(
         "the queue is full: ", options_.max_waiting_sequences, " sequences wait at this worker"));
   }
@@ -97,8 +96,9 @@ void EngineCore::Submit(SessionId session_id, Request request) {
   session.groups.emplace(sequence_id, std::move(group));
   ++num_groups_;
   Sample* first = added->samples[0].get();
-  if (std::optional<Finish> finish =
-          added->request.generated_token_ids.empty() ? std::nullopt : added->CheckFinished(*first)) {
+  if (std::optional<Finish> finish = added->request.generated_token_ids.empty()
+                                         ? std::nullopt
+                                         : added->CheckFinished(*first)) {
     // Resumed after its very last token.
     FinishSample(added, first, *finish);
     MaybeRetire(added);
@@ -106,8 +106,7 @@ void EngineCore::Submit(SessionId session_id, Request request) {
   }
   Sequence& sequence = first->sequence;
   sequence.num_uncached_estimate =
-      sequence.target() -
-      Scheduler::CountCachedBlocks(cache_, sequence) * options_.kv_block_tokens;
+      sequence.target() - Scheduler::CountCachedBlocks(cache_, sequence) * options_.kv_block_tokens;
   if (sequence.hold_back > 0 && sequence.target() == 0) {
     ForkSamples(added);  // nothing to share in a prompt of one token
   } else {

@@ -1,8 +1,8 @@
 // One engine step after another: schedule, build the batch, forward, sample, publish.
 //
-// Owns the KV bookkeeping, the queues and all running requests. Has no thread and no clock of its own:
-// engine.h runs it, tests step it by hand. Confined to one thread.
-// Read next: scheduler.h for what a step computes, step_results.cc for what becomes of the tokens.
+// Owns the KV bookkeeping, the queues and all running requests. Has no thread and no clock of its
+// own: engine.h runs it, tests step it by hand. Confined to one thread. Read next: scheduler.h for
+// what a step computes, step_results.cc for what becomes of the tokens.
 #pragma once
 
 #include <cstdint>

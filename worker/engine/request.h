@@ -1,7 +1,7 @@
 // What the engine is asked and what it answers, free of any wire format.
 //
-// The server translates proto/pingti/worker/v1/worker.proto into these and back; field names are the
-// proto's, so that messages about them mean something to the router. Plain data.
+// The server translates proto/pingti/worker/v1/worker.proto into these and back; field names are
+// the proto's, so that messages about them mean something to the router. Plain data.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,8 @@ struct Request {
   TimePoint arrival;
   TimePoint deadline = TimePoint::max();
   std::string cache_salt;
-  // Not OK when the message asked for what no field above can carry: the request is rejected with it.
+  // Not OK when the message asked for what no field above can carry: the request is rejected with
+  // it.
   absl::Status unsupported;
 };
 
@@ -87,7 +88,7 @@ struct SequenceOutput {
   uint64_t sequence_id = 0;
   int32_t sample_index = 0;
   std::vector<int32_t> token_ids;
-  std::vector<TokenLogprobs> logprobs;         // one per token id, when asked for
+  std::vector<TokenLogprobs> logprobs;  // one per token id, when asked for
   // With sample 0's first output, when asked for: one per prompt token; the first token follows
   // nothing and has logprob 0 and no alternatives.
   std::vector<TokenLogprobs> prompt_logprobs;

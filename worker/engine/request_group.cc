@@ -117,8 +117,8 @@ std::optional<Finish> RequestGroup::CheckFinished(const Sample& sample) const {
     return finish;
   }
   if (sample.num_output < max_output) return std::nullopt;
-  finish.reason = max_output == request.stop.max_tokens ? FinishReason::kMaxTokens
-                                                        : FinishReason::kContextFull;
+  finish.reason =
+      max_output == request.stop.max_tokens ? FinishReason::kMaxTokens : FinishReason::kContextFull;
   return finish;
 }
 

@@ -1,7 +1,7 @@
 // A request while it runs: its samples or beams, what they share and when they end.
 //
-// Owned by the engine core; confined to the engine thread after construction (which costs the hashes
-// of the prompt's blocks). Read next: engine_core.h.
+// Owned by the engine core; confined to the engine thread after construction (which costs the
+// hashes of the prompt's blocks). Read next: engine_core.h.
 #pragma once
 
 #include <cstdint>

@@ -45,8 +45,8 @@ void Scheduler::Commit(Sequence* sequence, int32_t num_tokens) {
   if (num_full > sequence->num_linked) ExtendHashes(sequence, block_tokens);
   while (!sequence->chain_broken && sequence->num_linked < num_full) {
     const int32_t i = sequence->num_linked;
-    const auto tokens = std::span(sequence->tokens)
-                            .subspan(static_cast<size_t>(i) * block_tokens, block_tokens);
+    const auto tokens =
+        std::span(sequence->tokens).subspan(static_cast<size_t>(i) * block_tokens, block_tokens);
     if (cache_->Store(sequence->link, sequence->block_hashes[i], tokens, sequence->salt,
                       &sequence->blocks[i], &sequence->link)) {
       ++sequence->num_linked;
@@ -182,8 +182,8 @@ absl::Status Scheduler::CheckInvariants() const {
     return absl::InternalError("a queue is not in serving order");
   }
   if (static_cast<int32_t>(state_.running.size()) > budget_.max_sequences) {
-    return absl::InternalError(Concat(state_.running.size(), " sequences run, at most ",
-                                      budget_.max_sequences, " may"));
+    return absl::InternalError(
+        Concat(state_.running.size(), " sequences run, at most ", budget_.max_sequences, " may"));
   }
   for (const Sequence* sequence : state_.waiting) {
     if (!sequence->blocks.empty()) return absl::InternalError("a waiting sequence holds blocks");

@@ -1,5 +1,5 @@
-// Decides what the next step computes. Holds the queues and the KV leases, knows no device, no model
-// and no wall clock.
+// Decides what the next step computes. Holds the queues and the KV leases, knows no device, no
+// model and no wall clock.
 //
 // Each step: Plan (pure: reads, changes nothing), Apply (leases blocks, moves sequences between the
 // queues), then, after the forward pass, Commit per chunk. Confined to the engine thread.
@@ -22,9 +22,9 @@ struct StepBudget {
 
 struct PlannedChunk {
   Sequence* sequence = nullptr;
-  int32_t num_tokens = 0;    // to compute, after the cached ones
+  int32_t num_tokens = 0;     // to compute, after the cached ones
   int32_t cached_blocks = 0;  // to lease from the prefix cache first (newly admitted only)
-  bool admit = false;        // comes from the waiting queue
+  bool admit = false;         // comes from the waiting queue
 };
 
 // Reused between steps.
@@ -52,7 +52,8 @@ struct SchedulerState {
   const PrefixCache* cache = nullptr;
 };
 
-// Copy on write. The source stays leased by another sequence, which writes to it only after the copy.
+// Copy on write. The source stays leased by another sequence, which writes to it only after the
+// copy.
 struct PlannedCopy {
   BlockId from = kNoBlock;
   BlockId to = kNoBlock;

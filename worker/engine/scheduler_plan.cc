@@ -158,10 +158,11 @@ class Planner {
     } else {
       ChainLink link;
       for (int32_t i = 0; i < hits; ++i) {
-        const BlockId block = state_.cache->Find(
-            link, sequence.block_hashes[i],
-            std::span(sequence.tokens).subspan(static_cast<size_t>(i) * block_tokens_, block_tokens_),
-            sequence.salt, &link);
+        const BlockId block =
+            state_.cache->Find(link, sequence.block_hashes[i],
+                               std::span(sequence.tokens)
+                                   .subspan(static_cast<size_t>(i) * block_tokens_, block_tokens_),
+                               sequence.salt, &link);
         revived += state_.cache->pool().ref_count(block) == 0 ? 1 : 0;
       }
     }

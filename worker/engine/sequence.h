@@ -1,4 +1,5 @@
-// One line of tokens that is being computed: a request's only sample, one of its n samples, or a beam.
+// One line of tokens that is being computed: a request's only sample, one of its n samples, or a
+// beam.
 //
 // What the scheduler knows of it; what the tokens mean (stop conditions, sampling, outputs) is in
 // request_group.h. Owned by its RequestGroup; confined to the engine thread.
@@ -35,7 +36,8 @@ struct Sequence {
   std::vector<int32_t> tokens;  // prompt, then output
   // Tokens at the end that are not to be computed yet (1 until a prompt is forked into n samples).
   int32_t hold_back = 0;
-  // Every computed token needs its logits (log-probabilities of the prompt): no prefix is reused then.
+  // Every computed token needs its logits (log-probabilities of the prompt): no prefix is reused
+  // then.
   bool row_per_token = false;
 
   // ---- progress
@@ -43,7 +45,7 @@ struct Sequence {
   int32_t num_computed = 0;        // tokens whose KV is valid
   std::vector<BlockLease> blocks;  // ceil(num_computed / block_tokens), plus the step's new ones
   int32_t num_preemptions = 0;
-  int32_t num_cached = 0;  // tokens that the latest admission took from the prefix cache
+  int32_t num_cached = 0;             // tokens that the latest admission took from the prefix cache
   int32_t num_uncached_estimate = 0;  // tokens to compute, as far as known when it began to wait
 
   // ---- place in the prefix cache's chain

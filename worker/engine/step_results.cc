@@ -88,13 +88,12 @@ void EngineCore::TakeToken(RequestGroup* group, Sample* sample, SampledToken* to
     Finish finish;
     finish.reason = FinishReason::kError;
     finish.status = absl::InternalError(
-        token->logits_not_finite
-            ? Concat("the model's logits at position ", sample->sequence.tokens.size(),
-                     " are not finite")
-            : Concat("the model drew token id ", token->token_id, ": expected one below ",
-                     limits_.vocab_size));
-    LogError("sequence failed", {{"request_id", group->request.request_id},
-                                 {"error", finish.status.ToString()}});
+        token->logits_not_finite ? Concat("the model's logits at position ",
+                                          sample->sequence.tokens.size(), " are not finite")
+                                 : Concat("the model drew token id ", token->token_id,
+                                          ": expected one below ", limits_.vocab_size));
+    LogError("sequence failed",
+             {{"request_id", group->request.request_id}, {"error", finish.status.ToString()}});
     if (group->beam != nullptr) {
       FinishGroup(group, FinishReason::kError, finish.status);
     } else {

@@ -110,9 +110,9 @@ absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits)
       CheckTokens("generated_token_ids", request.generated_token_ids, limits.vocab_size));
   const size_t length = request.prompt_token_ids.size() + request.generated_token_ids.size();
   if (length >= static_cast<size_t>(limits.max_context_tokens)) {
-    return absl::OutOfRangeError(
-        Concat("prompt_token_ids and generated_token_ids have ", length,
-               " tokens: expected less than the context of ", limits.max_context_tokens));
+    return absl::OutOfRangeError(Concat("prompt_token_ids and generated_token_ids have ", length,
+                                        " tokens: expected less than the context of ",
+                                        limits.max_context_tokens));
   }
   const SamplingParameters& s = request.sampling;
   if (!request.generated_token_ids.empty() && (s.best_of > 1 || s.is_beam_search())) {
@@ -144,7 +144,8 @@ absl::Status ValidateRequest(const Request& request, const RequestLimits& limits
   PINGTI_RETURN_IF_ERROR(CheckStop(request, limits));
   const int32_t top = request.logprobs.top_logprobs;
   if (top < 0 || top > limits.max_top_logprobs || top > limits.vocab_size) {
-    return Bad("logprobs.top_logprobs", top, Concat("a value in [0, ", limits.max_top_logprobs, "]"));
+    return Bad("logprobs.top_logprobs", top,
+               Concat("a value in [0, ", limits.max_top_logprobs, "]"));
   }
   if (request.cache_salt.size() > kMaxSaltBytes) {
     return Bad("cache_salt's size", request.cache_salt.size(),

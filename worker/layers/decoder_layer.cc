@@ -10,8 +10,8 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
     PINGTI_RETURN_IF_ERROR(
         backend.RmsNorm(act.residual, *weights_.input_norm, norm_eps_, act.normed));
   } else {
-    PINGTI_RETURN_IF_ERROR(backend.AddRmsNorm(act.delta, act.residual, *weights_.input_norm,
-                                              norm_eps_, act.normed));
+    PINGTI_RETURN_IF_ERROR(
+        backend.AddRmsNorm(act.delta, act.residual, *weights_.input_norm, norm_eps_, act.normed));
   }
   PINGTI_RETURN_IF_ERROR(backend.Linear(*weights_.qkv, act.normed, act.qkv));
   const HeadNorms norms{weights_.q_norm.get(), weights_.k_norm.get(), norm_eps_};

@@ -16,14 +16,14 @@ namespace pingti::worker {
 
 // Prepared weights of one block. q_norm and k_norm are null where the family has none.
 struct DecoderLayerWeights {
-  std::unique_ptr<DeviceBuffer> input_norm;      // f32 [hidden]
-  std::unique_ptr<DeviceBuffer> post_norm;       // f32 [hidden]
-  std::unique_ptr<DeviceBuffer> q_norm;          // f32 [head_dim]
-  std::unique_ptr<DeviceBuffer> k_norm;          // f32 [head_dim]
-  std::unique_ptr<LinearWeight> qkv;             // [(heads + 2 kv_heads) * head_dim, hidden]
-  std::unique_ptr<LinearWeight> o;               // [hidden, heads * head_dim]
-  std::unique_ptr<LinearWeight> gate_up;         // [2 * intermediate, hidden]
-  std::unique_ptr<LinearWeight> down;            // [hidden, intermediate]
+  std::unique_ptr<DeviceBuffer> input_norm;  // f32 [hidden]
+  std::unique_ptr<DeviceBuffer> post_norm;   // f32 [hidden]
+  std::unique_ptr<DeviceBuffer> q_norm;      // f32 [head_dim]
+  std::unique_ptr<DeviceBuffer> k_norm;      // f32 [head_dim]
+  std::unique_ptr<LinearWeight> qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]
+  std::unique_ptr<LinearWeight> o;           // [hidden, heads * head_dim]
+  std::unique_ptr<LinearWeight> gate_up;     // [2 * intermediate, hidden]
+  std::unique_ptr<LinearWeight> down;        // [hidden, intermediate]
 };
 
 // Activations that all layers share; rows are the step's tokens.

@@ -1,5 +1,6 @@
-// Cosines and sines of rotary position embedding (Su et al., "RoFormer"), computed when a position is
-// first seen and kept. How frequencies follow from a model's configuration: worker/model/rope_spec.h.
+// Cosines and sines of rotary position embedding (Su et al., "RoFormer"), computed when a position
+// is first seen and kept. How frequencies follow from a model's configuration:
+// worker/model/rope_spec.h.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +10,13 @@
 namespace pingti::worker {
 
 struct RotarySpec {
-  std::vector<float> inv_freq;      // [head_dim / 2], radians per token
-  float attention_factor = 1.0f;    // multiplies cosines and sines (YaRN)
+  std::vector<float> inv_freq;    // [head_dim / 2], radians per token
+  float attention_factor = 1.0f;  // multiplies cosines and sines (YaRN)
   int64_t max_positions = 0;
   // Dynamic NTK: a token at position p >= dynamic_from uses the frequencies of a base stretched for
-  // a context of p + 1 tokens. 0: off. (transformers stretches for the longest sequence seen so far;
-  // going by the token's own position gives the same in decoding and does not depend on chunking.)
+  // a context of p + 1 tokens. 0: off. (transformers stretches for the longest sequence seen so
+  // far; going by the token's own position gives the same in decoding and does not depend on
+  // chunking.)
   int64_t dynamic_from = 0;
   double theta = 10000.0;
   double factor = 1.0;

@@ -22,8 +22,8 @@ DecoderModel::DecoderModel(ModelConfig config, WeightFormat format, Backend* bac
 DecoderModel::~DecoderModel() = default;
 
 KvCacheShape DecoderModel::CacheShape(int64_t num_blocks, int64_t block_tokens) const {
-  return {config_.num_layers, config_.num_kv_heads, config_.head_dim, num_blocks, block_tokens,
-          format_};
+  return {config_.num_layers, config_.num_kv_heads, config_.head_dim,
+          num_blocks,         block_tokens,         format_};
 }
 
 int64_t DecoderModel::KvBytesPerBlock(int32_t kv_block_tokens) const {
@@ -56,8 +56,7 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   const int64_t heads = config_.num_heads * config_.head_dim;
   const int64_t qkv = heads + 2 * config_.num_kv_heads * config_.head_dim;
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(
-      {max_tokens_, max_seqs_,
-       std::max({config_.hidden_size, heads, config_.intermediate_size})}));
+      {max_tokens_, max_seqs_, std::max({config_.hidden_size, heads, config_.intermediate_size})}));
   struct Wanted {
     MatrixView* matrix;
     int64_t cols;
@@ -94,9 +93,9 @@ absl::Status DecoderModel::GrowLogits(int64_t rows) {
 absl::Status DecoderModel::CheckBatch(const ForwardBatch& batch) const {
   PINGTI_CHECK_MSG(cache_ != nullptr, "Allocate comes before Forward");
   if (batch.num_tokens() > max_tokens_ || batch.num_seqs() > max_seqs_) {
-    return absl::InvalidArgumentError(
-        Concat("batch of ", batch.num_tokens(), " tokens of ", batch.num_seqs(),
-               " sequences; allocated for ", max_tokens_, " and ", max_seqs_));
+    return absl::InvalidArgumentError(Concat("batch of ", batch.num_tokens(), " tokens of ",
+                                             batch.num_seqs(), " sequences; allocated for ",
+                                             max_tokens_, " and ", max_seqs_));
   }
   PINGTI_CHECK(batch.query_start.size() == batch.context_len.size() + 1 &&
                batch.positions.size() == batch.token_ids.size() &&
@@ -111,9 +110,8 @@ absl::Status DecoderModel::CheckBatch(const ForwardBatch& batch) const {
     const int64_t blocks = (batch.context_len[i] + block_tokens_ - 1) / block_tokens_;
     PINGTI_CHECK(blocks <= batch.max_blocks_per_seq);
     for (int64_t b = 0; b < blocks; ++b) {
-      const int32_t block =
-          batch.block_table[i * static_cast<size_t>(batch.max_blocks_per_seq) +
-                            static_cast<size_t>(b)];
+      const int32_t block = batch.block_table[i * static_cast<size_t>(batch.max_blocks_per_seq) +
+                                              static_cast<size_t>(b)];
       PINGTI_CHECK(block >= 0 && block < num_blocks_);
     }
   }
@@ -125,8 +123,14 @@ StepInputs DecoderModel::MakeStep(const ForwardBatch& batch) {
   const std::span<float> cos = std::span(rope_cos_).first(rope_values);
   const std::span<float> sin = std::span(rope_sin_).first(rope_values);
   rotary_.Fill(batch.positions, cos, sin);
-  return {batch.token_ids,   batch.positions,          batch.query_start, batch.context_len,
-          batch.block_table, batch.max_blocks_per_seq, cos,               sin};
+  return {batch.token_ids,
+          batch.positions,
+          batch.query_start,
+          batch.context_len,
+          batch.block_table,
+          batch.max_blocks_per_seq,
+          cos,
+          sin};
 }
 
 absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) {

@@ -1,5 +1,5 @@
-// The one Model of every family: embedding, decoder layers, norm, output projection, on any backend.
-// Owns the prepared weights, the KV cache and the activations.
+// The one Model of every family: embedding, decoder layers, norm, output projection, on any
+// backend. Owns the prepared weights, the KV cache and the activations.
 //
 // Confined to the engine thread, but for the const getters. Next: worker/layers/decoder_layer.h,
 // load_model.cc.

@@ -15,7 +15,8 @@
 namespace pingti::worker {
 
 // One step's tokens of all scheduled sequences, flattened: sequence s owns tokens
-// [query_start[s], query_start[s + 1]). All arrays are owned by the caller and reused between steps.
+// [query_start[s], query_start[s + 1]). All arrays are owned by the caller and reused between
+// steps.
 struct ForwardBatch {
   std::span<const int32_t> token_ids;    // [num_tokens]
   std::span<const int32_t> positions;    // [num_tokens], index within the sequence
@@ -41,8 +42,8 @@ class Model {
 
   // Allocates the KV cache and the workspace for the largest batch, once, before the first step.
   // Errors: ResourceExhausted with the arithmetic.
-  virtual absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
-                                int32_t max_batch_size) = 0;
+  virtual absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens,
+                                int32_t max_batch_tokens, int32_t max_batch_size) = 0;
 
   // Runs the batch and writes its tokens' K and V into their blocks. Logits of `logit_tokens` stay
   // inside the model until the next Forward. Copies of blocks are done before anything is read.

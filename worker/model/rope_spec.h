@@ -7,8 +7,8 @@
 namespace pingti::worker {
 
 // Sources: linear and dynamic NTK as in transformers' modeling_rope_utils; YaRN, Peng et al. 2023,
-// section 3.4; Llama 3 as published with Llama 3.1 (frequencies below a wavelength kept, above another
-// divided by `factor`, interpolated between).
+// section 3.4; Llama 3 as published with Llama 3.1 (frequencies below a wavelength kept, above
+// another divided by `factor`, interpolated between).
 RotarySpec MakeRotarySpec(const ModelConfig& config);
 
 }  // namespace pingti::worker

@@ -19,7 +19,8 @@ float LoadF16(const uint8_t* p) { return F16ToFloat(LoadU16(p)); }
 // f16 scale, 32 x int8.
 void Q8_0(const uint8_t* block, float* out) {
   const float scale = LoadF16(block);
-  for (int i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(static_cast<int8_t>(block[2 + i]));
+  for (int i = 0; i < 32; ++i)
+    out[i] = scale * static_cast<float>(static_cast<int8_t>(block[2 + i]));
 }
 
 // f16 scale, 16 bytes; value i is the low half of byte i, value i + 16 the high half.
@@ -41,8 +42,9 @@ void Q4_1(const uint8_t* block, float* out) {
   }
 }
 
-// The eight 6-bit (scale, min) pairs of Q4_K and Q5_K, packed into 12 bytes: pairs 0..3 lie in the low
-// 6 bits of bytes 0..3 and 4..7; pairs 4..7 join the halves of bytes 8..11 with those bytes' top bits.
+// The eight 6-bit (scale, min) pairs of Q4_K and Q5_K, packed into 12 bytes: pairs 0..3 lie in the
+// low 6 bits of bytes 0..3 and 4..7; pairs 4..7 join the halves of bytes 8..11 with those bytes'
+// top bits.
 void UnpackScaleMin(const uint8_t* packed, int index, int* scale, int* min) {
   if (index < 4) {
     *scale = packed[index] & 63;
@@ -135,7 +137,8 @@ void Dequantize(DType dtype, const void* source, int64_t count, float* out) {
       for (int64_t i = 0; i < count; ++i) out[i] = Bf16ToFloat(LoadU16(bytes + 2 * i));
       return;
     case DType::kI8:
-      for (int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(static_cast<int8_t>(bytes[i]));
+      for (int64_t i = 0; i < count; ++i)
+        out[i] = static_cast<float>(static_cast<int8_t>(bytes[i]));
       return;
     default:
       break;

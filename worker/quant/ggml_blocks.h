@@ -1,5 +1,5 @@
-// Block-quantized rows of GGUF files to float (source: the layouts of ggml's block types, as the GGUF
-// format describes them). Pure functions; thread-safe.
+// Block-quantized rows of GGUF files to float (source: the layouts of ggml's block types, as the
+// GGUF format describes them). Pure functions; thread-safe.
 #pragma once
 
 #include <cstdint>

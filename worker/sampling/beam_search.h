@@ -1,8 +1,9 @@
-// Beam search over candidates that the model ranks: which beams go on, from which parents, and which
-// are finished. Gives what Hugging Face transformers' generate(num_beams=..., do_sample=False) gives.
+// Beam search over candidates that the model ranks: which beams go on, from which parents, and
+// which are finished. Gives what Hugging Face transformers' generate(num_beams=...,
+// do_sample=False) gives.
 //
-// Source of the method: Sutskever et al., "Sequence to Sequence Learning with Neural Networks" (2014),
-// section 3.2; the length normalisation and the two stopping rules are transformers'. Pure
+// Source of the method: Sutskever et al., "Sequence to Sequence Learning with Neural Networks"
+// (2014), section 3.2; the length normalisation and the two stopping rules are transformers'. Pure
 // bookkeeping, no tokens of its own but the finished ones; thread-compatible.
 #pragma once
 
@@ -18,7 +19,7 @@ namespace pingti::worker {
 struct FinishedBeam {
   std::vector<int32_t> output;  // the stop token included, when one ended it
   float cumulative_logprob = 0.0f;
-  float score = 0.0f;  // cumulative_logprob / length ^ length_penalty
+  float score = 0.0f;          // cumulative_logprob / length ^ length_penalty
   int32_t stop_token_id = -1;  // -1: ended by its length
 };
 

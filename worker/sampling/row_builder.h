@@ -1,7 +1,7 @@
 // From a request's sampling parameters and a sequence's history to the row a backend reads.
 //
-// RequestSampling is shared by all samples of a request, SequenceSampling belongs to one. Confined to
-// the engine thread after construction. Read next: worker/backend/sampling_params.h.
+// RequestSampling is shared by all samples of a request, SequenceSampling belongs to one. Confined
+// to the engine thread after construction. Read next: worker/backend/sampling_params.h.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +39,8 @@ class RequestSampling {
 class SequenceSampling {
  public:
   // `max_tokens` bounds prompt and output together. `request` must outlive it.
-  void Reset(const RequestSampling* request, int32_t sample_index,
-             std::span<const int32_t> prompt, std::span<const int32_t> output, int32_t max_tokens);
+  void Reset(const RequestSampling* request, int32_t sample_index, std::span<const int32_t> prompt,
+             std::span<const int32_t> output, int32_t max_tokens);
   void AddOutput(int32_t token_id) {
     if (counting_) counts_.AddOutput(token_id);
   }

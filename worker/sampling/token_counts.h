@@ -1,6 +1,7 @@
 // How often each token occurred in one sequence: what penalties look at.
 //
-// Thread-compatible. All memory is taken by Reset, so that counting during decode allocates nothing.
+// Thread-compatible. All memory is taken by Reset, so that counting during decode allocates
+// nothing.
 #pragma once
 
 #include <cstdint>

@@ -33,8 +33,7 @@ SamplingParameters SamplingFrom(const v1::SamplingParams& message) {
   s.min_p = message.min_p();
   s.presence_penalty = message.presence_penalty();
   s.frequency_penalty = message.frequency_penalty();
-  s.repetition_penalty =
-      message.repetition_penalty() == 0.0f ? 1.0f : message.repetition_penalty();
+  s.repetition_penalty = message.repetition_penalty() == 0.0f ? 1.0f : message.repetition_penalty();
   s.seed = message.seed();
   for (const v1::LogitBias& bias : message.logit_bias()) {
     s.logit_bias.push_back({Clamp(bias.token_id()), bias.bias()});

@@ -25,11 +25,10 @@ int64_t ReadNumber(const char* path) {
 absl::StatusOr<KvBudget> PlanKvMemory(const KvBudgetInputs& in) {
   if (in.max_context_tokens > in.model_context) {
     return absl::InvalidArgumentError(Concat("max_context_tokens is ", in.max_context_tokens,
-                                             ": expected at most the model's ",
-                                             in.model_context));
+                                             ": expected at most the model's ", in.model_context));
   }
-  const int64_t wanted_context = in.max_context_tokens > 0 ? in.max_context_tokens
-                                                           : in.model_context;
+  const int64_t wanted_context =
+      in.max_context_tokens > 0 ? in.max_context_tokens : in.model_context;
   const int64_t blocks_per_sequence = (wanted_context + in.block_tokens - 1) / in.block_tokens;
   const int64_t useful_bytes = blocks_per_sequence * in.max_batch_size * in.bytes_per_block;
   const int64_t limit =
@@ -46,10 +45,9 @@ absl::StatusOr<KvBudget> PlanKvMemory(const KvBudgetInputs& in) {
   const std::string arithmetic =
       Concat(Mib(in.available_bytes), " available x ", in.memory_fraction, " = ", Mib(limit),
              "; - weights ", Mib(in.weight_bytes), " - workspace ", Mib(in.workspace_bytes), " = ",
-             Mib(left), " left; KV cache ", Mib(kv_bytes),
-             in.kv_memory > 0 ? " (kv_memory)" : "", " / ", in.bytes_per_block, " bytes per block of ",
-             in.block_tokens, " tokens = ", num_blocks, " blocks = ",
-             num_blocks * in.block_tokens, " tokens");
+             Mib(left), " left; KV cache ", Mib(kv_bytes), in.kv_memory > 0 ? " (kv_memory)" : "",
+             " / ", in.bytes_per_block, " bytes per block of ", in.block_tokens,
+             " tokens = ", num_blocks, " blocks = ", num_blocks * in.block_tokens, " tokens");
   if (kv_bytes > left) {
     return absl::ResourceExhaustedError(Concat("the model does not fit: ", arithmetic));
   }
@@ -57,8 +55,8 @@ absl::StatusOr<KvBudget> PlanKvMemory(const KvBudgetInputs& in) {
   const int64_t least = in.max_context_tokens > 0 ? in.max_context_tokens
                                                   : std::min<int64_t>(kMinContext, wanted_context);
   if (kv_tokens < least) {
-    return absl::ResourceExhaustedError(Concat("the KV cache does not hold one sequence of ", least,
-                                               " tokens: ", arithmetic));
+    return absl::ResourceExhaustedError(
+        Concat("the KV cache does not hold one sequence of ", least, " tokens: ", arithmetic));
   }
   KvBudget budget;
   budget.num_blocks = static_cast<int32_t>(num_blocks);

@@ -52,8 +52,9 @@ absl::Status AddText(const Checkpoint& checkpoint, ServedCard* served) {
   } else if (!text.tiktoken.empty()) {
     AddAsset(text.tiktoken, v1::Asset::FORMAT_TIKTOKEN, served, tokenizer);
   } else {
-    return absl::InvalidArgumentError(Concat(
-        checkpoint.path(), ": no tokenizer: expected tokenizer.json, *.tiktoken or tokenizer.* keys"));
+    return absl::InvalidArgumentError(
+        Concat(checkpoint.path(),
+               ": no tokenizer: expected tokenizer.json, *.tiktoken or tokenizer.* keys"));
   }
   if (!text.tokenizer_config_json.empty()) {
     AddAsset(text.tokenizer_config_json, v1::Asset::FORMAT_TOKENIZER_CONFIG, served,
@@ -112,8 +113,8 @@ void AddDefaults(const SamplingHints& hints, v1::SamplingDefaults* defaults) {
   }
 }
 
-// Over the configuration, every tensor's name, type and shape, the tokenizer and the formats: not over
-// the weights themselves, which would take as long as reading the file.
+// Over the configuration, every tensor's name, type and shape, the tokenizer and the formats: not
+// over the weights themselves, which would take as long as reading the file.
 std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card) {
   Sha256Hasher hasher;
   const auto add = [&](const std::string& part) {

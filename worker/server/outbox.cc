@@ -21,8 +21,7 @@ void FillCredit(const SubmitCredit& credit, v1::SubmitCredit* message) {
 
 template <typename T>
 void Append(std::vector<T>&& from, std::vector<T>* to) {
-  to->insert(to->end(), std::make_move_iterator(from.begin()),
-             std::make_move_iterator(from.end()));
+  to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
 }  // namespace
@@ -53,8 +52,8 @@ void Outbox::Merge(SequenceOutput&& output) {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const size_t place = (merge_hint_ + i) % outputs_.size();
     SequenceOutput& pending = outputs_[place];
-    if (pending.sequence_id != output.sequence_id ||
-        pending.sample_index != output.sample_index || pending.finish) {
+    if (pending.sequence_id != output.sequence_id || pending.sample_index != output.sample_index ||
+        pending.finish) {
       continue;
     }
     pending.token_ids.insert(pending.token_ids.end(), output.token_ids.begin(),

@@ -1,9 +1,10 @@
 // What waits to be written to one router: the engine adds, the stream takes.
 //
-// A router that reads slowly, or is out of credit, costs memory for its own tokens and nothing else:
-// outputs of several steps merge into one message, load reports and credit are replaced by newer ones,
-// cache events are dropped beyond a bound (the gap in their ids tells the router). The engine never
-// waits here. Shared by the engine's sink and the stream, whose lives end in either order.
+// A router that reads slowly, or is out of credit, costs memory for its own tokens and nothing
+// else: outputs of several steps merge into one message, load reports and credit are replaced by
+// newer ones, cache events are dropped beyond a bound (the gap in their ids tells the router). The
+// engine never waits here. Shared by the engine's sink and the stream, whose lives end in either
+// order.
 #pragma once
 
 #include <cstdint>
@@ -56,8 +57,8 @@ class Outbox {
   void SetCredit(SubmitCredit credit);
   void SetDraining(uint32_t deadline_ms);
 
-  // Fills the next message to write, the most urgent kind first. False when there is nothing to write
-  // now. One thread at a time. REQUIRES: `response` is cleared.
+  // Fills the next message to write, the most urgent kind first. False when there is nothing to
+  // write now. One thread at a time. REQUIRES: `response` is cleared.
   bool Take(v1::SessionResponse* response);
   // Nothing is left that Take would ever give, were there credit. Load reports do not count.
   bool drained() const;

@@ -1,9 +1,9 @@
 // All sessions of the worker and the thread that writes to them.
 //
 // The engine fills outboxes and rings the bell; the hub's thread flushes the streams, so that no
-// system call of gRPC runs on the engine thread. It also sends load reports (at least every interval,
-// and at once on a large change), divides the submit credit, and feeds the metrics.
-// Read next: outbox.h, session_stream.h.
+// system call of gRPC runs on the engine thread. It also sends load reports (at least every
+// interval, and at once on a large change), divides the submit credit, and feeds the metrics. Read
+// next: outbox.h, session_stream.h.
 #pragma once
 
 #include <atomic>
@@ -49,8 +49,8 @@ class SessionHub : public EngineObserver {
   void Start();
   void Stop();
 
-  // A stream began: its outbox is opened with this session's credit. The writer is kept (shared: the
-  // hub's thread may be flushing while gRPC ends the stream) until Remove.
+  // A stream began: its outbox is opened with this session's credit. The writer is kept (shared:
+  // the hub's thread may be flushing while gRPC ends the stream) until Remove.
   void Add(std::shared_ptr<SessionWriter> writer, std::shared_ptr<Outbox> outbox,
            uint32_t output_credit);
   void Remove(const SessionWriter* writer);

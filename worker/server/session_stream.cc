@@ -117,7 +117,8 @@ void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {
   std::vector<Request> requests;
   requests.reserve(batch.sequences_size());
   const TimePoint now = clock_->Now();
-  for (const v1::Sequence& sequence : batch.sequences()) requests.push_back(FromProto(sequence, now));
+  for (const v1::Sequence& sequence : batch.sequences())
+    requests.push_back(FromProto(sequence, now));
   engine_->Submit(session_, std::move(requests));
 }
 

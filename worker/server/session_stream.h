@@ -1,8 +1,9 @@
 // One router's Session stream over gRPC's callback API.
 //
-// Reads feed the engine, the outbox is written. A read may complete before the write in flight does, so
-// whether a write may start is decided by write_in_flight_ alone, never by reads. Owned by the hub
-// from Hello to OnDone, before that by itself. Includes gRPC's headers: only worker_service.cc needs it.
+// Reads feed the engine, the outbox is written. A read may complete before the write in flight
+// does, so whether a write may start is decided by write_in_flight_ alone, never by reads. Owned by
+// the hub from Hello to OnDone, before that by itself. Includes gRPC's headers: only
+// worker_service.cc needs it.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -19,10 +20,9 @@
 namespace pingti::worker {
 
 // Thread-safe; callbacks come on gRPC's threads.
-class SessionStream final
-    : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>,
-      public SessionWriter,
-      public std::enable_shared_from_this<SessionStream> {
+class SessionStream final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>,
+                            public SessionWriter,
+                            public std::enable_shared_from_this<SessionStream> {
  public:
   SessionStream(Engine* engine, SessionHub* hub, const Clock* clock);
   // Starts reading; the stream then keeps itself alive until OnDone.

@@ -19,13 +19,14 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
   schema->Add("model_id", &config->model_id,
               "Name that clients use; empty takes the file's or directory's name.");
   schema->Add("model_aliases", &config->model_aliases, "Further names that clients may use.");
-  schema->AddEnum("dtype", &config->dtype,
-                  {{"auto", ComputeFormat::kAuto},
-                   {"f32", ComputeFormat::kF32},
-                   {"bf16", ComputeFormat::kBf16},
-                   {"int8", ComputeFormat::kInt8}},
-                  "How weights are kept and multiplied; auto keeps 4- and 8-bit weights as they are "
-                  "where that is faster, and takes bf16 for the rest.");
+  schema->AddEnum(
+      "dtype", &config->dtype,
+      {{"auto", ComputeFormat::kAuto},
+       {"f32", ComputeFormat::kF32},
+       {"bf16", ComputeFormat::kBf16},
+       {"int8", ComputeFormat::kInt8}},
+      "How weights are kept and multiplied; auto keeps 4- and 8-bit weights as they are "
+      "where that is faster, and takes bf16 for the rest.");
   schema
       ->Add("max_context_tokens", &config->max_context_tokens,
             "Longest prompt and output together; 0 takes the model's own limit, or less if the KV "
@@ -48,8 +49,7 @@ void AddListeners(WorkerConfig* config, config::Schema* schema) {
 
 void AddBatching(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Batching");
-  schema
-      ->Add("max_batch_size", &config->max_batch_size, "Sequences that run at once.")
+  schema->Add("max_batch_size", &config->max_batch_size, "Sequences that run at once.")
       .Range(1, 4096)
       .Env("BATCH_SIZE");
   schema
@@ -69,13 +69,15 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
       ->Add("kv_block_tokens", &config->kv_block_tokens,
             "Tokens of one KV cache block, the unit in which prompts share their beginnings.")
       .Range(1, 1024);
-  schema->AddBytes("kv_memory", &config->kv_memory,
-                   "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
-                   "bounded by gpu_memory_fraction and, on a CPU, by 2GiB.");
+  schema->AddBytes(
+      "kv_memory", &config->kv_memory,
+      "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
+      "bounded by gpu_memory_fraction and, on a CPU, by 2GiB.");
   schema
-      ->Add("gpu_memory_fraction", &config->gpu_memory_fraction,
-            "Share of the device's memory (on a CPU: of the memory available at start) that weights, "
-            "workspace and KV cache may take together.")
+      ->Add(
+          "gpu_memory_fraction", &config->gpu_memory_fraction,
+          "Share of the device's memory (on a CPU: of the memory available at start) that weights, "
+          "workspace and KV cache may take together.")
       .Range(0.05, 0.98)
       .Env("GPU_MEMORY_FRACTION");
 }
@@ -92,11 +94,11 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
             "elsewhere.")
       .Range(milliseconds(0), hours(24));
   schema
-      ->Add("step_deadline", &config->step_deadline,
-            "An engine step that takes longer is a stall: /healthz turns red and the process exits.")
+      ->Add(
+          "step_deadline", &config->step_deadline,
+          "An engine step that takes longer is a stall: /healthz turns red and the process exits.")
       .Range(milliseconds(100), hours(1));
-  schema
-      ->Add("report_interval", &config->report_interval, "How often routers get a load report.")
+  schema->Add("report_interval", &config->report_interval, "How often routers get a load report.")
       .Range(milliseconds(10), milliseconds(10'000));
   schema->Add("worker_id", &config->worker_id,
               "Name of this worker in logs and at routers; empty draws one.");
@@ -116,10 +118,9 @@ void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
 
 absl::Status CheckWorkerConfig(const WorkerConfig& config) {
   if (config.max_batch_tokens < config.max_batch_size) {
-    return absl::InvalidArgumentError(
-        Concat("max_batch_tokens is ", config.max_batch_tokens,
-               ": expected at least max_batch_size, ", config.max_batch_size,
-               ", since every running sequence gets a token a step"));
+    return absl::InvalidArgumentError(Concat(
+        "max_batch_tokens is ", config.max_batch_tokens, ": expected at least max_batch_size, ",
+        config.max_batch_size, ", since every running sequence gets a token a step"));
   }
   return absl::OkStatus();
 }

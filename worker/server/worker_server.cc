@@ -62,8 +62,7 @@ SubmitCredit CreditOf(const EngineOptions& engine, int32_t max_context_tokens) {
 HubOptions MakeHubOptions(const ServedCard& card, const WorkerServerOptions& options) {
   HubOptions hub;
   hub.report_interval = options.report_interval;
-  hub.total_credit =
-      CreditOf(options.engine, static_cast<int32_t>(card.card.max_context_tokens()));
+  hub.total_credit = CreditOf(options.engine, static_cast<int32_t>(card.card.max_context_tokens()));
   hub.identity.worker_id =
       options.worker_id.empty() ? RandomId("worker-", OsEntropy()) : options.worker_id;
   hub.identity.incarnation = RandomId("", OsEntropy());
@@ -121,8 +120,7 @@ class Server final : public WorkerServer {
   uint16_t admin_port() const override { return admin_->port(); }
   absl::Status Healthy() const override { return engine_.Healthy(); }
 
-  void RecordModel(const ServedCard& card, std::string_view backend,
-                   double load_seconds) override {
+  void RecordModel(const ServedCard& card, std::string_view backend, double load_seconds) override {
     metrics_.model_load_seconds.Set(load_seconds);
     metrics_.model_info.With({card.card.model_id(), card.card.weight_format(), backend}).Set(1);
   }
@@ -142,7 +140,8 @@ class Server final : public WorkerServer {
  private:
   absl::Status Ready() const {
     if (hub_.draining()) return absl::UnavailableError("draining");
-    if (!ready_.load(std::memory_order_acquire)) return absl::UnavailableError("no step was run yet");
+    if (!ready_.load(std::memory_order_acquire))
+      return absl::UnavailableError("no step was run yet");
     return Healthy();
   }
 
@@ -178,10 +177,10 @@ class Server final : public WorkerServer {
       return status;
     }
     if (!finish->status.ok()) {
-      return absl::Status(finish->status.code(),
-                          Concat("the first engine step failed: ",
-                                 std::string(finish->status.message().data(),
-                                             finish->status.message().size())));
+      return absl::Status(
+          finish->status.code(),
+          Concat("the first engine step failed: ",
+                 std::string(finish->status.message().data(), finish->status.message().size())));
     }
     return absl::OkStatus();
   }

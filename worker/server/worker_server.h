@@ -26,8 +26,8 @@ struct WorkerServerOptions {
   uint16_t port = 0;
   uint16_t admin_port = 0;
   int64_t max_message_bytes = 100 << 20;
-  std::string worker_id;    // empty: drawn
-  EngineOptions engine;     // the model was allocated with the same numbers
+  std::string worker_id;  // empty: drawn
+  EngineOptions engine;   // the model was allocated with the same numbers
   std::chrono::milliseconds report_interval{100};
   // Called once, on a thread of the server, when the engine stands still or is broken. The process
   // cannot go on: it should exit non-zero soon, without destroying the server (whose engine thread
@@ -38,8 +38,9 @@ struct WorkerServerOptions {
 // Thread-safe.
 class WorkerServer {
  public:
-  // Returns when the ports are open and one real step was run. `registry` gets the worker's metrics.
-  // Errors: FailedPrecondition (port in use), Internal or DeadlineExceeded (the step failed).
+  // Returns when the ports are open and one real step was run. `registry` gets the worker's
+  // metrics. Errors: FailedPrecondition (port in use), Internal or DeadlineExceeded (the step
+  // failed).
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(Model* model, const ServedCard& card,
                                                              const Clock* clock,
                                                              metrics::Registry* registry,

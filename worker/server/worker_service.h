@@ -1,4 +1,5 @@
-// The gRPC service pingti.worker.v1.Worker. Includes gRPC's headers: only worker_server.cc needs it.
+// The gRPC service pingti.worker.v1.Worker. Includes gRPC's headers: only worker_server.cc needs
+// it.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

@@ -1,5 +1,5 @@
-// Scalar conversions between float and the two 16-bit formats, for code outside the hot loops (those
-// convert whole vectors: backend/cpu/simd.h). Round to nearest even; NaN stays NaN.
+// Scalar conversions between float and the two 16-bit formats, for code outside the hot loops
+// (those convert whole vectors: backend/cpu/simd.h). Round to nearest even; NaN stays NaN.
 #pragma once
 
 #include <bit>

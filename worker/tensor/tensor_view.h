@@ -1,5 +1,6 @@
-// Borrowed views of tensors. They own nothing and are cheap to copy; whoever made the memory says how
-// long it lives. Next: worker/weights/checkpoint.h (host tensors), worker/backend/backend.h (device).
+// Borrowed views of tensors. They own nothing and are cheap to copy; whoever made the memory says
+// how long it lives. Next: worker/weights/checkpoint.h (host tensors), worker/backend/backend.h
+// (device).
 #pragma once
 
 #include <cstdint>

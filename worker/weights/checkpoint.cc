@@ -68,8 +68,10 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& pa
     if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
   }
   if (gguf_files.size() == 1) return OpenGgufCheckpoint(gguf_files[0]);
-  return absl::NotFoundError(Concat("model directory '", path, "' holds neither config.json nor one "
-                                    "GGUF file (it has ", gguf_files.size(), ")"));
+  return absl::NotFoundError(Concat("model directory '", path,
+                                    "' holds neither config.json nor one "
+                                    "GGUF file (it has ",
+                                    gguf_files.size(), ")"));
 }
 
 }  // namespace pingti::worker

@@ -49,11 +49,11 @@ struct SamplingHints {
 // What turns messages into tokens and back. Exactly one of the tokenizer forms is set, or none when
 // the checkpoint has no tokenizer.
 struct TextAssets {
-  std::string tokenizer_json;              // contents of tokenizer.json
-  std::optional<GgufTokenizerKeys> gguf;   // from a GGUF file
-  std::string tiktoken;                    // contents of *.tiktoken
-  std::string tokenizer_config_json;       // contents, for the router
-  std::string chat_template;               // Jinja2; empty: none
+  std::string tokenizer_json;             // contents of tokenizer.json
+  std::optional<GgufTokenizerKeys> gguf;  // from a GGUF file
+  std::string tiktoken;                   // contents of *.tiktoken
+  std::string tokenizer_config_json;      // contents, for the router
+  std::string chat_template;              // Jinja2; empty: none
   std::map<std::string, std::string> named_templates;
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
@@ -96,7 +96,8 @@ class Checkpoint {
   const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
 
   const std::vector<TensorView>& tensors() const { return parts_.tensors; }
-  // Null when absent. Names are Hugging Face's ("model.layers.0.mlp.up_proj.weight") for every format.
+  // Null when absent. Names are Hugging Face's ("model.layers.0.mlp.up_proj.weight") for every
+  // format.
   const TensorView* Find(std::string_view name) const;
 
   // Sum over all weight tensors; scales of quantized weights do not count.
@@ -111,8 +112,8 @@ class Checkpoint {
 };
 
 // Opens a .gguf file, or a directory that holds one .gguf file or config.json with safetensors.
-// Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that pingti
-// lacks, by name). Every message starts with the path.
+// Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that
+// pingti lacks, by name). Every message starts with the path.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
 
 }  // namespace pingti::worker

@@ -109,8 +109,8 @@ class ConfigReader {
   static absl::StatusOr<int64_t> InRange(const std::string& name, int64_t value, int64_t min,
                                          int64_t max) {
     if (value < min || value > max) {
-      return absl::InvalidArgumentError(Concat("metadata key '", name, "' is ", value,
-                                               "; expected ", min, " to ", max));
+      return absl::InvalidArgumentError(
+          Concat("metadata key '", name, "' is ", value, "; expected ", min, " to ", max));
     }
     return value;
   }
@@ -122,8 +122,8 @@ class ConfigReader {
 absl::Status ReadRope(const ConfigReader& reader, const std::vector<TensorView>& tensors,
                       ModelConfig* config) {
   RopeConfig& rope = config->rope;
-  PINGTI_ASSIGN_OR_RETURN(const int64_t rope_dim, reader.Optional("rope.dimension_count",
-                                                                  config->head_dim, 1, 1 << 16));
+  PINGTI_ASSIGN_OR_RETURN(const int64_t rope_dim,
+                          reader.Optional("rope.dimension_count", config->head_dim, 1, 1 << 16));
   if (rope_dim != config->head_dim) {
     return absl::UnimplementedError(Concat("rotary embedding of ", rope_dim, " of ",
                                            config->head_dim, " dimensions (partial rotary)"));
@@ -157,16 +157,17 @@ absl::Status ReadRope(const ConfigReader& reader, const std::vector<TensorView>&
   }
   if (const TensorView* freqs = FindTensor(tensors, "rope_freqs.weight")) {
     if (freqs->dtype != DType::kF32 || freqs->NumElements() != config->head_dim / 2) {
-      return absl::InvalidArgumentError(Concat("tensor 'rope_freqs.weight': ",
-                                               DTypeName(freqs->dtype), " ", freqs->ShapeString(),
-                                               "; expected F32 [", config->head_dim / 2, "]"));
+      return absl::InvalidArgumentError(
+          Concat("tensor 'rope_freqs.weight': ", DTypeName(freqs->dtype), " ", freqs->ShapeString(),
+                 "; expected F32 [", config->head_dim / 2, "]"));
     }
     const auto* values = static_cast<const float*>(freqs->data);
     rope.freq_divisors.assign(values, values + freqs->NumElements());
     for (float value : rope.freq_divisors) {
       if (!std::isfinite(value) || value <= 0) {
-        return absl::InvalidArgumentError("tensor 'rope_freqs.weight' holds a value that is not "
-                                          "positive and finite");
+        return absl::InvalidArgumentError(
+            "tensor 'rope_freqs.weight' holds a value that is not "
+            "positive and finite");
       }
     }
   }
@@ -189,9 +190,9 @@ absl::Status ReadSizes(const ConfigReader& reader, const std::vector<TensorView>
                                              " is not a multiple of attention.head_count_kv ",
                                              config->num_kv_heads));
   }
-  PINGTI_ASSIGN_OR_RETURN(config->head_dim,
-                          reader.Optional("attention.key_length",
-                                          config->hidden_size / config->num_heads, 1, 1 << 16));
+  PINGTI_ASSIGN_OR_RETURN(
+      config->head_dim,
+      reader.Optional("attention.key_length", config->hidden_size / config->num_heads, 1, 1 << 16));
   if (config->head_dim % 2 != 0) {
     return absl::InvalidArgumentError(
         Concat("heads of ", config->head_dim, " dimensions; expected an even number"));

@@ -88,10 +88,10 @@ std::optional<DType> TensorType(uint32_t type) {
 
 std::string_view TensorTypeName(uint32_t type) {
   constexpr std::string_view kNames[] = {
-      "F32",     "F16",     "Q4_0",   "Q4_1",    "Q4_2",    "Q4_3",   "Q5_0",    "Q5_1",
-      "Q8_0",    "Q8_1",    "Q2_K",   "Q3_K",    "Q4_K",    "Q5_K",   "Q6_K",    "Q8_K",
-      "IQ2_XXS", "IQ2_XS",  "IQ3_XXS", "IQ1_S",  "IQ4_NL",  "IQ3_S",  "IQ2_S",   "IQ4_XS",
-      "I8",      "I16",     "I32",    "I64",     "F64",     "IQ1_M",  "BF16"};
+      "F32",     "F16",    "Q4_0",    "Q4_1",  "Q4_2",   "Q4_3",  "Q5_0",  "Q5_1",
+      "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+      "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+      "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16"};
   return type < std::size(kNames) ? kNames[type] : "unknown";
 }
 
@@ -149,8 +149,7 @@ class GgufFile::Parser {
       return absl::UnimplementedError("big-endian GGUF; expected little-endian");
     }
     if (file_.version_ != 2 && file_.version_ != 3) {
-      return absl::UnimplementedError(
-          Concat("GGUF version ", file_.version_, "; expected 2 or 3"));
+      return absl::UnimplementedError(Concat("GGUF version ", file_.version_, "; expected 2 or 3"));
     }
     PINGTI_ASSIGN_OR_RETURN(num_tensors_, Read<uint64_t>("the header"));
     PINGTI_ASSIGN_OR_RETURN(num_values_, Read<uint64_t>("the header"));
@@ -167,8 +166,7 @@ class GgufFile::Parser {
   }
 
   absl::Status ReadKeyValue(uint64_t index) {
-    PINGTI_ASSIGN_OR_RETURN(const std::string_view key,
-                            ReadString(Concat("metadata key ", index)));
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view key, ReadString(Concat("metadata key ", index)));
     if (key.empty() || key.size() > kMaxNameBytes) {
       return absl::InvalidArgumentError(Concat("metadata key ", index, ": name of ", key.size(),
                                                " bytes; expected 1 to ", kMaxNameBytes));
@@ -316,9 +314,9 @@ class GgufFile::Parser {
     }
     tensor.dtype = *dtype;
     if (tensor.shape.back() % BlockElements(*dtype) != 0) {
-      return absl::InvalidArgumentError(
-          Concat(what, ": rows of ", tensor.shape.back(), " values; expected a multiple of ",
-                 BlockElements(*dtype), " for ", DTypeName(*dtype)));
+      return absl::InvalidArgumentError(Concat(what, ": rows of ", tensor.shape.back(),
+                                               " values; expected a multiple of ",
+                                               BlockElements(*dtype), " for ", DTypeName(*dtype)));
     }
     tensor.bytes = tensor.NumElements() / BlockElements(*dtype) * BlockBytes(*dtype);
     PINGTI_ASSIGN_OR_RETURN(const uint64_t offset, Read<uint64_t>(what));
@@ -343,9 +341,9 @@ class GgufFile::Parser {
       PINGTI_ASSIGN_OR_RETURN(const uint64_t dim, Read<uint64_t>(what));
       // No type takes less than half a byte a value, so a longer tensor cannot be in this file.
       if (dim == 0 || dim > 2 * bytes_.size() / elements) {
-        return absl::InvalidArgumentError(
-            Concat(what, ": dimension ", i, " is ", dim, "; the file has only ", bytes_.size(),
-                   " bytes, and no dimension may be 0"));
+        return absl::InvalidArgumentError(Concat(what, ": dimension ", i, " is ", dim,
+                                                 "; the file has only ", bytes_.size(),
+                                                 " bytes, and no dimension may be 0"));
       }
       elements *= dim;
       tensor->shape.push_back(static_cast<int64_t>(dim));
@@ -362,10 +360,10 @@ class GgufFile::Parser {
       TensorView& tensor = file_.tensors_[i];
       const auto size = static_cast<uint64_t>(tensor.bytes);
       if (size > available || offsets_[i] > available - size) {
-        return absl::InvalidArgumentError(Concat(
-            "tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString(),
-            ": ", size, " bytes at offset ", offsets_[i], ", but the file holds only ", available,
-            " bytes of tensor data (truncated?)"));
+        return absl::InvalidArgumentError(
+            Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ",
+                   tensor.ShapeString(), ": ", size, " bytes at offset ", offsets_[i],
+                   ", but the file holds only ", available, " bytes of tensor data (truncated?)"));
       }
       tensor.data = bytes_.data() + start + offsets_[i];
       order.emplace_back(offsets_[i], i);
@@ -443,8 +441,7 @@ absl::StatusOr<std::optional<std::string_view>> GgufFile::String(std::string_vie
   return value == nullptr ? std::nullopt : std::optional<std::string_view>(*value);
 }
 
-absl::StatusOr<const std::vector<std::string_view>*> GgufFile::Strings(
-    std::string_view key) const {
+absl::StatusOr<const std::vector<std::string_view>*> GgufFile::Strings(std::string_view key) const {
   return Get<std::vector<std::string_view>>(Find(key), key, "an array of strings");
 }
 

@@ -18,15 +18,15 @@
 namespace pingti::worker {
 
 // Numbers are widened; strings are views of the file.
-using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string_view,
-                               std::vector<std::string_view>, std::vector<int64_t>,
-                               std::vector<double>>;
+using GgufValue =
+    std::variant<uint64_t, int64_t, double, bool, std::string_view, std::vector<std::string_view>,
+                 std::vector<int64_t>, std::vector<double>>;
 
 // Parsed form of the bytes given to Parse, which must outlive it. Immutable; thread-safe.
 class GgufFile {
  public:
-  // Errors: InvalidArgument (malformed), Unimplemented (version, tensor type). Messages name the key
-  // or tensor, the value and what was expected; the caller adds the path.
+  // Errors: InvalidArgument (malformed), Unimplemented (version, tensor type). Messages name the
+  // key or tensor, the value and what was expected; the caller adds the path.
   static absl::StatusOr<GgufFile> Parse(std::string_view bytes);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }

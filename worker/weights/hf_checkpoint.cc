@@ -1,9 +1,8 @@
 #include "worker/weights/hf_checkpoint.h"
 
+#include <boost/json.hpp>
 #include <set>
 #include <utility>
-
-#include <boost/json.hpp>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -56,9 +55,9 @@ absl::StatusOr<std::set<std::string>> ShardNames(const std::string& directory) {
   for (const auto& item : *map) {
     const json::string* name = item.value().if_string();
     if (name == nullptr || name->find('/') != json::string::npos || name->empty()) {
-      return absl::InvalidArgumentError(
-          Concat(index_path, ": 'weight_map' holds ", json::serialize(item.value()),
-                 "; expected the name of a file beside it"));
+      return absl::InvalidArgumentError(Concat(index_path, ": 'weight_map' holds ",
+                                               json::serialize(item.value()),
+                                               "; expected the name of a file beside it"));
     }
     names.emplace(name->data(), name->size());
   }

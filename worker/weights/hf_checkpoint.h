@@ -1,5 +1,5 @@
-// A Hugging Face model directory: config.json, safetensors (one file or shards with an index), and the
-// tokenizer's files. Internal to worker/weights.
+// A Hugging Face model directory: config.json, safetensors (one file or shards with an index), and
+// the tokenizer's files. Internal to worker/weights.
 #pragma once
 
 #include <memory>

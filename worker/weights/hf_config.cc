@@ -51,8 +51,7 @@ absl::Status ReadSizes(const JsonFields& fields, ModelConfig* config) {
   PINGTI_ASSIGN_OR_RETURN(config->hidden_size, fields.RequiredInt("hidden_size", 1, kMaxSize));
   PINGTI_ASSIGN_OR_RETURN(config->intermediate_size,
                           fields.RequiredInt("intermediate_size", 1, kMaxSize));
-  PINGTI_ASSIGN_OR_RETURN(config->num_heads,
-                          fields.RequiredInt("num_attention_heads", 1, 1 << 16));
+  PINGTI_ASSIGN_OR_RETURN(config->num_heads, fields.RequiredInt("num_attention_heads", 1, 1 << 16));
   PINGTI_ASSIGN_OR_RETURN(
       config->num_kv_heads,
       fields.IntOr("num_key_value_heads", config->num_heads, 1, config->num_heads));
@@ -94,20 +93,19 @@ absl::Status ReadOptions(const JsonFields& fields, ModelConfig* config) {
   return absl::OkStatus();
 }
 
-// Which layers see a window: `layer_types` where it is given; else all of Mistral's, and Qwen's from
-// max_window_layers on when use_sliding_window is set.
+// Which layers see a window: `layer_types` where it is given; else all of Mistral's, and Qwen's
+// from max_window_layers on when use_sliding_window is set.
 absl::Status ReadWindows(const JsonFields& fields, ModelConfig* config) {
   config->window.assign(static_cast<size_t>(config->num_layers), 0);
   if (config->architecture == "llama") return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(const int64_t window, fields.IntOr("sliding_window", 0, 1, kMaxContext));
-  PINGTI_ASSIGN_OR_RETURN(
-      const bool use,
-      BoolOr(fields, "use_sliding_window", config->architecture == "mistral"));
+  PINGTI_ASSIGN_OR_RETURN(const bool use,
+                          BoolOr(fields, "use_sliding_window", config->architecture == "mistral"));
   if (window == 0 || !use) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(const std::vector<std::string> types, fields.StringList("layer_types"));
   if (!types.empty() && types.size() != config->window.size()) {
-    return absl::InvalidArgumentError(Concat("'layer_types' has ", types.size(),
-                                             " entries; expected ", config->num_layers));
+    return absl::InvalidArgumentError(
+        Concat("'layer_types' has ", types.size(), " entries; expected ", config->num_layers));
   }
   PINGTI_ASSIGN_OR_RETURN(
       const int64_t full_layers,
@@ -117,9 +115,8 @@ absl::Status ReadWindows(const JsonFields& fields, ModelConfig* config) {
     bool sliding = static_cast<int64_t>(i) >= full_layers;
     if (!types.empty()) {
       if (types[i] != "full_attention" && types[i] != "sliding_attention") {
-        return absl::UnimplementedError(
-            Concat("'layer_types' holds '", types[i],
-                   "'; expected full_attention or sliding_attention"));
+        return absl::UnimplementedError(Concat("'layer_types' holds '", types[i],
+                                               "'; expected full_attention or sliding_attention"));
       }
       sliding = types[i] == "sliding_attention";
     }
@@ -148,13 +145,13 @@ absl::Status ReadScaling(const JsonFields& fields, ModelConfig* config) {
   }
   PINGTI_ASSIGN_OR_RETURN(rope.theta, NumberOr(fields, "rope_theta", rope.theta));
   if (!type.has_value() || *type == "default") return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(rope.original_max_position,
-                          fields.IntOr("original_max_position_embeddings", config->max_context, 1,
-                                       kMaxContext));
+  PINGTI_ASSIGN_OR_RETURN(
+      rope.original_max_position,
+      fields.IntOr("original_max_position_embeddings", config->max_context, 1, kMaxContext));
   PINGTI_ASSIGN_OR_RETURN(std::optional<double> factor, fields.Number("factor"));
   if (!factor.has_value() && *type == "yarn") {
-    factor = static_cast<double>(config->max_context) /
-             static_cast<double>(rope.original_max_position);
+    factor =
+        static_cast<double>(config->max_context) / static_cast<double>(rope.original_max_position);
   }
   if (!factor.has_value() || *factor < 1.0) {
     return absl::InvalidArgumentError(
@@ -179,12 +176,13 @@ absl::Status ReadScaling(const JsonFields& fields, ModelConfig* config) {
     PINGTI_ASSIGN_OR_RETURN(rope.low_freq_factor, NumberOr(fields, "low_freq_factor", 1.0));
     PINGTI_ASSIGN_OR_RETURN(rope.high_freq_factor, NumberOr(fields, "high_freq_factor", 4.0));
     if (rope.low_freq_factor <= 0.0 || rope.high_freq_factor <= rope.low_freq_factor) {
-      return absl::InvalidArgumentError("rotary scaling 'llama3' needs 0 < 'low_freq_factor' < "
-                                        "'high_freq_factor'");
+      return absl::InvalidArgumentError(
+          "rotary scaling 'llama3' needs 0 < 'low_freq_factor' < "
+          "'high_freq_factor'");
     }
   } else {
-    return absl::UnimplementedError(Concat(
-        "rotary scaling '", *type, "'; expected default, linear, dynamic, yarn or llama3"));
+    return absl::UnimplementedError(
+        Concat("rotary scaling '", *type, "'; expected default, linear, dynamic, yarn or llama3"));
   }
   return absl::OkStatus();
 }
@@ -220,10 +218,10 @@ absl::Status CheckInt8Group(const std::string& name, const json::object& group) 
   PINGTI_ASSIGN_OR_RETURN(const bool symmetric, BoolOr(w, "symmetric", true));
   if (bits != 8 || type.value_or("int") != "int" || strategy.value_or("") != "channel" ||
       !symmetric) {
-    return absl::UnimplementedError(Concat(
-        "'", prefix, "weights' are ", bits, "-bit ", type.value_or("int"), ", strategy '",
-        strategy.value_or(""), "', ", symmetric ? "symmetric" : "asymmetric",
-        "; expected 8-bit int, strategy 'channel', symmetric"));
+    return absl::UnimplementedError(
+        Concat("'", prefix, "weights' are ", bits, "-bit ", type.value_or("int"), ", strategy '",
+               strategy.value_or(""), "', ", symmetric ? "symmetric" : "asymmetric",
+               "; expected 8-bit int, strategy 'channel', symmetric"));
   }
   PINGTI_ASSIGN_OR_RETURN(const json::object* inputs, fields.Object("input_activations"));
   if (inputs == nullptr) return absl::OkStatus();
@@ -246,13 +244,12 @@ absl::Status ReadQuantization(const JsonFields& fields, CompressedInt8* out) {
                           quantization.String("quant_method"));
   if (method.value_or("") != "compressed-tensors") {
     return absl::UnimplementedError(Concat("'quantization_config.quant_method' '",
-                                           method.value_or(""),
-                                           "'; expected compressed-tensors"));
+                                           method.value_or(""), "'; expected compressed-tensors"));
   }
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format, quantization.String("format"));
   if (format.value_or("") != "int-quantized") {
-    return absl::UnimplementedError(Concat("'quantization_config.format' '", format.value_or(""),
-                                           "'; expected int-quantized"));
+    return absl::UnimplementedError(
+        Concat("'quantization_config.format' '", format.value_or(""), "'; expected int-quantized"));
   }
   if (quantization.Find("kv_cache_scheme") != nullptr) {
     return absl::UnimplementedError("'quantization_config.kv_cache_scheme'");

@@ -16,8 +16,8 @@ struct HfConfig {
   std::optional<int64_t> pad_token_id;
 };
 
-// Errors: InvalidArgument naming the field, its value and what was expected; Unimplemented naming the
-// family or option that pingti lacks.
+// Errors: InvalidArgument naming the field, its value and what was expected; Unimplemented naming
+// the family or option that pingti lacks.
 absl::StatusOr<HfConfig> ParseHfConfig(std::string_view config_json);
 
 }  // namespace pingti::worker

@@ -1,8 +1,7 @@
 #include "worker/weights/json_fields.h"
 
-#include <cmath>
-
 #include <boost/json.hpp>
+#include <cmath>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -19,8 +18,8 @@ const json::value* JsonFields::Find(std::string_view key) const {
 absl::Status JsonFields::Wrong(std::string_view key, std::string_view expected) const {
   std::string shown = json::serialize(*Find(key));
   if (shown.size() > 100) shown = shown.substr(0, 100) + "...";
-  return absl::InvalidArgumentError(Concat("'", prefix_, key, "' is ", shown, "; expected ",
-                                           expected));
+  return absl::InvalidArgumentError(
+      Concat("'", prefix_, key, "' is ", shown, "; expected ", expected));
 }
 
 absl::StatusOr<std::optional<int64_t>> JsonFields::Int(std::string_view key) const {

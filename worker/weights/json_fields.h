@@ -1,12 +1,11 @@
 // Typed look-ups in a JSON object that name the field when they fail. Internal to worker/weights.
 #pragma once
 
+#include <boost/json/fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <boost/json/fwd.hpp>
 
 #include "absl/status/statusor.h"
 

@@ -10,12 +10,13 @@
 
 namespace pingti::worker {
 
-// Immutable once open; thread-safe. Views of its bytes live as long as it does. (A file that someone
-// truncates while it is mapped ends the process with SIGBUS, as with every memory-mapped reader.)
+// Immutable once open; thread-safe. Views of its bytes live as long as it does. (A file that
+// someone truncates while it is mapped ends the process with SIGBUS, as with every memory-mapped
+// reader.)
 class MappedFile {
  public:
-  // Errors: NotFound, PermissionDenied, FailedPrecondition (not a regular file), Internal; each names
-  // the path.
+  // Errors: NotFound, PermissionDenied, FailedPrecondition (not a regular file), Internal; each
+  // names the path.
   static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

@@ -1,11 +1,10 @@
 #include "worker/weights/safetensors_file.h"
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cstring>
 #include <optional>
 #include <utility>
-
-#include <boost/json.hpp>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -19,8 +18,8 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementati
 constexpr size_t kMaxDims = 8;
 
 std::optional<DType> ParseDType(std::string_view name) {
-  for (DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kI8, DType::kI32, DType::kI64,
-                      DType::kU8}) {
+  for (DType dtype :
+       {DType::kF32, DType::kF16, DType::kBf16, DType::kI8, DType::kI32, DType::kI64, DType::kU8}) {
     if (DTypeName(dtype) == name) return dtype;
   }
   return std::nullopt;
@@ -57,9 +56,9 @@ absl::Status ReadShape(const std::string& what, const json::object& entry, uint6
   for (const json::value& item : shape->get_array()) {
     const std::optional<uint64_t> dim = AsUnsigned(item);
     if (!dim.has_value() || (elements > 0 && *dim > data_bytes / elements)) {
-      return absl::InvalidArgumentError(
-          Concat(what, ": shape ", json::serialize(*shape), " does not fit in ", data_bytes,
-                 " bytes of tensor data"));
+      return absl::InvalidArgumentError(Concat(what, ": shape ", json::serialize(*shape),
+                                               " does not fit in ", data_bytes,
+                                               " bytes of tensor data"));
     }
     elements *= *dim;
     tensor->shape.push_back(static_cast<int64_t>(*dim));
@@ -112,8 +111,8 @@ absl::StatusOr<Placed> ReadEntry(std::string_view name, const json::value& value
   placed.tensor.bytes = static_cast<int64_t>(*end - *begin);
   if (placed.tensor.bytes != expected) {
     return absl::InvalidArgumentError(Concat(what, " ", DTypeName(*parsed), " ",
-                                             placed.tensor.ShapeString(), ": ",
-                                             placed.tensor.bytes, " bytes; expected ", expected));
+                                             placed.tensor.ShapeString(), ": ", placed.tensor.bytes,
+                                             " bytes; expected ", expected));
   }
   return placed;
 }
@@ -129,8 +128,8 @@ absl::Status CheckCoverage(const std::vector<Placed>& placed, uint64_t data_byte
     expected = item.end;
   }
   if (expected != data_bytes) {
-    return absl::InvalidArgumentError(Concat("tensors end at byte ", expected, " of ", data_bytes,
-                                             " bytes of data"));
+    return absl::InvalidArgumentError(
+        Concat("tensors end at byte ", expected, " of ", data_bytes, " bytes of data"));
   }
   return absl::OkStatus();
 }
@@ -157,9 +156,9 @@ absl::StatusOr<std::vector<TensorView>> ParseSafetensors(std::string_view bytes)
   }
   std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
   if (header_bytes > kMaxHeaderBytes || header_bytes > bytes.size() - sizeof(header_bytes)) {
-    return absl::InvalidArgumentError(
-        Concat("header of ", header_bytes, " bytes; the file has ", bytes.size(),
-               " and the format allows ", kMaxHeaderBytes));
+    return absl::InvalidArgumentError(Concat("header of ", header_bytes, " bytes; the file has ",
+                                             bytes.size(), " and the format allows ",
+                                             kMaxHeaderBytes));
   }
   PINGTI_ASSIGN_OR_RETURN(const json::value header,
                           ParseHeader(bytes.substr(sizeof(header_bytes), header_bytes)));

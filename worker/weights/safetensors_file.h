@@ -1,7 +1,7 @@
-// Reads the header of one safetensors file (source: the format's README at huggingface/safetensors):
-// 8 bytes of length, a JSON object, then the tensors' bytes without gaps. Lengths, shapes and offsets
-// are checked before use; a truncated or hostile file gives an error that names the tensor.
-// Next: hf_checkpoint.cc.
+// Reads the header of one safetensors file (source: the format's README at
+// huggingface/safetensors): 8 bytes of length, a JSON object, then the tensors' bytes without gaps.
+// Lengths, shapes and offsets are checked before use; a truncated or hostile file gives an error
+// that names the tensor. Next: hf_checkpoint.cc.
 #pragma once
 
 #include <string_view>

@@ -40,7 +40,16 @@ enum class ExprKind {
   kConditional,  // operands: value, condition, otherwise (may be null)
 };
 
-enum class Comparison { kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn };
+enum class Comparison {
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn
+};
 
 struct Expr {
   ExprKind kind;

@@ -115,9 +115,8 @@ constexpr TestEntry kTests[] = {
     {">", CompareTest<Greater>},
     {">=", CompareTest<GreaterEqual>},
     {"boolean", SimpleTest<[](const Value& v) { return v.is_bool(); }>},
-    {"callable", SimpleTest<[](const Value& v) {
-       return v.is_object() && v.as_object().callable();
-     }>},
+    {"callable",
+     SimpleTest<[](const Value& v) { return v.is_object() && v.as_object().callable(); }>},
     {"defined", SimpleTest<[](const Value& v) { return !v.is_undefined(); }>},
     {"divisibleby",
      [](Interpreter*, const Value& v, const Args& args) {
@@ -209,8 +208,9 @@ Value StrftimeNow(Interpreter* interpreter, Args args) {
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
   std::tm local{};
   localtime_r(&seconds, &local);
-  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(
-                          now.time_since_epoch()).count() % 1'000'000;
+  const auto micros =
+      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() %
+      1'000'000;
   std::string digits = std::to_string(micros);
   digits.insert(0, 6 - digits.size(), '0');
   // %f is Python's own: microseconds.
@@ -272,8 +272,8 @@ std::optional<Value> FindGlobal(std::string_view name) {
   if (name == "cycler") {
     return MakeFunction(name, [](Interpreter*, Args args) {
       if (args.positional.empty()) Fail("at least one item has to be provided");
-      return Value(std::shared_ptr<Object>(
-          std::make_shared<CyclerObject>(std::move(args.positional))));
+      return Value(
+          std::shared_ptr<Object>(std::make_shared<CyclerObject>(std::move(args.positional))));
     });
   }
   if (name == "joiner") {

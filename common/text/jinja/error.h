@@ -1,5 +1,5 @@
-// How a template fails inside this folder. Template::Parse and Template::Render (template.h) turn it
-// into a Status; it never leaves the folder.
+// How a template fails inside this folder. Template::Parse and Template::Render (template.h) turn
+// it into a Status; it never leaves the folder.
 #pragma once
 
 #include <string>

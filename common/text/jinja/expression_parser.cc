@@ -33,8 +33,8 @@ ExprPtr Seal(ExprPtr expr) {
   visit(expr->double_star);
   expr->height = below + 1;
   if (expr->height > kMaxHeight) {
-    throw Error{absl::StatusCode::kResourceExhausted,
-                "expression nested more than 500 levels deep", expr->line};
+    throw Error{absl::StatusCode::kResourceExhausted, "expression nested more than 500 levels deep",
+                expr->line};
   }
   return expr;
 }
@@ -63,7 +63,8 @@ void ParseArguments(ParserState* state, Expr* call) {
     first = false;
     const int line = state->Current().line;
     if (state->SkipOperator("*")) {
-      if (call->star || call->double_star) FailAt(line, "invalid syntax for function call expression");
+      if (call->star || call->double_star)
+        FailAt(line, "invalid syntax for function call expression");
       call->star = ParseExpression(state);
     } else if (state->SkipOperator("**")) {
       if (call->double_star) FailAt(line, "invalid syntax for function call expression");
@@ -308,8 +309,8 @@ ExprPtr ParseSum(ParserState* state) {
   ExprPtr left = ParseConcatenation(state);
   while (state->Current().IsOperator("+") || state->Current().IsOperator("-")) {
     const Token op = state->Take();
-    left = MakeOperation(ExprKind::kArithmetic, op.line, std::move(left),
-                         ParseConcatenation(state));
+    left =
+        MakeOperation(ExprKind::kArithmetic, op.line, std::move(left), ParseConcatenation(state));
     left->op = op.text == "+" ? BinaryOp::kAdd : BinaryOp::kSubtract;
   }
   return left;
@@ -317,9 +318,9 @@ ExprPtr ParseSum(ParserState* state) {
 
 bool TakeComparison(ParserState* state, Comparison* comparison) {
   constexpr std::pair<std::string_view, Comparison> kOps[] = {
-      {"==", Comparison::kEqual}, {"!=", Comparison::kNotEqual}, {"<", Comparison::kLess},
-      {"<=", Comparison::kLessEqual}, {">", Comparison::kGreater},
-      {">=", Comparison::kGreaterEqual}};
+      {"==", Comparison::kEqual},  {"!=", Comparison::kNotEqual},
+      {"<", Comparison::kLess},    {"<=", Comparison::kLessEqual},
+      {">", Comparison::kGreater}, {">=", Comparison::kGreaterEqual}};
   for (const auto& [text, value] : kOps) {
     if (state->SkipOperator(text)) {
       *comparison = value;

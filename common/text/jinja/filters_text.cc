@@ -94,9 +94,9 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
 Value Replace(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("replace", args, {"old", "new", "count"});
   const bool counted = bound.Has(2) && !bound.Required(2).is_none();
-  std::string out = ReplaceAll(ToString(input), ToString(bound.Required(0)),
-                               ToString(bound.Required(1)), counted ? bound.Int(2, -1) : -1,
-                               interpreter->max_size());
+  std::string out =
+      ReplaceAll(ToString(input), ToString(bound.Required(0)), ToString(bound.Required(1)),
+                 counted ? bound.Int(2, -1) : -1, interpreter->max_size());
   interpreter->ChargeSize(out.size());
   return Value(std::move(out));
 }
@@ -156,9 +156,9 @@ std::optional<int64_t> ParseInt(std::string_view text, int base) {
   text = Strip(text, std::nullopt, true, true);
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
-  for (const auto& [prefix, prefix_base] :
-       {std::pair{std::string_view("0x"), 16}, {std::string_view("0o"), 8},
-        {std::string_view("0b"), 2}}) {
+  for (const auto& [prefix, prefix_base] : {std::pair{std::string_view("0x"), 16},
+                                            {std::string_view("0o"), 8},
+                                            {std::string_view("0b"), 2}}) {
     if (base == prefix_base && ToLower(text.substr(0, 2)) == prefix) text.remove_prefix(2);
   }
   std::string digits;
@@ -279,10 +279,10 @@ Value ToJson(Interpreter* interpreter, const Value& input, const Args& args) {
   style.sort_keys = bound.Bool(3, false);
   if (bound.Has(1) && !bound.Required(1).is_none()) {
     const Value& indent = bound.Required(1);
-    style.indent = indent.is_string()
-                       ? indent.as_string()
-                       : std::string(static_cast<size_t>(std::clamp<int64_t>(bound.Int(1, 0), 0,
-                                                                            1000)), ' ');
+    style.indent =
+        indent.is_string()
+            ? indent.as_string()
+            : std::string(static_cast<size_t>(std::clamp<int64_t>(bound.Int(1, 0), 0, 1000)), ' ');
     style.item_separator = ",";
   }
   if (bound.Has(2) && !bound.Required(2).is_none()) {

@@ -1,8 +1,9 @@
 // Evaluates a parsed template. One Interpreter per Render, confined to its thread.
 //
-// Every evaluated node, loop round and copied block of text costs steps, every printed byte counts against the output limit, and
-// every level of recursion against the depth limit, so that no template and no request runs away.
-// Read next: interpreter_expr.cc (expressions), objects.h (loop, macros).
+// Every evaluated node, loop round and copied block of text costs steps, every printed byte counts
+// against the output limit, and every level of recursion against the depth limit, so that no
+// template and no request runs away. Read next: interpreter_expr.cc (expressions), objects.h (loop,
+// macros).
 #pragma once
 
 #include <chrono>

@@ -98,14 +98,16 @@ Value Interpreter::EvalSlice(const Expr& expr) {
     if (expr.operands[i + 1]) bounds[i] = Eval(*expr.operands[i + 1]);
   }
   ChargeSize(value.is_string() ? value.as_string().size()
-                               : value.is_list() ? value.as_list().items.size() : 0);
+             : value.is_list() ? value.as_list().items.size()
+                               : 0);
   return Slice(value, bounds[0], bounds[1], bounds[2]);
 }
 
 Args Interpreter::EvalArguments(const Expr& expr) {
   Args args;
   for (const auto& argument : expr.positional) args.positional.push_back(Eval(*argument));
-  for (const auto& [name, argument] : expr.keyword) args.keyword.emplace_back(name, Eval(*argument));
+  for (const auto& [name, argument] : expr.keyword)
+    args.keyword.emplace_back(name, Eval(*argument));
   if (expr.star) {
     for (Value& item : Iterate(Eval(*expr.star))) args.positional.push_back(std::move(item));
   }
@@ -230,9 +232,8 @@ Value Interpreter::EvalCompare(const Expr& expr) {
 Value Interpreter::EvalConditional(const Expr& expr) {
   if (Truth(Eval(*expr.operands[1]))) return Eval(*expr.operands[0]);
   if (expr.operands[2]) return Eval(*expr.operands[2]);
-  return Value::MakeUndefined(
-      "the inline if-expression on line " + std::to_string(expr.line) +
-      " evaluated to false and no else section was defined.");
+  return Value::MakeUndefined("the inline if-expression on line " + std::to_string(expr.line) +
+                              " evaluated to false and no else section was defined.");
 }
 
 Value Interpreter::GetAttribute(const Value& value, const std::string& name) {
@@ -240,7 +241,8 @@ Value Interpreter::GetAttribute(const Value& value, const std::string& name) {
   if (value.is_object()) {
     if (std::optional<Value> found = value.as_object().Attribute(name)) return *std::move(found);
   } else if (value.is_namespace()) {
-    if (const Value* found = value.as_namespace().attributes.Find(std::string_view(name))) return *found;
+    if (const Value* found = value.as_namespace().attributes.Find(std::string_view(name)))
+      return *found;
   } else if (value.is_list() && value.as_list().is_group && (name == "grouper" || name == "list")) {
     return value.as_list().items[name == "grouper" ? 0 : 1];
   } else if (const Method method = FindMethod(value, name)) {

@@ -1,5 +1,5 @@
-// Scope and depth bookkeeping of the Interpreter, undone when a block is left by any way. Private to
-// the two interpreter files.
+// Scope and depth bookkeeping of the Interpreter, undone when a block is left by any way. Private
+// to the two interpreter files.
 #pragma once
 
 #include <memory>

@@ -54,8 +54,7 @@ bool IsAllSpace(std::string_view text) {
 char32_t ReadCode(std::string_view body, size_t* pos, size_t digits, int base, int line) {
   uint32_t code = 0;
   const size_t end = std::min(*pos + digits, body.size());
-  const auto [stop, error] =
-      std::from_chars(body.data() + *pos, body.data() + end, code, base);
+  const auto [stop, error] = std::from_chars(body.data() + *pos, body.data() + end, code, base);
   const auto used = static_cast<size_t>(stop - (body.data() + *pos));
   if (error != std::errc() || (base == 16 && used != digits) || code > 0x10FFFF ||
       (code >= 0xD800 && code <= 0xDFFF)) {
@@ -209,7 +208,8 @@ class Lexer {
     *begin_sign = *end_sign = '\0';
     size_t i = at;
     const auto skip = [&] {
-      while (i < source_.size() && (source_[i] == ' ' || (source_[i] >= '\t' && source_[i] <= '\r')))
+      while (i < source_.size() &&
+             (source_[i] == ' ' || (source_[i] >= '\t' && source_[i] <= '\r')))
         ++i;
     };
     if (source_.compare(i, 2, "{%") != 0) return 0;
@@ -296,8 +296,8 @@ class Lexer {
     }
     const char c = rest[0];
     if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == std::string_view::npos) {
-      FailAt(line_, "unexpected char '" +
-                        std::string(rest.substr(0, DecodeUtf8(rest).length)) + "'");
+      FailAt(line_,
+             "unexpected char '" + std::string(rest.substr(0, DecodeUtf8(rest).length)) + "'");
     }
     constexpr std::string_view kOpen = "([{", kClose = ")]}";
     if (kOpen.find(c) != std::string_view::npos) brackets->push_back(c);
@@ -345,10 +345,14 @@ class Lexer {
       const int base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 0;
       if (base != 0) {
         std::string digits;
-        const size_t end = ReadDigits(pos_ + 2, [base](char c) {
-          const size_t value = std::string_view("0123456789abcdef").find(static_cast<char>(c | 0x20));
-          return c != '_' && value < static_cast<size_t>(base);
-        }, &digits);
+        const size_t end = ReadDigits(
+            pos_ + 2,
+            [base](char c) {
+              const size_t value =
+                  std::string_view("0123456789abcdef").find(static_cast<char>(c | 0x20));
+              return c != '_' && value < static_cast<size_t>(base);
+            },
+            &digits);
         PushInteger(digits, base, end);
         return;
       }
@@ -357,7 +361,8 @@ class Lexer {
     size_t end = ReadDigits(pos_, IsDigit, &digits);
     bool is_float = false;
     const bool after_dot = pos_ > 0 && source_[pos_ - 1] == '.';
-    if (!after_dot && end + 1 < source_.size() && source_[end] == '.' && IsDigit(source_[end + 1])) {
+    if (!after_dot && end + 1 < source_.size() && source_[end] == '.' &&
+        IsDigit(source_[end + 1])) {
       digits += '.';
       end = ReadDigits(end + 1, IsDigit, &digits);
       is_float = true;

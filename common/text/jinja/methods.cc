@@ -61,7 +61,9 @@ Value ListIndex(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("index", args, {"value", "start", "stop"});
   const auto& items = self.as_list().items;
   const auto size = static_cast<int64_t>(items.size());
-  const auto clamp = [size](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
+  const auto clamp = [size](int64_t i) {
+    return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size);
+  };
   const int64_t stop = clamp(bound.Int(2, size));
   for (int64_t i = clamp(bound.Int(1, 0)); i < stop; ++i) {
     if (Equal(items[static_cast<size_t>(i)], bound.Required(0))) return Value(i);
@@ -69,11 +71,12 @@ Value ListIndex(Interpreter*, const Value& self, const Args& args) {
   Fail(Repr(bound.Required(0)) + " is not in list");
 }
 
-constexpr MethodEntry kDictMethods[] = {{"copy", Copy},       {"get", DictGet},
-                                        {"items", DictItems}, {"keys", DictKeys},
+constexpr MethodEntry kDictMethods[] = {{"copy", Copy},
+                                        {"get", DictGet},
+                                        {"items", DictItems},
+                                        {"keys", DictKeys},
                                         {"values", DictValues}};
-constexpr MethodEntry kListMethods[] = {
-    {"copy", Copy}, {"count", ListCount}, {"index", ListIndex}};
+constexpr MethodEntry kListMethods[] = {{"copy", Copy}, {"count", ListCount}, {"index", ListIndex}};
 
 template <size_t n>
 Method FindIn(const MethodEntry (&entries)[n], std::string_view name) {
@@ -96,7 +99,7 @@ Method FindMethod(const Value& self, std::string_view name) {
 
 bool IsMutatingMethod(const Value& self, std::string_view name) {
   constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  constexpr std::string_view kList[] = {"append", "clear",   "extend", "insert",
+  constexpr std::string_view kList[] = {"append", "clear",  "extend",  "insert",
                                         "pop",    "remove", "reverse", "sort"};
   if (self.is_dict()) return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   if (self.is_list() && !self.as_list().is_tuple) {

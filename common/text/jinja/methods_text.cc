@@ -34,9 +34,12 @@ std::vector<Value> SplitSpace(std::string_view text, int64_t limit, bool from_ri
       break;
     }
     size_t pos = from_right ? text.size() : 0;
-    const auto is_space = [](std::string_view at) { return Strip(at, std::nullopt, true, false).size() != at.size(); };
+    const auto is_space = [](std::string_view at) {
+      return Strip(at, std::nullopt, true, false).size() != at.size();
+    };
     if (!from_right) {
-      while (pos < text.size() && !is_space(text.substr(pos, DecodeUtf8(text.substr(pos)).length))) {
+      while (pos < text.size() &&
+             !is_space(text.substr(pos, DecodeUtf8(text.substr(pos)).length))) {
         pos += DecodeUtf8(text.substr(pos)).length;
       }
       parts.emplace_back(text.substr(0, pos));
@@ -173,8 +176,8 @@ Value Count(Interpreter*, const Value& self, const Args& args) {
 
 Value ReplaceMethod(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("replace", args, {"old", "new", "count"});
-  std::string out = ReplaceAll(self.as_string(), bound.String(0), bound.String(1),
-                               bound.Int(2, -1), interpreter->max_size());
+  std::string out = ReplaceAll(self.as_string(), bound.String(0), bound.String(1), bound.Int(2, -1),
+                               interpreter->max_size());
   interpreter->ChargeSize(out.size());
   return Value(std::move(out));
 }
@@ -245,8 +248,8 @@ Value Partition(Interpreter*, const Value& self, const Args& args) {
     return from_right ? Value::MakeTuple({Value(""), Value(""), self})
                       : Value::MakeTuple({self, Value(""), Value("")});
   }
-  return Value::MakeTuple({Value(text.substr(0, hit)), Value(separator),
-                           Value(text.substr(hit + separator.size()))});
+  return Value::MakeTuple(
+      {Value(text.substr(0, hit)), Value(separator), Value(text.substr(hit + separator.size()))});
 }
 
 // True when the text has characters and all are of the class.
@@ -280,7 +283,8 @@ Value IsCase(Interpreter*, const Value& self, const Args& args) {
   bool found = false;
   for (const char32_t c : ToChars(self.as_string())) {
     const utf8proc_category_t category = Category(c);
-    const bool is_upper = category == UTF8PROC_CATEGORY_LU, is_lower = category == UTF8PROC_CATEGORY_LL;
+    const bool is_upper = category == UTF8PROC_CATEGORY_LU,
+               is_lower = category == UTF8PROC_CATEGORY_LL;
     if (category == UTF8PROC_CATEGORY_LT || (upper ? is_lower : is_upper)) return Value(false);
     found = found || (upper ? is_upper : is_lower);
   }
@@ -346,7 +350,8 @@ Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args
     if (number) {
       const size_t index = field.empty() ? next++ : std::stoul(field.substr(0, 9));
       if (index >= args.positional.size()) {
-        Fail("Replacement index " + std::to_string(index) + " out of range for positional args tuple");
+        Fail("Replacement index " + std::to_string(index) +
+             " out of range for positional args tuple");
       }
       out += ToString(args.positional[index]);
     } else {

@@ -10,8 +10,8 @@
 namespace pingti::text::jinja {
 
 std::string LoopObject::Repr() const {
-  return "<LoopContext " + std::to_string(index_ + 1) + "/" +
-         std::to_string(items_->items.size()) + ">";
+  return "<LoopContext " + std::to_string(index_ + 1) + "/" + std::to_string(items_->items.size()) +
+         ">";
 }
 
 Value LoopObject::Call(Interpreter* interpreter, Args args) {
@@ -24,9 +24,9 @@ Value LoopObject::Call(Interpreter* interpreter, Args args) {
 }
 
 bool LoopObject::Changed(Args args) {
-  const bool same = last_changed_ && last_changed_->size() == args.positional.size() &&
-                    std::equal(last_changed_->begin(), last_changed_->end(),
-                               args.positional.begin(), Equal);
+  const bool same =
+      last_changed_ && last_changed_->size() == args.positional.size() &&
+      std::equal(last_changed_->begin(), last_changed_->end(), args.positional.begin(), Equal);
   if (!same) last_changed_ = std::move(args.positional);
   return !same;
 }

@@ -26,8 +26,8 @@ class StatementParser {
       const Token& token = state_.Current();
       if (token.kind == TokenKind::kEnd) {
         if (ends.size() == 0) return body;
-        FailAt(token.line, "unexpected end of template, expected '" + std::string(*ends.begin()) +
-                               "'");
+        FailAt(token.line,
+               "unexpected end of template, expected '" + std::string(*ends.begin()) + "'");
       }
       if (token.kind == TokenKind::kData) {
         StmtPtr stmt = Make(StmtKind::kData);
@@ -156,8 +156,7 @@ class StatementParser {
       return target;
     }
     const std::string name = state_.Expect(TokenKind::kName, "a name to assign to").text;
-    for (const std::string_view keyword :
-         {"true", "false", "none", "True", "False", "None"}) {
+    for (const std::string_view keyword : {"true", "false", "none", "True", "False", "None"}) {
       if (name == keyword) FailAt(target.line, "can't assign to '" + name + "'");
     }
     target.symbol = state_.Intern(name);

@@ -8,8 +8,8 @@
 
 namespace pingti::text::jinja {
 
-// Errors are thrown (error.h): what was expected, with the line; unsupported tags, filters and tests
-// by name; nesting beyond `max_depth`.
+// Errors are thrown (error.h): what was expected, with the line; unsupported tags, filters and
+// tests by name; nesting beyond `max_depth`.
 Ast ParseTemplate(std::string_view source, size_t max_depth);
 
 }  // namespace pingti::text::jinja

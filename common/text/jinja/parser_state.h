@@ -56,10 +56,10 @@ class ParserState {
    public:
     explicit Nesting(ParserState* state) : state_(state) {
       if (++state_->depth_ > state_->max_depth_) {
-        throw Error{absl::StatusCode::kResourceExhausted,
-                    "template nested more than " + std::to_string(state_->max_depth_) +
-                        " levels deep",
-                    state_->Current().line};
+        throw Error{
+            absl::StatusCode::kResourceExhausted,
+            "template nested more than " + std::to_string(state_->max_depth_) + " levels deep",
+            state_->Current().line};
       }
     }
     ~Nesting() { --state_->depth_; }

@@ -15,10 +15,9 @@ namespace pingti::text::jinja {
 namespace {
 
 absl::Status ToStatus(const Error& error) {
-  return absl::Status(error.code,
-                      error.line > 0
-                          ? absl::StrCat("chat template, line ", error.line, ": ", error.message)
-                          : absl::StrCat("chat template: ", error.message));
+  return absl::Status(error.code, error.line > 0 ? absl::StrCat("chat template, line ", error.line,
+                                                                ": ", error.message)
+                                                 : absl::StrCat("chat template: ", error.message));
 }
 
 }  // namespace

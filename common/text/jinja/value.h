@@ -1,8 +1,8 @@
 // A value of the template language, with the meaning it has in Python.
 //
 // Values are cheap to copy: text and containers are shared and never changed after they were built
-// (templates run in an immutable sandbox), except a namespace's attributes. Confined to the thread that renders.
-// Read next: value_ops.h for what can be done with values.
+// (templates run in an immutable sandbox), except a namespace's attributes. Confined to the thread
+// that renders. Read next: value_ops.h for what can be done with values.
 #pragma once
 
 #include <cstdint>
@@ -109,8 +109,8 @@ class Value {
 
  private:
   std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
-               std::shared_ptr<const List>, std::shared_ptr<const Dict>,
-               std::shared_ptr<Namespace>, std::shared_ptr<Object>>
+               std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
+               std::shared_ptr<Object>>
       data_;
 };
 

@@ -217,7 +217,8 @@ std::string PercentFormat(std::string_view format, const Value& args, size_t max
       named = *found;
       pos = close + 1;
     }
-    while (pos < format.size() && std::string_view("-+ #0").find(format[pos]) != std::string_view::npos) {
+    while (pos < format.size() &&
+           std::string_view("-+ #0").find(format[pos]) != std::string_view::npos) {
       c.flags += format[pos++];
     }
     c.width = ReadNumber(format, &pos);

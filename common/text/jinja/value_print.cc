@@ -131,8 +131,8 @@ std::string FloatRepr(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
-                                 std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof(buffer), value, std::chars_format::scientific).ptr;
   // "-d.ddde+XX": digits and exponent, laid out again as float.__repr__ does.
   std::string_view text(buffer, static_cast<size_t>(end - buffer));
   std::string out;

@@ -115,46 +115,31 @@ struct Sm90Consumer {
   // of the) sums. `rescale` gets what earlier results must be multiplied by.
   __device__ __forceinline__ void Softmax(float (&scores)[Tr::kScoreRegisters], float (&row_max)[2],
                                           float (&row_sum)[2], float (&rescale)[2]) const {
-    // Both rows at once and two chains a row: a warp has its scheduler almost to itself, so what
-    // hides the latency of one instruction is the next, not another warp.
-    float highest[2][2];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) highest[i / 2][i % 2] = scores[2 * (i / 2) + i % 2];
+    for (int half = 0; half < 2; ++half) {
+      float highest = fmaxf(scores[2 * half], scores[2 * half + 1]);
 #pragma unroll
-    for (int i = 4; i < Tr::kScoreRegisters; ++i) {
-      float& chain = highest[(i / 2) % 2][i % 2];
-      chain = fmaxf(chain, scores[i]);
-    }
-    float offset[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half)
-      highest[half][0] = fmaxf(highest[half][0], highest[half][1]);
-#pragma unroll
-    for (int step = 1; step <= 2; ++step) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float& row = highest[half][0];
-        row = fmaxf(row, __shfl_xor_sync(~0u, row, step));
+      for (int j = 1; j < kTileKv / 8; ++j) {
+        highest = fmaxf(highest, fmaxf(scores[4 * j + 2 * half], scores[4 * j + 2 * half + 1]));
       }
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float row = fmaxf(highest[half][0], row_max[half]);
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
+      highest = fmaxf(highest, row_max[half]);
       // A row that has seen no key yet: any finite offset gives zeros.
-      offset[half] = row == -INFINITY ? 0.0f : row * args.scale_log2;
-      rescale[half] = Exp2(fmaf(row_max[half], args.scale_log2, -offset[half]));
-      row_max[half] = row;
-    }
-    float sum[2][2] = {};
+      const float offset = highest == -INFINITY ? 0.0f : highest * args.scale_log2;
+      rescale[half] = Exp2(fmaf(row_max[half], args.scale_log2, -offset));
+      row_max[half] = highest;
+      float sum = 0;
 #pragma unroll
-    for (int i = 0; i < Tr::kScoreRegisters; ++i) {
-      const int half = (i / 2) % 2;
-      scores[i] = Exp2(fmaf(scores[i], args.scale_log2, -offset[half]));
-      sum[half][i % 2] += scores[i];
-    }
+      for (int j = 0; j < kTileKv / 8; ++j) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      row_sum[half] = fmaf(row_sum[half], rescale[half], sum[half][0] + sum[half][1]);
+        for (int e = 0; e < 2; ++e) {
+          float& score = scores[4 * j + 2 * half + e];
+          score = Exp2(fmaf(score, args.scale_log2, -offset));
+          sum += score;
+        }
+      }
+      row_sum[half] = fmaf(row_sum[half], rescale[half], sum);
     }
   }
 
@@ -281,11 +266,8 @@ struct Sm90Consumer {
       ReleaseStage(&shared.v_empty[v_position.index]);
       v_position.Advance(Tr::kStages);
       Convert(p, scores);
-      // Maxima settle after a few tiles; then most warps have nothing to rescale.
-      if (__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
 #pragma unroll
-        for (int i = 0; i < Tr::kOutRegisters; ++i) out[i] *= rescale[(i / 2) % 2];
-      }
+      for (int i = 0; i < Tr::kOutRegisters; ++i) out[i] *= rescale[(i / 2) % 2];
     }
     MbarrierWait(&shared.v_full[v_position.index], v_position.parity);
     WgmmaFence();

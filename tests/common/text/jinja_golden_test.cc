@@ -30,8 +30,8 @@ void ExpectSame(const boost::json::object& expected, std::string_view source,
     ASSERT_TRUE(rendered.ok()) << rendered.status() << "\nexpected: " << output->as_string();
     EXPECT_EQ(*rendered, std::string_view(output->as_string()));
   } else {
-    EXPECT_FALSE(rendered.ok()) << "rendered '" << *rendered << "', jinja2 says: "
-                                << expected.at("error").as_string();
+    EXPECT_FALSE(rendered.ok()) << "rendered '" << *rendered
+                                << "', jinja2 says: " << expected.at("error").as_string();
   }
 }
 

@@ -90,7 +90,7 @@ def main():
                 cases.append({"template": path.name, "conversation": name, "variant": number,
                               **render(env, source, context)})
     json.dump({"conversations": CONVERSATIONS, "variants": VARIANTS, "cases": cases}, sys.stdout,
-              ensure_ascii=True, indent=0)
+              ensure_ascii=False, indent=0)
     print()
 
 

@@ -18,20 +18,18 @@ namespace {
 
 using std::chrono::milliseconds;
 
-
 class InferenceGrpcTest : public ::testing::Test {
  protected:
   void Start(FakeWorkerOptions options = {}, const std::string& keys = "") {
     worker_ = std::make_unique<FakeWorker>(std::move(options));
-    router_ = std::make_unique<InProcessRouter>(
-        InProcessRouterOptions{.workers = {worker_->address()}});
+    router_ =
+        std::make_unique<InProcessRouter>(InProcessRouterOptions{.workers = {worker_->address()}});
     ASSERT_TRUE(router_->WaitReady(1));
     keys_ = *router::ApiKeys::Parse(keys);
     service_ = router::MakeInferenceGrpc(&router_->service(), &keys_);
     server_ = *net::GrpcServer::Start({}, {service_.get()});
-    stub_ = v1::Inference::NewStub(
-        grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
-                            grpc::InsecureChannelCredentials()));
+    stub_ = v1::Inference::NewStub(grpc::CreateChannel(
+        "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials()));
   }
 
   static v1::ChatRequest Request() {
@@ -184,8 +182,7 @@ TEST_F(InferenceGrpcTest, KeysAreAskedForWhenThereAreAny) {
   Start({}, "secret");
   grpc::ClientContext without;
   std::vector<v1::ChatResponse> responses;
-  EXPECT_EQ(Chat(Request(), &without, &responses).error_code(),
-            grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Chat(Request(), &without, &responses).error_code(), grpc::StatusCode::UNAUTHENTICATED);
   grpc::ClientContext with;
   with.AddMetadata("authorization", "Bearer secret");
   EXPECT_TRUE(Chat(Request(), &with, &responses).ok());

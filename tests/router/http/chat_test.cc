@@ -80,9 +80,9 @@ TEST_F(Chat, ThePromptIsTheRenderedTemplate) {
   expected.push_back('\n');
   expected.push_back(kImStart);
   for (const uint32_t id : ByteTokens("assistant\n")) expected.push_back(id);
-  EXPECT_EQ(std::vector<uint32_t>(sequence.prompt_token_ids().begin(),
-                                  sequence.prompt_token_ids().end()),
-            expected);
+  EXPECT_EQ(
+      std::vector<uint32_t>(sequence.prompt_token_ids().begin(), sequence.prompt_token_ids().end()),
+      expected);
 }
 
 TEST_F(Chat, ParametersReachTheWorker) {
@@ -184,8 +184,7 @@ TEST_F(Chat, MaxTokensEndsWithLength) {
 TEST_F(Chat, LogprobsBelongToTheShownTokens) {
   Start(Answering("abSTOP"));
   const json::object body = Ask(R"("logprobs":true,"top_logprobs":2,"stop":"STOP")");
-  const json::array& content =
-      body.at("choices").at(0).at("logprobs").at("content").as_array();
+  const json::array& content = body.at("choices").at(0).at("logprobs").at("content").as_array();
   ASSERT_EQ(content.size(), 2u);
   EXPECT_EQ(content[0].at("token"), "a");
   EXPECT_EQ(content[0].at("bytes").at(0), 'a');
@@ -214,8 +213,7 @@ TEST_F(Chat, ReasoningIsSplitWhenTheTemplateOpensIt) {
   FakeWorkerOptions options = Answering("hm\n</think>\n\nYes.");
   // The generation prompt ends inside the block, as DeepSeek-R1's does.
   const std::string opening = "assistant\\n";
-  options.chat_template.insert(options.chat_template.rfind(opening) + opening.size(),
-                               "<think>\\n");
+  options.chat_template.insert(options.chat_template.rfind(opening) + opening.size(), "<think>\\n");
   options.reasoning_start = "<think>";
   options.reasoning_end = "</think>";
   Start(options);
@@ -243,8 +241,7 @@ TEST_F(Chat, ToolCallsAreParsedWhenToolsAreGiven) {
   EXPECT_EQ(function.at("name"), "weather");
   EXPECT_EQ(function.at("arguments"), R"({"city": "Paris"})");
 
-  const SseAnswer answer =
-      StreamChat(*router_, Body(std::string(R"("stream":true,)") + kTools));
+  const SseAnswer answer = StreamChat(*router_, Body(std::string(R"("stream":true,)") + kTools));
   EXPECT_EQ(answer.tool_arguments, R"({"city": "Paris"})");
   EXPECT_EQ(answer.finish_reason, "tool_calls");
 
@@ -293,9 +290,9 @@ TEST_F(Chat, AnUnknownModelIsNotFound) {
 
 TEST_F(Chat, AnAliasIsAModel) {
   Start();
-  const net::HttpResponse response = router_->Post(
-      "/v1/chat/completions",
-      R"({"model":"fake-alias","messages":[{"role":"user","content":"hi"}]})");
+  const net::HttpResponse response =
+      router_->Post("/v1/chat/completions",
+                    R"({"model":"fake-alias","messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(response.status, 200) << response.body;
 }
 
@@ -332,9 +329,9 @@ TEST_F(Chat, ModelsAreListedWithAndWithoutV1) {
 TEST_F(Chat, KeysAreAskedForWhenThereAreAny) {
   Start({}, {.api_keys = "alice:secret"});
   EXPECT_EQ(router_->Post("/v1/chat/completions", Body()).status, 401);
-  EXPECT_EQ(router_->Post("/v1/chat/completions", Body(), {{"Authorization", "Bearer secret"}})
-                .status,
-            200);
+  EXPECT_EQ(
+      router_->Post("/v1/chat/completions", Body(), {{"Authorization", "Bearer secret"}}).status,
+      200);
 }
 
 TEST_F(Chat, ALongPromptIsPreparedOnThePoolAndAnswered) {

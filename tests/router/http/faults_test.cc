@@ -68,9 +68,8 @@ class Faults : public ::testing::Test {
   // Lets `worker` give `tokens` tokens and waits until the router has them.
   void Advance(FakeWorker* worker, int tokens) {
     worker->AllowSteps(tokens);
-    ASSERT_TRUE(WaitFor([&] {
-      return router_->metrics().output_tokens.With({"fake"}).Value() >= tokens;
-    }));
+    ASSERT_TRUE(
+        WaitFor([&] { return router_->metrics().output_tokens.With({"fake"}).Value() >= tokens; }));
   }
   void ExpectWhole(const SseAnswer& answer) {
     EXPECT_EQ(answer.status, 200) << answer.error;

@@ -44,7 +44,8 @@ inline void TakeChunk(std::string_view data, SseAnswer* answer) {
     add("content", &answer->content);
     add("reasoning_content", &answer->reasoning);
     if (const auto* calls = delta.if_contains("tool_calls")) {
-      answer->tool_arguments += std::string(calls->at(0).at("function").at("arguments").as_string());
+      answer->tool_arguments +=
+          std::string(calls->at(0).at("function").at("arguments").as_string());
     }
     const auto& finish = choice.at("finish_reason");
     if (finish.is_string()) answer->finish_reason = std::string(finish.as_string());
@@ -52,9 +53,8 @@ inline void TakeChunk(std::string_view data, SseAnswer* answer) {
 }
 
 // `on_content` sees all content so far after each piece; false ends the connection.
-inline SseAnswer StreamChat(
-    InProcessRouter& router, const std::string& body,
-    const std::function<bool(const std::string&)>& on_content = nullptr) {
+inline SseAnswer StreamChat(InProcessRouter& router, const std::string& body,
+                            const std::function<bool(const std::string&)>& on_content = nullptr) {
   SseAnswer answer;
   net::HttpClient client;
   net::SseReader reader;

@@ -209,17 +209,16 @@ TEST_P(CompletionRefuses, TheFieldByName) {
   EXPECT_EQ(ErrorCode(parsed.status()), GetParam().code) << parsed.status();
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Fields, CompletionRefuses,
-    ::testing::Values(Refused{R"("suffix":"x")", "suffix", kUnsupported},
-                      Refused{R"("best_of":2)", "best_of", kUnsupported},
-                      Refused{R"("logprobs":true)", "logprobs", kType},
-                      Refused{R"("messages":[])", "messages", "unknown_parameter"}));
+INSTANTIATE_TEST_SUITE_P(Fields, CompletionRefuses,
+                         ::testing::Values(Refused{R"("suffix":"x")", "suffix", kUnsupported},
+                                           Refused{R"("best_of":2)", "best_of", kUnsupported},
+                                           Refused{R"("logprobs":true)", "logprobs", kType},
+                                           Refused{R"("messages":[])", "messages",
+                                                   "unknown_parameter"}));
 
 TEST(ParseCompletion, TakesAllFourFormsOfPrompt) {
   const auto prompts = [](const std::string& prompt) {
-    return ParseCompletionRequest(R"({"model":"m","prompt":)" + prompt + "}")
-        ->request.prompts;
+    return ParseCompletionRequest(R"({"model":"m","prompt":)" + prompt + "}")->request.prompts;
   };
   EXPECT_EQ(prompts(R"("a")"), std::vector<Prompt>{std::string("a")});
   EXPECT_EQ(prompts(R"(["a","b"])"), (std::vector<Prompt>{std::string("a"), std::string("b")}));

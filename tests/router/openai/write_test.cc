@@ -23,7 +23,10 @@ TEST(JsonString, EscapesWhatJsonNeeds) {
 }
 
 TEST(JsonString, ReplacesWhatIsNotUtf8) {
-  EXPECT_EQ(Quoted("a\xff" "b"), "\"a\xef\xbf\xbd" "b\"");
+  EXPECT_EQ(Quoted("a\xff"
+                   "b"),
+            "\"a\xef\xbf\xbd"
+            "b\"");
   EXPECT_EQ(Quoted("\xe4\xb8"), "\"\xef\xbf\xbd\"");
 }
 

@@ -1,5 +1,6 @@
-// Generations over scripted workers on threads of their own, without gRPC: what the thread sanitizer
-// can see whole. Workers run a few tokens, then hand back, lose everything or go on, at random.
+// Generations over scripted workers on threads of their own, without gRPC: what the thread
+// sanitizer can see whole. Workers run a few tokens, then hand back, lose everything or go on, at
+// random.
 #include "router/pipeline/generation.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +28,8 @@ using worker::v1::Finish;
 class ByteTokenizer final : public text::Tokenizer {
  public:
   ByteTokenizer() {
-    for (int byte = 0; byte < 256; ++byte) bytes_.push_back(std::string(1, static_cast<char>(byte)));
+    for (int byte = 0; byte < 256; ++byte)
+      bytes_.push_back(std::string(1, static_cast<char>(byte)));
   }
   absl::Status Encode(std::string_view text, const text::EncodeOptions&,
                       std::vector<text::TokenId>* ids) const override {
@@ -59,8 +61,9 @@ std::string Text(uint32_t first_token) {
 class ScriptedWorker final : public WorkerChannel {
  public:
   ScriptedWorker(LinkId link, WorkerRegistry* registry, std::shared_ptr<const ServedModel> model)
-      : link_(link), registry_(registry), model_(std::move(model)), random_(link),
-        thread_([this] { Run(); }) {}
+      : link_(link), registry_(registry), model_(std::move(model)), random_(link), thread_([this] {
+          Run();
+        }) {}
   ~ScriptedWorker() override {
     {
       std::lock_guard lock(mutex_);
@@ -101,9 +104,8 @@ class ScriptedWorker final : public WorkerChannel {
     while (!stopping_ && arrived_.empty() && running_.empty()) changed_.wait(lock);
     for (; !arrived_.empty(); arrived_.pop_front()) {
       const worker::v1::Sequence& sequence = arrived_.front();
-      running_[sequence.sequence_id()] = {
-          Text(sequence.prompt_token_ids(0)),
-          static_cast<size_t>(sequence.generated_token_ids_size())};
+      running_[sequence.sequence_id()] = {Text(sequence.prompt_token_ids(0)),
+                                          static_cast<size_t>(sequence.generated_token_ids_size())};
     }
     for (const uint64_t id : cancelled_) running_.erase(id);
     cancelled_.clear();
@@ -146,7 +148,7 @@ class ScriptedWorker final : public WorkerChannel {
   const LinkId link_;
   WorkerRegistry* const registry_;
   const std::shared_ptr<const ServedModel> model_;
-  std::minstd_rand random_;           // own thread
+  std::minstd_rand random_;              // own thread
   std::map<uint64_t, Running> running_;  // own thread
 
   std::mutex mutex_;
@@ -238,8 +240,8 @@ class GenerationTest : public ::testing::Test {
   WorkerRegistry registry_{{.failures_to_open = 1'000'000}, clock_};
   Dispatcher dispatcher_{&registry_, *MakePolicy("least_loaded"), clock_};
   TaskPool pool_{1, 16};
-  GenerationContext context_{{.max_attempts = 1000}, &dispatcher_, &admission_, &pool_,
-                             clock_,                 OsEntropy(),  &metrics_};
+  GenerationContext context_{
+      {.max_attempts = 1000}, &dispatcher_, &admission_, &pool_, clock_, OsEntropy(), &metrics_};
   InferenceService service_{&context_, &registry_};
   std::mutex mutex_;
   std::condition_variable ended_;

@@ -56,13 +56,14 @@ void Expect(std::string_view format, std::string_view text, const std::string& c
 }
 
 TEST(HermesToolCalls, AreFound) {
-  Expect("hermes",
-         "Let me look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Paris {}\\\" "
-         "}\", \"n\": [1, {\"a\": null}]}}\n</tool_call>\n<tool_call>\n{\"name\": \"now\", "
-         "\"arguments\": {}}\n</tool_call>",
-         "Let me look.",
-         {{"call_0", "weather", R"({"city": "Paris {}\" }", "n": [1, {"a": null}]})"},
-          {"call_1", "now", "{}"}});
+  Expect(
+      "hermes",
+      "Let me look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Paris {}\\\" "
+      "}\", \"n\": [1, {\"a\": null}]}}\n</tool_call>\n<tool_call>\n{\"name\": \"now\", "
+      "\"arguments\": {}}\n</tool_call>",
+      "Let me look.",
+      {{"call_0", "weather", R"({"city": "Paris {}\" }", "n": [1, {"a": null}]})"},
+       {"call_1", "now", "{}"}});
 }
 
 TEST(HermesToolCalls, ArgumentsBeforeTheNameAreKept) {
@@ -98,8 +99,10 @@ TEST(HermesToolCalls, ArgumentsAreStreamed) {
 TEST(Llama3ToolCalls, AreFound) {
   Expect("llama3_json", R"({"name": "f", "parameters": {"a": "b"}})", "",
          {{"call_0", "f", R"({"a": "b"})"}});
-  Expect("llama3_json", "{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": "
-         "{\"x\": 1}}", "", {{"call_0", "f", "{}"}, {"call_1", "g", R"({"x": 1})"}});
+  Expect("llama3_json",
+         "{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": "
+         "{\"x\": 1}}",
+         "", {{"call_0", "f", "{}"}, {"call_1", "g", R"({"x": 1})"}});
 }
 
 TEST(Llama3ToolCalls, WhatIsNoCallIsContent) {

@@ -144,10 +144,15 @@ TEST_F(WorkerRegistryTest, ALostWorkerTellsItsSequencesAndComesBackUnderANewKey)
   EXPECT_NE(OnlyKey(), key);
 }
 
-TEST_F(WorkerRegistryTest, ExcludedWorkersAreLeftOut) {
-  registry_.SetAddresses({"a"});
+TEST_F(WorkerRegistryTest, ExcludedWorkersAreLeftOutWhileThereAreOthers) {
+  registry_.SetAddresses({"a", "b"});
   Ready("a");
-  EXPECT_TRUE(registry_.Candidates("f", 1, {OnlyKey()}).empty());
+  const WorkerKey a = OnlyKey();
+  EXPECT_EQ(registry_.Candidates("f", 1, {a}).size(), 1u) << "the only one: better than none";
+  Ready("b");
+  const std::vector<WorkerLoad> others = registry_.Candidates("f", 1, {a});
+  ASSERT_EQ(others.size(), 1u);
+  EXPECT_NE(others[0].worker, a);
 }
 
 TEST_F(WorkerRegistryTest, ClientErrorsDoNotOpenTheBreaker) {

@@ -35,10 +35,11 @@ int CountHits(const PrefixCache& cache, const std::vector<int32_t>& tokens, std:
   const auto hashes = Hashes(tokens, salt);
   ChainLink link;
   int hits = 0;
-  while (hits < static_cast<int>(hashes.size()) &&
-         cache.Find(link, hashes[hits],
-                    std::span(tokens).subspan(static_cast<size_t>(hits) * kBlockTokens, kBlockTokens), salt,
-                    &link) != kNoBlock) {
+  while (
+      hits < static_cast<int>(hashes.size()) &&
+      cache.Find(link, hashes[hits],
+                 std::span(tokens).subspan(static_cast<size_t>(hits) * kBlockTokens, kBlockTokens),
+                 salt, &link) != kNoBlock) {
     ++hits;
   }
   return hits;
@@ -127,8 +128,8 @@ TEST(PrefixCache, EventsTellWhatWasStoredAndRemoved) {
   EXPECT_EQ(cache.events()[0].hash, hashes[1]);
 }
 
-// The naive model: a map from the text of a prefix (with salt) to its block's content. A router that
-// follows the events must know exactly the same prefixes.
+// The naive model: a map from the text of a prefix (with salt) to its block's content. A router
+// that follows the events must know exactly the same prefixes.
 TEST(PrefixCache, RandomOperationsMatchANaiveModelAndItsEvents) {
   for (uint32_t seed = 1; seed <= 10; ++seed) {
     SCOPED_TRACE(seed);

@@ -1,6 +1,6 @@
 // What a request gets must not depend on what else runs: batch, chunking, preemption, prefix hits,
-// forks. The fake model reads the whole context through the block table, so any wrong block, position
-// or copy changes tokens.
+// forks. The fake model reads the whole context through the block table, so any wrong block,
+// position or copy changes tokens.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -23,7 +23,8 @@ std::vector<Request> MixedRequests() {
     if (i % 3 == 0) prompt.assign(shared.begin(), shared.begin() + 9 + random() % 30);
     const size_t own = 1 + random() % (i % 5 == 0 ? 120 : 20);
     for (size_t t = 0; t < own; ++t) prompt.push_back(3 + static_cast<int32_t>(random() % 60));
-    Request r = MakeRequest(static_cast<uint64_t>(i + 1), prompt, 1 + static_cast<int32_t>(random() % 80));
+    Request r =
+        MakeRequest(static_cast<uint64_t>(i + 1), prompt, 1 + static_cast<int32_t>(random() % 80));
     if (i % 2 == 1) {
       r.sampling.temperature = 0.9f;
       r.sampling.top_p = 0.95f;

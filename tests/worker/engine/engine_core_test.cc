@@ -232,7 +232,8 @@ TEST(EngineCore, BestOfReturnsTheSamplesWithTheHighestMeanLogprob) {
   std::vector<std::pair<float, std::vector<int32_t>>> ranked;
   for (int i = 0; i < 5; ++i) {
     const Collected& c = test.Get(1, i);
-    ranked.push_back({-c.finish->cumulative_logprob / static_cast<float>(c.tokens.size()), c.tokens});
+    ranked.push_back(
+        {-c.finish->cumulative_logprob / static_cast<float>(c.tokens.size()), c.tokens});
   }
   EXPECT_NE(ranked[0].second, ranked[1].second) << "samples are independent";
   std::sort(ranked.begin(), ranked.end());
@@ -314,8 +315,14 @@ TEST(EngineCore, BadRequestsAreRejectedByFieldName) {
       {"sampling.presence_penalty", [](Request* r) { r->sampling.presence_penalty = 3; }},
       {"sampling.frequency_penalty", [](Request* r) { r->sampling.frequency_penalty = -3; }},
       {"sampling.repetition_penalty", [](Request* r) { r->sampling.repetition_penalty = -1; }},
-      {"sampling.logit_bias[0].token_id", [](Request* r) { r->sampling.logit_bias = {{99, 0}}; }},
-      {"sampling.logit_bias[0].bias", [=](Request* r) { r->sampling.logit_bias = {{9, nan}}; }},
+      {"sampling.logit_bias[0].token_id",
+       [](Request* r) {
+         r->sampling.logit_bias = {{99, 0}};
+       }},
+      {"sampling.logit_bias[0].bias",
+       [=](Request* r) {
+         r->sampling.logit_bias = {{9, nan}};
+       }},
       {"sampling.allowed_token_ids[0]", [](Request* r) { r->sampling.allowed_token_ids = {64}; }},
       {"sampling.n", [](Request* r) { r->sampling.n = r->sampling.best_of = 9; }},
       {"sampling.best_of", [](Request* r) { r->sampling.n = 2; }},
@@ -332,7 +339,10 @@ TEST(EngineCore, BadRequestsAreRejectedByFieldName) {
        }},
       {"stop.min_tokens", [](Request* r) { r->stop.min_tokens = 9; }},
       {"stop.stop_token_ids[0]", [](Request* r) { r->stop.stop_token_ids = {64}; }},
-      {"logprobs.top_logprobs", [](Request* r) { r->logprobs = {true, 21, false}; }},
+      {"logprobs.top_logprobs",
+       [](Request* r) {
+         r->logprobs = {true, 21, false};
+       }},
       {"cache_salt", [](Request* r) { r->cache_salt.assign(65, 'x'); }},
   };
   TestCore test;

@@ -29,7 +29,8 @@ class Harness {
     s->order = sequences.size();
     s->priority = priority;
     for (int32_t i = 0; i < num_tokens; ++i) {
-      s->tokens.push_back(first_token >= 0 ? first_token + i : static_cast<int32_t>(s->order) * 1000 + i);
+      s->tokens.push_back(first_token >= 0 ? first_token + i
+                                           : static_cast<int32_t>(s->order) * 1000 + i);
     }
     Scheduler::ExtendHashes(s, kBlockTokens);
     scheduler.Add(s);
@@ -45,7 +46,8 @@ class Harness {
     EXPECT_EQ(again.preempted, plan.preempted);
     copies.clear();
     scheduler.Apply(plan, &copies);
-    for (const PlannedChunk& chunk : plan.chunks) scheduler.Commit(chunk.sequence, chunk.num_tokens);
+    for (const PlannedChunk& chunk : plan.chunks)
+      scheduler.Commit(chunk.sequence, chunk.num_tokens);
     for (const PlannedChunk& chunk : plan.chunks) {
       if (chunk.sequence->pending() == 0) chunk.sequence->tokens.push_back(next_token++);
     }
@@ -208,8 +210,8 @@ TEST(Scheduler, SequencesPastTheirDeadlineLeave) {
   EXPECT_EQ(h.plan.expired, std::vector<Sequence*>{waiting});
 }
 
-// Random arrivals, ends, forks, preemptions and priorities: no plan exceeds its budgets, no decode is
-// left out while tokens are left, every sequence ends.
+// Random arrivals, ends, forks, preemptions and priorities: no plan exceeds its budgets, no decode
+// is left out while tokens are left, every sequence ends.
 TEST(Scheduler, RandomOperationsKeepEveryPromise) {
   for (uint32_t seed = 1; seed <= 30; ++seed) {
     SCOPED_TRACE(seed);
@@ -224,7 +226,8 @@ TEST(Scheduler, RandomOperationsKeepEveryPromise) {
       ASSERT_LT(op, 20'000) << "a sequence never ends";
       if (op < 400 && random() % 3 == 0) {
         const int32_t length = 1 + static_cast<int32_t>(random() % 30);
-        alive.insert(h.Add(length, static_cast<int32_t>(random() % 8 == 0), random() % 2 == 0 ? 5 : -1));
+        alive.insert(
+            h.Add(length, static_cast<int32_t>(random() % 8 == 0), random() % 2 == 0 ? 5 : -1));
       }
       if (random() % 20 == 0 && !h.scheduler.state().running.empty()) {
         const auto& running = h.scheduler.state().running;

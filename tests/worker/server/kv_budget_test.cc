@@ -53,7 +53,8 @@ TEST(KvBudget, WhatDoesNotFitIsRefusedWithTheArithmetic) {
   in.weight_bytes = int64_t{600} << 20;
   const auto budget = PlanKvMemory(in);
   ASSERT_EQ(budget.status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_NE(budget.status().ToString().find("weights 600 MiB"), std::string::npos) << budget.status();
+  EXPECT_NE(budget.status().ToString().find("weights 600 MiB"), std::string::npos)
+      << budget.status();
   in = Base();
   in.kv_memory = int64_t{400} << 20;
   EXPECT_EQ(PlanKvMemory(in).status().code(), absl::StatusCode::kResourceExhausted);

@@ -121,9 +121,10 @@ TEST_F(OutboxTest, OnlyTheNewestLoadAndCreditAreSent) {
 
 TEST_F(OutboxTest, CacheEventsAreGroupedAndNumbered) {
   Open(0);
-  const CacheEvent events[] = {{CacheEvent::Kind::kStored, 0, 1},  {CacheEvent::Kind::kStored, 1, 2},
-                               {CacheEvent::Kind::kStored, 0, 3},  {CacheEvent::Kind::kRemoved, 0, 9},
-                               {CacheEvent::Kind::kRemoved, 0, 8}, {CacheEvent::Kind::kStored, 8, 7}};
+  const CacheEvent events[] = {
+      {CacheEvent::Kind::kStored, 0, 1},  {CacheEvent::Kind::kStored, 1, 2},
+      {CacheEvent::Kind::kStored, 0, 3},  {CacheEvent::Kind::kRemoved, 0, 9},
+      {CacheEvent::Kind::kRemoved, 0, 8}, {CacheEvent::Kind::kStored, 8, 7}};
   outbox.AddCacheEvents(events);
   ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
   const v1::KvEvents first = response.kv_events();

@@ -1,9 +1,9 @@
-// One tile of causal attention with a running softmax. Included by kernels_impl.h inside the namespace
-// of an instruction set.
+// One tile of causal attention with a running softmax. Included by kernels_impl.h inside the
+// namespace of an instruction set.
 //
-// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018). Tiles start at
-// multiples of kKvTile tokens of the sequence, so a query sums in the same order in a prefill chunk of
-// any size and in decode. Masked tokens get weight exactly 0.
+// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018). Tiles start
+// at multiples of kKvTile tokens of the sequence, so a query sums in the same order in a prefill
+// chunk of any size and in decode. Masked tokens get weight exactly 0.
 
 inline constexpr float kMasked = -3.0e38f;
 inline constexpr int kTileVectors = kKvTile / 16;
@@ -29,8 +29,8 @@ void TileScores(const AttentionTile& tile, const float* const* query, float (*sc
   }
 }
 
-// Turns a row of scores into weights, updates the running maximum and sum, and returns the factor that
-// earlier sums are scaled by. Tokens outside [begin, end) of the tile are masked.
+// Turns a row of scores into weights, updates the running maximum and sum, and returns the factor
+// that earlier sums are scaled by. Tokens outside [begin, end) of the tile are masked.
 inline float TileSoftmax(int64_t begin, int64_t end, float* scores, float* running_max,
                          float* running_sum) {
   for (int64_t t = 0; t < begin; ++t) scores[t] = kMasked;
@@ -90,8 +90,8 @@ void AttentionRowsTile(const AttentionTile& tile, const AttentionRows& rows, int
     int64_t end = rows.last[r + i] + 1 - tile.first_token;
     begin = begin < 0 ? 0 : begin > kKvTile ? kKvTile : begin;
     end = end < 0 ? 0 : end > tile.num_tokens ? tile.num_tokens : end;
-    factor[i] = TileSoftmax(begin, end, scores[i], rows.running_max + r + i,
-                            rows.running_sum + r + i);
+    factor[i] =
+        TileSoftmax(begin, end, scores[i], rows.running_max + r + i, rows.running_sum + r + i);
   }
   float* out = rows.out + r * tile.head_dim;
   int64_t dim = 0;

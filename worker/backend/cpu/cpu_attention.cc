@@ -68,8 +68,7 @@ void CpuAttention::PlanTasks(const StepInputs& step, const AttentionShape& shape
   for (size_t s = 0; s < step.context_len.size(); ++s) {
     // Later queries see more tokens: long tasks go first, so that none is left over at the end.
     for (int32_t end = step.query_start[s + 1]; end > step.query_start[s];) {
-      const int32_t count =
-          std::min<int32_t>(kQueriesPerTask, end - step.query_start[s]);
+      const int32_t count = std::min<int32_t>(kQueriesPerTask, end - step.query_start[s]);
       for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
         tasks_.push_back({static_cast<int32_t>(s), head, end - count, count});
       }

@@ -1,5 +1,5 @@
-// Paged causal attention: shares (sequence, key-value head, block of queries) among threads and walks
-// each one's KV in tiles.
+// Paged causal attention: shares (sequence, key-value head, block of queries) among threads and
+// walks each one's KV in tiles.
 #pragma once
 
 #include "worker/backend/backend.h"

@@ -155,9 +155,8 @@ class CpuBackend : public Backend {
     for (int64_t s = 0; s < num_seqs; ++s) {
       const int64_t first = step_.query_start[static_cast<size_t>(s)];
       const int64_t end = step_.query_start[static_cast<size_t>(s) + 1];
-      ForRows(end - first, [&](int64_t i) {
-        AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i);
-      });
+      ForRows(end - first,
+              [&](int64_t i) { AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i); });
     }
     return absl::OkStatus();
   }
@@ -185,8 +184,7 @@ class CpuBackend : public Backend {
 
   absl::Status Sample(MatrixView logits, std::span<const SamplingRow> rows,
                       std::span<SampledToken> sampled) override {
-    PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) &&
-                 rows.size() == sampled.size());
+    PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == sampled.size());
     EnsureSamplers(logits.cols);
     pool_.Run(logits.rows, [&](int64_t r, int thread) {
       const auto i = static_cast<size_t>(r);
@@ -210,9 +208,8 @@ class CpuBackend : public Backend {
     pool_.Run(static_cast<int64_t>(requests.size()), [&](int64_t r, int thread) {
       const auto i = static_cast<size_t>(r);
       results[i].logits_not_finite = false;
-      samplers_[static_cast<size_t>(thread)].Logprobs(Row(logits, requests[i].row),
-                                                      requests[i].token_id, requests[i].num_top,
-                                                      &results[i]);
+      samplers_[static_cast<size_t>(thread)].Logprobs(
+          Row(logits, requests[i].row), requests[i].token_id, requests[i].num_top, &results[i]);
     });
     return absl::OkStatus();
   }
@@ -243,8 +240,8 @@ class CpuBackend : public Backend {
     }
     const int64_t position = step_.positions[static_cast<size_t>(token)];
     const int64_t block_tokens = cache.shape().block_tokens;
-    const int32_t block = step_.block_table[static_cast<size_t>(
-        seq * step_.max_blocks_per_seq + position / block_tokens)];
+    const int32_t block = step_.block_table[static_cast<size_t>(seq * step_.max_blocks_per_seq +
+                                                                position / block_tokens)];
     const float* keys = heads + shape.num_heads * dim;
     const float* values = keys + shape.num_kv_heads * dim;
     for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
@@ -290,8 +287,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions&
     return absl::UnimplementedError(
         Concat("CPU kernels '", options.kernels, "' do not exist or do not run on this processor"));
   }
-  const int threads =
-      options.num_threads > 0 ? options.num_threads : cpu::AvailableProcessors();
+  const int threads = options.num_threads > 0 ? options.num_threads : cpu::AvailableProcessors();
   return std::make_unique<cpu::CpuBackend>(threads, kernels);
 }
 

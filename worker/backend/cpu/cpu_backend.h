@@ -1,7 +1,7 @@
-// The backend for processors without a GPU: laptops, tests, the demo. Activations are float32 between
-// matrix products; weights are packed into panels (packed_matrix.h) and multiplied by vector kernels
-// for the instruction set at hand (cpu_kernels.h). A row's result is bitwise independent of the batch
-// it is computed in.
+// The backend for processors without a GPU: laptops, tests, the demo. Activations are float32
+// between matrix products; weights are packed into panels (packed_matrix.h) and multiplied by
+// vector kernels for the instruction set at hand (cpu_kernels.h). A row's result is bitwise
+// independent of the batch it is computed in.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@
 namespace pingti::worker {
 
 struct CpuBackendOptions {
-  int num_threads = 0;     // 0: one per processor that this process may run on
-  std::string kernels;     // "avx512", "avx2", "portable"; empty: the best that runs here
+  int num_threads = 0;  // 0: one per processor that this process may run on
+  std::string kernels;  // "avx512", "avx2", "portable"; empty: the best that runs here
 };
 
 // Errors: InvalidArgument (threads), Unimplemented (kernels that this processor lacks).

@@ -1,7 +1,8 @@
-// The table of vector kernels that the CPU backend calls: one implementation for each instruction set,
-// chosen once at start. kernels_impl.h is compiled once per set; nothing else of the backend depends on
-// the instruction set. All functions are pure over the memory given, thread-safe, and bitwise
-// independent of how many rows are computed together: a token gets the same result in every batch.
+// The table of vector kernels that the CPU backend calls: one implementation for each instruction
+// set, chosen once at start. kernels_impl.h is compiled once per set; nothing else of the backend
+// depends on the instruction set. All functions are pure over the memory given, thread-safe, and
+// bitwise independent of how many rows are computed together: a token gets the same result in every
+// batch.
 #pragma once
 
 #include <cstdint>
@@ -9,30 +10,30 @@
 
 namespace pingti::worker::cpu {
 
-inline constexpr int64_t kPanelCols = 16;   // output columns of a packed weight panel
-inline constexpr int64_t kGroup = 32;       // input values that share a scale in group formats
-inline constexpr int64_t kKvTile = 64;      // cached tokens that attention handles at a time
+inline constexpr int64_t kPanelCols = 16;  // output columns of a packed weight panel
+inline constexpr int64_t kGroup = 32;      // input values that share a scale in group formats
+inline constexpr int64_t kKvTile = 64;     // cached tokens that attention handles at a time
 
 // Packed weight layouts. A panel holds kPanelCols output columns over the whole (padded) depth.
 enum class PanelFormat {
-  kF32,   // [depth][16] float
-  kBf16,  // [depth / 2][16][2] bf16
-  kI8,    // [depth / 4][16][4] uint8 (q + 128); one float scale per column, apart
-  kQ8,    // per group of 32: f16 scale[16], then as kI8
-  kQ4,    // per group of 32: f16 scale[16], then [4][16][4] bytes; low halves hold input values
-          // 8i .. 8i+3, high halves 8i+4 .. 8i+7; value = scale * (q - 8)
+  kF32,    // [depth][16] float
+  kBf16,   // [depth / 2][16][2] bf16
+  kI8,     // [depth / 4][16][4] uint8 (q + 128); one float scale per column, apart
+  kQ8,     // per group of 32: f16 scale[16], then as kI8
+  kQ4,     // per group of 32: f16 scale[16], then [4][16][4] bytes; low halves hold input values
+           // 8i .. 8i+3, high halves 8i+4 .. 8i+7; value = scale * (q - 8)
   kQ4Min,  // as kQ4 with f16 min[16] after the scales; value = scale * q + min
 };
 
 // Activations in the form that a panel format multiplies with.
 struct ActivationRows {
-  const float* f32 = nullptr;      // [rows, depth], kF32
-  const uint16_t* bf16 = nullptr;  // [rows, depth], kBf16
-  const int8_t* q = nullptr;       // [rows, depth], the quantized formats
-  const float* scale = nullptr;    // [rows, groups]; kI8 has one group
-  const int32_t* sum = nullptr;    // [rows, groups], sums of q
+  const float* f32 = nullptr;         // [rows, depth], kF32
+  const uint16_t* bf16 = nullptr;     // [rows, depth], kBf16
+  const int8_t* q = nullptr;          // [rows, depth], the quantized formats
+  const float* scale = nullptr;       // [rows, groups]; kI8 has one group
+  const int32_t* sum = nullptr;       // [rows, groups], sums of q
   const float* scaled_sum = nullptr;  // [rows, groups], scale * sum
-  int64_t depth = 0;               // padded with zeros to a multiple of 32
+  int64_t depth = 0;                  // padded with zeros to a multiple of 32
   int64_t groups = 0;
 };
 
@@ -58,11 +59,11 @@ struct AttentionRows {
 struct CpuKernels {
   std::string_view name;  // "avx512", "avx2", "portable"
 
-  // out[r * out_stride + c] for `rows` rows and `cols` (1..16) columns of one panel. column_scale is
-  // for kI8 only; bias may be null.
-  void (*panel_product)(PanelFormat format, const void* panel, const ActivationRows& x, int64_t rows,
-                        int64_t cols, const float* column_scale, const float* bias, float* out,
-                        int64_t out_stride);
+  // out[r * out_stride + c] for `rows` rows and `cols` (1..16) columns of one panel. column_scale
+  // is for kI8 only; bias may be null.
+  void (*panel_product)(PanelFormat format, const void* panel, const ActivationRows& x,
+                        int64_t rows, int64_t cols, const float* column_scale, const float* bias,
+                        float* out, int64_t out_stride);
 
   // x [depth] -> q padded to padded_depth with one scale (kI8) or one per group of 32.
   void (*quantize_row)(const float* x, int64_t depth, int64_t padded_depth, bool groups, int8_t* q,

@@ -1,8 +1,8 @@
 // Paged keys and values in host memory, and how tiles of them reach the attention kernel.
 //
 // Per layer, block and key-value head: keys transposed [head_dim][block_tokens], so that 16 tokens'
-// scores fill a vector, and values [block_tokens][head_dim]. Elements are f32 for f32 models, f16 for
-// all others (f16 rather than bf16: three more bits of mantissa at the same size).
+// scores fill a vector, and values [block_tokens][head_dim]. Elements are f32 for f32 models, f16
+// for all others (f16 rather than bf16: three more bits of mantissa at the same size).
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ class CpuKvCache : public KvCache {
   void Append(int64_t layer, int32_t block, int64_t offset, int64_t head, const float* key,
               const float* value);
 
-  // Loads tokens [first, first + count) of a sequence into an attention tile; keys [head_dim][kKvTile],
-  // values [kKvTile][head_dim]. REQUIRES: count <= kKvTile.
+  // Loads tokens [first, first + count) of a sequence into an attention tile; keys
+  // [head_dim][kKvTile], values [kKvTile][head_dim]. REQUIRES: count <= kKvTile.
   void LoadTile(int64_t layer, int64_t head, const int32_t* block_table, int64_t first,
                 int64_t count, float* keys, float* values) const;
 

@@ -51,8 +51,8 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
     weight->parts_.push_back(std::move(packed));
   }
   if (!source.bias.empty() && static_cast<int64_t>(source.bias.size()) != weight->out_features_) {
-    return absl::InvalidArgumentError(Concat("bias of ", source.bias.size(), " values; expected ",
-                                             weight->out_features_));
+    return absl::InvalidArgumentError(
+        Concat("bias of ", source.bias.size(), " values; expected ", weight->out_features_));
   }
   weight->bias_ = source.bias;
   // Panels read whole vectors of the bias.

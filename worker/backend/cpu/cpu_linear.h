@@ -1,5 +1,5 @@
-// y = x W^T + bias over packed panels: activations are brought into the form that the weights' format
-// multiplies with, once per product, then panels are shared out among threads.
+// y = x W^T + bias over packed panels: activations are brought into the form that the weights'
+// format multiplies with, once per product, then panels are shared out among threads.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ class ActivationStage {
  public:
   absl::Status Allocate(int64_t max_rows, int64_t max_depth);
 
-  // Rows of x in the form that `format` needs, valid until the next call. f32 rows are used in place
-  // where they need no padding.
+  // Rows of x in the form that `format` needs, valid until the next call. f32 rows are used in
+  // place where they need no padding.
   ActivationRows Convert(MatrixView x, int64_t padded_depth, PanelFormat format,
                          const CpuKernels& kernels, ThreadPool* pool);
 

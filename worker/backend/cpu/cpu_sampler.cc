@@ -196,8 +196,8 @@ int32_t CpuSampler::Draw(const SamplingRow& row) {
   if (kept.count < 1) return TokenAtRank(0);
   // The first token whose cumulative weight exceeds the uniform's share.
   const double share = static_cast<double>(SamplingUniform(row.seed, row.position)) * kept.mass;
-  const Prefix drawn = PrefixOfMass(std::nextafter(share, std::numeric_limits<double>::max()),
-                                    kept.count);
+  const Prefix drawn =
+      PrefixOfMass(std::nextafter(share, std::numeric_limits<double>::max()), kept.count);
   return TokenAtRank(std::max<int64_t>(drawn.count, 1) - 1);
 }
 

@@ -1,8 +1,8 @@
 // Draws tokens from rows of logits on the CPU, as sampling_params.h defines it.
 //
 // top_k, top_p and min_p each keep a prefix of the tokens in descending order, so a row is never
-// sorted as a whole: tokens are first put into buckets by logit, and only buckets that a limit or the
-// draw falls into are sorted.
+// sorted as a whole: tokens are first put into buckets by logit, and only buckets that a limit or
+// the draw falls into are sorted.
 #pragma once
 
 #include <cstdint>

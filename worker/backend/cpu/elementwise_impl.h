@@ -1,6 +1,6 @@
 // Row-wise kernels: norms, activations, rotation, conversions, reductions over logits. Included by
-// kernels_impl.h inside the namespace of an instruction set. Tails shorter than a vector go through a
-// padded copy, so every element takes the same path.
+// kernels_impl.h inside the namespace of an instruction set. Tails shorter than a vector go through
+// a padded copy, so every element takes the same path.
 
 inline Vf LoadPart(const float* p, int64_t count, float fill) {
   float values[16];
@@ -143,7 +143,7 @@ int64_t ArgMax(const float* x, int64_t count, bool* has_nan) {
   Vf nan_probe = Zero();
   for (int64_t i = 0; i < count; i += 16) {
     const Vf v = LoadAt(x, i, count, kLowest);
-    most = Max(v, most);                    // a NaN in v gives the second operand
+    most = Max(v, most);                         // a NaN in v gives the second operand
     nan_probe = Add(nan_probe, Mul(v, Zero()));  // NaN for NaN and for infinities
   }
   *has_nan = false;

@@ -40,9 +40,9 @@ inline Vf Exp(Vf x) {
   return ZeroBelow(x, -87.33f, ScaleByPow2(p, n));
 }
 
-#include "worker/backend/cpu/panel_impl.h"
 #include "worker/backend/cpu/attention_impl.h"
 #include "worker/backend/cpu/elementwise_impl.h"
+#include "worker/backend/cpu/panel_impl.h"
 
 }  // namespace
 

@@ -1,9 +1,9 @@
-// Matrix products of activation rows with one packed weight panel. Included by kernels_impl.h inside
-// the namespace of an instruction set; layouts are in cpu_kernels.h.
+// Matrix products of activation rows with one packed weight panel. Included by kernels_impl.h
+// inside the namespace of an instruction set; layouts are in cpu_kernels.h.
 //
 // A tile is kRows activation rows x 16 columns; sums stay in registers over the whole depth. Every
-// output is summed over the depth in the same order whatever kRows is, with fused multiply-adds, so a
-// row's result does not depend on its neighbours.
+// output is summed over the depth in the same order whatever kRows is, with fused multiply-adds, so
+// a row's result does not depend on its neighbours.
 
 // Bytes of one group of 32 input values in the group formats.
 inline constexpr int64_t kQ8GroupBytes = 32 + 512;
@@ -75,8 +75,9 @@ void ProductGroups(const void* panel, const ActivationRows& x, int64_t first_row
   constexpr bool kMin = kFormat == PanelFormat::kQ4Min;
   constexpr bool kFourBits = kFormat != PanelFormat::kQ8;
   constexpr int32_t kOffset = kMin ? 0 : kFourBits ? 8 : 128;
-  constexpr int64_t kGroupBytes = kMin ? kQ4MinGroupBytes : kFourBits ? kQ4GroupBytes
-                                                                     : kQ8GroupBytes;
+  constexpr int64_t kGroupBytes = kMin        ? kQ4MinGroupBytes
+                                  : kFourBits ? kQ4GroupBytes
+                                              : kQ8GroupBytes;
   const auto* group = static_cast<const uint8_t*>(panel);
   const int8_t* rows = x.q + first_row * x.depth;
   const int64_t first_scale = first_row * x.groups;

@@ -1,7 +1,8 @@
-// Vectors of 16 floats and 16 int32 for the kernels, on AVX-512, AVX2 or plain loops, as the including
-// file is compiled. Included by kernels_impl.h only, inside the namespace of that instruction set:
-// everything here has internal names per set, so that code for a newer processor never reaches an
-// older one through the linker. For the same reason no templates of the standard library are used.
+// Vectors of 16 floats and 16 int32 for the kernels, on AVX-512, AVX2 or plain loops, as the
+// including file is compiled. Included by kernels_impl.h only, inside the namespace of that
+// instruction set: everything here has internal names per set, so that code for a newer processor
+// never reaches an older one through the linker. For the same reason no templates of the standard
+// library are used.
 
 #if defined(__AVX512F__)
 
@@ -75,8 +76,7 @@ inline Vf DotBf16(Vf acc, Vi w, uint32_t x) {
 }
 // Rounds to nearest even and saturates to int8.
 inline void StoreRoundedI8(int8_t* p, Vf a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                   _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a.v)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
 
 #elif defined(__AVX2__)
@@ -152,9 +152,7 @@ inline Vi LoadI(const void* p) {
   return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
 }
 inline Vf ToFloat(Vi a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
-inline Vi AddI(Vi a, Vi b) {
-  return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
-}
+inline Vi AddI(Vi a, Vi b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 inline Vi LowNibbles(Vi a) {
   const __m256i mask = _mm256_set1_epi8(15);
   return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
@@ -192,8 +190,8 @@ inline Vf DotBf16(Vf acc, Vi w, uint32_t x) {
 inline void StoreRoundedI8(int8_t* p, Vf a) {
   const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
-  const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(ordered),
-                                        _mm256_extracti128_si256(ordered, 1));
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 
@@ -206,21 +204,21 @@ struct Vi {
   int32_t v[16];
 };
 
-#define PINGTI_EACH(expression)            \
-  do {                                     \
-    Vf result;                             \
-    for (int i = 0; i < 16; ++i) {         \
-      result.v[i] = (expression);          \
-    }                                      \
-    return result;                         \
+#define PINGTI_EACH(expression)    \
+  do {                             \
+    Vf result;                     \
+    for (int i = 0; i < 16; ++i) { \
+      result.v[i] = (expression);  \
+    }                              \
+    return result;                 \
   } while (false)
-#define PINGTI_EACH_INT(expression)        \
-  do {                                     \
-    Vi result;                             \
-    for (int i = 0; i < 16; ++i) {         \
-      result.v[i] = (expression);          \
-    }                                      \
-    return result;                         \
+#define PINGTI_EACH_INT(expression) \
+  do {                              \
+    Vi result;                      \
+    for (int i = 0; i < 16; ++i) {  \
+      result.v[i] = (expression);   \
+    }                               \
+    return result;                  \
   } while (false)
 inline Vf Set1(float x) { PINGTI_EACH(x); }
 inline Vf Zero() { return Set1(0.0f); }
@@ -280,8 +278,10 @@ inline Vi DotU8S8(const Vi& acc, const Vi& u, int32_t s) {
 inline Vf DotBf16(const Vf& acc, const Vi& w, uint32_t x) {
   const float x_lo = pingti::worker::Bf16ToFloat(static_cast<uint16_t>(x));
   const float x_hi = pingti::worker::Bf16ToFloat(static_cast<uint16_t>(x >> 16));
-  PINGTI_EACH(acc.v[i] + pingti::worker::Bf16ToFloat(static_cast<uint16_t>(w.v[i])) * x_lo +
-              pingti::worker::Bf16ToFloat(static_cast<uint16_t>(static_cast<uint32_t>(w.v[i]) >> 16)) * x_hi);
+  PINGTI_EACH(
+      acc.v[i] + pingti::worker::Bf16ToFloat(static_cast<uint16_t>(w.v[i])) * x_lo +
+      pingti::worker::Bf16ToFloat(static_cast<uint16_t>(static_cast<uint32_t>(w.v[i]) >> 16)) *
+          x_hi);
 }
 inline void StoreRoundedI8(int8_t* p, const Vf& a) {
   for (int i = 0; i < 16; ++i) {

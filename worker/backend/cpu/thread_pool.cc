@@ -7,7 +7,8 @@ namespace {
 
 // About 50 microseconds of polling before a thread sleeps.
 constexpr int kSpins = 4000;
-// The owner waits only for tasks that other threads hold; if one of them has lost its core, it yields.
+// The owner waits only for tasks that other threads hold; if one of them has lost its core, it
+// yields.
 constexpr int kOwnerSpins = 20000;
 
 // A ticket: loop number (16 bits), number of tasks (24 bits), next task (24 bits).
@@ -45,9 +46,9 @@ void ThreadPool::RunErased(int64_t num_tasks, Function function, const void* con
   context_ = context;
   done_tasks_.store(0, std::memory_order_relaxed);
   const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
-  ticket_.store((uint64_t{round} << (2 * kTaskBits)) |
-                    (static_cast<uint64_t>(num_tasks) << kTaskBits),
-                std::memory_order_release);
+  ticket_.store(
+      (uint64_t{round} << (2 * kTaskBits)) | (static_cast<uint64_t>(num_tasks) << kTaskBits),
+      std::memory_order_release);
   round_.store(round, std::memory_order_release);
   round_.notify_all();
   Work(0);

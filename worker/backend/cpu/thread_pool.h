@@ -1,7 +1,7 @@
 // A fixed set of threads that work on one parallel loop at a time, for the CPU backend alone.
 //
-// Idle threads spin for a short while, because a decode step is hundreds of loops a few microseconds
-// apart, then sleep, so that an idle worker costs nothing.
+// Idle threads spin for a short while, because a decode step is hundreds of loops a few
+// microseconds apart, then sleep, so that an idle worker costs nothing.
 #pragma once
 
 #include <atomic>
@@ -22,8 +22,8 @@ class ThreadPool {
 
   int num_threads() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Calls body(task, thread) for every task in [0, num_tasks) and returns when all are done. Tasks are
-  // handed out in ascending order as threads become free. `body` must not call Run.
+  // Calls body(task, thread) for every task in [0, num_tasks) and returns when all are done. Tasks
+  // are handed out in ascending order as threads become free. `body` must not call Run.
   template <typename Body>
   void Run(int64_t num_tasks, const Body& body) {
     RunErased(
@@ -45,8 +45,8 @@ class ThreadPool {
   Function function_ = nullptr;
   const void* context_ = nullptr;
 
-  // Loop number, number of tasks and next task in one word (see the .cc file), so that a thread that
-  // comes late takes a task of the loop it sees or none.
+  // Loop number, number of tasks and next task in one word (see the .cc file), so that a thread
+  // that comes late takes a task of the loop it sees or none.
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<int64_t> done_tasks_{0};
   alignas(64) std::atomic<uint32_t> round_{0};  // a change wakes the threads

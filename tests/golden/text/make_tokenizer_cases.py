@@ -1,0 +1,158 @@
+"""Writes tokenizer_cases.json: small vocabularies, tokenizer configurations, texts, and the ids and
+the decoded text that Hugging Face tokenizers gives.
+
+    python make_tokenizer_cases.py > tokenizer_cases.json      (tokenizers 0.23.3)
+
+The vocabularies are trained here on made text without any pre-tokenizer, so that tokens reach across
+words, digits and spaces and a wrong cut shows in the ids.
+"""
+import json
+import pathlib
+import random
+import sys
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "bench" / "text"))
+import sample_texts  # noqa: E402
+
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN2 = LLAMA3.replace("{1,3}", "")
+DEEPSEEK = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+            "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+            "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"]
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+DIGITS = {"type": "Digits", "individual_digits": True}
+
+
+def split(pattern, behavior="Isolated", invert=False, kind="Regex"):
+    return {"type": "Split", "pattern": {kind: pattern}, "behavior": behavior, "invert": invert}
+
+
+def sequence(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def token(ident, content, **more):
+    return {"id": ident, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False, "special": True, **more}
+
+
+def train_bytes(text):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trainer = trainers.BpeTrainer(vocab_size=1400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  show_progress=False, special_tokens=["<|end|>", "<|im_start|>"])
+    tokenizer.train_from_iterator([text[i:i + 200] for i in range(0, len(text), 200)], trainer)
+    return json.loads(tokenizer.to_str())["model"]
+
+
+def train_characters(text):
+    """A SentencePiece-like vocabulary: merges are all ways to make a piece, in order of its id."""
+    tokenizer = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=900, show_progress=False, limit_alphabet=250,
+                                  special_tokens=["<unk>", "<s>", "</s>"])
+    marked = text.replace(" ", "\u2581")
+    tokenizer.train_from_iterator([marked[i:i + 200] for i in range(0, len(marked), 200)], trainer)
+    old = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    names = [t for t, _ in old[:3]] + [f"<0x{b:02X}>" for b in range(256)] + [t for t, _ in old[3:]]
+    vocab = {name: i for i, name in enumerate(names)}
+    merges = []
+    for name in names[259:]:
+        for cut in range(1, len(name)):
+            if name[:cut] in vocab and name[cut:] in vocab:
+                merges.append([name[:cut], name[cut:]])
+    return {"vocab": vocab, "merges": merges}
+
+
+def configurations():
+    byte_decoder = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    added = [token(0, "<|end|>"), token(1, "<|im_start|>")]
+    more = [token(1400, "<word>", single_word=True), token(1401, "<strip>", lstrip=True, rstrip=True),
+            token(1402, "Na\u00efve", special=False, normalized=True), token(1403, "   ", special=False),
+            token(1404, "<|im_start|>x", special=False)]
+    gpt2 = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    prefixed = {**gpt2, "add_prefix_space": True}
+    yield "smollm", "bytes", None, sequence(DIGITS, gpt2), byte_decoder, added
+    yield "gpt-2", "bytes", None, gpt2, byte_decoder, added
+    yield "prefix_space", "bytes", None, prefixed, byte_decoder, added + more
+    yield "llama-bpe", "bytes", None, sequence(split(LLAMA3), BYTES), byte_decoder, added
+    yield "qwen2", "bytes", {"type": "NFC"}, sequence(split(QWEN2), BYTES), byte_decoder, added
+    yield "deepseek-v3", "bytes", None, sequence(*[split(p) for p in DEEPSEEK], BYTES), byte_decoder, added
+    yield "added", "bytes", {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}, \
+        sequence(BYTES), byte_decoder, added + more
+    yield "splits", "bytes", {"type": "Strip", "strip_left": True, "strip_right": True}, sequence(
+        {"type": "Punctuation", "behavior": "MergedWithPrevious"}, {"type": "Digits", "individual_digits": False},
+        split("e", "MergedWithNext", kind="String"), split(r"\w+", "Contiguous", True),
+        split(r"\s+", "Removed"), BYTES), byte_decoder, added
+    yield "nfd", "bytes", {"type": "Sequence", "normalizers": [
+        {"type": "NFD"}, {"type": "Replace", "pattern": {"Regex": r"\d+"}, "content": "#"}]}, \
+        sequence(split(r"\S+", "Isolated", True), BYTES), byte_decoder, added
+    spiece = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    marks = [token(0, "<unk>"), token(1, "<s>"), token(2, "</s>")]
+    prepend = {"type": "Prepend", "prepend": "\u2581"}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    yield "llama", "characters", {"type": "Sequence", "normalizers": [prepend, replace]}, None, spiece, marks
+    for scheme, cut in (("always", True), ("first", False), ("never", True)):
+        yield f"metaspace_{scheme}", "characters", None, {
+            "type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": cut}, spiece, marks
+
+
+def build(vocabulary, normalizer, pre_tokenizer, decoder, added, characters, ignore_merges):
+    model = {"type": "BPE", "dropout": None, "unk_token": "<unk>" if characters else None,
+             "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": characters,
+             "byte_fallback": characters, "ignore_merges": ignore_merges, **vocabulary}
+    first = added[1] if characters else None
+    post = None if not characters else {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": first["content"], "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {first["content"]: {"id": first["content"], "ids": [first["id"]],
+                                              "tokens": [first["content"]]}}}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": post,
+            "decoder": decoder, "model": model}
+
+
+def texts(rng):
+    fixed = ["", " ", "a", "Hello, world!", " leading", "trailing ", "  two  spaces  ", "tabs\t\tand\nnewlines\r\n\r\n x",
+             "\n\n", " \n \n ", "I'll say it's HE'S they'RE 'tis", "12345678 1 22 333 4444", "3.14 -7e10 1,000",
+             "\u0661\u0662\u0663\u0664 \u216b \u00b2\u00bd", "caf\u00e9 cafe\u0301 \u00c5\u212b", "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u3053\u3093\u306b\u3061\u306f", "\uc548\ub155 \u1112\u1161\u11ab",
+             "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f44d\U0001f3fd", "a\u0300\u0301\u0323b", "\u00a0\u2003\u3000x\u2028y\u200bz\u180ew\x85v",
+             "for(i=0;i<10;++i){ x[i]+=y; } // done", "def f(x):\n    return x ** 2\n\n\nclass A:\n\tpass\n", "<|im_start|>user\nhi<|end|>\n",
+             "<|im_start|>x<|im_start", "x<word>y <word> _<word>", "a  <strip>  b<strip>", "Na\u00efve na\u00efve NAI\u0308VE nai\u0308ve", "a   b      c",
+             "<s>hi</s> <unk> \u2581x", "\u2581\u2581a", "__init__ -- ... !!! ???\n!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" * 3,
+             " " * 100 + "x", "\u00df\u1e9e\u0130I\u0131", "\u0958\ufb01\uff21", "ab\x00c\x01\x7f", "'''\"\"\"```", "\u0915\u094d\u0937\u093f \u0e33 \u05d0\u05b8"]
+    return fixed + [sample_texts.mixed(rng, 60) for _ in range(40)] + [sample_texts.english(rng, 120) for _ in range(3)]
+
+
+def main():
+    rng = random.Random(7)
+    corpus = sample_texts.english(rng, 20000) + sample_texts.mixed(rng, 20000) + sample_texts.code(rng, 30000) + "\u4f60\u597d\uff0c\u4e16\u754c" * 50
+    models_json = {"bytes": train_bytes(corpus), "characters": train_characters(corpus)}
+    vocabularies = {name: {"vocab": m["vocab"], "merges": m["merges"]} for name, m in models_json.items()}
+    inputs = texts(rng)
+    random_ids = [[rng.randrange(0, 900) for _ in range(12)] for _ in range(40)]
+    tokenizers_out = []
+    for name, vocabulary, normalizer, pre_tokenizer, decoder, added in configurations():
+        characters = vocabulary == "characters"
+        config = build(vocabularies[vocabulary], normalizer, pre_tokenizer, decoder, added, characters,
+                       name == "llama-bpe")
+        tokenizer = Tokenizer.from_str(json.dumps(config))
+        config["model"] = {**config["model"], "vocab": vocabulary, "merges": vocabulary}
+        tokenizers_out.append({
+            "name": name, "config": config,
+            "ids": [tokenizer.encode(text, add_special_tokens=False).ids for text in inputs],
+            "with_special": tokenizer.encode("a b", add_special_tokens=True).ids,
+            "decoded": [tokenizer.decode(ids, skip_special_tokens=True) for ids in random_ids]})
+    vocabularies["bytes"]["merges"] = [" ".join(m) for m in vocabularies["bytes"]["merges"]]
+    json.dump({"vocabularies": vocabularies, "texts": inputs, "random_ids": random_ids,
+               "tokenizers": tokenizers_out}, sys.stdout, ensure_ascii=False, separators=(",", ":"))
+    print()
+
+
+if __name__ == "__main__":
+    main()
