@@ -36,4 +36,4 @@ if ! cmake --build "$build" >"$build.log" 2>&1; then
   die "kernels/ does not compile (whole log: $build.log)"
 fi
 cat "$build.log" >>"$build/ptxas.log"
-"$ROOT/scripts/check_spills.sh" "$build/ptxas.log"
+"$ROOT/bench/kernels/check_spills.sh" "$build/ptxas.log"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import BIN, ROOT, free_ports, http_get, program_env, wait_until
+from conftest import BIN, MODEL_ID, ROOT, free_ports, http_get, program_env, wait_until
 
 DEMO = str(ROOT / "scripts/demo.sh")
 BASE_PORTS = (8080, 9000, 9090, 9001, 9002, 9091, 9092)
@@ -101,14 +101,24 @@ def test_a_wrong_model_is_named(tmp_path, make_model, named):
     assert_nothing_left(popen)
 
 
-def test_chat_keeps_history_and_inspect_describes(cluster):
-    talk = "My name is Ada.\nWhat is my name?\n/reset\n/nonsense\n/quit\n"
+def test_chat_keeps_history_and_reports_unknown_commands(cluster, client):
+    questions = ["Name a colour.", "Name another one."]
     chat = subprocess.run([BIN / "pingti", "chat", "--url", cluster.router.url, "--temperature", "0",
-                           "--max-tokens", "40"], input=talk, capture_output=True, text=True,
-                          timeout=60, check=False)
+                           "--max-tokens", "24"], input="\n".join(questions) + "\n/nonsense\n/quit\n",
+                          capture_output=True, text=True, timeout=60, check=False)
     assert chat.returncode == 0, chat.stderr
-    assert "Ada" in chat.stdout.splitlines()[-1]
     assert "/nonsense" in chat.stderr
+    history, expected = [], ""
+    for question in questions:
+        history.append({"role": "user", "content": question})
+        answer = client.chat.completions.create(model=MODEL_ID, temperature=0, max_tokens=24,
+                                                messages=history).choices[0].message.content
+        history.append({"role": "assistant", "content": answer})
+        expected += answer + "\n"
+    assert chat.stdout == expected
+
+
+def test_inspect_describes_the_model():
     inspect = subprocess.run([BIN / "pingti", "inspect", os.environ["PINGTI_TEST_MODEL"]],
                              capture_output=True, text=True, check=False)
     assert inspect.returncode == 0 and "134.5 million" in inspect.stdout
