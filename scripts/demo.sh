@@ -72,7 +72,7 @@ for i in 1 2; do
   start worker-$i pingti-worker --model "$model" --model-id "$model_id" --log-format text \
     --port "$(port 900$i)" --admin-port "$(port 909$i)"
 done
-start router pingti-router --log-format text --min-ready-workers 2 \
+start router pingti-router --address 127.0.0.1 --log-format text --min-ready-workers 2 \
   --workers "127.0.0.1:$(port 9001),127.0.0.1:$(port 9002)" \
   --http-port "$(port 8080)" --grpc-port "$(port 9000)" --admin-port "$(port 9090)"
 wait_ready "http://127.0.0.1:$(port 9090)/readyz"

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Every test: unit and golden tests through CTest, then end-to-end tests with real processes.
-#   scripts/test.sh [--preset asan-ubsan|tsan] [--unit]
+#   scripts/test.sh [--preset asan-ubsan|tsan] [--unit] [--only REGEX]
+# --unit leaves the end-to-end tests out; --only builds and runs just the matching unit tests.
 # The last line is "N passed, N failed"; the exit status is non-zero when anything failed.
 source "$(dirname "$0")/lib.sh"
 
 preset=release
 e2e=true
+only=.
 while [ $# -gt 0 ]; do
   case $1 in
     --preset) preset=${2:?--preset needs a name}; shift ;;
     --unit) e2e=false ;;
-    *) die "unknown argument '$1': expected --preset NAME or --unit" ;;
+    --only) only=${2:?--only needs a regular expression}; e2e=false; shift ;;
+    *) die "unknown argument '$1': expected --preset NAME, --unit or --only REGEX" ;;
   esac
   shift
 done
@@ -19,9 +22,15 @@ done
 PINGTI_TEST_MODEL=$("$ROOT/scripts/fetch_model.sh")
 PINGTI_PROMTOOL=$("$ROOT/scripts/fetch_promtool.sh")
 export PINGTI_TEST_MODEL PINGTI_PROMTOOL
-"$ROOT/scripts/build.sh" --preset "$preset" all
-
 build="$ROOT/build/$preset"
+if [ "$only" = . ]; then
+  "$ROOT/scripts/build.sh" --preset "$preset" all
+else
+  "$ROOT/scripts/build.sh" --preset "$preset" pingti_common_base
+  mapfile -t programs < <(ctest --test-dir "$build" -N -R "$only" | sed -nE 's/^ +Test +#[0-9]+: (.*)/\1/p')
+  [ ${#programs[@]} -gt 0 ] || die "no unit test matches '$only'"
+  "$ROOT/scripts/build.sh" --preset "$preset" "${programs[@]}"
+fi
 results="$build/test-results"
 rm -rf "$results" && mkdir -p "$results"
 jobs=$(nproc)
@@ -30,7 +39,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS="suppressions=$ROOT/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1"
 step "unit and golden tests"
-GTEST_OUTPUT="xml:$results/gtest/" ctest --test-dir "$build" --output-on-failure -j "$jobs" \
+GTEST_OUTPUT="xml:$results/gtest/" ctest --test-dir "$build" --output-on-failure -j "$jobs" -R "$only" \
   --output-junit "$results/ctest.xml" || failed=true
 
 if $e2e; then

@@ -13,6 +13,8 @@ namespace pingti::router {
 //     + step time * (running + waiting + sent sequences) / max batch size
 //     + a penalty that grows as the square of the KV cache's use
 //
+// Rate and step time are means over the candidates, so that counts decide between replicas.
+//
 // Equal costs go to the worker with the fewest sequences, then in turn.
 class LeastLoadedPolicy final : public Policy {
  public:

@@ -103,7 +103,7 @@ class Router(Process):
     def __init__(self, folder, name, workers, *args):
         self.http_port, self.grpc_port, self.admin_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.http_port}"
-        super().__init__(folder / f"{name}.log", "pingti-router",
+        super().__init__(folder / f"{name}.log", "pingti-router", "--address", "127.0.0.1",
                          "--workers", ",".join(w.address for w in workers),
                          "--http-port", self.http_port, "--grpc-port", self.grpc_port,
                          "--admin-port", self.admin_port,

@@ -37,6 +37,7 @@ std::optional<Value> FindGlobal(std::string_view name);
 
 // The tables' parts, one per file.
 const FilterEntry* FindTextFilter(std::string_view name);
+const FilterEntry* FindNumberFilter(std::string_view name);
 const FilterEntry* FindSequenceFilter(std::string_view name);
 Method FindTextMethod(std::string_view name);
 
@@ -66,6 +67,9 @@ class BoundArgs {
 std::string ToUpper(std::string_view text);
 std::string ToLower(std::string_view text);
 std::string Capitalize(std::string_view text);
+std::string SwapCase(std::string_view text);
+// str.title(): upper case for every letter behind something that is no letter.
+std::string TitleCase(std::string_view text);
 // Strips characters of `chars`, or white space when it is nullopt.
 std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
                        bool right);

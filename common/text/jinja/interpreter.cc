@@ -240,7 +240,8 @@ std::string Interpreter::CallMacro(const Stmt& macro, Scope* scope, Args args) {
     given[i] = args.positional[i];
   }
   std::optional<Value> caller;
-  for (auto& [key, value] : args.keyword) {
+  for (auto& [keyword, value] : args.keyword) {
+    const std::string& key = keyword;
     const auto parameter = std::find_if(macro.parameters.begin(), macro.parameters.end(),
                                         [&](const Parameter& p) { return p.name == key; });
     if (parameter != macro.parameters.end()) {

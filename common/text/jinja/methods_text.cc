@@ -297,30 +297,6 @@ Value Convert(Interpreter*, const Value& self, const Args& args) {
   return Value(convert(self.as_string()));
 }
 
-std::string SwapCase(std::string_view text) {
-  std::string out;
-  for (const char32_t c : ToChars(text)) {
-    std::string one;
-    AppendUtf8(c, &one);
-    const bool is_upper = Category(c) == UTF8PROC_CATEGORY_LU;
-    out += is_upper ? ToLower(one) : ToUpper(one);
-  }
-  return out;
-}
-
-// str.title(): every letter behind something that is no letter.
-std::string TitleCase(std::string_view text) {
-  std::string out;
-  bool in_word = false;
-  for (const char32_t c : ToChars(text)) {
-    std::string one;
-    AppendUtf8(c, &one);
-    out += in_word ? ToLower(one) : ToUpper(one);
-    in_word = IsAlpha(c);
-  }
-  return out;
-}
-
 // str.format with {} {0} {name} {name.key} {name[key]}, without format specifications.
 Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args) {
   std::string out;

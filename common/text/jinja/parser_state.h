@@ -97,7 +97,7 @@ class ParserState {
   std::vector<std::set<std::string>*> watchers_;
 };
 
-// Expressions (expression_parser.cc).
+// Expressions (expression_parser.cc, operand_parser.cc).
 std::unique_ptr<Expr> ParseExpression(ParserState* state);
 // `a, b` is a tuple; `with_condition` allows `x if y`. `stop` is a name that ends the list.
 std::unique_ptr<Expr> ParseTuple(ParserState* state, bool with_condition, std::string_view stop);

@@ -52,6 +52,31 @@ std::string Capitalize(std::string_view text) {
   return ToUpper(text.substr(0, first)) + ToLower(text.substr(first));
 }
 
+std::string SwapCase(std::string_view text) {
+  std::string out;
+  for (const char32_t c : ToChars(text)) {
+    std::string one;
+    AppendUtf8(c, &one);
+    const bool is_upper =
+        utf8proc_category(static_cast<utf8proc_int32_t>(c)) == UTF8PROC_CATEGORY_LU;
+    out += is_upper ? ToLower(one) : ToUpper(one);
+  }
+  return out;
+}
+
+std::string TitleCase(std::string_view text) {
+  std::string out;
+  bool in_word = false;
+  for (const char32_t c : ToChars(text)) {
+    std::string one;
+    AppendUtf8(c, &one);
+    out += in_word ? ToLower(one) : ToUpper(one);
+    const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
+    in_word = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+  }
+  return out;
+}
+
 std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
                        bool right) {
   const std::vector<char32_t> set = chars ? ToChars(*chars) : std::vector<char32_t>();

@@ -327,7 +327,9 @@ TEST_F(Chat, ModelsAreListedWithAndWithoutV1) {
 }
 
 TEST_F(Chat, KeysAreAskedForWhenThereAreAny) {
-  Start({}, {.api_keys = "alice:secret"});
+  InProcessRouterOptions options;
+  options.api_keys = "alice:secret";
+  Start({}, std::move(options));
   EXPECT_EQ(router_->Post("/v1/chat/completions", Body()).status, 401);
   EXPECT_EQ(
       router_->Post("/v1/chat/completions", Body(), {{"Authorization", "Bearer secret"}}).status,

@@ -42,14 +42,15 @@ TEST(LeastLoaded, CountsWhatWasSentSinceTheReport) {
   EXPECT_EQ(policy->Pick(100, loads), 0u);
 }
 
-TEST(LeastLoaded, PrefersTheFasterPrefillForALongPrompt) {
+TEST(LeastLoaded, ABadMeasurementDoesNotStarveAWorker) {
   const auto policy = *MakePolicy("least_loaded");
   std::vector<WorkerLoad> loads = {Load(1), Load(2)};
-  loads[0].prefill_tokens_per_s = 1000;
+  loads[0].prefill_tokens_per_s = 50;
+  loads[0].step_ms = 500;
   loads[1].prefill_tokens_per_s = 5000;
-  loads[1].running_sequences = 3;
-  loads[1].step_ms = 20;
-  EXPECT_EQ(policy->Pick(8000, loads), 1u);
+  loads[1].step_ms = 5;
+  loads[1].running_sequences = 4;
+  EXPECT_EQ(policy->Pick(40, loads), 0u);
 }
 
 TEST(LeastLoaded, AvoidsAFullCache) {

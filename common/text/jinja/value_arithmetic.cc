@@ -1,0 +1,170 @@
+// Operators + - * / // % ** and their meaning for numbers, text and lists. See value_ops.h.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "common/text/jinja/error.h"
+#include "common/text/jinja/value_ops.h"
+
+namespace pingti::text::jinja {
+namespace {
+
+[[noreturn]] void FailOperands(std::string_view op, const Value& a, const Value& b) {
+  Fail("unsupported operand type(s) for " + std::string(op) + ": '" + std::string(TypeName(a)) +
+       "' and '" + std::string(TypeName(b)) + "'");
+}
+
+[[noreturn]] void FailOverflow() { Fail("integer result is beyond 64 bits"); }
+
+int64_t IntPower(int64_t base, int64_t exponent) {
+  int64_t result = 1;
+  while (exponent > 0) {
+    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) FailOverflow();
+    exponent >>= 1;
+    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) FailOverflow();
+  }
+  return result;
+}
+
+int64_t FloorDivide(int64_t a, int64_t b) {
+  if (b == 0) Fail("integer division or modulo by zero");
+  if (b == -1) {
+    if (a == std::numeric_limits<int64_t>::min()) FailOverflow();
+    return -a;
+  }
+  const int64_t quotient = a / b;
+  return (a % b != 0 && ((a < 0) != (b < 0))) ? quotient - 1 : quotient;
+}
+
+Value IntArithmetic(BinaryOp op, int64_t a, int64_t b) {
+  int64_t result = 0;
+  bool overflow = false;
+  switch (op) {
+    case BinaryOp::kAdd:
+      overflow = __builtin_add_overflow(a, b, &result);
+      break;
+    case BinaryOp::kSubtract:
+      overflow = __builtin_sub_overflow(a, b, &result);
+      break;
+    case BinaryOp::kMultiply:
+      overflow = __builtin_mul_overflow(a, b, &result);
+      break;
+    case BinaryOp::kDivide:
+      if (b == 0) Fail("division by zero");
+      return Value(static_cast<double>(a) / static_cast<double>(b));
+    case BinaryOp::kFloorDivide:
+      return Value(FloorDivide(a, b));
+    case BinaryOp::kModulo:
+      if (b == -1) return Value(int64_t{0});
+      return Value(a - FloorDivide(a, b) * b);
+    case BinaryOp::kPower:
+      if (b < 0) {
+        if (a == 0) Fail("0.0 cannot be raised to a negative power");
+        return Value(std::pow(static_cast<double>(a), static_cast<double>(b)));
+      }
+      return Value(IntPower(a, b));
+  }
+  if (overflow) FailOverflow();
+  return Value(result);
+}
+
+double FloatModulo(double a, double b) {
+  double rest = std::fmod(a, b);
+  if (rest != 0 && ((b < 0) != (rest < 0))) rest += b;
+  return rest == 0 ? std::copysign(0.0, b) : rest;
+}
+
+Value FloatArithmetic(BinaryOp op, double a, double b) {
+  switch (op) {
+    case BinaryOp::kAdd:
+      return Value(a + b);
+    case BinaryOp::kSubtract:
+      return Value(a - b);
+    case BinaryOp::kMultiply:
+      return Value(a * b);
+    case BinaryOp::kDivide:
+      if (b == 0) Fail("float division by zero");
+      return Value(a / b);
+    case BinaryOp::kFloorDivide:
+      if (b == 0) Fail("float floor division by zero");
+      return Value(std::floor((a - FloatModulo(a, b)) / b + 0.5));
+    case BinaryOp::kModulo:
+      if (b == 0) Fail("float modulo");
+      return Value(FloatModulo(a, b));
+    case BinaryOp::kPower:
+      if (a == 0 && b < 0) Fail("0.0 cannot be raised to a negative power");
+      return Value(std::pow(a, b));
+  }
+  return Value();
+}
+
+Value Repeat(const Value& value, int64_t times, size_t max_size) {
+  const auto count = static_cast<size_t>(std::max<int64_t>(times, 0));
+  const size_t size = value.is_string() ? value.as_string().size() : value.as_list().items.size();
+  if (size > 0 && count > max_size / size) FailLimit("repetition makes a value beyond the limit");
+  if (value.is_string()) {
+    std::string out;
+    out.reserve(size * count);
+    for (size_t i = 0; i < count && size > 0; ++i) out += value.as_string();
+    return Value(std::move(out));
+  }
+  std::vector<Value> items;
+  for (size_t i = 0; i < count && size > 0; ++i) {
+    items.insert(items.end(), value.as_list().items.begin(), value.as_list().items.end());
+  }
+  return value.as_list().is_tuple ? Value::MakeTuple(std::move(items))
+                                  : Value::MakeList(std::move(items));
+}
+
+constexpr std::string_view OpName(BinaryOp op) {
+  constexpr std::string_view kNames[] = {"+", "-", "*", "/", "//", "%", "** or pow()"};
+  return kNames[static_cast<size_t>(op)];
+}
+
+Value Concatenate(const Value& a, const Value& b) {
+  if (a.is_string() && b.is_string()) return Value(a.as_string() + b.as_string());
+  if (a.is_list() && b.is_list() && a.as_list().is_tuple == b.as_list().is_tuple) {
+    std::vector<Value> items = a.as_list().items;
+    items.insert(items.end(), b.as_list().items.begin(), b.as_list().items.end());
+    return a.as_list().is_tuple ? Value::MakeTuple(std::move(items))
+                                : Value::MakeList(std::move(items));
+  }
+  if (a.is_string()) {
+    Fail("can only concatenate str (not \"" + std::string(TypeName(b)) + "\") to str");
+  }
+  if (a.is_list()) {
+    Fail("can only concatenate " + std::string(TypeName(a)) + " (not \"" +
+         std::string(TypeName(b)) + "\") to " + std::string(TypeName(a)));
+  }
+  FailOperands("+", a, b);
+}
+
+}  // namespace
+
+Value Arithmetic(BinaryOp op, const Value& a, const Value& b, size_t max_size) {
+  RequireDefined(a);
+  if (op == BinaryOp::kModulo && a.is_string()) {
+    return Value(PercentFormat(a.as_string(), b, max_size));
+  }
+  RequireDefined(b);
+  if (a.is_int() && b.is_int()) return IntArithmetic(op, a.as_int(), b.as_int());
+  if (a.is_number() && b.is_number()) return FloatArithmetic(op, a.as_double(), b.as_double());
+  if (op == BinaryOp::kAdd) return Concatenate(a, b);
+  if (op == BinaryOp::kMultiply) {
+    if ((a.is_string() || a.is_list()) && b.is_int()) return Repeat(a, b.as_int(), max_size);
+    if (a.is_int() && (b.is_string() || b.is_list())) return Repeat(b, a.as_int(), max_size);
+  }
+  FailOperands(OpName(op), a, b);
+}
+
+Value Negate(const Value& value) {
+  if (value.is_int()) {
+    if (value.as_int() == std::numeric_limits<int64_t>::min()) FailOverflow();
+    return Value(-value.as_int());
+  }
+  if (value.is_float()) return Value(-value.as_double());
+  RequireDefined(value);
+  Fail("bad operand type for unary -: '" + std::string(TypeName(value)) + "'");
+}
+
+}  // namespace pingti::text::jinja
