@@ -31,7 +31,8 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Ids of `text`, appended to `ids`. Time is linear in text.size(). Bytes that are not UTF-8
-  // become byte tokens where the model has them, its unknown token otherwise.
+  // become byte tokens where the model has them, its unknown token otherwise, and nothing where it
+  // has neither (as Hugging Face drops characters outside a vocabulary).
   virtual absl::Status Encode(std::string_view text, const EncodeOptions& options,
                               std::vector<TokenId>* ids) const = 0;
 
