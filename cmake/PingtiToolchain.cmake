@@ -23,3 +23,9 @@ elseif(PINGTI_SANITIZER STREQUAL "thread")
 elseif(NOT PINGTI_SANITIZER STREQUAL "")
   message(FATAL_ERROR "PINGTI_SANITIZER is '${PINGTI_SANITIZER}'; expected empty, address or thread")
 endif()
+
+# A fuzzer sees only code that was built to be watched.
+if(PINGTI_BUILD_FUZZERS)
+  target_compile_options(pingti_sanitizer INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  target_link_options(pingti_sanitizer INTERFACE -fsanitize=address,undefined)
+endif()
