@@ -104,6 +104,11 @@ WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
   options.connect_timeout = config.connect_timeout;
   options.stall_timeout = config.stall_timeout;
   options.max_message_bytes = static_cast<int>(config.grpc_max_message_length);
+  options.tls = config.worker_tls;
+  options.tls_ca_file = config.worker_tls_ca_file;
+  options.tls_cert_file = config.worker_tls_cert_file;
+  options.tls_key_file = config.worker_tls_key_file;
+  options.tls_server_name = config.worker_tls_server_name;
   return options;
 }
 
@@ -114,6 +119,7 @@ net::HttpServerOptions MakeHttpOptions(const RouterConfig& config) {
   options.num_threads = config.http_threads;
   options.max_body_bytes = static_cast<size_t>(config.max_body_bytes);
   options.max_connections = static_cast<size_t>(config.max_connections);
+  options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   options.protocol_error = &ApiHandler::ProtocolError;
   return options;
 }
@@ -126,7 +132,7 @@ class Core {
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
         admission_(MakeAdmissionOptions(config), clock_),
-        registry_(BreakerOptions{}, clock_),
+        registry_(BreakerOptions{}, clock_, metrics),
         dispatcher_(&registry_, std::move(policy), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
         context_{MakeGenerationOptions(config),
@@ -198,6 +204,7 @@ class Readiness {
 absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(config.policy));
+  PINGTI_RETURN_IF_ERROR(CheckLinkTls(MakeLinkOptions(config)));
   metrics::Registry metrics_registry;
   metrics_registry.AddProcessMetrics("pingti-router");
   metrics::RouterMetrics metrics(&metrics_registry);
@@ -218,6 +225,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   grpc_options.address = config.address;
   grpc_options.port = config.grpc_port;
   grpc_options.max_message_bytes = config.grpc_max_message_length;
+  grpc_options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<net::GrpcServer> grpc,
                           net::GrpcServer::Start(grpc_options, {grpc_service.get()}));
   PINGTI_ASSIGN_OR_RETURN(

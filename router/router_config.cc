@@ -28,6 +28,11 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
                  "Largest gRPC message, to and from clients and workers.")
       .Range(1024, INT32_MAX)
       .Env("GRPC_MAX_MESSAGE_LENGTH");
+  schema->Add(
+      "tls_cert_file", &config->tls_cert_file,
+      "Certificate chain (PEM) with which the HTTP and gRPC ports speak TLS; empty: they do "
+      "not. Read again when it changes.");
+  schema->Add("tls_key_file", &config->tls_key_file, "Private key (PEM) of that certificate.");
 }
 
 void AddWorkers(RouterConfig* config, config::Schema* schema) {
@@ -40,13 +45,26 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
       .Range(milliseconds(100), hours(1));
   schema->Add("min_ready_workers", &config->min_ready_workers,
               "Ready workers it takes for /readyz to say so.");
-  schema->Add("policy", &config->policy, "How a worker is chosen: least_loaded or round_robin.");
+  schema->Add("policy", &config->policy,
+              "How a worker is chosen: prefix_affinity, least_loaded or round_robin.");
   schema
       ->Add("stall_timeout", &config->stall_timeout,
             "A worker that sends nothing for this long is given up, its sequences go elsewhere.")
       .Range(milliseconds(50), minutes(5));
   schema->Add("connect_timeout", &config->connect_timeout, "Time a worker has to answer at first.")
       .Range(milliseconds(50), minutes(5));
+}
+
+void AddWorkerTls(RouterConfig* config, config::Schema* schema) {
+  schema->Add("worker_tls", &config->worker_tls, "Speak TLS to the workers.");
+  schema->Add("worker_tls_ca_file", &config->worker_tls_ca_file,
+              "Certificates (PEM) that may sign a worker's; empty takes the system's.");
+  schema->Add("worker_tls_cert_file", &config->worker_tls_cert_file,
+              "Certificate chain (PEM) that the router shows to workers; empty: none.");
+  schema->Add("worker_tls_key_file", &config->worker_tls_key_file,
+              "Private key (PEM) of that certificate.");
+  schema->Add("worker_tls_server_name", &config->worker_tls_server_name,
+              "Name that a worker's certificate must bear; empty takes the worker's address.");
 }
 
 void AddRequests(RouterConfig* config, config::Schema* schema) {
@@ -96,6 +114,7 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
 void AddSettings(RouterConfig* config, config::Schema* schema) {
   AddListeners(config, schema);
   AddWorkers(config, schema);
+  AddWorkerTls(config, schema);
   AddRequests(config, schema);
   schema->Group("Process");
   schema

@@ -20,14 +20,21 @@ struct RouterConfig {
   int64_t max_body_bytes = 100 << 20;
   int64_t max_connections = 16384;
   int64_t grpc_max_message_length = 100 << 20;
+  std::string tls_cert_file;
+  std::string tls_key_file;
 
   // Workers.
   std::vector<std::string> workers;
   std::chrono::milliseconds dns_interval{5'000};
   uint32_t min_ready_workers = 1;
-  std::string policy = "least_loaded";
+  std::string policy = "prefix_affinity";
   std::chrono::milliseconds stall_timeout{1'500};
   std::chrono::milliseconds connect_timeout{5'000};
+  bool worker_tls = false;
+  std::string worker_tls_ca_file;
+  std::string worker_tls_cert_file;
+  std::string worker_tls_key_file;
+  std::string worker_tls_server_name;
 
   // Requests.
   int64_t max_queued_requests = 4096;

@@ -5,6 +5,7 @@
 
 #include "CLI/CLI.hpp"
 #include "common/base/version.h"
+#include "tools/bench/bench_command.h"
 #include "tools/chat_command.h"
 #include "tools/inspect_command.h"
 
@@ -38,14 +39,22 @@ int main(int argc, char** argv) {
   ChatOptions chat_options;
   const CLI::App* chat = AddChat(&app, &chat_options);
 
+  pingti::tools::BenchOptions bench_options;
+  const CLI::App* bench = pingti::tools::AddBench(&app, &bench_options);
+
   std::string model_path;
   bool list_tensors = false;
   CLI::App* inspect = app.add_subcommand("inspect", "Say what a model file is, without loading it");
   inspect->add_option("MODEL", model_path, "A .gguf file, or a directory")->required();
   inspect->add_flag("--tensors", list_tensors, "Also list every tensor");
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? EXIT_SUCCESS : 2;  // --help is no failure
+  }
 
+  if (bench->parsed()) return pingti::tools::RunBench(bench_options);
   if (chat->parsed()) return pingti::tools::RunChat(chat_options);
   const auto report = pingti::tools::InspectModel(model_path, list_tensors);
   if (!report.ok()) {

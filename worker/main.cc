@@ -21,7 +21,7 @@
 #include "common/base/version.h"
 #include "common/config/load.h"
 #include "common/metrics/worker_metrics.h"
-#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/device.h"
 #include "worker/model/load_model.h"
 #include "worker/server/kv_budget.h"
 #include "worker/server/model_card.h"
@@ -55,9 +55,8 @@ WeightFormat FormatOf(ComputeFormat format) {
 // The model and what it stands on, in order of dependence.
 struct LoadedModel {
   std::unique_ptr<Checkpoint> checkpoint;
-  std::unique_ptr<Backend> backend;
+  Device device;
   std::unique_ptr<Model> model;
-  int64_t available_before = 0;
   int64_t resident_bytes = 0;
   double load_seconds = 0;
 };
@@ -71,17 +70,31 @@ int64_t ModifiedAt(const std::string& path) {
       .count();
 }
 
-absl::StatusOr<LoadedModel> Load(const WorkerConfig& config) {
+// Before minutes go into a model that has no place.
+absl::Status CheckFits(const WorkerConfig& config, const LoadedModel& loaded) {
+  const int64_t weights = EstimateWeightBytes(*loaded.checkpoint, FormatOf(config.dtype));
+  const int64_t limit = static_cast<int64_t>(static_cast<double>(loaded.device.memory_bytes) *
+                                             config.gpu_memory_fraction);
+  if (!loaded.device.is_gpu || weights <= limit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(Concat(
+      "the model does not fit: weights of about ", weights >> 20, " MiB; ", loaded.device.name,
+      " has ", loaded.device.memory_bytes >> 20, " MiB x gpu_memory_fraction ",
+      config.gpu_memory_fraction, " = ", limit >> 20, " MiB"));
+}
+
+absl::StatusOr<LoadedModel> Load(const WorkerConfig& config, Device device) {
   LoadedModel loaded;
+  loaded.device = std::move(device);
   const auto begin = std::chrono::steady_clock::now();
-  loaded.available_before = AvailableMemory();
-  PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, OpenCheckpoint(config.model));
+  PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, config.load_format == LoadFormat::kDummy
+                                                 ? OpenRandomCheckpoint(config.model)
+                                                 : OpenCheckpoint(config.model));
+  PINGTI_RETURN_IF_ERROR(CheckFits(config, loaded));
   LogInfo("loading the model", {{"model", config.model},
+                                {"device", loaded.device.name},
                                 {"architecture", loaded.checkpoint->config().architecture},
                                 {"parameters", loaded.checkpoint->num_parameters()},
                                 {"format", loaded.checkpoint->dominant_format()}});
-  PINGTI_ASSIGN_OR_RETURN(loaded.backend,
-                          MakeCpuBackend({.num_threads = config.threads, .kernels = ""}));
   LoadOptions options;
   options.format = FormatOf(config.dtype);
   int64_t next_percent = 25;
@@ -91,10 +104,12 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config) {
     next_percent += 25;
   };
   PINGTI_ASSIGN_OR_RETURN(loaded.model,
-                          LoadModel(*loaded.checkpoint, loaded.backend.get(), options));
-  // Other processes come and go meanwhile, so the file's size is the least that is believed.
-  loaded.resident_bytes =
-      std::max(loaded.available_before - AvailableMemory(), loaded.checkpoint->weight_bytes());
+                          LoadModel(*loaded.checkpoint, loaded.device.backend.get(), options));
+  loaded.resident_bytes = TakenBytes(loaded.device);
+  if (!loaded.device.is_gpu) {
+    // Other processes come and go meanwhile, so the file's size is the least that is believed.
+    loaded.resident_bytes = std::max(loaded.resident_bytes, loaded.checkpoint->weight_bytes());
+  }
   loaded.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return loaded;
@@ -102,16 +117,13 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config) {
 
 absl::StatusOr<KvBudget> AllocateModel(const WorkerConfig& config, LoadedModel* loaded) {
   KvBudgetInputs in;
-  in.available_bytes = loaded->available_before;
+  in.available_bytes = loaded->device.memory_bytes;
   in.memory_fraction = config.gpu_memory_fraction;
   in.weight_bytes = loaded->resident_bytes;
-  // Rows of logits are the largest part of a CPU step's workspace.
   in.workspace_bytes =
-      static_cast<int64_t>(sizeof(float)) *
-      (static_cast<int64_t>(loaded->model->vocab_size()) * config.max_batch_size +
-       8 * loaded->checkpoint->config().intermediate_size * config.max_batch_tokens);
+      loaded->model->WorkspaceBytes(config.max_batch_tokens, config.max_batch_size);
   in.kv_memory = config.kv_memory;
-  in.kv_cap = kCpuKvCap;
+  in.kv_cap = loaded->device.is_gpu ? 0 : kCpuKvCap;
   in.bytes_per_block = loaded->model->KvBytesPerBlock(config.kv_block_tokens);
   in.block_tokens = config.kv_block_tokens;
   in.model_context = loaded->model->max_context_tokens();
@@ -150,6 +162,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   options.port = config.port;
   options.admin_port = config.admin_port;
   options.max_message_bytes = config.grpc_max_message_length;
+  options.tls = {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file};
   options.worker_id = config.worker_id;
   options.report_interval = config.report_interval;
   options.engine.budget = {config.max_batch_tokens, config.max_batch_size};
@@ -169,17 +182,19 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   return options;
 }
 
-absl::Status Serve(const WorkerConfig& config, SignalWaiter* signals) {
+absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   metrics::Registry registry;
-  registry.AddProcessMetrics("worker");
-  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, Load(config));
+  registry.AddProcessMetrics("pingti-worker");
+  PINGTI_ASSIGN_OR_RETURN(Device device, OpenDevice(config));
+  FillDeviceDefaults(device, &config);
+  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, Load(config, std::move(device)));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
   PINGTI_ASSIGN_OR_RETURN(const ServedCard card,
                           BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget)));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<WorkerServer> server,
                           WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry,
                                               ServerOptions(config, loaded, budget)));
-  server->RecordModel(card, loaded.backend->name(), loaded.load_seconds);
+  server->RecordModel(card, loaded.device.backend->name(), loaded.load_seconds);
   LogInfo("ready", {{"model", card.card.model_id()},
                     {"address", config.address},
                     {"port", server->port()},

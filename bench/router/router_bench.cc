@@ -1,6 +1,8 @@
-// Question: what does the router add to a request, and how many tokens a second does one core
-// stream? Baseline: the same fake worker asked directly over gRPC, in the same run. Command:
-// router_bench [PATH/pingti-router] [req/s] [seconds]  (defaults: beside this program, 1000, 5)
+// Question: what does the router add to a request, how many tokens a second does one core stream,
+// and how many prompts of 100,000 tokens a second does one core take? Baseline: the same fake
+// worker asked directly over gRPC, in the same run. Command: router_bench [PATH/pingti-router]
+// [req/s] [seconds]  (defaults: beside this program, 1000, 5) Prompts are tokenized with the
+// vocabulary of the model that PINGTI_TEST_MODEL names, else left out.
 //
 // Workers and clients share this machine's cores with the router; the router's own CPU time is read
 // from /proc, so "a core" means a second of its CPU time.
@@ -13,20 +15,24 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "bench/router/load_client.h"
-#include "bench/router/router_process.h"
 #include "common/base/check.h"
 #include "common/base/strings.h"
+#include "common/net/http_client.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
 #include "tests/testing/fake_worker.h"
+#include "tests/testing/router_process.h"
+#include "worker/server/model_card.h"
 
 namespace pingti::bench {
 namespace {
 
 using std::chrono::steady_clock;
+using testing::RouterProcess;
 
 double Seconds(steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -125,6 +131,63 @@ void BenchStreams(const std::string& program, int num_streams, double seconds) {
       num_streams, tokens / wall, tokens / used, router.ResidentMegabytes());
 }
 
+// English words, numbers and code as JSON writes them, in a fixed order: about 3 bytes a token with
+// SmolLM2's vocabulary.
+std::string LongText(size_t num_bytes) {
+  constexpr std::string_view kPieces[] = {
+      "The router renders the chat template and tokenizes what the client sent. ",
+      "In 1998, about 3,142 people lived there; by 2024 it was 27,180. ",
+      "for (int i = 0; i < n; ++i) sum += values[i] * weights[i];\\n",
+      "A conversation goes on at the worker that remembers its beginning. "};
+  std::string text;
+  for (size_t i = 0; text.size() < num_bytes; ++i) text += kPieces[i % 4];
+  return text;
+}
+
+void BenchLongPrompts(const std::string& program, const std::string& model, double seconds) {
+  const auto checkpoint = worker::OpenCheckpoint(model);
+  PINGTI_CHECK_MSG(checkpoint.ok(), checkpoint.status().ToString());
+  worker::CardFacts facts;
+  facts.vocab_size = 49'152;
+  const auto card = worker::BuildModelCard(**checkpoint, facts);
+  PINGTI_CHECK_MSG(card.ok(), card.status().ToString());
+  testing::FakeWorkerOptions options;
+  options.tokenizer_asset = card->assets.at(card->card.tokenizer().sha256());
+  options.vocab_size = static_cast<uint32_t>(facts.vocab_size);
+  options.max_context_tokens = 1u << 20;
+  options.credit_tokens = 1u << 30;
+  testing::FakeWorker worker(options);
+  RouterProcess router(program, {worker.address()}, {"--max-queued-tokens=1000000000"});
+  const std::string body =
+      Concat(R"({"model":"fake","max_tokens":1,"prompt":")", LongText(300'000), "\"}");
+  std::atomic<uint64_t> prompts{0};
+  std::atomic<uint64_t> tokens{0};
+  const auto start = steady_clock::now();
+  const double cpu = router.CpuSeconds();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&] {
+      const std::string url = Concat("http://127.0.0.1:", router.http_port(), "/v1/completions");
+      while (Seconds(steady_clock::now() - start) < seconds) {
+        const auto answer = net::HttpClient().Send({.method = "POST", .url = url, .body = body});
+        PINGTI_CHECK_MSG(answer.ok() && answer->status == 200, "a prompt was refused");
+        const size_t at = answer->body.find("\"prompt_tokens\":");
+        tokens += std::stoull(answer->body.substr(at + 16));
+        ++prompts;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const double wall = Seconds(steady_clock::now() - start);
+  const double used = router.CpuSeconds() - cpu;
+  std::printf(
+      "prompts of %llu tokens (%zu bytes): %.1f a second (all on this machine), %.1f a second a "
+      "core of the router, %.1f MB resident\n",
+      static_cast<unsigned long long>(tokens / prompts), body.size(),
+      static_cast<double>(prompts) / wall, static_cast<double>(prompts) / used,
+      router.ResidentMegabytes());
+}
+
 int Main(int argc, char** argv) {
   const std::string program =
       argc > 1 ? argv[1]
@@ -133,6 +196,9 @@ int Main(int argc, char** argv) {
   const double seconds = argc > 3 ? std::atof(argv[3]) : 5;
   BenchLatency(program, rate, seconds);
   for (const int streams : {1, 8, 64, 256}) BenchStreams(program, streams, std::min(seconds, 3.0));
+  if (const char* model = std::getenv("PINGTI_TEST_MODEL")) {
+    BenchLongPrompts(program, model, std::min(seconds, 3.0));
+  }
   return 0;
 }
 

@@ -62,6 +62,14 @@ class BoundedSeries final : public internal::Series<Metric> {
     return metric;
   }
 
+  void Remove(const std::string_view* values) override {
+    MutexLock lock(&mutex_);
+    const auto found = series_.find(std::vector<std::string>(values, values + labels_.size()));
+    if (found == series_.end()) return;
+    family_->Remove(found->second);
+    series_.erase(found);
+  }
+
  private:
   prometheus::Family<Metric>* const family_;
   const std::vector<std::string> labels_;

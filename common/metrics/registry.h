@@ -68,6 +68,7 @@ class Series {
  public:
   virtual ~Series() = default;
   virtual Impl* Get(const std::string_view* values) = 0;
+  virtual void Remove(const std::string_view* values) = 0;
 };
 }  // namespace internal
 
@@ -83,6 +84,12 @@ class Family {
   // new values all share one series whose labels read "other".
   Handle With(const std::array<std::string_view, N>& values) const {
     return Handle(series_->Get(values.data()));
+  }
+
+  // Ends a series, for label values that are gone for good (a worker that was taken away). Handles
+  // to it must not be used any more. No-op where there is none.
+  void Remove(const std::array<std::string_view, N>& values) const {
+    series_->Remove(values.data());
   }
 
  private:

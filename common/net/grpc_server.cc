@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
 namespace pingti::net {
@@ -56,6 +59,21 @@ std::string WhyNotBound(const GrpcServerOptions& options) {
   return Concat("cannot be listened on: ", std::strerror(error));
 }
 
+// Looks at the files every few seconds and takes new ones by itself.
+std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const TlsFiles& files) {
+  if (!files.enabled()) return grpc::InsecureServerCredentials();
+  constexpr unsigned int kRefreshSeconds = 2;
+  const auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+      files.key_file, files.cert_file, files.client_ca_file, kRefreshSeconds);
+  grpc::experimental::TlsServerCredentialsOptions options(provider);
+  options.watch_identity_key_cert_pairs();
+  if (!files.client_ca_file.empty()) {
+    options.watch_root_certs();
+    options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  }
+  return grpc::experimental::TlsServerCredentials(options);
+}
+
 bool IsNumericAddress(const std::string& address) {
   unsigned char ignored[sizeof(in6_addr)];
   return ::inet_pton(AF_INET, address.c_str(), ignored) == 1 ||
@@ -80,11 +98,12 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     return absl::InvalidArgumentError(Concat("max_message_bytes is ", options.max_message_bytes,
                                              ": expected 1 to ", std::numeric_limits<int>::max()));
   }
+  PINGTI_RETURN_IF_ERROR(CheckTlsFiles(options.tls));
   if (services.empty()) return absl::InvalidArgumentError("a gRPC server needs a service");
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   int bound_port = 0;
-  builder.AddListeningPort(AddressText(options), grpc::InsecureServerCredentials(), &bound_port);
+  builder.AddListeningPort(AddressText(options), MakeCredentials(options.tls), &bound_port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
   // Without this a second process binds the same port, and the kernel deals out the connections.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/net/tls.h"
 
 namespace grpc {
 class Server;
@@ -23,6 +24,7 @@ struct GrpcServerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;  // 0: any free port, see GrpcServer::port
   int64_t max_message_bytes = 100 << 20;
+  TlsFiles tls{};
   // HTTP/2 pings notice a peer that is gone without a FIN.
   std::chrono::milliseconds keepalive_time{20'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
@@ -32,7 +34,8 @@ struct GrpcServerOptions {
 class GrpcServer {
  public:
   // `services` must outlive the server. Health (grpc.health.v1) starts as NOT_SERVING.
-  // Errors: FailedPrecondition "address 127.0.0.1:9001 is already in use", InvalidArgument.
+  // Errors: FailedPrecondition "address 127.0.0.1:9001 is already in use", InvalidArgument; those
+  // of CheckTlsFiles.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
       const GrpcServerOptions& options, const std::vector<grpc::Service*>& services);
   // Cancels what is running and joins.

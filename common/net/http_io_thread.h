@@ -37,6 +37,7 @@ class ConnectionCount {
 struct HttpServerState {
   HttpServerOptions options;
   HttpHandler handler;
+  std::unique_ptr<TlsServerContext> tls;  // null: plain HTTP
   std::shared_ptr<std::atomic<bool>> draining = std::make_shared<std::atomic<bool>>(false);
   ConnectionCount connections;
 };

@@ -76,6 +76,10 @@ class Server final : public HttpServer {
   }
 
   absl::Status Start() {
+    PINGTI_RETURN_IF_ERROR(CheckTlsFiles(state_.options.tls));
+    if (state_.options.tls.enabled()) {
+      PINGTI_ASSIGN_OR_RETURN(state_.tls, TlsServerContext::Create(state_.options.tls));
+    }
     PINGTI_RETURN_IF_ERROR(Listen(*acceptor_, state_.options));
     port_ = acceptor_->local_endpoint().port();
     Accept();

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/net/tls.h"
 
 namespace pingti::net {
 
@@ -68,6 +69,7 @@ struct HttpServerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;  // 0: any free port, see HttpServer::port
   int num_threads = 1;
+  TlsFiles tls{};
   size_t max_header_bytes = 64u << 10;
   size_t max_body_bytes = 100u << 20;
   size_t max_connections = 16384;
@@ -84,7 +86,7 @@ struct HttpServerOptions {
 class HttpServer {
  public:
   // Errors: FailedPrecondition "address 127.0.0.1:8080 is already in use", InvalidArgument for an
-  // address that does not parse.
+  // address that does not parse; those of CheckTlsFiles.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(HttpServerOptions options,
                                                            HttpHandler handler);
   // Stops at once and joins.

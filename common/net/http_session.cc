@@ -21,6 +21,8 @@ namespace {
 
 // What a client may send ahead while an answer is made; past it, reading stops until then.
 constexpr size_t kMaxPipelinedBytes = 64u << 10;
+// What TLS may have to say of its own accord to a client that does not read.
+constexpr size_t kMaxPendingTlsBytes = 64u << 10;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -41,6 +43,8 @@ HttpSession::HttpSession(asio::ip::tcp::socket socket, HttpIoThread* io_thread)
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   const asio::ip::tcp::endpoint remote = socket_.remote_endpoint(ignored);
   remote_address_ = remote.address().to_string();
+  TlsServerContext* tls = io_thread_->state().tls.get();
+  if (tls != nullptr) tls_ = std::make_unique<TlsSession>(tls->Get());
 }
 
 const HttpServerOptions& HttpSession::options() const { return io_thread_->state().options; }
@@ -51,6 +55,7 @@ void HttpSession::Start() {
 }
 
 void HttpSession::Reject() {
+  if (tls_ != nullptr) return Close();  // a handshake would cost more than an accepted request
   WaitReadable();
   ProtocolError(503, "too many connections");
 }
@@ -79,10 +84,36 @@ void HttpSession::OnReadable(const Error& error) {
   if (read_error == asio::error::would_block) return WaitReadable();
   if (read_error) return Close();  // end of stream, reset, or cancelled
   if (phase_ != Phase::kLingering && !close_after_output_) {
-    input_.append(scratch.data(), length);
+    if (!Take({scratch.data(), length})) return;
     if (phase_ != Phase::kAnswering) Parse();
   }
   WaitReadable();
+}
+
+bool HttpSession::Take(std::string_view wire) {
+  if (tls_ != nullptr && !tls_->started() && !LooksLikeTls(wire.front())) {
+    tls_.reset();
+    ProtocolError(400, "this port speaks https, and the request came without TLS");
+    WaitReadable();
+    return false;
+  }
+  if (tls_ == nullptr) {
+    input_ += wire;
+    return true;
+  }
+  const TlsSession::Result result = tls_->Receive(wire, &input_);
+  const size_t pending = tls_->pending_output();
+  if (result == TlsSession::Result::kClosed || pending > kMaxPendingTlsBytes ||
+      (result == TlsSession::Result::kFailed && pending == 0)) {
+    Close();
+    return false;
+  }
+  if (result == TlsSession::Result::kFailed) {
+    close_after_output_ = true;  // the alert says why
+    input_.clear();
+  }
+  if (pending > 0 && !writing_) StartWrite();
+  return phase_ != Phase::kClosed;
 }
 
 void HttpSession::Parse() {
@@ -97,6 +128,7 @@ void HttpSession::Parse() {
       parser_->header_limit(static_cast<uint32_t>(options().max_header_bytes));
       parser_->body_limit(options().max_body_bytes);
       phase_ = Phase::kHeader;
+      header_bytes_ = 0;
       // The first header's time runs from the connection's start.
       if (!first_request_) SetDeadline(options().header_timeout);
       first_request_ = false;
@@ -105,6 +137,13 @@ void HttpSession::Parse() {
     const size_t used = parser_->put(asio::buffer(input_), error);
     input_.erase(0, used);
     if (error && error != http::error::need_more) return ProtocolError(error);
+    // Beast's own limit holds for what one call parses, not for fields that come in many pieces.
+    if (!parser_->is_header_done()) {
+      header_bytes_ += used;
+      if (header_bytes_ + input_.size() > options().max_header_bytes) {
+        return ProtocolError(http::error::header_limit);
+      }
+    }
     if (phase_ == Phase::kHeader && parser_->is_header_done()) {
       if (!CheckHeader()) return;
       phase_ = Phase::kBody;

@@ -19,6 +19,7 @@
 #include "common/net/http_body.h"
 #include "common/net/http_exchange.h"
 #include "common/net/http_server.h"
+#include "common/net/tls_session.h"
 
 namespace pingti::net {
 
@@ -56,6 +57,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   void WaitReadable();
   void OnReadable(const Error& error);
+  // Adds what came off the wire to input_, decrypted if need be. False when the connection is done
+  // with reading.
+  bool Take(std::string_view wire);
   // Parses what has been read, up to the next complete request.
   void Parse();
   // False when the connection has been told off.
@@ -85,13 +89,17 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   Phase phase_ = Phase::kIdle;
   bool first_request_ = true;
-  std::string input_;  // read, not yet parsed
+  std::string input_;        // read, not yet parsed
+  size_t header_bytes_ = 0;  // of the header being read, parsed so far
   bool waiting_readable_ = false;
   std::optional<boost::beast::http::request_parser<HttpBody>> parser_;
   std::shared_ptr<HttpExchange> exchange_;
 
+  std::unique_ptr<TlsSession> tls_;  // null: plain
+
   std::string output_;  // being written from output_offset_; not touched while it is
   size_t output_offset_ = 0;
+  size_t output_plain_bytes_ = 0;  // what output_ had before it was encrypted
   bool output_is_exchanges_ = false;
   std::string queued_;  // the session's own words, to be written next
   bool writing_ = false;

@@ -44,8 +44,14 @@ void HttpSession::StartWrite() {
     output_.swap(queued_);
     output_is_exchanges_ = false;
   }
+  const bool own_words = !output_.empty();
+  if (tls_ != nullptr && output_offset_ == 0) {
+    output_plain_bytes_ = output_.size();
+    if (!tls_->Seal(&output_)) return Close();
+  }
   writing_ = true;
-  SetDeadline(options().write_timeout);
+  // A handshake runs within the time of the header that it precedes.
+  if (own_words || phase_ == Phase::kAnswering) SetDeadline(options().write_timeout);
   socket_.async_write_some(
       asio::buffer(output_.data() + output_offset_, output_.size() - output_offset_),
       [self = shared_from_this()](const Error& error, size_t num_bytes) {
@@ -58,11 +64,15 @@ void HttpSession::OnWritten(const Error& error, size_t num_bytes) {
   if (phase_ == Phase::kClosed) return;
   if (error) return Close();
   output_offset_ += num_bytes;
-  if (output_is_exchanges_) exchange_->OnSent(num_bytes);
-  if (output_offset_ < output_.size()) return StartWrite();
+  const bool all_written = output_offset_ == output_.size();
+  if (output_is_exchanges_ && tls_ == nullptr) exchange_->OnSent(num_bytes);
+  if (output_is_exchanges_ && tls_ != nullptr && all_written) {
+    exchange_->OnSent(output_plain_bytes_);
+  }
+  if (!all_written) return StartWrite();
   output_.clear();
   output_offset_ = 0;
-  if (!queued_.empty()) return StartWrite();
+  if (!queued_.empty() || (tls_ != nullptr && tls_->pending_output() > 0)) return StartWrite();
   if (close_after_output_) return Linger();
   if (phase_ == Phase::kAnswering) {
     ClearDeadline();
@@ -83,8 +93,12 @@ void HttpSession::FinishExchange(bool keep_alive) {
 }
 
 void HttpSession::Linger() {
-  phase_ = Phase::kLingering;
   input_.clear();
+  if (tls_ != nullptr && tls_->SayGoodbye()) {
+    close_after_output_ = true;
+    return StartWrite();  // and back here
+  }
+  phase_ = Phase::kLingering;
   Error error;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
   if (error) return Close();

@@ -165,11 +165,13 @@ void Bpe::MergeLong(Scratch* scratch, std::vector<TokenId>* ids) const {
   for (int32_t i = 0; i + 1 < count; ++i) {
     if (const auto* entry = pair_at(i)) heap.push_back(key(entry->rank, i));
   }
+  scratch->pairs_queued += heap.size();
   std::make_heap(heap.begin(), heap.end(), std::greater<>());
   const auto push = [&](int32_t i) {
     if (const auto* entry = pair_at(i)) {
       heap.push_back(key(entry->rank, i));
       std::push_heap(heap.begin(), heap.end(), std::greater<>());
+      ++scratch->pairs_queued;
     }
   };
   while (!heap.empty()) {

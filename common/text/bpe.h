@@ -72,6 +72,7 @@ class Bpe {
     std::vector<TokenId> ids;
     std::vector<int32_t> prev, next;
     std::vector<uint64_t> heap;  // rank in the upper half, position in the lower: a min-heap
+    uint64_t pairs_queued = 0;   // in all calls: long words cost this times its logarithm
   };
 
   // pieces[id]: the bytes or characters of a token that words may become; empty for those they may

@@ -67,7 +67,7 @@ absl::Status FillCommon(const GgufTokenizerData& data, bool adds_bos, TokenizerP
   }
   parts->bos_token_id = data.bos_token_id;
   parts->eos_token_id = data.eos_token_id;
-  if (data.add_bos_token.value_or(adds_bos)) {
+  if (data.add_bos_token.value_or(adds_bos && data.bos_token_id.has_value())) {
     if (!data.bos_token_id) {
       return absl::InvalidArgumentError(
           "tokenizer.ggml.add_bos_token is true, but tokenizer.ggml.bos_token_id is missing");
@@ -115,7 +115,7 @@ absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const GgufTokenizerData& data) 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeByteLevel(const GgufTokenizerData& data) {
   PINGTI_ASSIGN_OR_RETURN(FamilyRules rules, MakeFamilyRules(data.pre));
   TokenizerParts parts;
-  PINGTI_RETURN_IF_ERROR(FillCommon(data, /*adds_bos=*/false, &parts));
+  PINGTI_RETURN_IF_ERROR(FillCommon(data, rules.adds_bos, &parts));
   parts.pre_tokenizer = std::move(rules.pre_tokenizer);
   parts.normalizer = std::move(rules.normalizer);
   BpeOptions options;

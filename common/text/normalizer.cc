@@ -181,15 +181,14 @@ absl::StatusOr<Normalizer::Step> RegexReplaceStep(std::string_view pattern, std:
   auto regex = std::make_shared<const Regex>(std::move(compiled));
   return Normalizer::Step([regex, to = std::move(to)](Normalizer::Input* input) {
     RegexScratch scratch;
-    std::vector<Regex::Span> matches;
-    PINGTI_RETURN_IF_ERROR(regex->FindAll(input->text, &scratch, &matches));
     std::string out;
     size_t pos = 0;
-    for (const Regex::Span& match : matches) {
+    PINGTI_RETURN_IF_ERROR(regex->FindAll(input->text, &scratch, [&](Regex::Span match) {
       out.append(input->text, pos, match.begin - pos);
       out.append(to);
       pos = match.end;
-    }
+      return absl::OkStatus();
+    }));
     out.append(input->text, pos);
     input->text = std::move(out);
     return absl::OkStatus();

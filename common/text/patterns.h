@@ -20,6 +20,7 @@ struct FamilyRules {
   PreTokenizer pre_tokenizer;
   Normalizer normalizer;
   bool ignore_merges = false;
+  bool adds_bos = false;  // where the file does not say
 };
 
 // Errors: Unimplemented naming `family` and the families there are.

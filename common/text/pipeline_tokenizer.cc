@@ -17,7 +17,7 @@ struct PipelineTokenizer::Call {
   std::vector<TokenId>* ids;
   bool starts_text = true;     // the next section starts the text
   bool after_invalid = false;  // the next section follows bytes that were not UTF-8
-  WordList words;
+  RegexScratch regex;
   Bpe::Scratch bpe;
   std::vector<AddedTokenTrie::Section> raw_sections, sections;
 };
@@ -106,14 +106,9 @@ absl::Status PipelineTokenizer::EncodeSection(std::string_view text, Call* call)
 }
 
 absl::Status PipelineTokenizer::EncodeWords(std::string_view text, Call* call) const {
-  if (text.empty()) return absl::OkStatus();
-  WordList& list = call->words;
-  list.words.assign(1, text);
-  list.starts_text = call->starts_text;
-  list.rewritten.clear();
-  PINGTI_RETURN_IF_ERROR(parts_.pre_tokenizer.Apply(&list));
-  for (const std::string_view word : list.words) parts_.bpe->Encode(word, &call->bpe, call->ids);
-  return absl::OkStatus();
+  return parts_.pre_tokenizer.Apply(
+      {text, call->starts_text}, &call->regex,
+      [&](std::string_view word) { parts_.bpe->Encode(word, &call->bpe, call->ids); });
 }
 
 std::string_view PipelineTokenizer::TokenBytes(TokenId id) const {

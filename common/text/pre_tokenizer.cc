@@ -50,27 +50,7 @@ void MergeContiguous(const std::vector<Part>& parts, std::vector<Part>* out) {
   }
 }
 
-// Cuts `word` at `matches` (sorted, disjoint, not empty).
-void Cut(std::string_view word, const std::vector<Regex::Span>& matches, SplitBehavior behavior,
-         bool invert, std::vector<std::string_view>* out) {
-  if (behavior == SplitBehavior::kIsolated) {
-    size_t pos = 0;
-    for (const Regex::Span& match : matches) {
-      if (match.begin > pos) out->push_back(word.substr(pos, match.begin - pos));
-      out->push_back(word.substr(match.begin, match.end - match.begin));
-      pos = match.end;
-    }
-    if (pos < word.size()) out->push_back(word.substr(pos));
-    return;
-  }
-  std::vector<Part> parts;
-  size_t pos = 0;
-  for (const Regex::Span& match : matches) {
-    if (match.begin > pos) parts.push_back({pos, match.begin, invert});
-    parts.push_back({match.begin, match.end, !invert});
-    pos = match.end;
-  }
-  if (pos < word.size()) parts.push_back({pos, word.size(), invert});
+std::vector<Part> Merge(const std::vector<Part>& parts, SplitBehavior behavior) {
   std::vector<Part> merged;
   switch (behavior) {
     case SplitBehavior::kMergedWithPrevious:
@@ -89,64 +69,90 @@ void Cut(std::string_view word, const std::vector<Regex::Span>& matches, SplitBe
     case SplitBehavior::kIsolated:
       break;
   }
-  for (const Part& part : merged) out->push_back(word.substr(part.begin, part.end - part.begin));
+  return merged;
 }
 
-class RegexStep : public PreTokenizerStep {
+// What steps that cut have in common.
+class SplitStep : public PreTokenizerStep {
  public:
-  RegexStep(Regex regex, SplitBehavior behavior, bool invert)
-      : regex_(std::move(regex)), behavior_(behavior), invert_(invert) {}
-
-  absl::Status Apply(WordList* list) const override {
-    for (const std::string_view word : list->words) {
-      list->matches.clear();
-      PINGTI_RETURN_IF_ERROR(regex_.FindAll(word, &list->regex, &list->matches));
-      Cut(word, list->matches, behavior_, invert_, &list->next);
+  absl::Status Apply(Word word, const WordPipe& out) const override {
+    const auto send = [&](size_t begin, size_t end) {
+      return out.Send({word.text.substr(begin, end - begin), word.starts_text && begin == 0});
+    };
+    std::vector<Part> parts;  // stays empty where parts need not wait for others
+    const auto take = [&](size_t begin, size_t end, bool is_match) {
+      if (begin == end) return absl::OkStatus();
+      if (behavior_ == SplitBehavior::kIsolated) return send(begin, end);
+      parts.push_back({begin, end, is_match});
+      return absl::OkStatus();
+    };
+    size_t pos = 0;
+    const auto cut = [&](Regex::Span match) {
+      PINGTI_RETURN_IF_ERROR(take(pos, match.begin, invert_));
+      pos = match.end;
+      return take(match.begin, match.end, !invert_);
+    };
+    PINGTI_RETURN_IF_ERROR(Find(word.text, out.regex(), cut));
+    PINGTI_RETURN_IF_ERROR(take(pos, word.text.size(), invert_));
+    if (parts.empty()) return absl::OkStatus();
+    for (const Part& part : Merge(parts, behavior_)) {
+      PINGTI_RETURN_IF_ERROR(send(part.begin, part.end));
     }
     return absl::OkStatus();
   }
 
+ protected:
+  SplitStep(SplitBehavior behavior, bool invert) : behavior_(behavior), invert_(invert) {}
+  // Matches are sorted, disjoint and not empty.
+  virtual absl::Status Find(std::string_view word, RegexScratch* regex,
+                            Regex::VisitMatch visit) const = 0;
+
  private:
-  Regex regex_;
   SplitBehavior behavior_;
   bool invert_;
 };
 
-class CharStep : public PreTokenizerStep {
+class RegexStep : public SplitStep {
+ public:
+  RegexStep(Regex regex, SplitBehavior behavior, bool invert)
+      : SplitStep(behavior, invert), regex_(std::move(regex)) {}
+
+ protected:
+  absl::Status Find(std::string_view word, RegexScratch* regex,
+                    Regex::VisitMatch visit) const override {
+    return regex_.FindAll(word, regex, visit);
+  }
+
+ private:
+  Regex regex_;
+};
+
+class CharStep : public SplitStep {
  public:
   CharStep(bool (*is_delimiter)(char32_t), SplitBehavior behavior)
-      : is_delimiter_(is_delimiter), behavior_(behavior) {}
+      : SplitStep(behavior, /*invert=*/false), is_delimiter_(is_delimiter) {}
 
-  absl::Status Apply(WordList* list) const override {
-    for (const std::string_view word : list->words) {
-      list->matches.clear();
-      for (size_t pos = 0; pos < word.size();) {
-        const DecodedChar c = DecodeUtf8(word.substr(pos));
-        if (is_delimiter_(c.value)) list->matches.push_back({pos, pos + c.length});
-        pos += c.length;
-      }
-      Cut(word, list->matches, behavior_, /*invert=*/false, &list->next);
+ protected:
+  absl::Status Find(std::string_view word, RegexScratch*, Regex::VisitMatch visit) const override {
+    for (size_t pos = 0; pos < word.size();) {
+      const DecodedChar c = DecodeUtf8(word.substr(pos));
+      if (is_delimiter_(c.value)) PINGTI_RETURN_IF_ERROR(visit({pos, pos + c.length}));
+      pos += c.length;
     }
     return absl::OkStatus();
   }
 
  private:
   bool (*is_delimiter_)(char32_t);
-  SplitBehavior behavior_;
 };
 
 class PrefixSpaceStep : public PreTokenizerStep {
  public:
-  absl::Status Apply(WordList* list) const override {
-    for (const std::string_view word : list->words) {
-      if (word.empty() || word.front() == ' ') {
-        list->next.push_back(word);
-      } else {
-        list->rewritten.emplace_back(1, ' ').append(word);
-        list->next.push_back(list->rewritten.back());
-      }
-    }
-    return absl::OkStatus();
+  absl::Status Apply(Word word, const WordPipe& out) const override {
+    if (word.text.front() == ' ') return out.Send(word);
+    std::string prefixed(1, ' ');
+    prefixed += word.text;
+    return out.Send({prefixed, word.starts_text});
   }
 };
 
@@ -155,43 +161,35 @@ class MetaspaceStep : public PreTokenizerStep {
   MetaspaceStep(std::string mark, MetaspacePrepend prepend, bool split)
       : mark_(std::move(mark)), prepend_(prepend), split_(split) {}
 
-  absl::Status Apply(WordList* list) const override {
-    bool first = list->starts_text;
-    for (const std::string_view word : list->words) {
-      std::string marked;
-      marked.reserve(word.size() * 2);
-      const bool wanted =
-          prepend_ == MetaspacePrepend::kAlways || (prepend_ == MetaspacePrepend::kFirst && first);
-      first = false;
-      const bool has_mark = !word.empty() && (word.front() == ' ' || word.starts_with(mark_));
-      if (wanted && !has_mark) marked += mark_;
-      for (const char c : word) {
-        if (c == ' ') {
-          marked += mark_;
-        } else {
-          marked += c;
-        }
+  absl::Status Apply(Word word, const WordPipe& out) const override {
+    std::string marked;
+    marked.reserve(word.text.size() * 2);
+    const bool wanted = prepend_ == MetaspacePrepend::kAlways ||
+                        (prepend_ == MetaspacePrepend::kFirst && word.starts_text);
+    const bool has_mark = word.text.front() == ' ' || word.text.starts_with(mark_);
+    if (wanted && !has_mark) marked += mark_;
+    for (const char c : word.text) {
+      if (c == ' ') {
+        marked += mark_;
+      } else {
+        marked += c;
       }
-      list->rewritten.push_back(std::move(marked));
-      AppendWords(list->rewritten.back(), list);
     }
-    return absl::OkStatus();
+    if (!split_) return out.Send({marked, word.starts_text});
+    return SendWords(marked, word.starts_text, out);
   }
 
  private:
-  void AppendWords(std::string_view text, WordList* list) const {
-    if (!split_) {
-      list->next.push_back(text);
-      return;
-    }
-    size_t begin = 0;
-    while (begin < text.size()) {
-      const size_t mark =
-          text.find(mark_, begin == 0 && !text.starts_with(mark_) ? 0 : begin + mark_.size());
+  absl::Status SendWords(std::string_view text, bool starts_text, const WordPipe& out) const {
+    for (size_t begin = 0; begin < text.size();) {
+      const bool at_mark = text.substr(begin).starts_with(mark_);
+      const size_t mark = text.find(mark_, begin + (at_mark ? mark_.size() : 0));
       const size_t end = std::min(mark, text.size());
-      list->next.push_back(text.substr(begin, end - begin));
+      PINGTI_RETURN_IF_ERROR(
+          out.Send({text.substr(begin, end - begin), starts_text && begin == 0}));
       begin = end;
     }
+    return absl::OkStatus();
   }
 
   std::string mark_;
@@ -201,13 +199,17 @@ class MetaspaceStep : public PreTokenizerStep {
 
 }  // namespace
 
-absl::Status PreTokenizer::Apply(WordList* list) const {
-  for (const auto& step : steps_) {
-    list->next.clear();
-    PINGTI_RETURN_IF_ERROR(step->Apply(list));
-    std::swap(list->words, list->next);
+absl::Status WordPipe::Send(Word word) const {
+  if (step_ < steps_->size()) {
+    return (*steps_)[step_]->Apply(word, WordPipe(steps_, step_ + 1, regex_, sink_));
   }
+  (*sink_)(word.text);
   return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::Apply(Word text, RegexScratch* regex, WordSink sink) const {
+  if (text.text.empty()) return absl::OkStatus();
+  return WordPipe(&steps_, 0, regex, &sink).Send(text);
 }
 
 std::unique_ptr<PreTokenizerStep> SplitByRegex(Regex regex, SplitBehavior behavior, bool invert) {

@@ -1,16 +1,18 @@
 // Cuts normalized text into the words that BPE works on. Steps mirror the "pre_tokenizer" of a
-// Hugging Face tokenizer.json; each step cuts (or rewrites) every word the step before left.
-// A PreTokenizer is immutable after the last Add and then thread-safe; words of one call live in a
-// WordList.
+// Hugging Face tokenizer.json; each step cuts (or rewrites) every word the step before sends it.
+//
+// A word goes through all steps to the end before the next one is cut: a megabyte of digits, each a
+// word of its own, takes no more memory than one digit. A PreTokenizer is immutable after the last
+// Add and then thread-safe. Read next: pipeline_tokenizer.h, which feeds words to the BPE.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "common/text/regex.h"
 
 namespace pingti::text {
@@ -18,30 +20,46 @@ namespace pingti::text {
 // What becomes of the matches of a pattern (tokenizers' SplitDelimiterBehavior).
 enum class SplitBehavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-// Confined to one call of Tokenizer::Encode.
-struct WordList {
-  std::vector<std::string_view> words;
-  bool starts_text = true;  // words[0] starts the text that was given to Encode
+// Takes the finished words in order. A word is valid during the call only.
+using WordSink = absl::FunctionRef<void(std::string_view)>;
 
-  // Buffers of the steps.
-  std::vector<std::string_view> next;
-  std::vector<Regex::Span> matches;
-  std::deque<std::string> rewritten;  // owns words that are no longer parts of the input
-  RegexScratch regex;
+struct Word {
+  std::string_view text;
+  bool starts_text;  // nothing of the text that was given to Encode stands before it
+};
+
+class PreTokenizerStep;
+
+// Where a step sends its words: the next step, or the sink behind the last one.
+class WordPipe {
+ public:
+  absl::Status Send(Word word) const;
+  RegexScratch* regex() const { return regex_; }
+
+ private:
+  friend class PreTokenizer;
+  using Steps = std::vector<std::unique_ptr<PreTokenizerStep>>;
+  WordPipe(const Steps* steps, size_t step, RegexScratch* regex, const WordSink* sink)
+      : steps_(steps), step_(step), regex_(regex), sink_(sink) {}
+
+  const Steps* steps_;
+  size_t step_;  // the one that receives
+  RegexScratch* regex_;
+  const WordSink* sink_;
 };
 
 class PreTokenizerStep {
  public:
   virtual ~PreTokenizerStep() = default;
-  // Reads list->words, appends to list->next.
-  virtual absl::Status Apply(WordList* list) const = 0;
+  // Errors: ResourceExhausted from a pattern (see Regex::FindAll); those of `out`.
+  virtual absl::Status Apply(Word word, const WordPipe& out) const = 0;
 };
 
 class PreTokenizer {
  public:
   void Add(std::unique_ptr<PreTokenizerStep> step) { steps_.push_back(std::move(step)); }
   // Errors: ResourceExhausted from a pattern (see Regex::FindAll).
-  absl::Status Apply(WordList* list) const;
+  absl::Status Apply(Word text, RegexScratch* regex, WordSink sink) const;
 
  private:
   std::vector<std::unique_ptr<PreTokenizerStep>> steps_;

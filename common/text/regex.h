@@ -9,8 +9,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 
 struct pcre2_real_code_8;
@@ -41,14 +41,19 @@ class Regex {
   struct Span {
     size_t begin, end;  // bytes
   };
+  using VisitMatch = absl::FunctionRef<absl::Status(Span)>;
+
+  // kInterpreted gives the same matches, slower: what is left where the system denies executable
+  // memory, and what tests ask for by name.
+  enum class Engine { kCompiled, kInterpreted };
 
   // Errors: InvalidArgument with PCRE2's message and the offset in `pattern`.
-  static absl::StatusOr<Regex> Compile(std::string_view pattern);
+  static absl::StatusOr<Regex> Compile(std::string_view pattern, Engine engine = Engine::kCompiled);
 
-  // Appends the non-empty matches in `text` (well-formed UTF-8), left to right.
-  // Errors: ResourceExhausted when one match needs more than the step limit.
-  absl::Status FindAll(std::string_view text, RegexScratch* scratch,
-                       std::vector<Span>* matches) const;
+  // Gives the non-empty matches in `text` (well-formed UTF-8) to `visit`, left to right, until it
+  // returns an error. `visit` may search with the same scratch.
+  // Errors: ResourceExhausted when one match needs more than the step limit; those of `visit`.
+  absl::Status FindAll(std::string_view text, RegexScratch* scratch, VisitMatch visit) const;
 
  private:
   std::string pattern_;

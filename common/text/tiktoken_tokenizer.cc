@@ -1,5 +1,5 @@
 // Builds a tokenizer from a tiktoken file: one "<base64 of the token's bytes> <rank>" a line.
-// Source: openai/tiktoken, load.py and _educational.py.
+// Source: openai/tiktoken, load.py and _educational.py; QWen's tokenization_qwen.py.
 #include <algorithm>
 #include <charconv>
 #include <limits>
@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/text/patterns.h"
 #include "common/text/pipeline_tokenizer.h"
 #include "common/text/sentence_piece.h"
 #include "common/text/tokenizer.h"
@@ -88,6 +89,17 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTiktokenTokenizer(std::string_vie
     parts.added_tokens.push_back({.id = id, .content = std::move(token), .special = true});
   }
   return PipelineTokenizer::Make(std::move(parts));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeQwenTokenizer(std::string_view file) {
+  TiktokenOptions options;
+  options.split_pattern = kQwen2Pattern;
+  options.special_tokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+  for (int i = 0; i <= 204; ++i) {
+    options.special_tokens.push_back(absl::StrCat("<|extra_", i, "|>"));
+  }
+  options.normalize_nfc = true;
+  return MakeTiktokenTokenizer(file, std::move(options));
 }
 
 }  // namespace pingti::text

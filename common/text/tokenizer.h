@@ -1,7 +1,7 @@
 // Text to token ids and back.
 //
 // A Tokenizer is built once per model from the file the checkpoint brought (tokenizer.json, GGUF
-// keys, tiktoken or SentencePiece) and is immutable afterwards: every method is thread-safe and
+// keys or tiktoken) and is immutable afterwards: every method is thread-safe and
 // const. Read next: detokenizer.h for streams, chat_template.h for messages.
 #pragma once
 
@@ -83,5 +83,9 @@ struct TiktokenOptions {
 // A tiktoken file: base64 token, space, rank, one a line.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTiktokenTokenizer(std::string_view file,
                                                                  TiktokenOptions options);
+
+// qwen.tiktoken, as QWen v1's own tokenizer reads it: Qwen2's words, NFC, then <|endoftext|>,
+// <|im_start|>, <|im_end|> and <|extra_0|> to <|extra_204|> behind the last rank.
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeQwenTokenizer(std::string_view file);
 
 }  // namespace pingti::text

@@ -39,6 +39,29 @@ absl::Status UnsupportedField(std::string_view param, std::string_view why) {
                   Concat("'", param, "' is not supported: ", why), param, "unsupported_parameter");
 }
 
+absl::Status RenameFields(const absl::Status& status, std::span<const FieldName> names) {
+  std::string message(status.message());
+  std::string param = ErrorParam(status);
+  for (const FieldName& name : names) {
+    const bool is_under = param.starts_with(name.from) &&
+                          (param.size() == name.from.size() || param[name.from.size()] == '.' ||
+                           param[name.from.size()] == '[');
+    if (!is_under) continue;
+    const std::string renamed = Concat(name.to, param.substr(name.from.size()));
+    const std::string quoted = Concat("'", param, "'");
+    for (size_t at = 0; (at = message.find(quoted, at)) != std::string::npos;) {
+      const std::string replacement = Concat("'", renamed, "'");
+      message.replace(at, quoted.size(), replacement);
+      at += replacement.size();
+    }
+    param = renamed;
+    break;
+  }
+  absl::Status result = ApiError(status.code(), std::move(message), param, ErrorCode(status));
+  const int retry_after = RetryAfterSeconds(status);
+  return retry_after > 0 ? WithRetryAfter(std::move(result), retry_after) : result;
+}
+
 std::string ErrorParam(const absl::Status& status) { return Payload(status, kParam); }
 std::string ErrorCode(const absl::Status& status) { return Payload(status, kCode); }
 

@@ -2,6 +2,7 @@
 // where a status becomes an HTTP status. (gRPC's codes are absl's own numbers.)
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,14 @@ absl::Status ApiError(absl::StatusCode status, std::string message, std::string_
 absl::Status FieldError(std::string_view param, std::string message);
 // InvalidArgument with code "unsupported_parameter"; the message names the field.
 absl::Status UnsupportedField(std::string_view param, std::string_view why);
+
+// The same error in the words of an API that has other names: a field that is `from` or lies under
+// it becomes `to`, in the param and where the message quotes it.
+struct FieldName {
+  std::string_view from;
+  std::string_view to;
+};
+absl::Status RenameFields(const absl::Status& status, std::span<const FieldName> names);
 
 // The parts, empty when the status carries none.
 std::string ErrorParam(const absl::Status& status);

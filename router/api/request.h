@@ -23,7 +23,8 @@ namespace pingti::router {
 // What a client may say about decoding. An empty member takes the model's own default, then the
 // API's (see sampling_defaults in worker.proto).
 struct GenerationParams {
-  std::optional<uint32_t> max_tokens;  // empty: up to the end of the context
+  // Empty: up to the end of the context. 0: only score the echoed prompt.
+  std::optional<uint32_t> max_tokens;
   uint32_t min_tokens = 0;
   std::optional<double> temperature;
   std::optional<double> top_p;
@@ -68,6 +69,7 @@ struct GenerationRequest {
   // kCompletion: one or more prompts; choice index = prompt * n + sample.
   std::vector<Prompt> prompts;
   bool echo = false;
+  std::optional<std::string> suffix;  // the text after the place where the model writes
 
   size_t num_choices() const {
     return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);
@@ -107,6 +109,7 @@ struct ChoiceDelta {
   std::vector<ToolCallDelta> tool_calls{};
   std::vector<TokenLogprob> logprobs{};
   FinishReason finish = FinishReason::kNone;
+  std::string matched_stop{};  // with finish: the stop string that ended it, if one did
 
   bool empty() const {
     return content.empty() && reasoning.empty() && tool_calls.empty() && logprobs.empty() &&

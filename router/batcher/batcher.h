@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -35,6 +36,7 @@ struct SequenceJob {
   int32_t priority = 0;
   bool resumed = false;  // its client already reads: it goes before new ones of its priority
   uint32_t tokens = 0;   // to prefill
+  std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
   std::chrono::steady_clock::time_point give_up_at;
 
   SequenceJob();

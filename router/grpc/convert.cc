@@ -133,9 +133,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
   request.user = complete.user();
   request.echo = complete.echo();
   request.body_bytes = complete.ByteSizeLong();
-  if (!complete.suffix().empty()) {
-    return UnsupportedField("suffix", "the model has no fill-in-the-middle tokens");
-  }
+  if (!complete.suffix().empty()) request.suffix = complete.suffix();
   PINGTI_RETURN_IF_ERROR(ReadParams(complete.params(), &request.params));
   switch (complete.prompt_case()) {
     case v1::CompleteRequest::kText:

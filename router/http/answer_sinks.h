@@ -4,25 +4,35 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/net/http_server.h"
-#include "router/api/request.h"
-#include "router/openai/write.h"
+#include "router/api/http_call.h"
 
 namespace pingti::router {
 
 // Told once how an answer ended: HTTP status, and tokens where there were any.
 using AnswerEnded = std::function<void(int http_status, const UsageCounts& usage)>;
 
-// An error answer with OpenAI's body, Retry-After and the request id's header.
-net::HttpResponse ErrorResponse(const absl::Status& status, std::string_view request_id);
+// An error answer with the API's own body, Retry-After and the request id's header.
+net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& shape,
+                                std::string_view request_id);
+
+// What both sinks need to know of one answer.
+struct AnswerContext {
+  std::string request_id;
+  const ErrorShape* errors;
+  std::unique_ptr<AnswerWriter> writer;
+  std::shared_ptr<net::HttpResponder> responder;
+  AnswerEnded ended;
+};
 
 // Gathers the choices and sends them as one body.
 class BodySink final : public ResponseSink {
  public:
-  BodySink(AnswerHead head, size_t num_choices, std::shared_ptr<net::HttpResponder> responder,
-           AnswerEnded ended);
+  BodySink(AnswerContext context, size_t num_choices);
 
   bool OnDelta(ChoiceDelta delta) override;
   void OnDone(const UsageCounts& usage) override;
@@ -30,9 +40,7 @@ class BodySink final : public ResponseSink {
   void OnKeepAlive() override {}  // an HTTP answer without its length has no filler
 
  private:
-  const AnswerHead head_;
-  const std::shared_ptr<net::HttpResponder> responder_;
-  const AnswerEnded ended_;
+  const AnswerContext context_;
   std::vector<ChoiceAnswer> choices_;
 };
 
@@ -40,8 +48,7 @@ class BodySink final : public ResponseSink {
 // that has its own status; one after it becomes an event.
 class EventSink final : public ResponseSink {
  public:
-  EventSink(AnswerHead head, size_t num_choices, bool include_usage,
-            std::shared_ptr<net::HttpResponder> responder, AnswerEnded ended);
+  explicit EventSink(AnswerContext context) : context_(std::move(context)) {}
 
   bool OnDelta(ChoiceDelta delta) override;
   void OnDone(const UsageCounts& usage) override;
@@ -51,10 +58,7 @@ class EventSink final : public ResponseSink {
  private:
   void StartIfNeeded();
 
-  const std::string request_id_;
-  ChunkWriter writer_;
-  const std::shared_ptr<net::HttpResponder> responder_;
-  const AnswerEnded ended_;
+  const AnswerContext context_;
   bool started_ = false;
 };
 

@@ -2,15 +2,20 @@
 #include "router/http/api_handler.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "router/anthropic/messages_call.h"
+#include "router/anthropic/parse.h"
+#include "router/anthropic/writer.h"
 #include "router/api/api_error.h"
 #include "router/http/answer_sinks.h"
+#include "router/openai/chat_call.h"
 #include "router/openai/parse.h"
+#include "router/openai/write.h"
 #include "router/pipeline/request_log.h"
+#include "router/responses/responses_call.h"
 
 namespace pingti::router {
 
@@ -49,34 +54,68 @@ class ApiHandler::CloseWatch {
   std::weak_ptr<Generation> generation_ PINGTI_GUARDED_BY(mutex_);
 };
 
+// One row of the route table. Exactly one of `parse`, `show` and `answer` is set.
+struct ApiHandler::Endpoint {
+  std::string_view path;  // every path is also served without its "/v1"
+  std::string_view method;
+  const ErrorShape* errors;
+  CallParser parse = nullptr;  // starts a generation
+  std::string_view id_prefix{};
+  void (ApiHandler::*show)(const ExchangePtr& exchange) = nullptr;
+  // Runs here or on the pool, by the body's size.
+  absl::StatusOr<std::string> (ApiHandler::*answer)(std::string_view body) = nullptr;
+  bool needs_key = true;
+};
+
 // One request and its answer.
 struct ApiHandler::Exchange {
   net::HttpRequest request;
   std::shared_ptr<net::HttpResponder> responder;
-  std::string endpoint;  // the path's known form, for metrics: "/v1/chat/completions"
+  const Endpoint* endpoint = nullptr;
   std::string id;
   std::string tenant;
   steady_clock::time_point arrived;
   std::shared_ptr<CloseWatch> close_watch;  // shared with the connection
 
-  void SendError(const absl::Status& status) { responder->Send(ErrorResponse(status, id)); }
+  void SendError(const absl::Status& status) {
+    const ErrorShape& shape = endpoint == nullptr ? kOpenAiErrors : *endpoint->errors;
+    responder->Send(ErrorResponse(status, shape, id));
+  }
 };
 
 namespace {
 
 constexpr std::string_view kModelsPrefix = "/models/";
 
-struct Endpoint {
-  std::string_view path;
-  std::string_view method;
-};
-constexpr std::array<Endpoint, 5> kEndpoints = {{{"/chat/completions", "POST"},
-                                                 {"/completions", "POST"},
-                                                 {"/models", "GET"},
-                                                 {"/tokenize", "POST"},
-                                                 {"/detokenize", "POST"}}};
+// Every path is served with and without it.
+std::string_view WithoutVersion(std::string_view path) {
+  if (path.starts_with("/v1/")) path.remove_prefix(3);
+  return path;
+}
 
 }  // namespace
+
+const ApiHandler::Endpoint* ApiHandler::FindEndpoint(std::string_view path) {
+  using H = ApiHandler;
+  static const Endpoint kEndpoints[] = {
+      {"/v1/chat/completions", "POST", &kOpenAiErrors, &ParseChatCall, "chatcmpl-"},
+      {"/v1/completions", "POST", &kOpenAiErrors, &ParseCompletionCall, "cmpl-"},
+      {"/v1/responses", "POST", &kResponsesErrors, &ParseResponsesCall, "resp_"},
+      {"/v1/messages", "POST", &kAnthropicErrors, &ParseMessagesCall, "msg_"},
+      {"/v1/messages/count_tokens", "POST", &kAnthropicErrors, nullptr, "", nullptr,
+       &H::CountTokensNow},
+      {"/v1/models", "GET", &kOpenAiErrors, nullptr, "", &H::ListModels},
+      {"/v1/models/", "GET", &kOpenAiErrors, nullptr, "", &H::ShowModel},
+      {"/v1/tokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::TokenizeNow},
+      {"/v1/detokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::DetokenizeNow},
+  };
+  const bool one_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
+  for (const Endpoint& known : kEndpoints) {
+    const std::string_view known_path = WithoutVersion(known.path);
+    if (known_path == kModelsPrefix ? one_model : known_path == path) return &known;
+  }
+  return nullptr;
+}
 
 net::HttpResponse ApiHandler::ProtocolError(int status, std::string_view reason) {
   net::HttpResponse response;
@@ -96,81 +135,78 @@ void ApiHandler::Handle(net::HttpRequest request, std::shared_ptr<net::HttpRespo
 }
 
 void ApiHandler::Route(const ExchangePtr& exchange) {
-  std::string_view path = exchange->request.path;
-  if (path.starts_with("/v1/")) path.remove_prefix(3);
-  const bool one_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
-  const Endpoint* endpoint = nullptr;
-  for (const Endpoint& known : kEndpoints) {
-    if (path == known.path || (one_model && known.path == "/models")) endpoint = &known;
-  }
+  const net::HttpRequest& request = exchange->request;
+  const Endpoint* endpoint = FindEndpoint(WithoutVersion(request.path));
   if (endpoint == nullptr) {
-    exchange->SendError(ApiError(
-        absl::StatusCode::kNotFound,
-        Concat("Unknown request URL: ", exchange->request.method, " ", exchange->request.path), "",
-        "unknown_url"));
+    exchange->SendError(ApiError(absl::StatusCode::kNotFound,
+                                 Concat("Unknown request URL: ", request.method, " ", request.path),
+                                 "", "unknown_url"));
     return;
   }
-  if (exchange->request.method != endpoint->method) {
-    net::HttpResponse response = ProtocolError(
-        405, Concat("Not allowed to ", exchange->request.method, " on ", exchange->request.path));
+  if (request.method != endpoint->method) {
+    net::HttpResponse response =
+        ProtocolError(405, Concat("Not allowed to ", request.method, " on ", request.path));
     response.headers.emplace_back("allow", std::string(endpoint->method));
     exchange->responder->Send(std::move(response));
     return;
   }
-  exchange->endpoint = Concat("/v1", endpoint->path);
-  absl::StatusOr<std::string> tenant =
-      keys_->Authenticate(exchange->request.Header("authorization"));
-  if (!tenant.ok()) return exchange->SendError(tenant.status());
-  exchange->tenant = *std::move(tenant);
-  if (one_model) return ShowModel(exchange, path.substr(kModelsPrefix.size()));
-  if (endpoint->path == "/models") return ListModels(exchange);
-  if (endpoint->path == "/tokenize") return AnswerWith(exchange, &ApiHandler::TokenizeNow);
-  if (endpoint->path == "/detokenize") return AnswerWith(exchange, &ApiHandler::DetokenizeNow);
-  Generate(exchange, endpoint->path == "/completions" ? GenerationRequest::Kind::kCompletion
-                                                      : GenerationRequest::Kind::kChat);
+  exchange->endpoint = endpoint;
+  if (endpoint->needs_key) {
+    absl::StatusOr<std::string> tenant = Authenticate(request);
+    if (!tenant.ok()) return exchange->SendError(tenant.status());
+    exchange->tenant = *std::move(tenant);
+  }
+  if (endpoint->show != nullptr) return (this->*endpoint->show)(exchange);
+  if (endpoint->answer != nullptr) return AnswerWith(exchange, endpoint->answer);
+  Generate(exchange);
 }
 
-void ApiHandler::Generate(const ExchangePtr& exchange, GenerationRequest::Kind kind) {
+absl::StatusOr<std::string> ApiHandler::Authenticate(const net::HttpRequest& request) const {
+  const std::string_view authorization = request.Header("authorization");
+  const std::string_view key = request.Header("x-api-key");  // as Anthropic's clients send it
+  if (!authorization.empty() || key.empty()) return keys_->Authenticate(authorization);
+  return keys_->Authenticate(Concat("Bearer ", key));
+}
+
+void ApiHandler::Generate(const ExchangePtr& exchange) {
   exchange->close_watch = std::make_shared<CloseWatch>();
   exchange->responder->OnClose([watch = exchange->close_watch] { watch->OnClose(); });
-  const bool taken = service_->RunPrepared(
-      exchange->request.body.size(), [this, exchange, kind] { StartGeneration(exchange, kind); });
+  const bool taken = service_->RunPrepared(exchange->request.body.size(),
+                                           [this, exchange] { StartGeneration(exchange); });
   if (!taken) exchange->SendError(PoolFull());
 }
 
-void ApiHandler::StartGeneration(const ExchangePtr& exchange, GenerationRequest::Kind kind) {
+void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   const GenerationContext& context = service_->context();
-  const bool chat = kind == GenerationRequest::Kind::kChat;
-  absl::StatusOr<ParsedRequest> parsed = chat ? ParseChatRequest(exchange->request.body)
-                                              : ParseCompletionRequest(exchange->request.body);
-  std::string().swap(exchange->request.body);
-  if (!parsed.ok()) {
-    RecordRequest(*service_,
-                  {exchange->endpoint, "", exchange->id,
-                   Concat(ToHttpError(parsed.status()).status), exchange->arrived},
-                  {});
-    return exchange->SendError(parsed.status());
-  }
-  GenerationRequest& request = parsed->request;
-  request.id = RandomId(chat ? "chatcmpl-" : "cmpl-", context.entropy);
-  exchange->id = request.id;
-  request.tenant = exchange->tenant;
-  request.created_unix_s =
+  const Endpoint& endpoint = *exchange->endpoint;
+  const std::string id = RandomId(endpoint.id_prefix, context.entropy);
+  const int64_t created =
       std::chrono::duration_cast<std::chrono::seconds>(context.clock->WallNow().time_since_epoch())
           .count();
-  AnswerHead head{kind, request.id, request.model, request.created_unix_s, request.params.logprobs};
-  AnswerEnded ended = [this, endpoint = exchange->endpoint, model = request.model, id = request.id,
+  absl::StatusOr<ParsedCall> call = endpoint.parse(
+      {exchange->request.body, exchange->request.Header("anthropic-version"), id, created});
+  std::string().swap(exchange->request.body);
+  if (!call.ok()) {
+    RecordRequest(*service_,
+                  {endpoint.path, "", exchange->id, Concat(ToHttpError(call.status()).status),
+                   exchange->arrived},
+                  {});
+    return exchange->SendError(call.status());
+  }
+  exchange->id = id;
+  GenerationRequest& request = call->request;
+  request.tenant = exchange->tenant;
+  AnswerEnded ended = [this, path = endpoint.path, model = request.model, id,
                        arrived = exchange->arrived](int status, const UsageCounts& usage) {
-    RecordRequest(*service_, {endpoint, model, id, Concat(status), arrived}, usage);
+    RecordRequest(*service_, {path, model, id, Concat(status), arrived}, usage);
   };
+  AnswerContext answer{id, endpoint.errors, std::move(call->writer), exchange->responder,
+                       std::move(ended)};
   std::shared_ptr<ResponseSink> sink;
-  const size_t choices = request.num_choices();
-  if (parsed->stream) {
-    sink = std::make_shared<EventSink>(std::move(head), choices, parsed->include_usage,
-                                       exchange->responder, std::move(ended));
+  if (call->stream) {
+    sink = std::make_shared<EventSink>(std::move(answer));
   } else {
-    sink =
-        std::make_shared<BodySink>(std::move(head), choices, exchange->responder, std::move(ended));
+    sink = std::make_shared<BodySink>(std::move(answer), request.num_choices());
   }
   absl::StatusOr<std::shared_ptr<Generation>> generation =
       service_->Start(std::move(request), sink);
@@ -195,7 +231,8 @@ void ApiHandler::ListModels(const ExchangePtr& exchange) {
   exchange->responder->Send(std::move(response));
 }
 
-void ApiHandler::ShowModel(const ExchangePtr& exchange, std::string_view id) {
+void ApiHandler::ShowModel(const ExchangePtr& exchange) {
+  const std::string_view id = WithoutVersion(exchange->request.path).substr(kModelsPrefix.size());
   const absl::StatusOr<std::shared_ptr<const ServedModel>> model = service_->FindModel(id);
   if (!model.ok()) return exchange->SendError(model.status());
   net::HttpResponse response;
@@ -216,22 +253,34 @@ void ApiHandler::AnswerWith(const ExchangePtr& exchange,
   if (!taken) exchange->SendError(PoolFull());
 }
 
+absl::StatusOr<std::vector<uint32_t>> ApiHandler::TokenizeChat(
+    const ServedModel& model, const GenerationRequest& request) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::string text,
+                          RenderChat(model, request, service_->context().clock->WallNow()));
+  return TokenizeText(model, text, /*add_special_tokens=*/false);
+}
+
 absl::StatusOr<std::string> ApiHandler::TokenizeNow(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(const ParsedTokenize parsed, ParseTokenizeRequest(body));
   PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
                           service_->FindModel(parsed.request.model));
-  std::string text;
-  bool add_special_tokens = parsed.add_special_tokens;
+  std::vector<uint32_t> ids;
   if (parsed.request.kind == GenerationRequest::Kind::kChat) {
-    PINGTI_ASSIGN_OR_RETURN(
-        text, RenderChat(*model, parsed.request, service_->context().clock->WallNow()));
-    add_special_tokens = false;
+    PINGTI_ASSIGN_OR_RETURN(ids, TokenizeChat(*model, parsed.request));
   } else {
-    text = std::get<std::string>(parsed.request.prompts.front());
+    PINGTI_ASSIGN_OR_RETURN(ids,
+                            TokenizeText(*model, std::get<std::string>(parsed.request.prompts[0]),
+                                         parsed.add_special_tokens));
   }
-  PINGTI_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids,
-                          TokenizeText(*model, text, add_special_tokens));
   return WriteTokens(ids, model->max_context_tokens);
+}
+
+absl::StatusOr<std::string> ApiHandler::CountTokensNow(std::string_view body) {
+  PINGTI_ASSIGN_OR_RETURN(const ParsedRequest parsed, ParseCountTokensRequest(body));
+  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
+                          service_->FindModel(parsed.request.model));
+  PINGTI_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids, TokenizeChat(*model, parsed.request));
+  return WriteTokenCount(ids.size());
 }
 
 absl::StatusOr<std::string> ApiHandler::DetokenizeNow(std::string_view body) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/net/http_server.h"
@@ -30,14 +31,22 @@ class ApiHandler {
 
  private:
   class CloseWatch;
+  struct Endpoint;
   struct Exchange;
   using ExchangePtr = std::shared_ptr<Exchange>;
 
+  static const Endpoint* FindEndpoint(std::string_view path_without_version);
+
   void Route(const ExchangePtr& exchange);
-  void Generate(const ExchangePtr& exchange, GenerationRequest::Kind kind);
-  void StartGeneration(const ExchangePtr& exchange, GenerationRequest::Kind kind);
+  absl::StatusOr<std::string> Authenticate(const net::HttpRequest& request) const;
+  void Generate(const ExchangePtr& exchange);
+  void StartGeneration(const ExchangePtr& exchange);
   void ListModels(const ExchangePtr& exchange);
-  void ShowModel(const ExchangePtr& exchange, std::string_view id);
+  void ShowModel(const ExchangePtr& exchange);
+  // The prompt of a chat.
+  absl::StatusOr<std::vector<uint32_t>> TokenizeChat(const ServedModel& model,
+                                                     const GenerationRequest& request) const;
+  absl::StatusOr<std::string> CountTokensNow(std::string_view body);
   absl::StatusOr<std::string> TokenizeNow(std::string_view body);
   absl::StatusOr<std::string> DetokenizeNow(std::string_view body);
   // Runs `answer` here or on the pool, by the body's size, and sends what it gives.

@@ -25,21 +25,6 @@ constexpr std::array<std::string_view, 2> kToolFields = {"type", "function"};
 constexpr std::array<std::string_view, 4> kFunctionFields = {"name", "description", "parameters",
                                                              "strict"};
 
-absl::Status Missing(const std::string& field) {
-  return ApiError(absl::StatusCode::kInvalidArgument,
-                  Concat("Missing required parameter: '", field, "'."), field,
-                  "missing_required_parameter");
-}
-
-absl::Status RequireString(const std::string& path, const json::object& object,
-                           std::string_view name) {
-  const std::string field = Concat(path, ".", name);
-  const json::value* value = object.if_contains(json::string_view(name.data(), name.size()));
-  if (value == nullptr) return Missing(field);
-  std::string text;
-  return ReadString(field, *value, &text);
-}
-
 absl::Status JoinParts(const std::string& field, json::value* content) {
   std::string joined;
   const json::array& parts = content->get_array();
@@ -75,7 +60,7 @@ absl::Status CheckToolCalls(const std::string& field, const json::value& calls) 
       return UnsupportedField(path + ".type", "only 'function' calls are taken");
     }
     const json::value* function = call.if_contains("function");
-    if (function == nullptr) return Missing(path + ".function");
+    if (function == nullptr) return MissingField(path + ".function");
     if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
     PINGTI_RETURN_IF_ERROR(
         RefuseUnknown(path + ".function", function->get_object(), kCallFunctionFields));
@@ -91,7 +76,7 @@ absl::Status NormalizeContent(const std::string& path, std::string_view role,
   if (content == nullptr || content->is_null()) {
     // Only an assistant's turn may be without words: it called tools.
     const bool may_be_absent = role == "assistant" && message->contains("tool_calls");
-    if (!may_be_absent) return Missing(path + ".content");
+    if (!may_be_absent) return MissingField(path + ".content");
     (*message)["content"] = "";
     return absl::OkStatus();
   }
@@ -179,7 +164,7 @@ absl::Status CheckTools(const json::value& tools) {
     }
     PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kToolFields));
     const json::value* function = tool.if_contains("function");
-    if (function == nullptr) return Missing(path + ".function");
+    if (function == nullptr) return MissingField(path + ".function");
     if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
     const json::object& members = function->get_object();
     PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", members, kFunctionFields));

@@ -2,12 +2,34 @@
 #include "router/openai/json_fields.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 
 namespace pingti::router {
 namespace json = boost::json;
+
+absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
+  constexpr size_t kMaxDepth = 64;
+  json::error_code error;
+  json::parse_options options;
+  options.max_depth = kMaxDepth;
+  json::value value = json::parse(json::string_view(body.data(), body.size()), error, {}, options);
+  if (error) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    Concat("We could not parse the JSON body of your request: ", error.message()),
+                    "", "invalid_json");
+  }
+  if (!value.is_object()) return WrongType("body", value, "an object");
+  return std::move(value.get_object());
+}
+
+void DropNulls(json::object* body) {
+  for (auto it = body->begin(); it != body->end();) {
+    it = it->value().is_null() ? body->erase(it) : it + 1;
+  }
+}
 
 std::string_view JsonKind(const json::value& value) {
   switch (value.kind()) {
@@ -64,6 +86,21 @@ absl::Status ReadInteger(std::string_view field, const json::value& value, int64
   }
   *out = value.get_int64();
   return absl::OkStatus();
+}
+
+absl::Status MissingField(const std::string& field) {
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("Missing required parameter: '", field, "'."), field,
+                  "missing_required_parameter");
+}
+
+absl::Status RequireString(const std::string& path, const json::object& object,
+                           std::string_view name) {
+  const std::string field = path.empty() ? std::string(name) : Concat(path, ".", name);
+  const json::value* value = object.if_contains(json::string_view(name.data(), name.size()));
+  if (value == nullptr) return MissingField(field);
+  std::string text;
+  return ReadString(field, *value, &text);
 }
 
 absl::Status RefuseUnknown(std::string_view path, const json::object& object,

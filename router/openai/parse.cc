@@ -17,22 +17,6 @@ namespace pingti::router {
 namespace json = boost::json;
 namespace {
 
-constexpr size_t kMaxDepth = 64;
-
-absl::StatusOr<json::object> ParseObject(std::string_view body) {
-  json::error_code error;
-  json::parse_options options;
-  options.max_depth = kMaxDepth;
-  json::value value = json::parse(json::string_view(body.data(), body.size()), error, {}, options);
-  if (error) {
-    return ApiError(absl::StatusCode::kInvalidArgument,
-                    Concat("We could not parse the JSON body of your request: ", error.message()),
-                    "", "invalid_json");
-  }
-  if (!value.is_object()) return WrongType("body", value, "an object");
-  return std::move(value.get_object());
-}
-
 absl::Status ReadModel(const json::object& body, std::string* model) {
   const json::value* value = body.if_contains("model");
   if (value == nullptr) {
@@ -40,13 +24,6 @@ absl::Status ReadModel(const json::object& body, std::string* model) {
                     "model", "missing_required_parameter");
   }
   return ReadString("model", *value, model);
-}
-
-// Null means absent, as in the reference's "optional or null".
-void DropNulls(json::object* body) {
-  for (auto it = body->begin(); it != body->end();) {
-    it = it->value().is_null() ? body->erase(it) : it + 1;
-  }
 }
 
 absl::Status ReadStreamOptions(const json::object& body, ParsedRequest* parsed) {
@@ -121,11 +98,15 @@ absl::Status ReadPrompts(const json::object& body, std::vector<Prompt>* prompts)
 }  // namespace
 
 absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body) {
-  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
+  return ParseChatObject(std::move(object), body.size());
+}
+
+absl::StatusOr<ParsedRequest> ParseChatObject(json::object object, size_t body_bytes) {
   DropNulls(&object);
   ParsedRequest parsed;
   parsed.request.kind = GenerationRequest::Kind::kChat;
-  parsed.request.body_bytes = body.size();
+  parsed.request.body_bytes = body_bytes;
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
   PINGTI_RETURN_IF_ERROR(ReadChatParams(object, &parsed.request));
   PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
@@ -133,7 +114,7 @@ absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body) {
 }
 
 absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
-  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   DropNulls(&object);
   ParsedRequest parsed;
   parsed.request.kind = GenerationRequest::Kind::kCompletion;
@@ -148,7 +129,7 @@ absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
   constexpr std::array<std::string_view, 7> kKnown = {
       "model", "prompt",      "add_special_tokens",  "messages",
       "tools", "tool_choice", "chat_template_kwargs"};
-  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseObject(body));
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   DropNulls(&object);
   ParsedTokenize parsed;
   parsed.request.body_bytes = body.size();
@@ -174,7 +155,7 @@ absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
 
 absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body) {
   constexpr std::array<std::string_view, 2> kKnown = {"model", "tokens"};
-  PINGTI_ASSIGN_OR_RETURN(const json::object object, ParseObject(body));
+  PINGTI_ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
   ParsedDetokenize parsed;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("", object, kKnown));
   PINGTI_RETURN_IF_ERROR(ReadModel(object, &parsed.model));

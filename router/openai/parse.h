@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "boost/json/fwd.hpp"
 #include "router/api/request.h"
 
 namespace pingti::router {
@@ -23,6 +24,8 @@ struct ParsedRequest {
 
 // Errors: InvalidArgument with OpenAI's param and code.
 absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body);
+// The same for a body that another API's words were put into. `body_bytes`: its size as it came.
+absl::StatusOr<ParsedRequest> ParseChatObject(boost::json::object body, size_t body_bytes);
 absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body);
 
 // POST /tokenize: {"model", "prompt", "add_special_tokens"} or {"model", "messages", ...} as a

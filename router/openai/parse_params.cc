@@ -177,6 +177,16 @@ absl::Status Echo(std::string_view field, const json::value& value, GenerationRe
   return ReadBool(field, value, &request->echo);
 }
 
+absl::Status Suffix(std::string_view field, const json::value& value, GenerationRequest* request) {
+  return ReadString(field, value, &request->suffix.emplace());
+}
+
+// 0 only scores an echoed prompt, which other fields decide: see ReadCompletionParams.
+absl::Status CompletionMaxTokens(std::string_view field, const json::value& value,
+                                 GenerationRequest* request) {
+  return Integer<&GenerationParams::max_tokens, 0, INT32_MAX>(field, value, request);
+}
+
 absl::Status BestOf(std::string_view field, const json::value& value, GenerationRequest*) {
   if (value == 1) return absl::OkStatus();
   return UnsupportedField(field, "expected 1");
@@ -241,11 +251,9 @@ constexpr FieldRow kChatFields[] = {
 };
 
 constexpr FieldRow kCompletionFields[] = {
-    {"prompt", nullptr, ""},
-    {"logprobs", CompletionLogprobs, ""},
-    {"echo", Echo, ""},
-    {"best_of", BestOf, ""},
-    {"suffix", nullptr, "the model has no fill-in-the-middle tokens"},
+    {"prompt", nullptr, ""}, {"logprobs", CompletionLogprobs, ""},
+    {"echo", Echo, ""},      {"best_of", BestOf, ""},
+    {"suffix", Suffix, ""},  {"max_tokens", CompletionMaxTokens, ""},
 };
 
 const FieldRow* FindRow(std::string_view name, std::span<const FieldRow> endpoint) {

@@ -87,20 +87,6 @@ void AppendMessage(const ChoiceAnswer& choice, std::string* out) {
 
 }  // namespace
 
-void ChoiceAnswer::Append(ChoiceDelta delta) {
-  content += delta.content;
-  reasoning += delta.reasoning;
-  for (ToolCallDelta& call : delta.tool_calls) {
-    if (call.index < tool_calls.size()) {
-      tool_calls[call.index].arguments += call.arguments;
-    } else {
-      tool_calls.push_back(std::move(call));
-    }
-  }
-  std::move(delta.logprobs.begin(), delta.logprobs.end(), std::back_inserter(logprobs));
-  if (delta.finish != FinishReason::kNone) finish = delta.finish;
-}
-
 std::string WriteAnswer(const AnswerHead& head, const std::vector<ChoiceAnswer>& choices,
                         const UsageCounts& usage) {
   std::string out = HeadText(head, IsChat(head) ? "chat.completion" : "text_completion");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "router/api/choice_answer.h"
 #include "router/api/request.h"
 
 namespace pingti::router {
@@ -25,17 +26,6 @@ struct AnswerHead {
   std::string model;
   int64_t created_unix_s = 0;
   bool logprobs = false;
-};
-
-// All of one choice, gathered.
-struct ChoiceAnswer {
-  std::string content;
-  std::string reasoning;
-  std::vector<ToolCallDelta> tool_calls;  // whole, one per call
-  std::vector<TokenLogprob> logprobs;
-  FinishReason finish = FinishReason::kNone;
-
-  void Append(ChoiceDelta delta);
 };
 
 // A body that is not streamed.

@@ -33,14 +33,7 @@ void AppendChat(const std::vector<TokenLogprob>& logprobs, std::string* out) {
   *out += "{\"content\":[";
   for (size_t i = 0; i < logprobs.size(); ++i) {
     if (i > 0) *out += ',';
-    AppendToken(logprobs[i].bytes, logprobs[i].logprob, out);
-    *out += ",\"top_logprobs\":[";
-    for (size_t k = 0; k < logprobs[i].top.size(); ++k) {
-      if (k > 0) *out += ',';
-      AppendToken(logprobs[i].top[k].bytes, logprobs[i].top[k].logprob, out);
-      *out += '}';
-    }
-    *out += "]}";
+    AppendTokenLogprob(logprobs[i], out);
   }
   *out += "],\"refusal\":null}";
 }
@@ -93,6 +86,17 @@ void AppendCompletion(const std::vector<TokenLogprob>& logprobs, std::string* ou
 }
 
 }  // namespace
+
+void AppendTokenLogprob(const TokenLogprob& entry, std::string* out) {
+  AppendToken(entry.bytes, entry.logprob, out);
+  *out += ",\"top_logprobs\":[";
+  for (size_t k = 0; k < entry.top.size(); ++k) {
+    if (k > 0) *out += ',';
+    AppendToken(entry.top[k].bytes, entry.top[k].logprob, out);
+    *out += '}';
+  }
+  *out += "]}";
+}
 
 void AppendLogprobs(const AnswerHead& head, const std::vector<TokenLogprob>* logprobs,
                     std::string* out) {

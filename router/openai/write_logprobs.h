@@ -8,6 +8,9 @@
 
 namespace pingti::router {
 
+// One token as chat completions and responses show it, alternatives included.
+void AppendTokenLogprob(const TokenLogprob& entry, std::string* out);
+
 // The value of "logprobs": null for null.
 void AppendLogprobs(const AnswerHead& head, const std::vector<TokenLogprob>* logprobs,
                     std::string* out);

@@ -32,6 +32,7 @@ bool ChoiceStream::Push(uint32_t token_id, const worker::v1::TokenLogprobs* logp
     text::StopMatcher::Result result = stop_matcher_.Push(text);
     text = std::move(result.text);
     stopped_ = result.stopped;
+    matched_stop_ = std::move(result.matched);
   }
   Emit(text, delta);
   ReleaseLogprobs(text_out_, delta);
@@ -75,6 +76,7 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
       text::StopMatcher::Result result = stop_matcher_.Push(rest);
       rest = std::move(result.text);
       if (!result.stopped) rest += stop_matcher_.Finish();
+      matched_stop_ = std::move(result.matched);
     }
     Emit(rest, delta);
     ReleaseLogprobs(text_in_, delta);
@@ -89,6 +91,7 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
     }
   }
   delta->finish = reason;
+  delta->matched_stop = std::move(matched_stop_);
 }
 
 TokenLogprob ChoiceStream::MakeLogprob(uint32_t token_id,

@@ -68,6 +68,7 @@ class ChoiceStream {
   std::unique_ptr<ToolCallParser> tool_calls_;
   std::deque<HeldLogprob> held_logprobs_;
   bool stopped_ = false;
+  std::string matched_stop_;
   size_t text_offset_ = 0;
   size_t text_in_ = 0;   // bytes the detokenizer gave
   size_t text_out_ = 0;  // bytes that passed the stop matcher

@@ -38,11 +38,11 @@ void Dispatcher::Pump() {
   } while (!pump_requests_.compare_exchange_strong(seen, 0));
 }
 
-WorkerKey Dispatcher::Place(const SequenceJob& job) {
+WorkerLoad Dispatcher::Choose(const SequenceJob& job) {
   const std::vector<WorkerLoad> candidates =
-      registry_->Candidates(job.fingerprint, job.tokens, job.excluded_workers);
-  if (candidates.empty()) return 0;
-  return candidates[policy_->Pick(job.tokens, candidates)].worker;
+      registry_->Candidates(job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes);
+  if (candidates.empty()) return {};
+  return candidates[policy_->Pick(job.tokens, candidates)];
 }
 
 void Dispatcher::PumpOnce() {
@@ -57,13 +57,15 @@ void Dispatcher::PumpOnce() {
     MutexLock lock(&mutex_);
     batcher_.TakePlaceable(
         [&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
-          const WorkerKey worker = Place(job);
-          if (worker == 0) return false;
+          const WorkerLoad chosen = Choose(job);
+          if (chosen.worker == 0) return false;
           // Booked at once, so that the next job of this round sees it in the load.
-          WorkerRegistry::Booked booked = registry_->Book(worker, job.tokens, job.handler);
+          WorkerRegistry::Booked booked =
+              registry_->Book(chosen.worker, job.tokens, job.handler, chosen.cached_prompt_tokens,
+                              job.block_hashes);
           if (booked.channel == nullptr) return false;
-          channels[worker] = std::move(booked.channel);
-          placed.push_back({{}, worker, booked.sequence_id});
+          channels[chosen.worker] = std::move(booked.channel);
+          placed.push_back({{}, chosen.worker, booked.sequence_id});
           return true;
         },
         [&](SequenceJob job) { placed.back().job = std::move(job); });

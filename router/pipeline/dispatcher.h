@@ -40,7 +40,8 @@ class Dispatcher {
 
  private:
   void PumpOnce();
-  WorkerKey Place(const SequenceJob& job) PINGTI_REQUIRES(mutex_);
+  // Where the job should go; worker 0: nowhere now.
+  WorkerLoad Choose(const SequenceJob& job) PINGTI_REQUIRES(mutex_);
 
   WorkerRegistry* const registry_;
   const Clock* const clock_;

@@ -132,8 +132,12 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::unique_ptr<worker::v1::Sequence> MakeSequence(const Choice& choice) const;
   void FillSampling(const Choice& choice, worker::v1::Sequence* sequence) const;
   void Echo(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  // The client asked for no tokens but the prompt's own logprobs.
+  bool scores_only() const { return request_.params.max_tokens == 0u; }
   // False when a stop string ended the choice.
   bool PushTokens(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
+  void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
   void RecordTokens(Choice* choice, int num_tokens);
   void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
   // What to do when a worker ended the sequence without finishing it.

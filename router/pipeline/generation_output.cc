@@ -74,10 +74,16 @@ void Generation::FillSampling(const Choice& choice, worker::v1::Sequence* sequen
     entry->set_bias(bias);
   }
   worker::v1::StopCriteria* stop = sequence->mutable_stop();
-  stop->set_max_tokens(params.max_tokens.value_or(0));
+  // A worker scores a prompt on its way to the first token, which is then left out.
+  stop->set_max_tokens(scores_only() ? 1 : params.max_tokens.value_or(0));
   stop->set_min_tokens(params.min_tokens);
   stop->mutable_stop_token_ids()->Assign(params.stop_token_ids.begin(),
                                          params.stop_token_ids.end());
+  if (request_.suffix.has_value()) {
+    for (const text::TokenId id : model_->fim->stops) {
+      stop->add_stop_token_ids(static_cast<uint32_t>(id));
+    }
+  }
   stop->set_ignore_eos(params.ignore_eos);
   if (!params.logprobs) return;
   worker::v1::LogprobParams* logprobs = sequence->mutable_logprobs();
@@ -99,6 +105,7 @@ void Generation::Handle(Output event) {
     choice.cached_prompt_tokens =
         std::max(choice.cached_prompt_tokens, output.cached_prompt_tokens());
     if (!choice.echoed) Echo(&choice, output, &delta);
+    if (scores_only()) return FinishScored(&choice, has_finish, std::move(delta));
     RecordTokens(&choice, output.token_ids_size());
     if (!PushTokens(&choice, output, &delta)) {
       if (!has_finish) context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
@@ -120,6 +127,12 @@ void Generation::Handle(Output event) {
       if (!done()) HandleAbnormalEnd(event.choice, output.finish());
       return;
   }
+  Send(std::move(delta));
+}
+
+void Generation::FinishScored(Choice* choice, bool at_end, ChoiceDelta delta) {
+  if (!at_end) context_->dispatcher->CancelPlaced(choice->worker, choice->sequence_id);
+  FinishChoice(choice, FinishReason::kLength, &delta);
   Send(std::move(delta));
 }
 

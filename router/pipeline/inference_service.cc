@@ -32,7 +32,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> InferenceService::FindModel(
 absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Start(
     GenerationRequest request, std::shared_ptr<ResponseSink> sink) {
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model, FindModel(request.model));
-  PINGTI_RETURN_IF_ERROR(ValidateParams(*model, request.params));
+  PINGTI_RETURN_IF_ERROR(ValidateRequest(*model, request));
   // New requests do not wait for a worker to come back; those that already run do (see Resume).
   if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
   auto generation =

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "boost/json.hpp"
+#include "common/base/block_hash.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/text/detokenizer.h"
@@ -76,6 +78,87 @@ absl::Status ValidateSampling(const GenerationParams& params) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateCompletion(const ServedModel& model, const GenerationRequest& request) {
+  const bool scores_only = request.params.max_tokens == 0u;
+  if (scores_only && !request.echo) {
+    return FieldError("max_tokens",
+                      request.kind == GenerationRequest::Kind::kChat
+                          ? "'max_tokens' is 0, expected at least 1"
+                          : "'max_tokens' is 0, expected at least 1 (0 only with 'echo': true)");
+  }
+  if (!request.suffix.has_value()) return absl::OkStatus();
+  if (!model.fim.has_value()) {
+    return UnsupportedField("suffix",
+                            Concat("model '", model.id, "' has no fill-in-the-middle tokens"));
+  }
+  if (request.echo) return UnsupportedField("suffix", "not together with 'echo'");
+  return absl::OkStatus();
+}
+
+// The hash chain by which workers' caches know the full blocks of `ids`.
+std::vector<uint64_t> BlockHashes(const std::vector<uint32_t>& ids, size_t block_tokens,
+                                  std::string_view salt) {
+  std::vector<uint64_t> hashes;
+  if (block_tokens == 0) return hashes;
+  hashes.reserve(ids.size() / block_tokens);
+  uint64_t hash = BlockHashSeed(salt);
+  // The same bits: token ids are below 2^31.
+  const std::span<const int32_t> tokens(reinterpret_cast<const int32_t*>(ids.data()), ids.size());
+  for (size_t at = 0; at + block_tokens <= tokens.size(); at += block_tokens) {
+    hash = ChainBlockHash(hash, tokens.subspan(at, block_tokens));
+    hashes.push_back(hash);
+  }
+  return hashes;
+}
+
+// A text that stands within another: nothing around it and no special tokens in it, for code may
+// well spell one.
+absl::Status AppendPlainText(const ServedModel& model, std::string_view text,
+                             std::vector<uint32_t>* ids) {
+  std::vector<text::TokenId> encoded;
+  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(
+      text, {.add_special_tokens = false, .parse_special_tokens = false}, &encoded));
+  ids->insert(ids->end(), encoded.begin(), encoded.end());
+  return absl::OkStatus();
+}
+
+// As AppendPlainText, without the space that SentencePiece puts before every text: it is put before
+// a stand-in, whose tokens are then left out (as CodeLlama's own encode_infilling does).
+absl::Status AppendContinuedText(const ServedModel& model, std::string_view text,
+                                 std::vector<uint32_t>* ids) {
+  if (!model.tokenizer->StripsLeadingSpace()) return AppendPlainText(model, text, ids);
+  constexpr std::string_view kStandIn = "☺";
+  std::vector<uint32_t> alone;
+  std::vector<uint32_t> together;
+  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, kStandIn, &alone));
+  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, Concat(kStandIn, text), &together));
+  ids->insert(ids->end(), together.begin() + static_cast<ptrdiff_t>(alone.size()), together.end());
+  return absl::OkStatus();
+}
+
+// prefix <prompt> suffix <suffix> middle, see FimTokens.
+absl::StatusOr<std::vector<uint32_t>> FillInTheMiddle(const ServedModel& model,
+                                                      const Prompt& prompt,
+                                                      std::string_view suffix) {
+  const FimTokens& fim = *model.fim;
+  std::vector<uint32_t> ids;
+  PINGTI_ASSIGN_OR_RETURN(ids, TokenizeText(model, "", /*add_special_tokens=*/true));
+  const std::optional<text::TokenId> bos = model.tokenizer->bos_token_id();
+  const bool with_bos = bos.has_value() && !ids.empty() && ids[0] == static_cast<uint32_t>(*bos);
+  ids.resize(with_bos ? 1 : 0);
+  ids.push_back(static_cast<uint32_t>(fim.prefix));
+  if (const auto* text = std::get_if<std::string>(&prompt)) {
+    PINGTI_RETURN_IF_ERROR(AppendPlainText(model, *text, &ids));
+  } else {
+    const auto& tokens = std::get<std::vector<uint32_t>>(prompt);
+    ids.insert(ids.end(), tokens.begin(), tokens.end());
+  }
+  ids.push_back(static_cast<uint32_t>(fim.suffix));
+  PINGTI_RETURN_IF_ERROR(AppendContinuedText(model, suffix, &ids));
+  ids.push_back(static_cast<uint32_t>(fim.middle));
+  return ids;
+}
+
 // Clients send a call's arguments as JSON text. Templates expect the object and write it with
 // tojson; DeepSeek's splice the text into theirs.
 void UnpackToolArguments(const ServedModel& model, boost::json::array* messages) {
@@ -100,11 +183,10 @@ uint64_t PreparedPrompts::num_tokens() const {
   return total;
 }
 
-absl::Status ValidateParams(const ServedModel& model, const GenerationParams& params) {
+absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request) {
+  const GenerationParams& params = request.params;
   PINGTI_RETURN_IF_ERROR(ValidateSampling(params));
-  if (params.max_tokens == 0u) {
-    return FieldError("max_tokens", "'max_tokens' is 0, expected at least 1");
-  }
+  PINGTI_RETURN_IF_ERROR(ValidateCompletion(model, request));
   if (params.min_tokens > 0 && params.max_tokens.has_value() &&
       params.min_tokens > *params.max_tokens) {
     return FieldError("min_tokens", Concat("'min_tokens' is ", params.min_tokens,
@@ -186,7 +268,11 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
     prepared.reasoning_open = EndsInside(rendered, model.reasoning_start);
   }
   for (const Prompt& prompt : request.prompts) {
-    if (const auto* text = std::get_if<std::string>(&prompt)) {
+    if (request.suffix.has_value()) {
+      PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
+                              FillInTheMiddle(model, prompt, *request.suffix));
+      PINGTI_RETURN_IF_ERROR(CheckIds(model, field, prepared.token_ids.back()));
+    } else if (const auto* text = std::get_if<std::string>(&prompt)) {
       PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
                               TokenizeText(model, *text, /*add_special_tokens=*/true));
     } else {
@@ -196,10 +282,11 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
   }
   for (const std::vector<uint32_t>& ids : prepared.token_ids) {
     if (ids.empty()) return FieldError(field, Concat("'", field, "' has no tokens"));
-    const uint64_t wanted = request.params.max_tokens.value_or(1);
+    const uint64_t wanted = std::max(request.params.max_tokens.value_or(1), 1u);
     if (ids.size() + wanted > model.max_context_tokens) {
       return TooLong(model, ids.size(), wanted, field);
     }
+    prepared.block_hashes.push_back(BlockHashes(ids, model.kv_block_tokens, request.tenant));
   }
   return prepared;
 }

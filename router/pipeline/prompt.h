@@ -15,7 +15,9 @@ namespace pingti::router {
 
 struct PreparedPrompts {
   std::vector<std::vector<uint32_t>> token_ids;  // one per prompt; a chat has one
-  bool reasoning_open = false;                   // the template ended inside a reasoning block
+  // Per prompt, the hash chain of its full KV blocks, salted with the tenant as the worker does.
+  std::vector<std::vector<uint64_t>> block_hashes;
+  bool reasoning_open = false;  // the template ended inside a reasoning block
 
   uint64_t num_tokens() const;
 };
@@ -38,8 +40,8 @@ absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std
 absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
                                           const std::vector<uint32_t>& ids);
 
-// Ranges of the parameters, and ids against the model's vocabulary. Errors: InvalidArgument naming
-// the field as the HTTP API spells it.
-absl::Status ValidateParams(const ServedModel& model, const GenerationParams& params);
+// Ranges of the parameters, ids against the model's vocabulary, and what needs something of the
+// model. Errors: InvalidArgument naming the field as the HTTP API spells it.
+absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request);
 
 }  // namespace pingti::router

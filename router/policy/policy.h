@@ -25,6 +25,8 @@ struct WorkerLoad {
   // Sent by this router since, so that a stale report does not draw a whole burst to one worker.
   uint32_t sent_sequences = 0;
   uint64_t sent_tokens = 0;
+  // How much of this very prompt's beginning the worker has cached, as far as this router knows.
+  uint64_t cached_prompt_tokens = 0;
 };
 
 // Called under the dispatcher's lock: one thread at a time, must be quick and not call back.

@@ -1,4 +1,5 @@
 // What links report to the WorkerRegistry. See worker_registry.h.
+#include <algorithm>
 #include <utility>
 
 #include "common/base/log.h"
@@ -6,6 +7,12 @@
 #include "router/registry/worker_registry.h"
 
 namespace pingti::router {
+namespace {
+
+// A worker's word on the size of its cache is believed up to here: 20 MB of index.
+constexpr uint64_t kMaxIndexedBlocks = 1u << 20;
+
+}  // namespace
 
 void WorkerRegistry::OnConnecting(LinkId link) {
   MutexLock lock(&mutex_);
@@ -27,6 +34,8 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.load.worker = worker.key;
     worker.load.max_batch_size = info.max_batch_size;
     worker.reported_sequence_id = 0;
+    worker.dispatched = metrics_->worker_dispatch.With({worker.address});
+    worker.prefixes = PrefixIndex(std::min(info.kv_total_blocks, kMaxIndexedBlocks));
     worker.breaker = Breaker(breaker_options_);
     LogInfo("worker ready", {{"worker", worker.address},
                              {"worker_id", info.worker_id},
@@ -53,6 +62,14 @@ void WorkerRegistry::RecordFinish(Worker* worker, const worker::v1::SequenceOutp
   }
 }
 
+void WorkerRegistry::LearnPrefix(Worker* worker, const Booking& booking,
+                                 const worker::v1::SequenceOutput& first_output) {
+  const uint32_t block_tokens = std::max(worker->info.model->kv_block_tokens, 1u);
+  const size_t num_cached = first_output.cached_prompt_tokens() / block_tokens;
+  worker->prefixes.Add(
+      booking.block_hashes.first(std::min(num_cached, booking.block_hashes.size())));
+}
+
 void WorkerRegistry::OnStepOutput(LinkId link, worker::v1::StepOutput* output) {
   std::vector<std::shared_ptr<SequenceHandler>> handlers;
   handlers.reserve(static_cast<size_t>(output->outputs_size()));
@@ -73,6 +90,7 @@ void WorkerRegistry::OnStepOutput(LinkId link, worker::v1::StepOutput* output) {
       }
       capacity |= !booking->second.started || item.has_finish();
       handlers.push_back(booking->second.handler);
+      if (!booking->second.started) LearnPrefix(&worker, booking->second, item);
       Start(&worker, booking->first, &booking->second);
       if (item.has_finish()) {
         RecordFinish(&worker, item);
@@ -113,8 +131,14 @@ void WorkerRegistry::OnLoadReport(LinkId link, const worker::v1::LoadReport& rep
   for (auto it = worker.bookings.upper_bound(worker.reported_sequence_id);
        it != worker.bookings.end(); ++it) {
     ++load.sent_sequences;
-    if (!it->second.started) load.sent_tokens += it->second.tokens;
+    if (!it->second.started) load.sent_tokens += it->second.uncached_tokens;
   }
+}
+
+void WorkerRegistry::OnKvEvents(LinkId link, const worker::v1::KvEvents& events) {
+  MutexLock lock(&mutex_);
+  const auto found = workers_.find(link);
+  if (found != workers_.end()) found->second.prefixes.Apply(events);
 }
 
 void WorkerRegistry::OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) {
@@ -148,6 +172,7 @@ void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
     worker.state = WorkerState::kDead;
     worker.waiting_sequences = 0;
     worker.waiting_tokens = 0;
+    worker.prefixes = PrefixIndex(0);
     lost = std::exchange(worker.bookings, {});
   }
   for (auto& [id, booking] : lost) booking.handler->OnLost(why);

@@ -23,8 +23,9 @@ std::string_view WorkerStateName(WorkerState state) {
   return "";
 }
 
-WorkerRegistry::WorkerRegistry(BreakerOptions breaker, const Clock* clock)
-    : breaker_options_(breaker), clock_(clock) {}
+WorkerRegistry::WorkerRegistry(BreakerOptions breaker, const Clock* clock,
+                               metrics::RouterMetrics* metrics)
+    : breaker_options_(breaker), clock_(clock), metrics_(metrics) {}
 
 WorkerRegistry::~WorkerRegistry() {
   CloseAll();
@@ -63,6 +64,7 @@ void WorkerRegistry::SetAddresses(const std::vector<std::string>& addresses) {
     if (worker == workers_.end()) continue;
     LogInfo("worker dropped", {{"worker", worker->second.address}});
     if (worker->second.channel != nullptr) retired_.push_back(std::move(worker->second.channel));
+    metrics_->worker_dispatch.Remove({worker->second.address});
     workers_.erase(worker);
   }
   for (const auto& [id, address] : fresh) {
@@ -153,7 +155,8 @@ bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
 }
 
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
-                                                   const std::vector<WorkerKey>& excluded) const {
+                                                   const std::vector<WorkerKey>& excluded,
+                                                   std::span<const uint64_t> block_hashes) const {
   const auto now = clock_->Now();
   std::vector<WorkerLoad> others;
   std::vector<WorkerLoad> failed_before;
@@ -169,7 +172,9 @@ std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint,
     if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
       continue;
     }
-    (is_excluded ? failed_before : others).push_back(worker.load);
+    WorkerLoad& load = (is_excluded ? failed_before : others).emplace_back(worker.load);
+    load.cached_prompt_tokens =
+        worker.prefixes.CountLeading(block_hashes) * worker.info.model->kv_block_tokens;
   }
   return any_other ? others : failed_before;
 }
@@ -180,19 +185,25 @@ WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
 }
 
 WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
-                                            std::shared_ptr<SequenceHandler> handler) {
+                                            std::shared_ptr<SequenceHandler> handler,
+                                            uint64_t cached_tokens,
+                                            std::span<const uint64_t> block_hashes) {
   MutexLock lock(&mutex_);
   Worker* worker = FindByKey(key);
   if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
     return {};
   }
   const uint64_t sequence_id = next_sequence_id_++;
-  worker->bookings.emplace(sequence_id, Booking{tokens, false, std::move(handler)});
+  const auto uncached_tokens =
+      tokens - static_cast<uint32_t>(std::min<uint64_t>(cached_tokens, tokens));
+  worker->bookings.emplace(
+      sequence_id, Booking{tokens, uncached_tokens, false, std::move(handler), block_hashes});
   ++worker->waiting_sequences;
   worker->waiting_tokens += tokens;
   ++worker->load.sent_sequences;
-  worker->load.sent_tokens += tokens;
+  worker->load.sent_tokens += uncached_tokens;
   worker->breaker.OnSent(clock_->Now());
+  worker->dispatched.Increment();
   return {worker->channel, sequence_id};
 }
 
@@ -201,12 +212,18 @@ void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* bookin
   booking->started = true;
   --worker->waiting_sequences;
   worker->waiting_tokens -= booking->tokens;
-  if (sequence_id > worker->reported_sequence_id) worker->load.sent_tokens -= booking->tokens;
+  if (sequence_id > worker->reported_sequence_id) {
+    worker->load.sent_tokens -= booking->uncached_tokens;
+  }
 }
 
 void WorkerRegistry::Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking) {
   Start(worker, booking->first, &booking->second);
-  if (booking->first > worker->reported_sequence_id) --worker->load.sent_sequences;
+  if (booking->first > worker->reported_sequence_id) {
+    --worker->load.sent_sequences;
+  } else if (worker->load.running_sequences > 0) {
+    --worker->load.running_sequences;  // the report that counted it is old
+  }
   worker->bookings.erase(booking);
 }
 

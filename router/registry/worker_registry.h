@@ -10,14 +10,17 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "common/metrics/router_metrics.h"
 #include "router/policy/policy.h"
 #include "router/registry/breaker.h"
+#include "router/registry/prefix_index.h"
 #include "router/registry/sequence_handler.h"
 #include "router/worker_link/worker_link.h"
 
@@ -45,7 +48,8 @@ class WorkerRegistry final : public WorkerEvents {
   using LinkFactory =
       std::function<std::shared_ptr<WorkerChannel>(LinkId id, const std::string& address)>;
 
-  WorkerRegistry(BreakerOptions breaker, const Clock* clock);
+  // `clock` and `metrics` must outlive this.
+  WorkerRegistry(BreakerOptions breaker, const Clock* clock, metrics::RouterMetrics* metrics);
   // Closes every link. REQUIRES: nobody uses this any more but the links themselves.
   ~WorkerRegistry() override;
 
@@ -70,16 +74,20 @@ class WorkerRegistry final : public WorkerEvents {
 
   // Ready workers of the fingerprint whose breaker and credit allow a prompt of `tokens`. Those in
   // `excluded` count only when no other is ready: a second try there is better than none.
+  // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
-                                     const std::vector<WorkerKey>& excluded) const;
+                                     const std::vector<WorkerKey>& excluded,
+                                     std::span<const uint64_t> block_hashes = {}) const;
   // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
   // told of its outputs. Null channel when the worker is gone. The caller then submits the sequence
-  // through the channel.
+  // through the channel. `cached_tokens` of `tokens` are cached there; the handler keeps what
+  // `block_hashes` points to.
   struct Booked {
     std::shared_ptr<WorkerChannel> channel;
     uint64_t sequence_id = 0;
   };
-  Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler);
+  Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler,
+              uint64_t cached_tokens = 0, std::span<const uint64_t> block_hashes = {});
   // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a
   // call already under way. No-op for an unknown id.
   void Cancel(WorkerKey worker, uint64_t sequence_id);
@@ -88,6 +96,7 @@ class WorkerRegistry final : public WorkerEvents {
   void OnReady(LinkId link, const WorkerInfo& info) override;
   void OnStepOutput(LinkId link, worker::v1::StepOutput* output) override;
   void OnLoadReport(LinkId link, const worker::v1::LoadReport& report) override;
+  void OnKvEvents(LinkId link, const worker::v1::KvEvents& events) override;
   void OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) override;
   void OnDraining(LinkId link) override;
   void OnLost(LinkId link, const absl::Status& why) override;
@@ -95,8 +104,10 @@ class WorkerRegistry final : public WorkerEvents {
  private:
   struct Booking {
     uint32_t tokens;
+    uint32_t uncached_tokens;
     bool started = false;  // its first output came: it no longer waits at the worker
     std::shared_ptr<SequenceHandler> handler;
+    std::span<const uint64_t> block_hashes;  // the handler keeps them
   };
   struct Worker {
     explicit Worker(BreakerOptions options) : breaker(options) {}
@@ -108,21 +119,27 @@ class WorkerRegistry final : public WorkerEvents {
     WorkerInfo info;
     WorkerLoad load;  // sent_* kept up to date by the booking functions
     uint64_t reported_sequence_id = 0;
+    metrics::Counter dispatched;     // from OnReady on
     uint32_t waiting_sequences = 0;  // booked and not started
     uint64_t waiting_tokens = 0;
     Breaker breaker;
     std::map<uint64_t, Booking> bookings;  // ordered: ids are in the order of sending
+    PrefixIndex prefixes{0};
   };
 
   static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
   static bool HasCredit(const Worker& worker, uint32_t tokens);
+  // What the worker says it had cached of a sequence, it has cached.
+  static void LearnPrefix(Worker* worker, const Booking& booking,
+                          const worker::v1::SequenceOutput& first_output);
   void RecordFinish(Worker* worker, const worker::v1::SequenceOutput& output)
       PINGTI_REQUIRES(mutex_);
   Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
 
   const BreakerOptions breaker_options_;
   const Clock* const clock_;
+  metrics::RouterMetrics* const metrics_;
   LinkFactory factory_;
   std::function<void()> on_capacity_;
 

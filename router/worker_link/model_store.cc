@@ -41,10 +41,13 @@ TokenizerOr BuildTokenizer(const worker::v1::Asset& asset, const std::string& by
       return FromGguf(bytes);
     case worker::v1::Asset::FORMAT_TOKENIZER_JSON:
       return text::MakeJsonTokenizer(bytes);
+    case worker::v1::Asset::FORMAT_TIKTOKEN:
+      return text::MakeQwenTokenizer(bytes);
     default:
-      return absl::UnimplementedError(
-          Concat("tokenizer asset has format ", worker::v1::Asset::Format_Name(asset.format()),
-                 "; expected FORMAT_GGUF_TOKENIZER or FORMAT_TOKENIZER_JSON"));
+      return absl::UnimplementedError(Concat(
+          "tokenizer asset has format ", worker::v1::Asset::Format_Name(asset.format()),
+          "; expected FORMAT_TOKENIZER_JSON, FORMAT_GGUF_TOKENIZER or FORMAT_TIKTOKEN. A "
+          "SentencePiece model is served from the tokenizer.json that transformers makes of it"));
   }
 }
 

@@ -91,6 +91,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
     PINGTI_ASSIGN_OR_RETURN(model->tool_use_template,
                             text::ChatTemplate::Parse(tool_use->second, {}));
   }
+  model->fim = FindFimTokens(*tokenizer);
   model->tokenizer = std::move(tokenizer);
   return std::shared_ptr<const ServedModel>(std::move(model));
 }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "common/text/chat_template.h"
 #include "common/text/tokenizer.h"
+#include "router/worker_link/fim_tokens.h"
 
 namespace pingti::worker::v1 {
 class ModelCard;
@@ -36,6 +37,7 @@ struct ServedModel {
   std::string bos_token;  // spelled out, as templates use them
   std::string eos_token;
   bool add_bos_token = false;
+  std::optional<FimTokens> fim;  // empty: the model cannot fill in a middle
 
   std::string reasoning_start;  // empty: the model does not reason aloud
   std::string reasoning_end;

@@ -144,7 +144,9 @@ void Session::HandleMessage() {
     case Response::kDraining:
       events_->OnDraining(link_);
       break;
-    case Response::kKvEvents:        // no balancing policy here keeps an index of prefixes
+    case Response::kKvEvents:
+      events_->OnKvEvents(link_, incoming_.kv_events());
+      break;
     case Response::MESSAGE_NOT_SET:  // a newer worker's message; worker.proto: safe to ignore
       break;
   }

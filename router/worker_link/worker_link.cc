@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "router/worker_link/link_credentials.h"
 #include "router/worker_link/model_store.h"
 #include "router/worker_link/session.h"
 
@@ -20,15 +21,20 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address,
-                                           const WorkerLinkOptions& options) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
+                                                           const WorkerLinkOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
   arguments.SetMaxSendMessageSize(options.max_message_bytes);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2'000);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  if (options.tls && !options.tls_server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls_server_name);
+  }
+  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
+                          MakeLinkCredentials(options));
+  return grpc::CreateCustomChannel(address, credentials, arguments);
 }
 
 absl::Status FromGrpc(const grpc::Status& status, std::string_view call) {
@@ -148,8 +154,9 @@ void WorkerLink::Run() {
 }
 
 absl::Status WorkerLink::RunOnce(bool* was_ready) {
-  const std::unique_ptr<worker::v1::Worker::Stub> stub =
-      worker::v1::Worker::NewStub(MakeChannel(address_, options_));
+  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel,
+                          MakeChannel(address_, options_));
+  const std::unique_ptr<worker::v1::Worker::Stub> stub = worker::v1::Worker::NewStub(channel);
   worker::v1::ModelCard card;
   {
     CancellableCall call(&mutex_, &running_call_, &stopping_, options_.connect_timeout);

@@ -25,6 +25,7 @@ class ClientContext;
 }  // namespace grpc
 
 namespace pingti::worker::v1 {
+class KvEvents;
 class LoadReport;
 class Sequence;
 class StepOutput;
@@ -59,6 +60,7 @@ class WorkerEvents {
   // May take the message's parts.
   virtual void OnStepOutput(LinkId link, worker::v1::StepOutput* output) = 0;
   virtual void OnLoadReport(LinkId link, const worker::v1::LoadReport& report) = 0;
+  virtual void OnKvEvents(LinkId link, const worker::v1::KvEvents& events) = 0;
   virtual void OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) = 0;
   virtual void OnDraining(LinkId link) = 0;
   // The session ended (stalled, stream broken, refused). Also called when a connection attempt
@@ -75,7 +77,17 @@ struct WorkerLinkOptions {
   std::chrono::milliseconds backoff_min{100};
   std::chrono::milliseconds backoff_max{5'000};
   int max_message_bytes = 100 << 20;
+  // TLS to the worker. The files are PEM and read anew for each connection; without a CA file the
+  // system's certificates count.
+  bool tls = false;
+  std::string tls_ca_file{};
+  std::string tls_cert_file{};  // with the key: what the router shows of itself
+  std::string tls_key_file{};
+  std::string tls_server_name{};  // empty: the worker's address
 };
+
+// OK when the TLS files, if any, can be used. Errors name the file, or the setting without "tls".
+absl::Status CheckLinkTls(const WorkerLinkOptions& options);
 
 // What the registry needs of a link; tests put a scripted one in its place.
 class WorkerChannel {

@@ -104,6 +104,52 @@ def test_logprobs_belong_to_the_tokens(client):
         assert bytes(token.bytes).decode() == token.token
 
 
+def test_a_completion_continues_its_prompt(client):
+    whole = client.completions.create(model=MODEL_ID, prompt="One, two, three,", max_tokens=12, temperature=0)
+    assert "four" in whole.choices[0].text
+    pieces = list(client.completions.create(model=MODEL_ID, prompt="One, two, three,", max_tokens=12,
+                                            temperature=0, stream=True))
+    assert "".join(p.choices[0].text for p in pieces if p.choices) == whole.choices[0].text
+    several = client.completions.create(model=MODEL_ID, prompt=["One, two, three,", "A, B, C,"], n=2,
+                                        max_tokens=4, temperature=0)
+    assert [c.index for c in several.choices] == [0, 1, 2, 3]
+    assert several.choices[0].text == several.choices[1].text != several.choices[2].text
+
+
+def test_max_tokens_zero_scores_the_prompt(client):
+    prompt = "The capital of France is Paris"
+    scored = client.completions.create(model=MODEL_ID, prompt=prompt, max_tokens=0, echo=True, logprobs=1)
+    choice = scored.choices[0]
+    assert choice.text == prompt and choice.finish_reason == "length"
+    assert scored.usage.completion_tokens == 0
+    assert "".join(choice.logprobs.tokens) == prompt
+    assert len(choice.logprobs.tokens) == scored.usage.prompt_tokens
+    assert choice.logprobs.token_logprobs[0] is None
+    assert all(p < 0 for p in choice.logprobs.token_logprobs[1:])
+    other = client.completions.create(model=MODEL_ID, prompt="The capital of France is Banana", max_tokens=0,
+                                      echo=True, logprobs=1).choices[0]
+    assert choice.logprobs.token_logprobs[-1] > other.logprobs.token_logprobs[-1]
+
+
+@pytest.mark.parametrize("fields, param", [
+    ({"suffix": "x"}, "suffix"),
+    ({"max_tokens": 0}, "max_tokens"),
+    ({"best_of": 2}, "best_of"),
+    ({"logprobs": 99}, "logprobs"),
+])
+def test_a_bad_field_of_a_completion_is_refused_by_name(client, fields, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.completions.create(model=MODEL_ID, prompt="hi", **fields)
+    assert caught.value.param == param
+
+
+def test_deepseeks_base_url_works_as_well(cluster):
+    client = openai.OpenAI(base_url=cluster.router.url, api_key="none", max_retries=0)
+    answer = ask(client, PROMPTS[0], max_tokens=4)
+    usage = answer.usage
+    assert usage.prompt_cache_hit_tokens + usage.prompt_cache_miss_tokens == usage.prompt_tokens
+
+
 def test_models_are_listed_with_and_without_v1(client, cluster):
     assert MODEL_ID in [m.id for m in client.models.list()]
     assert client.models.retrieve(MODEL_ID).id == MODEL_ID

@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE = ["common/base"]
 WORKER_TENSOR = BASE + ["worker/tensor"]
 ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text", "proto"]
-ROUTER_PARTS = ["router/openai", "router/http", "router/grpc", "router/pipeline", "router/admission",
+ROUTER_PARTS = ["router/openai", "router/responses", "router/anthropic",
+                "router/http", "router/grpc", "router/pipeline", "router/admission",
                 "router/batcher", "router/policy", "router/registry", "router/discovery",
                 "router/worker_link", "router/api"]
 
@@ -46,6 +47,8 @@ EDGES = {
                                       "worker/engine/sequence", "worker/cache", "worker/model",
                                       "worker/weights", "worker/sampling", "worker/backend"],
     "worker/main.cc": ROUTER_COMMON + ["worker"],
+    # Picks the backend for main.cc.
+    "worker/device": BASE + ["worker/backend", "worker/server"],
     "router/main.cc": ROUTER_COMMON + ["router"],
     "router/router_config": BASE + ["common/config"],
     "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
@@ -79,6 +82,8 @@ def main():
     problems = []
     checked = 0
     for path in files.split():
+        if not (ROOT / path).exists():
+            continue  # moved or deleted, and not yet committed
         unit = unit_of(path)
         if not unit:
             problems.append(f"{path}: in no folder that docs/structure.md knows")

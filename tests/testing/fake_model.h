@@ -39,6 +39,7 @@ class FakeModel : public worker::Model {
   int32_t vocab_size() const override { return options_.vocab_size; }
   int32_t max_context_tokens() const override { return options_.max_context_tokens; }
   int64_t KvBytesPerBlock(int32_t) const override { return options_.kv_bytes_per_block; }
+  int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override;
   absl::Status Forward(const worker::ForwardBatch& batch,

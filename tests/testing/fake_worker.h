@@ -44,6 +44,16 @@ struct FakeWorkerOptions {
   std::chrono::microseconds step_time{0};  // least time between two steps
   std::chrono::milliseconds report_interval{50};
   uint16_t port = 0;
+  // A serialized GgufTokenizer with its number of tokens, in place of the vocabulary of bytes.
+  std::string tokenizer_asset{};
+  uint32_t vocab_size = 0;
+  // Special tokens behind the vocabulary: ids 259, 260, ...
+  std::vector<std::string> extra_tokens{};
+  // Remembers the blocks of every prompt (16 tokens each), tells of them in KvEvents, and reports
+  // the beginning it knew as cached. Without: half of each prompt is said to be cached.
+  bool prefix_cache = false;
+  // Changes what a load report says.
+  std::function<void(worker::v1::LoadReport*)> report{};
   // The whole output, stop token left out: it is added when there is room for it.
   std::function<std::vector<uint32_t>(const worker::v1::Sequence&)> answer;
 };

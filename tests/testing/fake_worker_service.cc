@@ -2,7 +2,9 @@
 #include "tests/testing/fake_worker_service.h"
 
 #include <algorithm>
+#include <span>
 
+#include "common/base/block_hash.h"
 #include "common/base/sha256.h"
 
 namespace pingti::testing {
@@ -30,7 +32,7 @@ std::string ByteStandIn(int byte) {
 
 }  // namespace
 
-std::string FakeTokenizerAsset() {
+std::string FakeTokenizerAsset(const std::vector<std::string>& extra_tokens) {
   worker::v1::GgufTokenizer keys;
   keys.set_model("gpt2");
   keys.set_pre("gpt-2");
@@ -44,6 +46,10 @@ std::string FakeTokenizerAsset() {
   }
   keys.add_tokens("zq");
   keys.add_token_types(1);
+  for (const std::string& special : extra_tokens) {
+    keys.add_tokens(special);
+    keys.add_token_types(3);
+  }
   keys.add_merges("z q");
   keys.set_bos_token_id(kImStart);
   keys.set_eos_token_id(kImEnd);
@@ -51,7 +57,10 @@ std::string FakeTokenizerAsset() {
   return keys.SerializeAsString();
 }
 
-FakeWorker::Service::Service(FakeWorkerOptions options) : options_(std::move(options)) {
+FakeWorker::Service::Service(FakeWorkerOptions options)
+    : options_(std::move(options)),
+      asset_(options_.tokenizer_asset.empty() ? FakeTokenizerAsset(options_.extra_tokens)
+                                              : options_.tokenizer_asset) {
   if (options_.answer == nullptr)
     options_.answer = [](const worker::v1::Sequence&) {
       return ByteTokens("Hello from the fake worker.");
@@ -77,7 +86,10 @@ grpc::ServerUnaryReactor* FakeWorker::Service::GetModelCard(grpc::CallbackServer
   card->set_max_batch_tokens(2048);
   card->set_max_batch_size(64);
   card->set_kv_block_tokens(16);
-  card->set_vocab_size(259);
+  card->set_vocab_size(options_.tokenizer_asset.empty()
+                           ? 259 + static_cast<uint32_t>(options_.extra_tokens.size())
+                           : options_.vocab_size);
+  card->set_kv_total_blocks(1000);
   card->add_eos_token_ids(kImEnd);
   card->set_chat_template(options_.chat_template);
   card->set_tool_call_format(options_.tool_call_format);
@@ -159,14 +171,38 @@ void FakeWorker::Service::Start(Stream* stream, const worker::v1::Sequence& sequ
   Running running;
   running.output = options_.answer(sequence);
   running.next = static_cast<size_t>(sequence.generated_token_ids_size());
-  running.prompt_tokens = static_cast<uint32_t>(sequence.prompt_token_ids_size());
+  const auto prompt_tokens = static_cast<uint32_t>(sequence.prompt_token_ids_size());
+  running.cached_tokens = options_.prefix_cache ? LookUp(stream, sequence) : prompt_tokens / 2;
   running.max_tokens = sequence.stop().max_tokens();
-  if (running.max_tokens == 0) {
-    running.max_tokens = options_.max_context_tokens - running.prompt_tokens;
-  }
+  if (running.max_tokens == 0) running.max_tokens = options_.max_context_tokens - prompt_tokens;
   running.logprobs = sequence.logprobs().enabled();
   running.top_logprobs = sequence.logprobs().top_logprobs();
+  if (sequence.logprobs().prompt()) running.prompt_logprobs = prompt_tokens;
   stream->running.emplace(sequence.sequence_id(), std::move(running));
+}
+
+uint32_t FakeWorker::Service::LookUp(Stream* stream, const worker::v1::Sequence& sequence) {
+  constexpr size_t kBlock = 16;
+  const std::vector<int32_t> tokens(sequence.prompt_token_ids().begin(),
+                                    sequence.prompt_token_ids().end());
+  SessionResponse response;
+  worker::v1::KvEvents* events = response.mutable_kv_events();
+  worker::v1::BlocksStored* stored = events->add_events()->mutable_stored();
+  uint64_t hash = BlockHashSeed(sequence.cache_salt());
+  uint32_t cached = 0;
+  for (size_t at = 0; at + kBlock < tokens.size(); at += kBlock) {
+    hash = ChainBlockHash(hash, std::span(tokens).subspan(at, kBlock));
+    if (!cached_blocks_.insert(hash).second) {
+      cached += kBlock;
+    } else {
+      stored->add_block_hashes(hash);
+    }
+  }
+  if (stored->block_hashes_size() > 0) {
+    events->set_first_event_id(next_event_id_++);
+    stream->Send(std::move(response));
+  }
+  return cached;
 }
 
 bool FakeWorker::Service::Advance(Running* sequence, int num_tokens,
@@ -186,7 +222,10 @@ bool FakeWorker::Service::Advance(Running* sequence, int num_tokens,
       }
     }
     if (std::exchange(sequence->first, false)) {
-      output->set_cached_prompt_tokens(sequence->prompt_tokens / 2);
+      output->set_cached_prompt_tokens(sequence->cached_tokens);
+      for (uint32_t k = 0; k < sequence->prompt_logprobs; ++k) {
+        output->add_prompt_logprobs()->set_logprob(-0.5f);
+      }
     }
     if (at_end || sequence->next >= sequence->max_tokens) {
       output->mutable_finish()->set_reason(at_end ? Finish::REASON_STOP_TOKEN
@@ -219,6 +258,7 @@ void FakeWorker::Service::Report(Stream* stream) {
   report->set_kv_total_blocks(1000);
   report->set_prefill_tokens_per_s(1e5f);
   report->set_includes_sequence_id(stream->last_sequence_id);
+  if (options_.report != nullptr) options_.report(report);
   stream->Send(std::move(response));
 }
 

@@ -20,7 +20,7 @@
 
 namespace pingti::testing {
 
-std::string FakeTokenizerAsset();
+std::string FakeTokenizerAsset(const std::vector<std::string>& extra_tokens);
 
 class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
  public:
@@ -46,19 +46,22 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
     uint32_t max_tokens = 0;
     bool logprobs = false;
     uint32_t top_logprobs = 0;
-    uint32_t prompt_tokens = 0;
+    uint32_t prompt_logprobs = 0;  // how many to send with the first output
+    uint32_t cached_tokens = 0;
     bool first = true;
   };
   class Stream;
 
   void Take(Stream* stream, const worker::v1::SessionRequest& request);
   void Start(Stream* stream, const worker::v1::Sequence& sequence);
+  // Tokens of the prompt that are cached; tells the router what is cached from now on.
+  uint32_t LookUp(Stream* stream, const worker::v1::Sequence& sequence);
   void Step(Stream* stream);
   static bool Advance(Running* sequence, int num_tokens, worker::v1::SequenceOutput* output);
   void Report(Stream* stream);
 
   FakeWorkerOptions options_;
-  const std::string asset_ = FakeTokenizerAsset();
+  const std::string asset_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   std::thread engine_;
@@ -74,6 +77,8 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
   int refuse_ = 0;
   worker::v1::Finish refusal_;
   std::vector<worker::v1::Sequence> submitted_;
+  std::set<uint64_t> cached_blocks_;
+  uint64_t next_event_id_ = 1;
   size_t num_cancelled_ = 0;
   size_t num_batches_ = 0;
   uint64_t tokens_sent_ = 0;

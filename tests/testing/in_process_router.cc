@@ -14,7 +14,7 @@ using namespace router;  // NOLINT: everything here is the router's
 InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&metrics_registry_) {
   const Clock* clock = RealClock();
   admission_ = std::make_unique<AdmissionController>(options.admission, clock);
-  registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock);
+  registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock, &metrics_);
   dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy), clock);
   pool_ = std::make_unique<TaskPool>(1, 256);
   context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(), clock,
@@ -33,8 +33,7 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
     dispatcher_->Tick();
     registry_->Reap();
   });
-  net::HttpServerOptions http;
-  http.num_threads = options.http_threads;
+  net::HttpServerOptions http = options.http;
   http.protocol_error = &ApiHandler::ProtocolError;
   absl::StatusOr<std::unique_ptr<net::HttpServer>> server = net::HttpServer::Start(
       http, [this](net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {

@@ -21,12 +21,12 @@ namespace pingti::testing {
 
 struct InProcessRouterOptions {
   std::vector<std::string> workers{};
-  std::string policy = "least_loaded";
+  std::string policy = "prefix_affinity";
   router::GenerationOptions generation{};
   router::AdmissionOptions admission{};
   router::WorkerLinkOptions link{};
   std::string api_keys{};
-  int http_threads = 1;
+  net::HttpServerOptions http{};
 };
 
 class InProcessRouter {
@@ -35,6 +35,9 @@ class InProcessRouter {
   ~InProcessRouter();
 
   std::string url() const;
+  uint16_t http_port() const { return http_->port(); }
+  size_t num_connections() const { return http_->num_connections(); }
+  std::string MetricsText() const { return metrics_registry_.Serialize(); }
   router::WorkerRegistry& registry() { return *registry_; }
   router::InferenceService& service() { return *service_; }
   metrics::RouterMetrics& metrics() { return metrics_; }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,7 +38,8 @@ std::string_view WeightFormatName(WeightFormat format);
 
 // One weight matrix in host memory, of a type that worker/quant can read.
 struct MatrixSource {
-  TensorView tensor;  // [rows, cols]
+  // [rows, cols]. Without data: the backend draws random weights of this shape (for benchmarks).
+  TensorView tensor;
   // Scale of each row of an I8 tensor: value = scale * q. Empty otherwise. [rows]
   std::vector<float> row_scale;
   // Not 0: the rows are those of this many heads in GGUF's order for adjacent-pair rotation; the
@@ -50,6 +52,7 @@ struct LinearSource {
   std::vector<MatrixSource> parts;  // equal cols
   std::vector<float> bias;          // empty, or one value per row of the stack
   WeightFormat format = WeightFormat::kBf16;
+  bool f32_out = false;  // Linear will be asked for f32, as for logits
 };
 
 class LinearWeight {
@@ -97,6 +100,11 @@ struct StepLimits {
   int64_t max_tokens = 0;
   int64_t max_seqs = 0;
   int64_t max_in_features = 0;
+  int64_t max_blocks_per_seq = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocab_size = 0;
 };
 
 // One step's batch, in host memory that the caller keeps unchanged until the step's last operation;
@@ -110,6 +118,7 @@ struct StepInputs {
   int32_t max_blocks_per_seq = 0;
   std::span<const float> rope_cos;  // [num_tokens, head_dim / 2]
   std::span<const float> rope_sin;  // [num_tokens, head_dim / 2]
+  int32_t block_tokens = 0;
 };
 
 struct AttentionShape {
@@ -147,12 +156,20 @@ class Backend {
       const MatrixSource& source, WeightFormat format) = 0;
   virtual int64_t KvBytesPerBlock(const KvCacheShape& shape) const = 0;
   virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCacheShape& shape) = 0;
+  // About what AllocateWorkspace takes.
+  virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
 
   // ---- each step; matrices have num_tokens rows unless said otherwise
 
   // Operations until the next BeginStep belong to this batch.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
+  // Calls `operations`, which issues operations of the step. `repeatable`: they depend on nothing
+  // but the step's arrays, and every sequence has one token; a device may then record them and
+  // repeat the record, without the call, for later steps of as many tokens.
+  virtual absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) {
+    return operations();
+  }
   virtual absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) = 0;
   // out[t] = table[token_ids[t]].
   virtual absl::Status Embed(const EmbeddingTable& table, MatrixView out) = 0;

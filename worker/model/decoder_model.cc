@@ -1,6 +1,7 @@
 #include "worker/model/decoder_model.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "common/base/check.h"
@@ -30,6 +31,33 @@ int64_t DecoderModel::KvBytesPerBlock(int32_t kv_block_tokens) const {
   return backend_->KvBytesPerBlock(CacheShape(1, kv_block_tokens));
 }
 
+StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
+  StepLimits limits;
+  limits.max_tokens = max_tokens;
+  limits.max_seqs = max_seqs;
+  limits.max_in_features = std::max(
+      {config_.hidden_size, config_.num_heads * config_.head_dim, config_.intermediate_size});
+  // A sequence may hold a block more than its tokens fill: the one that it is about to write.
+  limits.max_blocks_per_seq =
+      num_blocks_ == 0
+          ? 0
+          : std::min(num_blocks_, (config_.max_context + block_tokens_ - 1) / block_tokens_) + 1;
+  limits.num_heads = config_.num_heads;
+  limits.num_kv_heads = config_.num_kv_heads;
+  limits.head_dim = config_.head_dim;
+  limits.vocab_size = config_.vocab_size;
+  return limits;
+}
+
+int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
+  const int64_t heads = config_.num_heads * config_.head_dim;
+  const int64_t kv = config_.num_kv_heads * config_.head_dim;
+  const int64_t row = 4 * config_.hidden_size + 2 * heads + 2 * kv + 3 * config_.intermediate_size;
+  return max_batch_tokens * row * BlockBytes(backend_->activation_dtype()) +
+         max_batch_size * config_.vocab_size * int64_t{sizeof(float)} +
+         backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
+}
+
 absl::Status DecoderModel::AllocateMatrix(int64_t rows, int64_t cols, DType dtype,
                                           MatrixView* matrix) {
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer,
@@ -55,8 +83,7 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
                           backend_->AllocateKvCache(CacheShape(num_blocks, kv_block_tokens)));
   const int64_t heads = config_.num_heads * config_.head_dim;
   const int64_t qkv = heads + 2 * config_.num_kv_heads * config_.head_dim;
-  PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(
-      {max_tokens_, max_seqs_, std::max({config_.hidden_size, heads, config_.intermediate_size})}));
+  PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(Limits(max_tokens_, max_seqs_)));
   struct Wanted {
     MatrixView* matrix;
     int64_t cols;
@@ -78,15 +105,22 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   const auto rope_values = static_cast<size_t>(max_tokens_ * config_.head_dim / 2);
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
-  return GrowLogits(std::min(max_tokens_, max_seqs_));
+  return AllocateMatrix(std::min(max_tokens_, max_seqs_), config_.vocab_size, DType::kF32,
+                        &seq_logits_);
 }
 
-// More rows than sequences are rare (prompt log-probabilities), so they are not paid for up front.
-absl::Status DecoderModel::GrowLogits(int64_t rows) {
-  if (rows <= logits_capacity_) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(logits_buffer_,
-                          backend_->Allocate(rows * config_.vocab_size * int64_t{sizeof(float)}));
-  logits_capacity_ = rows;
+// More rows than sequences are rare (prompt log-probabilities), so they are not paid for up front;
+// they get memory of their own, since recorded steps hold the address of the usual rows.
+absl::Status DecoderModel::PlaceLogits(int64_t rows) {
+  if (rows <= seq_logits_.rows) {
+    logits_ = seq_logits_.Rows(0, rows);
+    return absl::OkStatus();
+  }
+  const int64_t bytes = rows * config_.vocab_size * int64_t{sizeof(float)};
+  if (many_logits_ == nullptr || many_logits_->bytes() < bytes) {
+    PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(bytes));
+  }
+  logits_ = {many_logits_->data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size};
   return absl::OkStatus();
 }
 
@@ -130,7 +164,8 @@ StepInputs DecoderModel::MakeStep(const ForwardBatch& batch) {
           batch.block_table,
           batch.max_blocks_per_seq,
           cos,
-          sin};
+          sin,
+          static_cast<int32_t>(block_tokens_)};
 }
 
 absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) {
@@ -145,25 +180,33 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
                              &act.gate_up, &act.hidden}) {
     *matrix = matrix->Rows(0, tokens);
   }
-  PINGTI_RETURN_IF_ERROR(backend_->Embed(*weights_.embedding, act.residual));
-  for (const DecoderLayer& layer : weights_.layers) {
-    PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, *comm_, *cache_, act));
-  }
-  return ComputeLogits(batch, act);
+  const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
+  PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
+  const auto operations = [&]() -> absl::Status {
+    PINGTI_RETURN_IF_ERROR(backend_->Embed(*weights_.embedding, act.residual));
+    for (const DecoderLayer& layer : weights_.layers) {
+      PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, *comm_, *cache_, act));
+    }
+    return ComputeLogits(batch, act);
+  };
+  // By reference: a copy of the lambda would not fit into a std::function without an allocation.
+  return backend_->Issue(rows == tokens && batch.num_seqs() == tokens, std::cref(operations));
 }
 
 absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const DecoderActivations& act) {
-  const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
+  const int64_t rows = logits_.rows;
   if (rows == 0) return absl::OkStatus();
-  PINGTI_RETURN_IF_ERROR(GrowLogits(rows));
-  // Only the rows that are asked for are finished: of a prompt, that is one.
-  const MatrixView gathered = gathered_.Rows(0, rows);
-  const MatrixView delta = act.normed.Rows(0, rows);  // the layers are done with it
-  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.delta, batch.logit_tokens, delta));
-  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.residual, batch.logit_tokens, gathered));
-  PINGTI_RETURN_IF_ERROR(backend_->AddRmsNorm(delta, gathered, *weights_.final_norm,
+  MatrixView delta = act.delta;
+  MatrixView residual = act.residual;
+  if (rows < batch.num_tokens()) {
+    // Only the rows that are asked for are finished: of a prompt, that is one.
+    delta = act.normed.Rows(0, rows);  // the layers are done with it
+    residual = gathered_.Rows(0, rows);
+    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.delta, batch.logit_tokens, delta));
+    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.residual, batch.logit_tokens, residual));
+  }
+  PINGTI_RETURN_IF_ERROR(backend_->AddRmsNorm(delta, residual, *weights_.final_norm,
                                               static_cast<float>(config_.rms_norm_eps), delta));
-  logits_ = {logits_buffer_->data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size};
   return backend_->Linear(*weights_.lm_head, delta, logits_);
 }
 

@@ -34,6 +34,7 @@ class DecoderModel : public Model {
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
   int32_t max_context_tokens() const override { return static_cast<int32_t>(config_.max_context); }
   int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override;
+  int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override;
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
@@ -47,7 +48,8 @@ class DecoderModel : public Model {
   StepInputs MakeStep(const ForwardBatch& batch);
   absl::Status ComputeLogits(const ForwardBatch& batch, const DecoderActivations& activations);
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
-  absl::Status GrowLogits(int64_t rows);
+  StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
+  absl::Status PlaceLogits(int64_t rows);
 
   const ModelConfig config_;
   const WeightFormat format_;
@@ -62,11 +64,11 @@ class DecoderModel : public Model {
   int64_t max_seqs_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
-  DecoderActivations activations_;  // with max_tokens_ rows
-  MatrixView gathered_;             // [max_tokens, hidden]: normed rows that need logits
-  std::unique_ptr<DeviceBuffer> logits_buffer_;
-  int64_t logits_capacity_ = 0;  // rows
-  MatrixView logits_;            // f32 [rows of the last Forward, vocab]
+  DecoderActivations activations_;             // with max_tokens_ rows
+  MatrixView gathered_;                        // [max_tokens, hidden]: normed rows that need logits
+  MatrixView seq_logits_;                      // f32 [max_seqs, vocab]
+  std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
+  MatrixView logits_;                          // f32 [rows of the last Forward, vocab]
   std::vector<float> rope_cos_;
   std::vector<float> rope_sin_;
 };

@@ -1,5 +1,6 @@
 #include "worker/model/load_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
@@ -26,12 +27,15 @@ class Loader {
 
   absl::StatusOr<DecoderWeights> Load() {
     DecoderWeights weights;
+    // The configuration holds these already.
+    if (const TensorView* freqs = checkpoint_.Find("rope_freqs.weight")) MarkUsed(*freqs);
     PINGTI_RETURN_IF_ERROR(LoadEmbedding(&weights));
     for (int64_t i = 0; i < config_.num_layers; ++i) {
       PINGTI_ASSIGN_OR_RETURN(DecoderLayerWeights layer, LoadLayer(i));
       weights.layers.emplace_back(i, std::move(layer), Attention(i), NormEps());
     }
     PINGTI_ASSIGN_OR_RETURN(weights.final_norm, Norm("model.norm.weight", config_.hidden_size));
+    ReportProgress();
     PINGTI_RETURN_IF_ERROR(CheckAllUsed());
     return weights;
   }
@@ -62,8 +66,12 @@ class Loader {
       return absl::UnimplementedError(
           Concat("tensor '", name, "': dtype ", DTypeName(tensor->dtype)));
     }
-    if (used_.insert(name).second) done_bytes_ += tensor->bytes;
+    MarkUsed(*tensor);
     return tensor;
+  }
+
+  void MarkUsed(const TensorView& tensor) {
+    if (used_.insert(tensor.name).second) done_bytes_ += tensor.bytes;
   }
 
   void ReportProgress() const {
@@ -73,12 +81,14 @@ class Loader {
   absl::StatusOr<std::vector<float>> Values(const std::string& name, int64_t count) {
     PINGTI_ASSIGN_OR_RETURN(const TensorView* tensor, Take(name, {count}));
     std::vector<float> values(static_cast<size_t>(count));
+    if (tensor->data == nullptr) return values;
     Dequantize(tensor->dtype, tensor->data, count, values.data());
     return values;
   }
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Norm(const std::string& name, int64_t count) {
-    PINGTI_ASSIGN_OR_RETURN(const std::vector<float> values, Values(name, count));
+    PINGTI_ASSIGN_OR_RETURN(std::vector<float> values, Values(name, count));
+    if (checkpoint_.Find(name)->data == nullptr) std::fill(values.begin(), values.end(), 1.0f);
     return backend_->UploadF32(values);
   }
 
@@ -126,16 +136,19 @@ class Loader {
   }
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> Linear(const std::vector<MatrixName>& names,
-                                                       int64_t cols, bool bias,
-                                                       WeightFormat format) {
+                                                       int64_t cols, bool bias, WeightFormat format,
+                                                       bool f32_out = false) {
     LinearSource source;
     source.format = format;
+    source.f32_out = f32_out;
     for (const MatrixName& name : names) {
       PINGTI_ASSIGN_OR_RETURN(MatrixSource part, Matrix(name, cols));
       if (bias) PINGTI_RETURN_IF_ERROR(AppendBias(name, &source.bias));
       source.parts.push_back(std::move(part));
     }
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LinearWeight> weight, backend_->PrepareLinear(source));
+    // The file must not stay in memory beside what was made of it.
+    for (const MatrixSource& part : source.parts) checkpoint_.Release(part.tensor);
     ReportProgress();
     return weight;
   }
@@ -155,10 +168,11 @@ class Loader {
     const MatrixName head{config_.tie_embeddings ? name.name : "lm_head", config_.vocab_size};
     // A tied checkpoint may still carry the copy.
     if (config_.tie_embeddings && checkpoint_.Find("lm_head.weight") != nullptr) {
-      used_.insert("lm_head.weight");
+      PINGTI_RETURN_IF_ERROR(
+          Take("lm_head.weight", {config_.vocab_size, config_.hidden_size}).status());
     }
     PINGTI_ASSIGN_OR_RETURN(weights->lm_head,
-                            Linear({head}, config_.hidden_size, false, HeadFormat()));
+                            Linear({head}, config_.hidden_size, false, HeadFormat(), true));
     return absl::OkStatus();
   }
 
@@ -196,7 +210,7 @@ class Loader {
   // A tensor that nothing took is a part of the model that would be left out in silence.
   absl::Status CheckAllUsed() const {
     for (const TensorView& tensor : checkpoint_.tensors()) {
-      if (used_.count(tensor.name) == 0 && tensor.name != "rope_freqs.weight") {
+      if (used_.count(tensor.name) == 0) {
         return absl::UnimplementedError(
             Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ",
                    tensor.ShapeString(), " has no place in a '", config_.architecture, "' model"));
@@ -219,6 +233,23 @@ absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) 
 }
 
 }  // namespace
+
+int64_t EstimateWeightBytes(const Checkpoint& checkpoint, WeightFormat format) {
+  const ModelConfig& config = checkpoint.config();
+  const int64_t vocabulary = config.vocab_size * config.hidden_size;
+  const int64_t blocks = checkpoint.num_parameters() - vocabulary * (config.tie_embeddings ? 1 : 2);
+  switch (format) {
+    case WeightFormat::kF32:
+      return 4 * (blocks + 2 * vocabulary);
+    case WeightFormat::kBf16:
+      return 2 * (blocks + 2 * vocabulary);
+    case WeightFormat::kInt8:
+      return blocks + 4 * vocabulary;
+    case WeightFormat::kStored:
+      break;
+  }
+  return checkpoint.weight_bytes();
+}
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options) {

@@ -40,6 +40,9 @@ class Model {
   // Bytes of KV for one block of `kv_block_tokens` tokens, over all layers and local heads.
   virtual int64_t KvBytesPerBlock(int32_t kv_block_tokens) const = 0;
 
+  // Bytes that Allocate takes beside the KV cache.
+  virtual int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const = 0;
+
   // Allocates the KV cache and the workspace for the largest batch, once, before the first step.
   // Errors: ResourceExhausted with the arithmetic.
   virtual absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens,

@@ -3,18 +3,11 @@
 #include <cstring>
 
 #include "common/base/check.h"
+#include "worker/quant/ggml_sub_blocks.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker {
 namespace {
-
-uint16_t LoadU16(const uint8_t* p) {
-  uint16_t value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
-}
-
-float LoadF16(const uint8_t* p) { return F16ToFloat(LoadU16(p)); }
 
 // f16 scale, 32 x int8.
 void Q8_0(const uint8_t* block, float* out) {
@@ -39,19 +32,6 @@ void Q4_1(const uint8_t* block, float* out) {
   for (int i = 0; i < 16; ++i) {
     out[i] = scale * static_cast<float>(block[4 + i] & 15) + min;
     out[i + 16] = scale * static_cast<float>(block[4 + i] >> 4) + min;
-  }
-}
-
-// The eight 6-bit (scale, min) pairs of Q4_K and Q5_K, packed into 12 bytes: pairs 0..3 lie in the
-// low 6 bits of bytes 0..3 and 4..7; pairs 4..7 join the halves of bytes 8..11 with those bytes'
-// top bits.
-void UnpackScaleMin(const uint8_t* packed, int index, int* scale, int* min) {
-  if (index < 4) {
-    *scale = packed[index] & 63;
-    *min = packed[index + 4] & 63;
-  } else {
-    *scale = (packed[index + 4] & 15) | ((packed[index - 4] >> 6) << 4);
-    *min = (packed[index + 4] >> 4) | ((packed[index] >> 6) << 4);
   }
 }
 

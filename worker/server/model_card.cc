@@ -54,7 +54,9 @@ absl::Status AddText(const Checkpoint& checkpoint, ServedCard* served) {
   } else {
     return absl::InvalidArgumentError(
         Concat(checkpoint.path(),
-               ": no tokenizer: expected tokenizer.json, *.tiktoken or tokenizer.* keys"));
+               ": no tokenizer: expected tokenizer.json, qwen.tiktoken or a GGUF file's "
+               "tokenizer.* keys. A SentencePiece tokenizer.model is not read: transformers makes "
+               "tokenizer.json of it (save_pretrained of the fast tokenizer)"));
   }
   if (!text.tokenizer_config_json.empty()) {
     AddAsset(text.tokenizer_config_json, v1::Asset::FORMAT_TOKENIZER_CONFIG, served,

@@ -27,6 +27,11 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
        {"int8", ComputeFormat::kInt8}},
       "How weights are kept and multiplied; auto keeps 4- and 8-bit weights as they are "
       "where that is faster, and takes bf16 for the rest.");
+  schema->AddEnum(
+      "load_format", &config->load_format,
+      {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
+      "dummy reads config.json and the tokenizer only and draws random weights of those "
+      "shapes on the GPU: for benchmarks, never for answers.");
   schema
       ->Add("max_context_tokens", &config->max_context_tokens,
             "Longest prompt and output together; 0 takes the model's own limit, or less if the KV "
@@ -45,6 +50,12 @@ void AddListeners(WorkerConfig* config, config::Schema* schema) {
                  "Largest gRPC message.")
       .Range(1 << 16, 2147483647.0)
       .Env("GRPC_MAX_MESSAGE_LENGTH");
+  schema->Add("tls_cert_file", &config->tls_cert_file,
+              "Certificate chain (PEM) with which the gRPC port speaks TLS; empty: it does not. "
+              "Read again when it changes.");
+  schema->Add("tls_key_file", &config->tls_key_file, "Private key (PEM) of that certificate.");
+  schema->Add("tls_client_ca_file", &config->tls_client_ca_file,
+              "Certificates (PEM) that must have signed a router's; empty: routers show none.");
 }
 
 void AddBatching(WorkerConfig* config, config::Schema* schema) {
@@ -55,8 +66,9 @@ void AddBatching(WorkerConfig* config, config::Schema* schema) {
   schema
       ->Add("max_batch_tokens", &config->max_batch_tokens,
             "Tokens computed in one step. Long prompts are cut into chunks of at most this, so it "
-            "also bounds how long running answers pause for a new prompt.")
-      .Range(1, 1 << 20);
+            "also bounds how long running answers pause for a new prompt. 0 takes 512 on a CPU "
+            "and 4096 on a GPU.")
+      .Range(0, 1 << 20);
   schema
       ->Add("max_waiting_sequences", &config->max_waiting_sequences,
             "Sequences that may wait for a place; more are refused.")
@@ -67,8 +79,9 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Memory");
   schema
       ->Add("kv_block_tokens", &config->kv_block_tokens,
-            "Tokens of one KV cache block, the unit in which prompts share their beginnings.")
-      .Range(1, 1024);
+            "Tokens of one KV cache block, the unit in which prompts share their beginnings. 0 "
+            "takes 16 on a CPU and 64 on a GPU, which runs with 16, 32, 64, 128 or 256.")
+      .Range(0, 1024);
   schema->AddBytes(
       "kv_memory", &config->kv_memory,
       "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
@@ -84,6 +97,10 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
 
 void AddLife(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Process");
+  schema->AddEnum(
+      "device", &config->device,
+      {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}},
+      "Where the model runs; auto takes a CUDA GPU where there is one.");
   schema
       ->Add("threads", &config->threads,
             "Threads of the CPU backend; 0 takes one per processor this process may use.")
@@ -117,7 +134,7 @@ void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
 }
 
 absl::Status CheckWorkerConfig(const WorkerConfig& config) {
-  if (config.max_batch_tokens < config.max_batch_size) {
+  if (config.max_batch_tokens > 0 && config.max_batch_tokens < config.max_batch_size) {
     return absl::InvalidArgumentError(Concat(
         "max_batch_tokens is ", config.max_batch_tokens, ": expected at least max_batch_size, ",
         config.max_batch_size, ", since every running sequence gets a token a step"));

@@ -12,6 +12,8 @@
 namespace pingti::worker {
 
 enum class ComputeFormat { kAuto, kF32, kBf16, kInt8 };
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+enum class LoadFormat { kAuto, kDummy };
 
 struct WorkerConfig {
   // Model
@@ -19,6 +21,7 @@ struct WorkerConfig {
   std::string model_id;
   std::vector<std::string> model_aliases;
   ComputeFormat dtype = ComputeFormat::kAuto;
+  LoadFormat load_format = LoadFormat::kAuto;
   int32_t max_context_tokens = 0;
 
   // Listeners
@@ -26,18 +29,22 @@ struct WorkerConfig {
   uint16_t port = 9001;
   uint16_t admin_port = 9091;
   int64_t grpc_max_message_length = 100 << 20;
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  std::string tls_client_ca_file;
 
   // Batching
   int32_t max_batch_size = 32;
-  int32_t max_batch_tokens = 512;
+  int32_t max_batch_tokens = 0;  // 0: as the device likes, see worker/device.h
   int32_t max_waiting_sequences = 1024;
 
   // Memory
-  int32_t kv_block_tokens = 16;
+  int32_t kv_block_tokens = 0;  // 0: as the device likes
   int64_t kv_memory = 0;
   double gpu_memory_fraction = 0.8;
 
   // Life
+  DeviceChoice device = DeviceChoice::kAuto;
   int32_t threads = 0;
   std::chrono::milliseconds drain_timeout{30'000};
   std::chrono::milliseconds step_deadline{60'000};

@@ -100,6 +100,7 @@ class Server final : public WorkerServer {
     grpc.address = options_.address;
     grpc.port = options_.port;
     grpc.max_message_bytes = options_.max_message_bytes;
+    grpc.tls = options_.tls;
     PINGTI_ASSIGN_OR_RETURN(grpc_, net::GrpcServer::Start(grpc, {&service_}));
     net::HttpServerOptions admin;
     admin.address = options_.address;

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/metrics/registry.h"
+#include "common/net/tls.h"
 #include "worker/engine/engine_core.h"
 #include "worker/model/model.h"
 
@@ -26,6 +27,7 @@ struct WorkerServerOptions {
   uint16_t port = 0;
   uint16_t admin_port = 0;
   int64_t max_message_bytes = 100 << 20;
+  net::TlsFiles tls;      // of the gRPC port
   std::string worker_id;  // empty: drawn
   EngineOptions engine;   // the model was allocated with the same numbers
   std::chrono::milliseconds report_interval{100};

@@ -31,6 +31,12 @@ const TensorView* Checkpoint::Find(std::string_view name) const {
   return it == by_name_.end() ? nullptr : &parts_.tensors[it->second];
 }
 
+void Checkpoint::Release(const TensorView& tensor) const {
+  const std::string_view part(static_cast<const char*>(tensor.data),
+                              static_cast<size_t>(tensor.bytes));
+  for (const auto& file : parts_.files) file->DropPages(part);
+}
+
 int64_t Checkpoint::num_parameters() const {
   int64_t count = 0;
   for (const TensorView& tensor : parts_.tensors) {
@@ -62,7 +68,9 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& pa
     return absl::NotFoundError(Concat("model path '", path, "' does not exist"));
   }
   if (!std::filesystem::is_directory(status)) return OpenGgufCheckpoint(path);
-  if (std::filesystem::exists(path + "/config.json", error)) return OpenHfCheckpoint(path);
+  if (std::filesystem::exists(path + "/config.json", error)) {
+    return OpenHfCheckpoint(path, /*random_weights=*/false);
+  }
   std::vector<std::string> gguf_files;
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
@@ -72,6 +80,10 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& pa
                                     "' holds neither config.json nor one "
                                     "GGUF file (it has ",
                                     gguf_files.size(), ")"));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::string& directory) {
+  return OpenHfCheckpoint(directory, /*random_weights=*/true);
 }
 
 }  // namespace pingti::worker

@@ -51,7 +51,7 @@ struct SamplingHints {
 struct TextAssets {
   std::string tokenizer_json;             // contents of tokenizer.json
   std::optional<GgufTokenizerKeys> gguf;  // from a GGUF file
-  std::string tiktoken;                   // contents of *.tiktoken
+  std::string tiktoken;                   // contents of qwen.tiktoken
   std::string tokenizer_config_json;      // contents, for the router
   std::string chat_template;              // Jinja2; empty: none
   std::map<std::string, std::string> named_templates;
@@ -73,7 +73,7 @@ class Checkpoint {
  public:
   struct Parts {
     std::string path;
-    std::string format;  // "gguf", "safetensors"
+    std::string format;  // "gguf", "safetensors", "random"
     ModelConfig config;
     TextAssets text;
     std::vector<TensorView> tensors;  // under Hugging Face names
@@ -100,6 +100,10 @@ class Checkpoint {
   // format.
   const TensorView* Find(std::string_view name) const;
 
+  // Takes a tensor's file pages out of memory once its values were taken over; they can still be
+  // read, and then come from the file again.
+  void Release(const TensorView& tensor) const;
+
   // Sum over all weight tensors; scales of quantized weights do not count.
   int64_t num_parameters() const;
   int64_t weight_bytes() const;
@@ -115,5 +119,9 @@ class Checkpoint {
 // Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that
 // pingti lacks, by name). Every message starts with the path.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
+
+// A directory with config.json and, if there are any, the tokenizer's files: tensors have shapes
+// and no data, so that backends draw random weights. Errors as above.
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::string& directory);
 
 }  // namespace pingti::worker

@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "worker/weights/hf_config.h"
 #include "worker/weights/json_fields.h"
+#include "worker/weights/random_tensors.h"
 #include "worker/weights/safetensors_file.h"
 
 namespace pingti::worker {
@@ -157,7 +158,13 @@ absl::Status ReadText(const std::string& directory, const HfConfig& config, Text
   text->pad_token_id = config.pad_token_id;
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tokenizer,
                           ReadOptional(directory + "/tokenizer.json"));
-  if (tokenizer.has_value()) text->tokenizer_json = *std::move(tokenizer);
+  if (tokenizer.has_value()) {
+    text->tokenizer_json = *std::move(tokenizer);
+  } else {
+    PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tiktoken,
+                            ReadOptional(directory + "/qwen.tiktoken"));
+    if (tiktoken.has_value()) text->tiktoken = *std::move(tiktoken);
+  }
   PINGTI_RETURN_IF_ERROR(ReadTokenizerConfig(directory, text));
   const std::string path = directory + "/generation_config.json";
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptional(path));
@@ -170,7 +177,8 @@ absl::Status ReadText(const std::string& directory, const HfConfig& config, Text
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& directory) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& directory,
+                                                             bool random_weights) {
   const std::string config_path = directory + "/config.json";
   PINGTI_ASSIGN_OR_RETURN(const std::string config_json, ReadRequired(config_path));
   absl::StatusOr<HfConfig> config = ParseHfConfig(config_json);
@@ -180,7 +188,13 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& 
   parts.format = "safetensors";
   parts.config = config->model;
   parts.compressed_int8 = config->compressed_int8;
-  PINGTI_RETURN_IF_ERROR(ReadShards(directory, &parts));
+  if (random_weights) {
+    parts.format = "random";
+    parts.compressed_int8 = {};
+    parts.tensors = ListRandomTensors(parts.config);
+  } else {
+    PINGTI_RETURN_IF_ERROR(ReadShards(directory, &parts));
+  }
   PINGTI_RETURN_IF_ERROR(ReadText(directory, *config, &parts.text));
   std::string name = directory;
   while (name.size() > 1 && name.back() == '/') name.pop_back();

@@ -10,6 +10,8 @@
 
 namespace pingti::worker {
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& directory);
+// `random_weights`: only the shapes that config.json gives; see random_tensors.h.
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& directory,
+                                                             bool random_weights);
 
 }  // namespace pingti::worker

@@ -49,6 +49,17 @@ absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& 
   return std::unique_ptr<MappedFile>(new MappedFile(path, data, size));
 }
 
+void MappedFile::DropPages(std::string_view part) const {
+  const auto begin = reinterpret_cast<uintptr_t>(part.data());
+  const auto file_begin = reinterpret_cast<uintptr_t>(data_);
+  if (part.empty() || begin < file_begin || begin + part.size() > file_begin + size_) return;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  // Rounded outwards: what a neighbour has in the first or last page can be read again too.
+  const uintptr_t first = begin / page * page;
+  // Advice: where it is refused, the kernel drops the pages when it needs memory.
+  (void)::madvise(reinterpret_cast<void*>(first), begin + part.size() - first, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }

@@ -25,6 +25,10 @@ class MappedFile {
   const std::string& path() const { return path_; }
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
 
+  // Takes the pages that hold `part` of bytes() out of this process's memory; whoever reads them
+  // again gets them from the file. A part that is not of this file is left alone.
+  void DropPages(std::string_view part) const;
+
  private:
   MappedFile(std::string path, void* data, size_t size)
       : path_(std::move(path)), data_(data), size_(size) {}

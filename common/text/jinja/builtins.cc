@@ -70,12 +70,14 @@ std::string BoundArgs::StringOr(size_t i, std::string_view otherwise) const {
 
 namespace {
 
-int64_t TestInt(const Value& value, std::string_view test) {
-  if (!value.is_int()) {
+// Whether `value % divisor` is `wanted`.
+bool LeavesRemainder(const Value& value, const Value& divisor, int64_t wanted,
+                     std::string_view test) {
+  if (!value.is_number()) {
     RequireDefined(value);
-    Fail("test '" + std::string(test) + "' needs an integer, not " + std::string(TypeName(value)));
+    Fail("test '" + std::string(test) + "' needs a number, not " + std::string(TypeName(value)));
   }
-  return value.as_int();
+  return Equal(Arithmetic(BinaryOp::kModulo, value, divisor, 0), Value(wanted));
 }
 
 template <bool (*compare)(const Value&, const Value&)>
@@ -97,9 +99,10 @@ bool IsUpperText(const Value& value) {
   return text == ToUpper(text) && text != ToLower(text);
 }
 
-bool IsIterable(const Value& v) {
+bool IsSequence(const Value& v) {
   return v.is_list() || v.is_dict() || v.is_string() || v.is_undefined();
 }
+bool IsIterable(const Value& v) { return IsSequence(v) || v.is_iterator(); }
 
 template <bool (*check)(const Value&)>
 bool SimpleTest(Interpreter*, const Value& value, const Args& args) {
@@ -115,19 +118,20 @@ constexpr TestEntry kTests[] = {
     {">", CompareTest<Greater>},
     {">=", CompareTest<GreaterEqual>},
     {"boolean", SimpleTest<[](const Value& v) { return v.is_bool(); }>},
-    {"callable",
-     SimpleTest<[](const Value& v) { return v.is_object() && v.as_object().callable(); }>},
+    {"callable", SimpleTest<[](const Value& v) {
+       return v.is_undefined() || (v.is_object() && v.as_object().callable());
+     }>},
     {"defined", SimpleTest<[](const Value& v) { return !v.is_undefined(); }>},
     {"divisibleby",
      [](Interpreter*, const Value& v, const Args& args) {
-       const int64_t divisor = BoundArgs("divisibleby", args, {"num"}).Int(0, 0);
-       if (divisor == 0) Fail("integer division or modulo by zero");
-       return divisor == -1 || TestInt(v, "divisibleby") % divisor == 0;
+       const BoundArgs bound("divisibleby", args, {"num"});
+       return LeavesRemainder(v, bound.Required(0), 0, "divisibleby");
      }},
     {"eq", CompareTest<Equal>},
     {"equalto", CompareTest<Equal>},
     {"escaped", SimpleTest<[](const Value&) { return false; }>},
-    {"even", SimpleTest<[](const Value& v) { return TestInt(v, "even") % 2 == 0; }>},
+    {"even",
+     SimpleTest<[](const Value& v) { return LeavesRemainder(v, Value(int64_t{2}), 0, "even"); }>},
     {"false", SimpleTest<[](const Value& v) { return v.is_bool() && !v.as_bool(); }>},
     {"filter", SimpleTest<[](const Value& v) { return FindFilter(ToString(v)) != nullptr; }>},
     {"float", SimpleTest<[](const Value& v) { return v.is_float(); }>},
@@ -145,9 +149,10 @@ constexpr TestEntry kTests[] = {
     {"ne", CompareTest<NotEqual>},
     {"none", SimpleTest<[](const Value& v) { return v.is_none(); }>},
     {"number", SimpleTest<[](const Value& v) { return v.is_number(); }>},
-    {"odd", SimpleTest<[](const Value& v) { return TestInt(v, "odd") % 2 != 0; }>},
+    {"odd",
+     SimpleTest<[](const Value& v) { return LeavesRemainder(v, Value(int64_t{2}), 1, "odd"); }>},
     {"sameas", CompareTest<IsSameAs>},
-    {"sequence", SimpleTest<IsIterable>},
+    {"sequence", SimpleTest<IsSequence>},
     {"string", SimpleTest<[](const Value& v) { return v.is_string(); }>},
     {"test", SimpleTest<[](const Value& v) { return FindTest(ToString(v)) != nullptr; }>},
     {"true", SimpleTest<[](const Value& v) { return v.is_bool() && v.as_bool(); }>},
@@ -232,7 +237,7 @@ Value StrftimeNow(Interpreter* interpreter, Args args) {
 
 Value MakeFunction(std::string_view name, FunctionObject::Function function) {
   return Value(std::shared_ptr<Object>(
-      std::make_shared<FunctionObject>(std::string(name), std::move(function))));
+      std::make_shared<FunctionObject>(std::string(name), std::move(function), 0)));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/objects.h"
 #include "common/text/jinja/value_ops.h"
 
 namespace pingti::text::jinja {
@@ -61,12 +62,17 @@ Value LengthFilter(Interpreter*, const Value& input, const Args& args) {
 
 Value First(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("first", args, {});
+  if (input.is_iterator()) {
+    std::optional<Value> next = input.as_object().Next();
+    return next ? *std::move(next) : Value::MakeUndefined("No first item, sequence was empty.");
+  }
   const std::vector<Value> items = Items(interpreter, input);
   return items.empty() ? Value::MakeUndefined("No first item, sequence was empty.") : items.front();
 }
 
 Value Last(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("last", args, {});
+  if (input.is_iterator()) Fail("'generator' object is not reversible");
   const std::vector<Value> items = Items(interpreter, input);
   return items.empty() ? Value::MakeUndefined("No last item, sequence was empty.") : items.back();
 }
@@ -96,7 +102,8 @@ Value Reverse(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("reverse", args, {});
   std::vector<Value> items = Items(interpreter, input);
   std::reverse(items.begin(), items.end());
-  if (!input.is_string()) return Value::MakeList(std::move(items));
+  if (input.is_iterator()) return Value::MakeList(std::move(items));
+  if (!input.is_string()) return IteratorObject::Make(std::move(items));
   std::string out;
   for (const Value& item : items) out += item.as_string();
   return Value(std::move(out));
@@ -155,10 +162,10 @@ Value Dictsort(Interpreter* interpreter, const Value& input, const Args& args) {
 Value ItemsFilter(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("items", args, {});
   std::vector<Value> pairs;
-  if (input.is_undefined()) return Value::MakeList(std::move(pairs));
+  if (input.is_undefined()) return IteratorObject::Make(std::move(pairs));
   if (!input.is_dict()) Fail("Can only get item pairs from a mapping.");
   for (const auto& [key, value] : input.as_dict().entries()) pairs.push_back(Pair(key, value));
-  return Value::MakeList(std::move(pairs));
+  return IteratorObject::Make(std::move(pairs));
 }
 
 Value Unique(Interpreter* interpreter, const Value& input, const Args& args) {
@@ -173,7 +180,7 @@ Value Unique(Interpreter* interpreter, const Value& input, const Args& args) {
     interpreter->Charge(seen.entries().size() / 64);
     out.push_back(std::move(item));
   }
-  return Value::MakeList(std::move(out));
+  return IteratorObject::Make(std::move(out));
 }
 
 template <bool is_max>
@@ -220,7 +227,7 @@ Value Batch(Interpreter* interpreter, const Value& input, const Args& args) {
     if (!fill.is_none()) current.resize(static_cast<size_t>(size), fill);
     batches.push_back(Value::MakeList(std::move(current)));
   }
-  return Value::MakeList(std::move(batches));
+  return IteratorObject::Make(std::move(batches));
 }
 
 Value SliceFilter(Interpreter* interpreter, const Value& input, const Args& args) {
@@ -243,7 +250,7 @@ Value SliceFilter(Interpreter* interpreter, const Value& input, const Args& args
     if (!fill.is_none() && i >= extra) part.push_back(fill);
     out.push_back(Value::MakeList(std::move(part)));
   }
-  return Value::MakeList(std::move(out));
+  return IteratorObject::Make(std::move(out));
 }
 
 Value Groupby(Interpreter* interpreter, const Value& input, const Args& args) {
@@ -287,6 +294,7 @@ Args Rest(const Args& args, size_t from) {
 }
 
 Value Map(Interpreter* interpreter, const Value& input, const Args& args) {
+  if (!Truth(input)) return IteratorObject::Make({});
   std::vector<Value> items = Items(interpreter, input);
   if (args.positional.empty()) {
     const BoundArgs bound("map", Args{{}, args.keyword}, {"attribute", "default"});
@@ -295,19 +303,20 @@ Value Map(Interpreter* interpreter, const Value& input, const Args& args) {
       item = get(item);
       if (item.is_undefined() && bound.Has(1)) item = bound.Required(1);
     }
-    return Value::MakeList(std::move(items));
+    return IteratorObject::Make(std::move(items));
   }
   const std::string name = ToString(args.positional[0]);
   const FilterEntry* filter = FindFilter(name);
   if (filter == nullptr) Fail("No filter named '" + name + "'.");
   const Args rest = Rest(args, 1);
   for (Value& item : items) item = filter->apply(interpreter, item, rest);
-  return Value::MakeList(std::move(items));
+  return IteratorObject::Make(std::move(items));
 }
 
 // select, reject and their attr forms: keep the items whose (attribute's) test gives `wanted`.
 template <bool wanted, bool by_attribute>
 Value Select(Interpreter* interpreter, const Value& input, const Args& args) {
+  if (!Truth(input)) return IteratorObject::Make({});
   size_t used = 0;
   Value attribute;
   if (by_attribute) {
@@ -328,7 +337,7 @@ Value Select(Interpreter* interpreter, const Value& input, const Args& args) {
     const bool passes = test != nullptr ? test->apply(interpreter, value, rest) : Truth(value);
     if (passes == wanted) out.push_back(std::move(item));
   }
-  return Value::MakeList(std::move(out));
+  return IteratorObject::Make(std::move(out));
 }
 
 Value Attr(Interpreter* interpreter, const Value& input, const Args& args) {

@@ -74,7 +74,9 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
     }
   }
   const bool blank = bound.Bool(2, false);
-  const std::string text = ToString(input);
+  RequireDefined(input);
+  if (!input.is_string()) Fail("indent needs a string, not " + std::string(TypeName(input)));
+  const std::string& text = input.as_string();
   const std::vector<std::string_view> lines = SplitLines(text);
   interpreter->ChargeSize(text.size() + lines.size() * indent.size());
   std::string out = bound.Bool(1, false) ? indent : "";
@@ -107,14 +109,15 @@ Value Trim(Interpreter*, const Value& input, const Args& args) {
 
 Value Truncate(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("truncate", args, {"length", "killwords", "end", "leeway"});
-  const std::vector<char32_t> chars = ToChars(ToString(input));
   const int64_t length = bound.Int(0, 255);
   const bool kill_words = bound.Bool(1, false);
   const std::string end = bound.StringOr(2, "...");
   const int64_t leeway = bound.Has(3) && !bound.Required(3).is_none() ? bound.Int(3, 5) : 5;
   const int64_t end_length = Length(Value(end));
   if (length < end_length) Fail("expected length >= " + std::to_string(end_length));
-  if (static_cast<int64_t>(chars.size()) <= length + leeway) return Value(ToString(input));
+  if (Length(input) <= length + leeway) return input;
+  if (!input.is_string()) Fail("truncate needs a string, not " + std::string(TypeName(input)));
+  const std::vector<char32_t> chars = ToChars(input.as_string());
   const std::string kept = FromChars(chars, 0, static_cast<size_t>(length - end_length));
   if (kill_words) return Value(kept + end);
   const size_t space = kept.rfind(' ');

@@ -141,12 +141,30 @@ Interpreter::Flow Interpreter::ExecFor(const Stmt& stmt) {
   return ExecLoop(stmt, std::move(items), 0);
 }
 
+namespace {
+
+// Detaches a loop however it is left.
+class LoopEnd {
+ public:
+  explicit LoopEnd(LoopObject* loop) : loop_(loop) {}
+  ~LoopEnd() { loop_->Detach(); }
+  LoopEnd(const LoopEnd&) = delete;
+  LoopEnd& operator=(const LoopEnd&) = delete;
+
+ private:
+  LoopObject* loop_;
+};
+
+}  // namespace
+
 Interpreter::Flow Interpreter::ExecLoop(const Stmt& stmt, std::vector<Value> items, int depth) {
   static const std::string kLoop = "loop";
   if (items.empty()) return ExecInScope(stmt.otherwise);
   auto list = std::make_shared<List>();
   list->items = std::move(items);
+  list->depth = DepthAround(list->items);
   const auto loop = std::make_shared<LoopObject>(&stmt, scope_, list, depth);
+  const LoopEnd end(loop.get());
   const auto symbol = std::find(ast_.symbols.begin(), ast_.symbols.end(), kLoop);
   Flow flow = Flow::kNormal;
   for (size_t i = 0; i < list->items.size() && flow != Flow::kBreak; ++i) {
@@ -160,7 +178,6 @@ Interpreter::Flow Interpreter::ExecLoop(const Stmt& stmt, std::vector<Value> ite
     Assign(stmt.target, list->items[i]);
     flow = ExecBody(stmt.body);
   }
-  loop->Detach();
   return Flow::kNormal;
 }
 

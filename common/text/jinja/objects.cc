@@ -20,7 +20,7 @@ Value LoopObject::Call(Interpreter* interpreter, Args args) {
   }
   if (scope_ == nullptr) Fail("loop called after its block ended");
   const BoundArgs bound("loop", args, {"iterable"});
-  return Value(interpreter->RunRecursiveLoop(*stmt_, scope_, bound.Required(0), depth_ + 1));
+  return Value(interpreter->RunRecursiveLoop(*stmt_, scope_, bound.Required(0), nesting_ + 1));
 }
 
 bool LoopObject::Changed(Args args) {
@@ -46,8 +46,8 @@ std::optional<Value> LoopObject::Attribute(std::string_view name) {
   if (name == "first") return Value(index_ == 0);
   if (name == "last") return Value(index_ + 1 == items.size());
   if (name == "length") return number(items.size());
-  if (name == "depth") return number(static_cast<size_t>(depth_) + 1);
-  if (name == "depth0") return number(static_cast<size_t>(depth_));
+  if (name == "depth") return number(static_cast<size_t>(nesting_) + 1);
+  if (name == "depth0") return number(static_cast<size_t>(nesting_));
   if (name == "previtem") {
     return index_ > 0 ? items[index_ - 1] : Value::MakeUndefined("there is no previous item");
   }
@@ -61,7 +61,7 @@ std::optional<Value> LoopObject::Attribute(std::string_view name) {
       return is_cycle ? self->Cycle(args) : Value(self->Changed(std::move(args)));
     };
     return Value(std::shared_ptr<Object>(
-        std::make_shared<FunctionObject>(std::string(name), std::move(function))));
+        std::make_shared<FunctionObject>(std::string(name), std::move(function), depth() + 1)));
   }
   return std::nullopt;
 }
@@ -93,7 +93,7 @@ std::optional<Value> CyclerObject::Attribute(std::string_view name) {
     return value;
   };
   return Value(std::shared_ptr<Object>(
-      std::make_shared<FunctionObject>(std::string(name), std::move(function))));
+      std::make_shared<FunctionObject>(std::string(name), std::move(function), depth() + 1)));
 }
 
 Value JoinerObject::Call(Interpreter* interpreter, Args args) {

@@ -1,5 +1,5 @@
-// Values that only the engine makes: loop, macros, bound methods, functions, cycler, joiner.
-// Confined to one Render.
+// Values that only the engine makes: loop, macros, bound methods, functions, cycler, joiner, and
+// the iterators that many filters give. Confined to one Render.
 #pragma once
 
 #include <memory>
@@ -15,14 +15,43 @@
 
 namespace pingti::text::jinja {
 
+// What map, select, unique, items and others give, as Python's generators are: true, without a
+// length, gone once it was iterated.
+class IteratorObject : public Object {
+ public:
+  static Value Make(std::vector<Value> items) {
+    return Value(std::shared_ptr<Object>(std::make_shared<IteratorObject>(std::move(items))));
+  }
+  explicit IteratorObject(std::vector<Value> items)
+      : Object(DepthAround(items)), items_(std::move(items)) {}
+  std::string Repr() const override { return "<generator object>"; }
+  bool callable() const override { return false; }
+  bool is_iterator() const override { return true; }
+  std::optional<Value> Next() override {
+    if (position_ == items_.size()) return std::nullopt;
+    return std::move(items_[position_++]);
+  }
+
+ private:
+  std::vector<Value> items_;
+  size_t position_ = 0;
+};
+
 // `loop` inside a for block; loop(items) runs a recursive block again.
 class LoopObject : public Object, public std::enable_shared_from_this<LoopObject> {
  public:
   LoopObject(const Stmt* stmt, Scope* scope, std::shared_ptr<const List> items, int depth)
-      : stmt_(stmt), scope_(scope), items_(std::move(items)), depth_(depth) {}
+      : Object(items->depth + 1),
+        stmt_(stmt),
+        scope_(scope),
+        items_(std::move(items)),
+        nesting_(depth) {}
   void set_index(size_t index) { index_ = index; }
-  // After its loop ended nothing can be run again.
-  void Detach() { scope_ = nullptr; }
+  // After its loop ended nothing can be run again, and nothing held that may hold the loop.
+  void Detach() {
+    scope_ = nullptr;
+    last_changed_.reset();
+  }
 
   std::string Repr() const override;
   Value Call(Interpreter* interpreter, Args args) override;
@@ -34,7 +63,7 @@ class LoopObject : public Object, public std::enable_shared_from_this<LoopObject
   const Stmt* stmt_;
   Scope* scope_;
   std::shared_ptr<const List> items_;
-  int depth_;
+  int nesting_;  // of recursive calls
   size_t index_ = 0;
   std::optional<std::vector<Value>> last_changed_;
 };
@@ -56,7 +85,7 @@ class MacroObject : public Object {
 class MethodObject : public Object {
  public:
   MethodObject(Value self, std::string name, Method method)
-      : self_(std::move(self)), name_(std::move(name)), method_(method) {}
+      : Object(self.depth() + 1), self_(std::move(self)), name_(std::move(name)), method_(method) {}
   std::string Repr() const override {
     return "<built-in method " + name_ + " of " + std::string(TypeName(self_)) + " object>";
   }
@@ -74,8 +103,9 @@ class MethodObject : public Object {
 class FunctionObject : public Object {
  public:
   using Function = std::function<Value(Interpreter*, Args)>;
-  FunctionObject(std::string name, Function function)
-      : name_(std::move(name)), function_(std::move(function)) {}
+  // `depth`: that of what `function` holds.
+  FunctionObject(std::string name, Function function, int depth)
+      : Object(depth), name_(std::move(name)), function_(std::move(function)) {}
   std::string Repr() const override { return "<function " + name_ + ">"; }
   Value Call(Interpreter* interpreter, Args args) override {
     return function_(interpreter, std::move(args));
@@ -89,7 +119,8 @@ class FunctionObject : public Object {
 // cycler('odd', 'even'): next(), current, reset().
 class CyclerObject : public Object, public std::enable_shared_from_this<CyclerObject> {
  public:
-  explicit CyclerObject(std::vector<Value> items) : items_(std::move(items)) {}
+  explicit CyclerObject(std::vector<Value> items)
+      : Object(DepthAround(items)), items_(std::move(items)) {}
   std::string Repr() const override { return "<Cycler>"; }
   bool callable() const override { return false; }
   std::optional<Value> Attribute(std::string_view name) override;

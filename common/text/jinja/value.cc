@@ -20,8 +20,7 @@ int CheckedDepth(int depth) {
 
 Value Shared(std::vector<Value> items, bool is_tuple, bool is_group) {
   auto list = std::make_shared<List>();
-  for (const Value& item : items) list->depth = std::max(list->depth, item.depth() + 1);
-  CheckedDepth(list->depth);
+  list->depth = CheckedDepth(DepthAround(items));
   list->items = std::move(items);
   list->is_tuple = is_tuple;
   list->is_group = is_group;
@@ -29,6 +28,16 @@ Value Shared(std::vector<Value> items, bool is_tuple, bool is_group) {
 }
 
 }  // namespace
+
+int DepthAround(const std::vector<Value>& items) {
+  int deepest = 0;
+  for (const Value& item : items) deepest = std::max(deepest, item.depth());
+  return deepest + 1;
+}
+
+Object::Object(int depth) : depth_(CheckedDepth(depth)) {}
+
+std::optional<Value> Object::Next() { return std::nullopt; }
 
 Value Object::Call(Interpreter* interpreter, Args args) {
   Fail("'" + Repr() + "' object is not callable");
@@ -65,6 +74,7 @@ bool Value::IsSame(const Value& other) const {
 int Value::depth() const {
   if (is_list()) return as_list().depth;
   if (is_dict()) return as_dict().depth();
+  if (is_object()) return as_object().depth();
   return 0;
 }
 

@@ -41,15 +41,24 @@ struct Args {
 };
 
 // Something callable or something with attributes that templates cannot build themselves: macros,
-// bound methods, loop, cycler, joiner.
+// bound methods, loop, cycler, joiner, iterators.
 class Object {
  public:
+  // `depth`: that of the values it holds. Errors: nested too deeply.
+  explicit Object(int depth = 0);
   virtual ~Object() = default;
+  int depth() const { return depth_; }
   virtual std::string Repr() const = 0;
   virtual bool callable() const { return true; }
   virtual Value Call(Interpreter* interpreter, Args args);
   // nullopt: no such attribute.
   virtual std::optional<Value> Attribute(std::string_view name);
+  // Iterators give each item once.
+  virtual bool is_iterator() const { return false; }
+  virtual std::optional<Value> Next();
+
+ private:
+  int depth_;
 };
 
 class Value {
@@ -85,6 +94,7 @@ class Value {
   bool is_list() const { return std::holds_alternative<std::shared_ptr<const List>>(data_); }
   bool is_dict() const { return std::holds_alternative<std::shared_ptr<const Dict>>(data_); }
   bool is_namespace() const { return std::holds_alternative<std::shared_ptr<Namespace>>(data_); }
+  bool is_iterator() const { return is_object() && as_object().is_iterator(); }
   bool is_object() const { return std::holds_alternative<std::shared_ptr<Object>>(data_); }
 
   // REQUIRES: the value has that type.
@@ -142,6 +152,9 @@ class Dict {
 struct Namespace {
   Dict attributes;
 };
+
+// One more than the deepest of `items`.
+int DepthAround(const std::vector<Value>& items);
 
 // Conversion of a request's JSON. Errors: none; numbers beyond int64 become floats.
 Value FromJson(const boost::json::value& json);

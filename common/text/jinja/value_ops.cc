@@ -63,7 +63,7 @@ std::string_view TypeName(const Value& value) {
   if (value.is_list()) return value.as_list().is_tuple ? "tuple" : "list";
   if (value.is_dict()) return "dict";
   if (value.is_namespace()) return "Namespace";
-  return "object";
+  return value.is_iterator() ? "generator" : "object";
 }
 
 bool Truth(const Value& value) {
@@ -142,6 +142,12 @@ bool Contains(const Value& container, const Value& item) {
                        [&](const Value& candidate) { return Equal(candidate, item); });
   }
   if (container.is_undefined()) return false;
+  if (container.is_iterator()) {
+    while (const std::optional<Value> candidate = container.as_object().Next()) {
+      if (Equal(*candidate, item)) return true;
+    }
+    return false;
+  }
   Fail("argument of type '" + std::string(TypeName(container)) + "' is not iterable");
 }
 
@@ -179,6 +185,8 @@ std::vector<Value> Iterate(const Value& value) {
       items.emplace_back(rest.substr(0, length));
       rest.remove_prefix(length);
     }
+  } else if (value.is_iterator()) {
+    while (std::optional<Value> item = value.as_object().Next()) items.push_back(*std::move(item));
   } else if (!value.is_undefined()) {
     Fail("'" + std::string(TypeName(value)) + "' object is not iterable");
   }

@@ -90,12 +90,26 @@ TEST(ChatTemplateTest, DeepNestingIsRefusedNotFatal) {
   ExpectError(Render("{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}"), code, "deeply");
 }
 
+TEST(ChatTemplateTest, ObjectsThatHoldOneAnotherAreRefusedBeforeTheyAreTooDeepToFree) {
+  for (const std::string value :
+       {"[[ns.x].count]", "cycler(ns.x)", "cycler(ns.x).next", "{'a': ns.x}.get", "[ns.x]|select",
+        "[ns.x]|map('default')|reverse"}) {
+    ExpectError(Render("{% set ns = namespace(x=1) %}{% for i in range(99999) %}{% set ns.x = " +
+                       value + " %}{% endfor %}"),
+                absl::StatusCode::kResourceExhausted, "levels deep");
+  }
+  ExpectError(Render("{% set ns = namespace(x=1) %}{% for i in range(99999) %}"
+                     "{% for j in [ns.x] %}{% set ns.x = loop %}{% endfor %}{% endfor %}"),
+              absl::StatusCode::kResourceExhausted, "levels deep");
+}
+
 TEST(ChatTemplateTest, RingsOfNamespacesAndMacrosAreFreed) {
   // Leak checkers see what this leaves behind.
   const auto rendered = Render(
       "{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = [b] %}"
       "{% macro m() %}{% endmacro %}{% set a.m = m %}{% for i in range(3) %}"
-      "{% macro n() %}{{ i }}{% endmacro %}{% set a.n = n %}{% endfor %}{{ a.n() }}");
+      "{% macro n() %}{{ i }}{% endmacro %}{% set a.n = n %}{% if loop.changed(loop) %}"
+      "{% endif %}{% endfor %}{{ a.n() }}");
   ASSERT_TRUE(rendered.ok()) << rendered.status();
   EXPECT_EQ(*rendered, "2");
 }

@@ -19,6 +19,13 @@ class ByteTokenizer : public Tokenizer {
     tokens_.push_back("<|end|>");
     tokens_.push_back(" word");
   }
+  // With pieces of one to five bytes more, as byte-level vocabularies have them: cut anywhere.
+  ByteTokenizer(bool strips, std::string_view text, std::mt19937* rng) : ByteTokenizer(strips) {
+    for (int i = 0; i < 200; ++i) {
+      const size_t begin = (*rng)() % text.size();
+      tokens_.emplace_back(text.substr(begin, 1 + (*rng)() % 5));
+    }
+  }
   absl::Status Encode(std::string_view, const EncodeOptions&,
                       std::vector<TokenId>*) const override {
     return absl::UnimplementedError("not used here");
@@ -29,7 +36,7 @@ class ByteTokenizer : public Tokenizer {
   bool IsSpecial(TokenId id) const override { return id == 256; }
   bool StripsLeadingSpace() const override { return strips_; }
   std::optional<TokenId> FindToken(std::string_view) const override { return std::nullopt; }
-  int32_t vocab_size() const override { return 258; }
+  int32_t vocab_size() const override { return static_cast<int32_t>(tokens_.size()); }
   std::optional<TokenId> bos_token_id() const override { return std::nullopt; }
   std::optional<TokenId> eos_token_id() const override { return std::nullopt; }
 
@@ -95,6 +102,38 @@ TEST(DetokenizerTest, RandomBytesInPiecesGiveTheReplacedWhole) {
     }
     text += detokenizer.Finish();
     EXPECT_EQ(text, ReplaceInvalidUtf8(bytes));
+  }
+}
+
+TEST(DetokenizerTest, RandomPiecesOfTextComeOutWholeAndAsSoonAsTheyCan) {
+  std::mt19937 rng(11);
+  const std::string text =
+      "a\u00e9\u4f60\u597d\U0001f600 x\u0301\U0001f468\u200d\U0001f469 \xC3\xE4\xBD "
+      "\xF0\x9F\x98.\xFF";
+  for (int round = 0; round < 500; ++round) {
+    const bool strips = rng() % 2 == 0;
+    const ByteTokenizer tokenizer(strips, text, &rng);
+    Detokenizer detokenizer(&tokenizer, true);
+    std::string bytes, shown;
+    for (int i = 0; i < 30; ++i) {
+      const auto id = static_cast<TokenId>(rng() % static_cast<uint32_t>(tokenizer.vocab_size()));
+      if (!tokenizer.IsSpecial(id)) bytes += tokenizer.TokenBytes(id);
+      const std::string part = detokenizer.Push(id);
+      EXPECT_EQ(ValidUtf8Prefix(part), part.size());
+      shown += part;
+      // What is held back is the start of one character, so less than four bytes.
+      const std::string_view seen = bytes;
+      const std::string_view whole = strips && seen.starts_with(' ') ? seen.substr(1) : seen;
+      size_t held = 0;
+      for (size_t n = 1; n <= std::min<size_t>(3, whole.size()) && held == 0; ++n) {
+        const DecodedChar last = DecodeUtf8(whole.substr(whole.size() - n));
+        if (last.truncated && last.length == n) held = n;
+      }
+      EXPECT_EQ(shown, ReplaceInvalidUtf8(whole.substr(0, whole.size() - held)));
+    }
+    shown += detokenizer.Finish();
+    const std::string_view seen = bytes;
+    EXPECT_EQ(shown, ReplaceInvalidUtf8(strips && seen.starts_with(' ') ? seen.substr(1) : seen));
   }
 }
 

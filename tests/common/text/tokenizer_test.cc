@@ -153,5 +153,42 @@ TEST(TokenizerTest, TiktokenMistakesNameTheLine) {
   EXPECT_THAT(error("YQ== 0\n"), HasSubstr("byte 0"));
 }
 
+TEST(TokenizerTest, QwenFilesHaveTheControlTokensOfTheirTokenizerBehindTheRanks) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string file;  // one token a byte
+  for (size_t byte = 0; byte < 256; ++byte) {
+    file += kDigits[byte >> 2];
+    file += kDigits[(byte & 3) << 4];
+    file += "== " + std::to_string(byte) + "\n";
+  }
+  const auto tokenizer = MakeQwenTokenizer(file);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 256 + 208);
+  EXPECT_EQ((*tokenizer)->FindToken("<|endoftext|>"), 256);
+  EXPECT_EQ((*tokenizer)->FindToken("<|im_start|>"), 257);
+  EXPECT_EQ((*tokenizer)->FindToken("<|im_end|>"), 258);
+  EXPECT_EQ((*tokenizer)->FindToken("<|extra_0|>"), 259);
+  EXPECT_EQ((*tokenizer)->FindToken("<|extra_204|>"), 463);
+  std::vector<TokenId> ids;
+  ASSERT_TRUE((*tokenizer)->Encode("e\u0301<|im_end|>", {}, &ids).ok());
+  EXPECT_EQ(ids, (std::vector<TokenId>{0xC3, 0xA9, 258}));  // composed: U+00E9
+  EXPECT_TRUE((*tokenizer)->IsSpecial(463));
+}
+
+TEST(TokenizerTest, LlamaThreeFilesThatDoNotSayAddTheirBos) {
+  GgufTokenizerData data = SmallGguf();
+  data.pre = "llama-bpe";
+  data.bos_token_id = 0;
+  const auto encode = [](const GgufTokenizerData& keys) {
+    std::vector<TokenId> ids;
+    EXPECT_TRUE((*MakeGgufTokenizer(keys))->Encode("a", {.add_special_tokens = true}, &ids).ok());
+    return ids;
+  };
+  EXPECT_EQ(encode(data), (std::vector<TokenId>{0, 1}));
+  data.add_bos_token = false;
+  EXPECT_EQ(encode(data), (std::vector<TokenId>{1}));
+}
+
 }  // namespace
 }  // namespace pingti::text

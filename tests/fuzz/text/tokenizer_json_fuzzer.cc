@@ -16,5 +16,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto tokenizer = pingti::text::MakeTiktokenTokenizer(file, options); tokenizer.ok()) {
     (void)(*tokenizer)->Encode("Hello, world", {true, true}, &ids);
   }
+  (void)pingti::text::MakeQwenTokenizer(file);
   return 0;
 }

@@ -533,6 +533,37 @@ loop.index
 '\u03a3'.lower()
 uni|upper
 uni.title()
+no|select|list
+no|map('upper')|list
+zero|selectattr('x')|list
+no|batch(2)|list
+xs|select('gt', 9) is iterable
+xs|select is sequence
+xs|map('string')|length
+(xs|map('string'))[0]
+(xs|map('string'))[1:]
+(xs|map('string')).nope
+xs|map('string')|last
+xs|map('string')|first
+xs|map('string')|reverse|list
+xs|reverse|first
+xs|reverse|last
+2 in xs|select
+'yes' if people|selectattr('name', 'equalto', 'nobody') else 'no'
+'yes' if undefined_thing|select else 'no'
+d|items|tojson
+xs|select|join('-') ~ xs|reject('odd')|sum ~ xs|unique|sort
+n|indent
+no|indent
+undefined_thing|indent
+n|truncate
+xs|truncate(5)
+undefined_thing|truncate
+f is odd
+2.0 is even
+f is divisibleby(2.5)
+s is odd
+undefined_thing is callable
 """ 
 
 # Whole templates.
@@ -622,6 +653,14 @@ STATEMENTS = [
     "{% set x %}{% endset %}[{{ x }}]",
     "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
     "{% set j = joiner('-') %}{% for x in xs %}{{ j() }}{{ x }}{% endfor %}",
+    "{% set g = people|selectattr('nick') %}{% for x in g %}{{ x.name }}{% endfor %}{% for x in g %}again{% endfor %}{{ g|list }}",
+    "{% set g = xs|select %}{{ g|first }}{{ g|first }}{{ g|list }}{{ g|first is defined }}",
+    "{% set a, b = xs|select('gt', 1) %}{{ a }}{{ b }}",
+    "{% if messages|selectattr('role', 'equalto', 'tool') %}always{% endif %}",
+    "{% for k, v in d|items if v %}{{ k }}{% endfor %}",
+    "{% for c in people|map(attribute='name') recursive %}{{ c }}{{ loop.last }}{% endfor %}",
+    "{% for b in xs|batch(2) %}{{ loop.length }}{{ b }}{% endfor %}",
+    "{% macro m() %}{{ varargs|join }}{% endmacro %}{{ m(*xs|map('string')) }}",
     "{{ raise_exception('stop here') }}",
     "{% if n == 7 %}{{ raise_exception('n is ' ~ n) }}{% endif %}",
     "{% if %}{% endif %}",

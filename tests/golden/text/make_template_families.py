@@ -1,4 +1,6 @@
-"""Writes template_families.json: templates/*.jinja over conversations, as jinja2 renders them.
+"""Writes template_families.json: templates/*.jinja over conversations, as jinja2 renders them. The
+lines of all outputs stand once in "lines". A case, found under template, conversation and number of
+the variant, is the list of its output's lines, or the error in words.
 
     TZ=UTC python make_template_families.py > template_families.json      (jinja2 3.1.6)
 
@@ -63,6 +65,8 @@ CONVERSATIONS = {
     "two_systems": [SYSTEM, {"role": "system", "content": "again"}, user("x")],
     "system_last": [user("x"), {"role": "system", "content": "late"}],
     "only_system": [SYSTEM],
+    "tool_first": [{"role": "tool", "content": "1", "tool_call_id": "abcdefghi"}, user("x")],
+    "assistant_last": [user("x"), assistant("y")],
     "empty": [],
     "odd_role": [{"role": "critic", "content": "?"}],
     "no_content": [{"role": "user"}],
@@ -81,16 +85,21 @@ VARIANTS = [
 
 def main():
     env = make_environment()
-    cases = []
-    for path in sorted((HERE / "templates").glob("*.jinja")):
-        source = path.read_text(encoding="utf-8")
-        for name, messages in CONVERSATIONS.items():
-            for number, variant in enumerate(VARIANTS):
-                context = {"bos_token": "<s>", "eos_token": "</s>", "messages": messages, **variant}
-                cases.append({"template": path.name, "conversation": name, "variant": number,
-                              **render(env, source, context)})
-    json.dump({"conversations": CONVERSATIONS, "variants": VARIANTS, "cases": cases}, sys.stdout,
-              ensure_ascii=False, indent=0)
+    lines = {}
+
+    def case(source, messages, variant):
+        context = {"bos_token": "<s>", "eos_token": "</s>", "messages": messages, **variant}
+        result = render(env, source, context)
+        if "error" in result:
+            return result["error"]
+        return [lines.setdefault(line, len(lines)) for line in result["output"].split("\n")]
+
+    cases = {path.name: {name: [case(path.read_text(encoding="utf-8"), messages, variant)
+                                for variant in VARIANTS]
+                         for name, messages in CONVERSATIONS.items()}
+             for path in sorted((HERE / "templates").glob("*.jinja"))}
+    json.dump({"conversations": CONVERSATIONS, "variants": VARIANTS, "lines": list(lines), "cases": cases},
+              sys.stdout, ensure_ascii=False, separators=(",", ":"))
     print()
 
 

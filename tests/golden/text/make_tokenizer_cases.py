@@ -1,5 +1,6 @@
 """Writes tokenizer_cases.json: small vocabularies, tokenizer configurations, texts, and the ids and
-the decoded text that Hugging Face tokenizers gives.
+the decoded text that Hugging Face tokenizers gives. Lists of ids and decoded texts stand once in
+"lists"; each case names its own by number.
 
     python make_tokenizer_cases.py > tokenizer_cases.json      (tokenizers 0.23.3)
 
@@ -22,7 +23,24 @@ QWEN2 = LLAMA3.replace("{1,3}", "")
 DEEPSEEK = [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
             "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
             "| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"]
+CASED = (
+    "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af"
+    "\u0370-\u0373\u0376-\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5"
+    "\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba"
+    "\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45"
+    "\u1f48-\u1f4d\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe"
+    "\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102"
+    "\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139"
+    "\u213c-\u213f\u2145-\u2149\u214e\u2183-\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2-\u2cf3"
+    "\ua640-\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06"
+    "\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a\U00010400-\U0001044f\U000104b0-\U000104d3"
+    "\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df"
+    "\U0001e900-\U0001e943")
+EASTERN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DEEPSEEK_LLM = [r"[\r\n]", rf"\s?[{CASED}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", EASTERN]
+DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EASTERN]
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+GGUF_FAMILIES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3")
 DIGITS = {"type": "Digits", "individual_digits": True}
 
 
@@ -39,13 +57,14 @@ def token(ident, content, **more):
             "normalized": False, "special": True, **more}
 
 
-def train_bytes(text):
+def train_bytes(text, vocab_size=1400):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trainer = trainers.BpeTrainer(vocab_size=1400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                   show_progress=False, special_tokens=["<|end|>", "<|im_start|>"])
     tokenizer.train_from_iterator([text[i:i + 200] for i in range(0, len(text), 200)], trainer)
-    return json.loads(tokenizer.to_str())["model"]
+    model = json.loads(tokenizer.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": model["merges"]}
 
 
 def train_characters(text):
@@ -80,6 +99,8 @@ def configurations():
     yield "llama-bpe", "bytes", None, sequence(split(LLAMA3), BYTES), byte_decoder, added
     yield "qwen2", "bytes", {"type": "NFC"}, sequence(split(QWEN2), BYTES), byte_decoder, added
     yield "deepseek-v3", "bytes", None, sequence(*[split(p) for p in DEEPSEEK], BYTES), byte_decoder, added
+    for family, patterns in (("deepseek-llm", DEEPSEEK_LLM), ("deepseek-coder", DEEPSEEK_CODER)):
+        yield family, "bytes", None, sequence(*[split(p) for p in patterns], DIGITS, BYTES), byte_decoder, added
     yield "added", "bytes", {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}, \
         sequence(BYTES), byte_decoder, added + more
     yield "splits", "bytes", {"type": "Strip", "strip_left": True, "strip_right": True}, sequence(
@@ -126,33 +147,39 @@ def texts(rng):
              "<|im_start|>x<|im_start", "x<word>y <word> _<word>", "a  <strip>  b<strip>", "Na\u00efve na\u00efve NAI\u0308VE nai\u0308ve", "a   b      c",
              "<s>hi</s> <unk> \u2581x", "\u2581\u2581a", "__init__ -- ... !!! ???\n!", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" * 3,
              " " * 100 + "x", "\u00df\u1e9e\u0130I\u0131", "\u0958\ufb01\uff21", "ab\x00c\x01\x7f", "'''\"\"\"```", "\u0915\u094d\u0937\u093f \u0e33 \u05d0\u05b8"]
-    return fixed + [sample_texts.mixed(rng, 60) for _ in range(40)] + [sample_texts.english(rng, 120) for _ in range(3)]
+    return fixed + [sample_texts.mixed(rng, 60) for _ in range(26)] + [sample_texts.english(rng, 120) for _ in range(3)]
 
 
 def main():
     rng = random.Random(7)
     corpus = sample_texts.english(rng, 20000) + sample_texts.mixed(rng, 20000) + sample_texts.code(rng, 30000) + "\u4f60\u597d\uff0c\u4e16\u754c" * 50
-    models_json = {"bytes": train_bytes(corpus), "characters": train_characters(corpus)}
-    vocabularies = {name: {"vocab": m["vocab"], "merges": m["merges"]} for name, m in models_json.items()}
+    vocabularies = {"bytes": train_bytes(corpus), "characters": train_characters(corpus)}
     inputs = texts(rng)
     # Without SentencePiece's byte tokens: of a run of them that is not UTF-8 Hugging Face makes one
     # U+FFFD each, which a stream cannot know in time.
     random_ids = [[rng.choice([1, rng.randrange(259, 900)]) for _ in range(12)] for _ in range(40)]
-    tokenizers_out = []
+    lists, tokenizers_out = {}, []
+
+    def number(values):
+        return lists.setdefault(json.dumps(values), len(lists))
+
     for name, vocabulary, normalizer, pre_tokenizer, decoder, added in configurations():
-        characters = vocabulary == "characters"
-        config = build(vocabularies[vocabulary], normalizer, pre_tokenizer, decoder, added, characters,
-                       name == "llama-bpe")
-        tokenizer = Tokenizer.from_str(json.dumps(config))
-        config["model"] = {**config["model"], "vocab": vocabulary, "merges": vocabulary}
+        tokenizer_json = build(vocabularies[vocabulary], normalizer, pre_tokenizer, decoder, added,
+                               vocabulary == "characters", name == "llama-bpe")
+        tokenizer = Tokenizer.from_str(json.dumps(tokenizer_json))
+        tokenizer_json["model"].update(vocab=vocabulary, merges=vocabulary)
         tokenizers_out.append({
-            "name": name, "config": config,
-            "ids": [tokenizer.encode(text, add_special_tokens=False).ids for text in inputs],
+            "name": name, "config": tokenizer_json,
+            "ids": [number(tokenizer.encode(text, add_special_tokens=False).ids) for text in inputs],
             "with_special": tokenizer.encode("a b", add_special_tokens=True).ids,
-            "decoded": [tokenizer.decode(ids, skip_special_tokens=True) for ids in random_ids]})
-    vocabularies["bytes"]["merges"] = [" ".join(m) for m in vocabularies["bytes"]["merges"]]
+            "decoded": number([tokenizer.decode(ids, skip_special_tokens=True) for ids in random_ids])})
+    for vocabulary in vocabularies.values():
+        ids = vocabulary["vocab"]
+        vocabulary["vocab"] = sorted(ids, key=ids.get)
+        vocabulary["merges"] = [" ".join(merge) for merge in vocabulary["merges"]]
     json.dump({"vocabularies": vocabularies, "texts": inputs, "random_ids": random_ids,
-               "tokenizers": tokenizers_out}, sys.stdout, ensure_ascii=False, separators=(",", ":"))
+               "lists": [json.loads(text) for text in lists], "tokenizers": tokenizers_out},
+              sys.stdout, ensure_ascii=False, separators=(",", ":"))
     print()
 
 

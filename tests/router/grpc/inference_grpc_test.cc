@@ -22,8 +22,9 @@ class InferenceGrpcTest : public ::testing::Test {
  protected:
   void Start(FakeWorkerOptions options = {}, const std::string& keys = "") {
     worker_ = std::make_unique<FakeWorker>(std::move(options));
-    router_ =
-        std::make_unique<InProcessRouter>(InProcessRouterOptions{.workers = {worker_->address()}});
+    InProcessRouterOptions router;
+    router.workers = {worker_->address()};
+    router_ = std::make_unique<InProcessRouter>(std::move(router));
     ASSERT_TRUE(router_->WaitReady(1));
     keys_ = *router::ApiKeys::Parse(keys);
     service_ = router::MakeInferenceGrpc(&router_->service(), &keys_);

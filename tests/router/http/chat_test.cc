@@ -367,22 +367,5 @@ TEST_F(Chat, TokenizeAndDetokenizeAreInverse) {
   EXPECT_EQ(router_->Post("/detokenize", R"({"model":"fake","tokens":[99999]})").status, 400);
 }
 
-TEST_F(Chat, CompletionsContinueEachPrompt) {
-  FakeWorkerOptions options;
-  options.answer = [](const Sequence& sequence) {
-    return ByteTokens(sequence.prompt_token_ids(0) == 'a' ? "pple" : "anana");
-  };
-  Start(options);
-  const json::object body = Parse(
-      router_->Post("/v1/completions", R"({"model":"fake","prompt":["a","b"],"n":2,"echo":true})")
-          .body);
-  EXPECT_EQ(body.at("object"), "text_completion");
-  const json::array& choices = body.at("choices").as_array();
-  ASSERT_EQ(choices.size(), 4u);
-  EXPECT_EQ(choices[0].at("text"), "apple");
-  EXPECT_EQ(choices[3].at("text"), "banana");
-  EXPECT_EQ(body.at("usage").at("prompt_tokens"), 2);
-}
-
 }  // namespace
 }  // namespace pingti::testing

@@ -210,7 +210,8 @@ TEST_P(CompletionRefuses, TheFieldByName) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fields, CompletionRefuses,
-                         ::testing::Values(Refused{R"("suffix":"x")", "suffix", kUnsupported},
+                         ::testing::Values(Refused{R"("suffix":1)", "suffix", kType},
+                                           Refused{R"("max_tokens":-1)", "max_tokens", kValue},
                                            Refused{R"("best_of":2)", "best_of", kUnsupported},
                                            Refused{R"("logprobs":true)", "logprobs", kType},
                                            Refused{R"("messages":[])", "messages",

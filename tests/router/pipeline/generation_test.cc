@@ -237,7 +237,7 @@ class GenerationTest : public ::testing::Test {
   metrics::RouterMetrics metrics_{&metrics_registry_};
   AdmissionController admission_{{}, clock_};
   // The scripted workers fail often: no breaker and no bound on attempts gets in their way.
-  WorkerRegistry registry_{{.failures_to_open = 1'000'000}, clock_};
+  WorkerRegistry registry_{{.failures_to_open = 1'000'000}, clock_, &metrics_};
   Dispatcher dispatcher_{&registry_, *MakePolicy("least_loaded"), clock_};
   TaskPool pool_{1, 16};
   GenerationContext context_{

@@ -16,6 +16,7 @@ WorkerLoad Load(uint64_t key) {
 }
 
 TEST(MakePolicy, NamesWhatThereIs) {
+  EXPECT_TRUE(MakePolicy("prefix_affinity").ok());
   EXPECT_TRUE(MakePolicy("least_loaded").ok());
   EXPECT_TRUE(MakePolicy("round_robin").ok());
   const absl::Status status = MakePolicy("fastest").status();

@@ -49,10 +49,12 @@ class WorkerRegistryTest : public ::testing::Test {
     auto model = std::make_shared<ServedModel>();
     model->id = "m";
     model->fingerprint = fingerprint;
+    model->kv_block_tokens = 16;
     WorkerInfo info;
     info.model = model;
     info.credit_sequences = credit_sequences;
     info.credit_tokens = credit_tokens;
+    info.kv_total_blocks = 100;
     registry_.OnReady(links_.at(address), info);
   }
 
@@ -75,7 +77,9 @@ class WorkerRegistryTest : public ::testing::Test {
   std::map<std::string, LinkId> links_;
   std::map<std::string, std::shared_ptr<FakeChannel>> channels_;
   int capacity_ = 0;
-  WorkerRegistry registry_{{.failures_to_open = 2}, &clock_};
+  metrics::Registry metrics_registry_;
+  metrics::RouterMetrics metrics_{&metrics_registry_};
+  WorkerRegistry registry_{{.failures_to_open = 2}, &clock_, &metrics_};
 };
 
 TEST_F(WorkerRegistryTest, OnlyReadyWorkersOfTheBuildAreCandidates) {
@@ -128,6 +132,11 @@ TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
   EXPECT_EQ(load.running_sequences, 1u);
   EXPECT_EQ(load.sent_sequences, 1u);
   EXPECT_EQ(load.sent_tokens, 20u);
+  // What ends after the report is load no more.
+  Output("a", first, Finish::REASON_MAX_TOKENS);
+  load = registry_.Candidates("f", 0, {})[0];
+  EXPECT_EQ(load.running_sequences, 0u);
+  EXPECT_EQ(load.sent_sequences, 1u);
 }
 
 TEST_F(WorkerRegistryTest, ALostWorkerTellsItsSequencesAndComesBackUnderANewKey) {
@@ -191,6 +200,49 @@ TEST_F(WorkerRegistryTest, DroppedAddressesLoseTheirSequencesAndTheirModel) {
   registry_.SetAddresses({});
   EXPECT_EQ(handler->lost, 1);
   EXPECT_EQ(registry_.FindModel("m"), nullptr);
+}
+
+TEST_F(WorkerRegistryTest, CandidatesTellWhatTheyHaveCached) {
+  registry_.SetAddresses({"a"});
+  Ready("a", "f", 10, 1000);
+  const std::vector<uint64_t> hashes = {11, 12, 13};
+  EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 0u);
+  worker::v1::KvEvents events;
+  events.set_first_event_id(1);
+  events.add_events()->mutable_stored()->add_block_hashes(11);
+  events.mutable_events(0)->mutable_stored()->add_block_hashes(12);
+  registry_.OnKvEvents(links_.at("a"), events);
+  EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 32u);
+  // What is cached need not be computed: it is no load.
+  registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 32, hashes);
+  EXPECT_EQ(registry_.Candidates("f", 50, {})[0].sent_tokens, 18u);
+  // A new session starts from nothing.
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  Ready("a");
+  EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 0u);
+}
+
+TEST_F(WorkerRegistryTest, AFirstOutputTeachesWhatWasCachedBefore) {
+  registry_.SetAddresses({"a"});
+  Ready("a", "f", 10, 1000);
+  const std::vector<uint64_t> hashes = {11, 12, 13};
+  const uint64_t id =
+      registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 0, hashes).sequence_id;
+  worker::v1::StepOutput step;
+  step.add_outputs()->set_sequence_id(id);
+  step.mutable_outputs(0)->add_token_ids(1);
+  step.mutable_outputs(0)->set_cached_prompt_tokens(32);
+  registry_.OnStepOutput(links_.at("a"), &step);
+  EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 32u);
+}
+
+TEST_F(WorkerRegistryTest, ADroppedWorkerLeavesNoSeriesBehind) {
+  registry_.SetAddresses({"a", "b"});
+  Ready("a");
+  registry_.Book(OnlyKey(), 1, std::make_shared<FakeHandler>());
+  EXPECT_NE(metrics_registry_.Serialize().find("worker=\"a\"} 1"), std::string::npos);
+  registry_.SetAddresses({"b"});
+  EXPECT_EQ(metrics_registry_.Serialize().find("worker=\"a\""), std::string::npos);
 }
 
 TEST_F(WorkerRegistryTest, TheBuildWithMoreReadyWorkersAnswersToTheName) {

@@ -58,13 +58,19 @@ void GgufBuilder::AddTensor(std::string_view name, const std::vector<uint64_t>& 
 }
 
 std::string GgufBuilder::Build(uint32_t version) const {
+  std::string out = BuildStructure(version);
+  out.resize(out.size() + data_bytes_, '\0');
+  return out;
+}
+
+std::string GgufBuilder::BuildStructure(uint32_t version) const {
   std::string out = "GGUF";
   Put(out, version);
   Put(out, num_tensors_);
   Put(out, num_values_);
   out += values_;
   out += tensors_;
-  out.resize((out.size() + 31) / 32 * 32 + data_bytes_, '\0');
+  out.resize((out.size() + 31) / 32 * 32, '\0');
   return out;
 }
 

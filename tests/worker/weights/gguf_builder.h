@@ -22,6 +22,9 @@ class GgufBuilder {
   void set_next_offset(uint64_t offset) { forced_offset_ = offset; }
 
   std::string Build(uint32_t version = 3) const;
+  // What comes before the tensors' data, and how many bytes of data follow.
+  std::string BuildStructure(uint32_t version = 3) const;
+  uint64_t data_bytes() const { return data_bytes_; }
 
  private:
   std::string values_;

@@ -12,15 +12,18 @@ absl::StatusOr<AlignedBuffer> AlignedBuffer::Make(int64_t bytes) {
   AlignedBuffer buffer;
   if (bytes <= 0) return buffer;
   const int64_t alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
-  const int64_t padded = (bytes + alignment - 1) / alignment * alignment;
-  buffer.data_ = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(padded));
-  if (buffer.data_ == nullptr) {
+  const int64_t padded = (bytes + kCacheLine - 1) / kCacheLine * kCacheLine;
+  if (::posix_memalign(&buffer.data_, static_cast<size_t>(alignment),
+                       static_cast<size_t>(padded)) != 0) {
+    buffer.data_ = nullptr;
     return absl::ResourceExhaustedError(Concat("cannot allocate ", bytes, " bytes of memory"));
   }
 #if defined(MADV_HUGEPAGE)
-  // Advice only: where it is refused, ordinary pages do.
+  // Advice only: where it is refused, ordinary pages do. The last, partial huge page gets none:
+  // over many matrices that would be memory for nothing.
   if (alignment == kHugePage) {
-    (void)::madvise(buffer.data_, static_cast<size_t>(padded), MADV_HUGEPAGE);
+    (void)::madvise(buffer.data_, static_cast<size_t>(padded / kHugePage * kHugePage),
+                    MADV_HUGEPAGE);
   }
 #endif
   buffer.bytes_ = bytes;

@@ -96,6 +96,11 @@ class CpuBackend : public Backend {
     return CpuKvCache::Make(shape, kernels_);
   }
 
+  // The quantized form of activations, and a row of scores a thread.
+  int64_t WorkspaceBytes(const StepLimits& limits) const override {
+    return 2 * limits.max_tokens * limits.max_in_features;
+  }
+
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
     PINGTI_RETURN_IF_ERROR(stage_.Allocate(limits.max_tokens, limits.max_in_features));
     return attention_.Allocate(limits.max_tokens, limits.max_seqs);

@@ -25,7 +25,9 @@ CpuSampler::CpuSampler(const CpuKernels* kernels, int64_t vocab_size)
       adjusted_(static_cast<size_t>(vocab_size)),
       order_(static_cast<size_t>(vocab_size)),
       buckets_(kNumBuckets),
-      bucket_of_(static_cast<size_t>(vocab_size)) {}
+      bucket_of_(static_cast<size_t>(vocab_size)) {
+  top_.reserve(static_cast<size_t>(vocab_size));  // no step allocates scratch
+}
 
 bool CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
   std::copy_n(logits, vocab_size_, adjusted_.begin());
@@ -232,6 +234,7 @@ void CpuSampler::Logprobs(const float* logits, int32_t token_id, int32_t num_top
     std::push_heap(top_.begin(), top_.end(), before);
   }
   std::sort(top_.begin(), top_.end(), before);
+  result->top.reserve(top_.size());
   for (const Entry& entry : top_) {
     result->top.push_back({entry.token_id, logprob(entry.logit)});
   }

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/quant/ggml_blocks.h"
+#include "worker/quant/ggml_repack.h"
 
 namespace pingti::worker::cpu {
 namespace {
@@ -26,20 +27,18 @@ PanelFormat ChooseFormat(DType dtype, WeightFormat format) {
     case WeightFormat::kStored:
       break;
   }
-  switch (dtype) {
+  switch (TypeOf32(dtype).value_or(dtype)) {
     case DType::kQ8_0:
       return PanelFormat::kQ8;
     case DType::kQ4_0:
       return PanelFormat::kQ4;
     case DType::kQ4_1:
       return PanelFormat::kQ4Min;
-    case DType::kI8:
-      return PanelFormat::kI8;
     case DType::kF32:
     case DType::kF16:
     case DType::kBf16:
       return PanelFormat::kBf16;
-    default:
+    default:  // kI8: CheckSource refused what is not a type of weights
       return PanelFormat::kI8;
   }
 }
@@ -130,6 +129,9 @@ absl::Status CheckSource(const MatrixSource& source) {
   if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1) {
     return absl::InvalidArgumentError(Concat(what, ": expected a matrix"));
   }
+  if (tensor.data == nullptr) {
+    return absl::UnimplementedError(Concat(what, ": random weights are drawn on a GPU only"));
+  }
   if (!CanDequantize(tensor.dtype)) {
     return absl::UnimplementedError(Concat(what, ": not a type of weights"));
   }
@@ -188,15 +190,29 @@ struct PanelTarget {
 void PackBlocks(const MatrixSource& source, int64_t row, int64_t column,
                 const PanelTarget& target) {
   const TensorView& tensor = source.tensor;
-  const auto* block = static_cast<const uint8_t*>(tensor.data) + row * tensor.RowBytes();
-  const int64_t block_bytes = BlockBytes(tensor.dtype);
+  const auto* blocks = static_cast<const uint8_t*>(tensor.data) + row * tensor.RowBytes();
   const int64_t group_bytes = PanelBytes(target.format, kGroup);
-  for (int64_t g = 0; g < tensor.shape[1] / kGroup; ++g) {
+  const auto pack = [&](const uint8_t* block, int64_t g) {
     uint8_t* group = target.panel + g * group_bytes;
     if (target.format == PanelFormat::kQ8) {
-      PackQ8Block(block + g * block_bytes, column, group);
+      PackQ8Block(block, column, group);
     } else {
-      PackQ4Block(block + g * block_bytes, target.format == PanelFormat::kQ4Min, column, group);
+      PackQ4Block(block, target.format == PanelFormat::kQ4Min, column, group);
+    }
+  };
+  const int64_t block_bytes = BlockBytes(tensor.dtype);
+  const int64_t num_blocks = tensor.shape[1] / BlockElements(tensor.dtype);
+  const std::optional<DType> type_of_32 = TypeOf32(tensor.dtype);
+  if (!type_of_32.has_value()) {
+    for (int64_t g = 0; g < num_blocks; ++g) pack(blocks + g * block_bytes, g);
+    return;
+  }
+  constexpr int64_t kGroupsPerBlock = 8;
+  uint8_t repacked[kGroupsPerBlock * 34];
+  for (int64_t b = 0; b < num_blocks; ++b) {
+    RepackKBlock(tensor.dtype, blocks + b * block_bytes, repacked);
+    for (int64_t g = 0; g < kGroupsPerBlock; ++g) {
+      pack(repacked + g * BlockBytes(*type_of_32), b * kGroupsPerBlock + g);
     }
   }
 }

@@ -37,7 +37,8 @@ constexpr Case kCases[] = {
     {DType::kQ4_1, WeightFormat::kF32, 1e-6},    {DType::kF32, WeightFormat::kBf16, 6e-3},
     {DType::kBf16, WeightFormat::kStored, 6e-3}, {DType::kF32, WeightFormat::kInt8, 2e-2},
     {DType::kQ8_0, WeightFormat::kStored, 1e-2}, {DType::kQ4_0, WeightFormat::kStored, 1e-2},
-    {DType::kQ4_1, WeightFormat::kStored, 1e-2}, {DType::kQ6K, WeightFormat::kStored, 2e-2},
+    {DType::kQ4_1, WeightFormat::kStored, 1e-2}, {DType::kQ4K, WeightFormat::kStored, 1e-2},
+    {DType::kQ5K, WeightFormat::kStored, 1e-2},  {DType::kQ6K, WeightFormat::kStored, 1e-2},
 };
 
 // Random bytes of `dtype` whose scales are sane.
@@ -61,7 +62,8 @@ std::vector<uint8_t> RandomWeights(DType dtype, int64_t count, std::mt19937* rng
     const uint16_t min = FloatToF16(normal(*rng) * 0.1f);
     const size_t at = dtype == DType::kQ6K ? b + 208 : b;
     std::memcpy(&bytes[at], &scale, 2);
-    if (dtype == DType::kQ4_1) std::memcpy(&bytes[b + 2], &min, 2);
+    const bool has_min = dtype == DType::kQ4_1 || dtype == DType::kQ4K || dtype == DType::kQ5K;
+    if (has_min) std::memcpy(&bytes[b + 2], &min, 2);
   }
   return bytes;
 }

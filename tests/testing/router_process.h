@@ -8,12 +8,14 @@
 #include <string>
 #include <vector>
 
-namespace pingti::bench {
+namespace pingti::testing {
 
 class RouterProcess {
  public:
   // Starts `program` and waits until it is ready. Stops this program when that takes over 10 s.
-  RouterProcess(const std::string& program, const std::vector<std::string>& workers);
+  // `more`: further arguments.
+  RouterProcess(const std::string& program, const std::vector<std::string>& workers,
+                const std::vector<std::string>& more = {});
   ~RouterProcess();
   RouterProcess(const RouterProcess&) = delete;
   RouterProcess& operator=(const RouterProcess&) = delete;
@@ -28,4 +30,4 @@ class RouterProcess {
   pid_t pid_ = -1;
 };
 
-}  // namespace pingti::bench
+}  // namespace pingti::testing

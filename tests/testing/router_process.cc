@@ -1,5 +1,5 @@
 // See router_process.h.
-#include "bench/router/router_process.h"
+#include "tests/testing/router_process.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -12,13 +12,14 @@
 #include <chrono>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 #include <thread>
 
 #include "common/base/check.h"
 #include "common/base/strings.h"
 #include "common/net/http_client.h"
 
-namespace pingti::bench {
+namespace pingti::testing {
 namespace {
 
 // Free at the time of asking; the router binds it right after.
@@ -42,7 +43,8 @@ bool IsReady(uint16_t admin_port) {
 
 }  // namespace
 
-RouterProcess::RouterProcess(const std::string& program, const std::vector<std::string>& workers)
+RouterProcess::RouterProcess(const std::string& program, const std::vector<std::string>& workers,
+                             const std::vector<std::string>& more)
     : http_port_(FreePort()) {
   const uint16_t admin_port = FreePort();
   std::string list;
@@ -56,11 +58,19 @@ RouterProcess::RouterProcess(const std::string& program, const std::vector<std::
                                     Concat("--min-ready-workers=", workers.size()),
                                     "--http-threads=1",
                                     "--log-level=warning"};
+  words.insert(words.end(), more.begin(), more.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  PINGTI_CHECK_MSG(posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environ) == 0,
-                   program);
+  // Without the tests' own variables: the router refuses what it does not know.
+  std::vector<char*> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (!std::string_view(*entry).starts_with("PINGTI_")) environment.push_back(*entry);
+  }
+  environment.push_back(nullptr);
+  PINGTI_CHECK_MSG(
+      posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environment.data()) == 0,
+      program);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!IsReady(admin_port)) {
     PINGTI_CHECK_MSG(std::chrono::steady_clock::now() < deadline, "the router was not ready");
@@ -94,4 +104,4 @@ double RouterProcess::ResidentMegabytes() const {
   return resident * static_cast<double>(sysconf(_SC_PAGESIZE)) / (1 << 20);
 }
 
-}  // namespace pingti::bench
+}  // namespace pingti::testing

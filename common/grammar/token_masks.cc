@@ -1,0 +1,165 @@
+// See token_masks.h.
+#include "common/grammar/token_masks.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace pingti::grammar {
+namespace {
+
+// State masks are dropped and worked out anew beyond this.
+constexpr size_t kMostBytes = 64 << 20;
+constexpr int32_t kNoLimit = std::numeric_limits<int32_t>::max();
+
+void SetBit(std::span<uint32_t> mask, int32_t token) { mask[token >> 5] |= 1u << (token & 31); }
+void ClearBit(std::span<uint32_t> mask, int32_t token) { mask[token >> 5] &= ~(1u << (token & 31)); }
+
+// How many matches of the bottom call a text that ends in `config` needs: those that ended, and the
+// one in progress.
+int32_t NeedOf(const Configurations& configurations, const Configurations::Config& config) {
+  int32_t need = config.exits.empty() ? kNoLimit : config.exits.front();
+  for (const Configurations::Item& item : config.items) {
+    need = std::min(need, configurations.frame(item.frame).bottom_done + 1);
+  }
+  return need;
+}
+
+// Reads the trie's nodes [begin, end), whose parent (if any) is at depth base - 1, from `from`.
+// visit(node, config) for every node that can be read.
+template <typename Visit>
+void Walk(const Vocabulary& vocabulary, Configurations* configurations, ConfigId from,
+          int32_t begin, int32_t end, std::vector<ConfigId>* path, const Visit& visit) {
+  if (begin >= end) return;
+  const int32_t base = vocabulary.node(begin).depth;
+  path->resize(static_cast<size_t>(vocabulary.max_depth()) + 1);
+  (*path)[0] = from;
+  for (int32_t i = begin; i < end;) {
+    const Vocabulary::Node& node = vocabulary.node(i);
+    const int32_t depth = node.depth - base;
+    const ConfigId config = configurations->Step((*path)[depth], node.byte);
+    if (config == kDeadConfig) {
+      i = node.subtree_end;
+      continue;
+    }
+    visit(i, config);
+    (*path)[depth + 1] = config;
+    ++i;
+  }
+}
+
+}  // namespace
+
+void TokenMasks::Fill(Configurations* configurations, ConfigId id, std::span<uint32_t> mask) {
+  std::fill(mask.begin(), mask.end(), 0u);
+  if (memory_bytes_ > kMostBytes) {
+    masks_.clear();
+    memory_bytes_ = 0;
+  }
+  // Copied: reading on adds configurations.
+  const Configurations::Config config = configurations->config(id);
+  for (const Configurations::Item& item : config.items) {
+    const Configurations::Frame frame = configurations->frame(item.frame);
+    const StateMask& state_mask = MaskOf(configurations, item.state,
+                                         automaton_->counting_alike(frame.call));
+    int32_t least = 1;
+    int32_t most = 1;
+    if (frame.call >= 0) {
+      const RuleCall& call = automaton_->call(frame.call);
+      least = call.min - frame.done;
+      most = call.max == kUnbounded ? kNoLimit : call.max - frame.done;
+    }
+    SetStateTokens(state_mask, most, mask);
+    if (frame.return_state < 0 || state_mask.exits.empty()) continue;
+    const ConfigId returned = configurations->Returned(item.frame);
+    if (returned == kDeadConfig || configurations->config(returned).items.empty()) continue;
+    for (const StateMask::Exit& exit : state_mask.exits) {
+      if (exit.done >= least && exit.done <= most) {
+        SetBelow(configurations, returned, exit.node, mask);
+      }
+    }
+  }
+  if (!config.accepting) return;
+  for (const int32_t token : vocabulary_->end_token_ids()) SetBit(mask, token);
+}
+
+void TokenMasks::Prepare(Configurations* configurations, StateId state, int32_t call) {
+  if (memory_bytes_ <= kMostBytes) MaskOf(configurations, state, call);
+}
+
+void TokenMasks::SetStateTokens(const StateMask& state_mask, int32_t left,
+                                std::span<uint32_t> mask) {
+  const auto& tokens = state_mask.tokens;
+  const auto& before = state_mask.needs_before;
+  size_t fit = tokens.size();
+  if (!before.empty() && static_cast<size_t>(left) + 1 < before.size()) fit = before[left + 1];
+  if (state_mask.bits.empty() || (!before.empty() && fit <= tokens.size() / 2)) {
+    for (size_t i = 0; i < fit; ++i) SetBit(mask, tokens[i]);
+    return;
+  }
+  std::span<const uint32_t> bits = state_mask.bits;
+  if (fit < tokens.size()) {
+    scratch_.assign(bits.begin(), bits.end());
+    for (size_t i = fit; i < tokens.size(); ++i) ClearBit(scratch_, tokens[i]);
+    bits = scratch_;
+  }
+  for (size_t i = 0; i < bits.size(); ++i) mask[i] |= bits[i];
+}
+
+void TokenMasks::SetBelow(Configurations* configurations, ConfigId from, int32_t node,
+                          std::span<uint32_t> mask) {
+  Walk(*vocabulary_, configurations, from, node + 1, vocabulary_->node(node).subtree_end, &path_,
+       [&](int32_t i, ConfigId) {
+         for (const int32_t token : vocabulary_->tokens_at(i)) SetBit(mask, token);
+       });
+}
+
+const TokenMasks::StateMask& TokenMasks::MaskOf(Configurations* configurations, StateId state,
+                                                int32_t call) {
+  const auto [it, is_new] = masks_.try_emplace({state, call});
+  if (is_new) {
+    it->second = Compute(configurations, state, call);
+    const StateMask& made = it->second;
+    memory_bytes_ += sizeof(StateMask) + 64 + 4 * made.tokens.capacity() +
+                     4 * made.needs_before.capacity() + 4 * made.bits.capacity() +
+                     sizeof(StateMask::Exit) * made.exits.capacity();
+  }
+  return it->second;
+}
+
+TokenMasks::StateMask TokenMasks::Compute(Configurations* configurations, StateId state,
+                                          int32_t call) const {
+  StateMask result;
+  std::vector<std::pair<int32_t, int32_t>> found;  // need, token
+  std::vector<ConfigId> path;
+  Walk(*vocabulary_, configurations, configurations->Relative(state, call), 0,
+       vocabulary_->num_nodes(), &path, [&](int32_t node, ConfigId id) {
+         const Configurations::Config& config = configurations->config(id);
+         const auto tokens = vocabulary_->tokens_at(node);
+         if (!tokens.empty()) {
+           const int32_t need = call < 0 ? 1 : NeedOf(*configurations, config);
+           for (const int32_t token : tokens) found.push_back({need, token});
+         }
+         if (config.exits.empty() || vocabulary_->node(node).subtree_end == node + 1) return;
+         for (const int32_t done : config.exits) result.exits.push_back({node, done});
+       });
+  const bool dense = found.size() > vocabulary_->mask_words();
+  if (dense) {
+    result.bits.assign(vocabulary_->mask_words(), 0);
+    for (const auto& [need, token] : found) SetBit(result.bits, token);
+    if (call < 0) return result;
+  }
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  result.tokens.reserve(found.size());
+  for (const auto& [need, token] : found) result.tokens.push_back(token);
+  if (call < 0) return result;
+  for (size_t i = 0; i < found.size(); ++i) {
+    while (result.needs_before.size() <= static_cast<size_t>(found[i].first)) {
+      result.needs_before.push_back(static_cast<int32_t>(i));
+    }
+  }
+  result.needs_before.push_back(static_cast<int32_t>(found.size()));
+  return result;
+}
+
+}  // namespace pingti::grammar

@@ -1,0 +1,102 @@
+{{/* What the pods of both programs have in common. */}}
+
+{{/* The seconds Kubernetes waits after SIGTERM: (dict "drain" N "grace" N-or-nil "path" KEY). */}}
+{{- define "pingti.grace" -}}
+{{- $drain := int .drain -}}
+{{- if .grace -}}
+{{- if le (int .grace) $drain -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %d: it must be longer than draining, which may take %d s" .path (int .grace) $drain) -}}
+{{- end -}}
+{{ int .grace }}
+{{- else -}}
+{{ add $drain 10 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "pingti.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.podSecurity.runAsUser }}
+runAsGroup: {{ .Values.podSecurity.runAsGroup }}
+fsGroup: {{ .Values.podSecurity.fsGroup }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "pingti.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Placement: (dict "root" $ "pod" POD "selector" TEXT). */}}
+{{- define "pingti.placement" -}}
+serviceAccountName: {{ include "pingti.serviceAccount" .root }}
+automountServiceAccountToken: false
+# Kubernetes' variables about Services begin like our settings when a Service is called pingti.
+enableServiceLinks: false
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- include "pingti.podSecurity" .root | nindent 2 }}
+{{- with .pod.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .pod.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+topologySpreadConstraints:
+{{- if .pod.topologySpreadConstraints }}
+  {{- toYaml .pod.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- .selector | nindent 8 }}
+{{- end }}
+{{- end -}}
+
+{{/* Probes against the admin port: (dict "startupSeconds" N). Readiness of a router is that of its
+workers, so only liveness restarts a pod. */}}
+{{- define "pingti.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: admin}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: {{ divf .startupSeconds 5 | ceil | int }}
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /healthz, port: admin}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end -}}
+
+{{/* A settings file: a dictionary as YAML, with a line that says where it is from. */}}
+{{- define "pingti.settings" -}}
+# Made by the chart; every key is explained by --print-config.
+{{ toYaml . }}
+{{- end -}}

@@ -1,0 +1,85 @@
+{{/* Where the model is inside the pod, from a group's source. */}}
+{{- define "pingti.modelPath" -}}
+{{- $source := .source -}}
+{{- $inner := "" -}}
+{{- with $source.persistentVolumeClaim }}{{ $inner = .path | default "" }}{{ end -}}
+{{- with $source.hostPath }}{{ $inner = .file | default "" }}{{ end -}}
+{{- with .source.image }}{{ $inner = .path | default "" }}{{ end -}}
+{{- with $source.download }}{{ $inner = .path | default "" }}{{ end -}}
+{{- if $inner -}}/models/{{ $inner }}{{- else -}}/models{{- end -}}
+{{- end -}}
+
+{{/* pingti-worker's settings: (dict "root" $ "group" GROUP). */}}
+{{- define "pingti.workerSettings" -}}
+{{- $values := .root.Values -}}
+{{- $set := dict
+  "address" "0.0.0.0"
+  "model" (include "pingti.modelPath" .group)
+  "grpc_max_message_length" $values.grpcMaxMessageLength
+  "drain_timeout" (printf "%ds" (int (dig "drainTimeoutSeconds" 30 .group))) -}}
+{{- with .group.model }}{{ $_ := set $set "model_id" . }}{{ end -}}
+{{- with .group.aliases }}{{ $_ := set $set "model_aliases" . }}{{ end -}}
+{{- with .group.quantization }}{{ $_ := set $set "dtype" . }}{{ end -}}
+{{- if $values.workerTls.enabled -}}
+{{- $_ := set $set "tls_cert_file" "/etc/pingti/worker-tls/tls.crt" -}}
+{{- $_ := set $set "tls_key_file" "/etc/pingti/worker-tls/tls.key" -}}
+{{- $_ := set $set "tls_client_ca_file" "/etc/pingti/worker-tls/ca.crt" -}}
+{{- end -}}
+{{ toYaml (merge $set (.group.config | default dict)) }}
+{{- end -}}
+
+{{/* The volume with the model: (dict "root" $ "group" GROUP). */}}
+{{- define "pingti.modelVolume" -}}
+- name: model
+{{- with .group.source.persistentVolumeClaim }}
+  persistentVolumeClaim: {claimName: {{ .claimName }}, readOnly: true}
+{{- end }}
+{{- with .group.source.hostPath }}
+  hostPath: {path: {{ .path }}, type: Directory}
+{{- end }}
+{{- with .group.source.image }}
+{{- if semverCompare "<1.33.0-0" $.root.Capabilities.KubeVersion.Version }}
+{{- fail (printf "workers[%s].source.image needs Kubernetes 1.33 or later; this is %s" $.group.name $.root.Capabilities.KubeVersion.Version) }}
+{{- end }}
+  image:
+    reference: {{ .reference }}
+    pullPolicy: {{ .pullPolicy | default "IfNotPresent" }}
+{{- end }}
+{{- with .group.source.download }}
+{{- if .claimName }}
+  persistentVolumeClaim: {claimName: {{ .claimName }}}
+{{- else }}
+  emptyDir: {sizeLimit: {{ .size | default "64Gi" }}}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* (dict "root" $ "download" DOWNLOAD): the script in files/download.sh says what it promises. */}}
+{{- define "pingti.downloadContainer" -}}
+- name: download
+  image: {{ .download.image }}
+  imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+  command: [sh, -c]
+  args:
+    - |
+      {{- .root.Files.Get "files/download.sh" | nindent 6 }}
+    - download
+    {{- range .download.files }}
+    - {{ .url | quote }}
+    - {{ .sha256 }}
+    - {{ printf "/models/%s" .path }}
+    {{- end }}
+  {{- with .download.tokenSecret }}
+  env:
+    - name: TOKEN
+      valueFrom:
+        secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
+  {{- end }}
+  securityContext:
+    {{- include "pingti.containerSecurity" .root | nindent 4 }}
+  resources:
+    requests: {cpu: 200m, memory: 64Mi}
+    limits: {memory: 256Mi}
+  volumeMounts:
+    - {name: model, mountPath: /models}
+{{- end -}}

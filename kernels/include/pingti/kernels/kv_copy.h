@@ -1,0 +1,61 @@
+// Copies whole pages of the paged KV cache, over all layers in one launch: what a sequence that
+// forks, or writes to a page it shares, needs before its step. Host only.
+// Next: kv_layout.h, kernels/kvcache/copy_pages.cu.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "pingti/kernels/dtype.h"
+#include "pingti/kernels/kv_layout.h"
+
+namespace pingti::kernels {
+
+// One pool of pages: the keys, values or scales of one layer. Page i is the page_bytes dense bytes
+// at base + i * page_stride_bytes.
+struct KvCopyPlane {
+  void* base = nullptr;           // device, 16-byte aligned
+  int64_t page_stride_bytes = 0;  // a multiple of 16, at least page_bytes
+  int64_t page_bytes = 0;         // a multiple of 16
+};
+
+// A cache has at most this many planes a layer: k, v, and the scales of both.
+inline constexpr int kMaxKvCopyPlanesPerLayer = 4;
+
+// Writes the planes of one layer's cache, whose pages must be dense, to `planes`: k, v and, for
+// int8, k_scale, v_scale. Returns how many.
+inline int ListKvCopyPlanes(const PagedKv& kv, KvCopyPlane* planes) {
+  const int64_t element = ElementBytes(kv.dtype);
+  const int64_t elements = int64_t{kv.num_kv_heads} * kv.page_tokens * kv.head_dim;
+  planes[0] = {const_cast<void*>(kv.k), kv.page_stride * element, elements * element};
+  planes[1] = {const_cast<void*>(kv.v), kv.page_stride * element, elements * element};
+  if (kv.dtype != DType::kI8) return 2;
+  const int64_t scale_bytes = int64_t{kv.num_kv_heads} * kv.page_tokens * 4;
+  planes[2] = {const_cast<float*>(kv.k_scale), kv.scale_page_stride * 4, scale_bytes};
+  planes[3] = {const_cast<float*>(kv.v_scale), kv.scale_page_stride * 4, scale_bytes};
+  return 4;
+}
+
+// page `to` = page `from`. from < 0: nothing (so that a captured graph may be padded).
+struct KvPageCopy {
+  int32_t from = -1;
+  int32_t to = -1;
+};
+
+// As if every copy were done in the order of the list, one after the other: a page may be the
+// source of one copy and the target of a later one.
+struct CopyKvPagesParams {
+  const KvCopyPlane* planes = nullptr;  // device, [num_planes]
+  int32_t num_planes = 0;               // at most 65535
+  int64_t max_page_bytes = 0;           // the largest page_bytes of the planes, known on the host
+  const KvPageCopy* copies = nullptr;   // device, [num_copies]
+  int32_t num_copies = 0;
+};
+
+// Neither allocates nor synchronises; no copies or no planes: nothing to do. cudaErrorInvalidValue:
+// a null pointer, a negative count, too many planes, or max_page_bytes that is not a multiple of
+// 16. What stands in device memory cannot be checked here: the planes and page numbers are trusted.
+cudaError_t LaunchCopyKvPages(const CopyKvPagesParams& params, cudaStream_t stream);
+
+}  // namespace pingti::kernels

@@ -1,0 +1,233 @@
+// See input_items.h.
+#include "router/responses/input_items.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "boost/json.hpp"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "router/api/api_error.h"
+#include "router/openai/json_fields.h"
+
+namespace pingti::router {
+namespace json = boost::json;
+namespace {
+
+using Names = std::span<const std::string_view>;
+
+constexpr std::array<std::string_view, 6> kMessageFields = {"type", "role",   "content",
+                                                            "id",   "status", "phase"};
+constexpr std::array<std::string_view, 6> kCallFields = {"type",      "call_id", "name",
+                                                         "arguments", "id",      "status"};
+constexpr std::array<std::string_view, 5> kOutputFields = {"type", "call_id", "output", "id",
+                                                           "status"};
+constexpr std::array<std::string_view, 6> kReasoningFields = {
+    "type", "id", "summary", "content", "encrypted_content", "status"};
+constexpr std::array<std::string_view, 4> kPartFields = {"type", "text", "annotations", "logprobs"};
+
+std::string_view TextOf(const json::object& object, const char* name) {
+  return View(object.at(name).get_string());
+}
+
+// A member that says whether some text is there: null and absent are the same.
+const json::value* Member(const json::object& object, const char* name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+// The text of a string or of an array of text parts.
+absl::StatusOr<std::string> JoinText(const std::string& path, const json::value& content,
+                                     Names part_types) {
+  if (content.is_string()) return std::string(View(content.get_string()));
+  if (!content.is_array()) return WrongType(path, content, "a string or an array");
+  std::string joined;
+  for (size_t i = 0; i < content.get_array().size(); ++i) {
+    const json::value& value = content.get_array()[i];
+    const std::string part_path = Concat(path, "[", i, "]");
+    if (!value.is_object()) return WrongType(part_path, value, "an object");
+    const json::object& part = value.get_object();
+    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "type"));
+    const std::string_view type = TextOf(part, "type");
+    if (std::find(part_types.begin(), part_types.end(), type) == part_types.end()) {
+      return UnsupportedField(part_path + ".type",
+                              Concat("content part '", type, "'; only text is taken here"));
+    }
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(part_path, part, kPartFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "text"));
+    joined += TextOf(part, "text");
+  }
+  return joined;
+}
+
+// Gathers messages; the assistant's last one stays open for more of the same turn.
+class MessageList {
+ public:
+  void Add(std::string_view role, std::string_view content) {
+    assistant_open_ = false;
+    messages_.push_back(
+        json::object{{"role", json::string(role)}, {"content", json::string(content)}});
+  }
+  void AddToolResult(std::string_view call_id, std::string_view text) {
+    Add("tool", text);
+    messages_.back().get_object()["tool_call_id"] = json::string(call_id);
+  }
+  void AddAssistantText(std::string_view text) {
+    OpenAssistant(Next::kText)["content"] = json::string(text);
+  }
+  void AddReasoning(std::string_view text) {
+    OpenAssistant(Next::kReasoning)["reasoning_content"] = json::string(text);
+  }
+  void AddCall(std::string_view id, std::string_view name, std::string_view arguments) {
+    json::object& message = OpenAssistant(Next::kCall);
+    if (!message.contains("tool_calls")) message["tool_calls"] = json::array();
+    message["tool_calls"].get_array().push_back(json::object{
+        {"id", json::string(id)},
+        {"type", "function"},
+        {"function",
+         json::object{{"name", json::string(name)}, {"arguments", json::string(arguments)}}}});
+  }
+  // A turn of reasoning alone still needs words for the template.
+  json::array Take() {
+    for (json::value& message : messages_) {
+      json::object& object = message.get_object();
+      if (!object.contains("content") && !object.contains("tool_calls")) object["content"] = "";
+    }
+    return std::move(messages_);
+  }
+
+ private:
+  // In the order in which they stand in a turn.
+  enum class Next { kReasoning, kText, kCall };
+
+  // The open turn, or a new one when the open one is past `next`.
+  json::object& OpenAssistant(Next next) {
+    if (assistant_open_) {
+      json::object& last = messages_.back().get_object();
+      const bool has_text = last.contains("content") || last.contains("tool_calls");
+      const bool is_past =
+          (next == Next::kText && has_text) ||
+          (next == Next::kReasoning && (has_text || last.contains("reasoning_content")));
+      if (!is_past) return last;
+    }
+    assistant_open_ = true;
+    messages_.push_back(json::object{{"role", "assistant"}});
+    return messages_.back().get_object();
+  }
+
+  json::array messages_;
+  bool assistant_open_ = false;
+};
+
+absl::Status AddMessage(const std::string& path, const json::object& item, MessageList* list) {
+  static constexpr std::array<std::string_view, 3> kInputParts = {"input_text", "text",
+                                                                  "output_text"};
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kMessageFields));
+  PINGTI_RETURN_IF_ERROR(RequireString(path, item, "role"));
+  const std::string_view role = TextOf(item, "role");
+  if (role != "user" && role != "assistant" && role != "system" && role != "developer") {
+    return FieldError(path + ".role",
+                      Concat("Invalid value: '", role,
+                             "'. Supported values are: 'user', 'assistant', 'system', "
+                             "'developer'."));
+  }
+  const json::value* content = Member(item, "content");
+  if (content == nullptr) return MissingField(path + ".content");
+  PINGTI_ASSIGN_OR_RETURN(const std::string text,
+                          JoinText(path + ".content", *content, kInputParts));
+  if (role == "assistant") {
+    list->AddAssistantText(text);
+  } else {
+    list->Add(role, text);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddCall(const std::string& path, const json::object& item, MessageList* list) {
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kCallFields));
+  for (const char* name : {"call_id", "name", "arguments"}) {
+    PINGTI_RETURN_IF_ERROR(RequireString(path, item, name));
+  }
+  list->AddCall(TextOf(item, "call_id"), TextOf(item, "name"), TextOf(item, "arguments"));
+  return absl::OkStatus();
+}
+
+absl::Status AddCallOutput(const std::string& path, const json::object& item, MessageList* list) {
+  static constexpr std::array<std::string_view, 1> kParts = {"input_text"};
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kOutputFields));
+  PINGTI_RETURN_IF_ERROR(RequireString(path, item, "call_id"));
+  const json::value* output = Member(item, "output");
+  if (output == nullptr) return MissingField(path + ".output");
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinText(path + ".output", *output, kParts));
+  list->AddToolResult(TextOf(item, "call_id"), text);
+  return absl::OkStatus();
+}
+
+absl::Status AddReasoning(const std::string& path, const json::object& item, MessageList* list) {
+  static constexpr std::array<std::string_view, 1> kParts = {"reasoning_text"};
+  static constexpr std::array<std::string_view, 1> kSummaryParts = {"summary_text"};
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kReasoningFields));
+  if (Member(item, "encrypted_content") != nullptr) {
+    return UnsupportedField(path + ".encrypted_content", "reasoning is plain text here");
+  }
+  std::string text;
+  if (const json::value* summary = Member(item, "summary")) {
+    PINGTI_ASSIGN_OR_RETURN(text, JoinText(path + ".summary", *summary, kSummaryParts));
+  }
+  // The whole thought, where it is there, says more than its summary.
+  if (const json::value* content = Member(item, "content")) {
+    PINGTI_ASSIGN_OR_RETURN(text, JoinText(path + ".content", *content, kParts));
+  }
+  if (!text.empty()) list->AddReasoning(text);
+  return absl::OkStatus();
+}
+
+absl::Status AddItem(const std::string& path, const json::value& value, MessageList* list) {
+  if (!value.is_object()) return WrongType(path, value, "an object");
+  const json::object& item = value.get_object();
+  if (Member(item, "type") == nullptr) return AddMessage(path, item, list);
+  PINGTI_RETURN_IF_ERROR(RequireString(path, item, "type"));
+  const std::string_view type = TextOf(item, "type");
+  if (type == "message") return AddMessage(path, item, list);
+  if (type == "function_call") return AddCall(path, item, list);
+  if (type == "function_call_output") return AddCallOutput(path, item, list);
+  if (type == "reasoning") return AddReasoning(path, item, list);
+  if (type == "item_reference") {
+    return UnsupportedField(path + ".type",
+                            "'item_reference': nothing is stored here; send the "
+                            "item itself");
+  }
+  return UnsupportedField(path + ".type", Concat("item '", type,
+                                                 "'; expected 'message', 'function_call', "
+                                                 "'function_call_output' or 'reasoning'"));
+}
+
+}  // namespace
+
+absl::StatusOr<json::array> ItemsToMessages(const json::value& input,
+                                            const json::value* instructions) {
+  MessageList list;
+  if (instructions != nullptr) {
+    std::string text;
+    PINGTI_RETURN_IF_ERROR(ReadString("instructions", *instructions, &text));
+    list.Add("system", text);
+  }
+  if (input.is_string()) {
+    list.Add("user", View(input.get_string()));
+    return list.Take();
+  }
+  if (!input.is_array()) return WrongType("input", input, "a string or an array");
+  if (input.get_array().empty()) {
+    return FieldError("input", "Invalid 'input': empty array. Expected at least one item.");
+  }
+  for (size_t i = 0; i < input.get_array().size(); ++i) {
+    PINGTI_RETURN_IF_ERROR(AddItem(Concat("input[", i, "]"), input.get_array()[i], &list));
+  }
+  return list.Take();
+}
+
+}  // namespace pingti::router

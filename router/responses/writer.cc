@@ -1,0 +1,262 @@
+// See writer.h.
+#include "router/responses/writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/strings.h"
+#include "common/net/sse.h"
+#include "router/api/api_error.h"
+#include "router/openai/write.h"
+#include "router/openai/write_logprobs.h"
+#include "router/responses/parse.h"
+
+namespace pingti::router {
+namespace {
+
+std::string Quoted(std::string_view text) {
+  std::string out;
+  AppendJsonString(text, &out);
+  return out;
+}
+
+std::string UsageJson(const UsageCounts& usage) {
+  return Concat("{\"input_tokens\":", usage.prompt_tokens,
+                ",\"input_tokens_details\":{\"cached_tokens\":",
+                std::min(usage.cached_prompt_tokens, usage.prompt_tokens),
+                ",\"cache_write_tokens\":0},\"output_tokens\":", usage.completion_tokens,
+                ",\"output_tokens_details\":{\"reasoning_tokens\":", usage.reasoning_tokens,
+                "},\"total_tokens\":", usage.prompt_tokens + usage.completion_tokens, "}");
+}
+
+// The reference has two codes that fit what can happen here.
+std::string ErrorJson(const absl::Status& status) {
+  const bool overload = status.code() == absl::StatusCode::kResourceExhausted;
+  return Concat("{\"code\":", overload ? "\"rate_limit_exceeded\"" : "\"server_error\"",
+                ",\"message\":", Quoted(std::string(status.message())), "}");
+}
+
+std::string LogprobsJson(const std::vector<TokenLogprob>& logprobs) {
+  std::string out;
+  for (const TokenLogprob& entry : logprobs) {
+    if (!out.empty()) out += ',';
+    AppendTokenLogprob(entry, &out);
+  }
+  return out;
+}
+
+}  // namespace
+
+ResponsesWriter::ResponsesWriter(std::string id, std::string_view model, int64_t created_unix_s,
+                                 std::string echo)
+    : id_(std::move(id)),
+      echo_(std::move(echo)),
+      created_unix_s_(created_unix_s),
+      model_json_(Quoted(model)) {}
+
+std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
+                                   const UsageCounts& usage) {
+  const ChoiceAnswer& answer = choices.front();
+  finish_ = answer.finish;
+  const auto add = [&](Item item) {
+    item.id = ItemId(item.kind);
+    items_.push_back(ItemJson(item, FinalStatus()));
+  };
+  if (!answer.reasoning.empty()) add({.kind = Kind::kReasoning, .text = answer.reasoning});
+  if (!answer.content.empty() || answer.tool_calls.empty()) {
+    add({.kind = Kind::kMessage,
+         .text = answer.content,
+         .logprobs = LogprobsJson(answer.logprobs)});
+  }
+  for (const ToolCallDelta& call : answer.tool_calls) {
+    add({.kind = Kind::kCall, .text = call.arguments, .call_id = call.id, .name = call.name});
+  }
+  return ResponseJson(FinalStatus(), &usage, absl::OkStatus());
+}
+
+void ResponsesWriter::Delta(const ChoiceDelta& delta, std::string* out) {
+  Begin(out);
+  if (!delta.reasoning.empty()) AddText(Kind::kReasoning, delta.reasoning, nullptr, out);
+  // A token that is part of a character has a probability before it has text.
+  const bool only_logprobs = !delta.logprobs.empty() && delta.reasoning.empty() &&
+                             (open_.kind == Kind::kMessage || open_.kind == Kind::kNone);
+  if (!delta.content.empty() || only_logprobs) {
+    AddText(Kind::kMessage, delta.content, &delta.logprobs, out);
+  }
+  for (const ToolCallDelta& call : delta.tool_calls) AddCall(call, out);
+  if (delta.finish != FinishReason::kNone) finish_ = delta.finish;
+}
+
+void ResponsesWriter::Last(const UsageCounts& usage, std::string* out) {
+  Begin(out);
+  // An answer without a word is a message all the same.
+  if (items_.empty() && open_.kind == Kind::kNone) OpenItem(Kind::kMessage, nullptr, out);
+  CloseItem(out);
+  const std::string_view status = FinalStatus();
+  StateEvent(status, status, &usage, absl::OkStatus(), out);
+}
+
+void ResponsesWriter::Error(const absl::Status& status, std::string* out) {
+  Begin(out);
+  const absl::Status error = InResponsesWords(status);
+  OpenEvent("error", out);
+  const std::string param = ErrorParam(error);
+  *out += Concat("\"code\":\"", ToHttpError(error).type,
+                 "\",\"message\":", Quoted(std::string(error.message())),
+                 ",\"param\":", param.empty() ? "null" : Quoted(param), "}\n\n");
+  StateEvent("failed", "failed", nullptr, error, out);
+}
+
+void ResponsesWriter::KeepAlive(std::string* out) {
+  Begin(out);
+  *out += net::SseComment("keep-alive");
+}
+
+void ResponsesWriter::Begin(std::string* out) {
+  if (std::exchange(begun_, true)) return;
+  StateEvent("created", "in_progress", nullptr, absl::OkStatus(), out);
+  StateEvent("in_progress", "in_progress", nullptr, absl::OkStatus(), out);
+}
+
+void ResponsesWriter::OpenEvent(std::string_view type, std::string* out) {
+  *out += Concat("event: ", type, "\ndata: {\"type\":\"", type,
+                 "\",\"sequence_number\":", sequence_number_++, ",");
+}
+
+void ResponsesWriter::StateEvent(std::string_view type, std::string_view status,
+                                 const UsageCounts* usage, const absl::Status& error,
+                                 std::string* out) {
+  OpenEvent(Concat("response.", type), out);
+  *out += Concat("\"response\":", ResponseJson(status, usage, error), "}\n\n");
+}
+
+void ResponsesWriter::AppendPlace(std::string* out) const {
+  *out += Concat("\"item_id\":\"", open_.id, "\",\"output_index\":", items_.size(), ",");
+  if (open_.kind != Kind::kCall) *out += "\"content_index\":0,";
+}
+
+void ResponsesWriter::OpenItem(Kind kind, const ToolCallDelta* call, std::string* out) {
+  CloseItem(out);
+  open_ = {.kind = kind, .id = ItemId(kind)};
+  if (call != nullptr) {
+    open_.call_id = call->id;
+    open_.name = call->name;
+    open_call_ = call->index;
+  }
+  OpenEvent("response.output_item.added", out);
+  *out += Concat("\"output_index\":", items_.size(), ",\"item\":", ItemJson(open_, "in_progress"),
+                 "}\n\n");
+  if (kind == Kind::kCall) return;
+  OpenEvent("response.content_part.added", out);
+  AppendPlace(out);
+  *out += Concat("\"part\":", PartJson(open_), "}\n\n");
+}
+
+void ResponsesWriter::AddText(Kind kind, std::string_view text,
+                              const std::vector<TokenLogprob>* logprobs, std::string* out) {
+  if (open_.kind != kind) OpenItem(kind, nullptr, out);
+  open_.text += text;
+  OpenEvent(
+      kind == Kind::kReasoning ? "response.reasoning_text.delta" : "response.output_text.delta",
+      out);
+  AppendPlace(out);
+  *out += "\"delta\":";
+  AppendJsonString(text, out);
+  if (logprobs != nullptr) {
+    const std::string entries = LogprobsJson(*logprobs);
+    if (!open_.logprobs.empty() && !entries.empty()) open_.logprobs += ',';
+    open_.logprobs += entries;
+    *out += Concat(",\"logprobs\":[", entries, "]");
+  }
+  *out += "}\n\n";
+}
+
+void ResponsesWriter::AddCall(const ToolCallDelta& call, std::string* out) {
+  if (open_.kind != Kind::kCall || open_call_ != call.index) OpenItem(Kind::kCall, &call, out);
+  if (call.arguments.empty()) return;
+  open_.text += call.arguments;
+  OpenEvent("response.function_call_arguments.delta", out);
+  AppendPlace(out);
+  *out += Concat("\"delta\":", Quoted(call.arguments), "}\n\n");
+}
+
+void ResponsesWriter::CloseParts(std::string* out) {
+  if (open_.kind == Kind::kCall) {
+    OpenEvent("response.function_call_arguments.done", out);
+    AppendPlace(out);
+    *out += Concat("\"name\":", Quoted(open_.name), ",\"arguments\":", Quoted(open_.text), "}\n\n");
+    return;
+  }
+  const bool is_reasoning = open_.kind == Kind::kReasoning;
+  OpenEvent(is_reasoning ? "response.reasoning_text.done" : "response.output_text.done", out);
+  AppendPlace(out);
+  *out += Concat("\"text\":", Quoted(open_.text));
+  if (!is_reasoning) *out += Concat(",\"logprobs\":[", open_.logprobs, "]");
+  *out += "}\n\n";
+  OpenEvent("response.content_part.done", out);
+  AppendPlace(out);
+  *out += Concat("\"part\":", PartJson(open_), "}\n\n");
+}
+
+void ResponsesWriter::CloseItem(std::string* out) {
+  if (open_.kind == Kind::kNone) return;
+  CloseParts(out);
+  OpenEvent("response.output_item.done", out);
+  // Only the last item can be cut off: whatever closed the others came after them.
+  std::string item = ItemJson(open_, FinalStatus());
+  *out += Concat("\"output_index\":", items_.size(), ",\"item\":", item, "}\n\n");
+  items_.push_back(std::move(item));
+  open_ = {};
+}
+
+std::string_view ResponsesWriter::FinalStatus() const {
+  return finish_ == FinishReason::kLength ? "incomplete" : "completed";
+}
+
+std::string ResponsesWriter::ItemId(Kind kind) const {
+  const std::string_view prefix = kind == Kind::kReasoning ? "rs_"
+                                  : kind == Kind::kMessage ? "msg_"
+                                                           : "fc_";
+  // "resp_x" gives "msg_x_0".
+  return Concat(prefix, std::string_view(id_).substr(id_.find('_') + 1), "_", items_.size());
+}
+
+std::string ResponsesWriter::PartJson(const Item& item) {
+  if (item.kind == Kind::kReasoning) {
+    return Concat("{\"type\":\"reasoning_text\",\"text\":", Quoted(item.text), "}");
+  }
+  return Concat("{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[", item.logprobs,
+                "],\"text\":", Quoted(item.text), "}");
+}
+
+std::string ResponsesWriter::ItemJson(const Item& item, std::string_view status) {
+  const std::string head = Concat("{\"id\":\"", item.id, "\",\"type\":\"");
+  const std::string tail = Concat(",\"status\":\"", status, "\"}");
+  if (item.kind == Kind::kCall) {
+    return Concat(head, "function_call\",\"call_id\":", Quoted(item.call_id),
+                  ",\"name\":", Quoted(item.name), ",\"arguments\":", Quoted(item.text), tail);
+  }
+  const std::string parts = status == "in_progress" ? "[]" : Concat("[", PartJson(item), "]");
+  if (item.kind == Kind::kReasoning) {
+    return Concat(head, "reasoning\",\"summary\":[],\"content\":", parts, tail);
+  }
+  return Concat(head, "message\",\"role\":\"assistant\",\"content\":", parts, tail);
+}
+
+std::string ResponsesWriter::ResponseJson(std::string_view status, const UsageCounts* usage,
+                                          const absl::Status& error) const {
+  std::string out =
+      Concat("{\"id\":\"", id_, "\",\"object\":\"response\",\"created_at\":", created_unix_s_,
+             ",\"status\":\"", status, "\",\"error\":", error.ok() ? "null" : ErrorJson(error),
+             ",\"incomplete_details\":",
+             status == "incomplete" ? "{\"reason\":\"max_output_tokens\"}" : "null",
+             ",\"model\":", model_json_, ",", echo_, ",\"output\":[");
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (i > 0) out += ',';
+    out += items_[i];
+  }
+  out += Concat("],\"usage\":", usage == nullptr ? "null" : UsageJson(*usage), "}");
+  return out;
+}
+
+}  // namespace pingti::router

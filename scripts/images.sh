@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Builds the images pingti-router and pingti-worker with podman, buildah or docker, whichever is there.
+#   scripts/images.sh [--base IMAGE] [--tag TAG] [--registry PREFIX] [--programs FOLDER]
+# --base compiles (Debian 12 or Ubuntu 24.04); --programs takes programs that are already built for
+# this system instead, and compiles nothing. The same sources and base give the same images.
+source "$(dirname "$0")/lib.sh"
+
+base=docker.io/library/debian:12-slim
+version=$(sed -nE 's/^project\(pingti VERSION ([0-9.]+).*/\1/p' "$ROOT/CMakeLists.txt")
+tag=$version
+registry=
+programs=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --base) base=${2:?--base needs an image}; shift ;;
+    --tag) tag=${2:?--tag needs a tag}; shift ;;
+    --registry) registry=${2:?--registry needs a prefix}; shift ;;
+    --programs) programs=$(cd "${2:?--programs needs a folder}" && pwd); shift ;;
+    *) die "unknown argument '$1': expected --base, --tag, --registry or --programs" ;;
+  esac
+  shift
+done
+
+tool=
+for name in podman buildah docker; do
+  if command -v "$name" >/dev/null; then tool=$name; break; fi
+done
+[ -n "$tool" ] || die "podman, buildah or docker is needed (apt-get install podman)"
+
+revision=$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
+# The time of the commit, so that the same commit gives the same image.
+created=$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || echo 0)
+common=(--build-arg "BASE=$base" --build-arg "VERSION=$version" --build-arg "REVISION=$revision"
+  --file "$ROOT/deploy/images/Containerfile")
+
+# build CONTEXT ARGS...: one image; the time-stamp option is called differently by docker.
+build() {
+  local context=$1
+  shift
+  case $tool in
+    podman) podman build --quiet --timestamp "$created" "$@" "$context" ;;
+    buildah) buildah build --quiet --timestamp "$created" "$@" "$context" ;;
+    docker) SOURCE_DATE_EPOCH=$created docker build --quiet "$@" "$context" ;;
+  esac
+}
+
+context=$ROOT
+if [ -n "$programs" ]; then
+  context=$(mktemp -d)
+  trap 'rm -rf "$context"' EXIT
+  python3 "$ROOT/deploy/images/collect.py" --out "$context/out/router" "$programs/pingti-router" "$programs/pingti"
+  python3 "$ROOT/deploy/images/collect.py" --out "$context/out/worker" "$programs/pingti-worker"
+  printf 'FROM scratch\nCOPY out /out\n' >"$context/Containerfile"
+  build "$context" --file "$context/Containerfile" --tag localhost/pingti-programs >/dev/null
+  common+=(--build-arg PROGRAMS=localhost/pingti-programs)
+elif [ "$tool" != docker ]; then
+  # docker finds this file by its name.
+  common+=(--ignorefile "$ROOT/deploy/images/Containerfile.dockerignore")
+fi
+
+for image in router worker; do
+  name="${registry:+${registry%/}/}pingti-$image:$tag"
+  step "building $name with $tool"
+  build "$context" "${common[@]}" --target "$image" --tag "$name" >/dev/null || die "$name could not be built"
+  if [ "$tool" = buildah ]; then
+    buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}' "$name"
+  else
+    "$tool" image inspect --format "$name {{.Id}} {{.Size}} bytes" "$name"
+  fi
+done

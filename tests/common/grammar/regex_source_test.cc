@@ -1,0 +1,79 @@
+// Regular expressions against texts that match and texts that do not, and what is refused.
+#include "common/grammar/regex_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/grammar/test_vocabulary.h"
+
+namespace pingti::grammar {
+namespace {
+
+using Kind = GrammarSource::Kind;
+
+struct Case {
+  const char* pattern;
+  std::vector<std::string> yes;
+  std::vector<std::string> no;
+};
+
+TEST(RegexSource, MatchesWhatThePatternSays) {
+  const std::vector<Case> cases = {
+      {"abc", {"abc"}, {"", "ab", "abcd", "xabc"}},
+      {"a|bc|", {"a", "bc", ""}, {"b", "abc"}},
+      {"a*b+c?", {"b", "aabbc", "bc"}, {"a", "ac", "bcc"}},
+      {"(ab){2,3}", {"abab", "ababab"}, {"ab", "abababab", "aba"}},
+      {"x{3}", {"xxx"}, {"xx", "xxxx"}},
+      {"x{2,}", {"xx", "xxxxxxx"}, {"x", ""}},
+      {"[a-cx\\]-]+", {"abc", "]-x"}, {"d", "", "a d"}},
+      {"[^a-z]", {"A", "\n", "\xC3\xA9", "\xF0\x9F\x98\x80"}, {"a", "", "AB", "\xC3"}},
+      {"\\d{2}\\.\\w\\s", {"12.a ", "00._\t"}, {"1.a ", "12xa ", "12.- "}},
+      {".", {"x", "\xE4\xBD\xA0"}, {"\n", "", "xy"}},
+      {"^a$", {"a"}, {"", "aa"}},
+      {"(?:a|b)+?c", {"abac", "ac"}, {"c"}},
+      {"\\u00e9\\x41\\t\\/", {"\xC3\xA9" "A\t/"}, {"eA\t/"}},
+      {"[\\u4e00-\\u9fff]{2}", {"\xE4\xBD\xA0\xE5\xA5\xBD"}, {"\xE4\xBD\xA0", "ab"}},
+      {"(a*)*b", {"b", "aaab"}, {"a", ""}},
+      {"(a?){3}", {"", "a", "aaa"}, {"aaaa"}},
+      {"(a?b?){2,300}c", {"c", "abababc", "aac"}, {"abab"}},
+      {"[a-f]{2,5000}", {"ab", "abcdefabcdef"}, {"a", "g"}},
+  };
+  for (const Case& c : cases) {
+    const auto grammar = CompileForTest(Kind::kRegex, c.pattern);
+    ASSERT_TRUE(grammar.ok()) << c.pattern << ": " << grammar.status();
+    for (const std::string& text : c.yes) EXPECT_TRUE(Matches(*grammar, text)) << c.pattern << " / " << text;
+    for (const std::string& text : c.no) EXPECT_FALSE(Matches(*grammar, text)) << c.pattern << " / " << text;
+  }
+}
+
+TEST(RegexSource, CountsLongRepeatsExactly) {
+  const auto grammar = CompileForTest(Kind::kRegex, "([a-z][0-9]){300,400}!");
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  const auto text = [](int count) {
+    std::string result;
+    for (int i = 0; i < count; ++i) result += "a1";
+    return result + "!";
+  };
+  EXPECT_FALSE(Matches(*grammar, text(299)));
+  EXPECT_TRUE(Matches(*grammar, text(300)));
+  EXPECT_TRUE(Matches(*grammar, text(400)));
+  EXPECT_FALSE(Matches(*grammar, text(401)));
+}
+
+TEST(RegexSource, RefusesByName) {
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"(?=a)b", "look-ahead"},   {"(?<!a)b", "look-behind"}, {"(a)\\1", "back reference"},
+      {"\\bword", "word boundary"}, {"\\p{L}", "Unicode property"}, {"a^b", "'^'"},
+      {"(a$)", "'$'"},            {"[b-a]", "out of order"},  {"a{3,2}", "out of order"},
+      {"(a", "within a group"},   {"a)", "unmatched"},        {"[a", "within a class"},
+      {"*a", "quantifier of nothing"}, {"a**", "second quantifier"}, {"a{999999}", "100000"},
+      {"\xFF", "UTF-8"}};
+  for (const auto& [pattern, what] : cases) {
+    const auto grammar = CompileForTest(Kind::kRegex, pattern);
+    ASSERT_FALSE(grammar.ok()) << pattern;
+    EXPECT_THAT(std::string(grammar.status().message()), testing::HasSubstr(what)) << pattern;
+  }
+}
+
+}  // namespace
+}  // namespace pingti::grammar

@@ -1,0 +1,238 @@
+"""What the chart renders: valid for the API, restricted, coherent."""
+
+import json
+import re
+import subprocess
+import sys
+
+import kubernetes_validate
+import pytest
+import yaml
+from conftest import CHART, PROGRAMS, ROOT, VALUES, Refused, helm, pod_specs, render, run_helm, values_of
+from crds import check_custom_object
+
+KUBERNETES = ("1.27", "1.33", "1.37")
+MINIMAL = values_of("minimal")
+
+
+def with_values(base, **changes):
+    """`base` with values set by dotted path, such as router__replicas=3."""
+    values = json.loads(json.dumps(base))
+    for path, value in changes.items():
+        node = values
+        *folders, last = path.split("__")
+        for folder in folders:
+            node = node[int(folder)] if folder.isdigit() else node.setdefault(folder, {})
+        node[last] = value
+    return values
+
+
+def settings_of(objects, name):
+    data = objects["ConfigMap", name]["data"]
+    return yaml.safe_load(next(iter(data.values())))
+
+
+@pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
+def test_lint_is_clean(file):
+    done = run_helm("lint", "--strict", CHART, "-f", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "WARN" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
+def test_every_object_is_valid_for_the_api(file, version):
+    values = yaml.safe_load(file.read_text())
+    images = [g for g in values["workers"] if "image" in g["source"]]
+    if images and version < "1.33":
+        with pytest.raises(Refused, match="needs Kubernetes 1.33"):
+            render(values, "--kube-version", version)
+        for group in images:
+            group["source"] = MINIMAL["workers"][0]["source"]
+    objects = render(values, "--kube-version", version)
+    for (kind, name), one in objects.items():
+        if "." in one["apiVersion"].split("/")[0] and not one["apiVersion"].split("/")[0].endswith("k8s.io"):
+            check_custom_object(one)
+        elif one["apiVersion"].startswith("gateway."):
+            check_custom_object(one)
+        else:
+            kubernetes_validate.validate(one, version, strict=True)
+        assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 63, (kind, name)
+
+
+@pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
+def test_pods_meet_the_restricted_profile_and_our_policies(file):
+    objects = render(yaml.safe_load(file.read_text()))
+    allowed = {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "image", "projected"}
+    if "hostPath" in json.dumps(yaml.safe_load(file.read_text())["workers"]):
+        allowed.add("hostPath")  # the one source that restricted refuses, as its description says
+    for name, spec in pod_specs(objects):
+        assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] and context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        for volume in spec.get("volumes", ()):
+            assert set(volume) - {"name"} <= allowed, (name, volume)
+        for container in spec["containers"] + spec.get("initContainers", []):
+            mine = container["securityContext"]
+            assert mine == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                            "capabilities": {"drop": ["ALL"]}}, name
+            assert re.search(r"(:[^/:]+|@sha256:[0-9a-f]{64})$", container["image"]), container["image"]
+            assert not container["image"].endswith(":latest")
+            if file.parent.name == "examples" or container["resources"]:
+                assert "memory" in container["resources"]["limits"], name
+
+
+@pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
+def test_services_budgets_and_policies_select_the_pods_they_are_for(file):
+    objects = render(yaml.safe_load(file.read_text()))
+    pods = {name: one["spec"]["template"]["metadata"]["labels"]
+            for (kind, name), one in objects.items() if kind == "Deployment"}
+
+    def selected(labels):
+        return {name for name, have in pods.items() if labels.items() <= have.items()}
+
+    for (kind, name), one in objects.items():
+        spec = one.get("spec")
+        if kind == "Deployment":
+            assert selected(spec["selector"]["matchLabels"]) == {name}
+            assert "helm.sh/chart" not in spec["selector"]["matchLabels"]
+        elif kind == "Service":
+            assert selected(spec["selector"]) == {name}
+            ports = {p["name"] for p in objects["Deployment", name]["spec"]["template"]["spec"]
+                     ["containers"][0]["ports"]}
+            assert {port["targetPort"] for port in spec["ports"]} <= ports
+        elif kind == "PodDisruptionBudget":
+            assert selected(spec["selector"]["matchLabels"]) == {name}
+        elif kind == "NetworkPolicy":
+            wanted = {n for n in pods if ("-worker" in n) == ("-worker" in name)}
+            assert selected(spec["podSelector"]["matchLabels"]) == wanted
+        elif kind in ("ScaledObject", "HorizontalPodAutoscaler"):
+            assert spec["scaleTargetRef"]["name"] in pods
+            assert "replicas" not in objects["Deployment", name]["spec"]
+        elif kind == "Ingress":
+            for rule in spec["rules"]:
+                for path in rule["http"]["paths"]:
+                    assert ("Service", path["backend"]["service"]["name"]) in objects
+        elif kind == "HTTPRoute":
+            (backend,) = spec["rules"][0]["backendRefs"]
+            ports = objects["Service", backend["name"]]["spec"]["ports"]
+            assert backend["port"] in [port["port"] for port in ports]
+
+
+@pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
+def test_the_programs_accept_the_settings(file, tmp_path):
+    objects = render(yaml.safe_load(file.read_text()))
+    for (kind, name), one in objects.items():
+        if kind != "ConfigMap" or not set(one["data"]) & {"router.yaml", "worker.yaml"}:
+            continue
+        (key, text), = one["data"].items()
+        (tmp_path / key).write_text(text)
+        program = PROGRAMS / ("pingti-" + key.removesuffix(".yaml"))
+        container = objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]
+        env = {e["name"]: e.get("value", "pod-1") for e in container.get("env", ())}
+        args = [a for a in container["args"] if not a.startswith("--config=")]
+        done = subprocess.run([program, f"--config={tmp_path / key}", *args, "--print-config"],
+                              env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed = yaml.safe_load(done.stdout)
+        for setting, value in yaml.safe_load(text).items():
+            shown = printed[setting]
+            if not isinstance(value, (bool, int, list)) and re.match(r"\d", str(value)):
+                continue  # sizes and durations are printed in the program's own unit
+            assert shown == value, (setting, shown, value)
+
+
+def test_routers_find_the_workers_of_every_group():
+    objects = render(values_of("full"))
+    workers = settings_of(objects, "live-router")["workers"]
+    services = {name for (kind, name), one in objects.items()
+                if kind == "Service" and one["spec"].get("clusterIP") == "None"}
+    assert {w.split(":")[1].split(".")[0] for w in workers} == services
+    for name in services:
+        assert objects["Service", name]["spec"]["publishNotReadyAddresses"] is True
+        assert [w for w in workers if w == f"dns:{name}.prod.svc:9001"]
+
+
+def test_probes_leave_time_for_the_weights():
+    objects = render(with_values(MINIMAL, workers__0__startupSeconds=1201))
+    spec = objects["Deployment", "demo-pingti-worker-small"]["spec"]
+    probe = spec["template"]["spec"]["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 1201
+    assert spec["progressDeadlineSeconds"] > 1201
+
+
+@pytest.mark.parametrize("path, grace, fits", [
+    ("router", 65, False), ("router", 66, True), ("workers__0", 30, False), ("workers__0", 31, True)])
+def test_a_grace_period_that_draining_does_not_fit_into_is_refused(path, grace, fits):
+    values = with_values(MINIMAL, **{path + "__terminationGracePeriodSeconds": grace})
+    if fits:
+        seconds = {s["terminationGracePeriodSeconds"] for _, s in pod_specs(render(values))
+                   if "terminationGracePeriodSeconds" in s}
+        assert grace in seconds
+    else:
+        with pytest.raises(Refused, match=f"terminationGracePeriodSeconds is {grace}"):
+            render(values)
+
+
+@pytest.mark.parametrize("change, complaint", [
+    ({"router__replicas": "two"}, "/router/replicas"),
+    ({"router__replica": 2}, "replica"),
+    ({"router__config": {"stall_timeuot": "1s"}}, "stall_timeuot"),
+    ({"router__config": {"stall_timeout": 5}}, "/router/config/stall_timeout"),
+    ({"router__config": {"http_threads": 100}}, "/router/config/http_threads"),
+    ({"router__config": {"workers": []}}, "workers"),
+    ({"workers": []}, "/workers"),
+    ({"workers__0__source": {}}, "/workers/0/source"),
+    ({"workers__0__source__hostPath": {"path": "/m"}}, "/workers/0/source"),
+    ({"workers__0__name": "Not A Name"}, "/workers/0/name"),
+    ({"workers__0__quantization": "int3"}, "/workers/0/quantization"),
+    ({"image__router__tag": "latest"}, "/image/router/tag"),
+    ({"metrics__monitor": "both"}, "/metrics/monitor"),
+    ({"grpcMaxMessageLength": "lots"}, "/grpcMaxMessageLength"),
+    ({"workers__0__source": {"persistentVolumeClaim": {"claimName": "c", "path": "../x"}}}, "path"),
+])
+def test_a_wrong_value_is_refused_with_its_path(change, complaint):
+    with pytest.raises(Refused) as refusal:
+        render(with_values(MINIMAL, **change))
+    assert complaint in str(refusal.value).replace("'", "/").replace("//", "/")
+
+
+@pytest.mark.parametrize("change, complaint", [
+    ({"apiKeys": {"keys": ["a"], "existingSecret": "b"}}, "either keys or existingSecret"),
+    ({"tls": {"enabled": True}}, "tls.enabled needs existingSecret or issuerRef"),
+    ({"workerTls": {"enabled": True, "existingSecret": "a", "issuerRef": {"name": "b"}}}, "workerTls: give either"),
+    ({"ingress": {"enabled": True}}, "ingress.hosts"),
+    ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
+    ({"workers__0__autoscaling": {"kind": "keda", "maxReplicas": 2}}, "autoscaling.prometheus is needed"),
+    ({"workers__0__autoscaling": {"kind": "hpa", "minReplicas": 3, "maxReplicas": 2}}, "minReplicas 3 is more"),
+    ({"workers": MINIMAL["workers"] * 2}, "two groups are called small"),
+])
+def test_what_cannot_work_together_is_refused(change, complaint):
+    with pytest.raises(Refused, match=complaint):
+        render(with_values(MINIMAL, **change))
+
+
+def test_generated_files_are_up_to_date():
+    done = subprocess.run([sys.executable, ROOT / "deploy/helm/make_chart.py", "--programs", PROGRAMS,
+                           "--helm", helm(), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_notes_say_what_to_do_next():
+    done = run_helm("install", "demo", CHART, "-n", "prod", "-f", CHART / "ci/minimal-values.yaml",
+                    "--dry-run=client")
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout[done.stdout.index("NOTES:"):]
+    assert "rollout status deployment/demo-pingti-router" in notes
+    assert "helm -n prod test demo" in notes and "No API keys are set" in notes
+
+
+def test_high_availability_values_add_to_any_groups(tmp_path):
+    groups = tmp_path / "groups.yaml"
+    groups.write_text(json.dumps(MINIMAL))
+    done = run_helm("template", "demo", CHART, "-f", CHART / "values-ha.yaml", "-f", groups)
+    assert done.returncode == 0, done.stderr
+    kinds = [one["kind"] for one in yaml.safe_load_all(done.stdout) if one]
+    assert "HorizontalPodAutoscaler" in kinds and "PrometheusRule" in kinds

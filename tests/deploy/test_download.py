@@ -1,0 +1,107 @@
+"""The init container's download script, run by a POSIX shell against a server that breaks off."""
+
+import functools
+import hashlib
+import http.server
+import os
+import re
+import subprocess
+import threading
+
+import pytest
+from conftest import CHART
+
+BODY = bytes(range(256)) * 4096
+SHA256 = hashlib.sha256(BODY).hexdigest()
+SCRIPT = (CHART / "files/download.sh").read_text()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves BODY with ranges; breaks off after `limit` bytes of each of the first `breaks` answers."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.limit, self.breaks, self.ranges, self.tokens = len(BODY), 0, [], []
+        self.url = f"http://127.0.0.1:{self.server_port}/model"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        if self.path != "/model":
+            self.send_error(404)
+            return
+        server.ranges.append(self.headers.get("Range"))
+        server.tokens.append(self.headers.get("Authorization"))
+        found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(found[1]) if found else 0
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(len(BODY) - start))
+        if found:
+            self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+        self.end_headers()
+        end = len(BODY)
+        if server.breaks > 0:
+            server.breaks -= 1
+            end = start + server.limit
+        self.wfile.write(BODY[start:end])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    one = Server()
+    thread = threading.Thread(target=functools.partial(one.serve_forever, poll_interval=0.02))
+    thread.start()
+    yield one
+    one.shutdown()
+    thread.join()
+    one.server_close()
+
+
+def download(*files, **env):
+    return subprocess.run(["sh", "-c", SCRIPT, "download", *map(str, files)], capture_output=True,
+                          text=True, check=False, env={"PATH": os.environ["PATH"], **env}, timeout=60)
+
+
+def test_a_file_is_fetched_checked_and_not_fetched_again(server, tmp_path):
+    file = tmp_path / "deep/model"
+    done = download(server.url, SHA256, file, TOKEN="s3cret")
+    assert done.returncode == 0, done.stderr
+    assert file.read_bytes() == BODY and not (tmp_path / "deep/model.part").exists()
+    assert server.tokens == ["Bearer s3cret"]
+    assert download(server.url, SHA256, file).returncode == 0
+    assert len(server.ranges) == 1
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(server, tmp_path):
+    server.limit, server.breaks = 300_000, 1
+    file = tmp_path / "model"
+    for _ in range(2):  # the container is started again when it fails
+        done = download(server.url, SHA256, file)
+        if done.returncode == 0:
+            break
+    assert file.read_bytes() == BODY, done.stderr
+    assert server.ranges == [None, "bytes=300000-"]
+    assert server.tokens == [None, None]
+
+
+def test_a_part_that_was_complete_is_not_asked_for_again(server, tmp_path):
+    (tmp_path / "model.part").write_bytes(BODY)
+    assert download(server.url, SHA256, tmp_path / "model").returncode == 0
+    assert (tmp_path / "model").read_bytes() == BODY and server.ranges == []
+
+
+def test_a_wrong_checksum_is_told_and_leaves_nothing(server, tmp_path):
+    done = download(server.url, "0" * 64, tmp_path / "model")
+    assert done.returncode == 1
+    assert "expected sha256 000000" in done.stderr and SHA256 in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_page_is_no_model(server, tmp_path):
+    done = download(server.url + "-missing", SHA256, tmp_path / "model")
+    assert done.returncode == 1 and "curl ended with 22" in done.stderr
+    assert not (tmp_path / "model").exists()

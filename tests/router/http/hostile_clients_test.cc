@@ -1,0 +1,217 @@
+// Clients that say nothing, read nothing, send garbage or far too much: each gets an answer or a
+// reason, others are served meanwhile, and what one can make the router keep is bounded.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "boost/json.hpp"
+#include "common/base/strings.h"
+#include "tests/common/net/tcp_client.h"
+#include "tests/router/http/sse_client.h"
+#include "tests/testing/fake_worker.h"
+#include "tests/testing/in_process_router.h"
+
+namespace pingti::testing {
+namespace {
+
+namespace json = boost::json;
+using std::chrono::milliseconds;
+using worker::v1::Sequence;
+
+constexpr char kAsk[] = R"({"model":"fake","messages":[{"role":"user","content":"hi"}]})";
+
+std::string Request(const std::string& body, const std::string& path = "/v1/chat/completions") {
+  return Concat("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Length: ", body.size(), "\r\n\r\n",
+                body);
+}
+
+class HostileClients : public ::testing::Test {
+ protected:
+  void Start(InProcessRouterOptions options = {}, FakeWorkerOptions worker = {}) {
+    worker_ = std::make_unique<FakeWorker>(std::move(worker));
+    options.workers = {worker_->address()};
+    router_ = std::make_unique<InProcessRouter>(std::move(options));
+    ASSERT_TRUE(router_->WaitReady(1));
+  }
+  // Whether the router serves a well-behaved client.
+  bool Serves() {
+    const net::HttpResponse response = router_->Post("/v1/chat/completions", kAsk);
+    return response.status == 200 &&
+           response.body.find("Hello from the fake worker.") != std::string::npos;
+  }
+
+  std::unique_ptr<FakeWorker> worker_;
+  std::unique_ptr<InProcessRouter> router_;
+};
+
+TEST_F(HostileClients, AThousandSilentConnectionsAreClosedAndHinderNobody) {
+  InProcessRouterOptions options;
+  options.http.header_timeout = milliseconds(1500);
+  Start(options);
+  std::vector<std::unique_ptr<TcpClient>> silent;
+  for (int i = 0; i < 1000; ++i) {
+    silent.push_back(std::make_unique<TcpClient>(router_->http_port()));
+    ASSERT_TRUE(silent.back()->connected()) << i;
+    if (i % 2 == 1) silent.back()->Send("POST /v1/chat/comple");  // half of them begin to speak
+  }
+  ASSERT_TRUE(WaitFor([&] { return router_->num_connections() >= 1000; }));
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(Serves());
+  for (size_t i = 0; i < silent.size(); ++i) {
+    const std::string said = silent[i]->ReadAll();
+    ASSERT_TRUE(silent[i]->ended()) << i;
+    EXPECT_EQ(said.empty(), i % 2 == 0) << "who began to speak is told 408";
+    silent[i]->Close();
+  }
+  EXPECT_TRUE(WaitFor([&] { return router_->num_connections() == 0; }));
+}
+
+TEST_F(HostileClients, WhoDoesNotReadLosesItsStreamAndItsSequenceAlone) {
+  InProcessRouterOptions options;
+  options.http.max_stream_buffer_bytes = 256 << 10;
+  FakeWorkerOptions worker;
+  worker.max_context_tokens = 1u << 20;
+  worker.tokens_per_step = 4;  // an event each: more than the kernel's own buffers hold
+  worker.answer = [](const Sequence& sequence) {
+    const bool is_long = sequence.stop().max_tokens() == 900'000;
+    return ByteTokens(is_long ? std::string(900'000, 'x') : "Hello from the fake worker.");
+  };
+  Start(options, worker);
+  const std::string body =
+      R"({"model":"fake","messages":[{"role":"user","content":"hi"}],"stream":true,)"
+      R"("max_tokens":900000})";
+  TcpClient slow(router_->http_port(), /*receive_buffer_bytes=*/4096);
+  ASSERT_TRUE(slow.Send(Request(body)));
+  ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
+  ASSERT_TRUE(WaitFor([&] { return !Serves() || worker_->num_cancelled() == 1; }));
+  EXPECT_TRUE(Serves());
+  EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
+}
+
+TEST_F(HostileClients, WhoReadsAByteAtATimeGetsAllOfIt) {
+  FakeWorkerOptions worker;
+  worker.answer = [](const Sequence&) { return ByteTokens(std::string(50, 'y')); };
+  Start({}, worker);
+  TcpClient slow(router_->http_port(), /*receive_buffer_bytes=*/1);
+  ASSERT_TRUE(slow.Send(
+      Request(R"({"model":"fake","messages":[{"role":"user","content":"hi"}],"stream":true})")));
+  const std::string got = slow.ReadUntil("data: [DONE]");
+  EXPECT_EQ(slow.Count("\"content\":\"y\""), 50);
+}
+
+TEST_F(HostileClients, AClientGoneMidStreamIsCancelledBeforeTheNextStep) {
+  Start();
+  worker_->HoldSteps();
+  auto client = std::make_unique<TcpClient>(router_->http_port());
+  ASSERT_TRUE(client->Send(
+      Request(R"({"model":"fake","messages":[{"role":"user","content":"hi"}],"stream":true})")));
+  ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
+  worker_->AllowSteps(3);
+  client->ReadUntil("\"content\":\"l\"");
+  client->Reset();
+  EXPECT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
+  EXPECT_EQ(worker_->num_tokens_sent(), 3u) << "no step was let through meanwhile";
+}
+
+TEST_F(HostileClients, PipelinedRequestsAreAnsweredInOrder) {
+  Start();
+  const std::string chat = Request(kAsk);
+  const std::string models = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
+  const std::string nowhere = "GET /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+  TcpClient client(router_->http_port());
+  ASSERT_TRUE(client.Send(chat + models + chat + nowhere));
+  const std::string all = client.ReadAll();
+  EXPECT_EQ(client.Count("HTTP/1.1 "), 4);
+  const size_t first = all.find("chat.completion");
+  const size_t list = all.find("\"object\":\"list\"");
+  const size_t second = all.find("chat.completion", list);
+  const size_t last = all.find("unknown_url");
+  EXPECT_LT(first, list);
+  EXPECT_LT(list, second);
+  EXPECT_LT(second, last);
+  EXPECT_NE(last, std::string::npos);
+}
+
+struct Garbage {
+  std::string name;
+  std::string bytes;
+  std::string status;
+};
+
+class GarbageTest : public HostileClients, public ::testing::WithParamInterface<Garbage> {};
+
+TEST_P(GarbageTest, GetsAReasonAndStopsNothing) {
+  InProcessRouterOptions options;
+  options.http.max_body_bytes = 1 << 20;
+  Start(options);
+  TcpClient client(router_->http_port());
+  client.Send(GetParam().bytes);
+  const std::string answer = client.ReadUntil("\r\n\r\n{\"error\":");
+  EXPECT_TRUE(answer.starts_with(Concat("HTTP/1.1 ", GetParam().status))) << answer;
+  EXPECT_NE(answer.find("{\"error\":"), std::string::npos) << answer;
+  EXPECT_TRUE(Serves());
+}
+
+std::string BinaryNoise() {
+  std::string noise;
+  for (int i = 0; i < 4096; ++i) noise += static_cast<char>(i * 131 + i / 7);
+  return noise;
+}
+
+std::vector<Garbage> AllGarbage() {
+  const auto chat = [](const std::string& more) {
+    return Request(
+        Concat(R"({"model":"fake","messages":[{"role":"user","content":"hi"}],)", more, "}"));
+  };
+  return {
+      {"Noise", BinaryNoise(), "400"},
+      {"ATlsHello", std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11), "400"},
+      {"AHugeHeader", "GET / HTTP/1.1\r\nHost: h\r\nX: " + std::string(80 << 10, 'x'), "431"},
+      {"ManyHeaders",
+       [] {
+         std::string text = "GET / HTTP/1.1\r\nHost: h\r\n";
+         for (int i = 0; i < 5000; ++i) text += Concat("X-", i, ": some value\r\n");
+         return text;
+       }(),
+       "431"},
+      {"ALongTarget", "GET /" + std::string(80 << 10, 'a') + " HTTP/1.1\r\n", "431"},
+      {"TenMegabytesOfPrompt",
+       "POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: 10485760\r\n\r\n{\"m",
+       "413"},
+      {"TenMegabytesInChunks",
+       "POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+       "a00000\r\n" +
+           std::string(1100 << 10, 'z'),
+       "413"},
+      {"LengthAndChunks",
+       "POST /v1/completions HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n"
+       "Content-Length: 3\r\n\r\n0\r\n\r\n",
+       "400"},
+      {"NanTemperature", chat(R"("temperature":NaN)"), "400"},
+      {"InfiniteTemperature", chat(R"("temperature":1e999)"), "400"},
+      {"NegativeTemperature", chat(R"("temperature":-0.1)"), "400"},
+      {"NoTokens", chat(R"("max_tokens":0)"), "400"},
+      {"NegativeTokens", chat(R"("max_tokens":-1)"), "400"},
+      {"DeepJson", Request(std::string(100'000, '[')), "400"},
+      {"NotUtf8", Request("{\"model\":\"\xff\xfe\"}"), "400"},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GarbageTest, ::testing::ValuesIn(AllGarbage()),
+                         [](const auto& param) { return param.param.name; });
+
+TEST_F(HostileClients, APromptOfTenMegabytesIsRefusedForItsTokensWhenItsBytesAreAllowed) {
+  Start();  // 100 MiB are
+  const net::HttpResponse response =
+      router_->Post("/v1/completions",
+                    Concat(R"({"model":"fake","prompt":")", std::string(10 << 20, 'w'), "\"}"));
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(json::parse(response.body).at("error").at("code"), "context_length_exceeded");
+  EXPECT_TRUE(Serves());
+}
+
+}  // namespace
+}  // namespace pingti::testing

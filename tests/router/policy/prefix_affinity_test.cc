@@ -1,0 +1,187 @@
+// The policy alone, and in a simulation of workers that queue, compute and cache.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "router/policy/policy.h"
+
+namespace pingti::router {
+namespace {
+
+WorkerLoad Load(uint64_t key) {
+  WorkerLoad load;
+  load.worker = key;
+  load.max_batch_size = 32;
+  load.prefill_tokens_per_s = 1000;
+  load.step_ms = 20;
+  return load;
+}
+
+TEST(PrefixAffinity, TheLongestCachedBeginningWins) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  loads[1].cached_prompt_tokens = 64;
+  loads[2].cached_prompt_tokens = 320;
+  EXPECT_EQ(policy->Pick(400, loads), 2u);
+}
+
+TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].cached_prompt_tokens = 300;  // 0.3 s at 1,000 tokens/s
+  loads[0].waiting_uncached_tokens = 250;
+  EXPECT_EQ(policy->Pick(400, loads), 0u);
+  loads[0].waiting_uncached_tokens = 350;
+  EXPECT_EQ(policy->Pick(400, loads), 1u);
+}
+
+TEST(PrefixAffinity, APrefixThatAllShareDoesNotGatherThemAtOneWorker) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  loads[1].cached_prompt_tokens = 48;  // the system prompt
+  for (int i = 0; i < 30; ++i) ++loads[policy->Pick(80, loads)].running_sequences;
+  for (const WorkerLoad& load : loads) EXPECT_NEAR(load.running_sequences, 10, 1);
+}
+
+TEST(PrefixAffinity, ALongPrefixIsWorthAFewMoreNeighbours) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[1].cached_prompt_tokens = 2000;
+  loads[1].running_sequences = 5;
+  EXPECT_EQ(policy->Pick(2100, loads), 1u);
+}
+
+TEST(PrefixAffinity, MoreCachedThanThePromptHasIsNoMoreThanAllOfIt) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].cached_prompt_tokens = 1'000'000;
+  loads[0].waiting_uncached_tokens = 200;
+  loads[1].cached_prompt_tokens = 96;
+  EXPECT_EQ(policy->Pick(100, loads), 1u);
+}
+
+TEST(PrefixAffinity, WithoutPrefixesItIsLeastLoaded) {
+  const auto affinity = *MakePolicy("prefix_affinity");
+  const auto least = *MakePolicy("least_loaded");
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 500; ++round) {
+    std::vector<WorkerLoad> loads;
+    for (uint64_t key = 1; key <= 5; ++key) {
+      WorkerLoad load = Load(key);
+      load.running_sequences = random() % 20;
+      load.waiting_uncached_tokens = random() % 500;
+      load.sent_tokens = random() % 500;
+      loads.push_back(load);
+    }
+    const uint64_t tokens = 1 + random() % 300;
+    ASSERT_EQ(affinity->Pick(tokens, loads), least->Pick(tokens, loads)) << round;
+  }
+}
+
+// Workers that compute kRate tokens a second, first come first served, and keep every conversation
+// they have seen. Time is a number.
+class Simulation {
+ public:
+  static constexpr double kRate = 1000;
+
+  Simulation(const std::string& policy, size_t num_workers)
+      : policy_(*MakePolicy(policy)), workers_(num_workers) {}
+
+  // A prompt of `tokens` that begins with `cached` tokens of `conversation`, where that is known.
+  // Returns its time to first token.
+  double Ask(double now, int conversation, uint64_t tokens) {
+    std::vector<WorkerLoad> loads;
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      WorkerLoad load = Load(i + 1);
+      load.prefill_tokens_per_s = kRate;
+      const double backlog = std::max(0.0, workers_[i].busy_until - now);
+      load.waiting_uncached_tokens = static_cast<uint64_t>(backlog * kRate);
+      load.cached_prompt_tokens = std::min(workers_[i].known[conversation], tokens);
+      loads.push_back(load);
+    }
+    const size_t picked = policy_->Pick(tokens, loads);
+    Worker& worker = workers_[picked];
+    const uint64_t cached = std::min(worker.known[conversation], tokens - 1);
+    worker.busy_until =
+        std::max(worker.busy_until, now) + static_cast<double>(tokens - cached) / kRate;
+    worker.known[conversation] = tokens;
+    ++worker.taken;
+    computed_ += tokens - cached;
+    return worker.busy_until - now;
+  }
+
+  uint64_t computed() const { return computed_; }
+  int least_taken() const {
+    return std::min_element(workers_.begin(), workers_.end(),
+                            [](const auto& a, const auto& b) { return a.taken < b.taken; })
+        ->taken;
+  }
+
+ private:
+  struct Worker {
+    double busy_until = 0;
+    std::map<int, uint64_t> known;
+    int taken = 0;
+  };
+  const std::unique_ptr<Policy> policy_;
+  std::vector<Worker> workers_;
+  uint64_t computed_ = 0;
+};
+
+struct Outcome {
+  double mean_ttft = 0;
+  double worst_ttft = 0;
+  uint64_t computed = 0;
+  int least_taken = 0;
+};
+
+// Conversations that grow by 60 tokens a turn, in random order, at `rate` requests a second. With
+// `skewed`, half of all requests belong to one conversation.
+Outcome Simulate(const std::string& policy, double rate, bool skewed) {
+  constexpr int kRequests = 4000;
+  std::mt19937_64 random(11);
+  std::exponential_distribution<double> gap(rate);
+  Simulation simulation(policy, 4);
+  std::map<int, uint64_t> length;
+  Outcome outcome;
+  double now = 0;
+  for (int i = 0; i < kRequests; ++i) {
+    now += gap(random);
+    const bool hot = skewed && random() % 2 == 0;
+    const int conversation = hot ? 0 : static_cast<int>(1 + random() % 200);
+    uint64_t& tokens = length[conversation];
+    tokens = hot ? 600 + random() % 100 : std::min<uint64_t>(tokens + 60, 1200);
+    const double ttft = simulation.Ask(now, conversation, tokens);
+    outcome.mean_ttft += ttft / kRequests;
+    outcome.worst_ttft = std::max(outcome.worst_ttft, ttft);
+  }
+  outcome.computed = simulation.computed();
+  outcome.least_taken = simulation.least_taken();
+  return outcome;
+}
+
+TEST(PrefixAffinity, ConversationsStayWhereTheirPastIsCached) {
+  const Outcome affinity = Simulate("prefix_affinity", 8, /*skewed=*/false);
+  const Outcome least = Simulate("least_loaded", 8, /*skewed=*/false);
+  EXPECT_LT(affinity.computed, least.computed / 2);
+  EXPECT_LT(affinity.mean_ttft, least.mean_ttft / 2);
+}
+
+TEST(PrefixAffinity, NeitherWorkersNorRequestsStarve) {
+  for (const double rate : {2.0, 8.0, 20.0}) {
+    for (const bool skewed : {false, true}) {
+      const Outcome affinity = Simulate("prefix_affinity", rate, skewed);
+      const Outcome least = Simulate("least_loaded", rate, skewed);
+      EXPECT_GE(affinity.least_taken, 4000 / 4 / 10) << rate << " req/s, skewed " << skewed;
+      EXPECT_LE(affinity.worst_ttft, 2 * std::max(1.2, least.worst_ttft)) << rate << skewed;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pingti::router

@@ -1,0 +1,53 @@
+// What the shared table of operations (ops_*_test.cc) needs of a backend's device: the backend, and
+// a way to move numbers there and back. cpu_device.cc and cuda/cuda_device.cc each make one; a test
+// program links one of them.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "worker/backend/backend.h"
+
+namespace pingti::worker::testing {
+
+class DeviceUnderTest {
+ public:
+  virtual ~DeviceUnderTest() = default;
+  virtual Backend* backend() = 0;
+  virtual void CopyIn(const void* host, void* device, int64_t bytes) = 0;
+  // After everything that was issued.
+  virtual void CopyOut(const void* device, void* host, int64_t bytes) = 0;
+  // Of values that went through activation_dtype() once, relative to their size.
+  virtual double tolerance() const = 0;
+};
+
+// Of the backend that the program was linked for.
+std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest();
+
+// A matrix on the device; f32 or activation_dtype().
+class TestMatrix {
+ public:
+  // Filled with NaN, so that what is not written shows.
+  TestMatrix(DeviceUnderTest* device, int64_t rows, int64_t cols, DType dtype);
+  // `values` rounded to activation_dtype().
+  TestMatrix(DeviceUnderTest* device, int64_t rows, int64_t cols, const std::vector<float>& values);
+
+  const MatrixView& view() const { return view_; }
+  std::vector<float> Read() const;
+  std::vector<uint8_t> ReadRaw() const;
+
+ private:
+  void Write(const std::vector<float>& values);
+
+  DeviceUnderTest* const device_;
+  std::unique_ptr<DeviceBuffer> buffer_;
+  MatrixView view_;
+};
+
+// Normal values, rounded to bf16 so that every device holds the same.
+std::vector<float> RandomValues(int64_t count, std::mt19937* rng);
+
+}  // namespace pingti::worker::testing

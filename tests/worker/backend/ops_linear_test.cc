@@ -1,0 +1,201 @@
+// Matrix products of every weight format against float64, on the backend that this program is
+// linked with.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "tests/worker/backend/device_under_test.h"
+#include "worker/quant/ggml_blocks.h"
+#include "worker/tensor/float16.h"
+
+namespace pingti::worker {
+namespace {
+
+using testing::RandomValues;
+using testing::TestMatrix;
+
+constexpr int kSeed = 42;
+constexpr int64_t kMaxTokens = 320;
+
+struct Case {
+  DType dtype;
+  WeightFormat format;
+  bool f32_out;
+  double tolerance;  // relative to the product of norms
+};
+
+constexpr Case kCases[] = {
+    {DType::kBf16, WeightFormat::kBf16, false, 6e-3},
+    {DType::kBf16, WeightFormat::kStored, true, 6e-3},
+    {DType::kF16, WeightFormat::kBf16, false, 6e-3},
+    {DType::kQ4_1, WeightFormat::kStored, false, 1e-2},
+    {DType::kQ4_1, WeightFormat::kStored, true, 1e-2},
+    {DType::kQ4_0, WeightFormat::kStored, false, 1e-2},
+    {DType::kQ8_0, WeightFormat::kStored, false, 1e-2},
+    {DType::kQ6K, WeightFormat::kBf16, false, 6e-3},
+    {DType::kBf16, WeightFormat::kInt8, false, 2e-2},
+    {DType::kI8, WeightFormat::kStored, false, 1e-2},
+};
+
+// One stacked matrix in memory, and what it means.
+struct Weights {
+  std::vector<uint8_t> bytes;
+  std::vector<float> row_scale;
+  std::vector<float> values;
+  MatrixSource source;
+};
+
+void FillBlocks(DType dtype, std::vector<uint8_t>* bytes, std::mt19937* rng) {
+  std::normal_distribution<float> normal;
+  for (uint8_t& byte : *bytes) byte = static_cast<uint8_t>((*rng)());
+  for (size_t b = 0; b < bytes->size(); b += static_cast<size_t>(BlockBytes(dtype))) {
+    const uint16_t scale = FloatToF16(0.01f + std::fabs(normal(*rng)) * 0.05f);
+    const uint16_t min = FloatToF16(normal(*rng) * 0.1f);
+    std::memcpy(&(*bytes)[dtype == DType::kQ6K ? b + 208 : b], &scale, 2);
+    if (dtype == DType::kQ4_1) std::memcpy(&(*bytes)[b + 2], &min, 2);
+  }
+}
+
+void MakeWeights(DType dtype, int64_t rows, int64_t cols, std::mt19937* rng, Weights* weights) {
+  const int64_t count = rows * cols;
+  weights->bytes.resize(static_cast<size_t>(count / BlockElements(dtype) * BlockBytes(dtype)));
+  if (IsBlockType(dtype) || dtype == DType::kI8) {
+    FillBlocks(dtype, &weights->bytes, rng);
+  } else {
+    const std::vector<float> random = RandomValues(count, rng);
+    for (size_t i = 0; i < random.size(); ++i) {
+      const uint16_t half = dtype == DType::kF16 ? FloatToF16(random[i]) : FloatToBf16(random[i]);
+      std::memcpy(&weights->bytes[2 * i], &half, 2);
+    }
+  }
+  if (dtype == DType::kI8) {
+    for (uint8_t& byte : weights->bytes) byte = byte == 0x80 ? 0x81 : byte;
+    weights->row_scale = RandomValues(rows, rng);
+    for (float& scale : weights->row_scale) scale = 0.01f + std::fabs(scale) * 0.02f;
+  }
+  weights->values.resize(static_cast<size_t>(count));
+  Dequantize(dtype, weights->bytes.data(), count, weights->values.data());
+  for (int64_t i = 0; i < count && dtype == DType::kI8; ++i) {
+    weights->values[static_cast<size_t>(i)] *= weights->row_scale[static_cast<size_t>(i / cols)];
+  }
+  weights->source.tensor = {
+      "w", dtype, {rows, cols}, weights->bytes.data(), static_cast<int64_t>(weights->bytes.size())};
+  weights->source.row_scale = weights->row_scale;
+}
+
+class OpsLinearTest : public ::testing::Test {
+ protected:
+  OpsLinearTest() : device_(testing::MakeDeviceUnderTest()), rng_(kSeed) {}
+  Backend* backend() { return device_->backend(); }
+
+  void Allocate() {
+    StepLimits limits;
+    limits.max_tokens = kMaxTokens;
+    limits.max_seqs = 8;
+    limits.max_in_features = 1024;
+    limits.max_blocks_per_seq = 4;
+    limits.num_heads = 4;
+    limits.num_kv_heads = 2;
+    limits.head_dim = 64;
+    limits.vocab_size = 100;
+    ASSERT_TRUE(backend()->AllocateWorkspace(limits).ok());
+  }
+
+  void Check(const Case& c, const std::vector<float>& w, const std::vector<float>& bias,
+             const LinearWeight& weight, int64_t rows) {
+    const int64_t in = weight.in_features();
+    const int64_t out = weight.out_features();
+    const std::vector<float> x = RandomValues(rows * in, &rng_);
+    const TestMatrix input(device_.get(), rows, in, x);
+    const TestMatrix result(device_.get(), rows, out, c.f32_out ? DType::kF32 : input.view().dtype);
+    const absl::Status status = backend()->Linear(weight, input.view(), result.view());
+    ASSERT_TRUE(status.ok()) << status;
+    const std::vector<float> y = result.Read();
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t n = 0; n < out; ++n) {
+        double sum = bias[static_cast<size_t>(n)];
+        double norm_w = 0.0;
+        double norm_x = 0.0;
+        for (int64_t k = 0; k < in; ++k) {
+          const double a = x[static_cast<size_t>(r * in + k)];
+          const double b = w[static_cast<size_t>(n * in + k)];
+          sum += a * b;
+          norm_w += b * b;
+          norm_x += a * a;
+        }
+        ASSERT_NEAR(y[static_cast<size_t>(r * out + n)], sum,
+                    c.tolerance * std::sqrt(norm_w * norm_x) + device_->tolerance())
+            << DTypeName(c.dtype) << " as " << WeightFormatName(c.format) << " [" << out << ", "
+            << in << "] row " << r << " of " << rows << " column " << n << " seed " << kSeed;
+      }
+    }
+  }
+
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::mt19937 rng_;
+};
+
+TEST_F(OpsLinearTest, EveryFormatIsWithinItsToleranceOfTheFormula) {
+  const int64_t in = 512;
+  for (const Case& c : kCases) {
+    Weights first, second;
+    MakeWeights(c.dtype, 96, in, &rng_, &first);
+    MakeWeights(c.dtype, 40, in, &rng_, &second);
+    LinearSource source;
+    source.parts = {first.source, second.source};
+    source.format = c.format;
+    source.f32_out = c.f32_out;
+    source.bias = RandomValues(c.f32_out ? 0 : 136, &rng_);
+    std::vector<float> w = first.values;
+    w.insert(w.end(), second.values.begin(), second.values.end());
+    std::vector<float> bias = source.bias;
+    bias.resize(136);
+    auto weight = backend()->PrepareLinear(source);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    ASSERT_EQ((*weight)->out_features(), 136);
+    ASSERT_EQ((*weight)->in_features(), in);
+    ASSERT_NO_FATAL_FAILURE(Allocate());
+    for (const int64_t rows : {1, 2, 7, 16, 33, 65, 130, 300}) {
+      ASSERT_NO_FATAL_FAILURE(Check(c, w, bias, **weight, rows));
+    }
+  }
+}
+
+TEST_F(OpsLinearTest, RowsOfGgufHeadsAreReordered) {
+  const int64_t heads = 2;
+  const int64_t dim = 32;
+  Weights weights;
+  MakeWeights(DType::kBf16, heads * dim, 64, &rng_, &weights);
+  LinearSource source;
+  source.parts = {weights.source};
+  source.parts[0].interleaved_heads = heads;
+  auto weight = backend()->PrepareLinear(source);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  ASSERT_NO_FATAL_FAILURE(Allocate());
+  std::vector<float> w;
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t i = 0; i < dim; ++i) {
+      const int64_t row = h * dim + (i < dim / 2 ? 2 * i : 2 * (i - dim / 2) + 1);
+      w.insert(w.end(), weights.values.begin() + row * 64, weights.values.begin() + row * 64 + 64);
+    }
+  }
+  Check(kCases[0], w, std::vector<float>(static_cast<size_t>(heads * dim)), **weight, 3);
+}
+
+TEST_F(OpsLinearTest, RefusesWhatItCannotMultiplyByName) {
+  Weights weights;
+  MakeWeights(DType::kBf16, 8, 64, &rng_, &weights);
+  LinearSource source;
+  source.parts = {weights.source};
+  source.parts[0].row_scale = {1.0f};
+  EXPECT_EQ(backend()->PrepareLinear(source).status().code(), absl::StatusCode::kInvalidArgument);
+  source.parts[0].row_scale.clear();
+  source.parts[0].tensor.dtype = DType::kI64;
+  EXPECT_EQ(backend()->PrepareLinear(source).status().code(), absl::StatusCode::kUnimplemented);
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,164 @@
+// Operations on rows of activations against float64 formulas, on the backend that this program is
+// linked with: embedding, norms, SiLU, gathering.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "tests/worker/backend/device_under_test.h"
+#include "worker/tensor/float16.h"
+
+namespace pingti::worker {
+namespace {
+
+using testing::RandomValues;
+using testing::TestMatrix;
+
+constexpr int kSeed = 41;
+
+class OpsRowsTest : public ::testing::Test {
+ protected:
+  OpsRowsTest() : device_(testing::MakeDeviceUnderTest()), rng_(kSeed) {
+    StepLimits limits;
+    limits.max_tokens = 512;
+    limits.max_seqs = 8;
+    limits.max_in_features = 1024;
+    limits.max_blocks_per_seq = 4;
+    limits.num_heads = 4;
+    limits.num_kv_heads = 2;
+    limits.head_dim = 64;
+    limits.vocab_size = 100;
+    EXPECT_TRUE(backend()->AllocateWorkspace(limits).ok());
+  }
+  Backend* backend() { return device_->backend(); }
+
+  void ExpectNear(const std::vector<float>& got, const std::vector<double>& expected) {
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_NEAR(got[i], expected[i], device_->tolerance() * (std::fabs(expected[i]) + 1e-2))
+          << "element " << i << " seed " << kSeed;
+    }
+  }
+
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::mt19937 rng_;
+};
+
+std::vector<double> Normalised(const std::vector<double>& x, const std::vector<float>& weight,
+                               double eps) {
+  std::vector<double> out(x.size());
+  const size_t cols = weight.size();
+  for (size_t row = 0; row < x.size() / cols; ++row) {
+    double sum = 0;
+    for (size_t i = 0; i < cols; ++i) sum += x[row * cols + i] * x[row * cols + i];
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(cols) + eps);
+    for (size_t i = 0; i < cols; ++i) out[row * cols + i] = x[row * cols + i] * scale * weight[i];
+  }
+  return out;
+}
+
+TEST_F(OpsRowsTest, RmsNormEqualsItsFormula) {
+  for (const int64_t cols : {64, 576, 1024}) {
+    for (const int64_t rows : {1, 5, 300}) {
+      const std::vector<float> x = RandomValues(rows * cols, &rng_);
+      const std::vector<float> weight = RandomValues(cols, &rng_);
+      const auto device_weight = *backend()->UploadF32(weight);
+      const TestMatrix input(device_.get(), rows, cols, x);
+      const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
+      ASSERT_TRUE(backend()->RmsNorm(input.view(), *device_weight, 1e-5f, out.view()).ok());
+      ASSERT_NO_FATAL_FAILURE(
+          ExpectNear(out.Read(), Normalised({x.begin(), x.end()}, weight, 1e-5)));
+      ASSERT_TRUE(backend()->RmsNorm(input.view(), *device_weight, 1e-5f, input.view()).ok());
+      ASSERT_EQ(input.Read(), out.Read()) << "in place";
+    }
+  }
+}
+
+TEST_F(OpsRowsTest, AddRmsNormAddsToTheResidualAndNormalisesIt) {
+  const int64_t rows = 37;
+  const int64_t cols = 576;
+  const std::vector<float> delta = RandomValues(rows * cols, &rng_);
+  const std::vector<float> residual = RandomValues(rows * cols, &rng_);
+  const std::vector<float> weight = RandomValues(cols, &rng_);
+  const auto device_weight = *backend()->UploadF32(weight);
+  const TestMatrix device_delta(device_.get(), rows, cols, delta);
+  const TestMatrix device_residual(device_.get(), rows, cols, residual);
+  const TestMatrix out(device_.get(), rows, cols, device_delta.view().dtype);
+  ASSERT_TRUE(backend()
+                  ->AddRmsNorm(device_delta.view(), device_residual.view(), *device_weight, 1e-6f,
+                               out.view())
+                  .ok());
+  std::vector<double> sum;
+  for (size_t i = 0; i < delta.size(); ++i) sum.push_back(double{delta[i]} + residual[i]);
+  const std::vector<float> added = device_residual.Read();
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(added, sum));
+  // From the sum as the device keeps it.
+  ASSERT_NO_FATAL_FAILURE(
+      ExpectNear(out.Read(), Normalised({added.begin(), added.end()}, weight, 1e-6)));
+}
+
+TEST_F(OpsRowsTest, SiluMulEqualsItsFormula) {
+  for (const int64_t rows : {1, 77}) {
+    const int64_t cols = 200;
+    const std::vector<float> x = RandomValues(rows * 2 * cols, &rng_);
+    const TestMatrix input(device_.get(), rows, 2 * cols, x);
+    const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
+    ASSERT_TRUE(backend()->SiluMul(input.view(), out.view()).ok());
+    std::vector<double> expected;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < cols; ++i) {
+        const double gate = x[static_cast<size_t>(r * 2 * cols + i)];
+        const double up = x[static_cast<size_t>(r * 2 * cols + cols + i)];
+        expected.push_back(gate / (1.0 + std::exp(-gate)) * up);
+      }
+    }
+    ASSERT_NO_FATAL_FAILURE(ExpectNear(out.Read(), expected));
+  }
+}
+
+TEST_F(OpsRowsTest, GatherRowsCopiesTheRowsAskedFor) {
+  const int64_t cols = 128;
+  const std::vector<float> x = RandomValues(9 * cols, &rng_);
+  const TestMatrix input(device_.get(), 9, cols, x);
+  const std::vector<int32_t> rows{0, 3, 8};
+  const TestMatrix out(device_.get(), 3, cols, input.view().dtype);
+  ASSERT_TRUE(backend()->GatherRows(input.view(), rows, out.view()).ok());
+  const std::vector<float> got = out.Read();
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (int64_t c = 0; c < cols; ++c) {
+      ASSERT_EQ(got[i * static_cast<size_t>(cols) + static_cast<size_t>(c)],
+                x[static_cast<size_t>(rows[i] * cols + c)]);
+    }
+  }
+}
+
+TEST_F(OpsRowsTest, EmbedLooksUpTheTokensOfTheStep) {
+  const int64_t vocab = 100;
+  const int64_t cols = 64;
+  const std::vector<float> values = RandomValues(vocab * cols, &rng_);
+  std::vector<uint16_t> halves;
+  for (const float value : values) halves.push_back(FloatToBf16(value));
+  MatrixSource source;
+  source.tensor = {"embedding", DType::kBf16, {vocab, cols}, halves.data(), vocab * cols * 2};
+  const auto table = backend()->PrepareEmbedding(source, WeightFormat::kBf16);
+  ASSERT_TRUE(table.ok()) << table.status();
+  const std::vector<int32_t> ids{99, 0, 7, 7}, positions{0, 1, 2, 3}, start{0, 4}, context{4},
+      blocks{0};
+  const std::vector<float> rotation(4 * 32, 1.0f);
+  ASSERT_TRUE(backend()
+                  ->BeginStep({ids, positions, start, context, blocks, 1, rotation, rotation, 16})
+                  .ok());
+  const TestMatrix out(device_.get(), 4, cols, backend()->activation_dtype());
+  ASSERT_TRUE(backend()->Embed(**table, out.view()).ok());
+  const std::vector<float> got = out.Read();
+  for (size_t t = 0; t < ids.size(); ++t) {
+    for (int64_t c = 0; c < cols; ++c) {
+      ASSERT_EQ(got[t * static_cast<size_t>(cols) + static_cast<size_t>(c)],
+                values[static_cast<size_t>(ids[t] * cols + c)]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,137 @@
+#include "worker/backend/cuda/cuda_attention.h"
+
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "pingti/kernels/decode_attention.h"
+#include "pingti/kernels/prefill_attention.h"
+#include "worker/backend/cuda/cuda_status.h"
+
+namespace pingti::worker::cuda {
+
+int64_t CudaAttention::BytesFor(const StepLimits& limits) {
+  constexpr int64_t kDecodeBytes = int64_t{64} << 20;
+  return kDecodeBytes +
+         static_cast<int64_t>(kernels::PrefillAttentionWorkspaceBytes(
+             static_cast<int32_t>(limits.max_tokens), static_cast<int32_t>(limits.max_seqs)));
+}
+
+absl::Status CudaAttention::Allocate(const StepLimits& limits) {
+  if (limits.max_seqs > kernels::kMaxPrefillSeqs) {
+    return absl::InvalidArgumentError(Concat("CUDA attention: ", limits.max_seqs,
+                                             " sequences; expected at most ",
+                                             kernels::kMaxPrefillSeqs));
+  }
+  limits_ = limits;
+  plans_.clear();
+  kernels::DecodeShape shape;
+  shape.num_seqs = static_cast<int32_t>(limits.max_seqs);
+  shape.num_q_heads = static_cast<int32_t>(limits.num_heads);
+  shape.num_kv_heads = static_cast<int32_t>(limits.num_kv_heads);
+  size_t bytes = 0;
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      kernels::DecodeWorkspaceBytes(shape, static_cast<int>(limits.head_dim), &bytes));
+  PINGTI_ASSIGN_OR_RETURN(decode_workspace_, CudaBuffer::Make(static_cast<int64_t>(bytes)));
+  return PlansFor(0).status();
+}
+
+// A model has one or two windows; the second one's plans are made in its first step.
+absl::StatusOr<CudaAttention::Plans*> CudaAttention::PlansFor(int64_t window) {
+  for (Plans& plans : plans_) {
+    if (plans.window == window) return &plans;
+  }
+  Plans plans;
+  plans.window = window;
+  size_t bytes = 0;
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::DecodePlanBytes(
+      static_cast<int>(limits_.max_seqs), static_cast<int>(limits_.num_kv_heads), &bytes));
+  PINGTI_ASSIGN_OR_RETURN(plans.decode, CudaBuffer::MakeZeroed(static_cast<int64_t>(bytes)));
+  bytes = kernels::PrefillAttentionWorkspaceBytes(static_cast<int32_t>(limits_.max_tokens),
+                                                  static_cast<int32_t>(limits_.max_seqs));
+  PINGTI_ASSIGN_OR_RETURN(plans.prefill, CudaBuffer::MakeZeroed(static_cast<int64_t>(bytes)));
+  plans_.push_back(std::move(plans));
+  return &plans_.back();
+}
+
+absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
+                                      const AttentionShape& shape, const kernels::PagedKv& kv,
+                                      Plans* plans, MatrixView out, cudaStream_t stream) {
+  kernels::DecodeAttentionParams params;
+  params.shape.num_seqs = step.num_decode;
+  params.shape.num_q_heads = static_cast<int32_t>(shape.num_heads);
+  params.shape.num_kv_heads = static_cast<int32_t>(shape.num_kv_heads);
+  params.shape.window = static_cast<int32_t>(shape.window);
+  params.shape.kv_lens = step.context_len;
+  if (plans->decode_step != step_) {
+    PINGTI_RETURN_IF_CUDA_ERROR(
+        kernels::LaunchDecodePlan(params.shape, plans->decode->data(), stream));
+    plans->decode_step = step_;
+  }
+  params.kv = kv;
+  params.plan = plans->decode->data();
+  params.workspace = decode_workspace_->data();
+  params.q = qkv.data;
+  params.q_token_stride = qkv.stride;
+  params.q_head_stride = shape.head_dim;
+  params.out = out.data;
+  params.out_token_stride = out.stride;
+  params.out_head_stride = shape.head_dim;
+  params.softmax_scale = shape.scale;
+  params.dtype = kernels::DType::kBf16;
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDecodeAttention(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
+                                       const AttentionShape& shape, kernels::PagedKv kv,
+                                       Plans* plans, MatrixView out, cudaStream_t stream) {
+  const int64_t first = step.num_decode;
+  const MatrixView q = qkv.Rows(first, qkv.rows - first);
+  const MatrixView result = out.Rows(first, out.rows - first);
+  kernels::PrefillAttentionParams params;
+  params.q = q.data;
+  params.q_token_stride = q.stride;
+  params.q_head_stride = shape.head_dim;
+  params.out = result.data;
+  params.out_token_stride = result.stride;
+  params.out_head_stride = shape.head_dim;
+  kv.block_table += first * kv.block_table_stride;
+  params.kv = kv;
+  params.num_q_heads = static_cast<int32_t>(shape.num_heads);
+  params.q_start = step.prefill_start;
+  params.kv_len = step.context_len + first;
+  params.num_seqs = step.num_seqs - step.num_decode;
+  params.total_q_tokens = step.num_tokens - step.num_decode;
+  params.softmax_scale = shape.scale;
+  params.window = static_cast<int32_t>(shape.window);
+  params.workspace = plans->prefill->data();
+  params.workspace_bytes = static_cast<size_t>(plans->prefill->bytes());
+  if (plans->prefill_step != step_) {
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchPrefillPlan(params, stream));
+    plans->prefill_step = step_;
+  }
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchPrefillAttention(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaAttention::Run(const StepPointers& step, MatrixView qkv,
+                                const AttentionShape& shape, const CudaKvCache& cache,
+                                int64_t layer, MatrixView out, cudaStream_t stream) {
+  PINGTI_CHECK(shape.num_kv_heads == limits_.num_kv_heads && shape.num_heads == limits_.num_heads &&
+               qkv.rows == step.num_tokens && out.rows == step.num_tokens);
+  PINGTI_ASSIGN_OR_RETURN(Plans * plans, PlansFor(shape.window));
+  kernels::PagedKv kv = cache.View(layer);
+  kv.block_table = step.block_table;
+  kv.block_table_stride = step.block_table_stride;
+  if (step.num_decode > 0) {
+    PINGTI_RETURN_IF_ERROR(RunDecode(step, qkv, shape, kv, plans, out, stream));
+  }
+  if (step.num_seqs > step.num_decode) {
+    PINGTI_RETURN_IF_ERROR(RunPrefill(step, qkv, shape, kv, plans, out, stream));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker::cuda

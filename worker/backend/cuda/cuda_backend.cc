@@ -1,0 +1,324 @@
+#include "worker/backend/cuda/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "pingti/kernels/activation.h"
+#include "pingti/kernels/embedding.h"
+#include "pingti/kernels/norm.h"
+#include "pingti/kernels/rope_kv.h"
+#include "worker/backend/cuda/cuda_attention.h"
+#include "worker/backend/cuda/cuda_kv_cache.h"
+#include "worker/backend/cuda/cuda_linear.h"
+#include "worker/backend/cuda/cuda_sampler.h"
+#include "worker/backend/cuda/cuda_status.h"
+#include "worker/backend/cuda/device_memory.h"
+#include "worker/backend/cuda/step_arrays.h"
+#include "worker/backend/cuda/step_graphs.h"
+#include "worker/backend/cuda/weight_upload.h"
+
+namespace pingti::worker {
+namespace cuda {
+namespace {
+
+constexpr int kMinComputeCapability = 80;
+// Graphs, and kernels that the driver loads when they are first used.
+constexpr int64_t kGraphBytes = int64_t{512} << 20;
+
+const float* Floats(const DeviceBuffer& buffer) { return static_cast<const float*>(buffer.data()); }
+
+// Rows in bf16, wherever they come from.
+class CudaEmbedding : public EmbeddingTable {
+ public:
+  CudaEmbedding(std::unique_ptr<CudaLinearWeight> rows) : rows_(std::move(rows)) {}
+  int64_t bytes() const override { return rows_->bytes(); }
+  const CudaLinearWeight& rows() const { return *rows_; }
+
+ private:
+  const std::unique_ptr<CudaLinearWeight> rows_;
+};
+
+class CudaBackend : public Backend {
+ public:
+  static absl::StatusOr<std::unique_ptr<Backend>> Make(const CudaBackendOptions& options) {
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options.device));
+    std::unique_ptr<CudaBackend> backend(new CudaBackend(options));
+    PINGTI_RETURN_IF_CUDA_ERROR(
+        cudaStreamCreateWithFlags(&backend->stream_, cudaStreamNonBlocking));
+    PINGTI_ASSIGN_OR_RETURN(backend->linear_, CudaLinear::Make());
+    return std::unique_ptr<Backend>(std::move(backend));
+  }
+
+  ~CudaBackend() override {
+    upload_.reset();
+    graphs_.Clear();
+    if (stream_ == nullptr) return;
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+
+  std::string_view name() const override { return "cuda"; }
+  DType activation_dtype() const override { return DType::kBf16; }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaBuffer> buffer, CudaBuffer::Make(bytes));
+    return std::unique_ptr<DeviceBuffer>(std::move(buffer));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(std::span<const float> values) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaBuffer> buffer,
+                            CudaBuffer::Make(static_cast<int64_t>(values.size_bytes())));
+    PINGTI_RETURN_IF_CUDA_ERROR(
+        cudaMemcpy(buffer->data(), values.data(), values.size_bytes(), cudaMemcpyHostToDevice));
+    return std::unique_ptr<DeviceBuffer>(std::move(buffer));
+  }
+
+  absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
+                            MakeLinearWeight(source, Upload(), stream_));
+    has_int8_ = has_int8_ || weight->form == LinearForm::kInt8;
+    return std::unique_ptr<LinearWeight>(std::move(weight));
+  }
+
+  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(const MatrixSource& source,
+                                                                   WeightFormat format) override {
+    LinearSource rows;
+    rows.parts = {source};
+    rows.format = format == WeightFormat::kF32 ? format : WeightFormat::kBf16;
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
+                            MakeLinearWeight(rows, Upload(), stream_));
+    return std::make_unique<CudaEmbedding>(std::move(weight));
+  }
+
+  int64_t KvBytesPerBlock(const KvCacheShape& shape) const override {
+    return CudaKvCache::BytesPerBlock(shape);
+  }
+
+  absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCacheShape& shape) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaKvCache> cache, CudaKvCache::Make(shape));
+    return std::unique_ptr<KvCache>(std::move(cache));
+  }
+
+  int64_t WorkspaceBytes(const StepLimits& limits) const override {
+    return (has_int8_ ? limits.max_tokens * (limits.max_in_features + 4) : 0) +
+           StepArrays::BytesFor(limits) + CudaAttention::BytesFor(limits) + kGraphBytes;
+  }
+
+  absl::Status AllocateWorkspace(const StepLimits& limits) override {
+    // Loading is over.
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream_));
+    upload_.reset();
+    graphs_.Clear();
+    rows_.reset();
+    PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
+    PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits, has_int8_));
+    PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
+    return attention_.Allocate(limits);
+  }
+
+  absl::Status BeginStep(const StepInputs& inputs) override {
+    // The engine thread is not the one that made the backend.
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
+    attention_.BeginStep();
+    return arrays_.Upload(inputs, stream_);
+  }
+
+  absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) override {
+    if (!repeatable || !options_.graphs) return operations();
+    return graphs_.Run(arrays_.device().num_tokens, operations, stream_);
+  }
+
+  absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) override {
+    return static_cast<CudaKvCache&>(cache).CopyBlocks(copies, stream_);
+  }
+
+  absl::Status Embed(const EmbeddingTable& table, MatrixView out) override {
+    const CudaLinearWeight& rows = static_cast<const CudaEmbedding&>(table).rows();
+    kernels::EmbeddingParams params;
+    params.token_ids = arrays_.device().token_ids;
+    params.table = rows.values->data();
+    params.table_stride = rows.cols;
+    params.num_rows = static_cast<int32_t>(rows.rows);
+    return Gather(params, out);
+  }
+
+  absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
+                       MatrixView out) override {
+    return Normalise(x, nullptr, weight, eps, out);
+  }
+
+  absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
+                          float eps, MatrixView out) override {
+    return Normalise(delta, &residual, weight, eps, out);
+  }
+
+  absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
+    return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_);
+  }
+
+  absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
+                               KvCache& cache, int64_t layer) override {
+    kernels::RopeKvParams params;
+    params.qkv = qkv.data;
+    params.qkv_stride = qkv.stride;
+    params.q_norm = norms.q == nullptr ? nullptr : Floats(*norms.q);
+    params.k_norm = norms.k == nullptr ? nullptr : Floats(*norms.k);
+    params.norm_eps = norms.eps;
+    params.cos = arrays_.device().cos;
+    params.sin = arrays_.device().sin;
+    params.q_out = qkv.data;
+    params.q_out_stride = qkv.stride;
+    params.kv = static_cast<CudaKvCache&>(cache).View(layer);
+    params.slots = arrays_.device().slots;
+    params.num_tokens = static_cast<int32_t>(qkv.rows);
+    params.num_q_heads = static_cast<int32_t>(shape.num_heads);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRopeKv(params, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
+                         int64_t layer, MatrixView out) override {
+    linear_->ForgetQuantized(out);
+    return attention_.Run(arrays_.device(), qkv, shape, static_cast<const CudaKvCache&>(cache),
+                          layer, out, stream_);
+  }
+
+  absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {
+    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+    kernels::SwiGluParams params;
+    params.gate_up = gate_up.data;
+    params.gate_up_stride = gate_up.stride;
+    params.out = out.data;
+    params.out_stride = out.stride;
+    params.quantized = quantized.values;
+    params.quantized_stride = quantized.stride;
+    params.scales = quantized.scales;
+    params.num_tokens = static_cast<int32_t>(out.rows);
+    params.width = static_cast<int32_t>(out.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSwiGlu(params, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
+    if (rows.empty()) return absl::OkStatus();
+    // From pageable memory: the call returns when the list was taken.
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(rows_->data(), rows.data(), rows.size_bytes(),
+                                                cudaMemcpyHostToDevice, stream_));
+    kernels::EmbeddingParams params;
+    params.token_ids = rows_->as<const int32_t>();
+    params.table = x.data;
+    params.table_stride = x.stride;
+    params.num_rows = static_cast<int32_t>(x.rows);
+    return Gather(params, out);
+  }
+
+  absl::Status Sample(MatrixView logits, std::span<const SamplingRow> rows,
+                      std::span<SampledToken> sampled) override {
+    return sampler_.Sample(logits, rows, sampled, stream_);
+  }
+
+  absl::Status Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
+                        std::span<SampledToken> results) override {
+    return sampler_.Logprobs(logits, requests, results, stream_);
+  }
+
+ private:
+  explicit CudaBackend(const CudaBackendOptions& options) : options_(options) {}
+
+  WeightUpload* Upload() {
+    if (!upload_.has_value()) upload_.emplace(stream_);
+    return &*upload_;
+  }
+
+  absl::Status Gather(kernels::EmbeddingParams params, MatrixView out) {
+    linear_->ForgetQuantized(out);
+    params.out = out.data;
+    params.out_stride = out.stride;
+    params.num_tokens = static_cast<int32_t>(out.rows);
+    params.width = static_cast<int32_t>(out.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchEmbedding(params, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Normalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
+                         float eps, MatrixView out) {
+    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+    kernels::RmsNormParams params;
+    params.x = x.data;
+    params.x_stride = x.stride;
+    if (residual != nullptr) {
+      params.residual = residual->data;
+      params.residual_stride = residual->stride;
+    }
+    params.weight = Floats(weight);
+    params.eps = eps;
+    params.out = out.data;
+    params.out_stride = out.stride;
+    params.quantized = quantized.values;
+    params.quantized_stride = quantized.stride;
+    params.scales = quantized.scales;
+    params.num_tokens = static_cast<int32_t>(x.rows);
+    params.hidden = static_cast<int32_t>(x.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRmsNorm(params, stream_));
+    return absl::OkStatus();
+  }
+
+  const CudaBackendOptions options_;
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<CudaLinear> linear_;
+  bool has_int8_ = false;
+  std::optional<WeightUpload> upload_;  // while loading
+  StepArrays arrays_;
+  CudaAttention attention_;
+  CudaSampler sampler_;
+  StepGraphs graphs_;
+  std::unique_ptr<CudaBuffer> rows_;  // int32 [max_tokens], of GatherRows
+};
+
+absl::StatusOr<cudaDeviceProp> FindDevice(int device) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    cudaGetLastError();
+    return absl::NotFoundError(Concat("no CUDA device", error == cudaSuccess ? "" : ": ",
+                                      error == cudaSuccess ? "" : cudaGetErrorString(error)));
+  }
+  if (device < 0 || device >= count) {
+    return absl::InvalidArgumentError(
+        Concat("CUDA device ", device, "; expected 0 to ", count - 1));
+  }
+  cudaDeviceProp facts{};
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaGetDeviceProperties(&facts, device));
+  if (facts.major * 10 + facts.minor < kMinComputeCapability) {
+    return absl::UnimplementedError(Concat("CUDA device '", std::string(facts.name),
+                                           "' has compute capability ", facts.major, ".",
+                                           facts.minor, "; expected at least 8.0"));
+  }
+  return facts;
+}
+
+}  // namespace
+}  // namespace cuda
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const CudaBackendOptions& options) {
+  PINGTI_RETURN_IF_ERROR(cuda::FindDevice(options.device).status());
+  return cuda::CudaBackend::Make(options);
+}
+
+absl::StatusOr<CudaDeviceFacts> ReadCudaDevice(int device) {
+  PINGTI_ASSIGN_OR_RETURN(const cudaDeviceProp facts, cuda::FindDevice(device));
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(device));
+  size_t free = 0;
+  size_t total = 0;
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemGetInfo(&free, &total));
+  return CudaDeviceFacts{facts.name, static_cast<int64_t>(total), static_cast<int64_t>(free)};
+}
+
+}  // namespace pingti::worker

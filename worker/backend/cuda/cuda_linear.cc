@@ -1,0 +1,125 @@
+#include "worker/backend/cuda/cuda_linear.h"
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "pingti/kernels/gemm_s8.h"
+#include "pingti/kernels/gemm_w4a16.h"
+#include "pingti/kernels/quantize.h"
+#include "worker/backend/cuda/cuda_status.h"
+
+namespace pingti::worker::cuda {
+
+absl::StatusOr<std::unique_ptr<CudaLinear>> CudaLinear::Make() {
+  std::unique_ptr<CudaLinear> linear(new CudaLinear());
+  PINGTI_ASSIGN_OR_RETURN(linear->blas_, Blas::Make());
+  PINGTI_ASSIGN_OR_RETURN(
+      linear->int8_workspace_,
+      CudaBuffer::MakeZeroed(static_cast<int64_t>(kernels::GemmS8WorkspaceBytes())));
+  PINGTI_ASSIGN_OR_RETURN(
+      linear->grouped_workspace_,
+      CudaBuffer::MakeZeroed(static_cast<int64_t>(kernels::GemmW4A16WorkspaceBytes())));
+  return linear;
+}
+
+absl::Status CudaLinear::Allocate(const StepLimits& limits, bool quantizes) {
+  quantized_of_ = nullptr;
+  max_tokens_ = quantizes ? limits.max_tokens : 0;
+  PINGTI_ASSIGN_OR_RETURN(quantized_, CudaBuffer::Make(max_tokens_ * limits.max_in_features));
+  PINGTI_ASSIGN_OR_RETURN(quantized_scales_, CudaBuffer::Make(max_tokens_ * 4));
+  return absl::OkStatus();
+}
+
+CudaLinear::Quantized CudaLinear::QuantizedTarget(MatrixView x) {
+  if (quantized_ == nullptr || x.rows > max_tokens_ || x.rows * x.cols > quantized_->bytes()) {
+    ForgetQuantized(x);
+    return {};
+  }
+  quantized_of_ = x.data;
+  quantized_rows_ = x.rows;
+  quantized_cols_ = x.cols;
+  return {quantized_->as<int8_t>(), x.cols, quantized_scales_->as<float>()};
+}
+
+absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                                 cudaStream_t stream) {
+  if (quantized_of_ != x.data || quantized_rows_ != x.rows || quantized_cols_ != x.cols) {
+    const Quantized target = QuantizedTarget(x);
+    if (target.values == nullptr) {
+      return absl::InvalidArgumentError(Concat("an int8 product of ", x.rows, " x ", x.cols,
+                                               " activations; allocated for ", max_tokens_,
+                                               " rows"));
+    }
+    kernels::QuantizeTokensParams params;
+    params.x = x.data;
+    params.x_stride = x.stride;
+    params.quantized = target.values;
+    params.quantized_stride = target.stride;
+    params.scales = target.scales;
+    params.num_tokens = static_cast<int32_t>(x.rows);
+    params.width = static_cast<int32_t>(x.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
+  }
+  kernels::GemmS8Params params;
+  params.m = static_cast<int>(x.rows);
+  params.n = static_cast<int>(weight.rows);
+  params.k = static_cast<int>(weight.cols);
+  params.a = quantized_->as<int8_t>();
+  params.a_row_stride = x.cols;
+  params.w = weight.values->as<int8_t>();
+  params.w_row_stride = weight.cols;
+  params.token_scale = quantized_scales_->as<float>();
+  params.channel_scale = weight.scales->as<float>();
+  if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
+  params.y = static_cast<__nv_bfloat16*>(out.data);
+  params.y_row_stride = out.stride;
+  params.workspace = int8_workspace_->data();
+  params.workspace_bytes = static_cast<size_t>(int8_workspace_->bytes());
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGemmS8(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                                    cudaStream_t stream) {
+  kernels::GemmW4A16Params params;
+  params.m = static_cast<int>(x.rows);
+  params.n = static_cast<int>(weight.rows);
+  params.k = static_cast<int>(weight.cols);
+  params.bits =
+      weight.form == LinearForm::kGrouped4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+  params.group_size = static_cast<int>(kGroupSize);
+  params.a = static_cast<const __nv_bfloat16*>(x.data);
+  params.a_row_stride = x.stride;
+  params.packed = weight.values->data();
+  params.scales = weight.scales->data();
+  params.scale_type = kernels::ScaleType::kF16;
+  if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
+  params.y = static_cast<__nv_bfloat16*>(out.data);
+  params.y_row_stride = out.stride;
+  params.workspace = grouped_workspace_->data();
+  params.workspace_bytes = static_cast<size_t>(grouped_workspace_->bytes());
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGemmW4A16(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaLinear::Run(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                             cudaStream_t stream) {
+  PINGTI_CHECK(x.cols == weight.cols && out.cols == weight.rows && x.rows == out.rows);
+  PINGTI_CHECK(weight.form == LinearForm::kBf16 || out.dtype == DType::kBf16);
+  if (x.rows == 0) return absl::OkStatus();
+  ForgetQuantized(out);
+  switch (weight.form) {
+    case LinearForm::kBf16:
+      return blas_->Multiply(weight.values->data(),
+                             weight.bias == nullptr ? nullptr : weight.bias->data(), x, out,
+                             stream);
+    case LinearForm::kInt8:
+      return RunInt8(weight, x, out, stream);
+    case LinearForm::kGrouped4:
+    case LinearForm::kGrouped8:
+      return RunGrouped(weight, x, out, stream);
+  }
+  CheckFailed(__FILE__, __LINE__, "known LinearForm", "");
+}
+
+}  // namespace pingti::worker::cuda

@@ -1,0 +1,95 @@
+// Weight matrices on the device, and their products with activations.
+//
+// Three forms: bf16 (cuBLASLt); int8 with a scale a row, multiplied with activations quantized a
+// token (kernels' gemm_s8.h); 4 or 8 bits with a scale per 32 values as GGUF's Q4_0 and Q8_0 have
+// them (gemm_w4a16.h). Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "worker/backend/backend.h"
+#include "worker/backend/cuda/blas.h"
+#include "worker/backend/cuda/device_memory.h"
+#include "worker/backend/cuda/weight_upload.h"
+
+namespace pingti::worker::cuda {
+
+enum class LinearForm { kBf16, kInt8, kGrouped4, kGrouped8 };
+
+// Values per scale of the grouped forms.
+inline constexpr int64_t kGroupSize = 32;
+
+class CudaLinearWeight : public LinearWeight {
+ public:
+  int64_t out_features() const override { return rows; }
+  int64_t in_features() const override { return cols; }
+  int64_t bytes() const override {
+    return values->bytes() + (scales ? scales->bytes() : 0) + (bias ? bias->bytes() : 0);
+  }
+
+  LinearForm form = LinearForm::kBf16;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
+  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: f16 [cols / 32, rows]
+  std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
+};
+
+// The form that `source` gets: the one asked for where shapes and types allow, else bf16.
+LinearForm ChooseForm(const LinearSource& source);
+
+// Converts and copies. Returns when the copies are issued on `stream`. Errors as in
+// Backend::PrepareLinear.
+absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearSource& source,
+                                                                   WeightUpload* upload,
+                                                                   cudaStream_t stream);
+
+// Runs products. Owns the quantized form of one matrix of activations: who writes activations may
+// write that form with them (see kernels' norm.h and activation.h), and products that come after
+// use it.
+class CudaLinear {
+ public:
+  static absl::StatusOr<std::unique_ptr<CudaLinear>> Make();
+  // `quantizes`: some weight is int8.
+  absl::Status Allocate(const StepLimits& limits, bool quantizes);
+
+  // Where whoever writes `x` puts its int8 form; null when no product needs one.
+  struct Quantized {
+    int8_t* values = nullptr;  // [x.rows, stride]
+    int64_t stride = 0;
+    float* scales = nullptr;  // [x.rows]
+  };
+  Quantized QuantizedTarget(MatrixView x);
+  // `x` was written without its int8 form.
+  void ForgetQuantized(MatrixView x) {
+    if (quantized_of_ == x.data) quantized_of_ = nullptr;
+  }
+
+  // See Backend::Linear.
+  absl::Status Run(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                   cudaStream_t stream);
+
+ private:
+  CudaLinear() = default;
+  absl::Status RunInt8(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                       cudaStream_t stream);
+  absl::Status RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                          cudaStream_t stream);
+
+  std::unique_ptr<Blas> blas_;
+  std::unique_ptr<CudaBuffer> int8_workspace_;
+  std::unique_ptr<CudaBuffer> grouped_workspace_;
+  std::unique_ptr<CudaBuffer> quantized_;         // int8 [max_tokens, max_in_features]
+  std::unique_ptr<CudaBuffer> quantized_scales_;  // f32 [max_tokens]
+  int64_t max_tokens_ = 0;
+  // What quantized_ holds.
+  const void* quantized_of_ = nullptr;
+  int64_t quantized_rows_ = 0;
+  int64_t quantized_cols_ = 0;
+};
+
+}  // namespace pingti::worker::cuda

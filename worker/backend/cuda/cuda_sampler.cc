@@ -1,0 +1,222 @@
+#include "worker/backend/cuda/cuda_sampler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/backend/cuda/cuda_status.h"
+
+namespace pingti::worker::cuda {
+namespace {
+
+// Lifts a token above every other: its row then draws it, and reports the log-probability of its
+// raw logit.
+constexpr float kCertain = 1e30f;
+
+int64_t Place(int64_t* end, size_t bytes) {
+  const int64_t offset = *end;
+  *end += (static_cast<int64_t>(bytes) + 15) / 16 * 16;
+  return offset;
+}
+
+template <typename T>
+void CopyTo(uint8_t* base, int64_t offset, const std::vector<T>& values) {
+  if (!values.empty()) std::memcpy(base + offset, values.data(), values.size() * sizeof(T));
+}
+
+}  // namespace
+
+void CudaSampler::Clear() {
+  rows_.clear();
+  counts_.clear();
+  biases_.clear();
+  masks_.clear();
+  num_masks_ = 0;
+  max_top_ = 0;
+}
+
+absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
+  if (row.num_top_logprobs > kernels::kMaxTopLogprobs) {
+    return absl::InvalidArgumentError(Concat(row.num_top_logprobs,
+                                             " top log-probabilities; expected at most ",
+                                             kernels::kMaxTopLogprobs));
+  }
+  kernels::SamplingRowParams params;
+  params.temperature = row.temperature;
+  params.top_p = row.top_p;
+  params.min_p = row.min_p;
+  params.top_k = row.top_k;
+  params.presence_penalty = row.presence_penalty;
+  params.frequency_penalty = row.frequency_penalty;
+  params.repetition_penalty = row.repetition_penalty;
+  params.num_top_logprobs = row.num_top_logprobs;
+  params.seed = row.seed;
+  params.position = row.position;
+  params.counts_begin = static_cast<int32_t>(counts_.size());
+  for (const TokenCount& count : row.token_counts) {
+    counts_.push_back({count.token_id, count.prompt_count, count.output_count});
+  }
+  params.counts_end = static_cast<int32_t>(counts_.size());
+  params.biases_begin = static_cast<int32_t>(biases_.size());
+  for (const TokenBias& bias : row.logit_bias) biases_.push_back({bias.token_id, bias.bias});
+  params.biases_end = static_cast<int32_t>(biases_.size());
+  if (!row.allowed_mask.empty()) {
+    PINGTI_CHECK(static_cast<int64_t>(row.allowed_mask.size()) == mask_words);
+    params.mask_row = num_masks_++;
+    masks_.insert(masks_.end(), row.allowed_mask.begin(), row.allowed_mask.end());
+  }
+  max_top_ = std::max(max_top_, row.num_top_logprobs);
+  rows_.push_back(params);
+  return absl::OkStatus();
+}
+
+CudaSampler::Layout CudaSampler::MakeLayout() const {
+  Layout layout;
+  int64_t end = 0;
+  const size_t num_rows = rows_.size();
+  const size_t tops = num_rows * static_cast<size_t>(max_top_);
+  layout.rows = Place(&end, num_rows * sizeof(rows_[0]));
+  layout.counts = Place(&end, counts_.size() * sizeof(counts_[0]));
+  layout.biases = Place(&end, biases_.size() * sizeof(biases_[0]));
+  layout.masks = Place(&end, masks_.size() * sizeof(masks_[0]));
+  layout.sent = end;
+  layout.token_ids = Place(&end, num_rows * sizeof(int32_t));
+  layout.logprobs = Place(&end, num_rows * sizeof(float));
+  layout.top_ids = Place(&end, tops * sizeof(int32_t));
+  layout.top_logprobs = Place(&end, tops * sizeof(float));
+  layout.end = end;
+  return layout;
+}
+
+absl::Status CudaSampler::Reserve(const Layout& layout, const MatrixView& logits) {
+  if (device_ == nullptr || device_->bytes() < layout.end) {
+    const int64_t bytes = std::max<int64_t>(2 * layout.end, int64_t{1} << 16);
+    PINGTI_ASSIGN_OR_RETURN(device_, CudaBuffer::Make(bytes));
+    PINGTI_ASSIGN_OR_RETURN(pinned_, PinnedBuffer::Make(bytes));
+  }
+  size_t bytes = 0;
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::SampleWorkspaceBytes(static_cast<int>(logits.rows),
+                                                            static_cast<int>(logits.cols), &bytes));
+  if (workspace_ == nullptr || workspace_->bytes() < static_cast<int64_t>(bytes)) {
+    PINGTI_ASSIGN_OR_RETURN(workspace_, CudaBuffer::Make(static_cast<int64_t>(bytes)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaSampler::Launch(MatrixView logits, cudaStream_t stream) {
+  uint8_t* base = device_->as<uint8_t>();
+  kernels::SampleParams params;
+  params.logits = static_cast<const float*>(logits.data);
+  params.logits_stride = logits.stride;
+  params.rows = reinterpret_cast<const kernels::SamplingRowParams*>(base + layout_.rows);
+  params.token_counts = reinterpret_cast<const kernels::SamplingTokenCount*>(base + layout_.counts);
+  params.token_biases = reinterpret_cast<const kernels::SamplingTokenBias*>(base + layout_.biases);
+  params.allowed_masks = reinterpret_cast<const uint32_t*>(base + layout_.masks);
+  params.allowed_mask_stride = (logits.cols + 31) / 32;
+  params.workspace = workspace_->data();
+  params.token_ids = reinterpret_cast<int32_t*>(base + layout_.token_ids);
+  params.logprobs = reinterpret_cast<float*>(base + layout_.logprobs);
+  params.top_ids = reinterpret_cast<int32_t*>(base + layout_.top_ids);
+  params.top_logprobs = reinterpret_cast<float*>(base + layout_.top_logprobs);
+  params.max_top_logprobs = max_top_;
+  params.num_rows = static_cast<int32_t>(rows_.size());
+  params.vocab_size = static_cast<int32_t>(logits.cols);
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSample(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaSampler::Run(MatrixView logits, cudaStream_t stream) {
+  PINGTI_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(rows_.size()));
+  layout_ = MakeLayout();
+  PINGTI_RETURN_IF_ERROR(Reserve(layout_, logits));
+  uint8_t* pinned = pinned_.data();
+  CopyTo(pinned, layout_.rows, rows_);
+  CopyTo(pinned, layout_.counts, counts_);
+  CopyTo(pinned, layout_.biases, biases_);
+  CopyTo(pinned, layout_.masks, masks_);
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
+      device_->data(), pinned, static_cast<size_t>(layout_.sent), cudaMemcpyHostToDevice, stream));
+  PINGTI_RETURN_IF_ERROR(Launch(logits, stream));
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
+      pinned + layout_.sent, device_->as<uint8_t>() + layout_.sent,
+      static_cast<size_t>(layout_.end - layout_.sent), cudaMemcpyDeviceToHost, stream));
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
+  return absl::OkStatus();
+}
+
+void CudaSampler::Read(int64_t row, int32_t num_top, SampledToken* token) const {
+  const uint8_t* base = pinned_.data();
+  token->token_id = reinterpret_cast<const int32_t*>(base + layout_.token_ids)[row];
+  token->logits_not_finite = token->token_id < 0;
+  token->top.clear();
+  if (num_top < 0 || token->logits_not_finite) return;
+  token->logprob = reinterpret_cast<const float*>(base + layout_.logprobs)[row];
+  const auto* ids = reinterpret_cast<const int32_t*>(base + layout_.top_ids) + row * max_top_;
+  const auto* logprobs =
+      reinterpret_cast<const float*>(base + layout_.top_logprobs) + row * max_top_;
+  for (int32_t i = 0; i < num_top; ++i) token->top.push_back({ids[i], logprobs[i]});
+}
+
+absl::Status CudaSampler::Sample(MatrixView logits, std::span<const SamplingRow> rows,
+                                 std::span<SampledToken> sampled, cudaStream_t stream) {
+  PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == sampled.size());
+  if (rows.empty()) return absl::OkStatus();
+  Clear();
+  for (const SamplingRow& row : rows) {
+    PINGTI_RETURN_IF_ERROR(Add(row, (logits.cols + 31) / 32));
+  }
+  PINGTI_RETURN_IF_ERROR(Run(logits, stream));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto num_top =
+        static_cast<int32_t>(std::min<int64_t>(rows[i].num_top_logprobs, logits.cols));
+    Read(static_cast<int64_t>(i), num_top, &sampled[i]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CudaSampler::Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
+                                   std::span<SampledToken> results, cudaStream_t stream) {
+  PINGTI_CHECK(requests.size() == results.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const LogprobRequest& request = requests[i];
+    if (request.row < 0 || request.row >= logits.rows || request.token_id < 0 ||
+        request.token_id >= logits.cols) {
+      return absl::InvalidArgumentError(Concat("log-probability of token ", request.token_id,
+                                               " at row ", request.row, " of logits [", logits.rows,
+                                               ", ", logits.cols, "]"));
+    }
+  }
+  // A run of requests for consecutive rows is one launch; the engine's requests are such runs.
+  for (size_t begin = 0; begin < requests.size();) {
+    size_t end = begin + 1;
+    while (end < requests.size() && requests[end].row == requests[end - 1].row + 1) ++end;
+    Clear();
+    for (size_t i = begin; i < end; ++i) {
+      const TokenBias bias{requests[i].token_id, kCertain};
+      SamplingRow row;
+      row.temperature = 0.0f;
+      row.logit_bias = std::span(&bias, 1);
+      row.num_top_logprobs = requests[i].num_top;
+      PINGTI_RETURN_IF_ERROR(Add(row, 0));
+    }
+    const auto count = static_cast<int64_t>(end - begin);
+    PINGTI_RETURN_IF_ERROR(Run(logits.Rows(requests[begin].row, count), stream));
+    for (size_t i = begin; i < end; ++i) {
+      SampledToken* result = &results[i];
+      const auto num_top =
+          static_cast<int32_t>(std::min<int64_t>(requests[i].num_top, logits.cols));
+      Read(static_cast<int64_t>(i - begin), num_top, result);
+      if (!result->logits_not_finite && result->token_id != requests[i].token_id) {
+        result->logprob = -std::numeric_limits<float>::infinity();  // its logit is
+      }
+      result->token_id = requests[i].token_id;
+    }
+    begin = end;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker::cuda

@@ -1,0 +1,160 @@
+#include "worker/backend/cuda/step_arrays.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/backend/cuda/cuda_status.h"
+
+namespace pingti::worker::cuda {
+namespace {
+
+constexpr int64_t kAlign = 256;
+
+int64_t Place(int64_t* end, int64_t bytes) {
+  const int64_t offset = *end;
+  *end += (bytes + kAlign - 1) / kAlign * kAlign;
+  return offset;
+}
+
+int32_t CountDecodes(const StepInputs& inputs) {
+  const size_t num_seqs = inputs.context_len.size();
+  size_t count = 0;
+  while (count < num_seqs && inputs.query_start[count + 1] - inputs.query_start[count] == 1) {
+    ++count;
+  }
+  return static_cast<int32_t>(count);
+}
+
+}  // namespace
+
+StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
+  Layout layout;
+  int64_t end = begin;
+  layout.tokens = tokens;
+  layout.begin = begin;
+  layout.context_len = Place(&end, limits_.max_seqs * 4);
+  layout.prefill_start = Place(&end, (limits_.max_seqs + 1) * 4);
+  layout.token_ids = Place(&end, tokens * 4);
+  layout.slots = Place(&end, tokens * 8);
+  layout.cos = Place(&end, tokens * half_dim_ * 4);
+  layout.sin = Place(&end, tokens * half_dim_ * 4);
+  layout.end = end;
+  return layout;
+}
+
+int64_t StepArrays::BytesFor(const StepLimits& limits) {
+  const int64_t rows = limits.max_tokens + limits.max_seqs;
+  return rows * (12 + limits.head_dim * 4) + limits.max_seqs * (limits.max_blocks_per_seq + 4) * 4;
+}
+
+absl::Status StepArrays::Allocate(const StepLimits& limits) {
+  limits_ = limits;
+  half_dim_ = limits.head_dim / 2;
+  small_ = MakeLayout(std::min(limits.max_seqs, limits.max_tokens), 0);
+  large_ = MakeLayout(limits.max_tokens, small_.end);
+  table_ = large_.end;
+  const int64_t bytes = table_ + limits.max_seqs * limits.max_blocks_per_seq * 4;
+  PINGTI_ASSIGN_OR_RETURN(device_, CudaBuffer::MakeZeroed(bytes));
+  for (PinnedBuffer& pinned : pinned_) {
+    PINGTI_ASSIGN_OR_RETURN(pinned, PinnedBuffer::Make(bytes));
+    std::memset(pinned.data(), 0, static_cast<size_t>(bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepArrays::Check(const StepInputs& inputs) const {
+  const auto tokens = static_cast<int64_t>(inputs.token_ids.size());
+  const auto seqs = static_cast<int64_t>(inputs.context_len.size());
+  if (device_ == nullptr || tokens > limits_.max_tokens || seqs > limits_.max_seqs ||
+      inputs.max_blocks_per_seq > limits_.max_blocks_per_seq) {
+    return absl::InvalidArgumentError(
+        Concat("a step of ", tokens, " tokens, ", seqs, " sequences, ", inputs.max_blocks_per_seq,
+               " blocks each; allocated for ", limits_.max_tokens, ", ", limits_.max_seqs, ", ",
+               limits_.max_blocks_per_seq));
+  }
+  PINGTI_CHECK(inputs.block_tokens > 0 &&
+               inputs.rope_cos.size() == inputs.token_ids.size() * static_cast<size_t>(half_dim_));
+  return absl::OkStatus();
+}
+
+void StepArrays::FillSlots(const StepInputs& inputs, int64_t* slots) const {
+  for (size_t s = 0; s < inputs.context_len.size(); ++s) {
+    const int32_t* table =
+        inputs.block_table.data() + s * static_cast<size_t>(inputs.max_blocks_per_seq);
+    for (int32_t t = inputs.query_start[s]; t < inputs.query_start[s + 1]; ++t) {
+      const int32_t position = inputs.positions[static_cast<size_t>(t)];
+      slots[t] = int64_t{table[position / inputs.block_tokens]} * inputs.block_tokens +
+                 position % inputs.block_tokens;
+    }
+  }
+}
+
+void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs, int32_t num_decode) {
+  const uint8_t* base = device_->as<uint8_t>();
+  pointers_.token_ids = reinterpret_cast<const int32_t*>(base + layout.token_ids);
+  pointers_.context_len = reinterpret_cast<const int32_t*>(base + layout.context_len);
+  pointers_.prefill_start = reinterpret_cast<const int32_t*>(base + layout.prefill_start);
+  pointers_.slots = reinterpret_cast<const int64_t*>(base + layout.slots);
+  pointers_.cos = reinterpret_cast<const float*>(base + layout.cos);
+  pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
+  pointers_.block_table = reinterpret_cast<const int32_t*>(base + table_);
+  pointers_.block_table_stride = limits_.max_blocks_per_seq;
+  pointers_.num_tokens = static_cast<int32_t>(inputs.token_ids.size());
+  pointers_.num_seqs = static_cast<int32_t>(inputs.context_len.size());
+  pointers_.num_decode = num_decode;
+}
+
+absl::Status StepArrays::CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream) {
+  if (inputs.block_table.empty()) return absl::OkStatus();
+  std::memcpy(pinned + table_, inputs.block_table.data(), inputs.block_table.size_bytes());
+  const size_t width = static_cast<size_t>(inputs.max_blocks_per_seq) * sizeof(int32_t);
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(
+      device_->as<uint8_t>() + table_,
+      static_cast<size_t>(limits_.max_blocks_per_seq) * sizeof(int32_t), pinned + table_, width,
+      width, inputs.context_len.size(), cudaMemcpyHostToDevice, stream));
+  return absl::OkStatus();
+}
+
+absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
+  PINGTI_RETURN_IF_ERROR(Check(inputs));
+  const auto tokens = static_cast<int64_t>(inputs.token_ids.size());
+  const auto seqs = static_cast<int64_t>(inputs.context_len.size());
+  const Layout& layout = tokens <= small_.tokens ? small_ : large_;
+  const int32_t num_decode = CountDecodes(inputs);
+  next_ = (next_ + 1) % pinned_.size();
+  PINGTI_RETURN_IF_ERROR(copied_[next_].Wait());
+  uint8_t* pinned = pinned_[next_].data();
+
+  std::memcpy(pinned + layout.token_ids, inputs.token_ids.data(), inputs.token_ids.size_bytes());
+  std::memcpy(pinned + layout.context_len, inputs.context_len.data(),
+              inputs.context_len.size_bytes());
+  auto* prefill_start = reinterpret_cast<int32_t*>(pinned + layout.prefill_start);
+  for (int64_t s = num_decode; s <= seqs; ++s) {
+    prefill_start[s - num_decode] = inputs.query_start[static_cast<size_t>(s)] - num_decode;
+  }
+  FillSlots(inputs, reinterpret_cast<int64_t*>(pinned + layout.slots));
+  std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());
+  std::memcpy(pinned + layout.sin, inputs.rope_sin.data(), inputs.rope_sin.size_bytes());
+
+  const int64_t rope_bytes = tokens * half_dim_ * 4;
+  const Copy whole[] = {{layout.begin, layout.end - layout.begin}};
+  const Copy parts[] = {{layout.begin, layout.token_ids - layout.begin + tokens * 4},
+                        {layout.slots, tokens * 8},
+                        {layout.cos, rope_bytes},
+                        {layout.sin, rope_bytes}};
+  const std::span<const Copy> copies =
+      &layout == &small_ ? std::span<const Copy>(whole) : std::span<const Copy>(parts);
+  for (const Copy& copy : copies) {
+    PINGTI_RETURN_IF_CUDA_ERROR(
+        cudaMemcpyAsync(device_->as<uint8_t>() + copy.offset, pinned + copy.offset,
+                        static_cast<size_t>(copy.bytes), cudaMemcpyHostToDevice, stream));
+  }
+  PINGTI_RETURN_IF_ERROR(CopyTable(inputs, pinned, stream));
+  SetPointers(layout, inputs, num_decode);
+  return copied_[next_].Record(stream);
+}
+
+}  // namespace pingti::worker::cuda

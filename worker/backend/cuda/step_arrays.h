@@ -1,0 +1,80 @@
+// The arrays of one step on the device: token ids, lengths, cache slots, rotations, block table.
+//
+// Owns their device memory and two page-locked copies, so that the next step can be written while
+// the last one's copy is on its way. Small steps (a decode step is one) have an area of their own
+// whose addresses never change, for graphs, and go over in one copy. Confined to the engine thread.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "worker/backend/backend.h"
+#include "worker/backend/cuda/device_memory.h"
+
+namespace pingti::worker::cuda {
+
+// Device memory. Sequences [0, num_decode) have one token each, rows [0, num_decode) of the step;
+// the others are numbered from 0 in prefill_start.
+struct StepPointers {
+  const int32_t* token_ids = nullptr;      // [num_tokens]
+  const int32_t* context_len = nullptr;    // [num_seqs]
+  const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1], rows from num_decode on
+  const int64_t* slots = nullptr;          // [num_tokens], see kernels' rope_kv.h
+  const float* cos = nullptr;              // [num_tokens, half_dim]
+  const float* sin = nullptr;              // [num_tokens, half_dim]
+  const int32_t* block_table = nullptr;    // [num_seqs, block_table_stride]
+  int64_t block_table_stride = 0;
+  int32_t num_tokens = 0;
+  int32_t num_seqs = 0;
+  int32_t num_decode = 0;
+};
+
+class StepArrays {
+ public:
+  static int64_t BytesFor(const StepLimits& limits);
+  absl::Status Allocate(const StepLimits& limits);
+  // Errors: InvalidArgument when the step is larger than the limits.
+  absl::Status Upload(const StepInputs& inputs, cudaStream_t stream);
+  const StepPointers& device() const { return pointers_; }
+
+ private:
+  // Offsets of the arrays for steps of up to `tokens` tokens, from the start of either memory.
+  struct Layout {
+    int64_t tokens = 0;
+    int64_t begin = 0;
+    int64_t token_ids = 0;
+    int64_t context_len = 0;
+    int64_t prefill_start = 0;
+    int64_t slots = 0;
+    int64_t cos = 0;
+    int64_t sin = 0;
+    int64_t end = 0;
+  };
+  struct Copy {
+    int64_t offset;
+    int64_t bytes;
+  };
+
+  Layout MakeLayout(int64_t tokens, int64_t begin) const;
+  absl::Status Check(const StepInputs& inputs) const;
+  void FillSlots(const StepInputs& inputs, int64_t* slots) const;
+  void SetPointers(const Layout& layout, const StepInputs& inputs, int32_t num_decode);
+  absl::Status CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream);
+
+  StepLimits limits_;
+  int64_t half_dim_ = 0;
+  Layout small_;
+  Layout large_;
+  int64_t table_ = 0;  // offset of the block table
+  std::unique_ptr<CudaBuffer> device_;
+  std::array<PinnedBuffer, 2> pinned_;
+  std::array<CudaEvent, 2> copied_;
+  size_t next_ = 0;
+  StepPointers pointers_;
+};
+
+}  // namespace pingti::worker::cuda
