@@ -50,7 +50,8 @@ absl::StatusOr<CompiledRules> CompileRules(const NormalGrammar& normal, CallTabl
 // Calls that a rule makes before it reads anything must not lead back to it.
 class LeftRecursion {
  public:
-  LeftRecursion(const CompiledRules& rules, const CallTable& calls) : rules_(rules), calls_(calls) {}
+  LeftRecursion(const CompiledRules& rules, const CallTable& calls)
+      : rules_(rules), calls_(calls) {}
 
   // The rule that a circle was found at, or -1.
   RuleId Find() {
@@ -134,8 +135,8 @@ absl::StatusOr<Automaton> Automaton::Compile(Grammar grammar) {
   for (int32_t i = 0; i < result.num_calls(); ++i) {
     const RuleCall& call = result.calls_[i];
     result.call_start_.push_back(starts.at(call.rule));
-    result.counting_alike_.push_back(call.counted() ? counting.try_emplace(call.rule, i).first->second
-                                                    : -1);
+    result.counting_alike_.push_back(
+        call.counted() ? counting.try_emplace(call.rule, i).first->second : -1);
   }
   result.FindByteClasses();
   return result;

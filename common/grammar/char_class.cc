@@ -76,7 +76,8 @@ void CharClass::Normalize() {
     if (range.first < kFirstSurrogate) {
       parts.push_back({range.first, std::min<char32_t>(last, kFirstSurrogate - 1)});
     }
-    if (last > kLastSurrogate) parts.push_back({std::max<char32_t>(range.first, kLastSurrogate + 1), last});
+    if (last > kLastSurrogate)
+      parts.push_back({std::max<char32_t>(range.first, kLastSurrogate + 1), last});
   }
   std::erase_if(parts, [](const CodeRange& range) { return range.first > range.last; });
   std::sort(parts.begin(), parts.end(),

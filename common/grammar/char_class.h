@@ -1,4 +1,5 @@
-// Sets of Unicode scalar values, and their spelling as byte ranges of UTF-8. Values; thread-compatible.
+// Sets of Unicode scalar values, and their spelling as byte ranges of UTF-8. Values;
+// thread-compatible.
 #pragma once
 
 #include <array>

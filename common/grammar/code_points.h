@@ -1,4 +1,5 @@
-// A cursor over UTF-8 source text, for the parsers of patterns and grammars. Confined to its parser.
+// A cursor over UTF-8 source text, for the parsers of patterns and grammars. Confined to its
+// parser.
 #pragma once
 
 #include <cstdint>

@@ -63,8 +63,8 @@ class Configurations {
   ConfigId start() const { return start_; }
   // kDeadConfig when the text cannot go on with `byte`.
   ConfigId Step(ConfigId config, uint8_t byte) {
-    const ConfigId known = next_[static_cast<size_t>(config) * num_classes_ +
-                                 automaton_->byte_class(byte)];
+    const ConfigId known =
+        next_[static_cast<size_t>(config) * num_classes_ + automaton_->byte_class(byte)];
     return known != kUnknownMove ? known : ComputeStep(config, byte);
   }
 

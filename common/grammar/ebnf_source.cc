@@ -45,8 +45,7 @@ class EbnfParser {
 
  private:
   absl::Status Bad(std::string_view what) const {
-    const auto line =
-        1 + std::count(source_.begin(), source_.begin() + in_.position(), '\n');
+    const auto line = 1 + std::count(source_.begin(), source_.begin() + in_.position(), '\n');
     return absl::InvalidArgumentError(Concat("grammar, line ", line, ": ", what));
   }
 
@@ -156,8 +155,8 @@ class EbnfParser {
     if (in_.Take(".")) return grammar_.Class(CharClass::All());
     if (in_.Take("(")) {
       if (++nesting_ > grammar_.limits().max_nesting) {
-        return absl::ResourceExhaustedError(Concat(
-            "grammar: groups are nested more than ", grammar_.limits().max_nesting, " deep"));
+        return absl::ResourceExhaustedError(Concat("grammar: groups are nested more than ",
+                                                   grammar_.limits().max_nesting, " deep"));
       }
       PINGTI_ASSIGN_OR_RETURN(const ExprId inner, ParseAlternatives());
       if (!in_.Take(")")) return Bad("expected ')'");

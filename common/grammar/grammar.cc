@@ -11,7 +11,8 @@ namespace pingti::grammar {
 
 absl::Status CheckDeadline(const GrammarLimits& limits) {
   if (limits.clock->Now() < limits.deadline) return absl::OkStatus();
-  return absl::DeadlineExceededError("the grammar took too long to compile: expected a simpler one");
+  return absl::DeadlineExceededError(
+      "the grammar took too long to compile: expected a simpler one");
 }
 
 ExprId Grammar::Add(Expr expr) {
@@ -31,8 +32,8 @@ ExprId Grammar::Add(Expr expr) {
   }
   if (expr.depth > limits_.max_depth) {
     if (status_.ok()) {
-      status_ = absl::ResourceExhaustedError(Concat("the grammar is nested more than ",
-                                                    limits_.max_depth, " deep: expected less"));
+      status_ = absl::ResourceExhaustedError(
+          Concat("the grammar is nested more than ", limits_.max_depth, " deep: expected less"));
     }
     return 0;
   }

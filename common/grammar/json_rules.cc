@@ -10,8 +10,8 @@ struct ShortEscape {
   char value;
   std::string_view spelling;
 };
-constexpr ShortEscape kShortEscapes[] = {{'"', "\\\""},  {'\\', "\\\\"}, {'\b', "\\b"},
-                                         {'\f', "\\f"},  {'\n', "\\n"},  {'\r', "\\r"},
+constexpr ShortEscape kShortEscapes[] = {{'"', "\\\""}, {'\\', "\\\\"}, {'\b', "\\b"},
+                                         {'\f', "\\f"}, {'\n', "\\n"},  {'\r', "\\r"},
                                          {'\t', "\\t"}};
 
 // The escape of a character that cannot stand as it is.
@@ -67,8 +67,7 @@ ExprId JsonRules::Boolean() {
 }
 
 ExprId JsonRules::AnyBody() {
-  return grammar_->Choice(
-      {AnyObject(), AnyArray(), AnyString(), Number(), Boolean(), Null()});
+  return grammar_->Choice({AnyObject(), AnyArray(), AnyString(), Number(), Boolean(), Null()});
 }
 
 ExprId JsonRules::ObjectBody() {
@@ -79,9 +78,7 @@ ExprId JsonRules::ObjectBody() {
 
 ExprId JsonRules::ArrayBody() { return Array({}, 0, Any(), 0, kUnbounded); }
 
-ExprId JsonRules::StringBody() {
-  return Quoted(grammar_->Repeat(CharBody(), 0, kUnbounded));
-}
+ExprId JsonRules::StringBody() { return Quoted(grammar_->Repeat(CharBody(), 0, kUnbounded)); }
 
 ExprId JsonRules::CharBody() {
   Grammar& g = *grammar_;
@@ -91,14 +88,20 @@ ExprId JsonRules::CharBody() {
   const ExprId high = g.Sequence({d, g.Class({{'8', '9'}, {'a', 'b'}, {'A', 'B'}}), hex(2)});
   const ExprId low = g.Sequence({d, g.Class({{'c', 'f'}, {'C', 'F'}}), hex(2)});
   // Surrogates only in pairs, which are one character.
-  const ExprId unicode = g.Sequence(
-      {g.Literal("u"), g.Choice({g.Sequence({g.Class(std::move(not_d)), hex(3)}),
-                                 g.Sequence({d, g.Class({{'0', '7'}}), hex(2)}),
-                                 g.Sequence({high, g.Literal("\\u"), low})})});
-  const ExprId simple = g.Class({{'"', '"'}, {'\\', '\\'}, {'/', '/'}, {'b', 'b'}, {'f', 'f'},
-                                 {'n', 'n'}, {'r', 'r'}, {'t', 't'}});
-  return g.Choice({g.Class(RawChars()),
-                   g.Sequence({g.Literal("\\"), g.Choice({simple, unicode})})});
+  const ExprId unicode =
+      g.Sequence({g.Literal("u"), g.Choice({g.Sequence({g.Class(std::move(not_d)), hex(3)}),
+                                            g.Sequence({d, g.Class({{'0', '7'}}), hex(2)}),
+                                            g.Sequence({high, g.Literal("\\u"), low})})});
+  const ExprId simple = g.Class({{'"', '"'},
+                                 {'\\', '\\'},
+                                 {'/', '/'},
+                                 {'b', 'b'},
+                                 {'f', 'f'},
+                                 {'n', 'n'},
+                                 {'r', 'r'},
+                                 {'t', 't'}});
+  return g.Choice(
+      {g.Class(RawChars()), g.Sequence({g.Literal("\\"), g.Choice({simple, unicode})})});
 }
 
 ExprId JsonRules::Digits(char32_t first, int32_t min, int32_t max) {
@@ -165,8 +168,8 @@ ExprId JsonRules::Array(const std::vector<ExprId>& first, int32_t min_first, Exp
     if (has_first) {
       tail = g.Repeat(g.Sequence({Comma(), rest}), min_more, max_more);
     } else {
-      tail = g.Sequence({rest, g.Repeat(g.Sequence({Comma(), rest}),
-                                        min_more > 0 ? min_more - 1 : 0, one_less)});
+      tail = g.Sequence(
+          {rest, g.Repeat(g.Sequence({Comma(), rest}), min_more > 0 ? min_more - 1 : 0, one_less)});
       if (min_more == 0) tail = g.Optional(tail);
     }
   }

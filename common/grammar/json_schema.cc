@@ -87,8 +87,7 @@ absl::StatusOr<RuleId> SchemaCompiler::RuleOf(std::string_view reference, const 
 absl::StatusOr<const json::value*> SchemaCompiler::Resolve(std::string_view reference,
                                                            const At& at) const {
   const auto not_found = [&](std::string_view why) {
-    return absl::InvalidArgumentError(
-        AtSchema(at.pointer, Concat("$ref '", reference, "' ", why)));
+    return absl::InvalidArgumentError(AtSchema(at.pointer, Concat("$ref '", reference, "' ", why)));
   };
   if (reference != "#" && !reference.starts_with("#/")) {
     return not_found("is not supported: expected a pointer within the schema, '#/...'");
@@ -126,8 +125,8 @@ absl::Status SchemaCompiler::CheckKeywords(const Object& schema, const At& at) c
 absl::StatusOr<ExprId> SchemaCompiler::Build(const Value& schema, const At& at) {
   PINGTI_RETURN_IF_ERROR(grammar_.status());
   if (at.nesting > grammar_.limits().max_nesting) {
-    return absl::ResourceExhaustedError(AtSchema(
-        at.pointer, Concat("nested more than ", grammar_.limits().max_nesting, " deep")));
+    return absl::ResourceExhaustedError(
+        AtSchema(at.pointer, Concat("nested more than ", grammar_.limits().max_nesting, " deep")));
   }
   if (schema.is_bool()) return schema.get_bool() ? rules_.Any() : grammar_.Choice({});
   if (!schema.is_object()) {
@@ -246,16 +245,15 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildEnum(const Object& schema, const At&
     if (keyword == "enum" || keyword == "const" || keyword == "type" || IsAnnotation(keyword)) {
       continue;
     }
-    return absl::UnimplementedError(
-        AtSchema(at.pointer, Concat("keyword '", keyword, "' beside 'enum' or 'const' is not "
-                                    "supported")));
+    return absl::UnimplementedError(AtSchema(at.pointer, Concat("keyword '", keyword,
+                                                                "' beside 'enum' or 'const' is not "
+                                                                "supported")));
   }
   json::array values;
   const Value* constant = schema.if_contains("const");
   if (const Value* listed = schema.if_contains("enum")) {
     if (!listed->is_array() || listed->get_array().empty()) {
-      return absl::InvalidArgumentError(
-          AtSchema(at.pointer, "enum: expected a non-empty array"));
+      return absl::InvalidArgumentError(AtSchema(at.pointer, "enum: expected a non-empty array"));
     }
     for (const Value& value : listed->get_array()) {
       if (constant == nullptr || *constant == value) values.push_back(value);
@@ -269,8 +267,10 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildEnum(const Object& schema, const At&
     const auto has = [&](const Value& type) {
       return type.is_string() && HasType(value, View(type.get_string()));
     };
-    const bool fits = types == nullptr || (types->is_array() ? std::any_of(
-        types->get_array().begin(), types->get_array().end(), has) : has(*types));
+    const bool fits =
+        types == nullptr ||
+        (types->is_array() ? std::any_of(types->get_array().begin(), types->get_array().end(), has)
+                           : has(*types));
     if (fits) choices.push_back(BuildConstant(value));
   }
   if (choices.empty()) {
@@ -339,9 +339,10 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildType(std::string_view type, const Ob
   if (type == "number" || type == "integer") return BuildNumber(schema, type == "integer", at);
   if (type == "boolean") return rules_.Boolean();
   if (type == "null") return rules_.Null();
-  return absl::InvalidArgumentError(AtSchema(
-      at.pointer, Concat("type '", type, "' is not known: expected object, array, string, number, "
-                         "integer, boolean or null")));
+  return absl::InvalidArgumentError(
+      AtSchema(at.pointer, Concat("type '", type,
+                                  "' is not known: expected object, array, string, number, "
+                                  "integer, boolean or null")));
 }
 
 absl::Status ParseJsonSchema(std::string_view source, Grammar* grammar) {
@@ -352,9 +353,8 @@ absl::Status ParseJsonSchema(std::string_view source, Grammar* grammar) {
   const json::value root =
       json::parse(json::string_view(source.data(), source.size()), error, {}, options);
   if (error) {
-    return absl::InvalidArgumentError(
-        Concat("json_schema: expected JSON at most ", options.max_depth,
-               " levels deep: ", error.message()));
+    return absl::InvalidArgumentError(Concat("json_schema: expected JSON at most ",
+                                             options.max_depth, " levels deep: ", error.message()));
   }
   return SchemaCompiler(&root, grammar).Run();
 }

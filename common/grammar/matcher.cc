@@ -95,7 +95,8 @@ absl::Status Matcher::Accept(int32_t token) {
     next = memory_->configurations.Step(next, static_cast<uint8_t>(byte));
     if (next != kDeadConfig) continue;
     if (const absl::Status status = CheckOverflow(); !status.ok()) return status;
-    return absl::InvalidArgumentError(Concat("token ", token, " does not continue a matching text"));
+    return absl::InvalidArgumentError(
+        Concat("token ", token, " does not continue a matching text"));
   }
   config_ = next;
   return absl::OkStatus();

@@ -65,8 +65,8 @@ class Matcher {
   explicit Matcher(std::shared_ptr<CompiledGrammar> grammar);
 
   // Reads a token. After an end token nothing more is read, and any number of end tokens are fine.
-  // Errors: InvalidArgument when the token may not come next; ResourceExhausted when the grammar can
-  // read the text in more ways than are followed. The matcher is then unchanged.
+  // Errors: InvalidArgument when the token may not come next; ResourceExhausted when the grammar
+  // can read the text in more ways than are followed. The matcher is then unchanged.
   absl::Status Accept(int32_t token);
 
   // The tokens that may come next; end tokens where the text may end. mask: [ceil(vocab / 32)], all

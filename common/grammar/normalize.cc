@@ -282,8 +282,8 @@ class Normalizer {
     const auto among = [rule](const std::vector<RuleId>& rules) {
       return std::find(rules.begin(), rules.end(), rule) != rules.end();
     };
-    const bool takes_in = size <= kMostInlined && !grammar_.rule(rule).shared &&
-                          !among(recursive_) && !among(keep_);
+    const bool takes_in =
+        size <= kMostInlined && !grammar_.rule(rule).shared && !among(recursive_) && !among(keep_);
     inlined_.resize(grammar_.num_rules(), false);
     inlined_[rule] = takes_in;
     rule_size_[rule] = takes_in ? size : 1;

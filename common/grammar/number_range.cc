@@ -51,8 +51,7 @@ class Magnitudes {
 
  private:
   ExprId Digit(char first, char last) {
-    return grammar_.Class(
-        CharClass{{static_cast<char32_t>(first), static_cast<char32_t>(last)}});
+    return grammar_.Class(CharClass{{static_cast<char32_t>(first), static_cast<char32_t>(last)}});
   }
 
   ExprId WithInteger(uint64_t integer, MaybeDigits low, MaybeDigits high) {
@@ -83,8 +82,7 @@ class Magnitudes {
     std::vector<ExprId> choices;
     const auto add = [&](char first, char last, MaybeDigits lower, MaybeDigits upper) {
       if (first > last) return;
-      choices.push_back(
-          grammar_.Sequence({Digit(first, last), Rest(lower, upper, left - 1)}));
+      choices.push_back(grammar_.Sequence({Digit(first, last), Rest(lower, upper, left - 1)}));
     };
     if (low && high && from == to) {
       add(from, from, low->Skip(), high->Skip());
@@ -129,13 +127,13 @@ class Magnitudes {
     const char to = high_free ? high.front() : static_cast<char>(high.front() - 1);
     std::vector<ExprId> choices;
     if (!low_free) {
-      choices.push_back(grammar_.Sequence(
-          {Digit(low.front(), low.front()), SameLength(low.substr(1), nines)}));
+      choices.push_back(
+          grammar_.Sequence({Digit(low.front(), low.front()), SameLength(low.substr(1), nines)}));
     }
     if (from <= to) {
       const int32_t length = static_cast<int32_t>(zeros.size());
-      choices.push_back(grammar_.Sequence(
-          {Digit(from, to), grammar_.Repeat(Digit('0', '9'), length, length)}));
+      choices.push_back(
+          grammar_.Sequence({Digit(from, to), grammar_.Repeat(Digit('0', '9'), length, length)}));
     }
     if (!high_free) {
       choices.push_back(grammar_.Sequence(
@@ -160,8 +158,8 @@ absl::StatusOr<Decimal> Decimal::FromDouble(double value) {
         Concat("bound ", value, ": expected at most ", kMaxIntegerDigits, " digits"));
   }
   char text[400];
-  const auto end = std::to_chars(text, text + sizeof(text), std::abs(value),
-                                 std::chars_format::fixed);
+  const auto end =
+      std::to_chars(text, text + sizeof(text), std::abs(value), std::chars_format::fixed);
   const std::string_view digits(text, end.ptr - text);
   Decimal result;
   result.negative = value < 0;
@@ -196,8 +194,7 @@ ExprId NumberInRange(const NumberRange& range, bool integer, Grammar* grammar) {
   if (low_negative) {
     const NumberBound from = high_negative ? *range.high : Zero(true);
     const NumberBound to = range.low ? *range.low : Largest();
-    choices.push_back(
-        grammar->Sequence({grammar->Literal("-"), magnitudes.Between(from, to)}));
+    choices.push_back(grammar->Sequence({grammar->Literal("-"), magnitudes.Between(from, to)}));
   }
   if (!high_negative && !(high_zero && range.high->exclusive)) {
     const NumberBound from = low_negative ? Zero(false) : *range.low;

@@ -13,7 +13,7 @@ namespace pingti::grammar {
 // A finite number as its decimal digits say it.
 struct Decimal {
   bool negative = false;
-  uint64_t integer = 0;   // at most 18 digits
+  uint64_t integer = 0;  // at most 18 digits
   std::string fraction;  // digits without trailing zeros
 
   // Errors: InvalidArgument when it is not finite or has more digits before the point.
@@ -33,8 +33,8 @@ struct NumberRange {
 };
 
 // Numbers in `range` written without exponent: integers when `integer`, else with up to
-// kMaxFractionDigits digits after the point. Zero is written without a sign. An empty range gives an
-// expression that matches nothing.
+// kMaxFractionDigits digits after the point. Zero is written without a sign. An empty range gives
+// an expression that matches nothing.
 ExprId NumberInRange(const NumberRange& range, bool integer, Grammar* grammar);
 
 }  // namespace pingti::grammar

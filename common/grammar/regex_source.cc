@@ -28,9 +28,9 @@ CharClass DigitClass() { return CharClass{{'0', '9'}}; }
 CharClass WordClass() { return CharClass{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}; }
 // WhiteSpace and LineTerminator of ECMA-262.
 CharClass SpaceClass() {
-  return CharClass{{'\t', '\r'},       {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
-                   {0x2000, 0x200A},   {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
-                   {0x3000, 0x3000},   {0xFEFF, 0xFEFF}};
+  return CharClass{{'\t', '\r'},     {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
+                   {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                   {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 }
 CharClass DotClass() {
   return CharClass{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}.Complement();

@@ -14,27 +14,36 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::array<std::string_view, 13> kAnnotations = {
-    "$comment",   "$defs",     "$id",      "$schema", "default",   "definitions",
-    "deprecated", "description", "example", "examples", "readOnly", "title",
-    "writeOnly"};
+    "$comment",    "$defs",   "$id",      "$schema",  "default", "definitions", "deprecated",
+    "description", "example", "examples", "readOnly", "title",   "writeOnly"};
 
 struct Keyword {
   std::string_view name;
   std::string_view type;
 };
-constexpr Keyword kConstraints[] = {
-    {"$ref", ""},           {"allOf", ""},
-    {"anyOf", ""},          {"oneOf", ""},
-    {"const", ""},          {"enum", ""},
-    {"type", ""},           {"properties", "object"},
-    {"required", "object"}, {"additionalProperties", "object"},
-    {"items", "array"},     {"prefixItems", "array"},
-    {"minItems", "array"},  {"maxItems", "array"},
-    {"uniqueItems", "array"}, {"pattern", "string"},
-    {"format", "string"},   {"minLength", "string"},
-    {"maxLength", "string"}, {"minimum", "number"},
-    {"maximum", "number"},  {"exclusiveMinimum", "number"},
-    {"exclusiveMaximum", "number"}};
+constexpr Keyword kConstraints[] = {{"$ref", ""},
+                                    {"allOf", ""},
+                                    {"anyOf", ""},
+                                    {"oneOf", ""},
+                                    {"const", ""},
+                                    {"enum", ""},
+                                    {"type", ""},
+                                    {"properties", "object"},
+                                    {"required", "object"},
+                                    {"additionalProperties", "object"},
+                                    {"items", "array"},
+                                    {"prefixItems", "array"},
+                                    {"minItems", "array"},
+                                    {"maxItems", "array"},
+                                    {"uniqueItems", "array"},
+                                    {"pattern", "string"},
+                                    {"format", "string"},
+                                    {"minLength", "string"},
+                                    {"maxLength", "string"},
+                                    {"minimum", "number"},
+                                    {"maximum", "number"},
+                                    {"exclusiveMinimum", "number"},
+                                    {"exclusiveMaximum", "number"}};
 
 const Keyword* FindConstraint(std::string_view name) {
   for (const Keyword& keyword : kConstraints) {
@@ -185,8 +194,9 @@ absl::StatusOr<json::object> MergeSchemas(json::object a, const json::object& b,
                                           std::string_view pointer) {
   if (ClosesOthers(a, b) || ClosesOthers(b, a)) {
     return absl::UnimplementedError(
-        AtSchema(pointer, "'additionalProperties' closes properties that the schema it is combined "
-                          "with has: not supported"));
+        AtSchema(pointer,
+                 "'additionalProperties' closes properties that the schema it is combined "
+                 "with has: not supported"));
   }
   for (const auto& member : b) {
     const std::string_view keyword(member.key().data(), member.key().size());

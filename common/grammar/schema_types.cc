@@ -50,8 +50,8 @@ ExprId UnlikeAll(const Names& names, size_t position, ExprId rest, Grammar* gram
   for (const auto& [next, same] : by_next) {
     if (!JsonRules::RawChars().Contains(next)) continue;
     others = others.Intersect(CharClass::Of(next).Complement());
-    choices.push_back(grammar->Sequence({grammar->Class(CharClass::Of(next)),
-                                         UnlikeAll(same, position + 1, rest, grammar)}));
+    choices.push_back(grammar->Sequence(
+        {grammar->Class(CharClass::Of(next)), UnlikeAll(same, position + 1, rest, grammar)}));
   }
   choices.push_back(grammar->Sequence({grammar->Class(std::move(others)), rest}));
   return grammar->Choice(std::move(choices));
@@ -74,8 +74,8 @@ absl::StatusOr<SchemaCompiler::Bounds> SchemaCompiler::BoundsOf(const Object& sc
           AtSchema(at.pointer, Concat(keyword, ": expected a whole number, 0 or more")));
     }
     // No text is longer than that.
-    *bound = static_cast<int32_t>(
-        std::min<int64_t>(number, std::numeric_limits<int32_t>::max() / 2));
+    *bound =
+        static_cast<int32_t>(std::min<int64_t>(number, std::numeric_limits<int32_t>::max() / 2));
     return absl::OkStatus();
   };
   PINGTI_RETURN_IF_ERROR(read(min_keyword, &bounds.min));
@@ -137,8 +137,7 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildPattern(const Object& schema, const 
                            "repeated class, such as '^[a-z]+$'")));
   }
   const int32_t min = std::max(parsed->min_chars, length.min);
-  const int32_t max =
-      within(parsed->max_chars, length.max) ? parsed->max_chars : length.max;
+  const int32_t max = within(parsed->max_chars, length.max) ? parsed->max_chars : length.max;
   if (max != kUnbounded && max < min) return grammar_.Choice({});
   return rules_.Quoted(grammar_.Repeat(*parsed->repeated_class, min, max));
 }
@@ -162,9 +161,9 @@ absl::StatusOr<std::optional<NumberBound>> SchemaCompiler::BoundOf(const Object&
                                           : Decimal::FromDouble(value->to_number<double>());
     if (!decimal.ok()) {
       const auto message = decimal.status().message();
-      return absl::Status(decimal.status().code(),
-                          AtSchema(at.pointer, Concat(keyword, ": ",
-                                                      std::string(message.data(), message.size()))));
+      return absl::Status(
+          decimal.status().code(),
+          AtSchema(at.pointer, Concat(keyword, ": ", std::string(message.data(), message.size()))));
     }
     const double number = value->to_number<double>();
     // The tighter of the two; the exclusive one when they are equal.
@@ -221,9 +220,9 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildArray(const Object& schema, const At
   if (closed && count.min > num_first && items == nullptr) {
     rest = rules_.Any();
   } else if (closed && count.min > num_first) {
-    return absl::InvalidArgumentError(AtSchema(
-        at.pointer, Concat("minItems is ", count.min, ": expected at most the ", num_first,
-                           " elements that 'prefixItems' and 'items' allow")));
+    return absl::InvalidArgumentError(
+        AtSchema(at.pointer, Concat("minItems is ", count.min, ": expected at most the ", num_first,
+                                    " elements that 'prefixItems' and 'items' allow")));
   }
   if (count.max != kUnbounded && count.max < num_first) first.resize(count.max);
   const int32_t has_first = static_cast<int32_t>(first.size());
@@ -276,7 +275,8 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildObject(const Object& schema, const A
     if (known.contains(name)) continue;
     if (closed) {
       return absl::InvalidArgumentError(
-          AtSchema(at.pointer, Concat("'", name, "' is required: expected it among 'properties', "
+          AtSchema(at.pointer, Concat("'", name,
+                                      "' is required: expected it among 'properties', "
                                       "which 'additionalProperties' closes")));
     }
     known[name] = true;
@@ -285,17 +285,15 @@ absl::StatusOr<ExprId> SchemaCompiler::BuildObject(const Object& schema, const A
   if (additional != nullptr && !closed) {
     PINGTI_ASSIGN_OR_RETURN(const ExprId name, OtherName(known, at));
     const ExprId member = rules_.MemberOf(name, other);
-    const ExprId more =
-        grammar_.Repeat(grammar_.Sequence({rules_.Comma(), member}), 0, kUnbounded);
+    const ExprId more = grammar_.Repeat(grammar_.Sequence({rules_.Comma(), member}), 0, kUnbounded);
     members.push_back({grammar_.Sequence({member, more}), false});
   }
   return rules_.Object(std::move(members));
 }
 
-// A quoted name that is none of `properties`: unescaped, so that it cannot be one of them in another
-// spelling.
-absl::StatusOr<ExprId> SchemaCompiler::OtherName(const Object& properties,
-                                                   const At& at) {
+// A quoted name that is none of `properties`: unescaped, so that it cannot be one of them in
+// another spelling.
+absl::StatusOr<ExprId> SchemaCompiler::OtherName(const Object& properties, const At& at) {
   const RuleId rest = grammar_.AddRule("rest of a name", true);
   PINGTI_RETURN_IF_ERROR(grammar_.status());
   const ExprId chars = grammar_.Repeat(grammar_.Class(JsonRules::RawChars()), 0, kUnbounded);

@@ -49,8 +49,7 @@ class Subsets {
       if (sets_.size() > most_ || moves > kMostMoves) return false;
       if (i % kClockInterval == 0) PINGTI_RETURN_IF_ERROR(CheckDeadline(limits_));
       const StateSet set = sets_[i];
-      result_.states[i].accepts =
-          std::binary_search(set.begin(), set.end(), fragment_.accept);
+      result_.states[i].accepts = std::binary_search(set.begin(), set.end(), fragment_.accept);
       if (deterministic) {
         AddByteMoves(i, set);
         AddCallMoves(i, set);

@@ -12,7 +12,9 @@ constexpr size_t kMostBytes = 64 << 20;
 constexpr int32_t kNoLimit = std::numeric_limits<int32_t>::max();
 
 void SetBit(std::span<uint32_t> mask, int32_t token) { mask[token >> 5] |= 1u << (token & 31); }
-void ClearBit(std::span<uint32_t> mask, int32_t token) { mask[token >> 5] &= ~(1u << (token & 31)); }
+void ClearBit(std::span<uint32_t> mask, int32_t token) {
+  mask[token >> 5] &= ~(1u << (token & 31));
+}
 
 // How many matches of the bottom call a text that ends in `config` needs: those that ended, and the
 // one in progress.
@@ -59,8 +61,8 @@ void TokenMasks::Fill(Configurations* configurations, ConfigId id, std::span<uin
   const Configurations::Config config = configurations->config(id);
   for (const Configurations::Item& item : config.items) {
     const Configurations::Frame frame = configurations->frame(item.frame);
-    const StateMask& state_mask = MaskOf(configurations, item.state,
-                                         automaton_->counting_alike(frame.call));
+    const StateMask& state_mask =
+        MaskOf(configurations, item.state, automaton_->counting_alike(frame.call));
     int32_t least = 1;
     int32_t most = 1;
     if (frame.call >= 0) {

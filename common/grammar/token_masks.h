@@ -1,8 +1,8 @@
 // Which tokens may come next in a configuration: one bit a token.
 //
 // A token either stays within the rule that its state belongs to (or below it), which depends on
-// the state alone, or leaves it on the way, which depends on the stack. The first kind is worked out
-// once per state and kept; of the second kind only the places in the vocabulary's trie are kept
+// the state alone, or leaves it on the way, which depends on the stack. The first kind is worked
+// out once per state and kept; of the second kind only the places in the vocabulary's trie are kept
 // where a token leaves, and reading goes on from there with the real stack. The split is
 // XGrammar's (Dong et al., "XGrammar: Flexible and Efficient Structured Generation Engine for Large
 // Language Models", 2024, section 3.1). For calls that count, each token's number of matches is

@@ -29,8 +29,8 @@ class Vocabulary {
   const Node& node(int32_t index) const { return nodes_[index]; }
   // Tokens that end at a node.
   std::span<const int32_t> tokens_at(int32_t index) const {
-    return std::span(sorted_).subspan(
-        nodes_[index].first_token, nodes_[index + 1].first_token - nodes_[index].first_token);
+    return std::span(sorted_).subspan(nodes_[index].first_token,
+                                      nodes_[index + 1].first_token - nodes_[index].first_token);
   }
 
   int32_t num_bits() const { return num_bits_; }

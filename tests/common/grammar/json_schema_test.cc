@@ -21,8 +21,10 @@ void Check(const std::vector<Case>& cases) {
   for (const Case& c : cases) {
     const auto grammar = CompileForTest(Kind::kJsonSchema, c.schema);
     ASSERT_TRUE(grammar.ok()) << c.schema << ": " << grammar.status();
-    for (const std::string& text : c.yes) EXPECT_TRUE(Matches(*grammar, text)) << c.schema << " / " << text;
-    for (const std::string& text : c.no) EXPECT_FALSE(Matches(*grammar, text)) << c.schema << " / " << text;
+    for (const std::string& text : c.yes)
+      EXPECT_TRUE(Matches(*grammar, text)) << c.schema << " / " << text;
+    for (const std::string& text : c.no)
+      EXPECT_FALSE(Matches(*grammar, text)) << c.schema << " / " << text;
   }
 }
 
@@ -41,20 +43,25 @@ TEST(JsonSchema, Objects) {
       {R"({"type":"object","required":["z"]})", {R"({"z":[1,"2"]})"}, {"{}", R"({"y":1})"}},
       {R"({"type":"object"})", {"{}", R"({"a":{"b":[{}]}})"}, {"[]", R"({"a"})"}},
       {R"({"type":"object","properties":{"q\"/":{"const":1}},"required":["q\"/"]})",
-       {R"({"q\"/":1})"}, {R"({"q/":1})"}},
+       {R"({"q\"/":1})"},
+       {R"({"q/":1})"}},
   });
 }
 
 TEST(JsonSchema, ArraysAndCounts) {
   Check({
       {R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":3})",
-       {"[1]", "[1,2]", "[1, 2, 3]"}, {"[]", "[1,2,3,4]", "[1,]", "[\"a\"]"}},
+       {"[1]", "[1,2]", "[1, 2, 3]"},
+       {"[]", "[1,2,3,4]", "[1,]", "[\"a\"]"}},
       {R"({"type":"array","items":{"type":"string","minLength":2,"maxLength":300},"minItems":40,"maxItems":41})",
-       {}, {"[]", R"(["ab"])"}},
+       {},
+       {"[]", R"(["ab"])"}},
       {R"({"prefixItems":[{"type":"integer"},{"type":"string"}],"items":{"type":"null"}})",
-       {"[]", "[1]", R"([1,"a"])", R"([1,"a",null,null])"}, {R"(["a"])", R"([1,null])"}},
+       {"[]", "[1]", R"([1,"a"])", R"([1,"a",null,null])"},
+       {R"(["a"])", R"([1,null])"}},
       {R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"minItems":2,"items":false})",
-       {R"([1,"a"])"}, {"[]", "[1]", R"([1,"a",2])"}},
+       {R"([1,"a"])"},
+       {"[]", "[1]", R"([1,"a",2])"}},
       {R"({"type":"array","minItems":2})", {"[1,{}]", "[null, true, []]"}, {"[1]", "[]"}},
       {R"({"type":"array","maxItems":0})", {"[]"}, {"[1]"}},
   });
@@ -66,27 +73,40 @@ TEST(JsonSchema, Strings) {
        {R"("")", R"("a\n\u00e9\ud83d\ude00")", "\"\xF0\x9F\x98\x80\""},
        {R"("a)", "\"\n\"", R"("\x")", R"("\ud83d")", "\"\xFF\""}},
       {R"({"type":"string","minLength":2,"maxLength":4})",
-       {R"("ab")", R"("\n\\x")", "\"\xE4\xBD\xA0\xE5\xA5\xBD\""}, {R"("a")", R"("abcde")"}},
-      {R"({"type":"string","pattern":"^[a-c]+$","maxLength":3})", {R"("abc")"}, {R"("")", R"("abca")"}},
+       {R"("ab")", R"("\n\\x")", "\"\xE4\xBD\xA0\xE5\xA5\xBD\""},
+       {R"("a")", R"("abcde")"}},
+      {R"({"type":"string","pattern":"^[a-c]+$","maxLength":3})",
+       {R"("abc")"},
+       {R"("")", R"("abca")"}},
       {R"({"type":"string","pattern":"b\""})", {R"("ab\"c")", R"("b\"")"}, {R"("b")"}},
       {R"({"type":"string","pattern":"^a|z$"})", {R"("abc")", R"("xyz")"}, {R"("bab")"}},
-      {R"({"type":"string","format":"date"})", {R"("2024-02-28")"}, {R"("2024-02-30")", R"("2024-13-01")"}},
-      {R"({"type":"string","format":"uuid"})", {R"("01234567-89ab-cdef-0123-456789abcdef")"}, {R"("0123")"}},
-      {R"({"type":"string","format":"ipv6"})", {R"("::")", R"("1:2:3:4:5:6:7:8")", R"("fe80::1")"}, {R"("1:2")"}},
+      {R"({"type":"string","format":"date"})",
+       {R"("2024-02-28")"},
+       {R"("2024-02-30")", R"("2024-13-01")"}},
+      {R"({"type":"string","format":"uuid"})",
+       {R"("01234567-89ab-cdef-0123-456789abcdef")"},
+       {R"("0123")"}},
+      {R"({"type":"string","format":"ipv6"})",
+       {R"("::")", R"("1:2:3:4:5:6:7:8")", R"("fe80::1")"},
+       {R"("1:2")"}},
   });
 }
 
 TEST(JsonSchema, NumbersAndRanges) {
   Check({
       {R"({"type":"integer","minimum":-3,"maximum":12})",
-       {"-3", "-1", "0", "9", "12"}, {"-4", "13", "-0", "1.0", "012", "20"}},
+       {"-3", "-1", "0", "9", "12"},
+       {"-4", "13", "-0", "1.0", "012", "20"}},
       {R"({"type":"integer","exclusiveMinimum":98,"maximum":1203})",
-       {"99", "100", "999", "1203"}, {"98", "1204", "9999"}},
+       {"99", "100", "999", "1203"},
+       {"98", "1204", "9999"}},
       {R"({"type":"integer","minimum":1.5})", {"2", "17"}, {"1", "-2", "0"}},
       {R"({"type":"number","minimum":0.25,"exclusiveMaximum":2})",
-       {"0.25", "0.3", "1", "1.999", "0.251"}, {"0.2", "0.24", "2", "2.0", "0", "1e1"}},
+       {"0.25", "0.3", "1", "1.999", "0.251"},
+       {"0.2", "0.24", "2", "2.0", "0", "1e1"}},
       {R"({"type":"number","exclusiveMinimum":-1.5,"maximum":-0.5})",
-       {"-1.49", "-1", "-0.5", "-0.50"}, {"-1.5", "-0.4", "0", "-2"}},
+       {"-1.49", "-1", "-0.5", "-0.50"},
+       {"-1.5", "-0.4", "0", "-2"}},
       {R"({"type":"number","exclusiveMinimum":0})", {"0.001", "5"}, {"0", "0.0", "-1"}},
       {R"({"type":"number"})", {"0", "-1.5e+10", "3E2"}, {"1.", ".5", "00", "--1"}},
       {R"({"type":"integer"})", {"0", "-17"}, {"1.5", "1e3", "01"}},
@@ -95,15 +115,20 @@ TEST(JsonSchema, NumbersAndRanges) {
 
 TEST(JsonSchema, Combinations) {
   Check({
-      {R"({"enum":["a",1,null,{"x":[1]}]})", {"\"a\"", "1", "null", R"({"x":[1]})"}, {"\"b\"", "2"}},
+      {R"({"enum":["a",1,null,{"x":[1]}]})",
+       {"\"a\"", "1", "null", R"({"x":[1]})"},
+       {"\"b\"", "2"}},
       {R"({"const":1.5})", {"1.5"}, {"1"}},
       {R"({"type":["string","null"]})", {"null", "\"\""}, {"1"}},
       {R"({"anyOf":[{"type":"integer"},{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}]})",
-       {"7", R"({"a":7})"}, {"{}", "\"7\""}},
+       {"7", R"({"a":7})"},
+       {"{}", "\"7\""}},
       {R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}}},{"required":["a"]},{"properties":{"a":{"minimum":3}}}]})",
-       {R"({"a":3})"}, {"{}", R"({"a":2})"}},
+       {R"({"a":3})"},
+       {"{}", R"({"a":2})"}},
       {R"({"type":"object","properties":{"k":{"type":"string"}},"oneOf":[{"required":["k"]},{"properties":{"m":{"const":1}},"required":["m"]}]})",
-       {R"({"k":"x"})", R"({"m":1})"}, {"{}"}},
+       {R"({"k":"x"})", R"({"m":1})"},
+       {"{}"}},
       {"true", {"1", "[{}]"}, {"x"}},
       {"{}", {"1", "[{}]"}, {"x"}},
   });
@@ -112,10 +137,12 @@ TEST(JsonSchema, Combinations) {
 TEST(JsonSchema, RecursiveReferences) {
   Check({
       {R"({"$defs":{"node":{"type":"object","properties":{"v":{"type":"integer"},"next":{"anyOf":[{"$ref":"#/$defs/node"},{"type":"null"}]}},"required":["v","next"]}},"$ref":"#/$defs/node"})",
-       {R"({"v":1,"next":null})", R"({"v":1,"next":{"v":2,"next":null}})"}, {R"({"v":1})"}},
+       {R"({"v":1,"next":null})", R"({"v":1,"next":{"v":2,"next":null}})"},
+       {R"({"v":1})"}},
       {R"({"type":"array","items":{"$ref":"#"}})", {"[]", "[[],[[]]]"}, {"[1]"}},
       {R"({"properties":{"a/b":{"type":"integer"},"c":{"$ref":"#/properties/a~1b"}},"required":["c"]})",
-       {R"({"c":1})"}, {R"({"c":"x"})"}},
+       {R"({"c":1})"},
+       {R"({"c":"x"})"}},
   });
 }
 
@@ -129,7 +156,8 @@ TEST(JsonSchema, RefusesByNameWithThePointer) {
       {R"({"type":"string","format":"iri"})", {"iri"}},
       {R"j({"type":"string","pattern":"(?=a)"})j", {"look-ahead", "'#'"}},
       {R"({"type":"string","pattern":"^ab|c$","maxLength":1})", {"maxLength"}},
-      {R"({"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"})", {"no finite text"}},
+      {R"({"$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}},"$ref":"#/$defs/a"})",
+       {"no finite text"}},
       {R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})", {"refers to itself"}},
       {R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", {"no finite text"}},
       {R"({"type":"object","required":["x"],"additionalProperties":false})", {"'x' is required"}},

@@ -31,7 +31,10 @@ TEST(RegexSource, MatchesWhatThePatternSays) {
       {".", {"x", "\xE4\xBD\xA0"}, {"\n", "", "xy"}},
       {"^a$", {"a"}, {"", "aa"}},
       {"(?:a|b)+?c", {"abac", "ac"}, {"c"}},
-      {"\\u00e9\\x41\\t\\/", {"\xC3\xA9" "A\t/"}, {"eA\t/"}},
+      {"\\u00e9\\x41\\t\\/",
+       {"\xC3\xA9"
+        "A\t/"},
+       {"eA\t/"}},
       {"[\\u4e00-\\u9fff]{2}", {"\xE4\xBD\xA0\xE5\xA5\xBD"}, {"\xE4\xBD\xA0", "ab"}},
       {"(a*)*b", {"b", "aaab"}, {"a", ""}},
       {"(a?){3}", {"", "a", "aaa"}, {"aaaa"}},
@@ -41,8 +44,10 @@ TEST(RegexSource, MatchesWhatThePatternSays) {
   for (const Case& c : cases) {
     const auto grammar = CompileForTest(Kind::kRegex, c.pattern);
     ASSERT_TRUE(grammar.ok()) << c.pattern << ": " << grammar.status();
-    for (const std::string& text : c.yes) EXPECT_TRUE(Matches(*grammar, text)) << c.pattern << " / " << text;
-    for (const std::string& text : c.no) EXPECT_FALSE(Matches(*grammar, text)) << c.pattern << " / " << text;
+    for (const std::string& text : c.yes)
+      EXPECT_TRUE(Matches(*grammar, text)) << c.pattern << " / " << text;
+    for (const std::string& text : c.no)
+      EXPECT_FALSE(Matches(*grammar, text)) << c.pattern << " / " << text;
   }
 }
 
@@ -61,13 +66,22 @@ TEST(RegexSource, CountsLongRepeatsExactly) {
 }
 
 TEST(RegexSource, RefusesByName) {
-  const std::vector<std::pair<const char*, const char*>> cases = {
-      {"(?=a)b", "look-ahead"},   {"(?<!a)b", "look-behind"}, {"(a)\\1", "back reference"},
-      {"\\bword", "word boundary"}, {"\\p{L}", "Unicode property"}, {"a^b", "'^'"},
-      {"(a$)", "'$'"},            {"[b-a]", "out of order"},  {"a{3,2}", "out of order"},
-      {"(a", "within a group"},   {"a)", "unmatched"},        {"[a", "within a class"},
-      {"*a", "quantifier of nothing"}, {"a**", "second quantifier"}, {"a{999999}", "100000"},
-      {"\xFF", "UTF-8"}};
+  const std::vector<std::pair<const char*, const char*>> cases = {{"(?=a)b", "look-ahead"},
+                                                                  {"(?<!a)b", "look-behind"},
+                                                                  {"(a)\\1", "back reference"},
+                                                                  {"\\bword", "word boundary"},
+                                                                  {"\\p{L}", "Unicode property"},
+                                                                  {"a^b", "'^'"},
+                                                                  {"(a$)", "'$'"},
+                                                                  {"[b-a]", "out of order"},
+                                                                  {"a{3,2}", "out of order"},
+                                                                  {"(a", "within a group"},
+                                                                  {"a)", "unmatched"},
+                                                                  {"[a", "within a class"},
+                                                                  {"*a", "quantifier of nothing"},
+                                                                  {"a**", "second quantifier"},
+                                                                  {"a{999999}", "100000"},
+                                                                  {"\xFF", "UTF-8"}};
   for (const auto& [pattern, what] : cases) {
     const auto grammar = CompileForTest(Kind::kRegex, pattern);
     ASSERT_FALSE(grammar.ok()) << pattern;
