@@ -48,9 +48,9 @@ struct Weights {
   MatrixSource source;
 };
 
-void FillBlocks(DType dtype, std::vector<uint8_t>* bytes, std::mt19937* rng) {
+// Gives every block a scale (and minimum) of a usual size; the quants stay as they are.
+void SetBlockScales(DType dtype, std::vector<uint8_t>* bytes, std::mt19937* rng) {
   std::normal_distribution<float> normal;
-  for (uint8_t& byte : *bytes) byte = static_cast<uint8_t>((*rng)());
   for (size_t b = 0; b < bytes->size(); b += static_cast<size_t>(BlockBytes(dtype))) {
     const uint16_t scale = FloatToF16(0.01f + std::fabs(normal(*rng)) * 0.05f);
     const uint16_t min = FloatToF16(normal(*rng) * 0.1f);
@@ -63,7 +63,8 @@ void MakeWeights(DType dtype, int64_t rows, int64_t cols, std::mt19937* rng, Wei
   const int64_t count = rows * cols;
   weights->bytes.resize(static_cast<size_t>(count / BlockElements(dtype) * BlockBytes(dtype)));
   if (IsBlockType(dtype) || dtype == DType::kI8) {
-    FillBlocks(dtype, &weights->bytes, rng);
+    for (uint8_t& byte : weights->bytes) byte = static_cast<uint8_t>((*rng)());
+    if (IsBlockType(dtype)) SetBlockScales(dtype, &weights->bytes, rng);
   } else {
     const std::vector<float> random = RandomValues(count, rng);
     for (size_t i = 0; i < random.size(); ++i) {
