@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/gemm/stream_k.h"
 #include "pingti/kernels/gemm_w4a16.h"
 #include "tests/kernels/gemm/gemm_reference.cuh"
 #include "tests/kernels/testing/compare.h"
@@ -277,6 +278,9 @@ const Problem kProblems[] = {
     {1, 8, 8, 128, k4, kGptq, kF16, true, false, false, 0},
     {1, 4096, 4096, 128, k4, kAwq, kF16, true, true, false, 0},
     {3, 136, 200, 32, k4, kGptq, kF16, true, true, true, 8},
+    {7, 4608, 3584, 64, k4, kRow, kBf16, true, true, false, 0},
+    {8, 1000, 1160, 128, k4, kGptq, kF16, true, true, true, 16},
+    {9, 264, 2176, 32, k4, kAwq, kBf16, true, false, true, 8},
     {16, 3584, 3584, 128, k4, kRow, kBf16, false, false, true, 0},
     {16, 1000, 1048, 64, k4, kAwq, kF16, true, true, true, 16},
     {17, 2048, 8192, 128, k4, kGptq, kF16, false, false, false, 0},
@@ -285,6 +289,8 @@ const Problem kProblems[] = {
     {64, 4608, 3584, 128, k4, kGptq, kF16, true, true, false, 0},
     {150, 264, 640, 128, k4, kAwq, kF16, true, true, true, 8},
     {1, 4096, 4096, 128, k8, kGptq, kF16, false, true, false, 0},
+    {6, 2048, 4096, 64, k8, kRow, kBf16, true, false, true, 0},
+    {8, 904, 1000, 32, k8, kGptq, kF16, true, true, true, 8},
     {16, 1000, 1048, 32, k8, kRow, kBf16, true, true, true, 8},
     {31, 2048, 2048, 256, k8, kGptq, kF16, true, false, false, 0},
     {64, 904, 4096, 64, k8, kGptq, kBf16, false, true, true, 8},
@@ -297,6 +303,33 @@ std::string Name(const Problem& p) {
          " m" + std::to_string(p.m) + " n" + std::to_string(p.n) + " k" + std::to_string(p.k) +
          " group " + std::to_string(p.group_size) + (p.zeros ? " zeros" : "") +
          (p.bias ? " bias" : "") + (p.residual ? " residual" : "");
+}
+
+// Whatever the sizes: ranges follow each other, none is empty or longer than another by two, and
+// Owner finds the range of each unit.
+void TestStreamK(TestRun* run) {
+  if (!run->Begin("stream-K ranges", 2)) return;
+  Random random(2);
+  for (int i = 0; i < 200; ++i) {
+    const int tiles = 1 + static_cast<int>(random.Next() % 500);
+    const int k_blocks = 1 + static_cast<int>(random.Next() % 300);
+    const int most = 1 + static_cast<int>(random.Next() % 300);
+    const StreamK split = {tiles * k_blocks, StreamKBlocks(tiles, k_blocks, most)};
+    run->Expect(split.blocks >= 1 && split.blocks <= most, "%d of %d blocks", split.blocks, most);
+    run->Expect(split.Start(0) == 0 && split.Start(split.blocks) == split.units,
+                "%d units in %d blocks: the ends are cut off", split.units, split.blocks);
+    for (int block = 0; block < split.blocks; ++block) {
+      const int first = split.Start(block);
+      const int last = split.Start(block + 1) - 1;
+      const int length = last - first + 1;
+      const int even = split.units / split.blocks;
+      run->Expect(length == even || length == even + 1, "block %d of %d has %d of %d units", block,
+                  split.blocks, length, split.units);
+      run->Expect(split.Owner(first) == block && split.Owner(last) == block,
+                  "%d units in %d blocks: block %d is not the owner of its own", split.units,
+                  split.blocks, block);
+    }
+  }
 }
 
 void TestEmptyAndInvalid(TestRun* run) {
@@ -325,6 +358,7 @@ int main(int argc, char** argv) {
   using namespace pingti::kernels::testing;
   TestRun run("gemm_w4a16_test", argc, argv);
   TestEmptyAndInvalid(&run);
+  TestStreamK(&run);
   uint64_t seed = 40;
   for (const Problem& problem : kProblems) {
     if (run.Begin(Name(problem), ++seed)) Fixture(problem, seed).Check(&run);

@@ -6,53 +6,10 @@
 #include <random>
 
 #include "tests/worker/engine/engine_testing.h"
+#include "tests/worker/engine/mixed_requests.h"
 
 namespace pingti::worker {
 namespace {
-
-constexpr int kNumRequests = 32;
-
-// Lengths, samplers, penalties, stops and sample counts of all kinds; many share a beginning.
-std::vector<Request> MixedRequests() {
-  std::mt19937 random(7);
-  std::vector<int32_t> shared;
-  for (int i = 0; i < 40; ++i) shared.push_back(3 + static_cast<int32_t>(random() % 60));
-  std::vector<Request> requests;
-  for (int i = 0; i < kNumRequests; ++i) {
-    std::vector<int32_t> prompt;
-    if (i % 3 == 0) prompt.assign(shared.begin(), shared.begin() + 9 + random() % 30);
-    const size_t own = 1 + random() % (i % 5 == 0 ? 120 : 20);
-    for (size_t t = 0; t < own; ++t) prompt.push_back(3 + static_cast<int32_t>(random() % 60));
-    Request r =
-        MakeRequest(static_cast<uint64_t>(i + 1), prompt, 1 + static_cast<int32_t>(random() % 80));
-    if (i % 2 == 1) {
-      r.sampling.temperature = 0.9f;
-      r.sampling.top_p = 0.95f;
-      r.sampling.top_k = i % 4 == 1 ? 20 : 0;
-      r.sampling.seed = random();
-    }
-    if (i % 4 == 3) {
-      r.sampling.frequency_penalty = 0.5f;
-      r.sampling.presence_penalty = 0.3f;
-      r.sampling.repetition_penalty = 1.2f;
-    }
-    if (i % 6 == 2) r.sampling.logit_bias = {{5, 3.0f}, {6, -5.0f}};
-    if (i % 7 == 5) r.stop.ignore_eos = true;
-    if (i % 8 == 4) r.stop.min_tokens = r.stop.max_tokens;
-    if (i % 5 == 3) r.logprobs = {true, 3, i % 10 == 3};
-    if (i % 9 == 7) r.sampling.n = r.sampling.best_of = 3;
-    if (i % 11 == 9) r.sampling.best_of = 4;
-    if (i % 13 == 8) {
-      r.sampling = SamplingParameters();
-      r.sampling.beam.num_beams = 3;
-      r.logprobs = {};
-    }
-    if (i % 10 == 6) r.cache_salt = "tenant";
-    if (i % 16 == 10) r.priority = 1;
-    requests.push_back(std::move(r));
-  }
-  return requests;
-}
 
 CoreSetup MixedSetup() {
   CoreSetup setup;
@@ -79,32 +36,7 @@ const CollectedMap& Expected() {
   return *expected;
 }
 
-void ExpectSame(const CollectedMap& got) {
-  ASSERT_EQ(got.size(), Expected().size());
-  for (const auto& [key, want] : Expected()) {
-    SCOPED_TRACE(::testing::Message() << "sequence " << key.first << " sample " << key.second);
-    const auto it = got.find(key);
-    ASSERT_NE(it, got.end());
-    EXPECT_EQ(it->second.tokens, want.tokens);
-    ASSERT_TRUE(it->second.finish && want.finish);
-    EXPECT_EQ(it->second.finish->reason, want.finish->reason);
-    EXPECT_EQ(it->second.finish->stop_token_id, want.finish->stop_token_id);
-    EXPECT_EQ(it->second.finish->usage.output_tokens, want.finish->usage.output_tokens);
-    EXPECT_FLOAT_EQ(it->second.finish->cumulative_logprob, want.finish->cumulative_logprob);
-    const auto compare = [](const auto& a, const auto& b) {
-      ASSERT_EQ(a.size(), b.size());
-      for (size_t i = 0; i < a.size(); ++i) {
-        EXPECT_EQ(a[i].logprob, b[i].logprob);
-        ASSERT_EQ(a[i].top.size(), b[i].top.size());
-        for (size_t k = 0; k < a[i].top.size(); ++k) {
-          EXPECT_EQ(a[i].top[k].token_id, b[i].top[k].token_id);
-        }
-      }
-    };
-    compare(it->second.logprobs, want.logprobs);
-    compare(it->second.prompt_logprobs, want.prompt_logprobs);
-  }
-}
+void ExpectSame(const CollectedMap& got) { ExpectSameAnswers(Expected(), got, 0.0); }
 
 TEST(BatchedEqualsAlone, TheMixIsWhatItClaims) {
   int stops = 0;
@@ -116,7 +48,7 @@ TEST(BatchedEqualsAlone, TheMixIsWhatItClaims) {
   }
   EXPECT_GT(stops, 3);
   EXPECT_GT(lengths, 10);
-  EXPECT_EQ(Expected().size(), static_cast<size_t>(kNumRequests + 2 * 3));
+  EXPECT_EQ(Expected().size(), static_cast<size_t>(kNumMixedRequests + 2 * 3));
 }
 
 class ChunkSizes : public ::testing::TestWithParam<int> {};

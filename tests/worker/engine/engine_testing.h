@@ -58,12 +58,12 @@ struct CoreSetup {
   int32_t max_waiting = 1024;
 };
 
-// A core that is stepped by hand and checks its invariants after every step.
-class TestCore {
+// A core over any model, stepped by hand, that checks its invariants after every step.
+class CoreDriver {
  public:
-  explicit TestCore(CoreSetup setup = {}) : model(setup.model) {
+  CoreDriver(Model* model, const CoreSetup& setup) {
     EXPECT_TRUE(
-        model.Allocate(setup.num_blocks, setup.block_tokens, setup.max_tokens, setup.max_sequences)
+        model->Allocate(setup.num_blocks, setup.block_tokens, setup.max_tokens, setup.max_sequences)
             .ok());
     EngineOptions options;
     options.budget = {setup.max_tokens, setup.max_sequences};
@@ -71,7 +71,7 @@ class TestCore {
     options.kv_block_tokens = setup.block_tokens;
     options.max_waiting_sequences = setup.max_waiting;
     options.eos_token_ids = {kEos};
-    core = std::make_unique<EngineCore>(&model, &clock, options, nullptr);
+    core = std::make_unique<EngineCore>(model, &clock, options, nullptr);
     core->OpenSession(1, std::make_unique<CollectingSink>(&out));
   }
 
@@ -91,10 +91,20 @@ class TestCore {
   }
   Collected& Get(uint64_t id, int32_t sample = 0) { return out[{id, sample}]; }
 
-  testing::FakeModel model;
   testing::FakeClock clock;
   CollectedMap out;
   std::unique_ptr<EngineCore> core;
+};
+
+struct FakeModelHolder {
+  testing::FakeModel model;
+};
+
+// The same over a fake model of its own.
+class TestCore : public FakeModelHolder, public CoreDriver {
+ public:
+  explicit TestCore(CoreSetup setup = {})
+      : FakeModelHolder{testing::FakeModel(setup.model)}, CoreDriver(&model, setup) {}
 };
 
 inline Request MakeRequest(uint64_t id, std::vector<int32_t> prompt, int32_t max_tokens) {

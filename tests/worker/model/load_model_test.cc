@@ -1,0 +1,154 @@
+// What LoadModel refuses, and that each refusal names tensor, type, shape and expectation. The
+// checkpoints are the tiny ones of tests/golden/model with one thing wrong.
+#include "worker/model/load_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::worker {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kDown[] = "model.layers.1.mlp.down_proj.weight";
+
+class LoadModelTest : public ::testing::Test {
+ protected:
+  // Parts of the checkpoint in `directory` that tests change; its files stay mapped.
+  Checkpoint::Parts PartsOf(const std::string& directory) {
+    auto opened = OpenCheckpoint(PINGTI_SOURCE_DIR "/tests/golden/model/tiny/" + directory);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    source_ = *std::move(opened);
+    Checkpoint::Parts parts;
+    parts.path = "dir/changed";
+    parts.format = source_->format();
+    parts.config = source_->config();
+    parts.tensors = source_->tensors();
+    parts.compressed_int8 = source_->compressed_int8();
+    return parts;
+  }
+
+  static TensorView& Tensor(Checkpoint::Parts* parts, const std::string& name) {
+    const auto it = std::find_if(parts->tensors.begin(), parts->tensors.end(),
+                                 [&name](const TensorView& t) { return t.name == name; });
+    EXPECT_NE(it, parts->tensors.end()) << name;
+    return *it;
+  }
+
+  absl::Status Load(Checkpoint::Parts parts, WeightFormat format = WeightFormat::kBf16) {
+    const Checkpoint checkpoint(std::move(parts));
+    auto backend = MakeCpuBackend({.num_threads = 1, .kernels = "portable"});
+    EXPECT_TRUE(backend.ok()) << backend.status();
+    LoadOptions options;
+    options.format = format;
+    return LoadModel(checkpoint, backend->get(), options).status();
+  }
+
+  std::unique_ptr<Checkpoint> source_;
+};
+
+TEST_F(LoadModelTest, TheUnchangedCheckpointLoads) {
+  EXPECT_TRUE(Load(PartsOf("llama3")).ok());
+  EXPECT_TRUE(Load(PartsOf("qwen2_int8"), WeightFormat::kStored).ok());
+}
+
+TEST_F(LoadModelTest, AMissingTensorIsNamed) {
+  Checkpoint::Parts parts = PartsOf("llama3");
+  parts.tensors.erase(parts.tensors.begin() + (&Tensor(&parts, kDown) - parts.tensors.data()));
+  const absl::Status status = Load(std::move(parts));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("dir/changed"),
+                    HasSubstr("tensor 'model.layers.1.mlp.down_proj.weight' is missing")));
+}
+
+TEST_F(LoadModelTest, AWrongShapeIsNamedWithTheExpectedOne) {
+  Checkpoint::Parts parts = PartsOf("llama3");
+  Tensor(&parts, kDown).shape = {48, 32};
+  const absl::Status status = Load(std::move(parts));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("tensor 'model.layers.1.mlp.down_proj.weight' BF16 [48, 32]: expected "
+                        "shape [32, 48]"));
+}
+
+TEST_F(LoadModelTest, AConfigurationThatPromisesOtherShapesIsRefused) {
+  Checkpoint::Parts parts = PartsOf("llama3");
+  parts.config.vocab_size = 97;
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              HasSubstr("tensor 'model.embed_tokens.weight' BF16 [96, 32]: expected shape "
+                        "[97, 32]"));
+}
+
+TEST_F(LoadModelTest, ATensorThatNothingReadsIsRefused) {
+  Checkpoint::Parts parts = PartsOf("llama3");
+  TensorView extra = Tensor(&parts, kDown);
+  extra.name = "model.layers.1.mlp.adapter.weight";
+  parts.tensors.push_back(extra);
+  const absl::Status status = Load(std::move(parts));
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("tensor 'model.layers.1.mlp.adapter.weight' BF16 [32, 48] has no place in "
+                        "a 'llama' model"));
+}
+
+TEST_F(LoadModelTest, BiasesThatTheFamilyLacksAreRefused) {
+  Checkpoint::Parts parts = PartsOf("qwen2");
+  parts.config.qkv_bias = false;
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              AllOf(HasSubstr("k_proj.bias' BF16 [16]"), HasSubstr("has no place")));
+}
+
+TEST_F(LoadModelTest, Int8WeightsNeedTheirScales) {
+  Checkpoint::Parts parts = PartsOf("qwen2_int8");
+  const std::string name = "model.layers.0.mlp.up_proj.weight_scale";
+  parts.tensors.erase(parts.tensors.begin() + (&Tensor(&parts, name) - parts.tensors.data()));
+  EXPECT_THAT(std::string(Load(std::move(parts), WeightFormat::kStored).message()),
+              HasSubstr("tensor 'model.layers.0.mlp.up_proj.weight_scale' is missing"));
+}
+
+TEST_F(LoadModelTest, Int8WeightsNeedAConfigurationThatSaysSo) {
+  Checkpoint::Parts parts = PartsOf("qwen2_int8");
+  parts.compressed_int8 = {};
+  EXPECT_THAT(
+      std::string(Load(std::move(parts), WeightFormat::kStored).message()),
+      AllOf(HasSubstr("q_proj.weight' is I8"), HasSubstr("config.json names no quantization")));
+}
+
+TEST_F(LoadModelTest, ScalesOfAnotherShapeAreRefused) {
+  Checkpoint::Parts parts = PartsOf("qwen2_int8");
+  TensorView& scale = Tensor(&parts, "model.layers.0.mlp.up_proj.weight_scale");
+  const std::string got = scale.ShapeString();
+  scale.shape = {1, scale.shape[0]};
+  EXPECT_THAT(std::string(Load(std::move(parts), WeightFormat::kStored).message()),
+              HasSubstr("weight_scale' BF16 [1, 48]: expected shape " + got));
+}
+
+TEST_F(LoadModelTest, ProgressEndsAtAllBytes) {
+  Checkpoint::Parts parts = PartsOf("qwen3");
+  const Checkpoint checkpoint(std::move(parts));
+  auto backend = MakeCpuBackend({.num_threads = 1, .kernels = "portable"});
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  std::vector<std::pair<int64_t, int64_t>> reports;
+  LoadOptions options;
+  options.format = WeightFormat::kBf16;
+  options.progress = [&](int64_t done, int64_t total) { reports.emplace_back(done, total); };
+  ASSERT_TRUE(LoadModel(checkpoint, backend->get(), options).ok());
+  ASSERT_GT(reports.size(), 4u);
+  EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end()));
+  EXPECT_EQ(reports.back().first, reports.back().second);
+  EXPECT_EQ(reports.back().second, checkpoint.weight_bytes());
+}
+
+}  // namespace
+}  // namespace pingti::worker
