@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <random>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace pingti::worker {
@@ -268,6 +270,119 @@ TEST(Scheduler, RandomOperationsKeepEveryPromise) {
     }
     EXPECT_GT(ended, 50);
     EXPECT_EQ(h.cache.pool().leased(), 0);
+  }
+}
+
+// The policy written down a second time, for memory that never runs out: nothing but numbers, every
+// queue searched anew. Prompts share no tokens, so a prefix is found only by who computed it.
+class NaiveScheduler {
+ public:
+  explicit NaiveScheduler(StepBudget budget) : budget_(budget) {}
+
+  void Add(uint64_t order, int32_t priority, int32_t length) {
+    items_[{-priority, order}] = {length};
+  }
+  void Remove(uint64_t order, int32_t priority) { items_.erase({-priority, order}); }
+
+  // The tokens that each sequence, by `order`, gets in the next step.
+  std::map<uint64_t, int32_t> Step() {
+    const std::set<uint64_t> preempted = MakeRoom();
+    std::map<uint64_t, int32_t> chunks;
+    int32_t left = budget_.max_tokens;
+    const auto take = [&](uint64_t order, Item* item, int32_t tokens) {
+      chunks[order] = std::min(tokens, left);
+      left -= chunks[order];
+      item->computed += chunks[order];
+      item->stored = std::max(item->stored, item->computed / kBlockTokens);
+    };
+    for (auto& [key, item] : items_) {
+      if (item.running && item.computed > 0 && item.length - item.computed == 1) {
+        take(key.second, &item, 1);
+      }
+    }
+    for (auto& [key, item] : items_) {
+      const bool done = chunks.count(key.second) > 0 || left == 0;
+      if (item.running && !done) take(key.second, &item, item.length - item.computed);
+    }
+    for (auto& [key, item] : items_) {
+      if (item.running || preempted.count(key.second) > 0) continue;
+      if (left == 0 || NumRunning() == budget_.max_sequences) break;
+      item.running = true;
+      item.computed = std::min(item.stored, (item.length - 1) / kBlockTokens) * kBlockTokens;
+      take(key.second, &item, item.length - item.computed);
+    }
+    for (auto& [key, item] : items_) item.length += item.computed == item.length ? 1 : 0;
+    return chunks;
+  }
+
+ private:
+  struct Item {
+    int32_t length = 0;
+    int32_t computed = 0;
+    int32_t stored = 0;  // blocks in the cache
+    bool running = false;
+  };
+
+  int32_t NumRunning() const {
+    return static_cast<int32_t>(std::count_if(
+        items_.begin(), items_.end(), [](const auto& entry) { return entry.second.running; }));
+  }
+
+  // The first that waits may send the last that runs back, if its priority is higher.
+  std::set<uint64_t> MakeRoom() {
+    const auto first = std::find_if(items_.begin(), items_.end(),
+                                    [](const auto& entry) { return !entry.second.running; });
+    const auto last = std::find_if(items_.rbegin(), items_.rend(),
+                                   [](const auto& entry) { return entry.second.running; });
+    if (first == items_.end() || NumRunning() < budget_.max_sequences) return {};
+    if (first->first.first >= last->first.first) return {};
+    last->second.running = false;
+    last->second.computed = 0;
+    return {last->first.second};
+  }
+
+  const StepBudget budget_;
+  std::map<std::pair<int32_t, uint64_t>, Item> items_;  // in serving order
+};
+
+TEST(Scheduler, EveryStepEqualsTheNaivePolicys) {
+  for (uint32_t seed = 1; seed <= 30; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const int32_t max_sequences = 1 + static_cast<int32_t>(random() % 6);
+    const StepBudget budget{max_sequences + static_cast<int32_t>(random() % 20), max_sequences};
+    Harness h(8192, budget);
+    NaiveScheduler naive(budget);
+    std::map<uint64_t, Sequence*> alive;
+    int64_t priority_preemptions = 0;
+    for (int step = 0; step < 600; ++step) {
+      if (random() % 4 == 0) {
+        const int32_t length = 1 + static_cast<int32_t>(random() % 60);
+        const int32_t priority = random() % 6 == 0 ? 1 : 0;
+        Sequence* s = h.Add(length, priority);
+        naive.Add(s->order, priority, length);
+        alive[s->order] = s;
+      }
+      h.Step();
+      std::map<uint64_t, int32_t> got;
+      for (const PlannedChunk& chunk : h.plan.chunks) {
+        got[chunk.sequence->order] = chunk.num_tokens;
+      }
+      ASSERT_EQ(got, naive.Step()) << "step " << step;
+      priority_preemptions += static_cast<int64_t>(h.plan.preempted.size());
+      for (auto it = alive.begin(); it != alive.end();) {
+        Sequence* s = it->second;
+        if (s->tokens.size() < 64 && random() % 40 != 0) {
+          ++it;
+          continue;
+        }
+        naive.Remove(s->order, s->priority);
+        h.scheduler.Remove(s);
+        it = alive.erase(it);
+      }
+    }
+    EXPECT_GT(h.sequences.size(), 100u);
+    EXPECT_GT(priority_preemptions, 0);
   }
 }
 
