@@ -11,6 +11,8 @@
 namespace pingti::worker {
 namespace {
 
+constexpr int64_t kMaxContext = int64_t{1} << 30;
+
 struct NamePair {
   std::string_view gguf;
   std::string_view hf;
@@ -119,6 +121,25 @@ class ConfigReader {
   const std::string prefix_;
 };
 
+// The file's attn_factor multiplies YaRN's own factor of cos and sin; it does not replace it.
+absl::Status ReadYarn(const ConfigReader& reader, RopeConfig* rope) {
+  rope->scaling = RopeScaling::kYarn;
+  PINGTI_ASSIGN_OR_RETURN(const auto beta_fast, reader.Float("rope.scaling.yarn_beta_fast"));
+  PINGTI_ASSIGN_OR_RETURN(const auto beta_slow, reader.Float("rope.scaling.yarn_beta_slow"));
+  PINGTI_ASSIGN_OR_RETURN(const auto ext_factor, reader.Float("rope.scaling.yarn_ext_factor"));
+  PINGTI_ASSIGN_OR_RETURN(const auto attn_factor, reader.Float("rope.scaling.attn_factor"));
+  rope->beta_fast = beta_fast.value_or(rope->beta_fast);
+  rope->beta_slow = beta_slow.value_or(rope->beta_slow);
+  if (ext_factor.value_or(1.0) != 1.0) {
+    return absl::UnimplementedError(
+        Concat("rope.scaling.yarn_ext_factor ", *ext_factor, "; expected 1"));
+  }
+  if (attn_factor.has_value()) {
+    rope->attention_factor = *attn_factor * (0.1 * std::log(rope->factor) + 1.0);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadRope(const ConfigReader& reader, const std::vector<TensorView>& tensors,
                       ModelConfig* config) {
   RopeConfig& rope = config->rope;
@@ -139,18 +160,23 @@ absl::Status ReadRope(const ConfigReader& reader, const std::vector<TensorView>&
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> factor, reader.Float("rope.scaling.factor"));
   PINGTI_ASSIGN_OR_RETURN(
       rope.original_max_position,
-      reader.Optional("rope.scaling.original_context_length", config->max_context, 1, 1 << 30));
+      reader.Optional("rope.scaling.original_context_length", config->max_context, 1, kMaxContext));
   rope.factor = factor.value_or(1.0);
   if (!(rope.factor >= 1.0)) {
     return absl::InvalidArgumentError(
         Concat("rope.scaling.factor is ", rope.factor, "; expected 1 or more"));
   }
+  // As with config.json: context_length is what the model was trained with before it was stretched.
+  const auto stretched = [&rope](int64_t length) {
+    return std::min(kMaxContext, static_cast<int64_t>(static_cast<double>(length) * rope.factor));
+  };
   const std::string_view name = type.value_or("none");
   if (name == "linear") {
     rope.scaling = RopeScaling::kLinear;
+    config->max_context = stretched(config->max_context);
   } else if (name == "yarn") {
-    rope.scaling = RopeScaling::kYarn;
-    PINGTI_ASSIGN_OR_RETURN(rope.attention_factor, reader.Float("rope.scaling.attn_factor"));
+    config->max_context = std::max(config->max_context, stretched(rope.original_max_position));
+    PINGTI_RETURN_IF_ERROR(ReadYarn(reader, &rope));
   } else if (name != "none") {
     return absl::UnimplementedError(
         Concat("rope.scaling.type '", name, "'; expected none, linear or yarn"));
@@ -203,7 +229,7 @@ absl::Status ReadSizes(const ConfigReader& reader, const std::vector<TensorView>
     return absl::UnimplementedError(Concat("attention.value_length ", value_length,
                                            " differs from key_length ", config->head_dim));
   }
-  PINGTI_ASSIGN_OR_RETURN(config->max_context, reader.Required("context_length", 1, 1 << 30));
+  PINGTI_ASSIGN_OR_RETURN(config->max_context, reader.Required("context_length", 1, kMaxContext));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> eps,
                           reader.Float("attention.layer_norm_rms_epsilon"));
   config->rms_norm_eps = eps.value_or(1e-5);
