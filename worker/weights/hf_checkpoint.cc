@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "worker/weights/hf_config.h"
 #include "worker/weights/json_fields.h"
+#include "worker/weights/qwen1.h"
 #include "worker/weights/random_tensors.h"
 #include "worker/weights/safetensors_file.h"
 
@@ -142,6 +143,8 @@ absl::Status ReadGenerationFields(const JsonFields& fields, TextAssets* text) {
   if (bos.has_value()) text->bos_token_id = bos;
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> pad, fields.IntList("pad_token_id"));
   if (!pad.empty()) text->pad_token_id = pad.front();
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format, fields.String("chat_format"));
+  if (format.value_or("") == "chatml") AddQwen1ChatFormat(text);
   PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> sample, fields.Bool("do_sample"));
   if (!sample.value_or(false)) return absl::OkStatus();  // its numbers are not meant for use
   PINGTI_ASSIGN_OR_RETURN(text->sampling.temperature, fields.Number("temperature"));
@@ -194,6 +197,10 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& 
     parts.tensors = ListRandomTensors(parts.config);
   } else {
     PINGTI_RETURN_IF_ERROR(ReadShards(directory, &parts));
+    if (parts.config.architecture == "qwen") {
+      const absl::Status renamed = RenameQwen1Tensors(parts.config, &parts.tensors);
+      if (!renamed.ok()) return InFile(directory, renamed);
+    }
   }
   PINGTI_RETURN_IF_ERROR(ReadText(directory, *config, &parts.text));
   std::string name = directory;

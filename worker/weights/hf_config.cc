@@ -5,6 +5,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/weights/json_fields.h"
+#include "worker/weights/qwen1.h"
 
 namespace pingti::worker {
 namespace {
@@ -37,11 +38,13 @@ absl::Status ReadFamily(const JsonFields& fields, ModelConfig* config) {
     config->architecture = "qwen2";
   } else if (name == "Qwen3ForCausalLM") {
     config->architecture = "qwen3";
+  } else if (name == kQwen1Class) {
+    config->architecture = "qwen";
   } else {
     return absl::UnimplementedError(
         Concat("'architectures' names '", name,
-               "'; expected LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or "
-               "Qwen3ForCausalLM"));
+               "'; expected LlamaForCausalLM, MistralForCausalLM, QWenLMHeadModel, "
+               "Qwen2ForCausalLM or Qwen3ForCausalLM"));
   }
   return absl::OkStatus();
 }
@@ -278,10 +281,14 @@ absl::StatusOr<HfConfig> ParseHfConfig(std::string_view config_json) {
   const JsonFields fields(root.get_object(), "");
   HfConfig config;
   PINGTI_RETURN_IF_ERROR(ReadFamily(fields, &config.model));
-  PINGTI_RETURN_IF_ERROR(ReadSizes(fields, &config.model));
-  PINGTI_RETURN_IF_ERROR(ReadOptions(fields, &config.model));
-  PINGTI_RETURN_IF_ERROR(ReadWindows(fields, &config.model));
-  PINGTI_RETURN_IF_ERROR(ReadRope(fields, &config.model));
+  if (config.model.architecture == "qwen") {
+    PINGTI_RETURN_IF_ERROR(ReadQwen1Config(fields, &config.model));
+  } else {
+    PINGTI_RETURN_IF_ERROR(ReadSizes(fields, &config.model));
+    PINGTI_RETURN_IF_ERROR(ReadOptions(fields, &config.model));
+    PINGTI_RETURN_IF_ERROR(ReadWindows(fields, &config.model));
+    PINGTI_RETURN_IF_ERROR(ReadRope(fields, &config.model));
+  }
   PINGTI_RETURN_IF_ERROR(ReadQuantization(fields, &config.compressed_int8));
   PINGTI_ASSIGN_OR_RETURN(config.bos_token_id, fields.Int("bos_token_id"));
   PINGTI_ASSIGN_OR_RETURN(config.eos_token_ids, fields.IntList("eos_token_id"));

@@ -31,7 +31,7 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string architecture;  // "llama", "qwen2", "qwen3", "mistral"
+  std::string architecture;  // "llama", "mistral", "qwen", "qwen2", "qwen3"
   int64_t num_layers = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
