@@ -37,10 +37,6 @@ __global__ void __launch_bounds__(kThreads) EmbeddingKernel(const EmbeddingParam
   }
 }
 
-bool IsAligned(const void* pointer) {
-  return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-}
-
 }  // namespace
 
 cudaError_t LaunchEmbedding(const EmbeddingParams& p, cudaStream_t stream) {
@@ -49,7 +45,7 @@ cudaError_t LaunchEmbedding(const EmbeddingParams& p, cudaStream_t stream) {
     return cudaErrorInvalidValue;
   }
   if (p.num_tokens == 0) return cudaSuccess;
-  if (!p.token_ids || !IsAligned(p.table) || !IsAligned(p.out)) return cudaErrorInvalidValue;
+  if (!p.token_ids || !IsPresent(p.table) || !IsPresent(p.out)) return cudaErrorInvalidValue;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const dim3 grid(p.num_tokens, CeilDiv(p.width, kThreads * kVectors * 8));

@@ -143,22 +143,10 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
 template <class T>
 cudaError_t LaunchQuantize(const SwiGluParams& p, const DeviceTraits& device, cudaStream_t stream) {
   const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
-  const auto launch = [&](auto* kernel) {
-    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
-                            device.compute_capability, p);
-  };
-  switch (shape.vectors_per_thread) {
-    case 1:
-      return launch(SwiGluQuantizeKernel<T, 1, 1>);
-    case 2:
-      return launch(SwiGluQuantizeKernel<T, 2, 1>);
-    case 4:
-      return launch(SwiGluQuantizeKernel<T, 4, 1>);
-    case 8:
-      return launch(SwiGluQuantizeKernel<T, 8, 1>);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return LaunchWithVectors(shape.vectors_per_thread, [&](auto vectors) {
+    return LaunchOverlapped(SwiGluQuantizeKernel<T, vectors, 1>, dim3(p.num_tokens),
+                            dim3(shape.threads), 0, stream, device.compute_capability, p);
+  });
 }
 
 // A cluster a row: width at most 32768.
@@ -197,8 +185,6 @@ cudaError_t Launch(const SwiGluParams& p, cudaStream_t stream) {
   }
   return LaunchQuantize<T>(p, device, stream);
 }
-
-bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 }  // namespace
 

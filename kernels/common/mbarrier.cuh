@@ -106,6 +106,34 @@ __device__ __forceinline__ void LetNextKernelStart() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
+#else
+
+// What sm_80 has of the above: barriers that ordinary arrivals and cp.async complete.
+__device__ __forceinline__ void MbarrierInit(uint64_t* barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(SmemAddress(barrier)), "r"(arrivals));
+}
+
+__device__ __forceinline__ void MbarrierArrive(uint64_t* barrier) {
+  [[maybe_unused]] uint64_t state;  // the instruction must have somewhere to put it
+  asm volatile("mbarrier.arrive.shared.b64 %0, [%1];"
+               : "=l"(state)
+               : "r"(SmemAddress(barrier))
+               : "memory");
+}
+
+__device__ __forceinline__ void MbarrierWait(uint64_t* barrier, uint32_t parity) {
+  uint32_t done = 0;
+  while (done == 0) {
+    asm volatile(
+        "{\n.reg .pred p;\n"
+        "mbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, p;\n}"
+        : "=r"(done)
+        : "r"(SmemAddress(barrier)), "r"(parity)
+        : "memory");
+  }
+}
+
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
 // `threads` threads (a multiple of 32) meet at hardware barrier `id` (1..15; 0 is __syncthreads).

@@ -20,20 +20,27 @@
 namespace pingti::kernels {
 
 // Four 8x8 matrices of 16-bit elements; lane 8 i + r gives the address of row r of matrix i
-// (16-byte aligned). r[i]: of matrix i, row l / 4, columns 2 (l % 4) and the next.
-__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], const void* row) {
+// (16-byte aligned), as a shared-window address or a pointer. r[i]: of matrix i, row l / 4, columns
+// 2 (l % 4) and the next.
+__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(SmemAddress(row))
+               : "r"(row)
                : "memory");
+}
+__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], const void* row) {
+  LoadMatrix4(r, SmemAddress(row));
 }
 
 // The same, each matrix transposed: r[i] is rows 2 (l % 4) and the next of column l / 4.
-__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], const void* row) {
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(SmemAddress(row))
+               : "r"(row)
                : "memory");
+}
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], const void* row) {
+  LoadMatrix4Transposed(r, SmemAddress(row));
 }
 
 // d += A B. T: __nv_bfloat16 or __half.

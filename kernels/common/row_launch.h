@@ -2,7 +2,10 @@
 // many vectors a thread holds and how many threads a block has. Host only.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include <cstdint>
+#include <type_traits>
 
 namespace pingti::kernels {
 
@@ -26,6 +29,23 @@ inline RowLaunch ChooseRowLaunch(int64_t rows, int elements, int num_sms) {
     }
   }
   return {};
+}
+
+// launch(n) with n = `vectors_per_thread` as a compile-time constant.
+template <typename Launch>
+cudaError_t LaunchWithVectors(int vectors_per_thread, const Launch& launch) {
+  switch (vectors_per_thread) {
+    case 1:
+      return launch(std::integral_constant<int, 1>());
+    case 2:
+      return launch(std::integral_constant<int, 2>());
+    case 4:
+      return launch(std::integral_constant<int, 4>());
+    case 8:
+      return launch(std::integral_constant<int, 8>());
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
 }  // namespace pingti::kernels

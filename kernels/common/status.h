@@ -4,6 +4,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+
 // Returns the error of `expression` from the enclosing function unless it is cudaSuccess.
 #define PINGTI_CUDA_RETURN(expression)                                                \
   do {                                                                                \
@@ -32,6 +34,16 @@ inline cudaError_t ReadDeviceTraits(DeviceTraits* traits) {
   PINGTI_CUDA_RETURN(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
   traits->compute_capability = 10 * major + minor;
   return cudaSuccess;
+}
+
+// True of null as well.
+inline bool IsAligned(const void* pointer, uintptr_t bytes = 16) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+// Not null, and aligned.
+inline bool IsPresent(const void* pointer, uintptr_t bytes = 16) {
+  return pointer != nullptr && IsAligned(pointer, bytes);
 }
 
 constexpr int CeilDiv(int value, int divisor) { return (value + divisor - 1) / divisor; }

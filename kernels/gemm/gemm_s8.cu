@@ -46,10 +46,6 @@ struct MmaEntry {
 constexpr MmaEntry kMma[] = {
     {16, LaunchGemmS8MmaAs<16>}, {64, LaunchGemmS8MmaAs<64>}, {128, LaunchGemmS8MmaAs<128>}};
 
-bool IsAligned(const void* pointer, uintptr_t alignment) {
-  return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;
-}
-
 bool IsValid(const GemmS8Params& p) {
   const bool sizes =
       p.m >= 0 && p.n >= 0 && p.k > 0 && p.n % 8 == 0 && p.k % 16 == 0 && p.k < 131072;

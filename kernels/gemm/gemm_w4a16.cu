@@ -10,10 +10,6 @@
 namespace pingti::kernels {
 namespace {
 
-bool IsAligned(const void* pointer, uintptr_t alignment) {
-  return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;
-}
-
 bool IsValid(const GemmW4A16Params& p) {
   const bool sizes =
       p.m >= 0 && p.n >= 0 && p.k > 0 && p.n % 8 == 0 && p.k % 8 == 0 && p.group_size > 0;
@@ -43,6 +39,7 @@ cudaError_t LaunchSteps(const GemmW4A16Args& args, cudaStream_t stream) {
 
 template <int kBits>
 cudaError_t LaunchTokens(const GemmW4A16Args& args, cudaStream_t stream) {
+  if (args.m <= 8) return LaunchSteps<kBits, 8>(args, stream);
   if (args.m <= 16) return LaunchSteps<kBits, 16>(args, stream);
   if (args.m <= 32) return LaunchSteps<kBits, 32>(args, stream);
   return LaunchSteps<kBits, 64>(args, stream);

@@ -3,17 +3,18 @@
 //   a [m, k] bf16, packed weights (gemm_w4a16.h), scales [groups, n] f16 or bf16, zeros [groups, n]
 //   u8, y [m, n] bf16. q - zero is exact in bf16; a group's products are summed in f32, scaled in
 //   f32 and added up in f32: y is within one bf16 ulp of float64 where nothing cancels.
-// Mapping: stream-K over tiles of 256 (or 128) weight rows in chunks of 128 k (stream_k.h), one or
-//   two blocks an SM. Each of eight warps owns 32 (or 16) rows: weights are mma.m16n8k16's A, made
-//   in registers from packed words; tokens are B, shared by the block through ldmatrix. Cut tiles
-//   meet in join_partials.cuh, always added in the same order.
+// Mapping: stream-K over tiles of 128 or 256 weight rows in stages of 128 or 256 k (stream_k.h),
+//   one or two blocks an SM. Each of eight warps multiplies 32 (or 16) rows x 128 k of a stage;
+//   where a stage has 256 k, pairs of warps share their rows and add up at the end of a tile.
+//   Weights are mma.m16n8k16's A, made in registers from packed words; tokens are B, shared by the
+//   block through ldmatrix. Cut tiles meet in join_partials.cuh, always added in the same order.
 // Shared memory: kStages of weights (a lane reads only what it copied itself), swizzled tokens,
-// scales
-//   and zeros, filled by cp.async; 160 KB an SM (two blocks: 220 KB, which sm_80 runs as one).
+//   scales and zeros, filled by cp.async; 160 KB an SM (two blocks: 222 KB, which sm_80 runs as
+//   one).
 // Bound: n k bits / 8 bytes of weights over memory bandwidth; about 1.4 instructions a weight and
-// lane. sm_80 and later; on sm_90a the first stages' weights come before the previous kernel has
-// ended. Source: PTX ISA (mma.sync, ldmatrix, cp.async, griddepcontrol). Read next:
-// weight_repack.cu.
+//   lane. sm_80 and later; on sm_90a the first stages' weights come before the previous kernel has
+//   ended. Source: PTX ISA (mma.sync, ldmatrix, cp.async, griddepcontrol). Read next:
+//   weight_repack.cu.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -24,6 +25,7 @@
 #include "kernels/common/cp_async.cuh"
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/mma_sm80.cuh"
+#include "kernels/common/status.h"
 #include "kernels/gemm/gemm_w4a16.h"
 #include "kernels/gemm/join_partials.cuh"
 #include "kernels/gemm/stream_k.h"
@@ -39,36 +41,40 @@ struct GemmW4A16Traits {
   static constexpr int kGroups = 8 / kSteps;  // scales a chunk and row
   static constexpr int kWarps = 8;
   static constexpr int kThreads = 32 * kWarps;
-  // Measured on an H100: with few tokens two blocks an SM hide the latency of unpacking; 8-bit
-  // weights then prefer the smaller tile of one slab a warp, 4-bit weights that of two slabs, which
-  // share every fragment of tokens that ldmatrix brings.
-  static constexpr int kSlabs = kBits == 8 && kTokens == 16 ? 1 : 2;
-  static constexpr int kBlocksPerSm = kTokens == 16 ? 2 : 1;
-  static constexpr int kBlockRows = 16 * kSlabs * kWarps;
-  static constexpr int kVectors = kSlabs * kBits / 2;  // 16-byte weight vectors a lane and chunk
+  // Measured on an H100. With few tokens two blocks an SM hide the latency of unpacking. 8-bit
+  // weights then prefer one slab of 16 rows a warp; 4-bit weights two slabs, which share every
+  // fragment of tokens that ldmatrix brings, in pairs of warps that halve k: a tile of 128 rows
+  // instead of 256 leaves half the partial sums.
+  static constexpr bool kFewTokens = kTokens <= 16;
+  static constexpr int kSlabs = kBits == 8 && kFewTokens ? 1 : 2;
+  static constexpr int kKWarps = kBits == 4 && kFewTokens ? 2 : 1;  // warps that share rows
+  static constexpr int kBlocksPerSm = kFewTokens ? 2 : 1;
+  static constexpr int kOutSlabs = kSlabs / kKWarps;  // of a warp once the pairs have met
+  static constexpr int kBlockRows = 16 * kOutSlabs * kWarps;
+  static constexpr int kStageK = kPackedK * kKWarps;
+  static constexpr int kVectors = kSlabs * kBits / 2;  // 16-byte weight vectors a lane and stage
   static constexpr int kRegisters = kSlabs * kTokens / 2;  // accumulators a thread
+  static constexpr int kOutRegisters = kRegisters / kKWarps;
 
   static constexpr int kWeightBytes = kThreads * kVectors * 16;
-  static constexpr int kTokenBytes = kTokens * kPackedK * 2;
-  static constexpr int kScaleBytes = kGroups * kBlockRows * 2;
-  static constexpr int kZeroBytes = kGroups * kBlockRows;
+  static constexpr int kTokenBytes = kTokens * kStageK * 2;
+  static constexpr int kScaleBytes = kKWarps * kGroups * kBlockRows * 2;
+  static constexpr int kZeroBytes = kKWarps * kGroups * kBlockRows;
   static constexpr int kStageBytes = kWeightBytes + kTokenBytes + kScaleBytes + kZeroBytes;
-  static constexpr int kSharedBudget = (kBlocksPerSm == 1 ? 160 : 220 / kBlocksPerSm) * 1024;
-  static constexpr int kStages = kSharedBudget / kStageBytes < 8 ? kSharedBudget / kStageBytes : 8;
+  static constexpr int kSharedBudget = (kBlocksPerSm == 1 ? 160 : 222 / kBlocksPerSm) * 1024;
+  static constexpr int kStagesThatFit = kSharedBudget / kStageBytes;
+  static constexpr int kStages = kStagesThatFit < 8 ? kStagesThatFit : 8;
   static constexpr int kSharedBytes = kStages * kStageBytes + 16;
 
   static_assert(kBits == 4 || kBits == 8);
-  static_assert(kTokens % 16 == 0 && kTokens <= kGemmW4A16MaxTokens, "ldmatrix.x4 takes 16 tokens");
-  static_assert(kBlocksPerSm * kRegisters <= 64, "what the workspace is sized for");
+  static_assert(kTokens == 8 || (kTokens % 16 == 0 && kTokens <= kGemmW4A16MaxTokens),
+                "ldmatrix.x4 takes 16 tokens, or two steps of 8");
+  static_assert(kKWarps == 1 || (kKWarps == 2 && kSlabs == 2), "a pair shares out its slabs");
+  static_assert(kKWarps == 1 || kThreads * kOutRegisters * 4 <= kWeightBytes,
+                "pairs meet in a stage of weights");
+  static_assert(kBlocksPerSm * kOutRegisters <= 64, "what the workspace is sized for");
   static_assert(kStages >= 3, "one stage in use, two in flight");
 };
-
-// cp.async of 8 bytes, zero-filled when not `inside`.
-__device__ __forceinline__ void CpAsync8(void* smem, const void* global, bool inside) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(SmemAddress(smem)), "l"(global),
-               "r"(inside ? 8 : 0)
-               : "memory");
-}
 
 __device__ __forceinline__ uint32_t SubtractBf16x2(uint32_t x, uint32_t y) {
   const __nv_bfloat162 difference = __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&x),
@@ -114,15 +120,25 @@ __device__ __forceinline__ int TokenOffset(int row, int column) {
   return row * (kPackedK * 2) + 16 * (column ^ (row % 8));
 }
 
-// Copies a stage's weights: the warp's own block of this chunk.
+// Where a warp works within a tile and a stage.
+template <typename Traits>
+struct WarpPlace {
+  int warp = threadIdx.x / 32;
+  int row = warp / Traits::kKWarps * (16 * Traits::kSlabs);  // its first row within the tile
+  int part = warp % Traits::kKWarps;                         // its 128 k within the stage
+};
+
+// Copies a stage's weights: the warp's own block.
 template <typename Traits>
 __device__ __forceinline__ void CopyWeights(uint8_t* stage, const GemmW4A16Args& args, int tile,
-                                            int chunk, int chunks) {
-  const int row = tile * Traits::kBlockRows + threadIdx.x / 32 * (16 * Traits::kSlabs);
-  const bool inside = row < args.n;
-  const int64_t block = inside ? row / kPackedRows : 0;
+                                            int stage_index, int chunks) {
+  const WarpPlace<Traits> place;
+  const int row = tile * Traits::kBlockRows + place.row;
+  const int chunk = stage_index * Traits::kKWarps + place.part;
+  const bool inside = row < args.n && chunk < chunks;
+  const int64_t block = inside ? int64_t{row / kPackedRows} * chunks + chunk : 0;
   const int slab = row % kPackedRows / 16;
-  const uint4* source = args.packed + (block * chunks + chunk) * (32 * Traits::kBits) +
+  const uint4* source = args.packed + block * (32 * Traits::kBits) +
                         32 * (slab * Traits::kBits / 2) + threadIdx.x % 32;
 #pragma unroll
   for (int v = 0; v < Traits::kVectors; ++v) {
@@ -133,33 +149,38 @@ __device__ __forceinline__ void CopyWeights(uint8_t* stage, const GemmW4A16Args&
 // Copies a stage's scales and zeros (weights too, in what they depend on) ...
 template <typename Traits>
 __device__ __forceinline__ void CopyScales(uint8_t* stage, const GemmW4A16Args& args, int tile,
-                                           int chunk) {
+                                           int stage_index) {
   constexpr int kThreadsPerGroup = Traits::kBlockRows / 8;
   const int group = threadIdx.x / kThreadsPerGroup;
-  if (group >= Traits::kGroups) return;
+  if (group >= Traits::kKWarps * Traits::kGroups) return;
   const int row = tile * Traits::kBlockRows + 8 * (threadIdx.x % kThreadsPerGroup);
-  const int k = chunk * kPackedK + group * (16 * Traits::kSteps);
+  const int k = stage_index * Traits::kStageK + group * (16 * Traits::kSteps);
   const bool inside = row < args.n && k < args.k;
   const int64_t index = inside ? static_cast<int64_t>(k / args.group_size) * args.n + row : 0;
   uint8_t* scales = stage + Traits::kWeightBytes + Traits::kTokenBytes;
   CpAsync16(scales + threadIdx.x * 16, args.scales + index, inside);
   if (args.zeros != nullptr) {
-    CpAsync8(scales + Traits::kScaleBytes + threadIdx.x * 8, args.zeros + index, inside);
+    CpAsyncSmall<8>(scales + Traits::kScaleBytes + threadIdx.x * 8, args.zeros + index, inside);
   }
 }
 
 // ... and its tokens, which the kernel before this one may have written.
 template <typename Traits>
-__device__ __forceinline__ void CopyTokens(uint8_t* stage, const GemmW4A16Args& args, int chunk) {
+__device__ __forceinline__ void CopyTokens(uint8_t* stage, const GemmW4A16Args& args,
+                                           int stage_index) {
   constexpr int kColumns = kPackedK * 2 / 16;
+  constexpr int kVectors = Traits::kKWarps * Traits::kTokens * kColumns;
 #pragma unroll
-  for (int i = 0; i < Traits::kTokens * kColumns / Traits::kThreads; ++i) {
-    const int index = i * Traits::kThreads + threadIdx.x;
-    const int row = index / kColumns;
+  for (int first = 0; first < kVectors; first += Traits::kThreads) {
+    const int index = first + threadIdx.x;
+    if (kVectors % Traits::kThreads != 0 && index >= kVectors) break;
+    const int part = index / (kColumns * Traits::kTokens);
+    const int row = index / kColumns % Traits::kTokens;
     const int column = index % kColumns;
-    const int k = chunk * kPackedK + column * 8;
+    const int k = stage_index * Traits::kStageK + part * kPackedK + column * 8;
     const bool inside = row < args.m && k < args.k;
-    CpAsync16(stage + Traits::kWeightBytes + TokenOffset(row, column),
+    CpAsync16(stage + Traits::kWeightBytes + part * (Traits::kTokens * kPackedK * 2) +
+                  TokenOffset(row, column),
               args.a + (inside ? row * args.a_row_stride + k : 0), inside);
   }
 }
@@ -187,28 +208,32 @@ __device__ __forceinline__ uint32_t ReadOffset(const uint8_t* stage, const GemmW
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// acc += scale * (weights x tokens) over one chunk. acc[slab][token / 8][4], flattened.
+// acc += scale * (weights x tokens) over the warp's 128 k of a stage. acc[slab][token / 8][4],
+// flattened.
 template <typename Traits>
-__device__ __forceinline__ void MultiplyChunk(float (&acc)[Traits::kRegisters],
+__device__ __forceinline__ void MultiplyStage(float (&acc)[Traits::kRegisters],
                                               const uint8_t* stage, const GemmW4A16Args& args) {
   constexpr int kBlocks = Traits::kTokens / 8;
   constexpr int kWordsPerStep = Traits::kBits / 4;
+  const WarpPlace<Traits> place;
   const int lane = threadIdx.x % 32;
-  const int warp_row = threadIdx.x / 32 * (16 * Traits::kSlabs);
   const uint4* weights = reinterpret_cast<const uint4*>(stage) + threadIdx.x;
-  const uint8_t* tokens = stage + Traits::kWeightBytes;
+  const uint8_t* tokens =
+      stage + Traits::kWeightBytes + place.part * (Traits::kTokens * kPackedK * 2);
 
 #pragma unroll
   for (int group = 0; group < Traits::kGroups; ++group) {
     uint32_t offset[Traits::kSlabs][2];
 #pragma unroll
     for (int i = 0; i < 2 * Traits::kSlabs; ++i) {
-      offset[i / 2][i % 2] = ReadOffset<Traits>(stage, args, group, warp_row + 8 * i + lane / 4);
+      offset[i / 2][i % 2] = ReadOffset<Traits>(stage, args, place.part * Traits::kGroups + group,
+                                                place.row + 8 * i + lane / 4);
     }
     float sum[Traits::kRegisters];
 #pragma unroll
     for (int i = 0; i < Traits::kRegisters; ++i) sum[i] = 0.0f;
     uint4 vector[Traits::kSlabs];
+    uint32_t b[(kBlocks + 1) / 2][4];
 #pragma unroll
     for (int step = 0; step < Traits::kSteps; ++step) {
       const int c = group * Traits::kSteps + step;
@@ -219,7 +244,9 @@ __device__ __forceinline__ void MultiplyChunk(float (&acc)[Traits::kRegisters],
           vector[s] = weights[(s * Traits::kBits / 2 + word / 4) * Traits::kThreads];
         }
       }
-      uint32_t b[kBlocks / 2][4];
+      if (kBlocks == 1 && c % 2 == 0) {  // this step and the next
+        LoadMatrix4(b[0], tokens + TokenOffset(lane % 8, 2 * c + lane / 8));
+      }
 #pragma unroll
       for (int j = 0; j < kBlocks / 2; ++j) {
         const int row = 16 * j + lane % 8 + lane / 16 * 8;
@@ -232,14 +259,15 @@ __device__ __forceinline__ void MultiplyChunk(float (&acc)[Traits::kRegisters],
         Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
 #pragma unroll
         for (int j = 0; j < kBlocks; ++j) {
-          Mma16816<__nv_bfloat16>(&sum[(s * kBlocks + j) * 4], a, b[j / 2][2 * (j % 2)],
-                                  b[j / 2][2 * (j % 2) + 1]);
+          const int at = 2 * ((kBlocks == 1 ? c : j) % 2);
+          Mma16816<__nv_bfloat16>(&sum[(s * kBlocks + j) * 4], a, b[j / 2][at], b[j / 2][at + 1]);
         }
       }
     }
 #pragma unroll
     for (int i = 0; i < 2 * Traits::kSlabs; ++i) {  // eight rows each
-      const float scale = ReadScale<Traits>(stage, args, group, warp_row + 8 * i + lane / 4);
+      const float scale = ReadScale<Traits>(stage, args, place.part * Traits::kGroups + group,
+                                            place.row + 8 * i + lane / 4);
 #pragma unroll
       for (int j = 0; j < kBlocks; ++j) {
         const int r = (i / 2 * kBlocks + j) * 4 + 2 * (i % 2);
@@ -250,15 +278,47 @@ __device__ __forceinline__ void MultiplyChunk(float (&acc)[Traits::kRegisters],
   }
 }
 
+// Adds up what the pair of warps that share rows have: each keeps one slab of the two. `buffer` is
+// a stage of weights that has been used up. All threads of the block.
+template <typename Traits>
+__device__ __forceinline__ void MeetPair(const float (&acc)[Traits::kRegisters],
+                                         float (&out)[Traits::kOutRegisters], uint8_t* buffer) {
+  constexpr int kOut = Traits::kOutRegisters;
+  if constexpr (Traits::kKWarps == 1) {
+#pragma unroll
+    for (int i = 0; i < kOut; ++i) out[i] = acc[i];
+  } else {
+    const bool second = threadIdx.x / 32 % 2 != 0;
+    auto* vectors = reinterpret_cast<float4*>(buffer) + threadIdx.x;
+    __syncthreads();  // nobody reads these weights any more
+#pragma unroll
+    for (int v = 0; v < kOut; v += 4) {
+      float give[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) give[i] = second ? acc[v + i] : acc[kOut + v + i];
+      vectors[v / 4 * Traits::kThreads] = make_float4(give[0], give[1], give[2], give[3]);
+    }
+    __syncthreads();  // both of every pair have written
+    const float4* others = reinterpret_cast<const float4*>(buffer) + (threadIdx.x ^ 32);
+#pragma unroll
+    for (int v = 0; v < kOut; v += 4) {
+      const float4 take = others[v / 4 * Traits::kThreads];
+      const float taken[4] = {take.x, take.y, take.z, take.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) out[v + i] = (second ? acc[kOut + v + i] : acc[v + i]) + taken[i];
+    }
+  }
+}
+
 // Writes a finished tile: bias, residual, bf16.
 template <typename Traits>
-__device__ __forceinline__ void WriteTile(const float (&acc)[Traits::kRegisters],
+__device__ __forceinline__ void WriteTile(const float (&acc)[Traits::kOutRegisters],
                                           const GemmW4A16Args& args, int row0) {
   constexpr int kBlocks = Traits::kTokens / 8;
   const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < 2 * Traits::kSlabs; ++i) {  // eight rows each
-    const int base = row0 + threadIdx.x / 32 * (16 * Traits::kSlabs) + 8 * i;
+  for (int i = 0; i < 2 * Traits::kOutSlabs; ++i) {  // eight rows each
+    const int base = row0 + threadIdx.x / 32 * (16 * Traits::kOutSlabs) + 8 * i;
     if (base >= args.n) continue;  // n is a multiple of 8
     const float bias = args.bias != nullptr ? __bfloat162float(args.bias[base + lane / 4]) : 0.0f;
 #pragma unroll
@@ -290,9 +350,10 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
   extern __shared__ __align__(16) uint8_t shared[];
   auto* shared_answer =
       reinterpret_cast<volatile uint32_t*>(shared + Traits::kStages * Traits::kStageBytes);
-  const int chunks = (args.k + kPackedK - 1) / kPackedK;
-  const int tiles = (args.n + Traits::kBlockRows - 1) / Traits::kBlockRows;
-  const StreamK split = {tiles * chunks, static_cast<int>(gridDim.x)};
+  const int chunks = CeilDiv(args.k, kPackedK);
+  const int stages = CeilDiv(args.k, Traits::kStageK);  // of a tile
+  const int tiles = CeilDiv(args.n, Traits::kBlockRows);
+  const StreamK split = {tiles * stages, static_cast<int>(gridDim.x)};
   const int start = split.Start(blockIdx.x);
   const int end = split.Start(blockIdx.x + 1);
   const auto stage_of = [&](int unit) {
@@ -304,17 +365,17 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
 #endif
   const int ahead = min(end, start + Traits::kStages - 1);
   for (int unit = start; unit < ahead; ++unit) {
-    CopyWeights<Traits>(stage_of(unit), args, unit / chunks, unit % chunks, chunks);
-    CopyScales<Traits>(stage_of(unit), args, unit / chunks, unit % chunks);
+    CopyWeights<Traits>(stage_of(unit), args, unit / stages, unit % stages, chunks);
+    CopyScales<Traits>(stage_of(unit), args, unit / stages, unit % stages);
   }
   WaitForPriorKernelsIfOverlapped();
 #pragma unroll
   for (int i = 0; i < Traits::kStages - 1; ++i) {
-    if (start + i < ahead) CopyTokens<Traits>(stage_of(start + i), args, (start + i) % chunks);
+    if (start + i < ahead) CopyTokens<Traits>(stage_of(start + i), args, (start + i) % stages);
     CpAsyncCommit();  // empty groups keep the count
   }
 
-  const PartialJoiner<float, Traits::kRegisters, Traits::kThreads, 1> joiner = {
+  const PartialJoiner<float, Traits::kOutRegisters, Traits::kThreads, 1> joiner = {
       args.counters,
       args.partials,
       shared_answer,
@@ -323,10 +384,10 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       static_cast<int>(threadIdx.x),
       1};
   for (int unit = start; unit < end;) {
-    const int tile = unit / chunks;
-    const int tile_end = (tile + 1) * chunks;
+    const int tile = unit / stages;
+    const int tile_end = (tile + 1) * stages;
     const int segment_end = min(end, tile_end);
-    const bool whole_here = unit == tile * chunks && segment_end == tile_end;
+    const bool whole_here = unit == tile * stages && segment_end == tile_end;
     const bool worked_before = unit > start;
     float acc[Traits::kRegisters];
 #pragma unroll
@@ -338,16 +399,18 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       __syncthreads();
       const int next = unit + Traits::kStages - 1;
       if (next < end) {
-        CopyWeights<Traits>(stage_of(next), args, next / chunks, next % chunks, chunks);
-        CopyScales<Traits>(stage_of(next), args, next / chunks, next % chunks);
-        CopyTokens<Traits>(stage_of(next), args, next % chunks);
+        CopyWeights<Traits>(stage_of(next), args, next / stages, next % stages, chunks);
+        CopyScales<Traits>(stage_of(next), args, next / stages, next % stages);
+        CopyTokens<Traits>(stage_of(next), args, next % stages);
       }
       CpAsyncCommit();
-      MultiplyChunk<Traits>(acc, stage_of(unit), args);
+      MultiplyStage<Traits>(acc, stage_of(unit), args);
     }
+    float out[Traits::kOutRegisters];
+    MeetPair<Traits>(acc, out, stage_of(unit - 1));
     if (whole_here ||
-        joiner.Join(acc, split.Owner(tile * chunks), split.Owner(tile_end - 1), worked_before)) {
-      WriteTile<Traits>(acc, args, tile * Traits::kBlockRows);
+        joiner.Join(out, split.Owner(tile * stages), split.Owner(tile_end - 1), worked_before)) {
+      WriteTile<Traits>(out, args, tile * Traits::kBlockRows);
     }
   }
 }

@@ -15,7 +15,7 @@ cudaError_t LaunchGemmW4A16As(const GemmW4A16Args& args, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const int blocks =
-      StreamKBlocks(CeilDiv(args.n, Traits::kBlockRows), CeilDiv(args.k, kPackedK),
+      StreamKBlocks(CeilDiv(args.n, Traits::kBlockRows), CeilDiv(args.k, Traits::kStageK),
                     Traits::kBlocksPerSm * std::min(device.num_sms, kGemmW4A16MaxSms));
 
   auto* kernel = GemmW4A16Kernel<Traits>;

@@ -108,14 +108,14 @@ struct PartialJoiner {
   // `first`..`last` are the owners of the tile's segments, this one among them. `worked_before`
   // says that this owner held earlier segments: then the others have usually been here long ago,
   // and a look at the counter spares writing our own part.
+  //
+  // One thread's release and acquire are enough: the party's barriers carry the others' writes to
+  // it before the release, and its acquire to the others' reads (which go past the L1).
   __device__ __forceinline__ bool Join(T (&acc)[kRegisters], int first, int last,
                                        bool worked_before) const {
     const uint32_t others = static_cast<uint32_t>(last - first);
     uint32_t* counter = counters + kParties * first + party;
-    // Integer sums are exact in any order; floats are added in the order of the slots, ours
-    // included.
-    bool is_last = std::is_integral_v<T> && worked_before &&
-                   Share(thread == 0 && LoadAcquire(counter) == others);
+    bool is_last = worked_before && Share(thread == 0 && LoadAcquire(counter) == others);
     if (!is_last) {
       float4* out = reinterpret_cast<float4*>(Slot(own, own == first));
 #pragma unroll
@@ -125,19 +125,23 @@ struct PartialJoiner {
         for (int i = 0; i < 4; ++i) part.v[i] = acc[4 * v + i];
         __stcg(out + v * kThreads, *reinterpret_cast<const float4*>(&part));
       }
-      __threadfence();
       NamedBarrierSync(barrier_id, kThreads);
       is_last = Share(thread == 0 && AddAcquireRelease(counter, 1) == others);
       if (!is_last) return false;
     }
-    __threadfence();
-    if constexpr (std::is_integral_v<T>) {
+    if constexpr (std::is_integral_v<T>) {  // exact in any order
       AddSlots(acc, first, own, first);
       AddSlots(acc, own + 1, last + 1, first);
     } else {
+      T sum[kRegisters];
 #pragma unroll
-      for (int i = 0; i < kRegisters; ++i) acc[i] = T{0};
-      AddSlots(acc, first, last + 1, first);
+      for (int i = 0; i < kRegisters; ++i) sum[i] = T{0};
+      AddSlots(sum, first, own, first);
+#pragma unroll
+      for (int i = 0; i < kRegisters; ++i) sum[i] += acc[i];
+      AddSlots(sum, own + 1, last + 1, first);
+#pragma unroll
+      for (int i = 0; i < kRegisters; ++i) acc[i] = sum[i];
     }
     if (thread == 0) *counter = 0;
     return true;

@@ -97,25 +97,11 @@ cudaError_t Launch(const RmsNormParams& p, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.hidden, device.num_sms);
-  const auto launch = [&](auto* kernel) {
-    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
-                            device.compute_capability, p);
-  };
-  switch (shape.vectors_per_thread) {
-    case 1:
-      return launch(RmsNormKernel<T, 1>);
-    case 2:
-      return launch(RmsNormKernel<T, 2>);
-    case 4:
-      return launch(RmsNormKernel<T, 4>);
-    case 8:
-      return launch(RmsNormKernel<T, 8>);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return LaunchWithVectors(shape.vectors_per_thread, [&](auto vectors) {
+    return LaunchOverlapped(RmsNormKernel<T, vectors>, dim3(p.num_tokens), dim3(shape.threads), 0,
+                            stream, device.compute_capability, p);
+  });
 }
-
-bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 }  // namespace
 

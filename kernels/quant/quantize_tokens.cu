@@ -58,26 +58,10 @@ cudaError_t Launch(const QuantizeTokensParams& p, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
-  const auto launch = [&](auto* kernel) {
-    return LaunchOverlapped(kernel, dim3(p.num_tokens), dim3(shape.threads), 0, stream,
-                            device.compute_capability, p);
-  };
-  switch (shape.vectors_per_thread) {
-    case 1:
-      return launch(QuantizeTokensKernel<T, 1>);
-    case 2:
-      return launch(QuantizeTokensKernel<T, 2>);
-    case 4:
-      return launch(QuantizeTokensKernel<T, 4>);
-    case 8:
-      return launch(QuantizeTokensKernel<T, 8>);
-    default:
-      return cudaErrorInvalidValue;
-  }
-}
-
-bool IsAligned(const void* pointer) {
-  return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  return LaunchWithVectors(shape.vectors_per_thread, [&](auto vectors) {
+    return LaunchOverlapped(QuantizeTokensKernel<T, vectors>, dim3(p.num_tokens),
+                            dim3(shape.threads), 0, stream, device.compute_capability, p);
+  });
 }
 
 }  // namespace
@@ -89,7 +73,7 @@ cudaError_t LaunchQuantizeTokens(const QuantizeTokensParams& p, cudaStream_t str
     return cudaErrorInvalidValue;
   }
   if (p.num_tokens == 0) return cudaSuccess;
-  if (!IsAligned(p.x) || !IsAligned(p.quantized) || !p.scales) return cudaErrorInvalidValue;
+  if (!IsPresent(p.x) || !IsPresent(p.quantized) || !p.scales) return cudaErrorInvalidValue;
   return p.dtype == DType::kBf16 ? Launch<__nv_bfloat16>(p, stream) : Launch<__half>(p, stream);
 }
 

@@ -203,20 +203,14 @@ __global__ void __launch_bounds__(kThreads) RopeKvKernel(const RopeKvParams p) {
   }
 }
 
-bool IsAligned(const void* pointer, bool required) {
-  if (pointer == nullptr) return !required;
-  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-}
-
 bool Valid(const RopeKvParams& p) {
   const bool int8_kv = p.kv.dtype == DType::kI8;
   return p.num_q_heads > 0 && p.kv.num_kv_heads > 0 && p.kv.page_tokens > 0 &&
          (p.qkv_stride | p.q_out_stride) % 8 == 0 &&
          (p.kv.token_stride | p.kv.head_stride | p.kv.page_stride) % 8 == 0 && p.slots &&
-         IsAligned(p.qkv, true) && IsAligned(p.bias, false) && IsAligned(p.q_norm, false) &&
-         IsAligned(p.k_norm, false) && IsAligned(p.cos, true) && IsAligned(p.sin, true) &&
-         IsAligned(p.q_out, true) && IsAligned(p.kv.k, true) && IsAligned(p.kv.v, true) &&
-         (!int8_kv || (p.kv.k_scale && p.kv.v_scale));
+         IsPresent(p.qkv) && IsAligned(p.bias) && IsAligned(p.q_norm) && IsAligned(p.k_norm) &&
+         IsPresent(p.cos) && IsPresent(p.sin) && IsPresent(p.q_out) && IsPresent(p.kv.k) &&
+         IsPresent(p.kv.v) && (!int8_kv || (p.kv.k_scale && p.kv.v_scale));
 }
 
 template <class T>

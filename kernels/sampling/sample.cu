@@ -14,7 +14,7 @@
 // tokens.
 //   A token at the edge of a kept set may differ from a float64 reference by rounding of its
 //   weight.
-// Shared memory: 38 KB and 4 bytes a token of the block's part. One block an SM.
+// Shared memory: 42 KB and 4 bytes a token of the block's part. One block an SM.
 // Bytes: 4 a token, read once. At a batch of decode rows bound by the latency of the exchanges.
 // Architectures: sm_90a (clusters), sm_80 and newer (one block a row).
 // Sources: Salmon et al. (SC 2011) for the generator; Holtzman et al., "The Curious Case of Neural
@@ -36,7 +36,7 @@ constexpr uint32_t kNotANumber = 1;
 constexpr uint32_t kUnresolved = 2;
 
 struct Shared {
-  StatsShared stats;
+  RowShared row;
   CandidateShared candidates;
 };
 
@@ -238,7 +238,7 @@ template <int kCluster>
 __global__ void __launch_bounds__(kThreads, 1) SampleKernel(const SampleParams p, int slice_size) {
   extern __shared__ __align__(16) uint8_t smem[];
   Shared* shared = reinterpret_cast<Shared*>(smem);
-  RowBlocks<kCluster> row(&shared->stats);
+  RowBlocks<kCluster> row(&shared->row);
   const int row_index = blockIdx.x / kCluster;
   const SamplingRowParams r = p.rows[row_index];
   const int first_id = row.rank() * slice_size;

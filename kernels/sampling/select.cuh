@@ -147,52 +147,89 @@ __device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, P
 // Where a prefix ends: all tokens above `key`, and the first so many of those equal to it.
 struct Boundary {
   uint32_t key;    // OrderedKey
-  Stats above;     // sum and count of the tokens above key
+  Prefix above;    // the tokens above key
   uint32_t equal;  // tokens at key
 };
 
-// The highest key for which enough(tokens at or above it) holds; if none, the lowest token's.
+// The row cut at `keys`; -inf is no token.
+template <int kCluster>
+__device__ Cuts CutRow(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
+                       const uint32_t (&keys)[Cuts::kCount]) {
+  Cuts cuts;
+  ForEach(slice, [&](int, float x) {
+    if (x == -INFINITY) return;
+    const uint32_t key = OrderedKey(x);
+    const double w = weight(x);
+#pragma unroll
+    for (int i = 0; i < Cuts::kCount; ++i) {
+      if (key >= keys[i]) {
+        cuts.sum[i] += w;
+        ++cuts.count[i];
+        cuts.next[i] = min(cuts.next[i], key);
+      } else {
+        cuts.before[i] = max(cuts.before[i], key);
+      }
+    }
+  });
+  return row->Reduce(cuts);
+}
+
+// The highest key of a token for which enough(tokens at or above it) holds, as it must for the
+// whole row. Every sweep quarters what is left of the keys and draws it in to the tokens there.
 template <int kCluster, class Enough>
 __device__ Boundary Bisect(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                            const Enough& enough) {
-  const auto measure = [&](uint32_t key) {  // tokens at or above key; -inf is no token
-    Stats s;
-    ForEach(slice, [&](int, float x) {
-      if (x != -INFINITY && OrderedKey(x) >= key) {
-        s.sum += weight(x);
-        ++s.count;
+  uint32_t low = 0;
+  uint32_t high = ~0u;
+  Prefix from_low = {0, 0.0};
+  Prefix above_high = {0, 0.0};
+  while (low < high) {
+    const uint64_t span = uint64_t{high} - low + 1;
+    uint32_t keys[Cuts::kCount];
+#pragma unroll
+    for (int i = 0; i < Cuts::kCount; ++i) {
+      keys[i] = low + static_cast<uint32_t>(span * (i + 1) / (Cuts::kCount + 1));
+    }
+    const Cuts cuts = CutRow(row, slice, weight, keys);
+    bool done = false;
+#pragma unroll
+    for (int i = Cuts::kCount - 1; i >= 0; --i) {
+      const Prefix prefix = {cuts.count[i], cuts.sum[i]};
+      if (done) continue;
+      done = enough(prefix);
+      if (done) {
+        low = cuts.next[i];
+        from_low = prefix;
+      } else {
+        high = cuts.before[i];
+        above_high = prefix;
       }
-    });
-    return row->Reduce(s);
-  };
-  uint32_t key = 0;
-  for (uint32_t bit = 0x80000000u; bit != 0; bit >>= 1) {
-    if (enough(measure(key | bit))) key |= bit;
+    }
   }
-  const Stats above = key == 0xFFFFFFFFu ? Stats{} : measure(key + 1);
-  return {key, above, measure(key).count - above.count};
+  return {low, above_high, from_low.count - above_high.count};
 }
 
 template <int kCluster>
 __device__ Prefix PrefixOfCount(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                                 uint32_t count) {
   const Boundary end =
-      Bisect(row, slice, weight, [count](const Stats& s) { return s.count >= count; });
+      Bisect(row, slice, weight, [count](const Prefix& p) { return p.count >= count; });
   const double each = weight(KeyToFloat(end.key));
-  return {count, end.above.sum + (count - end.above.count) * each};
+  return {count, end.above.mass + (count - end.above.count) * each};
 }
 
 // The shortest prefix that weighs at least `mass` (strictly more with `strict`), and its boundary.
 template <int kCluster>
 __device__ Prefix PrefixOfMass(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                                double mass, bool strict, Boundary* end) {
-  *end = Bisect(row, slice, weight,
-                [mass, strict](const Stats& s) { return strict ? s.sum > mass : s.sum >= mass; });
+  *end = Bisect(row, slice, weight, [mass, strict](const Prefix& p) {
+    return strict ? p.mass > mass : p.mass >= mass;
+  });
   const double each = weight(KeyToFloat(end->key));
-  const double missing = each > 0 ? (mass - end->above.sum) / each : 0.0;
+  const double missing = each > 0 ? (mass - end->above.mass) / each : 0.0;
   double ties = strict ? floor(missing) + 1 : ceil(missing);
   ties = fmin(fmax(ties, 1.0), static_cast<double>(end->equal));
-  return {end->above.count + static_cast<uint32_t>(ties), end->above.sum + ties * each};
+  return {end->above.count + static_cast<uint32_t>(ties), end->above.mass + ties * each};
 }
 
 // Id of the token at `key` that has `rank` others of that key before it, to all threads.

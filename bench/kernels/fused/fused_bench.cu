@@ -3,12 +3,13 @@
 // same run: a plain 16-byte-a-thread copy kernel over 1 GiB (read plus written). Correctness: the
 // kernels' tests.
 //
-//   bench_fused [TOKENS...]      default: 8192 64 1
+//   bench_fused [--only TEXT] [TOKENS...]      kernels whose name contains TEXT; default: 8192 64 1
 //
 // Buffers rotate beyond the L2. Bytes: each input read once, each output written once; weights and
 // angle tables, which stay in the caches, are not counted.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -70,10 +71,12 @@ double CopyTbs() {
 struct Bench {
   int tokens;
   double copy_tbs;
+  std::string only;
 
   // `bytes` one launch moves; `launch(set)` works on set `set` of `sets`.
   void Time(const std::string& name, double bytes, int sets,
             const std::function<cudaError_t(int, cudaStream_t)>& launch) const {
+    if (name.find(only) == std::string::npos) return;
     const Timing time = TimeLaunches(name.c_str(), sets, launch);
     const double tbs = bytes / time.median_us * 1e-6;
     std::printf("| %-34s | %6d | %8.2f | %8.2f | %8.2f | %6.3f | %3.0f %% |\n", name.c_str(),
@@ -213,14 +216,21 @@ struct Bench {
 int main(int argc, char** argv) {
   using namespace pingti::kernels::bench;
   std::vector<int> tokens;
-  for (int i = 1; i < argc; ++i) tokens.push_back(std::atoi(argv[i]));
+  std::string only;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+      only = argv[++i];
+    } else {
+      tokens.push_back(std::atoi(argv[i]));
+    }
+  }
   if (tokens.empty()) tokens = {8192, 64, 1};
   const double copy_tbs = CopyTbs();
   std::printf("device copy (read + written): %.3f TB/s\n", copy_tbs);
   std::printf(
       "| kernel | tokens | us | p10 | p90 | TB/s | of copy |\n|---|---|---|---|---|---|---|\n");
   for (int count : tokens) {
-    const Bench bench{count, copy_tbs};
+    const Bench bench{count, copy_tbs, only};
     bench.Norms();
     bench.SwiGlus();
     bench.Rope();

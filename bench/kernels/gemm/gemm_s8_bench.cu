@@ -1,8 +1,9 @@
 // Question: how fast is the int8 W8A8 GEMM, scales and bias applied and bf16 written, on the layer
-// shapes of a 72B model? Baselines in the same run: the best of cuBLASLt's algorithms for the bare
-// s32 product, and the same plus a dequantizing kernel. Verifies against cuBLASLt's s32 first.
+// shapes of a 72B (or 7B) model? Baselines in the same run: the best of cuBLASLt's algorithms for
+// the bare s32 product, and the same plus a dequantizing kernel. Verifies against cuBLASLt's s32
+// first.
 //
-//   bench_gemm_s8 [--variants] [--shape NAME] [--block SIZE] [--no-baseline]
+//   bench_gemm_s8 [--7b] [--variants] [--shape NAME] [--block SIZE] [--no-baseline]
 //                 [--sustained] [M...]
 //
 // Each timing starts after a pause, so that all see the same clock; --sustained leaves the pauses
@@ -30,6 +31,7 @@ struct Options {
   bool variants = false;
   bool baseline = true;
   bool sustained = false;
+  bool shapes_7b = false;
   int block = 0;  // only variants of this block size
   std::string shape;
   std::vector<int> tokens;
@@ -37,7 +39,7 @@ struct Options {
 
 void Report(const S8Case& c, const S8Shape& shape, int m, const GemmS8Variant& v, const Timing& t,
             double lt_us, double lt_dequantize_us) {
-  std::printf("%-8s %5d  %-6s %3d/%d/%-2d %9.1f %9.1f %9.1f %8.0f %7.3f", shape.name, m,
+  std::printf("%-10s %5d  %-6s %3d/%d/%-2d %9.1f %9.1f %9.1f %8.0f %7.3f", shape.name, m,
               GemmS8FamilyName(v.family), v.block, v.cluster, v.group_m + v.stages, t.median_us,
               t.p10_us, t.p90_us, c.Operations() / t.median_us * 1e-6,
               c.WeightBytes() / t.median_us * 1e-6);
@@ -111,6 +113,8 @@ int Main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--variants") == 0) {
       options.variants = true;
+    } else if (std::strcmp(argv[i], "--7b") == 0) {
+      options.shapes_7b = true;
     } else if (std::strcmp(argv[i], "--no-baseline") == 0) {
       options.baseline = false;
     } else if (std::strcmp(argv[i], "--sustained") == 0) {
@@ -132,12 +136,12 @@ int Main(int argc, char** argv) {
   std::printf(
       "int8 GEMM with scales and bias, bf16 out; baseline lt: cuBLASLt s32 only, +dq: with "
       "a dequantizing kernel\n");
-  std::printf("%-8s %5s  %-17s %9s %9s %9s %8s %7s %9s %6s %6s\n", "shape", "m",
+  std::printf("%-10s %5s  %-17s %9s %9s %9s %8s %7s %9s %6s %6s\n", "shape", "m",
               "var block/clus/g|s", "us", "p10", "p90", "TOP/s", "w TB/s", "lt us", "x lt",
               "x +dq");
   bool correct = true;
   for (const int m : options.tokens) {
-    for (const S8Shape& shape : kS8Shapes72B) {
+    for (const S8Shape& shape : options.shapes_7b ? kS8Shapes7B : kS8Shapes72B) {
       if (!options.shape.empty() && options.shape != shape.name) continue;
       correct &= RunCase(shape, m, options, device);
     }

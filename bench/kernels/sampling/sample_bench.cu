@@ -2,8 +2,11 @@
 // rows. Baseline, same run: a device copy of the logits (read plus written). Correctness:
 // sample_test.
 //
-//   bench_sample
+//   bench_sample [--only TEXT] [ROWS...]      settings whose name contains TEXT; default: 1 32 128
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
 #include <vector>
 
 #include "bench/kernels/harness/fill.h"
@@ -17,7 +20,6 @@ namespace {
 using testing::DeviceBuffer;
 
 constexpr int kVocab = 152064;
-constexpr int kMaxRows = 128;
 constexpr int kTop = 5;
 
 struct Setting {
@@ -66,9 +68,19 @@ void Run(const Setting& setting, int num_rows) {
 }  // namespace
 }  // namespace pingti::kernels::bench
 
-int main() {
+int main(int argc, char** argv) {
   using namespace pingti::kernels::bench;
   using pingti::kernels::SamplingRowParams;
+  std::string only;
+  std::vector<int> row_counts;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+      only = argv[++i];
+    } else {
+      row_counts.push_back(std::atoi(argv[i]));
+    }
+  }
+  if (row_counts.empty()) row_counts = {1, 32, 128};
   SamplingRowParams greedy, plain, usual, tops, flat;
   greedy.temperature = 0;
   usual.temperature = 0.6f;
@@ -89,7 +101,8 @@ int main() {
       "|---|---|---|---|---|---|---|\n",
       kVocab);
   for (const Setting& setting : settings) {
-    for (int rows : {1, 32, kMaxRows}) Run(setting, rows);
+    if (std::string(setting.name).find(only) == std::string::npos) continue;
+    for (const int rows : row_counts) Run(setting, rows);
   }
   return 0;
 }

@@ -34,7 +34,7 @@ __device__ __forceinline__ void StoreRow4(const QueryArgs& args, const Segment& 
   const int64_t at = (segment.q_row + row / args.group) * args.out_token_stride +
                      head * args.out_head_stride + dim;
   *reinterpret_cast<uint2*>(static_cast<uint8_t*>(args.out) + 2 * at) =
-      make_uint2(Pack2<T>(value.x, value.y), Pack2<T>(value.z, value.w));
+      make_uint2(PackPair<T>(value.x, value.y), PackPair<T>(value.z, value.w));
 }
 
 // A row no key reached (an unused slot) is zero, by definition.

@@ -1,9 +1,5 @@
-// Register fragments of mma.m16n8k16 for the decode kernel: K and V tiles from swizzled shared
-// memory, 16-bit or int8 (widened exactly in registers), and 16-bit packing.
-//
-// Fragment layouts: PTX ISA, "Matrix fragments for mma.m16n8k16 with floating point type". With
-// g = lane / 4 and t = lane % 4: A holds rows g, g+8 and columns 2t, 2t+1, 2t+8, 2t+9; B holds rows
-// (depth) 2t, 2t+1, 2t+8, 2t+9 of column g; C holds rows g, g+8 and columns 2t, 2t+1.
+// Register fragments of mma.m16n8k16 (layouts: mma_sm80.cuh) for the decode kernel: K and V tiles
+// from swizzled shared memory, 16-bit or int8 (widened exactly in registers).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,58 +8,9 @@
 #include <cstdint>
 
 #include "kernels/attention/decode/pipeline.cuh"
+#include "kernels/common/mma_sm80.cuh"
 
 namespace pingti::kernels::decode {
-
-__device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4], uint32_t smem) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(smem));
-}
-__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4], uint32_t smem) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(smem));
-}
-
-// c += a * b.
-template <class T>
-__device__ __forceinline__ void Mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                    uint32_t b1);
-template <>
-__device__ __forceinline__ void Mma<__nv_bfloat16>(float (&c)[4], const uint32_t (&a)[4],
-                                                   uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-template <>
-__device__ __forceinline__ void Mma<__half>(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
-                                            uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-// Two floats to two 16-bit values, `low` in the low half.
-template <class T>
-__device__ __forceinline__ uint32_t Pack2(float low, float high);
-template <>
-__device__ __forceinline__ uint32_t Pack2<__nv_bfloat16>(float low, float high) {
-  uint32_t packed;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
-template <>
-__device__ __forceinline__ uint32_t Pack2<__half>(float low, float high) {
-  uint32_t packed;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-  return packed;
-}
 
 // Widens the int8 in the low byte of each half of `x` (high bytes ignored) exactly.
 template <class T>

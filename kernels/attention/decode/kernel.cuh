@@ -80,13 +80,13 @@ __device__ __forceinline__ void Consume(const Ring& ring, const KernelArgs& args
     state.Reset();
     for (int tile = segment.tile_begin; tile < tile_end; ++tile, ++tile_count) {
       if (tile_count % Tr::kTileGroups == tile_group) {
-        BarrierWait(&ring.full[at.stage], at.phase);  // the tile has landed
+        MbarrierWait(&ring.full[at.stage], at.phase);  // the tile has landed
 #pragma unroll 1
         for (int t = token; t < token + Tr::kWarpTokens; t += Tr::kStepTokens) {
           Step<Tr>(ring, at.stage, t, tile * kTileTokens + t, query, range, args.query, state);
         }
         __syncwarp();  // all lanes have read their part
-        if (threadIdx.x % 32 == 0) BarrierArrive(&ring.empty[at.stage]);
+        if (threadIdx.x % 32 == 0) MbarrierArrive(&ring.empty[at.stage]);
       }
       at.Advance(ring.num_stages);
     }
@@ -118,8 +118,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 #endif
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < stages; ++stage) {
-      BarrierInit(&ring.full[stage], kFullArrivals);
-      BarrierInit(&ring.empty[stage], Tr::kWarpsPerTile);
+      MbarrierInit(&ring.full[stage], kFullArrivals);
+      MbarrierInit(&ring.empty[stage], Tr::kWarpsPerTile);
     }
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     MbarrierInitFence();

@@ -45,10 +45,6 @@ Launcher FindLauncher(const DecodeAttentionParams& p) {
   return by_row_tiles[rows <= 16 ? 0 : rows <= 32 ? 1 : rows <= 64 ? 2 : 3];
 }
 
-bool IsAligned(const void* pointer, uintptr_t bytes) {
-  return pointer != nullptr && reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
-
 bool ValidKv(const PagedKv& kv, const DecodeShape& shape) {
   const int vector = 16 / ElementBytes(kv.dtype);  // elements of a 16-byte load
   const bool power_of_two = (kv.page_tokens & (kv.page_tokens - 1)) == 0;
@@ -56,8 +52,8 @@ bool ValidKv(const PagedKv& kv, const DecodeShape& shape) {
       kv.page_tokens < 16 || kv.page_tokens > 256) {
     return false;
   }
-  if (!IsAligned(kv.k, 16) || !IsAligned(kv.v, 16) || !IsAligned(kv.block_table, 4)) return false;
-  if (kv.dtype == DType::kI8 && (!IsAligned(kv.k_scale, 16) || !IsAligned(kv.v_scale, 16) ||
+  if (!IsPresent(kv.k, 16) || !IsPresent(kv.v, 16) || !IsPresent(kv.block_table, 4)) return false;
+  if (kv.dtype == DType::kI8 && (!IsPresent(kv.k_scale, 16) || !IsPresent(kv.v_scale, 16) ||
                                  kv.scale_page_stride % 4 != 0 || kv.scale_head_stride % 4 != 0)) {
     return false;
   }
@@ -66,8 +62,8 @@ bool ValidKv(const PagedKv& kv, const DecodeShape& shape) {
 }
 
 bool ValidQuery(const DecodeAttentionParams& p) {
-  return IsAligned(p.q, 4) && p.q_token_stride % 2 == 0 && p.q_head_stride % 2 == 0 &&
-         IsAligned(p.out, 8) && p.out_token_stride % 4 == 0 && p.out_head_stride % 4 == 0 &&
+  return IsPresent(p.q, 4) && p.q_token_stride % 2 == 0 && p.q_head_stride % 2 == 0 &&
+         IsPresent(p.out, 8) && p.out_token_stride % 4 == 0 && p.out_head_stride % 4 == 0 &&
          p.softmax_scale > 0.0f;
 }
 
@@ -96,7 +92,7 @@ cudaError_t LaunchDecodeAttention(const DecodeAttentionParams& params, cudaStrea
   const Launcher launcher = FindLauncher(params);
   if (launcher == nullptr) return cudaErrorNotSupported;
   if (!ValidKv(params.kv, params.shape) || !ValidQuery(params) || params.plan == nullptr ||
-      !IsAligned(params.workspace, 16) || params.shape.kv_lens == nullptr) {
+      !IsPresent(params.workspace, 16) || params.shape.kv_lens == nullptr) {
     return cudaErrorInvalidValue;
   }
   return launcher(params, stream);

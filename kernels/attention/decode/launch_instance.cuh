@@ -6,31 +6,18 @@
 
 #include "kernels/attention/decode/kernel.cuh"
 #include "kernels/attention/decode/launch.h"
+#include "kernels/attention/kv_map.h"
 #include "kernels/common/overlap.h"
 #include "kernels/common/status.h"
-#include "kernels/common/tensor_map.h"
 
 namespace pingti::kernels::decode {
 
 template <class Tr>
-cudaError_t EncodeKvMap(CUtensorMap* map, const void* base, const PagedKv& kv) {
-  TensorMapShape shape;
-  shape.rank = 4;
-  shape.dims[0] = kv.head_dim;
-  shape.dims[1] = kv.page_tokens;
-  shape.dims[2] = kv.num_kv_heads;
-  shape.dims[3] = kv.num_pages;
-  shape.stride_bytes[0] = kv.token_stride * Tr::kElementBytes;
-  shape.stride_bytes[1] = kv.head_stride * Tr::kElementBytes;
-  shape.stride_bytes[2] = kv.page_stride * Tr::kElementBytes;
-  shape.box[0] = Tr::kBoxBytes / Tr::kElementBytes;
-  shape.box[1] = std::min(kTileTokens, kv.page_tokens);
-  shape.box[2] = 1;
-  shape.box[3] = 1;
+cudaError_t EncodeKvMap(CUtensorMap* map, const void* pool, const PagedKv& kv) {
   const CUtensorMapDataType dtype =
       Tr::kInt8 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;  // any 16 bits
-  return EncodeTensorMap(
-      map, dtype, base, shape,
+  return EncodeKvPool(
+      map, kv, pool, dtype, Tr::kBoxBytes / Tr::kElementBytes, kTileTokens,
       Tr::kBoxBytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B);
 }
 

@@ -12,6 +12,7 @@
 
 #include "kernels/attention/decode/traits.cuh"
 #include "kernels/attention/decode/work.cuh"
+#include "kernels/common/cp_async.cuh"
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/tma.cuh"
 
@@ -33,54 +34,11 @@ struct KvArgs {
   int page_shift;  // log2(page_tokens)
 };
 
+// Arrivals that complete a `full` barrier: the copy engine's announcement, or every lane's copies.
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
-__device__ __forceinline__ void BarrierInit(uint64_t* barrier, uint32_t arrivals) {
-  MbarrierInit(barrier, arrivals);
-}
-__device__ __forceinline__ void BarrierArrive(uint64_t* barrier) { MbarrierArrive(barrier); }
-__device__ __forceinline__ void BarrierWait(uint64_t* barrier, uint32_t parity) {
-  MbarrierWait(barrier, parity);
-}
 inline constexpr int kFullArrivals = 1;
-
 #else
-
-__device__ __forceinline__ void BarrierInit(uint64_t* barrier, uint32_t arrivals) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(SmemAddress(barrier)), "r"(arrivals));
-}
-__device__ __forceinline__ void BarrierArrive(uint64_t* barrier) {
-  [[maybe_unused]] uint64_t state;  // the instruction must have somewhere to put it
-  asm volatile("mbarrier.arrive.shared.b64 %0, [%1];"
-               : "=l"(state)
-               : "r"(SmemAddress(barrier))
-               : "memory");
-}
-__device__ __forceinline__ void BarrierWait(uint64_t* barrier, uint32_t parity) {
-  uint32_t done = 0;
-  while (done == 0) {
-    asm volatile(
-        "{\n.reg .pred p;\n"
-        "mbarrier.test_wait.parity.shared.b64 p, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, p;\n}"
-        : "=r"(done)
-        : "r"(SmemAddress(barrier)), "r"(parity)
-        : "memory");
-  }
-}
-// Arrives on `barrier` once this lane's earlier cp.async copies have landed.
-__device__ __forceinline__ void BarrierArriveAfterCopies(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(SmemAddress(barrier))
-               : "memory");
-}
-__device__ __forceinline__ void CopyAsync16(uint32_t smem, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem), "l"(global) : "memory");
-}
-__device__ __forceinline__ void CopyAsync4(uint32_t smem, const void* global) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(smem), "l"(global) : "memory");
-}
 inline constexpr int kFullArrivals = 32;
-
 #endif
 
 // Position in the ring; the phase flips each time it wraps.
@@ -186,8 +144,6 @@ __device__ void LoadTile(const Ring& ring, int stage, const KvArgs& kv, const Se
   const int left = segment.kv_len - first_token;
   const int tokens = left < kTileTokens ? left : kTileTokens;
   const int32_t* table = kv.block_table + segment.seq * kv.block_table_stride;
-  const uint32_t k_smem = SmemAddress(ring.KTile<Tr>(stage));
-  const uint32_t v_smem = SmemAddress(ring.VTile<Tr>(stage));
   for (int i = lane; i < tokens * kChunks; i += 32) {
     const int token = i / kChunks;
     const int chunk = i % kChunks;
@@ -196,8 +152,8 @@ __device__ void LoadTile(const Ring& ring, int stage, const KvArgs& kv, const Se
     const int64_t from = table[position >> kv.page_shift] * kv.page_bytes +
                          segment.kv_head * kv.head_bytes + in_page * kv.token_bytes + chunk * 16;
     const int to = ChunkOffset<Tr>(token, chunk);
-    CopyAsync16(k_smem + to, kv.k + from);
-    CopyAsync16(v_smem + to, kv.v + from);
+    CpAsync16(ring.KTile<Tr>(stage) + to, kv.k + from, true);
+    CpAsync16(ring.VTile<Tr>(stage) + to, kv.v + from, true);
   }
   if constexpr (Tr::kInt8) {
     for (int token = lane; token < tokens; token += 32) {
@@ -205,11 +161,11 @@ __device__ void LoadTile(const Ring& ring, int stage, const KvArgs& kv, const Se
       const int in_page = position & ((1 << kv.page_shift) - 1);
       const int64_t from = table[position >> kv.page_shift] * kv.scale_page_stride +
                            segment.kv_head * kv.scale_head_stride + in_page;
-      CopyAsync4(SmemAddress(ring.KScale<Tr>(stage) + token), kv.k_scale + from);
-      CopyAsync4(SmemAddress(ring.VScale<Tr>(stage) + token), kv.v_scale + from);
+      CpAsyncSmall<4>(ring.KScale<Tr>(stage) + token, kv.k_scale + from, true);
+      CpAsyncSmall<4>(ring.VScale<Tr>(stage) + token, kv.v_scale + from, true);
     }
   }
-  BarrierArriveAfterCopies(&ring.full[stage]);
+  CpAsyncArrive(&ring.full[stage]);
 }
 
 #endif
@@ -235,7 +191,7 @@ __device__ void Produce(const Ring& ring, const KvArgs& kv, const CUtensorMap* k
       const int my_page = index < num_pages ? table[index] : 0;
       const int stop = min(segment.tile_end, tile + 32 / boxes_per_tile);
       for (int t = tile; t < stop; ++t) {
-        BarrierWait(&ring.empty[at.stage], at.phase ^ 1);  // readers of the last round are done
+        MbarrierWait(&ring.empty[at.stage], at.phase ^ 1);  // readers of the last round are done
         int pages[4];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
@@ -255,7 +211,7 @@ __device__ void Produce(const Ring& ring, const KvArgs& kv, const CUtensorMap* k
 #else
   while (walk.Next(&segment)) {
     for (int t = segment.tile_begin; t < segment.tile_end; ++t) {
-      BarrierWait(&ring.empty[at.stage], at.phase ^ 1);
+      MbarrierWait(&ring.empty[at.stage], at.phase ^ 1);
       LoadTile<Tr>(ring, at.stage, kv, segment, t);
       at.Advance(ring.num_stages);
     }

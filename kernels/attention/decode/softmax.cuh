@@ -9,12 +9,6 @@
 
 namespace pingti::kernels::decode {
 
-__device__ __forceinline__ float Exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 struct QueryArgs {
   const void* q;
   int64_t q_token_stride;
@@ -92,7 +86,7 @@ __device__ __forceinline__ void Scores(float (&s)[Tr::kStepTokens / 8][4],
   for (int part = 0; part < Tr::kStepTokens / 16; ++part) {
     ForEachKFragment<Tr>(k_tile, token + 16 * part,
                          [&](int block, int n, uint32_t b0, uint32_t b1) {
-                           Mma<typename Tr::T>(s[2 * part + n], query.a[block], b0, b1);
+                           Mma16816<typename Tr::T>(s[2 * part + n], query.a[block], b0, b1);
                          });
   }
   if constexpr (Tr::kInt8) {
@@ -189,13 +183,13 @@ __device__ __forceinline__ void AccumulateValues(float (&s)[Tr::kStepTokens / 8]
 #pragma unroll
   for (int part = 0; part < Tr::kStepTokens / 16; ++part) {
     // The scores' C fragment is the probabilities' A fragment, column pairs for column pairs.
-    const uint32_t a[4] = {Pack2<T>(s[2 * part][0], s[2 * part][1]),
-                           Pack2<T>(s[2 * part][2], s[2 * part][3]),
-                           Pack2<T>(s[2 * part + 1][0], s[2 * part + 1][1]),
-                           Pack2<T>(s[2 * part + 1][2], s[2 * part + 1][3])};
+    const uint32_t a[4] = {PackPair<T>(s[2 * part][0], s[2 * part][1]),
+                           PackPair<T>(s[2 * part][2], s[2 * part][3]),
+                           PackPair<T>(s[2 * part + 1][0], s[2 * part + 1][1]),
+                           PackPair<T>(s[2 * part + 1][2], s[2 * part + 1][3])};
     ForEachVFragment<Tr, kMasked>(v_tile, token + 16 * part, valid - 16 * part,
                                   [&](int block, int n, uint32_t b0, uint32_t b1) {
-                                    Mma<T>(state.o[2 * block + n], a, b0, b1);
+                                    Mma16816<T>(state.o[2 * block + n], a, b0, b1);
                                   });
   }
 }

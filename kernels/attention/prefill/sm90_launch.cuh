@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/attention/kv_map.h"
 #include "kernels/attention/prefill/sm90_kernel.cuh"
 #include "kernels/attention/prefill/variants.h"
 #include "kernels/common/status.h"
@@ -26,26 +27,6 @@ inline cudaError_t EncodeQ(CUtensorMap* map, const PrefillAttentionParams& param
   shape.box[1] = 1;
   shape.box[2] = tile_rows;
   return EncodeTensorMap(map, dtype, params.q, shape, CU_TENSOR_MAP_SWIZZLE_128B);
-}
-
-// A pool as [page, head, token, dim] in boxes of up to kMaxBoxTokens tokens of one page and 64
-// dims.
-inline cudaError_t EncodePool(CUtensorMap* map, const PagedKv& kv, const void* pool,
-                              CUtensorMapDataType dtype) {
-  TensorMapShape shape;
-  shape.rank = 4;
-  shape.dims[0] = kv.head_dim;
-  shape.dims[1] = kv.page_tokens;
-  shape.dims[2] = kv.num_kv_heads;
-  shape.dims[3] = kv.num_pages;
-  shape.stride_bytes[0] = kv.token_stride * 2;
-  shape.stride_bytes[1] = kv.head_stride * 2;
-  shape.stride_bytes[2] = kv.page_stride * 2;
-  shape.box[0] = 64;
-  shape.box[1] = std::min(kv.page_tokens, kMaxBoxTokens);
-  shape.box[2] = 1;
-  shape.box[3] = 1;
-  return EncodeTensorMap(map, dtype, pool, shape, CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
 // params' own numbers, less what the tensor maps hold.
@@ -75,8 +56,10 @@ cudaError_t LaunchSm90Traits(const PrefillAttentionParams& params, cudaStream_t 
                                                     : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   CUtensorMap q_map, k_map, v_map;
   PINGTI_CUDA_RETURN(EncodeQ(&q_map, params, dtype, Tr::kRows));
-  PINGTI_CUDA_RETURN(EncodePool(&k_map, params.kv, params.kv.k, dtype));
-  PINGTI_CUDA_RETURN(EncodePool(&v_map, params.kv, params.kv.v, dtype));
+  PINGTI_CUDA_RETURN(EncodeKvPool(&k_map, params.kv, params.kv.k, dtype, 64, kMaxBoxTokens,
+                                  CU_TENSOR_MAP_SWIZZLE_128B));
+  PINGTI_CUDA_RETURN(EncodeKvPool(&v_map, params.kv, params.kv.v, dtype, 64, kMaxBoxTokens,
+                                  CU_TENSOR_MAP_SWIZZLE_128B));
   constexpr int kSharedBytes = sizeof(Sm90Shared<Tr>) + 1024;  // room to align
   static_assert(kSharedBytes <= 227 * 1024, "more than a block can have");
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(
