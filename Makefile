@@ -1,17 +1,26 @@
 # Thin front door: every target is one script. `make help` lists them.
 ARGS ?=
 
-.PHONY: help demo test lint bench install clean
+.PHONY: help demo test test-deploy test-images images lint bench install clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
-	  while IFS='|' read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	  while IFS='|' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 demo:  ## Build, fetch the default model, serve it on loopback and ask it a question (ARGS=--once: then exit)
 	@scripts/demo.sh $(ARGS)
 
 test:  ## Build and run every test; the last line is "N passed, N failed"
 	@scripts/test.sh $(ARGS)
+
+test-deploy:  ## Only the tests of the chart, the dashboards and the rules
+	@scripts/test.sh --deploy $(ARGS)
+
+images:  ## Build the images with podman, buildah or docker (ARGS="--registry PREFIX --cuda")
+	@scripts/images.sh $(ARGS)
+
+test-images:  ## Build the images and run the chart with podman
+	@scripts/test_images.sh $(ARGS)
 
 lint:  ## Formatting, include edges, clang-tidy on changed files (ARGS=--all: on all files)
 	@scripts/lint.sh $(ARGS)

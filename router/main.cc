@@ -35,6 +35,7 @@
 #include "router/pipeline/dispatcher.h"
 #include "router/pipeline/inference_service.h"
 #include "router/pipeline/ticker.h"
+#include "router/playground/playground.h"
 #include "router/registry/worker_registry.h"
 #include "router/router_config.h"
 #include "router/worker_link/model_store.h"
@@ -233,6 +234,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
       net::HttpServer::Start(
           MakeHttpOptions(config),
           [&](net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {
+            if (config.playground && ServePlayground(request, responder.get())) return;
             handler.Handle(std::move(request), std::move(responder));
           }));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Discovery> discovery,

@@ -17,6 +17,8 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
               "Port of the gRPC service pingti.v1.Inference; 0 takes any free one.");
   schema->Add("admin_port", &config->admin_port,
               "Port of /metrics, /healthz and /readyz; 0 takes any free one.");
+  schema->Add("playground", &config->playground,
+              "Whether / is a page to chat with the model from a browser.");
   schema->Add("http_threads", &config->http_threads, "Threads that read and write HTTP.")
       .Range(1, 64);
   schema->AddBytes("max_body_bytes", &config->max_body_bytes, "Largest HTTP request body.")

@@ -20,6 +20,7 @@ struct RouterConfig {
   int64_t max_body_bytes = 100 << 20;
   int64_t max_connections = 16384;
   int64_t grpc_max_message_length = 100 << 20;
+  bool playground = true;
   std::string tls_cert_file;
   std::string tls_key_file;
 

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the images pingti-router and pingti-worker with podman, buildah or docker, whichever is there.
 #   scripts/images.sh [--base IMAGE] [--tag TAG] [--registry PREFIX] [--programs FOLDER]
-# --base compiles (Debian 12 or Ubuntu 24.04); --programs takes programs that are already built for
-# this system instead, and compiles nothing. The same sources and base give the same images.
+#                     [--cuda | --cuda-programs FOLDER]
+# --base compiles (Debian 12, or an image on top of it); --programs takes programs that are already
+# built for this system instead, and compiles nothing. --cuda adds pingti-worker-cuda, for which
+# --cuda-programs does the same. The same sources and base give the same images.
 source "$(dirname "$0")/lib.sh"
 
 base=docker.io/library/debian:12-slim
@@ -10,13 +12,20 @@ version=$(sed -nE 's/^project\(pingti VERSION ([0-9.]+).*/\1/p' "$ROOT/CMakeList
 tag=$version
 registry=
 programs=
+cuda_programs=
+images=(router worker)
 while [ $# -gt 0 ]; do
   case $1 in
     --base) base=${2:?--base needs an image}; shift ;;
     --tag) tag=${2:?--tag needs a tag}; shift ;;
     --registry) registry=${2:?--registry needs a prefix}; shift ;;
     --programs) programs=$(cd "${2:?--programs needs a folder}" && pwd); shift ;;
-    *) die "unknown argument '$1': expected --base, --tag, --registry or --programs" ;;
+    --cuda) images=(router worker worker-cuda) ;;
+    --cuda-programs)
+      cuda_programs=$(cd "${2:?--cuda-programs needs a folder}" && pwd)
+      images=(router worker worker-cuda)
+      shift ;;
+    *) die "unknown argument '$1': expected --base, --tag, --registry, --programs, --cuda or --cuda-programs" ;;
   esac
   shift
 done
@@ -44,24 +53,34 @@ build() {
   esac
 }
 
-context=$ROOT
+# collected NAME: makes an image of what collect.py left in $work/NAME/out.
+collected() {
+  printf 'FROM scratch\nCOPY out /out\n' >"$work/$1/Containerfile"
+  build "$work/$1" --file "$work/$1/Containerfile" --tag "localhost/$1" >/dev/null ||
+    die "the collected programs could not be put into an image"
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+collect="$ROOT/deploy/images/collect.py"
 if [ -n "$programs" ]; then
-  context=$(mktemp -d)
-  trap 'rm -rf "$context"' EXIT
-  python3 "$ROOT/deploy/images/collect.py" --out "$context/out/router" "$programs/pingti-router" "$programs/pingti"
-  python3 "$ROOT/deploy/images/collect.py" --out "$context/out/worker" "$programs/pingti-worker"
-  printf 'FROM scratch\nCOPY out /out\n' >"$context/Containerfile"
-  build "$context" --file "$context/Containerfile" --tag localhost/pingti-programs >/dev/null
+  out="$work/pingti-programs/out"
+  python3 "$collect" --out "$out/router" "$programs/pingti-router" "$programs/pingti"
+  python3 "$collect" --out "$out/worker" "$programs/pingti-worker"
+  collected pingti-programs
   common+=(--build-arg PROGRAMS=localhost/pingti-programs)
-elif [ "$tool" != docker ]; then
-  # docker finds this file by its name.
-  common+=(--ignorefile "$ROOT/deploy/images/Containerfile.dockerignore")
 fi
+if [ -n "$cuda_programs" ]; then
+  python3 "$collect" --out "$work/pingti-cuda-programs/out/worker-cuda" "$cuda_programs/pingti-worker"
+  collected pingti-cuda-programs
+  common+=(--build-arg CUDA_PROGRAMS=localhost/pingti-cuda-programs)
+fi
+# docker finds this file by its name.
+[ "$tool" = docker ] || common+=(--ignorefile "$ROOT/deploy/images/Containerfile.dockerignore")
 
-for image in router worker; do
+for image in "${images[@]}"; do
   name="${registry:+${registry%/}/}pingti-$image:$tag"
   step "building $name with $tool"
-  build "$context" "${common[@]}" --target "$image" --tag "$name" >/dev/null || die "$name could not be built"
+  build "$ROOT" "${common[@]}" --target "$image" --tag "$name" >/dev/null || die "$name could not be built"
   if [ "$tool" = buildah ]; then
     buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}' "$name"
   else

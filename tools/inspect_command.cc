@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "tools/inspect_fit.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -17,8 +18,6 @@ using worker::Checkpoint;
 using worker::ModelConfig;
 using worker::RopeScaling;
 using worker::TensorView;
-
-constexpr int64_t kBf16Bytes = 2;
 
 // Collects "name   value" lines with the values in one column.
 class Report {
@@ -133,8 +132,7 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
 
 void AddMemory(const Checkpoint& checkpoint, Report* report) {
   const ModelConfig& config = checkpoint.config();
-  const int64_t per_token =
-      2 * config.num_layers * config.num_kv_heads * config.head_dim * kBf16Bytes;
+  const int64_t per_token = KvBytesPerToken(config);
   report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16");
   for (const int64_t sequences : {int64_t{1}, int64_t{8}, int64_t{32}}) {
     report->Add("", ApproximateSize(per_token * config.max_context * sequences) + " for " +
@@ -143,17 +141,31 @@ void AddMemory(const Checkpoint& checkpoint, Report* report) {
   }
 }
 
+// The contexts asked for, or powers of 4 up to the model's own.
+void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report* report) {
+  std::vector<int64_t> contexts = options.contexts;
+  const int64_t longest = checkpoint.config().max_context;
+  if (contexts.empty()) {
+    for (int64_t context = 2048; context < longest; context *= 4) contexts.push_back(context);
+    contexts.push_back(longest);
+  }
+  report->AddLine("");
+  report->AddLine(FitTable(checkpoint.config(), options.memory_fraction, contexts));
+}
+
 }  // namespace
 
-absl::StatusOr<std::string> InspectModel(const std::string& path, bool list_tensors) {
-  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
-                          worker::OpenCheckpoint(path));
+absl::StatusOr<std::string> InspectModel(const std::string& path, const InspectOptions& options) {
+  PINGTI_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Checkpoint> checkpoint,
+      options.shapes_only ? worker::OpenRandomCheckpoint(path) : worker::OpenCheckpoint(path));
   Report report;
   AddArchitecture(*checkpoint, &report);
   AddWeights(*checkpoint, &report);
   AddText(*checkpoint, &report);
   AddMemory(*checkpoint, &report);
-  if (list_tensors) {
+  if (options.fit) AddFit(*checkpoint, options, &report);
+  if (options.list_tensors) {
     report.AddLine("");
     for (const TensorView& tensor : checkpoint->tensors()) {
       report.AddLine(std::string(worker::DTypeName(tensor.dtype)) + "  " + tensor.ShapeString() +

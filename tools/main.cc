@@ -8,6 +8,8 @@
 #include "tools/bench/bench_command.h"
 #include "tools/chat_command.h"
 #include "tools/inspect_command.h"
+#include "tools/profile/profile_command.h"
+#include "tools/quantize/quantize_command.h"
 
 namespace {
 
@@ -42,11 +44,28 @@ int main(int argc, char** argv) {
   pingti::tools::BenchOptions bench_options;
   const CLI::App* bench = pingti::tools::AddBench(&app, &bench_options);
 
+  pingti::tools::ProfileCommandOptions profile_options;
+  const CLI::App* profile = pingti::tools::AddProfile(&app, &profile_options);
+
+  pingti::tools::QuantizeOptions quantize_options;
+  const CLI::App* quantize = pingti::tools::AddQuantize(&app, &quantize_options);
+
   std::string model_path;
-  bool list_tensors = false;
+  pingti::tools::InspectOptions inspect_options;
   CLI::App* inspect = app.add_subcommand("inspect", "Say what a model file is, without loading it");
   inspect->add_option("MODEL", model_path, "A .gguf file, or a directory")->required();
-  inspect->add_flag("--tensors", list_tensors, "Also list every tensor");
+  inspect->add_flag("--tensors", inspect_options.list_tensors, "Also list every tensor");
+  inspect->add_flag("--fit", inspect_options.fit, "Also say what fits on which graphics card");
+  inspect->add_option("--context", inspect_options.contexts, "Tokens a sequence, for --fit")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  inspect
+      ->add_option("--memory-fraction", inspect_options.memory_fraction,
+                   "Share of a card that a worker may take, for --fit")
+      ->check(CLI::Range(0.05, 0.98))
+      ->capture_default_str();
+  inspect->add_flag("--shapes-only", inspect_options.shapes_only,
+                    "A directory with config.json is enough; there are no weights");
 
   try {
     app.parse(argc, argv);
@@ -56,7 +75,9 @@ int main(int argc, char** argv) {
 
   if (bench->parsed()) return pingti::tools::RunBench(bench_options);
   if (chat->parsed()) return pingti::tools::RunChat(chat_options);
-  const auto report = pingti::tools::InspectModel(model_path, list_tensors);
+  if (profile->parsed()) return pingti::tools::RunProfile(profile_options);
+  if (quantize->parsed()) return pingti::tools::RunQuantize(quantize_options);
+  const auto report = pingti::tools::InspectModel(model_path, inspect_options);
   if (!report.ok()) {
     const auto message = report.status().message();
     std::cerr << "error: " << std::string(message.data(), message.size()) << "\n";

@@ -22,6 +22,7 @@
 #include "common/config/load.h"
 #include "common/metrics/worker_metrics.h"
 #include "worker/device.h"
+#include "worker/grammar/model_vocabulary.h"
 #include "worker/model/load_model.h"
 #include "worker/server/kv_budget.h"
 #include "worker/server/model_card.h"
@@ -57,6 +58,7 @@ struct LoadedModel {
   std::unique_ptr<Checkpoint> checkpoint;
   Device device;
   std::unique_ptr<Model> model;
+  std::shared_ptr<const grammar::Vocabulary> vocabulary;  // shared with the engine
   int64_t resident_bytes = 0;
   double load_seconds = 0;
 };
@@ -137,6 +139,14 @@ absl::StatusOr<KvBudget> AllocateModel(const WorkerConfig& config, LoadedModel* 
   return budget;
 }
 
+// Null when the model cannot decode under constraints; clients that want it are then refused.
+std::shared_ptr<const grammar::Vocabulary> VocabularyOf(const LoadedModel& loaded) {
+  auto vocabulary = ModelVocabulary(loaded.checkpoint->text(), loaded.model->vocab_size());
+  if (vocabulary.ok()) return *std::move(vocabulary);
+  LogWarning("no structured output", {{"reason", std::string(vocabulary.status().message())}});
+  return nullptr;
+}
+
 CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const KvBudget& budget) {
   CardFacts facts;
   facts.model_id = config.model_id;
@@ -152,6 +162,7 @@ CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const K
   facts.kv_total_blocks = budget.num_blocks;
   facts.vocab_size = loaded.model->vocab_size();
   facts.created_unix_s = ModifiedAt(config.model);
+  facts.grammars = loaded.vocabulary != nullptr;
   return facts;
 }
 
@@ -174,6 +185,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   for (const int64_t id : loaded.checkpoint->text().eos_token_ids) {
     options.engine.eos_token_ids.push_back(static_cast<int32_t>(id));
   }
+  options.engine.vocabulary = loaded.vocabulary;
   options.on_broken = [](const absl::Status&) {
     // The engine thread may never return, so nothing can be joined.
     std::this_thread::sleep_for(kBrokenGrace);
@@ -189,6 +201,7 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   FillDeviceDefaults(device, &config);
   PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, Load(config, std::move(device)));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
+  loaded.vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(const ServedCard card,
                           BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget)));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<WorkerServer> server,

@@ -9,6 +9,7 @@
 #include "common/grammar/json_rules.h"
 #include "common/grammar/json_schema.h"
 #include "common/grammar/regex_source.h"
+#include "common/grammar/tool_calls_source.h"
 
 namespace pingti::grammar {
 namespace {
@@ -18,6 +19,7 @@ absl::Status Parse(const GrammarSource& source, Grammar* grammar) {
     return ParseJsonSchema(source.text, grammar);
   }
   if (source.kind == GrammarSource::Kind::kEbnf) return ParseEbnf(source.text, grammar);
+  if (source.kind == GrammarSource::Kind::kToolCalls) return ParseToolCalls(source.text, grammar);
   const RuleId root = grammar->AddRule("root");
   grammar->SetRoot(root);
   if (source.kind == GrammarSource::Kind::kJsonObject) {

@@ -11,7 +11,7 @@
 namespace pingti::grammar {
 
 struct GrammarSource {
-  enum class Kind { kJsonSchema, kJsonObject, kRegex, kEbnf };
+  enum class Kind { kJsonSchema, kJsonObject, kRegex, kEbnf, kToolCalls };
 
   Kind kind = Kind::kJsonObject;
   std::string text;  // nothing for kJsonObject

@@ -16,7 +16,10 @@ using Expr = Grammar::Expr;
 using Kind = Grammar::Kind;
 
 // Repeats of up to this many byte positions are written out; longer ones count at run time.
-constexpr int64_t kMostWrittenOut = 256;
+constexpr int64_t kMostWrittenOut = 32;
+// So are fewer of a shared rule: the masks of a counted call serve all of its counts, those of a
+// caller that is written out are worked out at every one (bench/grammar: 2 ms a token, not 2 us).
+constexpr int64_t kMostSharedWrittenOut = 2;
 // Rules of up to this many byte positions are taken into their callers.
 constexpr int64_t kMostInlined = 64;
 constexpr int64_t kHuge = int64_t{1} << 40;
@@ -239,8 +242,10 @@ class Normalizer {
     const int64_t child_size = std::max<int64_t>(1, Measure(e.children[0]));
     const int64_t copies = e.max == kUnbounded ? std::max(1, e.min) : e.max;
     const int64_t size = child_size * copies;
-    if (copies <= 1 || size <= kMostWrittenOut) return size;
     const Expr& child = grammar_.expr(e.children[0]);
+    const bool shared = child.kind == Kind::kCall && grammar_.rule(child.rule).shared;
+    if (copies <= (shared ? kMostSharedWrittenOut : 1)) return size;
+    if (!shared && size <= kMostWrittenOut) return size;
     RuleId body = -1;
     if (child.kind == Kind::kCall && child.min == 1 && child.max == 1) {
       body = child.rule;

@@ -74,11 +74,7 @@ void TokenMasks::Fill(Configurations* configurations, ConfigId id, std::span<uin
     if (frame.return_state < 0 || state_mask.exits.empty()) continue;
     const ConfigId returned = configurations->Returned(item.frame);
     if (returned == kDeadConfig || configurations->config(returned).items.empty()) continue;
-    for (const StateMask::Exit& exit : state_mask.exits) {
-      if (exit.done >= least && exit.done <= most) {
-        SetBelow(configurations, returned, exit.node, mask);
-      }
-    }
+    SetExitTokens(configurations, state_mask, least, most, returned, mask);
   }
   if (!config.accepting) return;
   for (const int32_t token : vocabulary_->end_token_ids()) SetBit(mask, token);
@@ -107,8 +103,23 @@ void TokenMasks::SetStateTokens(const StateMask& state_mask, int32_t left,
   for (size_t i = 0; i < bits.size(); ++i) mask[i] |= bits[i];
 }
 
-void TokenMasks::SetBelow(Configurations* configurations, ConfigId from, int32_t node,
-                          std::span<uint32_t> mask) {
+void TokenMasks::SetExitTokens(Configurations* configurations, const StateMask& state_mask,
+                               int32_t least, int32_t most, ConfigId returned,
+                               std::span<uint32_t> mask) {
+  int32_t begin = 0;
+  for (const StateMask::ExitByte& group : state_mask.exit_bytes) {
+    const ConfigId next = configurations->Step(returned, group.byte);
+    for (int32_t i = begin; i < group.end && next != kDeadConfig; ++i) {
+      const StateMask::Exit& exit = state_mask.exits[i];
+      if (exit.done >= least && exit.done <= most) SetFrom(configurations, next, exit.node, mask);
+    }
+    begin = group.end;
+  }
+}
+
+void TokenMasks::SetFrom(Configurations* configurations, ConfigId from, int32_t node,
+                         std::span<uint32_t> mask) {
+  for (const int32_t token : vocabulary_->tokens_at(node)) SetBit(mask, token);
   Walk(*vocabulary_, configurations, from, node + 1, vocabulary_->node(node).subtree_end, &path_,
        [&](int32_t i, ConfigId) {
          for (const int32_t token : vocabulary_->tokens_at(i)) SetBit(mask, token);
@@ -123,9 +134,31 @@ const TokenMasks::StateMask& TokenMasks::MaskOf(Configurations* configurations, 
     const StateMask& made = it->second;
     memory_bytes_ += sizeof(StateMask) + 64 + 4 * made.tokens.capacity() +
                      4 * made.needs_before.capacity() + 4 * made.bits.capacity() +
-                     sizeof(StateMask::Exit) * made.exits.capacity();
+                     sizeof(StateMask::Exit) * made.exits.capacity() +
+                     sizeof(StateMask::ExitByte) * made.exit_bytes.capacity();
   }
   return it->second;
+}
+
+void TokenMasks::AddExits(int32_t node, int32_t done, StateMask* state_mask) const {
+  const int32_t end = vocabulary_->node(node).subtree_end;
+  for (int32_t child = node + 1; child < end; child = vocabulary_->node(child).subtree_end) {
+    state_mask->exits.push_back({child, done});
+  }
+}
+
+void TokenMasks::SortExits(StateMask* state_mask) const {
+  auto& exits = state_mask->exits;
+  const auto byte = [this](const StateMask::Exit& exit) {
+    return vocabulary_->node(exit.node).byte;
+  };
+  std::stable_sort(exits.begin(), exits.end(),
+                   [&](const auto& a, const auto& b) { return byte(a) < byte(b); });
+  exits.shrink_to_fit();
+  for (size_t i = 0; i < exits.size(); ++i) {
+    if (i + 1 < exits.size() && byte(exits[i + 1]) == byte(exits[i])) continue;
+    state_mask->exit_bytes.push_back({byte(exits[i]), static_cast<int32_t>(i) + 1});
+  }
 }
 
 TokenMasks::StateMask TokenMasks::Compute(Configurations* configurations, StateId state,
@@ -141,9 +174,9 @@ TokenMasks::StateMask TokenMasks::Compute(Configurations* configurations, StateI
            const int32_t need = call < 0 ? 1 : NeedOf(*configurations, config);
            for (const int32_t token : tokens) found.push_back({need, token});
          }
-         if (config.exits.empty() || vocabulary_->node(node).subtree_end == node + 1) return;
-         for (const int32_t done : config.exits) result.exits.push_back({node, done});
+         for (const int32_t done : config.exits) AddExits(node, done, &result);
        });
+  SortExits(&result);
   const bool dense = found.size() > vocabulary_->mask_words();
   if (dense) {
     result.bits.assign(vocabulary_->mask_words(), 0);

@@ -41,19 +41,34 @@ class TokenMasks {
     std::vector<int32_t> tokens;        // by ascending need, when kept so
     std::vector<int32_t> needs_before;  // [n]: tokens that need less than n matches
     std::vector<uint32_t> bits;         // all of them; empty when `tokens` says it in less space
+    // A rule ends before this node's byte, which is the caller's to read, as is all below it.
     struct Exit {
-      int32_t node;  // the rule ended with this node's byte; what is below belongs to the caller
+      int32_t node;
       int32_t done;  // matches of the call by then
     };
+    // By their nodes' bytes: a caller goes on with few of them, and there may be an exit after
+    // every character.
     std::vector<Exit> exits;
+    struct ExitByte {
+      uint8_t byte;
+      int32_t end;  // of its exits; they begin where the previous one's end
+    };
+    std::vector<ExitByte> exit_bytes;
   };
 
   const StateMask& MaskOf(Configurations* configurations, StateId state, int32_t call);
   StateMask Compute(Configurations* configurations, StateId state, int32_t call) const;
+  // Adds what follows once the rule has ended at `node`.
+  void AddExits(int32_t node, int32_t done, StateMask* state_mask) const;
+  void SortExits(StateMask* state_mask) const;
+  // Sets the tokens that leave the state's rule after `least` to `most` matches and can be read on
+  // from `returned`.
+  void SetExitTokens(Configurations* configurations, const StateMask& state_mask, int32_t least,
+                     int32_t most, ConfigId returned, std::span<uint32_t> mask);
   void SetStateTokens(const StateMask& state_mask, int32_t left, std::span<uint32_t> mask);
-  // Sets the tokens strictly below `node` that can be read from `from`.
-  void SetBelow(Configurations* configurations, ConfigId from, int32_t node,
-                std::span<uint32_t> mask);
+  // Sets the tokens at and below `node`, whose byte led to `from`, that can be read.
+  void SetFrom(Configurations* configurations, ConfigId from, int32_t node,
+               std::span<uint32_t> mask);
 
   const Automaton* const automaton_;
   const Vocabulary* const vocabulary_;

@@ -24,7 +24,9 @@ FILES = {
     "etc/group": f"root:x:0:\nnonroot:x:{USER}:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-SYSTEM_FILES = ("/etc/ssl/certs/ca-certificates.crt",)
+SYSTEM_FOLDERS = ("/lib", "/usr/lib")
+# By debian_version the GPU container toolkit knows where libraries belong.
+SYSTEM_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/debian_version")
 
 
 def run(*args):
@@ -32,7 +34,8 @@ def run(*args):
 
 
 def libraries_of(program):
-    """Names under which the loader finds libraries, and where they are on this system."""
+    """Names under which the loader finds libraries, and where they are on this system. Those that are
+    not the system's own are put beside the C library."""
     found = {}
     for line in run("ldd", program).splitlines():
         match = re.match(r"\s*(?:(\S+) => )?(/\S+) \(0x", line)
@@ -44,18 +47,37 @@ def libraries_of(program):
     for name in LOADED_LATER:
         if (folder / name).exists():
             found[str(folder / name)] = folder / name
-    return found
+    return {name if name.startswith(SYSTEM_FOLDERS) else str(folder / path.name): path
+            for name, path in found.items()}
+
+
+def python_package_of(path):
+    """As package_of, for a library that came in a Python package."""
+    folder = next((p for p in path.parents if p.name == "site-packages"), None)
+    for record in folder.glob("*.dist-info/RECORD") if folder else ():
+        if f"{path.relative_to(folder)}," in record.read_text():
+            head = record.with_name("METADATA").read_text()
+            name, version = (re.search(rf"^{key}: (\S+)$", head, re.MULTILINE)[1]
+                             for key in ("Name", "Version"))
+            licences = sorted(p for p in record.parent.rglob("*")
+                              if p.is_file() and "license" in p.name.lower())
+            return name, f"pkg:pypi/{name}@{version}", version, licences[0]
+    return None
 
 
 def package_of(path):
-    """Name, version and source of the Debian package that owns a file; None when none does."""
+    """Name, package URL, version and licence of the package that owns a file."""
     for name in (str(path), str(path).removeprefix("/usr"), os.path.realpath(path)):
         done = subprocess.run(["dpkg-query", "-S", name], capture_output=True, text=True, check=False)
         if done.returncode == 0:
             package = done.stdout.split(": ")[0].split(",")[0]
             fields = run("dpkg-query", "-W", "-f=${Package}\t${Version}\t${Architecture}", package)
-            return tuple(fields.split("\t"))
-    return None
+            name, version, architecture = fields.split("\t")
+            return (name, f"pkg:deb/debian/{name}@{version}?arch={architecture}", version,
+                    pathlib.Path("/usr/share/doc") / name / "copyright")
+    if owner := python_package_of(path):
+        return owner
+    raise SystemExit(f"{path}: no package is known to own it, so its licence cannot be shipped")
 
 
 def put(out, name, content, mode=0o644):
@@ -83,21 +105,19 @@ def main():
                            "version": run(program, "--version").split()[-1],
                            "hashes": [{"alg": "SHA-256", "content": digest}]})
     system = [pathlib.Path(name) for name in SYSTEM_FILES if os.path.exists(name)]
-    for path in [*libraries.values(), *system]:
-        put(args.out, str(path), path.resolve().read_bytes(), 0o755 if ".so" in path.name else 0o644)
-        if package := package_of(path):
-            packages.add(package)
+    for name, path in [*libraries.items(), *((str(path), path) for path in system)]:
+        put(args.out, name, path.resolve().read_bytes(), 0o755 if ".so" in path.name else 0o644)
+        if path not in system:  # these are made while the system is installed
+            packages.add(package_of(path))
     for name, text in FILES.items():
         put(args.out, name, text.encode())
     # Some programs of the C library look here first; it must exist and stay empty.
     (args.out / "tmp").mkdir(mode=0o1777)
     (args.out / "tmp").chmod(0o1777)
-    for package, version, architecture in sorted(packages):
-        licence = pathlib.Path("/usr/share/doc") / package / "copyright"
+    for package, url, version, licence in sorted(packages):
         if licence.exists():
-            put(args.out, str(licence), licence.resolve().read_bytes())
-        components.append({"type": "library", "name": package, "version": version,
-                           "purl": f"pkg:deb/debian/{package}@{version}?arch={architecture}"})
+            put(args.out, f"/usr/share/doc/{package}/copyright", licence.resolve().read_bytes())
+        components.append({"type": "library", "name": package, "version": version, "purl": url})
     sbom = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1, "components": components}
     put(args.out, "/usr/share/pingti/sbom.cdx.json", (json.dumps(sbom, indent=1) + "\n").encode())
 

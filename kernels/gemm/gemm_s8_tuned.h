@@ -19,10 +19,10 @@ inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {
     {8192, 8192, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // o: 24.9 us
     {59136, 8192, 8, {GemmS8Family::kStream, 16, 1, 12, 0}},  // gate_up: 160.5 us
     {8192, 29568, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // down: 84.3 us
-    {4608, 3584, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // qkv_7b: 8.4 us
-    {3584, 3584, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // o_7b: 7.0 us
+    {4608, 3584, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // qkv_7b: 8.3 us
+    {3584, 3584, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // o_7b: 7.1 us
     {37888, 3584, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // gate_up_7b: 47.6 us
-    {3584, 18944, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // down_7b: 25.8 us
+    {3584, 18944, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // down_7b: 25.7 us
     {10240, 8192, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // qkv: 31.1 us
     {8192, 8192, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // o: 25.2 us
     {59136, 8192, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // gate_up: 160.8 us
@@ -30,7 +30,7 @@ inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {
     {4608, 3584, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // qkv_7b: 8.4 us
     {3584, 3584, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // o_7b: 7.6 us
     {37888, 3584, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // gate_up_7b: 48.1 us
-    {3584, 18944, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // down_7b: 26.2 us
+    {3584, 18944, 16, {GemmS8Family::kStream, 16, 1, 12, 0}},  // down_7b: 26.0 us
     {10240, 8192, 32, {GemmS8Family::kStream, 32, 2, 11, 0}},  // qkv: 30.8 us
     {8192, 8192, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // o: 25.8 us
     {59136, 8192, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // gate_up: 163.3 us
@@ -38,13 +38,13 @@ inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {
     {4608, 3584, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // qkv_7b: 9.5 us
     {3584, 3584, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // o_7b: 8.7 us
     {37888, 3584, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // gate_up_7b: 49.6 us
-    {3584, 18944, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // down_7b: 27.1 us
+    {3584, 18944, 32, {GemmS8Family::kStream, 32, 1, 11, 0}},  // down_7b: 26.8 us
     {10240, 8192, 64, {GemmS8Family::kStream, 64, 2, 9, 0}},  // qkv: 32.9 us
     {8192, 8192, 64, {GemmS8Family::kStream, 64, 1, 9, 0}},  // o: 27.4 us
     {59136, 8192, 64, {GemmS8Family::kStream, 64, 2, 9, 0}},  // gate_up: 173.5 us
     {8192, 29568, 64, {GemmS8Family::kStream, 64, 2, 9, 0}},  // down: 86.5 us
-    {4608, 3584, 64, {GemmS8Family::kStream, 64, 2, 9, 0}},  // qkv_7b: 12.0 us
-    {3584, 3584, 64, {GemmS8Family::kStream, 64, 1, 9, 0}},  // o_7b: 11.1 us
+    {4608, 3584, 64, {GemmS8Family::kStream, 64, 2, 9, 0}},  // qkv_7b: 12.3 us
+    {3584, 3584, 64, {GemmS8Family::kStream, 64, 1, 9, 0}},  // o_7b: 11.5 us
     {37888, 3584, 64, {GemmS8Family::kStream, 64, 1, 9, 0}},  // gate_up_7b: 55.6 us
     {3584, 18944, 64, {GemmS8Family::kStream, 64, 1, 9, 0}},  // down_7b: 30.1 us
     {10240, 8192, 96, {GemmS8Family::kStream, 96, 1, 7, 0}},  // qkv: 37.1 us

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "boost/json/fwd.hpp"
+#include "common/grammar/grammar_source.h"
 
 namespace pingti::router {
 
@@ -65,12 +66,20 @@ struct GenerationRequest {
   // type is only declared here.
   std::shared_ptr<boost::json::object> template_context;
   bool parse_tool_calls = false;
+  bool require_tool_call = false;  // the answer is nothing but calls of "tools"
+  std::string named_tool;          // with require_tool_call: of this one; empty: of any
+  bool parallel_tool_calls = true;
+
+  // What the answer must look like, and the field that said so; empty: free text.
+  std::optional<grammar::GrammarSource> grammar;
+  std::string grammar_field;
 
   // kCompletion: one or more prompts; choice index = prompt * n + sample.
   std::vector<Prompt> prompts;
   bool echo = false;
   std::optional<std::string> suffix;  // the text after the place where the model writes
 
+  bool is_constrained() const { return grammar.has_value() || require_tool_call; }
   size_t num_choices() const {
     return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);
   }

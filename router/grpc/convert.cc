@@ -15,9 +15,6 @@ namespace json = boost::json;
 namespace {
 
 absl::Status RefuseUnsupported(const v1::GenerationParams& params) {
-  if (params.has_response_format()) {
-    return UnsupportedField("response_format", "structured output is not available");
-  }
   if (params.has_best_of() && params.best_of() != 1) {
     return UnsupportedField("best_of", "expected 1");
   }
@@ -30,8 +27,35 @@ absl::Status RefuseUnsupported(const v1::GenerationParams& params) {
   return absl::OkStatus();
 }
 
-absl::Status ReadParams(const v1::GenerationParams& from, GenerationParams* to) {
+absl::Status ReadFormat(const v1::ResponseFormat& format, GenerationRequest* request) {
+  using Kind = grammar::GrammarSource::Kind;
+  request->grammar_field = "response_format";
+  switch (format.format_case()) {
+    case v1::ResponseFormat::kJsonObject:
+      request->grammar = {Kind::kJsonObject, ""};
+      return absl::OkStatus();
+    case v1::ResponseFormat::kJsonSchema:
+      request->grammar = {Kind::kJsonSchema, format.json_schema()};
+      return absl::OkStatus();
+    case v1::ResponseFormat::kRegex:
+      request->grammar = {Kind::kRegex, format.regex()};
+      return absl::OkStatus();
+    case v1::ResponseFormat::kGrammar:
+      request->grammar = {Kind::kEbnf, format.grammar()};
+      return absl::OkStatus();
+    case v1::ResponseFormat::FORMAT_NOT_SET:
+      break;
+  }
+  return FieldError("response_format",
+                    "expected one of 'json_object', 'json_schema', 'regex' and 'grammar'");
+}
+
+absl::Status ReadParams(const v1::GenerationParams& from, GenerationRequest* request) {
+  GenerationParams* to = &request->params;
   PINGTI_RETURN_IF_ERROR(RefuseUnsupported(from));
+  if (from.has_response_format()) {
+    PINGTI_RETURN_IF_ERROR(ReadFormat(from.response_format(), request));
+  }
   if (from.has_max_tokens()) to->max_tokens = from.max_tokens();
   to->min_tokens = from.min_tokens();
   if (from.has_temperature()) to->temperature = from.temperature();
@@ -109,7 +133,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
   request.model = chat.model();
   request.user = chat.user();
   request.body_bytes = chat.ByteSizeLong();
-  PINGTI_RETURN_IF_ERROR(ReadParams(chat.params(), &request.params));
+  PINGTI_RETURN_IF_ERROR(ReadParams(chat.params(), &request));
   // The same form and checks as an HTTP body.
   json::object body;
   json::array& messages = body["messages"].emplace_array();
@@ -134,7 +158,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
   request.echo = complete.echo();
   request.body_bytes = complete.ByteSizeLong();
   if (!complete.suffix().empty()) request.suffix = complete.suffix();
-  PINGTI_RETURN_IF_ERROR(ReadParams(complete.params(), &request.params));
+  PINGTI_RETURN_IF_ERROR(ReadParams(complete.params(), &request));
   switch (complete.prompt_case()) {
     case v1::CompleteRequest::kText:
       request.prompts.emplace_back(complete.text());

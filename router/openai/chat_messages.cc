@@ -151,7 +151,7 @@ absl::Status NormalizeMessages(json::value* messages) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTools(const json::value& tools) {
+absl::Status CheckTools(const json::value& tools, bool calls_forced) {
   if (!tools.is_array()) return WrongType("tools", tools, "an array");
   for (size_t i = 0; i < tools.get_array().size(); ++i) {
     const json::value& value = tools.get_array()[i];
@@ -174,26 +174,40 @@ absl::Status CheckTools(const json::value& tools) {
       return WrongType(path + ".function.parameters", *parameters, "an object");
     }
     const json::value* strict = members.if_contains("strict");
-    if (strict != nullptr && strict->is_bool() && strict->get_bool()) {
-      return UnsupportedField(path + ".function.strict", "structured output is not available");
+    if (!calls_forced && strict != nullptr && strict->is_bool() && strict->get_bool()) {
+      return UnsupportedField(path + ".function.strict",
+                              "only where 'tool_choice' is 'required' or names a tool");
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> ParseToolChoice(const json::value& choice) {
+absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
+  ToolChoice parsed;
   if (choice.is_object()) {
-    return UnsupportedField("tool_choice", "a named tool; expected 'none' or 'auto'");
+    static constexpr std::array<std::string_view, 2> kKnown = {"type", "function"};
+    const json::object& named = choice.get_object();
+    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", named, "type"));
+    if (named.at("type") != "function") {
+      return UnsupportedField("tool_choice.type", Concat("'", View(named.at("type").get_string()),
+                                                         "'; expected 'function'"));
+    }
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", named, kKnown));
+    const json::value* function = named.if_contains("function");
+    if (function == nullptr) return MissingField("tool_choice.function");
+    if (!function->is_object()) return WrongType("tool_choice.function", *function, "an object");
+    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", function->get_object(), "name"));
+    parsed.forced = true;
+    parsed.name = View(function->get_object().at("name").get_string());
+    return parsed;
   }
   if (!choice.is_string()) return WrongType("tool_choice", choice, "a string or an object");
   const std::string_view value = View(choice.get_string());
-  if (value == "auto") return true;
-  if (value == "none") return false;
-  if (value == "required") {
-    return UnsupportedField("tool_choice", "'required'; expected 'none' or 'auto'");
-  }
-  return FieldError("tool_choice",
-                    Concat("Invalid value: '", value, "'. Supported values are: 'none', 'auto'."));
+  parsed.use_tools = value != "none";
+  parsed.forced = value == "required";
+  if (value == "auto" || value == "none" || value == "required") return parsed;
+  return FieldError("tool_choice", Concat("Invalid value: '", value,
+                                          "'. Supported values are: 'none', 'auto', 'required'."));
 }
 
 }  // namespace pingti::router

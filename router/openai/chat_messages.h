@@ -1,6 +1,8 @@
 // messages, tools and tool_choice: checked, and brought into the form chat templates expect.
 #pragma once
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "boost/json/fwd.hpp"
 
@@ -10,10 +12,16 @@ namespace pingti::router {
 // Errors: InvalidArgument with a param such as "messages[2].content[0].type".
 absl::Status NormalizeMessages(boost::json::value* messages);
 
-// Only functions. Errors: as above.
-absl::Status CheckTools(const boost::json::value& tools);
+// Only functions; `strict` ones only where a call is forced, because only then it follows its
+// schema. Errors: as above.
+absl::Status CheckTools(const boost::json::value& tools, bool calls_forced);
 
-// True for "auto", false for "none". Errors: InvalidArgument for "required" and a named function.
-absl::StatusOr<bool> ParseToolChoice(const boost::json::value& choice);
+struct ToolChoice {
+  bool use_tools = true;  // false for "none"
+  bool forced = false;    // "required" or a named function
+  std::string name;       // of the named function
+};
+// Errors: InvalidArgument for anything else.
+absl::StatusOr<ToolChoice> ParseToolChoice(const boost::json::value& choice);
 
 }  // namespace pingti::router

@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/openai/json_fields.h"
+#include "router/openai/structured_output.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -139,16 +140,9 @@ absl::Status User(std::string_view field, const json::value& value, GenerationRe
   return ReadString(field, value, &request->user);
 }
 
-absl::Status ResponseFormat(std::string_view field, const json::value& value, GenerationRequest*) {
-  if (!value.is_object()) return WrongType(field, value, "an object");
-  const json::value* type = value.get_object().if_contains("type");
-  if (type == nullptr || !type->is_string()) {
-    return FieldError("response_format.type",
-                      "Missing required parameter: 'response_format.type'.");
-  }
-  if (type->get_string() == "text") return absl::OkStatus();
-  return UnsupportedField("response_format",
-                          Concat("type '", View(type->get_string()), "'; expected 'text'"));
+absl::Status ParallelToolCalls(std::string_view field, const json::value& value,
+                               GenerationRequest* request) {
+  return ReadBool(field, value, &request->parallel_tool_calls);
 }
 
 absl::Status Modalities(std::string_view field, const json::value& value, GenerationRequest*) {
@@ -216,6 +210,11 @@ constexpr FieldRow kCommonFields[] = {
     {"logit_bias", LogitBias, ""},
     {"priority", Priority, ""},
     {"user", User, ""},
+    {"response_format", ReadResponseFormat, ""},
+    {"guided_json", ReadGuidedJson, ""},
+    {"guided_regex", ReadGuidedRegex, ""},
+    {"guided_choice", ReadGuidedChoice, ""},
+    {"guided_grammar", ReadGuidedGrammar, ""},
 };
 
 constexpr std::string_view kTextOnly = "this router serves text only";
@@ -229,10 +228,9 @@ constexpr FieldRow kChatFields[] = {
     {"max_completion_tokens", MaxTokens, ""},
     {"logprobs", Bool<&P::logprobs>, ""},
     {"top_logprobs", Integer<&P::top_logprobs, 0, 20>, ""},
-    {"response_format", ResponseFormat, ""},
     {"modalities", Modalities, ""},
     {"service_tier", ServiceTier, ""},
-    {"parallel_tool_calls", OnlyBool<true>, ""},
+    {"parallel_tool_calls", ParallelToolCalls, ""},
     {"store", OnlyBool<false>, ""},
     {"audio", nullptr, kTextOnly},
     {"function_call", nullptr, "deprecated; use 'tool_choice'"},

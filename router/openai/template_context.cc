@@ -19,6 +19,19 @@ namespace {
 constexpr std::array<std::string_view, 4> kReservedTemplateNames = {"messages", "tools",
                                                                     "bos_token", "eos_token"};
 
+absl::Status CheckCombination(const GenerationRequest& request) {
+  if (request.require_tool_call && request.grammar.has_value()) {
+    return FieldError(request.grammar_field,
+                      Concat("'", request.grammar_field,
+                             "' and a 'tool_choice' that forces a call exclude each other"));
+  }
+  if (request.parse_tool_calls && !request.require_tool_call && !request.parallel_tool_calls) {
+    return UnsupportedField("parallel_tool_calls",
+                            "false only where 'tool_choice' is 'required' or names a tool");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request) {
@@ -39,21 +52,25 @@ absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request)
   }
   PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
   (*context)["messages"] = std::move(*messages);
-  bool use_tools = true;
+  ToolChoice choice;
   json::value* tools = body->if_contains("tools");
-  if (const json::value* choice = body->if_contains("tool_choice")) {
-    if (tools == nullptr && choice->is_string() && choice->get_string() != "none") {
+  if (const json::value* value = body->if_contains("tool_choice")) {
+    PINGTI_ASSIGN_OR_RETURN(choice, ParseToolChoice(*value));
+    const bool none = tools == nullptr || (tools->is_array() && tools->get_array().empty());
+    if (tools == nullptr ? choice.use_tools : none && choice.forced) {
       return FieldError("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.");
     }
-    PINGTI_ASSIGN_OR_RETURN(use_tools, ParseToolChoice(*choice));
   }
   if (tools != nullptr) {
-    PINGTI_RETURN_IF_ERROR(CheckTools(*tools));
-    if (use_tools && !tools->get_array().empty()) {
+    PINGTI_RETURN_IF_ERROR(CheckTools(*tools, choice.forced));
+    if (choice.use_tools && !tools->get_array().empty()) {
       (*context)["tools"] = std::move(*tools);
-      request->parse_tool_calls = true;
+      request->parse_tool_calls = !request->grammar.has_value();
+      request->require_tool_call = choice.forced;
+      request->named_tool = std::move(choice.name);
     }
   }
+  PINGTI_RETURN_IF_ERROR(CheckCombination(*request));
   request->template_context = std::move(context);
   return absl::OkStatus();
 }

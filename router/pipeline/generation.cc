@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/output_grammar.h"
 
 namespace pingti::router {
 
@@ -60,7 +61,8 @@ void Generation::Start() {
     self->Deliver(
         Prepared{PreparePrompts(*self->model_, self->request_, self->context_->clock->WallNow())});
   };
-  if (request_.body_bytes <= context_->options.inline_bytes) {
+  // A grammar is compiled to check it, which may take long.
+  if (request_.body_bytes <= context_->options.inline_bytes && !request_.is_constrained()) {
     prepare();
   } else if (!context_->pool->TryPost(prepare)) {
     Deliver(Prepared{PoolFull()});
@@ -122,12 +124,14 @@ void Generation::MakeChoices() {
     choice.seed = seed + (i % request_.params.n) * 0x9e3779b97f4a7c15u;
     const bool chat = request_.kind == GenerationRequest::Kind::kChat;
     ChoiceStream::Options options;
-    options.split_reasoning = chat;
+    // A constrained answer has no room for reasoning.
+    options.split_reasoning = chat && !request_.is_constrained();
     options.reasoning_open = prompts_.reasoning_open;
     if (request_.parse_tool_calls) {
-      options.tool_calls =
-          MakeToolCallParser(model_->tool_call_format,
-                             [entropy = context_->entropy] { return RandomId("call_", entropy); });
+      options.tool_calls = MakeToolCallParser(
+          request_.require_tool_call ? ForcedCallFormat(*model_)
+                                     : std::string_view(model_->tool_call_format),
+          [entropy = context_->entropy] { return RandomId("call_", entropy); });
     }
     choice.stream =
         std::make_unique<ChoiceStream>(model_.get(), request_.params.stop, std::move(options));

@@ -35,6 +35,21 @@ absl::Status FromFinish(const Finish& finish) {
                   code == absl::StatusCode::kInvalidArgument ? "invalid_value" : "worker_error");
 }
 
+void FillGrammar(const grammar::GrammarSource& source, worker::v1::Grammar* message) {
+  switch (source.kind) {
+    case grammar::GrammarSource::Kind::kJsonSchema:
+      return message->set_json_schema(source.text);
+    case grammar::GrammarSource::Kind::kJsonObject:
+      return message->set_json_object(true);
+    case grammar::GrammarSource::Kind::kRegex:
+      return message->set_regex(source.text);
+    case grammar::GrammarSource::Kind::kEbnf:
+      return message->set_ebnf(source.text);
+    case grammar::GrammarSource::Kind::kToolCalls:
+      return message->set_tool_calls(source.text);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<worker::v1::Sequence> Generation::MakeSequence(const Choice& choice) const {
@@ -50,6 +65,7 @@ std::unique_ptr<worker::v1::Sequence> Generation::MakeSequence(const Choice& cho
       static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX)));
   if (!request_.tenant.empty()) sequence->set_cache_salt(request_.tenant);
   FillSampling(choice, sequence.get());
+  if (prompts_.grammar.has_value()) FillGrammar(*prompts_.grammar, sequence->mutable_grammar());
   return sequence;
 }
 

@@ -12,6 +12,7 @@
 #include "common/base/strings.h"
 #include "common/text/detokenizer.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/output_grammar.h"
 
 namespace pingti::router {
 namespace {
@@ -199,6 +200,11 @@ absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& 
   for (const std::string& stop : params.stop) {
     if (stop.empty()) return FieldError("stop", "'stop' has an empty string");
   }
+  if (request.is_constrained() && !model.grammars) {
+    return UnsupportedField(
+        request.require_tool_call ? "tool_choice" : request.grammar_field,
+        Concat("the workers of model '", model.id, "' have no constrained decoding"));
+  }
   PINGTI_RETURN_IF_ERROR(CheckIds(model, "stop_token_ids", params.stop_token_ids));
   for (const auto& [id, bias] : params.logit_bias) {
     if (id >= model.vocab_size) {
@@ -258,6 +264,7 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
                                                const GenerationRequest& request,
                                                std::chrono::system_clock::time_point now) {
   PreparedPrompts prepared;
+  PINGTI_ASSIGN_OR_RETURN(prepared.grammar, OutputGrammar(model, request));
   std::string_view field = "prompt";
   if (request.kind == GenerationRequest::Kind::kChat) {
     field = "messages";

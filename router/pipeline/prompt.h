@@ -4,10 +4,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/grammar/grammar_source.h"
 #include "router/api/request.h"
 #include "router/worker_link/served_model.h"
 
@@ -17,7 +19,8 @@ struct PreparedPrompts {
   std::vector<std::vector<uint32_t>> token_ids;  // one per prompt; a chat has one
   // Per prompt, the hash chain of its full KV blocks, salted with the tenant as the worker does.
   std::vector<std::vector<uint64_t>> block_hashes;
-  bool reasoning_open = false;  // the template ended inside a reasoning block
+  std::optional<grammar::GrammarSource> grammar;  // of the answer, checked
+  bool reasoning_open = false;                    // the template ended inside a reasoning block
 
   uint64_t num_tokens() const;
 };

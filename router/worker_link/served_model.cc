@@ -50,6 +50,8 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
   model->reasoning_start = card.reasoning_start();
   model->reasoning_end = card.reasoning_end();
   model->tool_call_format = card.tool_call_format();
+  model->grammars =
+      std::find(card.features().begin(), card.features().end(), "grammar") != card.features().end();
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
   if (defaults.has_temperature()) model->temperature = defaults.temperature();
   if (defaults.has_top_p()) model->top_p = defaults.top_p();

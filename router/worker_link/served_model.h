@@ -41,6 +41,7 @@ struct ServedModel {
 
   std::string reasoning_start;  // empty: the model does not reason aloud
   std::string reasoning_end;
+  bool grammars = false;         // its workers decode under constraints
   std::string tool_call_format;  // "hermes", "llama3_json", "deepseek" or empty
 
   // The checkpoint's own sampling defaults.

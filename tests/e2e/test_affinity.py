@@ -24,7 +24,7 @@ def test_a_conversation_goes_on_at_the_worker_that_has_its_past(own_cluster):
     cluster = own_cluster(num_workers=2)
     client = cluster.router.client()
     for name in ("Ada", "Grace", "Alan", "Edsger"):
-        history = [{"role": "user", "content": f"My name is {name}. " + "I like long introductions. " * 12}]
+        history = [{"role": "user", "content": f"My name is {name}. " + "I like long introductions. " * 60}]
         home = None
         for turn in range(3):
             before = [finished(w) for w in cluster.workers]

@@ -1,5 +1,6 @@
 """A gRPC stub made from the public proto, as an application service would make it."""
 
+import re
 import sys
 
 import grpc
@@ -43,6 +44,19 @@ def test_chat_streams_the_answer_that_http_gives(stub, stubs, client):
     assert finish == [whole.choices[0].finish_reason]
     assert responses[-1].usage.completion_tokens == whole.usage.completion_tokens
     assert responses[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("response_format, pattern", [
+    ({"json_schema": '{"enum": ["yes", "no"]}'}, '"(yes|no)"'),
+    ({"regex": "[a-f]{4}"}, "[a-f]{4}"),
+    ({"grammar": 'root ::= "left" | "right"'}, "left|right"),
+    ({"json_object": True}, r"\{.*"),
+])
+def test_an_answer_follows_its_format(stub, stubs, response_format, pattern):
+    pb = stubs[0]
+    request = chat_request(pb, response_format=pb.ResponseFormat(**response_format))
+    text = "".join(d.content for r in stub.Chat(request, timeout=60) for d in r.deltas)
+    assert re.fullmatch(pattern, text, re.DOTALL), text
 
 
 def test_models_are_listed(stub, stubs):

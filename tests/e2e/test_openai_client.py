@@ -165,7 +165,7 @@ def test_models_are_listed_with_and_without_v1(client, cluster):
     ({"n": 0}, "n"),
     ({"messages": []}, "messages"),
     ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "xml"}}, "response_format.type"),
     ({"extra_body": {"tempreature": 1}}, "tempreature"),
 ])
 def test_a_bad_field_is_refused_by_name(client, fields, param):

@@ -14,9 +14,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 BASE = ["common/base"]
 WORKER_TENSOR = BASE + ["worker/tensor"]
-ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text", "proto"]
+ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text",
+                        "common/grammar", "proto"]
+TOOLS_WITH_A_MODEL = BASE + ["tools", "worker/tensor", "worker/weights", "worker/quant",
+                             "worker/backend", "worker/comm", "worker/layers", "worker/model"]
 ROUTER_PARTS = ["router/openai", "router/responses", "router/anthropic",
-                "router/http", "router/grpc", "router/pipeline", "router/admission",
+                "router/http", "router/playground", "router/grpc", "router/pipeline", "router/admission",
                 "router/batcher", "router/policy", "router/registry", "router/discovery",
                 "router/worker_link", "router/api"]
 
@@ -40,10 +43,13 @@ EDGES = {
                                      "worker/quant", "worker/comm"],
     "worker/cache": BASE,
     "worker/sampling": BASE + ["worker/backend"],
+    # Needs each token's bytes, so it is the one place of the worker that knows tokenizers.
+    "worker/grammar": BASE + ["common/grammar", "common/text", "worker/weights"],
     "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
     "worker/engine/sequence": BASE + ["worker/cache", "worker/sampling", "worker/backend"],
     "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
-                             "worker/engine/scheduler", "worker/engine/sequence"],
+                             "worker/engine/scheduler", "worker/engine/sequence",
+                             "worker/grammar", "common/grammar"],
     "worker/server": ROUTER_COMMON + ["worker/engine", "worker/engine/scheduler",
                                       "worker/engine/sequence", "worker/cache", "worker/model",
                                       "worker/weights", "worker/sampling", "worker/backend"],
@@ -53,6 +59,9 @@ EDGES = {
     "router/main.cc": ROUTER_COMMON + ["router"],
     "router/router_config": BASE + ["common/config"],
     "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
+    # These run a model's layers in their own process: no server, no engine.
+    "tools/quantize": TOOLS_WITH_A_MODEL,
+    "tools/profile": TOOLS_WITH_A_MODEL,
     "bench": [""],
     "tests": [""],
 }

@@ -24,6 +24,9 @@ Engine::Engine(Model* model, const Clock* clock, const EngineOptions& options,
       core_(model, clock, options, observer),
       limits_(core_.limits()) {
   Beat();
+  if (options.vocabulary != nullptr) {
+    grammars_ = std::make_unique<GrammarCompiler>(options.vocabulary, clock);
+  }
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -118,12 +121,24 @@ void Engine::Execute(Command command) {
   } else if (auto* close = std::get_if<CloseCommand>(&command)) {
     core_.CloseSession(close->session);
   } else if (auto* submit = std::get_if<SubmitCommand>(&command)) {
-    for (Request& request : submit->requests) core_.Submit(submit->session, std::move(request));
+    for (Request& request : submit->requests) SubmitOne(submit->session, std::move(request));
   } else if (auto* cancel = std::get_if<CancelCommand>(&command)) {
     core_.Cancel(cancel->session, cancel->sequence_ids);
+  } else if (auto* grammar = std::get_if<GrammarCommand>(&command)) {
+    core_.SetGrammar(grammar->session, grammar->sequence_id, std::move(grammar->compiled));
   } else {
     core_.GiveBackAll();
   }
+}
+
+void Engine::SubmitOne(SessionId session, Request request) {
+  const uint64_t sequence_id = request.sequence_id;
+  std::optional<grammar::GrammarSource> source = request.grammar;
+  if (!core_.Submit(session, std::move(request))) return;
+  grammars_->Compile(*std::move(source),
+                     [this, session, sequence_id](GrammarCompiler::Result compiled) {
+                       Post(GrammarCommand{session, sequence_id, std::move(compiled)});
+                     });
 }
 
 bool Engine::GuardedStep() {

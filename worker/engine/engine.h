@@ -19,6 +19,7 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "worker/engine/engine_core.h"
+#include "worker/grammar/grammar_compiler.h"
 
 namespace pingti::worker {
 
@@ -63,15 +64,21 @@ class Engine {
     SessionId session;
     std::vector<uint64_t> sequence_ids;
   };
+  struct GrammarCommand {
+    SessionId session;
+    uint64_t sequence_id;
+    GrammarCompiler::Result compiled;
+  };
   struct GiveBackCommand {};
-  using Command =
-      std::variant<OpenCommand, CloseCommand, SubmitCommand, CancelCommand, GiveBackCommand>;
+  using Command = std::variant<OpenCommand, CloseCommand, SubmitCommand, CancelCommand,
+                               GrammarCommand, GiveBackCommand>;
 
   void Post(Command command);
   void Run();
   // Moves the mailbox's content to `commands`, waiting for some if `wait`. False: stop.
   bool TakeCommands(bool wait, std::vector<Command>* commands);
   void Execute(Command command);
+  void SubmitOne(SessionId session, Request request);
   bool GuardedStep();
   void Beat();
 
@@ -93,6 +100,8 @@ class Engine {
   std::atomic<int32_t> failures_{0};
   std::atomic<bool> threw_{false};
   std::thread thread_;
+  // Null: no constrained decoding. Goes first: its thread posts to the mailbox.
+  std::unique_ptr<GrammarCompiler> grammars_;
 };
 
 }  // namespace pingti::worker

@@ -21,6 +21,7 @@ RequestLimits LimitsOf(const Model& model, const EngineOptions& options) {
   limits.max_context_tokens = static_cast<int32_t>(std::min<int64_t>(context, kv_tokens));
   limits.max_batch_size = options.budget.max_sequences;
   limits.eos_token_ids = options.eos_token_ids;
+  limits.grammars = options.vocabulary != nullptr;
   return limits;
 }
 
@@ -61,6 +62,7 @@ void EngineCore::CloseSession(SessionId id) {
   const auto it = sessions_.find(id);
   if (it == sessions_.end()) return;
   for (auto& [sequence_id, group] : it->second.groups) {
+    StopAwaiting(group.get());
     for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
     stats_.finished[static_cast<int>(FinishReason::kCancelled)] += 1;
     --num_groups_;
@@ -69,25 +71,29 @@ void EngineCore::CloseSession(SessionId id) {
   sessions_.erase(it);
 }
 
-void EngineCore::Submit(SessionId session_id, Request request) {
+bool EngineCore::Submit(SessionId session_id, Request request) {
   const auto it = sessions_.find(session_id);
-  if (it == sessions_.end()) return;  // closed meanwhile
+  if (it == sessions_.end()) return false;  // closed meanwhile
   Session& session = it->second;
   session.highest_sequence_id = std::max(session.highest_sequence_id, request.sequence_id);
   session.accepted_any = true;
   if (const auto same = session.groups.find(request.sequence_id); same != session.groups.end()) {
     // Outputs of the two could not be told apart, so both end, in one answer.
-    return FinishGroup(same->second.get(), FinishReason::kError,
-                       absl::AlreadyExistsError(Concat("sequence_id ", request.sequence_id,
-                                                       " came twice: expected a new one")));
+    FinishGroup(same->second.get(), FinishReason::kError,
+                absl::AlreadyExistsError(Concat("sequence_id ", request.sequence_id,
+                                                " came twice: expected a new one")));
+    return false;
   }
   absl::Status status = ValidateRequest(request, limits_);
-  if (status.ok() &&
-      static_cast<int32_t>(scheduler_.state().waiting.size()) >= options_.max_waiting_sequences) {
+  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size() + num_awaiting_) >=
+                         options_.max_waiting_sequences) {
     status = absl::ResourceExhaustedError(Concat(
         "the queue is full: ", options_.max_waiting_sequences, " sequences wait at this worker"));
   }
-  if (!status.ok()) return Reject(&session, request, std::move(status));
+  if (!status.ok()) {
+    Reject(&session, request, std::move(status));
+    return false;
+  }
 
   const uint64_t sequence_id = request.sequence_id;
   auto group = std::make_unique<RequestGroup>(std::move(request), session_id, next_order_++,
@@ -95,20 +101,53 @@ void EngineCore::Submit(SessionId session_id, Request request) {
   RequestGroup* added = group.get();
   session.groups.emplace(sequence_id, std::move(group));
   ++num_groups_;
-  Sample* first = added->samples[0].get();
-  if (std::optional<Finish> finish = added->request.generated_token_ids.empty()
+  if (added->request.grammar.has_value()) {
+    added->awaits_grammar = true;
+    ++num_awaiting_;
+    return true;
+  }
+  Enqueue(added);
+  return false;
+}
+
+void EngineCore::SetGrammar(SessionId session_id, uint64_t sequence_id,
+                            absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled) {
+  const auto it = sessions_.find(session_id);
+  if (it == sessions_.end()) return;
+  const auto found = it->second.groups.find(sequence_id);
+  if (found == it->second.groups.end() || !found->second->awaits_grammar) return;
+  RequestGroup* group = found->second.get();
+  StopAwaiting(group);
+  absl::Status status = compiled.status();
+  if (status.ok()) {
+    Sample& first = *group->samples[0];
+    first.grammar = std::make_unique<GrammarState>(*std::move(compiled));
+    status = first.grammar->Replay(group->request.generated_token_ids);
+  }
+  if (!status.ok()) return FinishGroup(group, FinishReason::kRejected, status);
+  Enqueue(group);
+}
+
+void EngineCore::StopAwaiting(RequestGroup* group) {
+  if (group->awaits_grammar) --num_awaiting_;
+  group->awaits_grammar = false;
+}
+
+void EngineCore::Enqueue(RequestGroup* group) {
+  Sample* first = group->samples[0].get();
+  if (std::optional<Finish> finish = group->request.generated_token_ids.empty()
                                          ? std::nullopt
-                                         : added->CheckFinished(*first)) {
+                                         : group->CheckFinished(*first)) {
     // Resumed after its very last token.
-    FinishSample(added, first, *finish);
-    MaybeRetire(added);
+    FinishSample(group, first, *finish);
+    MaybeRetire(group);
     return;
   }
   Sequence& sequence = first->sequence;
   sequence.num_uncached_estimate =
       sequence.target() - Scheduler::CountCachedBlocks(cache_, sequence) * options_.kv_block_tokens;
   if (sequence.hold_back > 0 && sequence.target() == 0) {
-    ForkSamples(added);  // nothing to share in a prompt of one token
+    ForkSamples(group);  // nothing to share in a prompt of one token
   } else {
     scheduler_.Add(&sequence);
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "worker/engine/request.h"
 #include "worker/engine/request_group.h"
@@ -32,6 +33,8 @@ struct EngineOptions {
   // A step that takes longer is a stall.
   std::chrono::milliseconds step_deadline{30'000};
   std::vector<int32_t> eos_token_ids;
+  // What grammars read; null: requests with a grammar are refused. Shared by all grammars.
+  std::shared_ptr<const grammar::Vocabulary> vocabulary;
 };
 
 // The engine's state after a step, for load reports and metrics.
@@ -87,7 +90,12 @@ class EngineCore {
   void CloseSession(SessionId id);
 
   // Queues a request, or answers it with kRejected. The answers leave with the next Step.
-  void Submit(SessionId session, Request request);
+  // True when it waits for SetGrammar.
+  bool Submit(SessionId session, Request request);
+  // What became of a request's grammar: it is queued, or rejected with the error. Sequences that
+  // ended meanwhile are fine. All grammars are used on this thread.
+  void SetGrammar(SessionId session, uint64_t sequence_id,
+                  absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled);
   // Ends sequences with kCancelled. Ids that are unknown (finished already) are fine.
   void Cancel(SessionId session, std::span<const uint64_t> sequence_ids);
   // Ends every sequence with kPreempted: another worker goes on with it.
@@ -96,7 +104,8 @@ class EngineCore {
   // Runs one step and publishes what it brought. False when there was nothing to do.
   bool Step();
 
-  bool has_work() const { return num_groups_ > 0; }
+  // Requests that wait for their grammars are none.
+  bool has_work() const { return num_groups_ > num_awaiting_; }
   // Steps in a row whose forward or sampling failed.
   int32_t consecutive_failures() const { return consecutive_failures_; }
   const RequestLimits& limits() const { return limits_; }
@@ -122,6 +131,8 @@ class EngineCore {
   void TakeResults();
   void TakePromptLogprobs(const PlannedChunk& chunk, const StepBatch::Rows& rows, size_t* request);
   void ForkSamples(RequestGroup* group);
+  // Whether the token can be the sample's next; its grammar has then read it.
+  absl::Status CheckToken(const Sample& sample, const SampledToken& token) const;
   void TakeToken(RequestGroup* group, Sample* sample, SampledToken* token);
   void FinishSample(RequestGroup* group, Sample* sample, Finish finish);
   void FinishGroup(RequestGroup* group, FinishReason reason, const absl::Status& status);
@@ -138,6 +149,8 @@ class EngineCore {
   void FinishBeams(RequestGroup* group);
 
   void Reject(Session* session, const Request& request, absl::Status status);
+  void Enqueue(RequestGroup* group);
+  void StopAwaiting(RequestGroup* group);
   void Admitted();
   void EraseRetired();
   void Publish();
@@ -153,6 +166,7 @@ class EngineCore {
 
   std::unordered_map<SessionId, Session> sessions_;
   size_t num_groups_ = 0;
+  size_t num_awaiting_ = 0;  // groups whose grammar is being compiled
   uint64_t next_order_ = 0;
 
   // The step in progress.

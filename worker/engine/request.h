@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/grammar/grammar_source.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/engine/sequence.h"
 #include "worker/sampling/parameters.h"
@@ -38,6 +39,7 @@ struct Request {
   SamplingParameters sampling;
   StopParameters stop;
   LogprobParameters logprobs;
+  std::optional<grammar::GrammarSource> grammar;  // the output's form
   int32_t priority = 0;
   TimePoint arrival;
   TimePoint deadline = TimePoint::max();

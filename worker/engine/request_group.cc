@@ -111,7 +111,10 @@ int32_t RequestGroup::num_top_logprobs(const Sample& sample) const {
 std::optional<Finish> RequestGroup::CheckFinished(const Sample& sample) const {
   Finish finish;
   const int32_t last = sample.sequence.tokens.back();
-  if (sample.num_output > 0 && is_stop(last) && sample.num_output > request.stop.min_tokens) {
+  // A text that its grammar has ended is over, however short.
+  const bool may_stop = sample.num_output > request.stop.min_tokens ||
+                        (sample.grammar != nullptr && sample.grammar->ended());
+  if (sample.num_output > 0 && is_stop(last) && may_stop) {
     finish.reason = FinishReason::kStopToken;
     finish.stop_token_id = last;
     return finish;

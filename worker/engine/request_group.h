@@ -12,6 +12,7 @@
 #include "worker/engine/request.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/validate.h"
+#include "worker/grammar/grammar_state.h"
 #include "worker/sampling/beam_search.h"
 #include "worker/sampling/row_builder.h"
 
@@ -21,7 +22,8 @@ namespace pingti::worker {
 struct Sample {
   Sequence sequence;
   SequenceSampling sampling;
-  int32_t num_output = 0;  // generated_token_ids included
+  std::unique_ptr<GrammarState> grammar;  // null: the output is free
+  int32_t num_output = 0;                 // generated_token_ids included
   float cumulative_logprob = 0.0f;
   bool has_output = false;  // something was sent
   std::optional<Finish> finish;
@@ -68,6 +70,8 @@ struct RequestGroup {
   const int32_t max_output;  // tokens, generated_token_ids included
   std::unique_ptr<BeamSearch> beam;
   std::vector<std::unique_ptr<Sample>> samples;
+  // The grammar is being compiled: no sequence is queued yet.
+  bool awaits_grammar = false;
   bool forked = false;  // n > 1: the prompt was computed and copied
   bool done = false;    // everything was sent; leaves at the end of the step
 

@@ -18,6 +18,7 @@ StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq)
   copies_.reserve(sequences);
   rows_.reserve(sequences);
   sampling_rows_.reserve(sequences);
+  constrained_.reserve(sequences);
   sampled_.resize(sequences);
 }
 
@@ -30,6 +31,7 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   copies_.clear();
   rows_.clear();
   sampling_rows_.clear();
+  constrained_.clear();
   logprob_requests_.clear();
   samples_anything_ = false;
   for (const PlannedCopy& copy : copies) copies_.push_back({copy.from, copy.to});
@@ -51,6 +53,16 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   forward_.context_len = context_len_;
   forward_.block_table = block_table_;
   forward_.logit_tokens = logit_tokens_;
+}
+
+void StepBatch::FillGrammarMasks() {
+  for (Sample* sample : constrained_) {
+    const RequestGroup& group = *sample->sequence.group;
+    const bool suppresses_stops = group.SuppressesStops(*sample);
+    // A failure ends the sample when its token is taken.
+    sample->grammar->FillMask(group.sampling.Mask(false), group.sampling.Mask(suppresses_stops))
+        .IgnoreError();
+  }
 }
 
 void StepBatch::AddChunk(const PlannedChunk& chunk, size_t index) {
@@ -90,12 +102,16 @@ void StepBatch::AddRows(const PlannedChunk& chunk) {
     sampling_rows_.push_back(greedy);
   }
   if (rows.samples) {
-    const Sample& sample = *group.samples[sequence.index];
+    Sample& sample = *group.samples[sequence.index];
     sampling_rows_.back() =
         sample.sampling.Row(end, group.SuppressesStops(sample), group.num_top_logprobs(sample));
     if (group.beam != nullptr) {
       // Beams take their tokens from the list of the most likely ones, unmasked.
       sampling_rows_.back().allowed_mask = {};
+    }
+    if (sample.grammar != nullptr) {
+      sampling_rows_.back().allowed_mask = sample.grammar->mask();
+      constrained_.push_back(&sample);
     }
     samples_anything_ = true;
   }

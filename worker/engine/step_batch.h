@@ -31,6 +31,10 @@ class StepBatch {
   std::span<const BlockCopy> copies() const { return copies_; }
   std::span<const SamplingRow> sampling_rows() const { return sampling_rows_; }
   std::span<const LogprobRequest> logprob_requests() const { return logprob_requests_; }
+  // Writes the masks that the sampling rows of constrained samples point to. What fails is in the
+  // sample's GrammarState::status(). Between Build and the sampling.
+  void FillGrammarMasks();
+
   // Of plan.chunks[i].
   const Rows& rows(size_t chunk) const { return rows_[chunk]; }
   bool samples_anything() const { return samples_anything_; }
@@ -59,6 +63,7 @@ class StepBatch {
   std::vector<BlockCopy> copies_;
   std::vector<Rows> rows_;
   std::vector<SamplingRow> sampling_rows_;
+  std::vector<Sample*> constrained_;  // have a grammar and a row that is sampled
   std::vector<LogprobRequest> logprob_requests_;
   std::vector<SampledToken> sampled_;
   std::vector<SampledToken> logprob_results_;

@@ -18,6 +18,8 @@ void EngineCore::FinishExpired() {
 
 absl::Status EngineCore::RunModel() {
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch_.forward(), batch_.copies()));
+  // While a device still computes.
+  batch_.FillGrammarMasks();
   if (batch_.samples_anything()) {
     PINGTI_RETURN_IF_ERROR(model_->Sample(batch_.sampling_rows(), batch_.sampled()));
   }
@@ -77,21 +79,34 @@ void EngineCore::ForkSamples(RequestGroup* group) {
     sample->sequence.block_hashes.reserve(first.block_hashes.capacity());
     sample->sampling.Reset(&group->sampling, i, group->request.prompt_token_ids, {},
                            group->num_prompt() + group->max_output);
+    if (group->samples[0]->grammar != nullptr) {
+      sample->grammar = std::make_unique<GrammarState>(*group->samples[0]->grammar);
+    }
     scheduler_.Fork(first, &sample->sequence);
   }
   if (!queued) scheduler_.Add(&first);
 }
 
+absl::Status EngineCore::CheckToken(const Sample& sample, const SampledToken& token) const {
+  if (token.logits_not_finite) {
+    return absl::InternalError(Concat("the model's logits at position ",
+                                      sample.sequence.tokens.size(), " are not finite"));
+  }
+  if (token.token_id < 0 || token.token_id >= limits_.vocab_size) {
+    return absl::InternalError(Concat("the model drew token id ", token.token_id,
+                                      ": expected one below ", limits_.vocab_size));
+  }
+  if (sample.grammar == nullptr) return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(sample.grammar->status());
+  return sample.grammar->Accept(token.token_id);
+}
+
 void EngineCore::TakeToken(RequestGroup* group, Sample* sample, SampledToken* token) {
   if (group->first_token == TimePoint::max()) group->first_token = clock_->Now();
-  if (token->logits_not_finite || token->token_id < 0 || token->token_id >= limits_.vocab_size) {
+  if (absl::Status status = CheckToken(*sample, *token); !status.ok()) {
     Finish finish;
     finish.reason = FinishReason::kError;
-    finish.status = absl::InternalError(
-        token->logits_not_finite ? Concat("the model's logits at position ",
-                                          sample->sequence.tokens.size(), " are not finite")
-                                 : Concat("the model drew token id ", token->token_id,
-                                          ": expected one below ", limits_.vocab_size));
+    finish.status = std::move(status);
     LogError("sequence failed",
              {{"request_id", group->request.request_id}, {"error", finish.status.ToString()}});
     if (group->beam != nullptr) {
@@ -138,6 +153,7 @@ void EngineCore::FinishSample(RequestGroup* group, Sample* sample, Finish finish
 
 void EngineCore::FinishGroup(RequestGroup* group, FinishReason reason, const absl::Status& status) {
   if (group->done) return;
+  StopAwaiting(group);
   group->done = true;
   retired_.push_back(group);
   const int32_t num_answers = group->request.sampling.n;

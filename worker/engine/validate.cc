@@ -54,6 +54,9 @@ absl::Status CheckBeam(const Request& request, const RequestLimits& limits) {
   if (request.logprobs.enabled) {
     return absl::InvalidArgumentError("logprobs.enabled: not supported with beam search");
   }
+  if (request.grammar.has_value()) {
+    return absl::InvalidArgumentError("grammar: not supported with beam search");
+  }
   const int64_t num_stops = static_cast<int64_t>(request.stop.stop_token_ids.size()) +
                             static_cast<int64_t>(limits.eos_token_ids.size());
   if ((2 + num_stops) * s.beam.num_beams > limits.vocab_size) {
@@ -139,6 +142,9 @@ absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
 
 absl::Status ValidateRequest(const Request& request, const RequestLimits& limits) {
   PINGTI_RETURN_IF_ERROR(request.unsupported);
+  if (request.grammar.has_value() && !limits.grammars) {
+    return absl::UnimplementedError("grammar: this worker has no constrained decoding");
+  }
   PINGTI_RETURN_IF_ERROR(CheckTokensFit(request, limits));
   PINGTI_RETURN_IF_ERROR(CheckSampling(request, limits));
   PINGTI_RETURN_IF_ERROR(CheckStop(request, limits));

@@ -16,6 +16,7 @@ struct RequestLimits {
   int32_t max_batch_size = 0;
   int32_t max_top_logprobs = 20;
   std::vector<int32_t> eos_token_ids;
+  bool grammars = false;  // constrained decoding is there
 };
 
 // Errors: InvalidArgument or OutOfRange that names the proto field, its value and what is expected.

@@ -47,6 +47,8 @@ class DecoderLayer {
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const DecoderActivations& activations) const;
 
+  const DecoderLayerWeights& weights() const { return weights_; }
+
  private:
   int64_t index_;
   DecoderLayerWeights weights_;

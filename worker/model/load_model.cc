@@ -40,6 +40,37 @@ class Loader {
     return weights;
   }
 
+  absl::StatusOr<DecoderLayerWeights> LoadLayer(int64_t i) {
+    const std::string layer = Concat("model.layers.", i, ".");
+    const std::string attention = layer + "self_attn.";
+    const int64_t hidden = config_.hidden_size;
+    const int64_t q_rows = config_.num_heads * config_.head_dim;
+    const int64_t kv_rows = config_.num_kv_heads * config_.head_dim;
+    DecoderLayerWeights weights;
+    PINGTI_ASSIGN_OR_RETURN(weights.input_norm, Norm(layer + "input_layernorm.weight", hidden));
+    PINGTI_ASSIGN_OR_RETURN(weights.post_norm,
+                            Norm(layer + "post_attention_layernorm.weight", hidden));
+    if (config_.qk_norm) {
+      PINGTI_ASSIGN_OR_RETURN(weights.q_norm, Norm(attention + "q_norm.weight", config_.head_dim));
+      PINGTI_ASSIGN_OR_RETURN(weights.k_norm, Norm(attention + "k_norm.weight", config_.head_dim));
+    }
+    PINGTI_ASSIGN_OR_RETURN(weights.qkv,
+                            Linear({{attention + "q_proj", q_rows, config_.num_heads},
+                                    {attention + "k_proj", kv_rows, config_.num_kv_heads},
+                                    {attention + "v_proj", kv_rows}},
+                                   hidden, config_.qkv_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(
+        weights.o, Linear({{attention + "o_proj", hidden}}, q_rows, config_.o_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(weights.gate_up,
+                            Linear({{layer + "mlp.gate_proj", config_.intermediate_size},
+                                    {layer + "mlp.up_proj", config_.intermediate_size}},
+                                   hidden, config_.mlp_bias, BlockFormat()));
+    PINGTI_ASSIGN_OR_RETURN(weights.down,
+                            Linear({{layer + "mlp.down_proj", hidden}}, config_.intermediate_size,
+                                   config_.mlp_bias, BlockFormat()));
+    return weights;
+  }
+
  private:
   float NormEps() const { return static_cast<float>(config_.rms_norm_eps); }
 
@@ -176,37 +207,6 @@ class Loader {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<DecoderLayerWeights> LoadLayer(int64_t i) {
-    const std::string layer = Concat("model.layers.", i, ".");
-    const std::string attention = layer + "self_attn.";
-    const int64_t hidden = config_.hidden_size;
-    const int64_t q_rows = config_.num_heads * config_.head_dim;
-    const int64_t kv_rows = config_.num_kv_heads * config_.head_dim;
-    DecoderLayerWeights weights;
-    PINGTI_ASSIGN_OR_RETURN(weights.input_norm, Norm(layer + "input_layernorm.weight", hidden));
-    PINGTI_ASSIGN_OR_RETURN(weights.post_norm,
-                            Norm(layer + "post_attention_layernorm.weight", hidden));
-    if (config_.qk_norm) {
-      PINGTI_ASSIGN_OR_RETURN(weights.q_norm, Norm(attention + "q_norm.weight", config_.head_dim));
-      PINGTI_ASSIGN_OR_RETURN(weights.k_norm, Norm(attention + "k_norm.weight", config_.head_dim));
-    }
-    PINGTI_ASSIGN_OR_RETURN(weights.qkv,
-                            Linear({{attention + "q_proj", q_rows, config_.num_heads},
-                                    {attention + "k_proj", kv_rows, config_.num_kv_heads},
-                                    {attention + "v_proj", kv_rows}},
-                                   hidden, config_.qkv_bias, BlockFormat()));
-    PINGTI_ASSIGN_OR_RETURN(
-        weights.o, Linear({{attention + "o_proj", hidden}}, q_rows, config_.o_bias, BlockFormat()));
-    PINGTI_ASSIGN_OR_RETURN(weights.gate_up,
-                            Linear({{layer + "mlp.gate_proj", config_.intermediate_size},
-                                    {layer + "mlp.up_proj", config_.intermediate_size}},
-                                   hidden, config_.mlp_bias, BlockFormat()));
-    PINGTI_ASSIGN_OR_RETURN(weights.down,
-                            Linear({{layer + "mlp.down_proj", hidden}}, config_.intermediate_size,
-                                   config_.mlp_bias, BlockFormat()));
-    return weights;
-  }
-
   // A tensor that nothing took is a part of the model that would be left out in silence.
   absl::Status CheckAllUsed() const {
     for (const TensorView& tensor : checkpoint_.tensors()) {
@@ -258,6 +258,14 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, B
   return std::make_unique<DecoderModel>(checkpoint.config(), options.format, backend,
                                         std::make_unique<SingleRankCommunicator>(),
                                         *std::move(weights), MakeRotarySpec(checkpoint.config()));
+}
+
+absl::StatusOr<DecoderLayerWeights> LoadLayerWeights(const Checkpoint& checkpoint, Backend* backend,
+                                                     const LoadOptions& options, int64_t layer) {
+  absl::StatusOr<DecoderLayerWeights> weights =
+      Loader(checkpoint, backend, options).LoadLayer(layer);
+  if (!weights.ok()) return WithPath(checkpoint, weights.status());
+  return weights;
 }
 
 }  // namespace pingti::worker

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
+#include "worker/layers/decoder_layer.h"
 #include "worker/model/model.h"
 #include "worker/weights/checkpoint.h"
 
@@ -28,5 +29,11 @@ int64_t EstimateWeightBytes(const Checkpoint& checkpoint, WeightFormat format);
 // Errors: InvalidArgument or Unimplemented naming the tensor or option; ResourceExhausted.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options);
+
+// One layer's weights alone, for tools that look at a model layer by layer in little memory: the
+// same checks of names and shapes, and the same errors, as in LoadModel. REQUIRES: `layer` is one
+// of the configuration's.
+absl::StatusOr<DecoderLayerWeights> LoadLayerWeights(const Checkpoint& checkpoint, Backend* backend,
+                                                     const LoadOptions& options, int64_t layer);
 
 }  // namespace pingti::worker

@@ -49,6 +49,31 @@ SamplingParameters SamplingFrom(const v1::SamplingParams& message) {
   return s;
 }
 
+void GrammarFrom(const v1::Grammar& message, Request* request) {
+  using Kind = grammar::GrammarSource::Kind;
+  switch (message.source_case()) {
+    case v1::Grammar::kJsonSchema:
+      request->grammar = {Kind::kJsonSchema, message.json_schema()};
+      return;
+    case v1::Grammar::kJsonObject:
+      request->grammar = {Kind::kJsonObject, ""};
+      return;
+    case v1::Grammar::kRegex:
+      request->grammar = {Kind::kRegex, message.regex()};
+      return;
+    case v1::Grammar::kEbnf:
+      request->grammar = {Kind::kEbnf, message.ebnf()};
+      return;
+    case v1::Grammar::kToolCalls:
+      request->grammar = {Kind::kToolCalls, message.tool_calls()};
+      return;
+    case v1::Grammar::SOURCE_NOT_SET:
+      break;
+  }
+  request->unsupported =
+      absl::UnimplementedError("grammar: this worker knows none of the message's sources");
+}
+
 v1::Finish::Reason ReasonOf(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStopToken:
@@ -107,10 +132,7 @@ Request FromProto(const v1::Sequence& message, TimePoint now) {
     request.deadline = now + std::chrono::milliseconds(message.deadline_ms());
   }
   request.cache_salt = message.cache_salt();
-  if (message.grammar().source_case() != v1::Grammar::SOURCE_NOT_SET) {
-    request.unsupported =
-        absl::UnimplementedError("grammar: this worker has no constrained decoding");
-  }
+  if (message.has_grammar()) GrammarFrom(message.grammar(), &request);
   return request;
 }
 

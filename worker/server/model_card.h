@@ -32,6 +32,7 @@ struct CardFacts {
   int32_t kv_total_blocks = 0;
   int32_t vocab_size = 0;
   int64_t created_unix_s = 0;
+  bool grammars = false;  // constrained decoding is there
 };
 
 // Errors: InvalidArgument when the checkpoint has no tokenizer or a special token outside the

@@ -51,22 +51,48 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("metadata":{"a":"b"})", "metadata", kUnsupported},
         Refused{R"("modalities":["text","audio"])", "modalities", kUnsupported},
         Refused{R"("moderation":{})", "moderation", kUnsupported},
-        Refused{R"("parallel_tool_calls":false)", "parallel_tool_calls", kUnsupported},
+        Refused{
+            R"("parallel_tool_calls":false,"tools":[{"type":"function","function":{"name":"f"}}])",
+            "parallel_tool_calls", kUnsupported},
+        Refused{R"("parallel_tool_calls":1)", "parallel_tool_calls", kType},
         Refused{R"("prediction":{"type":"content","content":"x"})", "prediction", kUnsupported},
         Refused{R"("prompt_cache_key":"k")", "prompt_cache_key", kUnsupported},
         Refused{R"("prompt_cache_retention":"24h")", "prompt_cache_retention", kUnsupported},
         Refused{R"("reasoning_effort":"low")", "reasoning_effort", kUnsupported},
-        Refused{R"("response_format":{"type":"json_object"})", "response_format", kUnsupported},
-        Refused{R"("response_format":{"type":"json_schema","json_schema":{}})", "response_format",
-                kUnsupported},
-        Refused{R"("response_format":{})", "response_format.type", kValue},
+        Refused{R"("response_format":3)", "response_format", kType},
+        Refused{R"("response_format":{"type":"xml"})", "response_format.type", kValue},
+        Refused{R"("response_format":{"type":"json_object","x":1})", "response_format.x",
+                "unknown_parameter"},
+        Refused{R"("response_format":{"type":"text","json_schema":{}})",
+                "response_format.json_schema", kValue},
+        Refused{R"("response_format":{"type":"json_schema"})", "response_format.json_schema",
+                "missing_required_parameter"},
+        Refused{R"("response_format":{"type":"json_schema","json_schema":{}})",
+                "response_format.json_schema.name", "missing_required_parameter"},
+        Refused{R"("response_format":{"type":"json_schema","json_schema":{"name":"n"}})",
+                "response_format.json_schema.schema", "missing_required_parameter"},
+        Refused{R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":1}})",
+                "response_format.json_schema.schema", kType},
+        Refused{R"("response_format":{})", "response_format.type", "missing_required_parameter"},
+        Refused{R"("guided_json":3)", "guided_json", kType},
+        Refused{R"("guided_regex":3)", "guided_regex", kType},
+        Refused{R"("guided_choice":[])", "guided_choice", kType},
+        Refused{R"("guided_choice":[1])", "guided_choice", kType},
+        Refused{R"("guided_grammar":{})", "guided_grammar", kType},
+        Refused{R"("guided_regex":"a","guided_grammar":"root ::= \"a\"")", "guided_grammar",
+                kValue},
         Refused{R"("safety_identifier":"s")", "safety_identifier", kUnsupported},
         Refused{R"("service_tier":"flex")", "service_tier", kUnsupported},
         Refused{R"("store":true)", "store", kUnsupported},
         Refused{R"("thinking":{"type":"enabled"})", "thinking", kUnsupported},
-        Refused{R"("tool_choice":"required","tools":[])", "tool_choice", kUnsupported},
+        Refused{R"("tool_choice":"required","tools":[])", "tool_choice", kValue},
         Refused{R"("tool_choice":{"type":"function","function":{"name":"f"}},"tools":[])",
-                "tool_choice", kUnsupported},
+                "tool_choice", kValue},
+        Refused{R"("tool_choice":{"type":"allowed_tools"},"tools":[])", "tool_choice.type",
+                kUnsupported},
+        Refused{R"("tool_choice":{"type":"function","function":{}},"tools":[])",
+                "tool_choice.function.name", "missing_required_parameter"},
+        Refused{R"("tool_choice":"any","tools":[])", "tool_choice", kValue},
         Refused{R"("tool_choice":"auto")", "tool_choice", kValue},
         Refused{R"("tools":[{"type":"custom","custom":{}}])", "tools[0].type", kUnsupported},
         Refused{R"("tools":[{"type":"function","function":{"name":"f","strict":true}}])",
@@ -198,6 +224,41 @@ TEST(ParseChat, ToolsAreShownUnlessToolChoiceIsNone) {
   ASSERT_TRUE(parsed.ok());
   EXPECT_FALSE(parsed->request.parse_tool_calls);
   EXPECT_FALSE(parsed->request.template_context->contains("tools"));
+}
+
+TEST(ParseChat, AForcedCallIsNamedAndMayBeStrict) {
+  const std::string tools =
+      R"("tools":[{"type":"function","function":{"name":"f","strict":true}}],)";
+  absl::StatusOr<ParsedRequest> parsed =
+      ParseChatRequest(Chat(tools + R"("tool_choice":"required","parallel_tool_calls":false)"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->request.require_tool_call);
+  EXPECT_FALSE(parsed->request.parallel_tool_calls);
+  parsed = ParseChatRequest(
+      Chat(tools + R"("tool_choice":{"type":"function","function":{"name":"f"}})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->request.named_tool, "f");
+  parsed = ParseChatRequest(
+      Chat(tools + R"("tool_choice":"required","response_format":{"type":"json_object"})"));
+  EXPECT_EQ(ErrorParam(parsed.status()), "response_format");
+}
+
+TEST(ParseChat, AFormatBecomesAGrammar) {
+  using Kind = grammar::GrammarSource::Kind;
+  const auto grammar_of = [](const std::string& fields) {
+    const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(fields));
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return parsed->request.grammar;
+  };
+  EXPECT_FALSE(grammar_of(R"("response_format":{"type":"text"})").has_value());
+  EXPECT_EQ(grammar_of(R"("response_format":{"type":"json_object"})")->kind, Kind::kJsonObject);
+  EXPECT_EQ(grammar_of(R"("response_format":{"type":"json_schema","json_schema":
+                {"name":"n","strict":false,"schema":{"b":1,"a":2}}})")
+                ->text,
+            R"({"b":1,"a":2})");
+  EXPECT_EQ(grammar_of(R"("guided_json":"{}")")->kind, Kind::kJsonSchema);
+  EXPECT_EQ(grammar_of(R"("guided_regex":"a+")")->text, "a+");
+  EXPECT_EQ(grammar_of(R"("guided_choice":["a","b"])")->kind, Kind::kEbnf);
 }
 
 class CompletionRefuses : public ::testing::TestWithParam<Refused> {};

@@ -56,6 +56,7 @@ struct CoreSetup {
   int32_t max_tokens = 64;
   int32_t max_sequences = 8;
   int32_t max_waiting = 1024;
+  std::shared_ptr<const grammar::Vocabulary> vocabulary;  // null: no grammars
 };
 
 // A core over any model, stepped by hand, that checks its invariants after every step.
@@ -71,6 +72,7 @@ class CoreDriver {
     options.kv_block_tokens = setup.block_tokens;
     options.max_waiting_sequences = setup.max_waiting;
     options.eos_token_ids = {kEos};
+    options.vocabulary = setup.vocabulary;
     core = std::make_unique<EngineCore>(model, &clock, options, nullptr);
     core->OpenSession(1, std::make_unique<CollectingSink>(&out));
   }

@@ -9,12 +9,28 @@
 {{- if $inner -}}/models/{{ $inner }}{{- else -}}/models{{- end -}}
 {{- end -}}
 
+{{/* Whether a group runs on a GPU: "true", or nothing. */}}
+{{- define "pingti.onGpu" -}}
+{{- if eq (.device | default "cpu") "cuda" }}true{{ end -}}
+{{- end -}}
+
+{{/* A group's resources. A GPU is a limit, which Kubernetes takes for the request too. */}}
+{{- define "pingti.workerResources" -}}
+{{- $resources := dig "pod" "resources" dict . -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- if and (include "pingti.onGpu" .) (not (contains "nvidia.com/" (keys $limits | join " "))) -}}
+{{- $resources = merge (dict "limits" (merge (dict "nvidia.com/gpu" 1) $limits)) $resources -}}
+{{- end -}}
+{{ toYaml $resources }}
+{{- end -}}
+
 {{/* pingti-worker's settings: (dict "root" $ "group" GROUP). */}}
 {{- define "pingti.workerSettings" -}}
 {{- $values := .root.Values -}}
 {{- $set := dict
   "address" "0.0.0.0"
   "model" (include "pingti.modelPath" .group)
+  "device" (.group.device | default "cpu")
   "grpc_max_message_length" $values.grpcMaxMessageLength
   "drain_timeout" (printf "%ds" (int (dig "drainTimeoutSeconds" 30 .group))) -}}
 {{- with .group.model }}{{ $_ := set $set "model_id" . }}{{ end -}}

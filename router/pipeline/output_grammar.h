@@ -1,0 +1,24 @@
+// What constrains a request's answer: the grammar it asked for, or the calls that its tool_choice
+// forces, in the model's own syntax. Pure; may take a second on a hostile source.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "common/grammar/grammar_source.h"
+#include "router/api/request.h"
+#include "router/worker_link/served_model.h"
+
+namespace pingti::router {
+
+// The syntax in which a forced call is written: the model's, Hermes' for models that have none.
+std::string_view ForcedCallFormat(const ServedModel& model);
+
+// Nothing for free text. What comes back compiles, so that a worker takes it. Errors:
+// InvalidArgument with the field and the compiler's words; within a schema they name the JSON
+// pointer.
+absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
+    const ServedModel& model, const GenerationRequest& request);
+
+}  // namespace pingti::router

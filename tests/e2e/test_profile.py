@@ -1,0 +1,48 @@
+"""`pingti profile` and `pingti inspect --fit` as a user runs them."""
+
+import json
+import subprocess
+
+import conftest
+
+STAGES = ["embedding", "norm", "qkv", "rope_kv", "attention", "projection", "mlp", "logits", "sampling", "host"]
+
+
+def pingti(*args):
+    return subprocess.run([conftest.BIN / "pingti", *map(str, args)], capture_output=True, text=True,
+                          env=conftest.program_env())
+
+
+def test_profile_accounts_for_all_of_a_step():
+    done = pingti("profile", conftest.model_path(), "--batch", 2, "--context", 64, "--decode-steps", 4,
+                  "--prefill-steps", 1, "--text", conftest.ROOT / "LICENSE", "--threads", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    profile = json.loads(done.stdout)
+    assert (profile["batch"], profile["context"], profile["device"]) == (2, 64, "cpu")
+    prefill, decode = profile["phases"]
+    assert (prefill["tokens"], decode["tokens"]) == (128, 2)
+    assert [s["name"] for s in prefill["stages"]] == STAGES + ["tokenizer"]
+    assert [s["name"] for s in decode["stages"]] == STAGES
+    for phase in (prefill, decode):
+        assert all(stage["seconds"] > 0 for stage in phase["stages"])
+        assert abs(sum(stage["share"] for stage in phase["stages"]) - 1) < 1e-6
+        assert abs(sum(stage["seconds"] for stage in phase["stages"]) - phase["seconds"]) < 1e-6
+        shares = {stage["name"]: stage["share"] for stage in phase["stages"]}
+        assert shares["mlp"] > shares["norm"]  # of this model three quarters of the blocks' weights
+
+
+def test_profile_names_a_context_that_is_too_long():
+    done = pingti("profile", conftest.ROOT / "tests/golden/model/tiny/qwen2", "--context", 300)
+    assert done.returncode == 1
+    assert "context 300" in done.stderr
+
+
+def test_inspect_tells_what_fits_on_which_card():
+    done = pingti("inspect", conftest.ROOT / "tests/golden/model/tiny/llama3", "--shapes-only", "--fit",
+                  "--context", "64,128")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    header = next(row for row in rows if row[:2] == ["card", "format"])
+    assert header[-2:] == ["64", "128"]
+    (h200,) = [row for row in rows if row[:2] == ["H200", "int8"]]
+    assert abs(int(h200[-2]) - 2 * int(h200[-1])) <= 1

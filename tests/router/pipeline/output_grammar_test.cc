@@ -1,0 +1,139 @@
+// What a worker is given for a constrained request, in each model's tool-call syntax; and that the
+// parser of that syntax reads back every text of it.
+#include "router/pipeline/output_grammar.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "boost/json.hpp"
+#include "router/api/api_error.h"
+#include "router/pipeline/tool_call_parser.h"
+#include "tests/common/grammar/test_vocabulary.h"
+
+namespace pingti::router {
+namespace {
+
+GenerationRequest ForcedCall(const std::string& tools, std::string name = "") {
+  GenerationRequest request;
+  request.require_tool_call = true;
+  request.named_tool = std::move(name);
+  request.template_context = std::make_shared<boost::json::object>();
+  (*request.template_context)["tools"] = boost::json::parse(tools);
+  return request;
+}
+
+const char kTools[] = R"([
+  {"type":"function","function":{"name":"f","parameters":
+      {"type":"object","properties":{"a":{"$ref":"#/$defs/n"}},"required":["a"],
+       "additionalProperties":false,"$defs":{"n":{"type":"integer"}}}}},
+  {"type":"function","function":{"name":"g"}}])";
+
+ServedModel ModelWith(const std::string& format) {
+  ServedModel model;
+  model.id = "m";
+  model.tool_call_format = format;
+  return model;
+}
+
+bool Allows(const ServedModel& model, const GenerationRequest& request, std::string_view text) {
+  const auto source = OutputGrammar(model, request);
+  EXPECT_TRUE(source.ok()) << source.status();
+  const auto compiled = grammar::CompileForTest((*source)->kind, (*source)->text);
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  return grammar::Matches(*compiled, text);
+}
+
+struct Syntax {
+  const char* format;
+  const char* one;   // f with {"a": 5}
+  const char* both;  // and g with {}
+};
+
+class ForcedCalls : public ::testing::TestWithParam<Syntax> {};
+
+TEST_P(ForcedCalls, AreAllowedAndReadBack) {
+  const Syntax& syntax = GetParam();
+  const ServedModel model = ModelWith(syntax.format);
+  GenerationRequest request = ForcedCall(kTools);
+  EXPECT_TRUE(Allows(model, request, syntax.one));
+  EXPECT_TRUE(Allows(model, request, syntax.both));
+  EXPECT_FALSE(Allows(model, request, std::string(syntax.one) + "!"));
+  EXPECT_FALSE(Allows(model, request, std::string("Sure: ") + syntax.one));
+  EXPECT_FALSE(Allows(model, request, ""));
+  request.parallel_tool_calls = false;
+  EXPECT_TRUE(Allows(model, request, syntax.one));
+  EXPECT_FALSE(Allows(model, request, syntax.both));
+  EXPECT_TRUE(Allows(model, ForcedCall(kTools, "f"), syntax.one));
+  EXPECT_FALSE(Allows(model, ForcedCall(kTools, "f"), syntax.both));
+  EXPECT_FALSE(Allows(model, ForcedCall(kTools, "g"), syntax.one));
+
+  auto parser = MakeToolCallParser(ForcedCallFormat(model), [] { return std::string("id"); });
+  std::string content;
+  std::vector<ToolCallDelta> calls;
+  for (const char c : std::string(syntax.both)) parser->Push({&c, 1}, &content, &calls);
+  parser->Finish(&content, &calls);
+  std::string names;
+  std::string arguments;
+  for (const ToolCallDelta& call : calls) {
+    names += call.name;
+    arguments += call.arguments;
+  }
+  EXPECT_EQ(names, "fg");
+  EXPECT_EQ(arguments, R"({"a": 5}{})");
+  EXPECT_EQ(content, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Syntaxes, ForcedCalls,
+    ::testing::Values(
+        Syntax{"hermes", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>",
+               "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>\n"
+               "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"},
+        // A model without a syntax of its own.
+        Syntax{"", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>",
+               "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>\n"
+               "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"},
+        Syntax{"llama3_json", R"({"name": "f", "parameters": {"a": 5}})",
+               R"({"name": "f", "parameters": {"a": 5}}; {"name": "g", "parameters": {}})"},
+        Syntax{"deepseek",
+               "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n"
+               "{\"a\": 5}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+               "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n"
+               "{\"a\": 5}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n"
+               "```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}));
+
+TEST(OutputGrammar, FreeTextHasNone) {
+  const auto source = OutputGrammar(ModelWith("hermes"), GenerationRequest());
+  ASSERT_TRUE(source.ok());
+  EXPECT_FALSE(source->has_value());
+}
+
+TEST(OutputGrammar, ABadSchemaIsNamedWithItsFieldAndPointer) {
+  GenerationRequest request;
+  request.grammar = {grammar::GrammarSource::Kind::kJsonSchema,
+                     R"({"type":"object","properties":{"a":{"not":{}}}})"};
+  request.grammar_field = "response_format";
+  const absl::Status status = OutputGrammar(ModelWith(""), request).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_EQ(ErrorParam(status), "response_format");
+  EXPECT_EQ(ErrorCode(status), "invalid_json_schema");
+  EXPECT_NE(status.message().find("#/properties/a"), std::string::npos) << status;
+  EXPECT_NE(status.message().find("not"), std::string::npos) << status;
+}
+
+TEST(OutputGrammar, ABadToolIsNamed) {
+  const absl::Status status =
+      OutputGrammar(ModelWith("hermes"), ForcedCall(R"([{"type":"function","function":
+          {"name":"f","parameters":{"type":"object","patternProperties":{}}}}])"))
+          .status();
+  EXPECT_EQ(ErrorParam(status), "tools");
+  EXPECT_NE(status.message().find("patternProperties"), std::string::npos) << status;
+  EXPECT_EQ(ErrorParam(OutputGrammar(ModelWith("hermes"), ForcedCall(kTools, "h")).status()),
+            "tool_choice");
+}
+
+}  // namespace
+}  // namespace pingti::router

@@ -1,0 +1,201 @@
+// Tiny random checkpoints of every family: quantized, loaded as a worker would, held against
+// transformers in f32. Bounds are what was measured, times kMargin.
+#include "tools/quantize/quantizer.h"
+
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/worker/model/model_runner.h"
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/model/load_model.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kMargin = 1.5;
+const std::string kTiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+
+struct Expected {
+  std::vector<int32_t> prompt;
+  std::vector<float> logprobs;
+};
+
+Expected ReadExpected(const std::string& directory) {
+  std::ifstream file(directory + "/expected.json");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const boost::json::value root = boost::json::parse(text);
+  return {boost::json::value_to<std::vector<int32_t>>(root.at("prompt")),
+          boost::json::value_to<std::vector<float>>(root.at("logprobs"))};
+}
+
+// KL(transformers || the worker's model of `directory`) after the prompt, in nats.
+double DivergenceOf(const std::string& directory, const Expected& expected) {
+  const auto checkpoint = worker::OpenCheckpoint(directory);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto backend = worker::MakeCpuBackend({.num_threads = 1, .kernels = ""});
+  const auto model = worker::LoadModel(**checkpoint, backend->get(), {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  worker::testing::ModelRunner runner(model->get(), {});
+  EXPECT_TRUE(runner.Step({expected.prompt}).ok());
+  const std::vector<float> got = *runner.AllLogprobs(0);
+  double sum = 0.0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    sum += std::exp(static_cast<double>(expected.logprobs[i])) *
+           static_cast<double>(expected.logprobs[i] - got[i]);
+  }
+  return sum;
+}
+
+class QuantizerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) / ("pingti_quantizer_" + std::to_string(::getpid()));
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  QuantizeOptions Options(const std::string& name) const {
+    QuantizeOptions options;
+    options.input = kTiny + name;
+    options.output = folder_ / name;
+    options.threads = 1;
+    return options;
+  }
+  static absl::StatusOr<QuantizeReport> Run(const QuantizeOptions& options) {
+    return Quantize(options, false, [](const QuantizeReport&) {});
+  }
+  void ExpectNothingWritten() const { EXPECT_TRUE(fs::is_empty(folder_)); }
+
+  fs::path folder_;
+};
+
+struct Family {
+  const char* name;
+  double divergence;  // measured, plain and with SmoothQuant: the larger
+};
+
+void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
+
+class FamilyTest : public QuantizerTest, public ::testing::WithParamInterface<Family> {};
+
+TEST_P(FamilyTest, LoadsInTheWorkerWithinItsDivergence) {
+  const Expected expected = ReadExpected(kTiny + GetParam().name);
+  for (const double alpha : {-1.0, 0.5}) {
+    QuantizeOptions options = Options(GetParam().name);
+    if (alpha >= 0.0) options.smoothquant_alpha = alpha;
+    const auto report = Run(options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    const double divergence = DivergenceOf(options.output, expected);
+    std::printf("%s alpha %g: KL %.3g\n", GetParam().name, alpha, divergence);
+    EXPECT_LT(divergence, kMargin * GetParam().divergence) << "alpha " << alpha;
+    for (const QuantizeReport::Layer& layer : report->layers) {
+      for (const double error : layer.error) {
+        EXPECT_GT(error, 0.001);  // int8 cannot be nearer
+        EXPECT_LT(error, 0.02);
+      }
+    }
+    EXPECT_LT(report->output_bytes, report->input_bytes);
+    fs::remove_all(options.output);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Families, FamilyTest,
+    ::testing::Values(Family{"llama3", 2.6e-3}, Family{"llama_linear_mha", 2.5e-3},
+                      Family{"llama_dynamic", 4.3e-3}, Family{"llama_mqa_bias_tied", 2.0e-2},
+                      Family{"qwen2", 1.7e-3}, Family{"qwen2_yarn", 2.7e-3},
+                      Family{"qwen3", 5.8e-3}, Family{"mistral_window", 1.5e-2}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+TEST_F(QuantizerTest, ModelWithEverythingKeptIsTheOriginal) {
+  QuantizeOptions options = Options("qwen2");
+  options.keep = {"*"};
+  const auto report = Run(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->quality.kl_max, 0.0);
+  EXPECT_EQ(report->quality.perplexity_quantized, report->quality.perplexity_original);
+  EXPECT_EQ(report->quality.same_top, 1.0);
+  EXPECT_EQ(report->output_bytes, report->input_bytes);
+}
+
+TEST_F(QuantizerTest, PatternsAndTheErrorBoundKeepWholeProducts) {
+  QuantizeOptions options = Options("qwen3");
+  options.keep = {"model.layers.0.self_attn.k_proj"};
+  options.max_error = 0.0100;
+  options.smoothquant_alpha = 0.5;
+  const auto report = Run(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const auto checkpoint = worker::OpenCheckpoint(options.output);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  int kept = 0;
+  for (size_t layer = 0; layer < report->layers.size(); ++layer) {
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      const auto group = static_cast<LinearGroup>(g);
+      const bool is_kept = report->layers[layer].kept[g];
+      kept += is_kept ? 1 : 0;
+      const bool by_pattern = layer == 0 && group == LinearGroup::kQkv;
+      EXPECT_EQ(is_kept, by_pattern || report->layers[layer].error[g] > 0.0100);
+      for (const std::string& module : GroupModules(static_cast<int64_t>(layer), group)) {
+        const worker::DType dtype = (*checkpoint)->Find(module + ".weight")->dtype;
+        EXPECT_EQ(dtype, is_kept ? worker::DType::kBf16 : worker::DType::kI8) << module;
+      }
+    }
+  }
+  EXPECT_GT(kept, 1);
+  EXPECT_LT(kept, 8);
+}
+
+TEST_F(QuantizerTest, NamesWhatIsWrongAndLeavesNothing) {
+  QuantizeOptions options = Options("qwen2_int8");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Run(options).status()));
+  options = Options("gguf_llama_k");
+  EXPECT_TRUE(absl::IsInvalidArgument(Run(options).status()));
+  options = Options("qwen2");
+  options.keep = {"model.layers.7.*"};
+  EXPECT_TRUE(absl::IsInvalidArgument(Run(options).status()));
+  options = Options("qwen2");
+  options.text_file = "/nonexistent";
+  const absl::Status no_tokenizer = Run(options).status();
+  EXPECT_NE(no_tokenizer.message().find("no tokenizer"), absl::string_view::npos) << no_tokenizer;
+  ExpectNothingWritten();
+}
+
+TEST_F(QuantizerTest, NamesAMissingTensorBeforeItWritesAnything) {
+  // The first of the three shards alone.
+  QuantizeOptions options = Options("qwen3");
+  const fs::path broken = folder_ / "broken";
+  fs::create_directories(broken);
+  fs::copy(options.input + "/config.json", broken);
+  fs::copy(options.input + "/model-00001-of-00003.safetensors", broken / "model.safetensors");
+  options.input = broken;
+  const absl::Status status = Run(options).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_NE(status.message().find("is missing"), absl::string_view::npos) << status;
+  EXPECT_FALSE(fs::exists(options.output));
+}
+
+TEST_F(QuantizerTest, CancellationLeavesNothing) {
+  std::atomic<bool> cancelled = false;
+  const auto report = Quantize(Options("qwen2"), cancelled, [&](const QuantizeReport& so_far) {
+    EXPECT_EQ(so_far.layers.size(), 1u);
+    EXPECT_FALSE(fs::is_empty(folder_));  // it is being written
+    cancelled = true;
+  });
+  EXPECT_TRUE(absl::IsCancelled(report.status())) << report.status();
+  ExpectNothingWritten();
+}
+
+}  // namespace
+}  // namespace pingti::tools

@@ -1,0 +1,149 @@
+#include "tools/profile/profiling_backend.h"
+
+#include <chrono>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+
+namespace pingti::tools {
+namespace {
+
+using worker::DeviceBuffer;
+using worker::KvCache;
+using worker::MatrixView;
+
+Stage StageOfWeight(std::string_view name) {
+  const auto has = [name](std::string_view part) {
+    return name.find(part) != std::string_view::npos;
+  };
+  if (has(".q_proj.")) return Stage::kQkv;
+  if (has(".o_proj.")) return Stage::kProjection;
+  if (has(".mlp.")) return Stage::kMlp;
+  return Stage::kLogits;
+}
+
+}  // namespace
+
+std::string_view StageName(Stage stage) {
+  static constexpr std::array<std::string_view, kNumStages> kNames = {
+      "embedding",  "norm", "qkv",    "rope_kv", "attention",
+      "projection", "mlp",  "logits", "sampling"};
+  return kNames[static_cast<size_t>(stage)];
+}
+
+ProfilingBackend::ProfilingBackend(worker::Backend* inner, ProfilingBackendOptions options)
+    : inner_(inner), options_(std::move(options)) {}
+
+template <typename Operation>
+absl::Status ProfilingBackend::Time(Stage stage, const Operation& operation) {
+  const auto begin = options_.clock->Now();
+  PINGTI_RETURN_IF_ERROR(operation());
+  if (options_.synchronize) PINGTI_RETURN_IF_ERROR(options_.synchronize());
+  seconds_[static_cast<size_t>(stage)] +=
+      std::chrono::duration<double>(options_.clock->Now() - begin).count();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> ProfilingBackend::Allocate(int64_t bytes) {
+  return inner_->Allocate(bytes);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> ProfilingBackend::UploadF32(
+    std::span<const float> values) {
+  return inner_->UploadF32(values);
+}
+
+absl::StatusOr<std::unique_ptr<worker::LinearWeight>> ProfilingBackend::PrepareLinear(
+    const worker::LinearSource& source) {
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<worker::LinearWeight> weight,
+                          inner_->PrepareLinear(source));
+  stage_of_[weight.get()] = StageOfWeight(source.parts.front().tensor.name);
+  return weight;
+}
+
+absl::StatusOr<std::unique_ptr<worker::EmbeddingTable>> ProfilingBackend::PrepareEmbedding(
+    const worker::MatrixSource& source, worker::WeightFormat format) {
+  return inner_->PrepareEmbedding(source, format);
+}
+
+int64_t ProfilingBackend::KvBytesPerBlock(const worker::KvCacheShape& shape) const {
+  return inner_->KvBytesPerBlock(shape);
+}
+
+absl::StatusOr<std::unique_ptr<KvCache>> ProfilingBackend::AllocateKvCache(
+    const worker::KvCacheShape& shape) {
+  return inner_->AllocateKvCache(shape);
+}
+
+int64_t ProfilingBackend::WorkspaceBytes(const worker::StepLimits& limits) const {
+  return inner_->WorkspaceBytes(limits);
+}
+
+absl::Status ProfilingBackend::AllocateWorkspace(const worker::StepLimits& limits) {
+  return inner_->AllocateWorkspace(limits);
+}
+
+absl::Status ProfilingBackend::BeginStep(const worker::StepInputs& inputs) {
+  return inner_->BeginStep(inputs);
+}
+
+absl::Status ProfilingBackend::CopyBlocks(KvCache& cache,
+                                          std::span<const worker::BlockCopy> copies) {
+  return inner_->CopyBlocks(cache, copies);
+}
+
+absl::Status ProfilingBackend::Embed(const worker::EmbeddingTable& table, MatrixView out) {
+  return Time(Stage::kEmbedding, [&] { return inner_->Embed(table, out); });
+}
+
+absl::Status ProfilingBackend::RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
+                                       MatrixView out) {
+  return Time(Stage::kNorm, [&] { return inner_->RmsNorm(x, weight, eps, out); });
+}
+
+absl::Status ProfilingBackend::AddRmsNorm(MatrixView delta, MatrixView residual,
+                                          const DeviceBuffer& weight, float eps, MatrixView out) {
+  return Time(Stage::kNorm, [&] { return inner_->AddRmsNorm(delta, residual, weight, eps, out); });
+}
+
+absl::Status ProfilingBackend::Linear(const worker::LinearWeight& weight, MatrixView x,
+                                      MatrixView out) {
+  const auto stage = stage_of_.find(&weight);
+  PINGTI_CHECK_MSG(stage != stage_of_.end(), "the weight was prepared by another backend");
+  return Time(stage->second, [&] { return inner_->Linear(weight, x, out); });
+}
+
+absl::Status ProfilingBackend::RopeAndAppendKv(MatrixView qkv, const worker::AttentionShape& shape,
+                                               const worker::HeadNorms& norms, KvCache& cache,
+                                               int64_t layer) {
+  return Time(Stage::kRope,
+              [&] { return inner_->RopeAndAppendKv(qkv, shape, norms, cache, layer); });
+}
+
+absl::Status ProfilingBackend::Attention(MatrixView qkv, const worker::AttentionShape& shape,
+                                         const KvCache& cache, int64_t layer, MatrixView out) {
+  return Time(Stage::kAttention, [&] { return inner_->Attention(qkv, shape, cache, layer, out); });
+}
+
+absl::Status ProfilingBackend::SiluMul(MatrixView gate_up, MatrixView out) {
+  return Time(Stage::kMlp, [&] { return inner_->SiluMul(gate_up, out); });
+}
+
+absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t> rows,
+                                          MatrixView out) {
+  return Time(Stage::kLogits, [&] { return inner_->GatherRows(x, rows, out); });
+}
+
+absl::Status ProfilingBackend::Sample(MatrixView logits, std::span<const worker::SamplingRow> rows,
+                                      std::span<worker::SampledToken> sampled) {
+  return Time(Stage::kSampling, [&] { return inner_->Sample(logits, rows, sampled); });
+}
+
+absl::Status ProfilingBackend::Logprobs(MatrixView logits,
+                                        std::span<const worker::LogprobRequest> requests,
+                                        std::span<worker::SampledToken> results) {
+  return Time(Stage::kSampling, [&] { return inner_->Logprobs(logits, requests, results); });
+}
+
+}  // namespace pingti::tools

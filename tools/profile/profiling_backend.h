@@ -1,0 +1,104 @@
+// A Backend that times another one: each operation of a step counts for a stage. Made for
+// `pingti profile`; nothing else pays for it.
+//
+// On a device whose operations complete later, `synchronize` waits for them after each: stages add
+// up, while the step as a whole is slower than without (no overlap, no recorded steps).
+//
+// Confined to one thread. Next: step_profile.h, which runs a model on it.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "common/base/clock.h"
+#include "worker/backend/backend.h"
+
+namespace pingti::tools {
+
+enum class Stage {
+  kEmbedding,
+  kNorm,
+  kQkv,
+  kRope,  // rotation of queries and keys, and writing to the KV cache
+  kAttention,
+  kProjection,  // of attention's output
+  kMlp,
+  kLogits,  // the output projection
+  kSampling,
+};
+inline constexpr size_t kNumStages = 9;
+// "embedding", "qkv".
+std::string_view StageName(Stage stage);
+
+using StageSeconds = std::array<double, kNumStages>;
+
+struct ProfilingBackendOptions {
+  const Clock* clock = RealClock();
+  std::function<absl::Status()> synchronize;  // empty: operations are complete when they return
+};
+
+class ProfilingBackend : public worker::Backend {
+ public:
+  // `inner` must outlive this object and everything made by it.
+  ProfilingBackend(worker::Backend* inner, ProfilingBackendOptions options);
+
+  // Since the last Reset.
+  const StageSeconds& seconds() const { return seconds_; }
+  void Reset() { seconds_ = {}; }
+
+  std::string_view name() const override { return inner_->name(); }
+  worker::DType activation_dtype() const override { return inner_->activation_dtype(); }
+  absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> Allocate(int64_t bytes) override;
+  absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> UploadF32(
+      std::span<const float> values) override;
+  // The first part's name says for which stage products with it count.
+  absl::StatusOr<std::unique_ptr<worker::LinearWeight>> PrepareLinear(
+      const worker::LinearSource& source) override;
+  absl::StatusOr<std::unique_ptr<worker::EmbeddingTable>> PrepareEmbedding(
+      const worker::MatrixSource& source, worker::WeightFormat format) override;
+  int64_t KvBytesPerBlock(const worker::KvCacheShape& shape) const override;
+  absl::StatusOr<std::unique_ptr<worker::KvCache>> AllocateKvCache(
+      const worker::KvCacheShape& shape) override;
+  int64_t WorkspaceBytes(const worker::StepLimits& limits) const override;
+  absl::Status AllocateWorkspace(const worker::StepLimits& limits) override;
+
+  absl::Status BeginStep(const worker::StepInputs& inputs) override;
+  absl::Status CopyBlocks(worker::KvCache& cache,
+                          std::span<const worker::BlockCopy> copies) override;
+  absl::Status Embed(const worker::EmbeddingTable& table, worker::MatrixView out) override;
+  absl::Status RmsNorm(worker::MatrixView x, const worker::DeviceBuffer& weight, float eps,
+                       worker::MatrixView out) override;
+  absl::Status AddRmsNorm(worker::MatrixView delta, worker::MatrixView residual,
+                          const worker::DeviceBuffer& weight, float eps,
+                          worker::MatrixView out) override;
+  absl::Status Linear(const worker::LinearWeight& weight, worker::MatrixView x,
+                      worker::MatrixView out) override;
+  absl::Status RopeAndAppendKv(worker::MatrixView qkv, const worker::AttentionShape& shape,
+                               const worker::HeadNorms& norms, worker::KvCache& cache,
+                               int64_t layer) override;
+  absl::Status Attention(worker::MatrixView qkv, const worker::AttentionShape& shape,
+                         const worker::KvCache& cache, int64_t layer,
+                         worker::MatrixView out) override;
+  absl::Status SiluMul(worker::MatrixView gate_up, worker::MatrixView out) override;
+  absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
+                          worker::MatrixView out) override;
+  absl::Status Sample(worker::MatrixView logits, std::span<const worker::SamplingRow> rows,
+                      std::span<worker::SampledToken> sampled) override;
+  absl::Status Logprobs(worker::MatrixView logits, std::span<const worker::LogprobRequest> requests,
+                        std::span<worker::SampledToken> results) override;
+
+ private:
+  template <typename Operation>
+  absl::Status Time(Stage stage, const Operation& operation);
+
+  worker::Backend* const inner_;
+  const ProfilingBackendOptions options_;
+  StageSeconds seconds_{};
+  std::map<const worker::LinearWeight*, Stage> stage_of_;
+};
+
+}  // namespace pingti::tools

@@ -1,0 +1,51 @@
+// One decoder layer of a checkpoint as int8 tensors under compressed-tensors' names, with what
+// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row is in memory.
+// Pure functions; thread-safe. Next: layer_runner.h, which says how good the result is.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::tools {
+
+// Matrices that share an input and are one product when they run: quantized or kept together, since
+// servers that stack them need one format for the stack.
+enum class LinearGroup { kQkv, kO, kGateUp, kDown };
+inline constexpr size_t kNumGroups = 4;
+template <typename T>
+using PerGroup = std::array<T, kNumGroups>;
+
+// "qkv", "o", "gate_up", "down".
+std::string_view GroupName(LinearGroup group);
+// Modules of the group in layer `layer`, as "model.layers.0.mlp.up_proj".
+std::vector<std::string> GroupModules(int64_t layer, LinearGroup group);
+
+struct LayerPlan {
+  PerGroup<bool> keep{};  // stays in the checkpoint's own type
+  // Per input channel: weights are multiplied by it, and what makes the input is divided. Empty:
+  // nothing is moved. The output projection of attention has none: what makes its input is shared
+  // by several heads.
+  PerGroup<std::vector<float>> smoothing;
+};
+
+struct OwnedTensor {
+  worker::TensorView view;  // of `bytes`
+  std::vector<char> bytes;
+};
+
+// All tensors of layer `layer`, ordered so that each begins at a multiple of its type's size.
+// Errors: Unimplemented for a weight that is not F32, F16 or BF16.
+absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const worker::Checkpoint& checkpoint,
+                                                       int64_t layer, const LayerPlan& plan);
+
+// max|w| of each input channel over the group's matrices, `plan` applied to their rows.
+std::vector<float> LargestWeights(const worker::Checkpoint& checkpoint, int64_t layer,
+                                  LinearGroup group, const LayerPlan& plan);
+
+}  // namespace pingti::tools

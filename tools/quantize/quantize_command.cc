@@ -1,0 +1,106 @@
+#include "tools/quantize/quantize_command.h"
+
+#include <atomic>
+#include <cstdio>
+#include <iostream>
+
+#include "common/base/strings.h"
+#include "tools/interrupt.h"
+
+namespace pingti::tools {
+namespace {
+
+constexpr int kInterrupted = 130;
+
+template <typename... Args>
+std::string Format(const char* format, Args... args) {
+  char text[256];
+  std::snprintf(text, sizeof(text), format, args...);
+  return text;
+}
+
+// "0.0123", with a star when the group stayed in 16 bit.
+std::string Cell(double error, bool kept) { return Format("  %8.4f%s", error, kept ? "*" : " "); }
+
+}  // namespace
+
+CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
+  CLI::App* quantize = app->add_subcommand(
+      "quantize", "Make an int8 checkpoint (W8A8, compressed-tensors) of a 16- or 32-bit one");
+  quantize->add_option("IN", options->input, "A Hugging Face directory with safetensors")
+      ->required();
+  quantize->add_option("OUT", options->output, "A directory that does not exist yet")->required();
+  quantize->add_option("--keep", options->keep,
+                       "Leave modules of this pattern as they are, as 'model.layers.0.*'; "
+                       "may be repeated");
+  quantize
+      ->add_option("--max-error", options->max_error,
+                   "Leave products as they are whose output is off by more than this share")
+      ->check(CLI::NonNegativeNumber);
+  quantize
+      ->add_option("--smoothquant-alpha", options->smoothquant_alpha,
+                   "Move this share of the activations' range into the weights (SmoothQuant)")
+      ->check(CLI::Range(0.0, 1.0));
+  quantize->add_option("--calibration", options->calibration_file,
+                       "Text from which SmoothQuant learns ranges; default: a short sample");
+  quantize->add_option("--text", options->text_file,
+                       "Text on which the result is measured; default: a short sample");
+  quantize->add_option("--max-tokens", options->max_tokens, "Tokens used of each text")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  quantize->add_option("--threads", options->threads, "Default: one per processor")
+      ->check(CLI::NonNegativeNumber);
+  return quantize;
+}
+
+std::string FormatReport(const QuantizeReport& report) {
+  std::string out = "relative error of each product's output (* kept as it was)\n";
+  out += Format("%5s  %9s  %9s  %9s  %9s\n", "layer", "qkv", "o", "gate_up", "down");
+  size_t kept = 0;
+  for (size_t i = 0; i < report.layers.size(); ++i) {
+    out += Format("%5zu", i);
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      out += Cell(report.layers[i].error[g], report.layers[i].kept[g]);
+      kept += report.layers[i].kept[g] ? 1 : 0;
+    }
+    out += "\n";
+  }
+  const TextQuality& quality = report.quality;
+  out += Format("kept        %zu of %zu products, and the output projection\n", kept,
+                report.layers.size() * kNumGroups);
+  out += Format("measured    %lld tokens%s\n", static_cast<long long>(quality.num_tokens),
+                report.has_tokenizer ? "" : ", arbitrary: the checkpoint has no tokenizer");
+  out += Format("perplexity  %.4f, was %.4f (%+.2f %%)\n", quality.perplexity_quantized,
+                quality.perplexity_original,
+                100.0 * (quality.perplexity_quantized / quality.perplexity_original - 1.0));
+  out += Format("KL          %.3g nats a token, at most %.3g; same likeliest token %.1f %%\n",
+                quality.kl_mean, quality.kl_max, 100.0 * quality.same_top);
+  out +=
+      Format("weights     %.1f MB, was %.1f MB\n", static_cast<double>(report.output_bytes) * 1e-6,
+             static_cast<double>(report.input_bytes) * 1e-6);
+  for (const std::string& name : report.left_out) out += Concat("not copied  ", name, "\n");
+  return out;
+}
+
+int RunQuantize(const QuantizeOptions& options) {
+  if (!options.calibration_file.empty() && !options.smoothquant_alpha.has_value()) {
+    std::cerr << "error: --calibration is for --smoothquant-alpha, which is not given\n";
+    return 2;
+  }
+  InterruptHandler interrupt;
+  std::atomic<bool> cancelled = false;
+  interrupt.Set([&cancelled] { cancelled = true; });
+  const auto report = Quantize(options, cancelled, [](const QuantizeReport& so_far) {
+    std::cerr << "layer " << so_far.layers.size() - 1 << " done\n";
+  });
+  interrupt.Set(nullptr);
+  if (!report.ok()) {
+    const auto message = report.status().message();
+    std::cerr << "error: " << std::string(message.data(), message.size()) << "\n";
+    return absl::IsCancelled(report.status()) ? kInterrupted : EXIT_FAILURE;
+  }
+  std::cout << FormatReport(*report) << "written     " << options.output << "\n";
+  return EXIT_SUCCESS;
+}
+
+}  // namespace pingti::tools

@@ -1,0 +1,279 @@
+#include "tools/quantize/quantizer.h"
+
+#include <fnmatch.h>
+#include <malloc.h>
+
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "tools/quantize/int8_rows.h"
+#include "tools/quantize/layer_runner.h"
+#include "tools/quantize/output_directory.h"
+#include "tools/quantize/quantization_config.h"
+#include "tools/quantize/safetensors_writer.h"
+#include "tools/text_tokens.h"
+#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/model/load_model.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::tools {
+namespace {
+
+using worker::Checkpoint;
+using worker::DType;
+using worker::TensorView;
+
+// Weights come and go in sizes that leave holes in the heap. From this size on, each block is
+// mapped on its own and given back when it is freed.
+constexpr int kMappedBlockBytes = 256 << 10;
+
+void MapLargeBlocks() {
+#if defined(__GLIBC__)
+  ::mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
+#endif
+}
+
+bool IsLayerTensor(const std::string& name) { return name.rfind("model.layers.", 0) == 0; }
+
+absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
+  if (checkpoint.format() != "safetensors") {
+    return absl::InvalidArgumentError(Concat(checkpoint.path(), " is ", checkpoint.format(),
+                                             "; expected a directory with safetensors"));
+  }
+  if (checkpoint.compressed_int8().present) {
+    return absl::FailedPreconditionError(
+        Concat(checkpoint.path(), " is quantized already (compressed-tensors int8)"));
+  }
+  return absl::OkStatus();
+}
+
+// Every tensor that the configuration asks for, and no other: found before hours of work.
+absl::Status CheckTensors(const Checkpoint& checkpoint) {
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> expected,
+                          worker::OpenRandomCheckpoint(checkpoint.path()));
+  for (const TensorView& wanted : expected->tensors()) {
+    const TensorView* tensor = checkpoint.Find(wanted.name);
+    if (tensor == nullptr) {
+      return absl::InvalidArgumentError(
+          Concat(checkpoint.path(), ": tensor '", wanted.name, "' is missing"));
+    }
+    if (tensor->shape != wanted.shape) {
+      return absl::InvalidArgumentError(Concat(checkpoint.path(), ": tensor '", wanted.name, "' ",
+                                               tensor->ShapeString(), ": expected shape ",
+                                               wanted.ShapeString()));
+    }
+  }
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
+        tensor.dtype != DType::kBf16) {
+      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' is ",
+                                             worker::DTypeName(tensor.dtype),
+                                             "; expected F32, F16 or BF16"));
+    }
+    const bool tied_copy = checkpoint.config().tie_embeddings && tensor.name == "lm_head.weight";
+    if (expected->Find(tensor.name) == nullptr && !tied_copy) {
+      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name,
+                                             "' has no place in a '",
+                                             checkpoint.config().architecture, "' model"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+class Quantizer {
+ public:
+  Quantizer(const QuantizeOptions& options, const Checkpoint& checkpoint, worker::Backend* backend)
+      : options_(options), checkpoint_(checkpoint), backend_(backend) {}
+
+  absl::Status Prepare() {
+    PINGTI_RETURN_IF_ERROR(ApplyPatterns());
+    PINGTI_ASSIGN_OR_RETURN(
+        output_, OutputDirectory::Create(options_.output, checkpoint_.weight_bytes() * 6 / 10));
+    PINGTI_ASSIGN_OR_RETURN(const TextTokens text,
+                            ReadTokens(checkpoint_, options_.text_file, options_.max_tokens));
+    TextTokens calibration;
+    if (options_.smoothquant_alpha.has_value()) {
+      PINGTI_ASSIGN_OR_RETURN(
+          calibration, ReadTokens(checkpoint_, options_.calibration_file, options_.max_tokens));
+    }
+    report_.has_tokenizer = text.from_tokenizer;
+    report_.input_bytes = checkpoint_.weight_bytes();
+    PINGTI_ASSIGN_OR_RETURN(runner_,
+                            LayerRunner::Make(checkpoint_, backend_, calibration.ids, text.ids));
+    SafetensorsWriterOptions writer;
+    int64_t name_bytes = 0;
+    for (const TensorView& tensor : checkpoint_.tensors()) {
+      name_bytes += static_cast<int64_t>(tensor.name.size());
+    }
+    const auto count = static_cast<int64_t>(checkpoint_.tensors().size());
+    // A weight may get a scale beside it.
+    writer.header_bytes = HeaderBytes(2 * count, 2 * (name_bytes + 8 * count));
+    writer_ = std::make_unique<SafetensorsWriter>(output_->partial_path(), writer);
+    return WriteOthers();
+  }
+
+  absl::Status RunLayer(int64_t layer) {
+    worker::LoadOptions load;
+    load.format = runner_->original_format();
+    PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights original,
+                            worker::LoadLayerWeights(checkpoint_, backend_, load, layer));
+    PINGTI_RETURN_IF_ERROR(runner_->RunOriginal(std::move(original), layer));
+    LayerPlan& plan = plans_[static_cast<size_t>(layer)];
+    if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
+    PINGTI_ASSIGN_OR_RETURN(std::vector<OwnedTensor> tensors,
+                            QuantizeLayer(checkpoint_, layer, plan));
+    PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights weights, LoadQuantized(tensors, layer));
+    PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(weights, plan));
+    if (FallBack(errors, &plan)) {
+      weights = {};
+      tensors.clear();
+      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan));
+      PINGTI_ASSIGN_OR_RETURN(weights, LoadQuantized(tensors, layer));
+    }
+    PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(std::move(weights), layer));
+    report_.layers.push_back({errors, plan.keep});
+    return WriteTensors(tensors);
+  }
+
+  absl::Status Finish() {
+    PINGTI_ASSIGN_OR_RETURN(report_.quality, runner_->CompareLogits());
+    PINGTI_RETURN_IF_ERROR(writer_->Finish());
+    report_.output_bytes = writer_->total_bytes();
+    PINGTI_ASSIGN_OR_RETURN(const std::string config,
+                            QuantizedConfig(checkpoint_.path() + "/config.json", KeptModules()));
+    PINGTI_RETURN_IF_ERROR(WriteFile(output_->partial_path() + "/config.json", config));
+    PINGTI_ASSIGN_OR_RETURN(report_.left_out, output_->CopyCompanions(checkpoint_.path()));
+    return output_->Commit();
+  }
+
+  const QuantizeReport& report() const { return report_; }
+
+ private:
+  absl::Status ApplyPatterns() {
+    plans_.resize(static_cast<size_t>(checkpoint_.config().num_layers));
+    for (const std::string& pattern : options_.keep) {
+      bool matched = false;
+      for (size_t layer = 0; layer < plans_.size(); ++layer) {
+        for (size_t g = 0; g < kNumGroups; ++g) {
+          for (const std::string& module :
+               GroupModules(static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
+            if (::fnmatch(pattern.c_str(), module.c_str(), 0) != 0) continue;
+            plans_[layer].keep[g] = true;
+            matched = true;
+          }
+        }
+      }
+      if (!matched) {
+        return absl::InvalidArgumentError(
+            Concat("--keep '", pattern, "' matches no module; they are called as '",
+                   GroupModules(0, LinearGroup::kDown)[0], "', and lm_head is always kept"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // The down projection first: what it moves into the up projection changes the latter's columns.
+  void Smooth(int64_t layer, LayerPlan* plan) {
+    for (const LinearGroup group : {LinearGroup::kDown, LinearGroup::kGateUp, LinearGroup::kQkv}) {
+      const auto g = static_cast<size_t>(group);
+      if (plan->keep[g]) continue;
+      plan->smoothing[g] = SmoothingScales(runner_->largest_input(group),
+                                           LargestWeights(checkpoint_, layer, group, *plan),
+                                           *options_.smoothquant_alpha);
+    }
+  }
+
+  // True when a group that was quantized is to be kept. What moved into it moves back.
+  bool FallBack(const PerGroup<double>& errors, LayerPlan* plan) const {
+    bool changed = false;
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      if (plan->keep[g] || errors[g] <= options_.max_error.value_or(errors[g])) continue;
+      plan->keep[g] = true;
+      plan->smoothing[g].clear();
+      changed = true;
+    }
+    return changed;
+  }
+
+  // As a worker would load what was made. The tensors stay where they are.
+  absl::StatusOr<worker::DecoderLayerWeights> LoadQuantized(const std::vector<OwnedTensor>& tensors,
+                                                            int64_t layer) {
+    Checkpoint::Parts parts;
+    parts.path = options_.output;
+    parts.config = checkpoint_.config();
+    parts.compressed_int8.present = true;
+    for (const OwnedTensor& tensor : tensors) parts.tensors.push_back(tensor.view);
+    return worker::LoadLayerWeights(Checkpoint(std::move(parts)), backend_, {}, layer);
+  }
+
+  absl::Status WriteTensors(const std::vector<OwnedTensor>& tensors) {
+    for (const OwnedTensor& tensor : tensors) {
+      PINGTI_RETURN_IF_ERROR(writer_->Add(tensor.view.name, tensor.view.dtype, tensor.view.shape,
+                                          {tensor.bytes.data(), tensor.bytes.size()}));
+    }
+    return absl::OkStatus();
+  }
+
+  // What is not of a layer: embedding, last norm, output projection.
+  absl::Status WriteOthers() {
+    for (const TensorView& tensor : checkpoint_.tensors()) {
+      if (IsLayerTensor(tensor.name)) continue;
+      PINGTI_RETURN_IF_ERROR(
+          writer_->Add(tensor.name, tensor.dtype, tensor.shape,
+                       {static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes)}));
+      checkpoint_.Release(tensor);
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<std::string> KeptModules() const {
+    std::vector<std::string> modules = {"lm_head"};
+    for (size_t layer = 0; layer < plans_.size(); ++layer) {
+      for (size_t g = 0; g < kNumGroups; ++g) {
+        if (!plans_[layer].keep[g]) continue;
+        for (std::string& module :
+             GroupModules(static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
+          modules.push_back(std::move(module));
+        }
+      }
+    }
+    return modules;
+  }
+
+  const QuantizeOptions& options_;
+  const Checkpoint& checkpoint_;
+  worker::Backend* const backend_;
+  std::vector<LayerPlan> plans_;
+  std::unique_ptr<OutputDirectory> output_;
+  std::unique_ptr<LayerRunner> runner_;
+  std::unique_ptr<SafetensorsWriter> writer_;
+  QuantizeReport report_;
+};
+
+}  // namespace
+
+absl::StatusOr<QuantizeReport> Quantize(
+    const QuantizeOptions& options, const std::atomic<bool>& cancelled,
+    const std::function<void(const QuantizeReport&)>& on_layer) {
+  MapLargeBlocks();
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                          worker::OpenCheckpoint(options.input));
+  PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));
+  PINGTI_RETURN_IF_ERROR(CheckTensors(*checkpoint));
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<worker::Backend> backend,
+                          worker::MakeCpuBackend({.num_threads = options.threads, .kernels = ""}));
+  Quantizer quantizer(options, *checkpoint, backend.get());
+  PINGTI_RETURN_IF_ERROR(quantizer.Prepare());
+  for (int64_t layer = 0; layer < checkpoint->config().num_layers; ++layer) {
+    if (cancelled) return absl::CancelledError("interrupted; nothing was written");
+    PINGTI_RETURN_IF_ERROR(quantizer.RunLayer(layer));
+    on_layer(quantizer.report());
+  }
+  PINGTI_RETURN_IF_ERROR(quantizer.Finish());
+  return quantizer.report();
+}
+
+}  // namespace pingti::tools

@@ -1,0 +1,132 @@
+#include "tools/quantize/text_quality.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <span>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/quant/ggml_blocks.h"
+
+namespace pingti::tools {
+namespace {
+
+using worker::DType;
+using worker::MatrixView;
+
+constexpr int64_t kRows = 32;  // at a time: a row of logits is as long as the vocabulary
+
+// Turns logits into log-probabilities; false when they are not finite.
+bool LogSoftmax(std::span<float> row) {
+  const float largest = *std::max_element(row.begin(), row.end());
+  double sum = 0.0;
+  for (const float value : row) sum += std::exp(static_cast<double>(value - largest));
+  const auto shift = static_cast<float>(static_cast<double>(largest) + std::log(sum));
+  for (float& value : row) value -= shift;
+  return std::isfinite(shift);
+}
+
+// One model's logits for some rows of its hidden states.
+class Head {
+ public:
+  static absl::StatusOr<Head> Make(const LogitComparison& in) {
+    Head head(in.backend, static_cast<float>(in.checkpoint.config().rms_norm_eps));
+    const worker::TensorView& norm = *in.checkpoint.Find("model.norm.weight");
+    std::vector<float> values(static_cast<size_t>(norm.NumElements()));
+    worker::Dequantize(norm.dtype, norm.data, norm.NumElements(), values.data());
+    PINGTI_ASSIGN_OR_RETURN(head.norm_, in.backend->UploadF32(values));
+    worker::MatrixSource matrix;
+    matrix.tensor = *in.checkpoint.Find(
+        in.checkpoint.config().tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+    worker::LinearSource source;
+    source.parts.push_back(matrix);
+    source.format = in.format;
+    source.f32_out = true;
+    PINGTI_ASSIGN_OR_RETURN(head.projection_, in.backend->PrepareLinear(source));
+    in.checkpoint.Release(matrix.tensor);
+    const int64_t row_bytes = int64_t{sizeof(float)};
+    PINGTI_ASSIGN_OR_RETURN(head.hidden_,
+                            in.backend->Allocate(kRows * in.original.cols * row_bytes));
+    return head;
+  }
+
+  // Rows [first, first + count) of `states` into `out`, [count, vocab].
+  absl::Status Run(MatrixView states, int64_t first, MatrixView out) {
+    const MatrixView hidden{hidden_->data(), DType::kF32, out.rows, states.cols, states.cols};
+    PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(states.Rows(first, out.rows), *norm_, eps_, hidden));
+    return backend_->Linear(*projection_, hidden, out);
+  }
+
+ private:
+  Head(worker::Backend* backend, float eps) : backend_(backend), eps_(eps) {}
+
+  worker::Backend* backend_;
+  float eps_;
+  std::unique_ptr<worker::DeviceBuffer> norm_;
+  std::unique_ptr<worker::DeviceBuffer> hidden_;
+  std::unique_ptr<worker::LinearWeight> projection_;
+};
+
+struct Sums {
+  double nll_original = 0.0;
+  double nll_quantized = 0.0;
+  double kl = 0.0;
+  double kl_max = 0.0;
+  int64_t same_top = 0;
+
+  // Log-probabilities of the whole vocabulary by both models.
+  void Add(std::span<const float> p, std::span<const float> q, size_t target) {
+    nll_original -= static_cast<double>(p[target]);
+    nll_quantized -= static_cast<double>(q[target]);
+    double row = 0.0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      row += std::exp(static_cast<double>(p[i])) * static_cast<double>(p[i] - q[i]);
+    }
+    kl += row;
+    kl_max = std::max(kl_max, row);
+    const auto top = [](std::span<const float> x) {
+      return std::max_element(x.begin(), x.end()) - x.begin();
+    };
+    if (top(p) == top(q)) ++same_top;
+  }
+};
+
+}  // namespace
+
+absl::StatusOr<TextQuality> Compare(const LogitComparison& in) {
+  PINGTI_ASSIGN_OR_RETURN(Head head, Head::Make(in));
+  const int64_t vocab = in.checkpoint.config().vocab_size;
+  std::vector<float> logits(static_cast<size_t>(2 * kRows * vocab));
+  Sums sums;
+  // Consecutive rows go together; those that predict nothing are computed and left out.
+  for (size_t t = 0; t < in.targets.size();) {
+    const int64_t first = in.targets[t].row;
+    const int64_t count = std::min(kRows, in.original.rows - first);
+    MatrixView p{logits.data(), DType::kF32, count, vocab, vocab};
+    MatrixView q{logits.data() + kRows * vocab, DType::kF32, count, vocab, vocab};
+    PINGTI_RETURN_IF_ERROR(head.Run(in.original, first, p));
+    PINGTI_RETURN_IF_ERROR(head.Run(in.quantized, first, q));
+    for (; t < in.targets.size() && in.targets[t].row < first + count; ++t) {
+      const int64_t r = in.targets[t].row - first;
+      const std::span p_row(logits.data() + r * vocab, static_cast<size_t>(vocab));
+      const std::span q_row(logits.data() + (kRows + r) * vocab, static_cast<size_t>(vocab));
+      if (!LogSoftmax(p_row) || !LogSoftmax(q_row)) {
+        return absl::InvalidArgumentError(
+            Concat(in.checkpoint.path(), ": logits are not finite after token ", first + r));
+      }
+      sums.Add(p_row, q_row, static_cast<size_t>(in.targets[t].token_id));
+    }
+  }
+  TextQuality quality;
+  quality.num_tokens = static_cast<int64_t>(in.targets.size());
+  const double count = std::max(1.0, static_cast<double>(quality.num_tokens));
+  quality.perplexity_original = std::exp(sums.nll_original / count);
+  quality.perplexity_quantized = std::exp(sums.nll_quantized / count);
+  quality.kl_mean = sums.kl / count;
+  quality.kl_max = sums.kl_max;
+  quality.same_top = static_cast<double>(sums.same_top) / count;
+  return quality;
+}
+
+}  // namespace pingti::tools
