@@ -1,7 +1,7 @@
 # Thin front door: every target is one script. `make help` lists them.
 ARGS ?=
 
-.PHONY: help demo test test-deploy test-images images lint bench install clean
+.PHONY: help demo test test-deploy test-images images lint bench bundle install clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | \
@@ -27,6 +27,9 @@ lint:  ## Formatting, include edges, clang-tidy on changed files (ARGS=--all: on
 
 bench:  ## Run the benchmarks that need no GPU
 	@scripts/bench.sh $(ARGS)
+
+bundle:  ## Pack the programs with their libraries into one archive (ARGS="--out DIR")
+	@scripts/bundle.sh $(ARGS)
 
 install:  ## Install the programs and their annotated configuration (ARGS="--prefix DIR")
 	@scripts/build.sh && cmake --install build/release $(ARGS)

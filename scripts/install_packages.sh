@@ -11,7 +11,7 @@ build_packages=(
   libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev
   ca-certificates curl unzip python3 python3-pip python3-venv
 )
-test_packages=(libbenchmark-dev chromium chromium-driver)
+test_packages=(libbenchmark-dev chromium chromium-driver patchelf)
 lint_packages=(clang clang-format clang-tidy libclang-rt-14-dev)
 
 packages=("${build_packages[@]}")
