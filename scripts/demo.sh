@@ -3,6 +3,8 @@
 #   scripts/demo.sh [--once] [--model FILE]
 # Stays up until Ctrl-C unless --once. Ports: 8080 (HTTP), 9000 (gRPC) and 9090 (admin) for the router,
 # 9001, 9002 and 9091, 9092 for the workers; DEMO_PORT_OFFSET is added to each.
+# Before anything else: without a trap, bash goes on when a child that it waits for outlives the Ctrl-C.
+trap 'exit 130' INT TERM
 source "$(dirname "$0")/lib.sh"
 
 once=false
@@ -41,7 +43,6 @@ stop_all() {
   done
 }
 trap 'status=$?; stop_all; exit $status' EXIT
-trap 'exit 130' INT TERM
 
 # start NAME PROGRAM ARGS...: the process ends with this script, however this script ends.
 start() {
