@@ -18,6 +18,10 @@ constexpr int kGpu = 0;
 
 absl::StatusOr<Device> OpenCpu(const WorkerConfig& config) {
   Device device;
+  if (config.kv_cache_dtype == KvCacheFormat::kInt8) {
+    return absl::UnimplementedError(
+        "kv_cache_dtype: int8 needs a GPU; on a CPU expected auto, which is the model's own");
+  }
   device.name = "CPU";
   device.memory_bytes = AvailableMemory();
   PINGTI_ASSIGN_OR_RETURN(device.backend,

@@ -99,6 +99,7 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config, Device device) {
                                 {"format", loaded.checkpoint->dominant_format()}});
   LoadOptions options;
   options.format = FormatOf(config.dtype);
+  if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
   int64_t next_percent = 25;
   options.progress = [&](int64_t done, int64_t total) {
     if (total <= 0 || done * 100 / total < next_percent) return;
@@ -147,6 +148,11 @@ std::shared_ptr<const grammar::Vocabulary> VocabularyOf(const LoadedModel& loade
   return nullptr;
 }
 
+std::string KvFormatName(const WorkerConfig& config) {
+  if (config.kv_cache_dtype == KvCacheFormat::kInt8) return "int8";
+  return config.dtype == ComputeFormat::kF32 ? "f32" : "16 bit";
+}
+
 CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const KvBudget& budget) {
   CardFacts facts;
   facts.model_id = config.model_id;
@@ -154,7 +160,7 @@ CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const K
   facts.weight_format = config.dtype == ComputeFormat::kAuto
                             ? loaded.checkpoint->dominant_format()
                             : std::string(WeightFormatName(FormatOf(config.dtype)));
-  facts.kv_format = config.dtype == ComputeFormat::kF32 ? "f32" : "16 bit";
+  facts.kv_format = KvFormatName(config);
   facts.max_context_tokens = budget.max_context_tokens;
   facts.max_batch_tokens = config.max_batch_tokens;
   facts.max_batch_size = config.max_batch_size;

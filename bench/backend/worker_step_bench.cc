@@ -2,7 +2,7 @@
 // random weights; how close is a step to reading its weights and keys and values once?
 // Baseline: transformers with a static cache under torch.compile (transformers_decode.py here).
 //
-//   build/release/bin/worker_step_bench DIRECTORY [bf16|int8] [context] [batch...]
+//   build/release/bin/worker_step_bench DIRECTORY [bf16|int8|int8+kv8] [context] [batch...]
 //
 // DIRECTORY holds a config.json (bench/backend/shapes). Prints, for a prompt of 2,048 tokens and
 // for each batch: the median step with the host waiting for its tokens, the step when nothing waits
@@ -144,10 +144,12 @@ void BenchDecode(Model* model, const ModelConfig& config, bool int8, int32_t bat
 
 int Main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: worker_step_bench DIRECTORY [bf16|int8] [context] [batch...]\n");
+    std::fprintf(stderr,
+                 "usage: worker_step_bench DIRECTORY [bf16|int8|int8+kv8] [context] [batch...]\n");
     return 2;
   }
-  const bool int8 = argc > 2 && std::string(argv[2]) == "int8";
+  const std::string form = argc > 2 ? argv[2] : "bf16";
+  const bool int8 = form.starts_with("int8");
   const int32_t context = argc > 3 ? std::atoi(argv[3]) : 512;
   std::vector<int32_t> batches;
   for (int i = 4; i < argc; ++i) batches.push_back(std::atoi(argv[i]));
@@ -159,6 +161,7 @@ int Main(int argc, char** argv) {
   const ModelConfig& config = (*checkpoint)->config();
   LoadOptions options;
   options.format = int8 ? WeightFormat::kInt8 : WeightFormat::kBf16;
+  if (form.ends_with("+kv8")) options.kv_format = KvFormat::kInt8;
   absl::StatusOr<std::unique_ptr<Model>> model;
   const double load = Seconds([&] { model = LoadModel(**checkpoint, backend->get(), options); });
   Require(model.status());
@@ -169,7 +172,7 @@ int Main(int argc, char** argv) {
   const auto facts = ReadCudaDevice(0);
   Require(facts.status());
   std::printf("%s, %s %s: loaded in %.2f s, %.1f GiB in use\n", facts->name.c_str(), argv[1],
-              int8 ? "int8" : "bf16", load,
+              form.c_str(), load,
               static_cast<double>(facts->total_bytes - facts->free_bytes) / (1 << 30));
   std::vector<double> prompts;
   for (int i = 0; i < 5; ++i) {

@@ -97,6 +97,9 @@ absl::Status AddUserTurn(const std::string& path, const json::value& content, js
     return absl::OkStatus();
   }
   if (!content.is_array()) return WrongType(path, content, "a string or an array");
+  if (content.get_array().empty()) {
+    return FieldError(path, Concat("'", path, "' is empty, expected at least one block"));
+  }
   std::string text;
   bool has_text = false;
   for (size_t i = 0; i < content.get_array().size(); ++i) {
@@ -216,8 +219,13 @@ absl::Status CheckCacheControl(const std::string& path, const json::object& obje
   if (!mark->is_object()) return WrongType(field, *mark, "an object");
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(field, mark->get_object(), kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString(field, mark->get_object(), "type"));
-  if (mark->get_object().at("type") == "ephemeral") return absl::OkStatus();
-  return UnsupportedField(field + ".type", "expected 'ephemeral'");
+  if (mark->get_object().at("type") != "ephemeral") {
+    return UnsupportedField(field + ".type", "expected 'ephemeral'");
+  }
+  const json::value* ttl = Member(mark->get_object(), "ttl");
+  if (ttl == nullptr || *ttl == "5m" || *ttl == "1h") return absl::OkStatus();
+  return FieldError(field + ".ttl", Concat("'", field, ".ttl' is ", json::serialize(*ttl),
+                                           ", expected '5m' or '1h'"));
 }
 
 absl::StatusOr<json::array> TurnsToMessages(const json::value& turns, const json::value* system) {

@@ -26,8 +26,9 @@ constexpr std::string_view kSameFields[] = {"model", "stream", "temperature",
 constexpr std::string_view kReadHere[] = {
     "messages", "system",   "tools",         "tool_choice",  "stop_sequences",
     "metadata", "thinking", "output_config", "service_tier", "cache_control"};
-constexpr std::string_view kForCounting[] = {"model",       "messages", "system",       "tools",
-                                             "tool_choice", "thinking", "cache_control"};
+constexpr std::string_view kForCounting[] = {"model",         "messages",     "system",
+                                             "tools",         "tool_choice",  "thinking",
+                                             "cache_control", "output_config"};
 
 struct Refusal {
   std::string_view name;
@@ -45,7 +46,9 @@ constexpr Refusal kRefusals[] = {
 
 constexpr FieldName kFieldNames[] = {{"stop", "stop_sequences"},
                                      {"response_format.json_schema", "output_config.format"},
-                                     {"response_format", "output_config.format"}};
+                                     {"response_format", "output_config.format"},
+                                     {"tools[].function.parameters", "tools[].input_schema"},
+                                     {"tools[].function", "tools[]"}};
 
 template <typename List>
 bool IsIn(std::string_view name, const List& list) {
@@ -113,12 +116,16 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   const json::object& choice = value.get_object();
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", choice, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "type"));
+  const std::string_view type = View(choice.at("type").get_string());
   if (const json::value* single = choice.if_contains("disable_parallel_tool_use")) {
+    static constexpr char kName[] = "tool_choice.disable_parallel_tool_use";
     bool disabled = false;
-    PINGTI_RETURN_IF_ERROR(ReadBool("tool_choice.disable_parallel_tool_use", *single, &disabled));
+    PINGTI_RETURN_IF_ERROR(ReadBool(kName, *single, &disabled));
+    if (disabled && type == "auto") {
+      return UnsupportedField(kName, "true only with the types 'any' and 'tool'");
+    }
     (*chat)["parallel_tool_calls"] = !disabled;
   }
-  const std::string_view type = View(choice.at("type").get_string());
   if (type == "tool") {
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "name"));
     (*chat)["tool_choice"] =

@@ -20,6 +20,20 @@ std::string Payload(const absl::Status& status, const char* key) {
   return value.has_value() ? std::string(*value) : std::string();
 }
 
+// The index that `param` has where `pattern` has "[]", as "[3]"; empty: none.
+std::string IndexIn(std::string_view param, std::string_view pattern) {
+  const size_t at = pattern.find("[]");
+  if (at == std::string_view::npos || param.substr(0, at) != pattern.substr(0, at)) return "";
+  const size_t end = param.find(']', at);
+  return end == std::string_view::npos ? "" : std::string(param.substr(at, end + 1 - at));
+}
+
+std::string WithIndex(std::string_view pattern, std::string_view index) {
+  const size_t at = pattern.find("[]");
+  if (at == std::string_view::npos) return std::string(pattern);
+  return Concat(pattern.substr(0, at), index, pattern.substr(at + 2));
+}
+
 }  // namespace
 
 absl::Status ApiError(absl::StatusCode status, std::string message, std::string_view param,
@@ -43,11 +57,13 @@ absl::Status RenameFields(const absl::Status& status, std::span<const FieldName>
   std::string message(status.message());
   std::string param = ErrorParam(status);
   for (const FieldName& name : names) {
-    const bool is_under = param.starts_with(name.from) &&
-                          (param.size() == name.from.size() || param[name.from.size()] == '.' ||
-                           param[name.from.size()] == '[');
+    const std::string index = IndexIn(param, name.from);
+    const std::string from = WithIndex(name.from, index);
+    const bool is_under =
+        param.starts_with(from) &&
+        (param.size() == from.size() || param[from.size()] == '.' || param[from.size()] == '[');
     if (!is_under) continue;
-    const std::string renamed = Concat(name.to, param.substr(name.from.size()));
+    const std::string renamed = Concat(WithIndex(name.to, index), param.substr(from.size()));
     const std::string quoted = Concat("'", param, "'");
     for (size_t at = 0; (at = message.find(quoted, at)) != std::string::npos;) {
       const std::string replacement = Concat("'", renamed, "'");

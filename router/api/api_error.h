@@ -20,7 +20,8 @@ absl::Status FieldError(std::string_view param, std::string message);
 absl::Status UnsupportedField(std::string_view param, std::string_view why);
 
 // The same error in the words of an API that has other names: a field that is `from` or lies under
-// it becomes `to`, in the param and where the message quotes it.
+// it becomes `to`, in the param and where the message quotes it. "[]" at the end of a list's name
+// stands for any index: {"tools[].function", "tools[]"}.
 struct FieldName {
   std::string_view from;
   std::string_view to;

@@ -109,6 +109,12 @@ absl::StatusOr<json::object> ToolToJson(const v1::Tool& tool, int index) {
   return json::object{{"type", "function"}, {"function", std::move(function)}};
 }
 
+// Anything but the three words is a tool's name.
+json::value ToolChoiceToJson(const std::string& choice) {
+  if (choice == "none" || choice == "auto" || choice == "required") return json::value(choice);
+  return json::object{{"type", "function"}, {"function", json::object{{"name", choice}}}};
+}
+
 template <typename Delta>
 void AddLogprobs(const std::vector<TokenLogprob>& logprobs, Delta* out) {
   for (const TokenLogprob& entry : logprobs) {
@@ -145,7 +151,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
       tools.push_back(std::move(tool));
     }
   }
-  if (!chat.tool_choice().empty()) body["tool_choice"] = chat.tool_choice();
+  if (!chat.tool_choice().empty()) body["tool_choice"] = ToolChoiceToJson(chat.tool_choice());
   PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request));
   return request;
 }

@@ -173,7 +173,15 @@ absl::Status CheckTools(const json::value& tools, bool calls_forced) {
     if (parameters != nullptr && !parameters->is_object()) {
       return WrongType(path + ".function.parameters", *parameters, "an object");
     }
+    if (const json::value* description = members.if_contains("description")) {
+      if (!description->is_string() && !description->is_null()) {
+        return WrongType(path + ".function.description", *description, "a string");
+      }
+    }
     const json::value* strict = members.if_contains("strict");
+    if (strict != nullptr && !strict->is_bool() && !strict->is_null()) {
+      return WrongType(path + ".function.strict", *strict, "a boolean");
+    }
     if (!calls_forced && strict != nullptr && strict->is_bool() && strict->get_bool()) {
       return UnsupportedField(path + ".function.strict",
                               "only where 'tool_choice' is 'required' or names a tool");
@@ -186,6 +194,7 @@ absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
   ToolChoice parsed;
   if (choice.is_object()) {
     static constexpr std::array<std::string_view, 2> kKnown = {"type", "function"};
+    static constexpr std::array<std::string_view, 1> kFunctionKnown = {"name"};
     const json::object& named = choice.get_object();
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", named, "type"));
     if (named.at("type") != "function") {
@@ -196,6 +205,8 @@ absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
     const json::value* function = named.if_contains("function");
     if (function == nullptr) return MissingField("tool_choice.function");
     if (!function->is_object()) return WrongType("tool_choice.function", *function, "an object");
+    PINGTI_RETURN_IF_ERROR(
+        RefuseUnknown("tool_choice.function", function->get_object(), kFunctionKnown));
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", function->get_object(), "name"));
     parsed.forced = true;
     parsed.name = View(function->get_object().at("name").get_string());

@@ -70,6 +70,7 @@ constexpr FieldName kFieldNames[] = {{"max_completion_tokens", "max_output_token
                                      {"max_tokens", "max_output_tokens"},
                                      {"response_format.json_schema", "text.format"},
                                      {"response_format", "text.format"},
+                                     {"tools[].function", "tools[]"},
                                      {"messages", "input"}};
 
 template <typename List>

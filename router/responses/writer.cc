@@ -2,6 +2,7 @@
 #include "router/responses/writer.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "common/base/strings.h"
@@ -36,7 +37,7 @@ std::string ErrorJson(const absl::Status& status) {
                 ",\"message\":", Quoted(std::string(status.message())), "}");
 }
 
-std::string LogprobsJson(const std::vector<TokenLogprob>& logprobs) {
+std::string LogprobsJson(std::span<const TokenLogprob> logprobs) {
   std::string out;
   for (const TokenLogprob& entry : logprobs) {
     if (!out.empty()) out += ',';
@@ -58,18 +59,24 @@ std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
                                    const UsageCounts& usage) {
   const ChoiceAnswer& answer = choices.front();
   finish_ = answer.finish;
-  const auto add = [&](Item item) {
-    item.id = ItemId(item.kind);
-    items_.push_back(ItemJson(item, FinalStatus()));
-  };
-  if (!answer.reasoning.empty()) add({.kind = Kind::kReasoning, .text = answer.reasoning});
+  std::vector<Item> items;
+  if (!answer.reasoning.empty()) {
+    items.push_back({.kind = Kind::kReasoning, .text = answer.reasoning});
+  }
   if (!answer.content.empty() || answer.tool_calls.empty()) {
-    add({.kind = Kind::kMessage,
-         .text = answer.content,
-         .logprobs = LogprobsJson(answer.logprobs)});
+    items.push_back({.kind = Kind::kMessage,
+                     .text = answer.content,
+                     .logprobs = LogprobsJson(answer.content_logprobs())});
   }
   for (const ToolCallDelta& call : answer.tool_calls) {
-    add({.kind = Kind::kCall, .text = call.arguments, .call_id = call.id, .name = call.name});
+    items.push_back(
+        {.kind = Kind::kCall, .text = call.arguments, .call_id = call.id, .name = call.name});
+  }
+  for (Item& item : items) {
+    item.id = ItemId(item.kind);
+    // Only the last item can be cut off: the others ended where it began.
+    const bool is_last = &item == &items.back();
+    items_.push_back(ItemJson(item, is_last ? FinalStatus() : "completed"));
   }
   return ResponseJson(FinalStatus(), &usage, absl::OkStatus());
 }
@@ -77,11 +84,18 @@ std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
 void ResponsesWriter::Delta(const ChoiceDelta& delta, std::string* out) {
   Begin(out);
   if (!delta.reasoning.empty()) AddText(Kind::kReasoning, delta.reasoning, nullptr, out);
-  // A token that is part of a character has a probability before it has text.
+  // A token that is part of a character, or of a call's syntax, has a probability before it has
+  // text. While no item is open it waits: which kind comes first is not known yet.
   const bool only_logprobs = !delta.logprobs.empty() && delta.reasoning.empty() &&
-                             (open_.kind == Kind::kMessage || open_.kind == Kind::kNone);
-  if (!delta.content.empty() || only_logprobs) {
-    AddText(Kind::kMessage, delta.content, &delta.logprobs, out);
+                             delta.content.empty() && delta.tool_calls.empty();
+  if (!delta.content.empty() || (only_logprobs && open_.kind == Kind::kMessage)) {
+    held_logprobs_.insert(held_logprobs_.end(), delta.logprobs.begin(), delta.logprobs.end());
+    AddText(Kind::kMessage, delta.content, &held_logprobs_, out);
+    held_logprobs_.clear();
+  } else if (only_logprobs && open_.kind == Kind::kNone) {
+    held_logprobs_.insert(held_logprobs_.end(), delta.logprobs.begin(), delta.logprobs.end());
+  } else if (!delta.reasoning.empty() || !delta.tool_calls.empty()) {
+    held_logprobs_.clear();
   }
   for (const ToolCallDelta& call : delta.tool_calls) AddCall(call, out);
   if (delta.finish != FinishReason::kNone) finish_ = delta.finish;
@@ -90,7 +104,10 @@ void ResponsesWriter::Delta(const ChoiceDelta& delta, std::string* out) {
 void ResponsesWriter::Last(const UsageCounts& usage, std::string* out) {
   Begin(out);
   // An answer without a word is a message all the same.
-  if (items_.empty() && open_.kind == Kind::kNone) OpenItem(Kind::kMessage, nullptr, out);
+  if (items_.empty() && open_.kind == Kind::kNone) {
+    OpenItem(Kind::kMessage, nullptr, out);
+    open_.logprobs = LogprobsJson(held_logprobs_);
+  }
   CloseItem(out);
   const std::string_view status = FinalStatus();
   StateEvent(status, status, &usage, absl::OkStatus(), out);

@@ -61,7 +61,8 @@ class ResponsesWriter final : public AnswerWriter {
   std::string model_json_;
   std::vector<std::string> items_;  // those that are complete
   Item open_;
-  uint32_t open_call_ = 0;  // index of the call that is open
+  uint32_t open_call_ = 0;                   // index of the call that is open
+  std::vector<TokenLogprob> held_logprobs_;  // of tokens before the first item
   int64_t sequence_number_ = 0;
   bool begun_ = false;
   FinishReason finish_ = FinishReason::kNone;

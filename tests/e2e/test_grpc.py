@@ -1,14 +1,17 @@
 """A gRPC stub made from the public proto, as an application service would make it."""
 
+import json
 import re
 import sys
 
 import grpc
+import jsonschema
 import pytest
 from grpc_tools import protoc
 
 from conftest import MODEL_ID, ROOT
 from test_openai_client import ask
+from test_structured_output import kill_the_busy_worker
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,72 @@ def test_an_answer_follows_its_format(stub, stubs, response_format, pattern):
     request = chat_request(pb, response_format=pb.ResponseFormat(**response_format))
     text = "".join(d.content for r in stub.Chat(request, timeout=60) for d in r.deltas)
     assert re.fullmatch(pattern, text, re.DOTALL), text
+
+
+WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12},
+                                            "unit": {"enum": ["celsius", "fahrenheit"]}},
+           "required": ["city", "unit"], "additionalProperties": False}
+CLOCK = {"type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"],
+         "additionalProperties": False}
+TOOLS = {"get_weather": WEATHER, "get_time": CLOCK}
+
+
+@pytest.mark.parametrize("choice, names", [("required", set(TOOLS)), ("get_time", {"get_time"})])
+def test_a_forced_call_follows_the_tools_schema(stub, stubs, choice, names):
+    pb = stubs[0]
+    request = chat_request(pb, max_tokens=200, temperature=1, seed=3)
+    request.tools.extend(pb.Tool(name=name, parameters_json_schema=json.dumps(schema))
+                         for name, schema in TOOLS.items())
+    request.tool_choice = choice
+    deltas = [d for r in stub.Chat(request, timeout=60) for d in r.deltas]
+    calls = {}
+    for call in (call for d in deltas for call in d.tool_calls):
+        name, arguments = calls.get(call.index, ("", ""))
+        calls[call.index] = (name + call.name, arguments + call.arguments_json)
+    (finish,) = [d.finish_reason for d in deltas if d.finish_reason]
+    whole = [calls[i] for i in sorted(calls)]
+    if finish == "tool_calls":
+        assert not "".join(d.content for d in deltas)
+    else:
+        assert finish == "length" and len(whole) > 1
+        whole.pop()
+    assert whole
+    for name, arguments in whole:
+        assert name in names
+        jsonschema.validate(json.loads(arguments), TOOLS[name])
+
+
+@pytest.mark.parametrize("response_format, word", [
+    ({"json_schema": '{"not": {}}'}, "not"),
+    ({"json_schema": "{"}, "response_format"),
+    ({"regex": "a(b"}, "response_format"),
+    ({"grammar": "root ::= other"}, "other"),
+])
+def test_a_format_that_cannot_be_followed_is_refused_by_name(stub, stubs, response_format, word):
+    pb = stubs[0]
+    request = chat_request(pb, response_format=pb.ResponseFormat(**response_format))
+    with pytest.raises(grpc.RpcError) as caught:
+        list(stub.Chat(request, timeout=10))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert word in caught.value.details()
+
+
+def test_a_constrained_answer_goes_on_at_another_worker(own_cluster, stubs):
+    cluster = own_cluster(num_workers=2)
+    pb, pb_grpc = stubs
+    request = chat_request(pb, max_tokens=900, temperature=1, seed=5,
+                           response_format=pb.ResponseFormat(regex="([a-f]{4}-[0-9]{2};){24}end"))
+    with grpc.insecure_channel(f"127.0.0.1:{cluster.router.grpc_port}") as channel:
+        stub = pb_grpc.InferenceStub(channel)
+        want = "".join(d.content for r in stub.Chat(request, timeout=60) for d in r.deltas)
+        got = ""
+        for response in stub.Chat(request, timeout=60):
+            got += "".join(d.content for d in response.deltas)
+            if len(got) > 40 and all(worker.popen.poll() is None for worker in cluster.workers):
+                kill_the_busy_worker(cluster)
+    assert any(worker.popen.poll() is not None for worker in cluster.workers)
+    assert got == want
+    assert re.fullmatch("([a-f]{4}-[0-9]{2};){24}end", got)
 
 
 def test_models_are_listed(stub, stubs):

@@ -267,13 +267,78 @@ CLAUDE_TOOLS = [{"name": name, "input_schema": tool["function"]["parameters"]}
     ({"type": "tool", "name": "get_time"}, {"get_time"}),
 ])
 def test_anthropics_forced_tools_are_called(cluster, choice, names):
-    claude = anthropic.Anthropic(base_url=cluster.router.url, api_key="none", max_retries=0)
-    answer = claude.messages.create(model=MODEL_ID, messages=messages(), max_tokens=200,
-                                    tools=CLAUDE_TOOLS, tool_choice=choice)
+    answer = claude_of(cluster).messages.create(model=MODEL_ID, messages=messages(), max_tokens=200,
+                                                tools=CLAUDE_TOOLS, tool_choice=choice)
     assert answer.stop_reason == "tool_use"
     (block,) = answer.content
     assert block.type == "tool_use" and block.name in names
     jsonschema.validate(block.input, TOOLS[block.name]["function"]["parameters"])
+
+
+def claude_of(cluster):
+    return anthropic.Anthropic(base_url=cluster.router.url, api_key="none", max_retries=0)
+
+
+def test_anthropics_output_format_holds_whole_and_streamed(cluster):
+    fields = {"model": MODEL_ID, "messages": messages(), "max_tokens": 200,
+              "output_config": {"format": {"type": "json_schema", "schema": BOUNDED}},
+              "extra_body": {"temperature": 1.5}}
+    whole = claude_of(cluster).messages.create(**fields)
+    assert whole.stop_reason == "end_turn"
+    jsonschema.validate(json.loads(whole.content[0].text), BOUNDED)
+    with claude_of(cluster).messages.stream(**fields) as stream:
+        pieces = list(stream.text_stream)
+    assert len(pieces) > 3
+    jsonschema.validate(json.loads("".join(pieces)), BOUNDED)
+
+
+def test_anthropics_forced_tool_streams_its_input(cluster):
+    pieces = []
+    with claude_of(cluster).messages.stream(
+            model=MODEL_ID, messages=messages(), max_tokens=200, tools=CLAUDE_TOOLS,
+            tool_choice={"type": "tool", "name": "get_weather"}) as stream:
+        for event in stream:
+            if event.type == "input_json":
+                pieces.append(event.partial_json)
+        final = stream.get_final_message()
+    assert final.stop_reason == "tool_use" and len(pieces) > 1
+    assert json.loads("".join(pieces)) == final.content[0].input
+    jsonschema.validate(final.content[0].input, WEATHER["function"]["parameters"])
+
+
+@pytest.mark.parametrize("fields, words", [
+    ({"output_config": {"format": {"type": "json_schema", "schema": {"not": {}}}}}, "output_config.format"),
+    ({"tools": [{"name": "f", "input_schema": {"type": "object", "not": {}}}],
+      "tool_choice": {"type": "any"}}, "tools"),
+    ({"tools": CLAUDE_TOOLS, "tool_choice": {"type": "tool", "name": "no_such"}}, "no_such"),
+    ({"tools": [{**CLAUDE_TOOLS[0], "strict": True}]}, "tools[0].strict"),
+    ({"tools": CLAUDE_TOOLS, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+     "tool_choice.disable_parallel_tool_use"),
+])
+def test_anthropics_clients_are_told_what_cannot_be_followed(cluster, fields, words):
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        claude_of(cluster).messages.create(model=MODEL_ID, messages=messages(), max_tokens=20, **fields)
+    assert words in caught.value.body["error"]["message"]
+
+
+def test_anthropics_forced_call_goes_on_at_another_worker(own_cluster):
+    cluster = own_cluster(num_workers=2)
+    schema = {"type": "object", "properties": {"rows": {
+        "type": "array", "items": BOUNDED, "minItems": 8, "maxItems": 12}}, "required": ["rows"],
+        "additionalProperties": False}
+    length = 0
+    with claude_of(cluster).messages.stream(
+            model=MODEL_ID, messages=messages(), max_tokens=1200,
+            tools=[{"name": "save", "input_schema": schema}],
+            tool_choice={"type": "tool", "name": "save"}) as stream:
+        for event in stream:
+            length += len(event.partial_json) if event.type == "input_json" else 0
+            if length > 60 and all(worker.popen.poll() is None for worker in cluster.workers):
+                kill_the_busy_worker(cluster)
+        final = stream.get_final_message()
+    assert any(worker.popen.poll() is not None for worker in cluster.workers)
+    assert final.stop_reason == "tool_use"
+    jsonschema.validate(final.content[0].input, schema)
 
 
 def test_a_constrained_answer_goes_on_at_another_worker(own_cluster):
@@ -289,11 +354,15 @@ def test_a_constrained_answer_goes_on_at_another_worker(own_cluster):
             continue
         got += chunk.choices[0].delta.content or ""
         if len(got) > 60 and all(worker.popen.poll() is None for worker in cluster.workers):
-            busy = wait_until(lambda: [w for w in cluster.workers if is_running(w)], 5, "one runs")
-            busy[0].kill()
+            kill_the_busy_worker(cluster)
     assert any(worker.popen.poll() is not None for worker in cluster.workers)
     assert got == want
     jsonschema.validate(json.loads(got), schema)
+
+
+def kill_the_busy_worker(cluster):
+    busy = wait_until(lambda: [w for w in cluster.workers if is_running(w)], 5, "one runs")
+    busy[0].kill()
 
 
 def is_running(worker):

@@ -131,6 +131,7 @@ class Sweep {
       RunOne({.rate = std::nullopt, .concurrency = streams, .num_requests = options_.num_requests},
              streams, Concat(streams, " streams"));
     }
+    report_.stopped = stopping_.load();
   }
 
   // From any thread.
@@ -164,7 +165,6 @@ class Sweep {
         runner_->Run(plan, MakeRequests(plan.num_requests),
                      [&](const LoadProgress& progress) { line.Show(progress); });
     report_.runs.push_back(MakeReport(load, result, options_.slo));
-    report_.stopped = report_.stopped || result.stopped;
   }
 
   const BenchOptions options_;

@@ -20,11 +20,14 @@ CLI::Validator LengthCheck(LengthRange* range) {
 }
 
 void AddLoad(CLI::App* bench, BenchOptions* options) {
-  bench->add_option("--rate", options->rates, "Requests per second, started whatever is running")
-      ->delimiter(',');
+  CLI::Option* rate =
+      bench
+          ->add_option("--rate", options->rates, "Requests per second, started whatever is running")
+          ->delimiter(',');
   bench->add_option("--concurrency", options->concurrencies, "Streams that are kept running")
       ->delimiter(',');
   bench->add_option("--arrivals", options->arrivals, "With --rate: poisson or constant gaps")
+      ->needs(rate)
       ->transform(CLI::CheckedTransformer(std::map<std::string, BenchOptions::Arrivals>{
           {"poisson", BenchOptions::Arrivals::kPoisson},
           {"constant", BenchOptions::Arrivals::kConstant}}));
@@ -45,25 +48,31 @@ void AddLoad(CLI::App* bench, BenchOptions* options) {
 }
 
 void AddPrompts(CLI::App* bench, BenchOptions* options) {
-  bench->add_option("--input-tokens", "Prompt length, as 128 or 64-256")
-      ->check(LengthCheck(&options->input));
+  CLI::Option* input = bench->add_option("--input-tokens", "Prompt length, as 128 or 64-256")
+                           ->check(LengthCheck(&options->input));
   bench->add_option("--output-tokens", "Answer length, as 128 or 64-256")
       ->check(LengthCheck(&options->output));
   bench->add_option("--shared-prefix", options->shared_prefix, "Tokens all prompts begin with")
       ->check(CLI::NonNegativeNumber);
-  bench->add_option("--dataset", options->dataset,
-                    "JSON lines with \"prompt\" or \"messages\", and perhaps \"max_tokens\"");
+  bench
+      ->add_option("--dataset", options->dataset,
+                   "JSON lines with \"prompt\" or \"messages\", and perhaps \"max_tokens\"")
+      ->excludes(input);
   bench->add_flag("--ignore-eos,!--stop-at-eos", options->ignore_eos,
                   "Let answers go on to their length (the default), or end where the model ends");
-  bench->add_option("--temperature", options->temperature, "0 takes the likeliest token");
+  bench->add_option("--temperature", options->temperature, "0 takes the likeliest token")
+      ->check(CLI::NonNegativeNumber);
   bench->add_option("--seed", options->seed, "Of lengths, words and arrivals")
       ->capture_default_str();
 }
 
 void AddGoals(CLI::App* bench, BenchOptions* options) {
-  bench->add_option("--slo-ttft-ms", options->slo.ttft_ms, "Limit for goodput");
-  bench->add_option("--slo-tpot-ms", options->slo.tpot_ms, "Limit for goodput");
-  bench->add_option("--slo-e2e-ms", options->slo.e2e_ms, "Limit for goodput");
+  bench->add_option("--slo-ttft-ms", options->slo.ttft_ms, "Limit for goodput")
+      ->check(CLI::PositiveNumber);
+  bench->add_option("--slo-tpot-ms", options->slo.tpot_ms, "Limit for goodput")
+      ->check(CLI::PositiveNumber);
+  bench->add_option("--slo-e2e-ms", options->slo.e2e_ms, "Limit for goodput")
+      ->check(CLI::PositiveNumber);
   bench
       ->add_option("--require-goodput", options->require_goodput,
                    "Exit with 3 when less than this share keeps the limits")

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 
 namespace pingti::tools {
@@ -27,7 +28,7 @@ class LatencyHistogram {
   static int BucketOf(uint64_t ns);
   static double MiddleOf(int bucket);
 
-  std::array<uint64_t, kSub * kPowers> buckets_{};
+  std::array<uint64_t, size_t{kSub} * kPowers> buckets_{};
   uint64_t count_ = 0;
   uint64_t sum_ns_ = 0;
   uint64_t max_ns_ = 0;

@@ -157,6 +157,7 @@ void Call::Connect() {
                         if (error) return self->End("connect", error.message());
                         Error ignored;
                         self->socket_->set_option(Tcp::no_delay(true), ignored);
+                        self->socket_->non_blocking(true, ignored);
                         self->Send();
                       });
 }
@@ -171,15 +172,20 @@ void Call::Send() {
   });
 }
 
+// Waits, then reads: all calls share one buffer, and async_read_some may fill it long before its
+// handler runs.
 void Call::Read() {
   if (ended_) return;
-  socket_->async_read_some(
-      asio::buffer(runner_->scratch()),
-      [self = shared_from_this()](const Error& error, size_t n) { self->OnRead(error, n); });
+  socket_->async_wait(Tcp::socket::wait_read, [self = shared_from_this()](Error error) {
+    if (self->ended_) return;
+    size_t length = 0;
+    if (!error) length = self->socket_->read_some(asio::buffer(self->runner_->scratch()), error);
+    if (error == asio::error::would_block) return self->Read();
+    self->OnRead(error, length);
+  });
 }
 
 void Call::OnRead(const Error& error, size_t length) {
-  if (ended_) return;
   if (error) {
     // The server closed a kept connection before this request reached it: that is no answer.
     if (reused_ && !got_bytes_) {

@@ -55,6 +55,12 @@ absl::Status CheckBenchOptions(const BenchOptions& options) {
   if (options.shared_prefix > 0 && !options.dataset.empty()) {
     return absl::InvalidArgumentError("--shared-prefix needs made-up prompts, not --dataset");
   }
+  if (options.shared_prefix > 0 && options.shared_prefix >= options.input.least) {
+    return absl::InvalidArgumentError(Concat("--shared-prefix ", options.shared_prefix,
+                                             ": expected fewer tokens than --input-tokens, whose "
+                                             "least is ",
+                                             options.input.least));
+  }
   return absl::OkStatus();
 }
 

@@ -21,9 +21,9 @@ absl::StatusOr<LengthRange> ParseLengthRange(const std::string& text);
 
 // What an answer must keep to count for goodput. Empty: no limit.
 struct Slo {
-  std::optional<double> ttft_ms;
-  std::optional<double> tpot_ms;
-  std::optional<double> e2e_ms;
+  std::optional<double> ttft_ms{};
+  std::optional<double> tpot_ms{};
+  std::optional<double> e2e_ms{};
 
   bool any() const { return ttft_ms || tpot_ms || e2e_ms; }
 };

@@ -21,11 +21,15 @@ size_t FindEnd(std::string_view text, std::string_view needle) {
   return static_cast<const char*>(at) - text.data() + needle.size();
 }
 
-// Whether a member of that name, which ends in `":"`, has text. Names inside text cannot match:
-// their quotes are escaped.
+// Whether any member of that name, which ends in `":"`, has text; servers may send an empty
+// "content" before "reasoning_content". Names inside text cannot match: their quotes are escaped.
 bool HasText(std::string_view event, std::string_view name) {
-  const size_t at = FindEnd(event, name);
-  return at < event.size() && event[at] != '"';
+  while (true) {
+    const size_t at = FindEnd(event, name);
+    if (at >= event.size()) return false;
+    if (event[at] != '"') return true;
+    event.remove_prefix(at);
+  }
 }
 
 int64_t NumberAfter(std::string_view event, std::string_view name) {

@@ -85,14 +85,20 @@ class KvCache {
   virtual ~KvCache() = default;
 };
 
+// Precision of cached keys and values.
+enum class KvFormat {
+  kModel,  // of the model they belong to: f32 for f32, 16 bit for every other format
+  kInt8,   // symmetric, a scale per token and head
+};
+
 struct KvCacheShape {
   int64_t num_layers = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t num_blocks = 0;
   int64_t block_tokens = 0;
-  // Precision of the model they belong to: f32 caches f32, every other format 16 bit.
-  WeightFormat format = WeightFormat::kBf16;
+  WeightFormat format = WeightFormat::kBf16;  // of the model
+  KvFormat kv_format = KvFormat::kModel;
 };
 
 // Upper bounds of every later step, for workspace that is allocated once.

@@ -10,11 +10,12 @@
 
 namespace pingti::worker {
 
-DecoderModel::DecoderModel(ModelConfig config, WeightFormat format, Backend* backend,
-                           std::unique_ptr<Communicator> comm, DecoderWeights weights,
-                           RotarySpec rotary)
+DecoderModel::DecoderModel(ModelConfig config, WeightFormat format, KvFormat kv_format,
+                           Backend* backend, std::unique_ptr<Communicator> comm,
+                           DecoderWeights weights, RotarySpec rotary)
     : config_(std::move(config)),
       format_(format),
+      kv_format_(kv_format),
       backend_(backend),
       comm_(std::move(comm)),
       weights_(std::move(weights)),
@@ -24,7 +25,8 @@ DecoderModel::~DecoderModel() = default;
 
 KvCacheShape DecoderModel::CacheShape(int64_t num_blocks, int64_t block_tokens) const {
   return {config_.num_layers, config_.num_kv_heads, config_.head_dim,
-          num_blocks,         block_tokens,         format_};
+          num_blocks,         block_tokens,         format_,
+          kv_format_};
 }
 
 int64_t DecoderModel::KvBytesPerBlock(int32_t kv_block_tokens) const {

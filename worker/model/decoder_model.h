@@ -27,7 +27,7 @@ struct DecoderWeights {
 class DecoderModel : public Model {
  public:
   // `backend` must outlive the model.
-  DecoderModel(ModelConfig config, WeightFormat format, Backend* backend,
+  DecoderModel(ModelConfig config, WeightFormat format, KvFormat kv_format, Backend* backend,
                std::unique_ptr<Communicator> comm, DecoderWeights weights, RotarySpec rotary);
   ~DecoderModel() override;
 
@@ -53,6 +53,7 @@ class DecoderModel : public Model {
 
   const ModelConfig config_;
   const WeightFormat format_;
+  const KvFormat kv_format_;
   Backend* const backend_;
   const std::unique_ptr<Communicator> comm_;
   DecoderWeights weights_;

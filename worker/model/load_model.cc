@@ -255,8 +255,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, B
                                                  const LoadOptions& options) {
   absl::StatusOr<DecoderWeights> weights = Loader(checkpoint, backend, options).Load();
   if (!weights.ok()) return WithPath(checkpoint, weights.status());
-  return std::make_unique<DecoderModel>(checkpoint.config(), options.format, backend,
-                                        std::make_unique<SingleRankCommunicator>(),
+  return std::make_unique<DecoderModel>(checkpoint.config(), options.format, options.kv_format,
+                                        backend, std::make_unique<SingleRankCommunicator>(),
                                         *std::move(weights), MakeRotarySpec(checkpoint.config()));
 }
 

@@ -16,6 +16,7 @@ namespace pingti::worker {
 struct LoadOptions {
   // kStored keeps 4- and 8-bit blocks of a GGUF file as they are; see WeightFormat.
   WeightFormat format = WeightFormat::kStored;
+  KvFormat kv_format = KvFormat::kModel;
   // Called from the loading thread after each tensor group; bytes of the checkpoint. In the
   // last call they are equal.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;

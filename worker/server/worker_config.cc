@@ -86,6 +86,11 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
       "kv_memory", &config->kv_memory,
       "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
       "bounded by gpu_memory_fraction and, on a CPU, by 2GiB.");
+  schema->AddEnum(
+      "kv_cache_dtype", &config->kv_cache_dtype,
+      {{"auto", KvCacheFormat::kAuto}, {"int8", KvCacheFormat::kInt8}},
+      "Precision of cached keys and values: auto takes the model's, 16 or 32 bit; int8, on a GPU, "
+      "has a scale per token and head and holds nearly twice the tokens.");
   schema
       ->Add(
           "gpu_memory_fraction", &config->gpu_memory_fraction,

@@ -12,6 +12,7 @@
 namespace pingti::worker {
 
 enum class ComputeFormat { kAuto, kF32, kBf16, kInt8 };
+enum class KvCacheFormat { kAuto, kInt8 };
 enum class DeviceChoice { kAuto, kCpu, kCuda };
 enum class LoadFormat { kAuto, kDummy };
 
@@ -41,6 +42,7 @@ struct WorkerConfig {
   // Memory
   int32_t kv_block_tokens = 0;  // 0: as the device likes
   int64_t kv_memory = 0;
+  KvCacheFormat kv_cache_dtype = KvCacheFormat::kAuto;
   double gpu_memory_fraction = 0.8;
 
   // Life

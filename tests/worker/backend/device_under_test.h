@@ -22,6 +22,8 @@ class DeviceUnderTest {
   virtual void CopyOut(const void* device, void* host, int64_t bytes) = 0;
   // Of values that went through activation_dtype() once, relative to their size.
   virtual double tolerance() const = 0;
+  // Whether the backend can keep keys and values in int8.
+  virtual bool has_int8_kv() const { return false; }
 };
 
 // Of the backend that the program was linked for.

@@ -26,6 +26,7 @@ struct Case {
   int64_t window;
   int64_t block_tokens;
   bool head_norms;
+  KvFormat kv_format = KvFormat::kModel;
 };
 
 constexpr Case kCases[] = {{9, 3, 64, 0, 16, false},
@@ -48,8 +49,9 @@ class Sequences {
     limits.head_dim = c.head_dim;
     limits.vocab_size = 100;
     EXPECT_TRUE(device->backend()->AllocateWorkspace(limits).ok());
-    cache_ = *device->backend()->AllocateKvCache(
-        {2, c.num_kv_heads, c.head_dim, kNumSeqs * kBlocks, c.block_tokens, WeightFormat::kBf16});
+    cache_ =
+        *device->backend()->AllocateKvCache({2, c.num_kv_heads, c.head_dim, kNumSeqs * kBlocks,
+                                             c.block_tokens, WeightFormat::kBf16, c.kv_format});
     q_norm_values_ = RandomValues(c.head_dim, &rng_);
     k_norm_values_ = RandomValues(c.head_dim, &rng_);
     q_norm_ = *device->backend()->UploadF32(q_norm_values_);
@@ -187,7 +189,8 @@ class Sequences {
     }
     for (int64_t d = 0; d < dim; ++d) {
       // q, k and v are kept in bf16 after rotation by every backend.
-      ASSERT_NEAR(got[head * dim + d], expected[static_cast<size_t>(d)] / total, 4e-2)
+      ASSERT_NEAR(got[head * dim + d], expected[static_cast<size_t>(d)] / total,
+                  case_.kv_format == KvFormat::kInt8 ? 8e-2 : 4e-2)
           << "position " << position << " head " << head << " dim " << d << " seed " << kSeed;
       square_error_ += std::pow(got[head * dim + d] - expected[static_cast<size_t>(d)] / total, 2);
       square_ += std::pow(expected[static_cast<size_t>(d)] / total, 2);
@@ -212,6 +215,8 @@ class Sequences {
 };
 
 constexpr double kRelativeError = 1e-2;
+// Rounding to 1/127 of a head's largest value adds about 0.7 % to each value.
+constexpr double kInt8RelativeError = 2e-2;
 
 TEST(OpsAttentionTest, MixedStepsEqualTheFormula) {
   const auto device = testing::MakeDeviceUnderTest();
@@ -236,6 +241,26 @@ TEST(OpsAttentionTest, RepeatedStepsSeeTheNewArrays) {
       ASSERT_NO_FATAL_FAILURE(sequences.Step({60, 1, 1, 0}, false));
     }
     EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+  }
+}
+
+TEST(OpsAttentionTest, AnInt8CacheIsNearlyAsGoodOrRefusedByName) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (Case c : kCases) {
+    c.kv_format = KvFormat::kInt8;
+    if (!device->has_int8_kv()) {
+      const auto cache = device->backend()->AllocateKvCache(
+          {2, c.num_kv_heads, c.head_dim, 4, c.block_tokens, WeightFormat::kBf16, c.kv_format});
+      EXPECT_EQ(cache.status().code(), absl::StatusCode::kUnimplemented);
+      EXPECT_NE(cache.status().message().find("int8 KV cache"), absl::string_view::npos);
+      continue;
+    }
+    Sequences sequences(device.get(), c);
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 70, 33, 0}, false));
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 130, 90}, false));
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 1, 1}, true));
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({40, 1, 0, 17}, false));
+    EXPECT_LT(sequences.RelativeError(), kInt8RelativeError) << c.num_heads << " heads";
   }
 }
 

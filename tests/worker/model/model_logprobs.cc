@@ -1,12 +1,13 @@
 // Prints what a model on a GPU thinks of tokens: for tests/gpu/compare_transformers.py, which holds
 // it against transformers on the same card. Not a test by itself.
 //
-//   model_logprobs DIRECTORY stored|bf16|int8 OUTPUT TOKEN...
+//   model_logprobs DIRECTORY stored|bf16|int8[+kv8] OUTPUT TOKEN...
 //
 // Writes rows of f32 log-probabilities [tokens + 2, vocab] one after the other: after each
 // token when the prompt is fed a token at a time (decode steps, recorded ones included), and after
 // the last token when it is fed at once and in chunks of 5 (prefill). Then checks that greedy
-// answers to a batch of prompts equal those to each alone, and prints how many do.
+// answers to a batch of prompts equal those to each alone, and prints how many do. +kv8: with an
+// int8 KV cache.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +27,7 @@ using testing::ModelRunner;
 
 constexpr int32_t kAnswerTokens = 24;
 constexpr int kPrompts = 8;
+constexpr char kInt8Kv[] = "+kv8";
 
 template <typename T>
 T Require(absl::StatusOr<T> value) {
@@ -45,7 +47,24 @@ WeightFormat ParseFormat(const std::string& name) {
 testing::RunnerOptions Options() {
   testing::RunnerOptions options;
   options.block_tokens = 64;
+  options.max_batch_tokens = 2048;
   return options;
+}
+
+// Of every token, after the step's first sequence. One request a token: a GPU lists few of the
+// likeliest at once.
+std::vector<float> AllLogprobs(Model* model) {
+  std::vector<LogprobRequest> requests;
+  for (int32_t token = 0; token < model->vocab_size(); ++token) requests.push_back({0, token, 0});
+  std::vector<SampledToken> results(requests.size());
+  const absl::Status status = model->Logprobs(requests, results);
+  if (!status.ok()) {
+    std::fprintf(stderr, "%s\n", status.ToString().c_str());
+    std::exit(1);
+  }
+  std::vector<float> logprobs;
+  for (const SampledToken& result : results) logprobs.push_back(result.logprob);
+  return logprobs;
 }
 
 void Append(const std::vector<float>& values, std::ofstream* file) {
@@ -58,17 +77,17 @@ void WriteLogprobs(Model* model, const std::vector<int32_t>& tokens, const std::
   ModelRunner one_by_one(model, Options());
   for (const int32_t token : tokens) {
     Require(one_by_one.Step({{token}}));
-    Append(Require(one_by_one.AllLogprobs(0)), &file);
+    Append(AllLogprobs(model), &file);
   }
   ModelRunner at_once(model, Options());
   Require(at_once.Step({tokens}));
-  Append(Require(at_once.AllLogprobs(0)), &file);
+  Append(AllLogprobs(model), &file);
   ModelRunner chunked(model, Options());
   for (size_t begin = 0; begin < tokens.size(); begin += 5) {
     const auto end = tokens.begin() + static_cast<int64_t>(std::min(tokens.size(), begin + 5));
     Require(chunked.Step({{tokens.begin() + static_cast<int64_t>(begin), end}}));
   }
-  Append(Require(chunked.AllLogprobs(0)), &file);
+  Append(AllLogprobs(model), &file);
 }
 
 // Rounding differs with the batch's shape, so near ties may fall either way.
@@ -96,7 +115,8 @@ void CompareBatched(Model* model, const std::vector<int32_t>& tokens) {
 
 int Main(int argc, char** argv) {
   if (argc < 6) {
-    std::fprintf(stderr, "usage: model_logprobs DIRECTORY stored|bf16|int8 OUTPUT TOKEN...\n");
+    std::fprintf(stderr,
+                 "usage: model_logprobs DIRECTORY stored|bf16|int8[+kv8] OUTPUT TOKEN...\n");
     return 2;
   }
   std::vector<int32_t> tokens;
@@ -104,7 +124,12 @@ int Main(int argc, char** argv) {
   const auto checkpoint = Require(OpenCheckpoint(argv[1]));
   const auto backend = Require(MakeCudaBackend({}));
   LoadOptions options;
-  options.format = ParseFormat(argv[2]);
+  std::string format = argv[2];
+  if (format.ends_with(kInt8Kv)) {
+    options.kv_format = KvFormat::kInt8;
+    format.resize(format.size() - std::size(kInt8Kv) + 1);
+  }
+  options.format = ParseFormat(format);
   const auto model = Require(LoadModel(*checkpoint, backend.get(), options));
   WriteLogprobs(model.get(), tokens, argv[3]);
   CompareBatched(model.get(), tokens);

@@ -49,6 +49,9 @@ int64_t CpuKvCache::BytesPerBlock(const KvCacheShape& shape) {
 
 absl::StatusOr<std::unique_ptr<CpuKvCache>> CpuKvCache::Make(const KvCacheShape& shape,
                                                              const CpuKernels* kernels) {
+  if (shape.kv_format == KvFormat::kInt8) {
+    return absl::UnimplementedError("CPU attention: an int8 KV cache; expected the model's format");
+  }
   absl::StatusOr<AlignedBuffer> data = AlignedBuffer::Make(BytesPerBlock(shape) * shape.num_blocks);
   if (!data.ok()) {
     return absl::ResourceExhaustedError(Concat(

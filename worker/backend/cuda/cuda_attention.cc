@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "pingti/kernels/decode_attention.h"
+#include "pingti/kernels/kv_dequantize.h"
 #include "pingti/kernels/prefill_attention.h"
 #include "worker/backend/cuda/cuda_status.h"
 
@@ -84,9 +85,31 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
   return absl::OkStatus();
 }
 
+namespace {
+
+// Makes `kv`, the prefill sequences' pages of an int8 layer, the same pages in bf16.
+absl::Status WidenPages(const StepPointers& step, const CudaKvCache& cache, kernels::PagedKv* kv,
+                        cudaStream_t stream) {
+  kernels::PagedKv widened = cache.WidenedView();
+  widened.block_table = kv->block_table;
+  widened.block_table_stride = kv->block_table_stride;
+  kernels::DequantizeKvPagesParams params;
+  params.kv = *kv;
+  params.k_out = const_cast<void*>(widened.k);
+  params.v_out = const_cast<void*>(widened.v);
+  params.kv_len = step.context_len + step.num_decode;
+  params.num_seqs = step.num_seqs - step.num_decode;
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDequantizeKvPages(params, stream));
+  *kv = widened;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
-                                       const AttentionShape& shape, kernels::PagedKv kv,
-                                       Plans* plans, MatrixView out, cudaStream_t stream) {
+                                       const AttentionShape& shape, const CudaKvCache& cache,
+                                       kernels::PagedKv kv, Plans* plans, MatrixView out,
+                                       cudaStream_t stream) {
   const int64_t first = step.num_decode;
   const MatrixView q = qkv.Rows(first, qkv.rows - first);
   const MatrixView result = out.Rows(first, out.rows - first);
@@ -98,6 +121,9 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   params.out_token_stride = result.stride;
   params.out_head_stride = shape.head_dim;
   kv.block_table += first * kv.block_table_stride;
+  if (cache.is_int8()) {
+    PINGTI_RETURN_IF_ERROR(WidenPages(step, cache, &kv, stream));
+  }
   params.kv = kv;
   params.num_q_heads = static_cast<int32_t>(shape.num_heads);
   params.q_start = step.prefill_start;
@@ -129,7 +155,7 @@ absl::Status CudaAttention::Run(const StepPointers& step, MatrixView qkv,
     PINGTI_RETURN_IF_ERROR(RunDecode(step, qkv, shape, kv, plans, out, stream));
   }
   if (step.num_seqs > step.num_decode) {
-    PINGTI_RETURN_IF_ERROR(RunPrefill(step, qkv, shape, kv, plans, out, stream));
+    PINGTI_RETURN_IF_ERROR(RunPrefill(step, qkv, shape, cache, kv, plans, out, stream));
   }
   return absl::OkStatus();
 }

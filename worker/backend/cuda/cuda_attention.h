@@ -45,7 +45,8 @@ class CudaAttention {
                          const kernels::PagedKv& kv, Plans* plans, MatrixView out,
                          cudaStream_t stream);
   absl::Status RunPrefill(const StepPointers& step, MatrixView qkv, const AttentionShape& shape,
-                          kernels::PagedKv kv, Plans* plans, MatrixView out, cudaStream_t stream);
+                          const CudaKvCache& cache, kernels::PagedKv kv, Plans* plans,
+                          MatrixView out, cudaStream_t stream);
 
   StepLimits limits_;
   uint64_t step_ = 0;

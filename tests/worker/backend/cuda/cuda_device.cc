@@ -26,6 +26,7 @@ class CudaDevice : public DeviceUnderTest {
   }
   // Half a unit in the last place of bf16, twice.
   double tolerance() const override { return 0x1p-8; }
+  bool has_int8_kv() const override { return true; }
 
  private:
   const std::unique_ptr<Backend> backend_;

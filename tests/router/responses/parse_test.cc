@@ -1,0 +1,267 @@
+// Every field of a Responses request is read, or refused by its name in this API.
+#include "router/responses/parse.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "boost/json.hpp"
+#include "router/api/api_error.h"
+
+namespace pingti::router {
+namespace {
+
+namespace json = boost::json;
+
+std::string Body(const std::string& more) {
+  return R"({"model":"m","input":"hi")" + (more.empty() ? "" : "," + more) + "}";
+}
+
+struct Refused {
+  const char* json;
+  const char* param;
+  const char* code;
+};
+void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.json; }
+
+class ResponsesRefuses : public ::testing::TestWithParam<Refused> {};
+
+TEST_P(ResponsesRefuses, TheFieldByItsNameHere) {
+  const auto parsed = ParseResponsesRequest(Body(GetParam().json));
+  ASSERT_FALSE(parsed.ok()) << GetParam().json;
+  EXPECT_TRUE(absl::IsInvalidArgument(parsed.status()));
+  EXPECT_EQ(ErrorParam(parsed.status()), GetParam().param) << parsed.status();
+  EXPECT_EQ(ErrorCode(parsed.status()), GetParam().code) << parsed.status();
+}
+
+constexpr char kUnsupported[] = "unsupported_parameter";
+constexpr char kUnknown[] = "unknown_parameter";
+constexpr char kMissing[] = "missing_required_parameter";
+constexpr char kType[] = "invalid_type";
+constexpr char kValue[] = "invalid_value";
+
+INSTANTIATE_TEST_SUITE_P(
+    NotServed, ResponsesRefuses,
+    ::testing::Values(
+        Refused{R"("previous_response_id":"r")", "previous_response_id", kUnsupported},
+        Refused{R"("conversation":"c")", "conversation", kUnsupported},
+        Refused{R"("background":true)", "background", kUnsupported},
+        Refused{R"("background_options":{})", "background_options", kUnsupported},
+        Refused{R"("context_management":[])", "context_management", kUnsupported},
+        Refused{R"("max_tool_calls":2)", "max_tool_calls", kUnsupported},
+        Refused{R"("moderation":{})", "moderation", kUnsupported},
+        Refused{R"("prompt":{"id":"p"})", "prompt", kUnsupported},
+        Refused{R"("prompt_cache_key":"k")", "prompt_cache_key", kUnsupported},
+        Refused{R"("prompt_cache_options":{})", "prompt_cache_options", kUnsupported},
+        Refused{R"("prompt_cache_retention":"24h")", "prompt_cache_retention", kUnsupported},
+        Refused{R"("safety_identifier":"s")", "safety_identifier", kUnsupported},
+        Refused{R"("store":true)", "store", kUnsupported},
+        Refused{R"("service_tier":"flex")", "service_tier", kUnsupported},
+        Refused{R"("truncation":"auto")", "truncation", kUnsupported},
+        Refused{R"("reasoning":{"effort":"low"})", "reasoning.effort", kUnsupported},
+        Refused{R"("reasoning":{"summary":"auto"})", "reasoning.summary", kUnsupported},
+        Refused{R"("include":["reasoning.encrypted_content"])", "include[0]", kUnsupported},
+        Refused{R"("include":["message.output_text.logprobs","file_search_call.results"])",
+                "include[1]", kUnsupported},
+        Refused{R"("tools":[{"type":"web_search"}])", "tools[0].type", kUnsupported},
+        Refused{R"("tools":[{"type":"function","name":"f","strict":true}])", "tools[0].strict",
+                kUnsupported},
+        Refused{R"("tool_choice":{"type":"web_search"})", "tool_choice.type", kUnsupported},
+        Refused{R"("tools":[{"type":"function","name":"f"}],"parallel_tool_calls":false)",
+                "parallel_tool_calls", kUnsupported},
+        Refused{R"("text":{"verbosity":"low"})", "text.verbosity", kUnsupported},
+        Refused{R"("stream":true,"stream_options":{"include_obfuscation":true})",
+                "stream_options.include_obfuscation", kUnsupported}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Unknown, ResponsesRefuses,
+    ::testing::Values(
+        Refused{R"("tempreature":1)", "tempreature", kUnknown},
+        Refused{R"("messages":[])", "messages", kUnknown},
+        Refused{R"("max_tokens":1)", "max_tokens", kUnknown},
+        Refused{R"("response_format":{})", "response_format", kUnknown},
+        Refused{R"("n":2)", "n", kUnknown}, Refused{R"("text":{"x":1})", "text.x", kUnknown},
+        Refused{R"("stream":true,"stream_options":{"include_usage":true})",
+                "stream_options.include_usage", kUnknown},
+        Refused{R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools[0].function",
+                kUnknown},
+        Refused{R"("tool_choice":{"type":"function","name":"f","x":1})", "tool_choice.x", kUnknown},
+        Refused{R"("text":{"format":{"type":"text","x":1}})", "text.format.x", kUnknown},
+        Refused{R"("text":{"format":{"type":"json_schema","name":"n","schema":{},"x":1}})",
+                "text.format.x", kUnknown}));
+
+INSTANTIATE_TEST_SUITE_P(
+    BadValues, ResponsesRefuses,
+    ::testing::Values(
+        Refused{R"("instructions":3)", "instructions", kType},
+        Refused{R"("include":"message.output_text.logprobs")", "include", kType},
+        Refused{R"("include":[3])", "include[0]", kType},
+        Refused{R"("top_logprobs":21)", "top_logprobs", kValue},
+        Refused{R"("top_logprobs":"2")", "top_logprobs", kType},
+        Refused{R"("max_output_tokens":0)", "max_output_tokens", kValue},
+        Refused{R"("max_output_tokens":1.5)", "max_output_tokens", kType},
+        Refused{R"("temperature":"hot")", "temperature", kType},
+        Refused{R"("stop":[1])", "stop", kType}, Refused{R"("user":3)", "user", kType},
+        Refused{R"("stream":"yes")", "stream", kType},
+        Refused{R"("stream_options":{"include_obfuscation":false})", "stream_options", kValue},
+        Refused{R"("stream_options":3)", "stream_options", kType},
+        Refused{R"("metadata":"a")", "metadata", kType},
+        Refused{R"("metadata":{"a":1})", "metadata.a", kType},
+        Refused{R"("reasoning":"low")", "reasoning", kType},
+        Refused{R"("tools":{})", "tools", kType}, Refused{R"("tools":[1])", "tools[0]", kType},
+        Refused{R"("tools":[{"name":"f"}])", "tools[0].type", kMissing},
+        Refused{R"("tools":[{"type":"function"}])", "tools[0].name", kMissing},
+        Refused{R"("tools":[{"type":"function","name":"f","parameters":[]}])",
+                "tools[0].parameters", kType},
+        Refused{R"("tool_choice":"any","tools":[{"type":"function","name":"f"}])", "tool_choice",
+                kValue},
+        Refused{R"("tool_choice":"auto")", "tool_choice", kValue},
+        Refused{R"("tool_choice":{"type":"function"})", "tool_choice.name", kMissing},
+        Refused{R"("text":"json")", "text", kType},
+        Refused{R"("text":{"format":"json"})", "text.format", kType},
+        Refused{R"("text":{"format":{}})", "text.format.type", kMissing},
+        Refused{R"("text":{"format":{"type":"xml"}})", "text.format.type", kValue},
+        Refused{R"("text":{"format":{"type":"json_schema","schema":{}}})", "text.format.name",
+                kMissing},
+        Refused{R"("text":{"format":{"type":"json_schema","name":"n"}})", "text.format.schema",
+                kMissing},
+        Refused{R"("text":{"format":{"type":"json_schema","name":"n","schema":3}})",
+                "text.format.schema", kType},
+        Refused{R"("text":{"format":{"type":"json_object"}},"tool_choice":"required",)"
+                R"("tools":[{"type":"function","name":"f"}])",
+                "text.format", kValue},
+        Refused{R"("chat_template_kwargs":{"tools":[]})", "chat_template_kwargs.tools", kValue}));
+
+TEST(ParseResponses, AMessageQuotesTheNameThatThisApiHas) {
+  const auto message = [](const std::string& more) {
+    return std::string(ParseResponsesRequest(Body(more)).status().message());
+  };
+  EXPECT_NE(message(R"("max_output_tokens":0)").find("'max_output_tokens'"), std::string::npos);
+  EXPECT_NE(message(R"("tools":[{"type":"function","name":"f","strict":true}])")
+                .find("'tools[0].strict' is not supported"),
+            std::string::npos);
+  EXPECT_NE(message(R"("text":{"format":{"type":"json_schema","name":"n"}})")
+                .find("'text.format.schema'"),
+            std::string::npos);
+}
+
+TEST(ParseResponses, MetadataHasTheReferencesLimits) {
+  const auto param = [](const std::string& metadata) {
+    return ErrorParam(ParseResponsesRequest(Body(R"("metadata":)" + metadata)).status());
+  };
+  json::object pairs;
+  for (int i = 0; i < 16; ++i) pairs["k" + std::to_string(i)] = "v";
+  EXPECT_EQ(param(json::serialize(pairs)), "");
+  pairs["one more"] = "v";
+  EXPECT_EQ(param(json::serialize(pairs)), "metadata");
+  const std::string key(64, 'k');
+  EXPECT_EQ(param(json::serialize(json::object{{key, std::string(512, 'v')}})), "");
+  EXPECT_EQ(param(json::serialize(json::object{{"a", std::string(513, 'v')}})), "metadata.a");
+  EXPECT_EQ(param(json::serialize(json::object{{key + "k", "v"}})), "metadata." + key + "k");
+}
+
+TEST(ParseResponses, RefusesWhatIsNoRequest) {
+  for (const char* body :
+       {"", "{", "[]", "null", "\xff\xfe", R"({"input":"a"})", R"({"model":3,"input":"a"})",
+        R"({"model":"m"})", R"({"model":"m","input":null})", R"({"model":"m","input":3})"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseResponsesRequest(body).status())) << body;
+  }
+  EXPECT_EQ(ErrorParam(ParseResponsesRequest(R"({"model":"m"})").status()), "input");
+}
+
+TEST(ParseResponses, ReadsEverySupportedField) {
+  const auto parsed = ParseResponsesRequest(Body(
+      R"("instructions":"be brief","stream":true,"stream_options":{"include_obfuscation":false},
+         "max_output_tokens":7,"temperature":0.5,"top_p":0.9,"top_k":5,"min_p":0.1,"seed":-1,
+         "stop":["a"],"stop_token_ids":[9],"presence_penalty":1,"frequency_penalty":-1,
+         "repetition_penalty":1.1,"logit_bias":{"5":-100},"min_tokens":2,"ignore_eos":true,
+         "priority":-3,"user":"u","include":["message.output_text.logprobs"],"top_logprobs":3,
+         "store":false,"background":false,"truncation":"disabled","service_tier":"auto",
+         "metadata":{"a":"b"},"reasoning":{"effort":null},"parallel_tool_calls":true,
+         "text":{"format":{"type":"json_schema","name":"n","schema":{"b":1,"a":2},"strict":true}},
+         "chat_template_kwargs":{"enable_thinking":false},"previous_response_id":null)"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const GenerationRequest& request = parsed->chat.request;
+  const GenerationParams& params = request.params;
+  EXPECT_EQ(request.kind, GenerationRequest::Kind::kChat);
+  EXPECT_EQ(request.model, "m");
+  EXPECT_TRUE(parsed->chat.stream);
+  EXPECT_EQ(params.max_tokens, 7u);
+  EXPECT_EQ(params.temperature, 0.5);
+  EXPECT_EQ(params.top_p, 0.9);
+  EXPECT_EQ(params.top_k, 5u);
+  EXPECT_EQ(params.min_p, 0.1);
+  EXPECT_EQ(params.seed, ~0ull);
+  EXPECT_EQ(params.stop, std::vector<std::string>{"a"});
+  EXPECT_EQ(params.stop_token_ids, std::vector<uint32_t>{9});
+  EXPECT_EQ(params.presence_penalty, 1);
+  EXPECT_EQ(params.frequency_penalty, -1);
+  EXPECT_EQ(params.repetition_penalty, 1.1);
+  ASSERT_EQ(params.logit_bias.size(), 1u);
+  EXPECT_EQ(params.min_tokens, 2u);
+  EXPECT_TRUE(params.ignore_eos);
+  EXPECT_EQ(params.priority, -3);
+  EXPECT_EQ(request.user, "u");
+  EXPECT_TRUE(params.logprobs);
+  EXPECT_EQ(params.top_logprobs, 3u);
+  EXPECT_EQ(request.grammar->kind, grammar::GrammarSource::Kind::kJsonSchema);
+  EXPECT_EQ(request.grammar->text, R"({"b":1,"a":2})");
+  EXPECT_EQ(request.template_context->at("enable_thinking"), false);
+  const json::value want =
+      json::parse(R"([{"role":"system","content":"be brief"},{"role":"user","content":"hi"}])");
+  EXPECT_EQ(request.template_context->at("messages"), want);
+}
+
+TEST(ParseResponses, ToolsBecomeThoseOfAChat) {
+  const std::string tools =
+      R"("tools":[{"type":"function","name":"f","description":"d","parameters":{"type":"object"},)"
+      R"("strict":null}])";
+  auto parsed = ParseResponsesRequest(Body(tools));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->chat.request.parse_tool_calls);
+  EXPECT_EQ(parsed->chat.request.template_context->at("tools"),
+            json::parse(R"([{"type":"function","function":{"name":"f","description":"d",
+                             "parameters":{"type":"object"}}}])"));
+  parsed = ParseResponsesRequest(Body(tools + R"(,"tool_choice":{"type":"function","name":"f"})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->chat.request.require_tool_call);
+  EXPECT_EQ(parsed->chat.request.named_tool, "f");
+  parsed = ParseResponsesRequest(
+      Body(tools + R"(,"tool_choice":"required","parallel_tool_calls":false)"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_FALSE(parsed->chat.request.parallel_tool_calls);
+}
+
+TEST(ParseResponses, TheOtherFormatsAreThoseOfAChat) {
+  const auto grammar_of = [](const std::string& format) {
+    return ParseResponsesRequest(Body(R"("text":{"format":)" + format + "}"))->chat.request.grammar;
+  };
+  EXPECT_FALSE(grammar_of(R"({"type":"text"})").has_value());
+  EXPECT_FALSE(grammar_of("null").has_value());
+  EXPECT_EQ(grammar_of(R"({"type":"json_object"})")->kind,
+            grammar::GrammarSource::Kind::kJsonObject);
+}
+
+TEST(ParseResponses, TheEchoHasWhatWasSetAndTheDefaultsOfTheRest) {
+  const auto echo_of = [](const std::string& more) {
+    return json::parse("{" + ParseResponsesRequest(Body(more))->echo + "}");
+  };
+  EXPECT_EQ(echo_of(""), json::parse(R"({"background":false,"max_tool_calls":null,
+      "previous_response_id":null,"reasoning":{"effort":null,"summary":null},
+      "service_tier":"default","store":false,"truncation":"disabled","instructions":null,
+      "max_output_tokens":null,"metadata":{},"parallel_tool_calls":true,"temperature":null,
+      "text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_logprobs":0,
+      "top_p":null,"user":null})"));
+  const json::value set = echo_of(
+      R"("instructions":"a\"b","max_output_tokens":5,"metadata":{"k":"v"},"temperature":0,
+         "tools":[{"type":"function","name":"f"}],"tool_choice":"none","top_p":0.5,"user":"u")");
+  EXPECT_EQ(set.at("instructions"), "a\"b");
+  EXPECT_EQ(set.at("max_output_tokens"), 5);
+  EXPECT_EQ(set.at("metadata").at("k"), "v");
+  EXPECT_EQ(set.at("tools").at(0).at("name"), "f");
+  EXPECT_EQ(set.at("tool_choice"), "none");
+  EXPECT_EQ(set.at("user"), "u");
+}
+
+}  // namespace
+}  // namespace pingti::router
