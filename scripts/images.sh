@@ -62,20 +62,32 @@ collected() {
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 collect="$ROOT/deploy/images/collect.py"
+# docker finds this file by its name.
+[ "$tool" = docker ] || common+=(--ignorefile "$ROOT/deploy/images/Containerfile.dockerignore")
+
+# compiled STAGE NAME: makes an image of a stage that compiles. podman 4 cannot take a stage that an
+# argument names, so it is built for itself, and the argument then names its image.
+compiled() {
+  step "compiling on $base with $tool"
+  build "$ROOT" "${common[@]}" --target "$1" --tag "localhost/$2" >/dev/null ||
+    die "the programs could not be compiled"
+}
 if [ -n "$programs" ]; then
   out="$work/pingti-programs/out"
   python3 "$collect" --out "$out/router" "$programs/pingti-router" "$programs/pingti"
   python3 "$collect" --out "$out/worker" "$programs/pingti-worker"
   collected pingti-programs
-  common+=(--build-arg PROGRAMS=localhost/pingti-programs)
+else
+  compiled compiled pingti-programs
 fi
+common+=(--build-arg PROGRAMS=localhost/pingti-programs)
 if [ -n "$cuda_programs" ]; then
   python3 "$collect" --out "$work/pingti-cuda-programs/out/worker-cuda" "$cuda_programs/pingti-worker"
   collected pingti-cuda-programs
-  common+=(--build-arg CUDA_PROGRAMS=localhost/pingti-cuda-programs)
+elif [ "${#images[@]}" -eq 3 ]; then
+  compiled compiled-cuda pingti-cuda-programs
 fi
-# docker finds this file by its name.
-[ "$tool" = docker ] || common+=(--ignorefile "$ROOT/deploy/images/Containerfile.dockerignore")
+common+=(--build-arg CUDA_PROGRAMS=localhost/pingti-cuda-programs)
 
 for image in "${images[@]}"; do
   name="${registry:+${registry%/}/}pingti-$image:$tag"

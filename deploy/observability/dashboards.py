@@ -134,12 +134,13 @@ def router():
             ]),
             row("Queue", [
                 graph("Under way", "Requests accepted and not yet answered.",
-                      [("{{pod}}", f"pingti_router_requests_in_flight{{{ns}}}")], "short"),
-                graph("Waiting", "Sequences and prompt tokens that wait for a worker with room.",
-                      [("{{pod}} sequences", f"pingti_router_queued_requests{{{ns}}}"),
-                       ("{{pod}} tokens", f"pingti_router_queued_tokens{{{ns}}}")], "short"),
+                      [("{{pod}}", f"pingti_router_requests_in_flight{{{ns}}}")], "short", width=6),
+                graph("Waiting", "Sequences that wait for a worker with room.",
+                      [("{{pod}}", f"pingti_router_queued_requests{{{ns}}}")], "short", width=6),
+                graph("Waiting tokens", "Prompt tokens of the sequences that wait.",
+                      [("{{pod}}", f"pingti_router_queued_tokens{{{ns}}}")], "short", width=6),
                 graph("Time in the queue", "Until a sequence was sent to a worker.",
-                      quantiles("pingti_router_queue_time_seconds", r), "s", [(1, YELLOW)]),
+                      quantiles("pingti_router_queue_time_seconds", r), "s", [(1, YELLOW)], width=6),
             ]),
             row("Workers", [
                 graph("By state", "Workers this router knows: ready ones take sequences.",

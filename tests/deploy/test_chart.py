@@ -207,6 +207,8 @@ def test_a_wrong_value_is_refused_with_its_path(change, complaint):
     ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs"),
     ({"workers__0__autoscaling": {"kind": "keda", "maxReplicas": 2}}, "autoscaling.prometheus is needed"),
     ({"workers__0__autoscaling": {"kind": "hpa", "minReplicas": 3, "maxReplicas": 2}}, "minReplicas 3 is more"),
+    ({"workers__0__autoscaling": {"kind": "hpa", "maxReplicas": 2}, "metrics": {"monitor": "pod"}},
+     "metrics.monitor pod does not give"),
     ({"workers": MINIMAL["workers"] * 2}, "two groups are called small"),
 ])
 def test_what_cannot_work_together_is_refused(change, complaint):

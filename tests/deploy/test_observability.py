@@ -49,6 +49,14 @@ def test_every_alert_is_seen_firing_and_has_a_runbook():
     assert sorted(headings) == sorted(names)
 
 
+def test_every_dashboard_has_a_picture_in_the_runbook():
+    text = (ROOT / "docs/operations.md").read_text()
+    for name in observability.dashboards.all_dashboards():
+        picture = ROOT / f"docs/images/dashboard-{name}.png"
+        assert f"](images/{picture.name})" in text
+        assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size < 300_000
+
+
 def test_panels_have_descriptions_units_and_room():
     for dashboard in observability.dashboards.all_dashboards().values():
         taken = set()

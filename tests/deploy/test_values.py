@@ -119,7 +119,7 @@ CHANGES = {
     "networkPolicy.enabled": ("full", False, None),
     "networkPolicy.clients": ("full", [{"ipBlock": {"cidr": "10.7.0.0/16"}}], '"cidr": "10.7.0.0/16"'),
     "networkPolicy.monitoring": ("full", [{"ipBlock": {"cidr": "10.7.0.0/16"}}], '"cidr": "10.7.0.0/16"'),
-    "metrics.monitor": ("full", "pod", '"kind": "PodMonitor"'),
+    "metrics.monitor": ("oci", "pod", '"kind": "PodMonitor"'),
     "metrics.interval": ("full", "7s", '"interval": "7s"'),
     "metrics.labels": ("full", {"l": "l7"}, '"l": "l7"'),
     "metrics.rules": ("full", False, None),

@@ -63,9 +63,13 @@ def program_env():
 class Process:
     def __init__(self, log, program, *args):
         self.log = log
-        with open(log, "wb") as sink:
-            self.popen = subprocess.Popen([BIN / program, *map(str, args)], stdout=sink, stderr=sink,
-                                          env=program_env())
+        self.command = [BIN / program, *map(str, args)]
+        self.start("wb")
+
+    def start(self, log_mode="ab"):
+        """The same command, so the same ports; also to start again what has ended."""
+        with open(self.log, log_mode) as sink:
+            self.popen = subprocess.Popen(self.command, stdout=sink, stderr=sink, env=program_env())
 
     def text(self):
         return self.log.read_text(errors="replace")

@@ -1,107 +1,28 @@
-"""Dashboards, rules and alerts against the real thing: a Prometheus scrapes a router and two workers
-under load, and every query must find what it asks for."""
+"""Dashboards, rules, alerts and autoscaling against the real thing: a Prometheus scrapes a router and
+two workers under load, and every query must find what it asks for."""
 
-import concurrent.futures
-import json
-import os
-import pathlib
 import re
-import shutil
-import subprocess
 import sys
-import urllib.parse
+import threading
 
 import openai
 import pytest
-from conftest import MODEL_ID, ROOT, free_ports, http_get, program_env, wait_until
+import yaml
+from conftest import MODEL_ID, ROOT, wait_until
+from live_prometheus import GROUP, NAMESPACE, RELEASE, Prometheus, filled_in, pods_of, send_load
 
-sys.path.insert(0, str(ROOT / "deploy/observability"))
+for folder in ("deploy/observability", "tests/deploy"):
+    sys.path.insert(0, str(ROOT / folder))
+import chart  # noqa: E402
 import make_observability as make  # noqa: E402
 import metric_names  # noqa: E402
 import rules  # noqa: E402
 
-SCRAPE_INTERVAL = "500ms"
 
-
-def tool(name):
-    """promtool's folder also has the server when it was taken out of the distribution's package."""
-    beside = pathlib.Path(os.environ.get("PINGTI_PROMTOOL", "")).parent / name
-    found = str(beside) if beside.is_file() else shutil.which(name)
-    assert found, f"{name} is needed: scripts/fetch_promtool.sh fetches it"
-    return found
-
-
-def scrape_config(cluster):
-    """Labels as Kubernetes service discovery would set them."""
-    targets = {"router-0": cluster.router, "worker-0": cluster.workers[0],
-               "worker-1": cluster.workers[1]}
-    jobs = [{"targets": [f"127.0.0.1:{process.admin_port}"],
-             "labels": {"namespace": "live", "pod": pod}} for pod, process in targets.items()]
-    return {"global": {"scrape_interval": SCRAPE_INTERVAL, "scrape_timeout": SCRAPE_INTERVAL,
-                       "evaluation_interval": "1s"},
-            "rule_files": ["pingti.rules.yaml"],
-            "scrape_configs": [{"job_name": "pingti", "static_configs": jobs}]}
-
-
-class Prometheus:
-    def __init__(self, folder, cluster):
-        port = free_ports(1)[0]
-        self.url = f"http://127.0.0.1:{port}"
-        config = folder / "prometheus.json"  # JSON is YAML
-        config.write_text(json.dumps(scrape_config(cluster)))
-        text = (ROOT / "deploy/prometheus/pingti.rules.yaml").read_text()
-        # The recording rules are evaluated every second, so that the test need not wait for them.
-        (folder / "pingti.rules.yaml").write_text(text.replace('interval: "30s"', 'interval: "1s"'))
-        self.log = folder / "prometheus.log"
-        with open(self.log, "wb") as sink:
-            self.popen = subprocess.Popen(
-                [tool("prometheus"), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
-                 f"--storage.tsdb.path={folder / 'data'}"], stdout=sink, stderr=sink, env=program_env())
-
-    def get(self, path, **query):
-        status, text = http_get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}")
-        answer = json.loads(text) if status else {"status": "unreachable"}
-        assert answer["status"] == "success", f"{query}: {text}"
-        return answer["data"]
-
-    def is_ready(self):
-        assert self.popen.poll() is None, self.log.read_text()[-2000:]
-        return http_get(self.url + "/-/ready")[0] == 200
-
-    def values(self, query):
-        """Values of an instant query, NaN left out."""
-        return [float(s["value"][1]) for s in self.get("query", query=query)["result"]
-                if s["value"][1] != "NaN"]
-
-    def stop(self):
-        self.popen.terminate()
-        self.popen.wait(20)
-
-
-def send_load(cluster):
-    """Streams, whole answers, a shared prefix, mistakes: a little of all that is counted."""
-    client = cluster.router.client()
-
-    def ask(i):
-        words = [{"role": "system", "content": "You answer in one short sentence. " * 4},
-                 {"role": "user", "content": f"Name a river, number {i % 3}."}]
-        stream = client.chat.completions.create(model=MODEL_ID, messages=words, max_tokens=12,
-                                                stream=i % 2 == 0)
-        if i % 2 == 0:
-            for _ in stream:
-                pass
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(ask, range(8)))
+def send_mistake(cluster):
     with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model=MODEL_ID, messages=[{"role": "user", "content": "x"}],
-                                       temperature=-1)
-
-
-def filled_in(query):
-    """A dashboard's query as Grafana sends it with every variable at All."""
-    query = query.replace("$__rate_interval", "1m")
-    return re.sub(r"\$(namespace|pod|model)\b", ".*", query)
+        cluster.router.client().chat.completions.create(
+            model=MODEL_ID, messages=[{"role": "user", "content": "x"}], temperature=-1)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +34,7 @@ def prometheus(cluster, tmp_path_factory):
         # Counters are born with the first request, and a rate needs growth after that.
         for _ in range(2):
             send_load(cluster)
+            send_mistake(cluster)
             seen = server.values("sum(pingti_router_requests_total)")[0:1]
             wait_until(lambda: server.values("sum(pingti_router_requests_total)")[0:1] != seen, 20,
                        "the load is in a scrape")
@@ -121,6 +43,71 @@ def prometheus(cluster, tmp_path_factory):
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def under_load(cluster):
+    """Requests are under way until the test ends."""
+    over, failures = threading.Event(), []
+
+    def ask_on():
+        try:
+            while not over.is_set():
+                send_load(cluster)
+        except Exception as error:
+            failures.append(error)
+
+    running = threading.Thread(target=ask_on)
+    running.start()
+    yield
+    over.set()
+    running.join()
+    assert failures == []
+
+
+def autoscaled(kind):
+    """The chart's objects with worker pods scaled by `kind`, named as the pods that are scraped."""
+    values = chart.values_of("keda")
+    del values["fullnameOverride"]
+    assert [group["name"] for group in values["workers"]] == [GROUP]
+    values["metrics"] = {"monitor": "service", "rules": True}
+    if kind == "hpa":
+        values["workers"][0]["autoscaling"] = {"kind": "hpa", "maxReplicas": 6}
+    return chart.render(values, namespace=NAMESPACE, release=RELEASE)
+
+
+def adapter_queries(prometheus, scaler, pods):
+    """What prometheus-adapter asks with deploy/prometheus/adapter-rules.yaml for the metrics of a
+    HorizontalPodAutoscaler: (metric's name, query, how many values must come)."""
+    adapter = yaml.safe_load((ROOT / "deploy/prometheus/adapter-rules.yaml").read_text())["rules"]
+    by_name = {}
+    for rule in adapter:
+        series = re.match(r"\w+", rule["seriesQuery"])[0]
+        by_name[rule.get("name", {}).get("as", series)] = (series, rule)
+        # What discovery finds, and the labels that it makes Kubernetes objects of.
+        found = prometheus.get("series", **{"match[]": rule["seriesQuery"]})
+        assert found, rule["seriesQuery"]
+        for label in rule["resources"]["overrides"]:
+            assert all(one[label] for one in found), (label, rule["seriesQuery"])
+    for metric in scaler["spec"]["metrics"]:
+        if metric["type"] == "Object":
+            asked = metric["object"]
+            label, names = asked["describedObject"]["kind"].lower(), [asked["describedObject"]["name"]]
+        else:
+            assert metric["type"] == "Pods"
+            asked, label, names = metric["pods"], "pod", pods
+        series, rule = by_name[asked["metric"]["name"]]
+        assert label in rule["resources"]["overrides"]
+        matchers = f'namespace="{NAMESPACE}",{label}=~"{"|".join(names)}"'
+        query = rule["metricsQuery"]
+        for name, value in (("Series", series), ("LabelMatchers", matchers), ("GroupBy", label)):
+            query = query.replace(f"<<.{name}>>", value)
+        yield asked["metric"]["name"], query, len(names)
+
+
+def without_limits(alert):
+    """An alert's expression without its comparisons: what it must find on a healthy system too."""
+    return re.sub(r" (==|!=|>=|<=|>|<) [-+.\de]+", "", re.sub(r"^absent\((.*)\)$", r"\1 > 0", alert))
 
 
 def test_every_metric_that_is_declared_or_queried_is_scraped(prometheus):
@@ -159,3 +146,33 @@ def test_no_alert_fires_on_a_healthy_system(prometheus):
     firing = [(a["labels"]["alertname"]) for a in prometheus.get("alerts")["alerts"]
               if a["state"] == "firing"]
     assert firing == []
+
+
+def test_every_alert_of_the_chart_looks_at_series_that_exist(prometheus):
+    made = autoscaled("keda")["PrometheusRule", RELEASE]["spec"]["groups"]
+    alerts = {rule["alert"]: rule["expr"] for group in made for rule in group["rules"] if "alert" in rule}
+    assert sorted(alerts) == sorted(alert["alert"] for alert in rules.alerts())
+    assert [name for name, query in alerts.items() if without_limits(query) == query] == []
+    assert [name for name, query in alerts.items() if not prometheus.values(without_limits(query))] == []
+
+
+def test_keda_sees_the_queue_and_the_kv_cache(prometheus, cluster, under_load):
+    scaler = autoscaled("keda")["ScaledObject", f"{RELEASE}-worker-{GROUP}"]
+    queries = {trigger["name"]: trigger["metadata"]["query"] for trigger in scaler["spec"]["triggers"]}
+    assert sorted(queries) == ["kv-cache", "queue"]
+    for name, query in queries.items():
+        assert len(prometheus.values(query)) == 1, f"{name}: one value is what KEDA takes: {query}"
+    wait_until(lambda: prometheus.values(queries["kv-cache"]) > [0.0], 30, "sequences hold KV blocks")
+
+
+def test_the_autoscaler_sees_the_queue_and_the_kv_cache(prometheus, cluster, under_load):
+    scaler = autoscaled("hpa")["HorizontalPodAutoscaler", f"{RELEASE}-worker-{GROUP}"]
+    pods = [pod for pod, service, _ in pods_of(cluster) if service == scaler["spec"]["scaleTargetRef"]["name"]]
+    assert len(pods) == 2
+    queries = {name: (query, count) for name, query, count in adapter_queries(prometheus, scaler, pods)}
+    assert sorted(queries) == ["pingti_router_queued_requests", "pingti_worker_kv_cache_ratio"]
+    for name, (query, count) in queries.items():
+        assert len(prometheus.values(query)) == count, f"{name}: {query}"
+    ratio = queries["pingti_worker_kv_cache_ratio"][0]
+    wait_until(lambda: max(prometheus.values(ratio)) > 0, 30, "sequences hold KV blocks")
+    assert max(prometheus.values(ratio)) <= 1
