@@ -86,7 +86,7 @@ TEST_F(Affinity, AnOverloadedWorkerLosesTheConversation) {
   const size_t home = Taker();
   waiting_[home] = 10'000;  // ten seconds of work: no prefix of 300 tokens is worth that
   // Stays at home until the load report has arrived, then moves.
-  auto hits = Turn('a', 4);
+  int64_t hits = -1;
   ASSERT_TRUE(WaitFor([&] {
     Mark();
     hits = Turn('a', 4);
