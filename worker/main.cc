@@ -72,9 +72,17 @@ int64_t ModifiedAt(const std::string& path) {
       .count();
 }
 
+LoadOptions LoadOptionsOf(const WorkerConfig& config) {
+  LoadOptions options;
+  options.format = FormatOf(config.dtype);
+  options.wide_vocabulary = config.embedding_dtype == EmbeddingFormat::kBf16;
+  if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
+  return options;
+}
+
 // Before minutes go into a model that has no place.
 absl::Status CheckFits(const WorkerConfig& config, const LoadedModel& loaded) {
-  const int64_t weights = EstimateWeightBytes(*loaded.checkpoint, FormatOf(config.dtype));
+  const int64_t weights = EstimateWeightBytes(*loaded.checkpoint, LoadOptionsOf(config));
   const int64_t limit = static_cast<int64_t>(static_cast<double>(loaded.device.memory_bytes) *
                                              config.gpu_memory_fraction);
   if (!loaded.device.is_gpu || weights <= limit) return absl::OkStatus();
@@ -97,9 +105,7 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config, Device device) {
                                 {"architecture", loaded.checkpoint->config().architecture},
                                 {"parameters", loaded.checkpoint->num_parameters()},
                                 {"format", loaded.checkpoint->dominant_format()}});
-  LoadOptions options;
-  options.format = FormatOf(config.dtype);
-  if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
+  LoadOptions options = LoadOptionsOf(config);
   int64_t next_percent = 25;
   options.progress = [&](int64_t done, int64_t total) {
     if (total <= 0 || done * 100 / total < next_percent) return;

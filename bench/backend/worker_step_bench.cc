@@ -113,8 +113,10 @@ double WeightBytes(const ModelConfig& c, bool int8) {
   const double kv = static_cast<double>(c.num_kv_heads * c.head_dim);
   const double hidden = static_cast<double>(c.hidden_size);
   const double block = hidden * (2 * q + 2 * kv + 3 * static_cast<double>(c.intermediate_size));
+  const double head = static_cast<double>(c.vocab_size) * hidden;
+  // int8: the output projection has a 16-bit scale per 128 weights.
   return static_cast<double>(c.num_layers) * block * (int8 ? 1 : 2) +
-         static_cast<double>(c.vocab_size) * hidden * 2;
+         head * (int8 ? 1 + 2.0 / 128 : 2);
 }
 
 void BenchDecode(Model* model, const ModelConfig& config, bool int8, int32_t batch,

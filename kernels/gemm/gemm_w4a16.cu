@@ -19,9 +19,10 @@ bool IsValid(const GemmW4A16Params& p) {
   if (p.m == 0 || p.n == 0) return true;
   return p.a != nullptr && IsAligned(p.a, 16) && p.a_row_stride % 8 == 0 && p.a_row_stride >= p.k &&
          p.packed != nullptr && IsAligned(p.packed, 16) && p.scales != nullptr &&
-         IsAligned(p.scales, 16) && IsAligned(p.zeros, 8) && p.y != nullptr && IsAligned(p.y, 4) &&
-         p.y_row_stride % 2 == 0 && p.y_row_stride >= p.n && IsAligned(p.residual, 4) &&
-         p.residual_row_stride % 2 == 0 && p.workspace != nullptr;
+         IsAligned(p.scales, 16) && IsAligned(p.zeros, 8) &&
+         (p.y != nullptr) != (p.y_f32 != nullptr) && IsAligned(p.y, 4) && p.y_row_stride % 2 == 0 &&
+         p.y_row_stride >= p.n && IsAligned(p.residual, 4) && p.residual_row_stride % 2 == 0 &&
+         p.workspace != nullptr;
 }
 
 template <int kBits, int kTokens>
@@ -70,7 +71,8 @@ cudaError_t LaunchGemmW4A16(const GemmW4A16Params& p, cudaStream_t stream) {
         p.bias,
         p.residual != nullptr ? p.residual + first * p.residual_row_stride : nullptr,
         p.residual_row_stride,
-        p.y + first * p.y_row_stride,
+        p.y != nullptr ? p.y + first * p.y_row_stride : nullptr,
+        p.y_f32 != nullptr ? p.y_f32 + first * p.y_row_stride : nullptr,
         p.y_row_stride,
         reinterpret_cast<uint32_t*>(bytes),
         reinterpret_cast<float*>(bytes + kGemmW4A16CounterBytes),

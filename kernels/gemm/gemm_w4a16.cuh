@@ -273,7 +273,7 @@ __device__ __forceinline__ void MeetPair(const float (&acc)[Traits::kRegisters],
   }
 }
 
-// Writes a finished tile: bias, residual, bf16.
+// Writes a finished tile: bias, residual, bf16 or f32.
 template <typename Traits>
 __device__ __forceinline__ void WriteTile(const float (&acc)[Traits::kOutRegisters],
                                           const GemmW4A16Args& args, int row0) {
@@ -295,8 +295,13 @@ __device__ __forceinline__ void WriteTile(const float (&acc)[Traits::kOutRegiste
         addend.y += residual.y;
       }
       const int r = ((i / 2) * kBlocks + j) * 4 + 2 * (i % 2);
-      StoreTokenMajor(args.y, args.y_row_stride, args.m, 8 * j, base, acc[r] + addend.x,
-                      acc[r + 1] + addend.y);
+      if (args.y_f32 != nullptr) {
+        StoreTokenMajorF32(args.y_f32, args.y_row_stride, args.m, 8 * j, base, acc[r] + addend.x,
+                           acc[r + 1] + addend.y);
+      } else {
+        StoreTokenMajor(args.y, args.y_row_stride, args.m, 8 * j, base, acc[r] + addend.x,
+                        acc[r + 1] + addend.y);
+      }
     }
   }
 }

@@ -45,6 +45,7 @@ struct GemmW4A16Args {
   const __nv_bfloat16* residual;
   int64_t residual_row_stride;
   __nv_bfloat16* y;
+  float* y_f32;  // in place of y if not null
   int64_t y_row_stride;
   uint32_t* counters;  // [blocks], zero between launches
   float* partials;     // [blocks, 2, 256 * accumulators]

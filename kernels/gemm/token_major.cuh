@@ -46,4 +46,15 @@ __device__ __forceinline__ void StoreTokenMajor(__nv_bfloat16* matrix, int64_t r
   }
 }
 
+// The same in f32, from the accumulators' own layout: eight lanes write 32 neighbouring bytes of a
+// token's row, which is what a memory transaction moves.
+__device__ __forceinline__ void StoreTokenMajorF32(float* matrix, int64_t row_stride, int m,
+                                                   int token, int col, float y0, float y1) {
+  const int lane = threadIdx.x % 32;
+  const int first = token + 2 * (lane % 4);
+  float* to = matrix + first * row_stride + col + lane / 4;
+  if (first < m) to[0] = y0;
+  if (first + 1 < m) to[row_stride] = y1;
+}
+
 }  // namespace pingti::kernels

@@ -19,7 +19,7 @@ import torch
 from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config)
 
 MAX_RATIO = 1.5
-MAX_INT8_KL = 0.02
+MAX_INT8_KL = 0.025
 TOKENS = 90
 BASE = dict(vocab_size=512, hidden_size=512, intermediate_size=1408, num_hidden_layers=4,
             num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=2048,

@@ -12,6 +12,8 @@ std::string_view WeightFormatName(WeightFormat format) {
       return "bf16";
     case WeightFormat::kInt8:
       return "int8";
+    case WeightFormat::kInt8Weights:
+      return "int8_weights";
     case WeightFormat::kStored:
       return "stored";
   }

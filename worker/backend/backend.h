@@ -30,10 +30,13 @@ namespace pingti::worker {
 enum class WeightFormat {
   kF32,
   kBf16,
-  kInt8,    // W8A8: symmetric scales per output channel and per token
+  kInt8,  // W8A8: symmetric scales per output channel and per token
+  // W8A16: int8 weights with symmetric scales, activations as they are; in a backend without such
+  // products, kStored.
+  kInt8Weights,
   kStored,  // a block-quantized weight stays as it is where the backend has a kernel; else bf16
 };
-// "f32", "bf16", "int8", "stored".
+// "f32", "bf16", "int8", "int8_weights", "stored".
 std::string_view WeightFormatName(WeightFormat format);
 
 // One weight matrix in host memory, of a type that worker/quant can read.

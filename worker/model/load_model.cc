@@ -16,6 +16,12 @@
 namespace pingti::worker {
 namespace {
 
+// A compressed checkpoint has said which of its layers are int8.
+bool HasInt8Vocabulary(const Checkpoint& checkpoint, const LoadOptions& options) {
+  return options.format == WeightFormat::kInt8 && !options.wide_vocabulary &&
+         !checkpoint.compressed_int8().present;
+}
+
 // Takes tensors out of the checkpoint, checks them, and prepares them on the backend.
 class Loader {
  public:
@@ -160,10 +166,12 @@ class Loader {
     return options_.format == WeightFormat::kInt8 && keep ? WeightFormat::kStored : options_.format;
   }
 
-  // int8 is for the blocks: the output projection decides between tokens, and everybody's int8
-  // recipes leave it as it is.
-  WeightFormat HeadFormat() const {
-    return options_.format == WeightFormat::kInt8 ? WeightFormat::kStored : options_.format;
+  // Embedding and output projection: the latter decides between tokens, so its activations are
+  // never rounded to int8.
+  WeightFormat VocabularyFormat() const {
+    if (options_.format != WeightFormat::kInt8) return options_.format;
+    return HasInt8Vocabulary(checkpoint_, options_) ? WeightFormat::kInt8Weights
+                                                    : WeightFormat::kStored;
   }
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> Linear(const std::vector<MatrixName>& names,
@@ -195,7 +203,7 @@ class Loader {
     const MatrixName name{"model.embed_tokens", config_.vocab_size};
     PINGTI_ASSIGN_OR_RETURN(const MatrixSource embedding, Matrix(name, config_.hidden_size));
     PINGTI_ASSIGN_OR_RETURN(weights->embedding,
-                            backend_->PrepareEmbedding(embedding, options_.format));
+                            backend_->PrepareEmbedding(embedding, VocabularyFormat()));
     const MatrixName head{config_.tie_embeddings ? name.name : "lm_head", config_.vocab_size};
     // A tied checkpoint may still carry the copy.
     if (config_.tie_embeddings && checkpoint_.Find("lm_head.weight") != nullptr) {
@@ -203,7 +211,7 @@ class Loader {
           Take("lm_head.weight", {config_.vocab_size, config_.hidden_size}).status());
     }
     PINGTI_ASSIGN_OR_RETURN(weights->lm_head,
-                            Linear({head}, config_.hidden_size, false, HeadFormat(), true));
+                            Linear({head}, config_.hidden_size, false, VocabularyFormat(), true));
     return absl::OkStatus();
   }
 
@@ -234,17 +242,19 @@ absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) 
 
 }  // namespace
 
-int64_t EstimateWeightBytes(const Checkpoint& checkpoint, WeightFormat format) {
+int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& options) {
   const ModelConfig& config = checkpoint.config();
   const int64_t vocabulary = config.vocab_size * config.hidden_size;
   const int64_t blocks = checkpoint.num_parameters() - vocabulary * (config.tie_embeddings ? 1 : 2);
-  switch (format) {
+  switch (options.format) {
     case WeightFormat::kF32:
       return 4 * (blocks + 2 * vocabulary);
     case WeightFormat::kBf16:
       return 2 * (blocks + 2 * vocabulary);
     case WeightFormat::kInt8:
-      return blocks + 4 * vocabulary;
+      return blocks + (HasInt8Vocabulary(checkpoint, options) ? 2 : 4) * vocabulary;
+    case WeightFormat::kInt8Weights:
+      return blocks + 2 * vocabulary;
     case WeightFormat::kStored:
       break;
   }

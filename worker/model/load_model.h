@@ -17,13 +17,16 @@ struct LoadOptions {
   // kStored keeps 4- and 8-bit blocks of a GGUF file as they are; see WeightFormat.
   WeightFormat format = WeightFormat::kStored;
   KvFormat kv_format = KvFormat::kModel;
+  // With kInt8, keeps embedding and output projection in 16 bit; else a backend that has
+  // kInt8Weights keeps them so.
+  bool wide_vocabulary = false;
   // Called from the loading thread after each tensor group; bytes of the checkpoint. In the
   // last call they are equal.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
 };
 
 // About the bytes that the weights take once prepared, for a refusal before anything is loaded.
-int64_t EstimateWeightBytes(const Checkpoint& checkpoint, WeightFormat format);
+int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& options);
 
 // `checkpoint` and `backend` must outlive the model. Every tensor's shape is checked against the
 // configuration, and no tensor of the checkpoint may be left over.

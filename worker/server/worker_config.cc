@@ -28,6 +28,11 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
       "How weights are kept and multiplied; auto keeps 4- and 8-bit weights as they are "
       "where that is faster, and takes bf16 for the rest.");
   schema->AddEnum(
+      "embedding_dtype", &config->embedding_dtype,
+      {{"auto", EmbeddingFormat::kAuto}, {"bf16", EmbeddingFormat::kBf16}},
+      "Of embedding and output projection where dtype is int8: auto keeps their weights in 8 bit "
+      "too on a GPU, which multiplies them with 16-bit activations; bf16 leaves them in 16 bit.");
+  schema->AddEnum(
       "load_format", &config->load_format,
       {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}},
       "dummy reads config.json and the tokenizer only and draws random weights of those "

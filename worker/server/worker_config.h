@@ -12,6 +12,7 @@
 namespace pingti::worker {
 
 enum class ComputeFormat { kAuto, kF32, kBf16, kInt8 };
+enum class EmbeddingFormat { kAuto, kBf16 };
 enum class KvCacheFormat { kAuto, kInt8 };
 enum class DeviceChoice { kAuto, kCpu, kCuda };
 enum class LoadFormat { kAuto, kDummy };
@@ -22,6 +23,7 @@ struct WorkerConfig {
   std::string model_id;
   std::vector<std::string> model_aliases;
   ComputeFormat dtype = ComputeFormat::kAuto;
+  EmbeddingFormat embedding_dtype = EmbeddingFormat::kAuto;
   LoadFormat load_format = LoadFormat::kAuto;
   int32_t max_context_tokens = 0;
 

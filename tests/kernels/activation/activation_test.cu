@@ -103,6 +103,48 @@ void RunEmbedding(TestRun* run, int tokens, int width, uint64_t seed) {
   }
 }
 
+// Rows of int8 with a scale each.
+void RunInt8Embedding(TestRun* run, int tokens, int width, uint64_t seed) {
+  if (!run->Begin("int8 embedding " + std::to_string(tokens) + "x" + std::to_string(width), seed))
+    return;
+  Random random(seed);
+  const int rows = 1000;
+  std::vector<int8_t> table(static_cast<size_t>(rows) * width);
+  for (int8_t& value : table) value = static_cast<int8_t>(random.Next());
+  std::vector<float> scales(rows);
+  for (float& scale : scales) scale = 1e-3f * (1 + random.Below(1000));
+  std::vector<int32_t> ids(tokens);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random.Below(rows + 1));  // one past the end
+  const DeviceBuffer<int8_t> dtable(table);
+  const DeviceBuffer<float> dscales(scales);
+  const DeviceBuffer<int32_t> dids(ids);
+  const DeviceBuffer<__nv_bfloat16> out(static_cast<size_t>(tokens) * width);
+  EmbeddingParams p;
+  p.token_ids = dids.data();
+  p.table = dtable.data();
+  p.row_scale = dscales.data();
+  p.table_stride = p.out_stride = width;
+  p.out = out.data();
+  p.num_rows = rows;
+  p.num_tokens = tokens;
+  p.width = width;
+  run->Expect(LaunchEmbedding(p, nullptr) == cudaSuccess, "launch");
+  if (!run->ExpectDeviceOk()) return;
+  const std::vector<__nv_bfloat16> got = out.ToHost();
+  for (int t = 0; t < tokens; ++t) {
+    for (int i = 0; i < width; ++i) {
+      const float want = ids[t] < rows
+                             ? __bfloat162float(__float2bfloat16_rn(
+                                   scales[ids[t]] * table[static_cast<size_t>(ids[t]) * width + i]))
+                             : 0.0f;
+      if (!run->Expect(__bfloat162float(got[static_cast<size_t>(t) * width + i]) == want,
+                       "token %d element %d", t, i)) {
+        return;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pingti::kernels::testing
 
@@ -126,7 +168,10 @@ int main(int argc, char** argv) {
         }
       }
     }
-    for (int width : {8, 576, 8200}) RunEmbedding(&run, tokens, width, ++seed);
+    for (int width : {8, 576, 8200}) {
+      RunEmbedding(&run, tokens, width, ++seed);
+      RunInt8Embedding(&run, tokens, width, ++seed);
+    }
   }
   return run.Finish();
 }

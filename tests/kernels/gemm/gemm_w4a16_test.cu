@@ -119,7 +119,6 @@ class Fixture {
     Repack();
     bias_ = DeviceBuffer<__nv_bfloat16>(host_bias_);
     residual_ = DeviceBuffer<__nv_bfloat16>(host_residual_);
-    y_ = DeviceBuffer<__nv_bfloat16>(size_t(p.m) * (p.n + p.pad));
     workspace_ = DeviceBuffer<uint8_t>(GemmW4A16WorkspaceBytes());
     workspace_.Zero();
   }
@@ -127,10 +126,20 @@ class Fixture {
   void Check(TestRun* run) {
     std::vector<double> sum, magnitude;
     Reference(&sum, &magnitude);
-    const std::vector<__nv_bfloat16> first = Launch(run);
-    const std::vector<__nv_bfloat16> second = Launch(run);
+    CheckOutput<__nv_bfloat16>(run, sum, magnitude, Bf16Ulp);
+    CheckOutput<float>(run, sum, magnitude, [](double) { return 0.0; });
+  }
+
+ private:
+  // y in type T, within `ulp(y)` and what f32 sums lose.
+  template <typename T, typename Ulp>
+  void CheckOutput(TestRun* run, const std::vector<double>& sum,
+                   const std::vector<double>& magnitude, const Ulp& ulp) {
+    const std::vector<T> first = Launch<T>(run);
+    const std::vector<T> second = Launch<T>(run);
     if (first.empty() || second.empty()) return;
-    run->Expect(std::memcmp(first.data(), second.data(), first.size() * 2) == 0, "two runs differ");
+    run->Expect(std::memcmp(first.data(), second.data(), first.size() * sizeof(T)) == 0,
+                "two runs differ");
     const int stride = p_.n + p_.pad;
     for (int m = 0; m < p_.m; ++m) {
       for (int n = 0; n < stride; ++n) {
@@ -146,7 +155,7 @@ class Fixture {
         const double expected = sum[o] + bias + residual;
         // f32 sums inside a group and over groups: a few roundings of the running magnitude.
         const double f32_rounding = 0x1p-19 * (magnitude[o] + std::abs(bias) + std::abs(residual));
-        if (!run->Expect(std::abs(y - expected) <= Bf16Ulp(expected) + f32_rounding,
+        if (!run->Expect(std::abs(y - expected) <= ulp(expected) + f32_rounding,
                          "y [%d, %d] is %g, expected %g", m, n, y, expected)) {
           return;
         }
@@ -154,7 +163,6 @@ class Fixture {
     }
   }
 
- private:
   void Repack() {
     packed_ = DeviceBuffer<uint8_t>(PackedWeightBytes(p_.n, p_.k, p_.bits));
     scales_device_ = DeviceBuffer<uint16_t>(scale_bits_);
@@ -224,8 +232,10 @@ class Fixture {
     *magnitude = device_magnitude.ToHost();
   }
 
-  std::vector<__nv_bfloat16> Launch(TestRun* run) {
-    y_.Poison();
+  template <typename T>
+  std::vector<T> Launch(TestRun* run) {
+    DeviceBuffer<T> y(size_t(p_.m) * (p_.n + p_.pad));
+    y.Poison();
     GemmW4A16Params params;
     params.m = p_.m;
     params.n = p_.n;
@@ -243,14 +253,18 @@ class Fixture {
       params.residual = residual_.data();
       params.residual_row_stride = p_.n + p_.pad;
     }
-    params.y = y_.data();
+    if constexpr (std::is_same_v<T, float>) {
+      params.y_f32 = y.data();
+    } else {
+      params.y = y.data();
+    }
     params.y_row_stride = p_.n + p_.pad;
     params.workspace = workspace_.data();
     params.workspace_bytes = workspace_.bytes();
     const cudaError_t error = LaunchGemmW4A16(params, nullptr);
     run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
     if (!run->ExpectDeviceOk()) return {};
-    return y_.ToHost();
+    return y.ToHost();
   }
 
   Problem p_;
@@ -261,7 +275,7 @@ class Fixture {
   std::vector<uint16_t> scale_bits_;
   std::vector<double> scales_;
   std::vector<__nv_bfloat16> host_bias_, host_residual_;
-  DeviceBuffer<__nv_bfloat16> a_, bias_, residual_, y_;
+  DeviceBuffer<__nv_bfloat16> a_, bias_, residual_;
   DeviceBuffer<uint8_t> packed_, zeros_device_, workspace_;
   DeviceBuffer<uint16_t> scales_device_;
 };

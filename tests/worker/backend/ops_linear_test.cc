@@ -38,6 +38,10 @@ constexpr Case kCases[] = {
     {DType::kQ6K, WeightFormat::kBf16, false, 6e-3},
     {DType::kBf16, WeightFormat::kInt8, false, 2e-2},
     {DType::kI8, WeightFormat::kStored, false, 1e-2},
+    {DType::kQ8_0, WeightFormat::kStored, true, 1e-2},
+    {DType::kBf16, WeightFormat::kInt8Weights, false, 1e-2},
+    {DType::kBf16, WeightFormat::kInt8Weights, true, 1e-2},
+    {DType::kQ6K, WeightFormat::kInt8Weights, true, 1e-2},
 };
 
 // One stacked matrix in memory, and what it means.

@@ -24,6 +24,7 @@ PanelFormat ChooseFormat(DType dtype, WeightFormat format) {
       return PanelFormat::kBf16;
     case WeightFormat::kInt8:
       return PanelFormat::kI8;
+    case WeightFormat::kInt8Weights:
     case WeightFormat::kStored:
       break;
   }

@@ -34,7 +34,7 @@ constexpr int64_t kGraphBytes = int64_t{512} << 20;
 
 const float* Floats(const DeviceBuffer& buffer) { return static_cast<const float*>(buffer.data()); }
 
-// Rows in bf16, wherever they come from.
+// Rows in bf16, wherever they come from, or in int8 with a scale each.
 class CudaEmbedding : public EmbeddingTable {
  public:
   CudaEmbedding(std::unique_ptr<CudaLinearWeight> rows) : rows_(std::move(rows)) {}
@@ -91,7 +91,9 @@ class CudaBackend : public Backend {
                                                                    WeightFormat format) override {
     LinearSource rows;
     rows.parts = {source};
-    rows.format = format == WeightFormat::kF32 ? format : WeightFormat::kBf16;
+    rows.format = format == WeightFormat::kF32           ? format
+                  : format == WeightFormat::kInt8Weights ? WeightFormat::kInt8
+                                                         : WeightFormat::kBf16;
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
                             MakeLinearWeight(rows, Upload(), stream_));
     return std::make_unique<CudaEmbedding>(std::move(weight));
@@ -145,6 +147,7 @@ class CudaBackend : public Backend {
     params.token_ids = arrays_.device().token_ids;
     params.table = rows.values->data();
     params.table_stride = rows.cols;
+    if (rows.form == LinearForm::kInt8) params.row_scale = rows.scales->as<const float>();
     params.num_rows = static_cast<int32_t>(rows.rows);
     return Gather(params, out);
   }

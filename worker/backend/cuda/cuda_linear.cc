@@ -87,14 +87,18 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   params.k = static_cast<int>(weight.cols);
   params.bits =
       weight.form == LinearForm::kGrouped4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
-  params.group_size = static_cast<int>(kGroupSize);
+  params.group_size = static_cast<int>(weight.group_size);
   params.a = static_cast<const __nv_bfloat16*>(x.data);
   params.a_row_stride = x.stride;
   params.packed = weight.values->data();
   params.scales = weight.scales->data();
   params.scale_type = kernels::ScaleType::kF16;
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
-  params.y = static_cast<__nv_bfloat16*>(out.data);
+  if (out.dtype == DType::kF32) {
+    params.y_f32 = static_cast<float*>(out.data);
+  } else {
+    params.y = static_cast<__nv_bfloat16*>(out.data);
+  }
   params.y_row_stride = out.stride;
   params.workspace = grouped_workspace_->data();
   params.workspace_bytes = static_cast<size_t>(grouped_workspace_->bytes());
@@ -105,7 +109,7 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
 absl::Status CudaLinear::Run(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
                              cudaStream_t stream) {
   PINGTI_CHECK(x.cols == weight.cols && out.cols == weight.rows && x.rows == out.rows);
-  PINGTI_CHECK(weight.form == LinearForm::kBf16 || out.dtype == DType::kBf16);
+  PINGTI_CHECK(weight.form != LinearForm::kInt8 || out.dtype == DType::kBf16);
   if (x.rows == 0) return absl::OkStatus();
   ForgetQuantized(out);
   switch (weight.form) {

@@ -1,8 +1,9 @@
 // Weight matrices on the device, and their products with activations.
 //
 // Three forms: bf16 (cuBLASLt); int8 with a scale a row, multiplied with activations quantized a
-// token (kernels' gemm_s8.h); 4 or 8 bits with a scale per 32 values as GGUF's Q4_0 and Q8_0 have
-// them (gemm_w4a16.h). Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc.
+// token (kernels' gemm_s8.h); 4 or 8 bits with a scale a group of values, multiplied with bf16
+// activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 as they are, and 8-bit weights made here.
+// Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -20,9 +21,6 @@ namespace pingti::worker::cuda {
 
 enum class LinearForm { kBf16, kInt8, kGrouped4, kGrouped8 };
 
-// Values per scale of the grouped forms.
-inline constexpr int64_t kGroupSize = 32;
-
 class CudaLinearWeight : public LinearWeight {
  public:
   int64_t out_features() const override { return rows; }
@@ -34,8 +32,9 @@ class CudaLinearWeight : public LinearWeight {
   LinearForm form = LinearForm::kBf16;
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t group_size = 0;              // of the grouped forms: values per scale
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
-  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: f16 [cols / 32, rows]
+  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: f16 [cols / group, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
 };
 

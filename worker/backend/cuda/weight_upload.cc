@@ -92,23 +92,31 @@ int64_t SourceRow(const MatrixSource& source, int64_t row) {
   return head * head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
 }
 
-void WriteBf16Row(const MatrixSource& source, int64_t row, uint8_t* out) {
+void ReadRow(const MatrixSource& source, int64_t row, float* out) {
   const TensorView& tensor = source.tensor;
   const int64_t cols = tensor.shape[1];
   const int64_t from = SourceRow(source, row);
-  const uint8_t* data = static_cast<const uint8_t*>(tensor.data) + from * tensor.RowBytes();
+  Dequantize(tensor.dtype, static_cast<const uint8_t*>(tensor.data) + from * tensor.RowBytes(),
+             cols, out);
+  if (source.row_scale.empty()) return;
+  const float scale = source.row_scale[static_cast<size_t>(from)];
+  for (int64_t i = 0; i < cols; ++i) out[i] *= scale;
+}
+
+void WriteBf16Row(const MatrixSource& source, int64_t row, uint8_t* out) {
+  const TensorView& tensor = source.tensor;
+  const int64_t cols = tensor.shape[1];
   if (tensor.dtype == DType::kBf16) {
-    std::memcpy(out, data, static_cast<size_t>(cols) * 2);
+    const int64_t from = SourceRow(source, row);
+    std::memcpy(out, static_cast<const uint8_t*>(tensor.data) + from * tensor.RowBytes(),
+                static_cast<size_t>(cols) * 2);
     return;
   }
   thread_local std::vector<float> values;
   values.resize(static_cast<size_t>(cols));
-  Dequantize(tensor.dtype, data, cols, values.data());
-  const float scale = source.row_scale.empty() ? 1.0f : source.row_scale[static_cast<size_t>(from)];
+  ReadRow(source, row, values.data());
   auto* halves = reinterpret_cast<uint16_t*>(out);
-  for (int64_t i = 0; i < cols; ++i) {
-    halves[i] = FloatToBf16(values[static_cast<size_t>(i)] * scale);
-  }
+  for (int64_t i = 0; i < cols; ++i) halves[i] = FloatToBf16(values[static_cast<size_t>(i)]);
 }
 
 }  // namespace pingti::worker::cuda

@@ -53,7 +53,8 @@ class WeightUpload {
 // MatrixSource::interleaved_heads.
 int64_t SourceRow(const MatrixSource& source, int64_t row);
 
-// Writes row `row` of the prepared matrix as bf16.
+// Writes row `row` of the prepared matrix: its values, or the same as bf16.
+void ReadRow(const MatrixSource& source, int64_t row, float* out);
 void WriteBf16Row(const MatrixSource& source, int64_t row, uint8_t* out);
 
 }  // namespace pingti::worker::cuda

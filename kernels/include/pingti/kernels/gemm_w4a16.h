@@ -76,7 +76,8 @@ struct GemmW4A16Params {
   const __nv_bfloat16* bias = nullptr;      // [n] or null
   const __nv_bfloat16* residual = nullptr;  // [m, n] or null, 4-byte aligned; may be y itself
   int64_t residual_row_stride = 0;          // even
-  __nv_bfloat16* y = nullptr;               // [m, n], 4-byte aligned
+  __nv_bfloat16* y = nullptr;               // [m, n], 4-byte aligned; null if y_f32 is not
+  float* y_f32 = nullptr;                   // the same, not rounded, as for logits; or null
   int64_t y_row_stride = 0;                 // even
 
   // Scratch of GemmW4A16WorkspaceBytes(), 256-byte aligned, zeroed once after allocation. Every
