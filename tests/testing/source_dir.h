@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace pingti::testing {
+namespace pingti {
 
 // Absolute path of a file or folder, given relative to the repository's root.
 inline std::string SourcePath(std::string_view relative) {
@@ -17,4 +17,4 @@ inline std::string SourcePath(std::string_view relative) {
   return path;
 }
 
-}  // namespace pingti::testing
+}  // namespace pingti

@@ -12,7 +12,7 @@
 namespace pingti::text {
 
 inline std::string ReadGoldenText(const std::string& name) {
-  const std::string path = pingti::testing::SourcePath("tests/golden/text/" + name);
+  const std::string path = SourcePath("tests/golden/text/" + name);
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot open " + path);
   std::ostringstream text;

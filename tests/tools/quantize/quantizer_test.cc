@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kMargin = 1.5;
-const std::string kTiny = pingti::testing::SourcePath("tests/golden/model/tiny/");
+const std::string kTiny = SourcePath("tests/golden/model/tiny/");
 
 struct Expected {
   std::vector<int32_t> prompt;

@@ -123,7 +123,7 @@ TEST(Allocation, DecodeStepsAllocateNothing) {
 class RealModelAllocation : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto checkpoint = OpenCheckpoint(pingti::testing::SourcePath("tests/golden/model/tiny/qwen2"));
+    auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/qwen2"));
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
     auto backend = MakeCpuBackend({.num_threads = 2, .kernels = ""});

@@ -30,8 +30,8 @@ constexpr double kDifferingShareBf16 = 0.1;
 class RealModelTest : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    auto checkpoint = OpenCheckpoint(pingti::testing::SourcePath("tests/golden/model/tiny/") +
-                                     std::string(GetParam()));
+    auto checkpoint =
+        OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + std::string(GetParam()));
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
     device_ = testing::MakeDeviceUnderTest();

@@ -46,7 +46,7 @@ struct GoldenCase {
 };
 
 std::vector<GoldenCase> ReadGolden() {
-  std::ifstream file(pingti::testing::SourcePath("tests/golden/model/smollm2_greedy.json"));
+  std::ifstream file(SourcePath("tests/golden/model/smollm2_greedy.json"));
   std::stringstream text;
   text << file.rdbuf();
   std::vector<GoldenCase> cases;

@@ -27,8 +27,7 @@ class LoadModelTest : public ::testing::Test {
  protected:
   // Parts of the checkpoint in `directory` that tests change; its files stay mapped.
   Checkpoint::Parts PartsOf(const std::string& directory) {
-    auto opened =
-        OpenCheckpoint(pingti::testing::SourcePath("tests/golden/model/tiny/" + directory));
+    auto opened = OpenCheckpoint(SourcePath("tests/golden/model/tiny/" + directory));
     EXPECT_TRUE(opened.ok()) << opened.status();
     source_ = *std::move(opened);
     Checkpoint::Parts parts;

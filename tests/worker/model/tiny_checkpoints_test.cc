@@ -73,8 +73,7 @@ constexpr double kEqualShareBf16 = 0.9;  // of the answer's tokens
 class TinyCheckpointTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    directory_ =
-        pingti::testing::SourcePath("tests/golden/model/tiny/") + std::string(GetParam().directory);
+    directory_ = SourcePath("tests/golden/model/tiny/") + std::string(GetParam().directory);
     expected_ = ReadExpected(directory_);
     auto checkpoint = OpenCheckpoint(directory_);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();

@@ -23,7 +23,7 @@ struct Fixture {
 };
 
 Fixture ReadFixture(DType dtype) {
-  std::ifstream file(pingti::testing::SourcePath("tests/golden/model/ggml_blocks.json"));
+  std::ifstream file(SourcePath("tests/golden/model/ggml_blocks.json"));
   std::stringstream text;
   text << file.rdbuf();
   const boost::json::value root = boost::json::parse(text.str()).at(std::string(DTypeName(dtype)));

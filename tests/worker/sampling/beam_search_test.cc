@@ -25,7 +25,7 @@ struct Case {
 };
 
 std::vector<Case> ReadCases() {
-  std::ifstream file(pingti::testing::SourcePath("tests/golden/beam/beam.txt"));
+  std::ifstream file(SourcePath("tests/golden/beam/beam.txt"));
   std::string line;
   std::getline(file, line);  // versions
   std::vector<Case> cases;

@@ -103,8 +103,7 @@ int Probe(const WorkerServer& server, const std::string& path) {
 
 TEST(LostDevice, TurnsTheServerRedAndGivesSequencesBack) {
   const auto device = testing::MakeDeviceUnderTest();
-  const auto checkpoint =
-      OpenCheckpoint(pingti::testing::SourcePath("tests/golden/model/tiny/llama3_d64"));
+  const auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama3_d64"));
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const auto model = LoadModel(**checkpoint, device->backend(), {});
   ASSERT_TRUE(model.ok()) << model.status();
