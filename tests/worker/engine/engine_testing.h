@@ -105,7 +105,7 @@ struct FakeModelHolder {
 // The same over a fake model of its own.
 class TestCore : public FakeModelHolder, public CoreDriver {
  public:
-  explicit TestCore(CoreSetup setup = {})
+  explicit TestCore(const CoreSetup& setup = {})
       : FakeModelHolder{pingti::testing::FakeModel(setup.model)}, CoreDriver(&model, setup) {}
 };
 

@@ -68,11 +68,13 @@ absl::StatusOr<std::vector<int32_t>> ModelRunner::Step(
 
 absl::StatusOr<std::vector<float>> ModelRunner::AllLogprobs(int32_t row) {
   std::vector<LogprobRequest> requests;
+  requests.reserve(static_cast<size_t>(model_->vocab_size()));
   for (int32_t token = 0; token < model_->vocab_size(); ++token)
     requests.push_back({row, token, 0});
   std::vector<SampledToken> results(requests.size());
   PINGTI_RETURN_IF_ERROR(model_->Logprobs(requests, results));
   std::vector<float> logprobs;
+  logprobs.reserve(results.size());
   for (const SampledToken& result : results) logprobs.push_back(result.logprob);
   return logprobs;
 }
