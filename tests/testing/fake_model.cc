@@ -231,7 +231,7 @@ void FakeModel::FailForward(int count, std::string message) {
   failure_ = std::move(message);
 }
 
-void FakeModel::LoseDevice(std::string message) {
+void FakeModel::LoseDevice(const std::string& message) {
   MutexLock lock(&mutex_);
   device_ = absl::DataLossError(message);
 }

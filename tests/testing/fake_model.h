@@ -58,7 +58,7 @@ class FakeModel : public worker::Model {
   // The next `count` forward passes fail with `message`.
   void FailForward(int count, std::string message);
   // From now on every forward pass fails with DataLoss and `message`.
-  void LoseDevice(std::string message);
+  void LoseDevice(const std::string& message);
   // Forward blocks until Release, or throws.
   void Stall();
   void Release();
