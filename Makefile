@@ -28,7 +28,7 @@ lint:  ## Formatting, include edges, clang-tidy on changed files (ARGS=--all: on
 bench:  ## Run the benchmarks that need no GPU
 	@scripts/bench.sh $(ARGS)
 
-bundle:  ## Pack the programs with their libraries into one archive (ARGS="--out DIR")
+bundle:  ## Pack the programs with their libraries into one archive (ARGS="--out DIR --cuda")
 	@scripts/bundle.sh $(ARGS)
 
 install:  ## Install the programs and their annotated configuration (ARGS="--prefix DIR")

@@ -31,7 +31,7 @@ function(pingti_executable)
 endfunction()
 
 # pingti_test(NAME worker_cache_test SRCS block_pool_test.cc DEPS pingti::worker_cache)
-# One GoogleTest program, one CTest entry; golden files are found through PINGTI_SOURCE_DIR.
+# One GoogleTest program, one CTest entry; golden files are found through tests/testing/source_dir.h.
 function(pingti_test)
   cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SRCS;DEPS" ${ARGN})
   if(NOT ARG_TIMEOUT)

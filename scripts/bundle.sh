@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # Packs the programs with the libraries they load into one archive that runs wherever it is unpacked,
 # on hosts without our packages: only the C library is the host's own.
-#   scripts/bundle.sh [--out FOLDER] [--programs FOLDER] [--xz-level 0-9]
-# --programs takes programs that are already built. The same programs give the same bytes.
+#   scripts/bundle.sh [--out FOLDER] [--programs FOLDER] [--cuda | --cuda-programs FOLDER]
+#                     [--xz-level 0-9]
+# --programs takes programs that are already built. --cuda packs the GPU worker with cuBLASLt instead
+# of the CPU's; --cuda-programs names the folder of one that is already built. The same programs give
+# the same bytes.
 source "$(dirname "$0")/lib.sh"
 
 out=$ROOT/build/bundle
 programs=
-level=6
+cuda=false
+cuda_programs=
+level=
 while [ $# -gt 0 ]; do
   case $1 in
     --out) out=${2:?--out needs a folder}; shift ;;
     --programs) programs=${2:?--programs needs a folder}; shift ;;
+    --cuda) cuda=true ;;
+    --cuda-programs) cuda=true cuda_programs=${2:?--cuda-programs needs a folder}; shift ;;
     --xz-level) level=${2:?--xz-level needs a number}; shift ;;
-    *) die "unknown argument '$1': expected --out, --programs or --xz-level" ;;
+    *) die "unknown argument '$1': expected --out, --programs, --cuda, --cuda-programs or --xz-level" ;;
   esac
   shift
 done
@@ -24,15 +31,33 @@ if [ -z "$programs" ]; then
   "$ROOT/scripts/build.sh"
   programs=$BUILD_DIR/bin
 fi
-need_space_mib "$out" 500
+worker=$programs/pingti-worker
+suffix=
+threads=1
+if $cuda; then
+  if [ -z "$cuda_programs" ]; then
+    find_cuda
+    "$ROOT/scripts/build.sh" --preset cuda pingti-worker
+    cuda_programs=$ROOT/build/cuda/bin
+  fi
+  worker=$cuda_programs/pingti-worker
+  major=$(objdump -p "$worker" | sed -nE 's/^ *NEEDED +libcublasLt\.so\.([0-9]+)$/\1/p')
+  [ -n "$major" ] || die "$worker was built without CUDA: expected one that loads cuBLASLt"
+  suffix=-cuda$major
+  # cuBLASLt is 542 MB of much alike kernels: level 6 would take minutes more for little. From two
+  # threads on their number does not change the bytes, since the size of blocks is the level's.
+  level=${level:-1} threads=$(($(nproc) > 2 ? $(nproc) : 2))
+fi
+level=${level:-6}
+need_space_mib "$out" "$($cuda && echo 2000 || echo 500)"
 
 version=$(sed -nE 's/^project\(pingti VERSION ([0-9.]+).*/\1/p' "$ROOT/CMakeLists.txt")
-name=pingti-$version-linux-$(uname -m)
+name=pingti-$version-linux-$(uname -m)$suffix
 work=$(mktemp -d "$out/.bundle-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 step "collecting programs and libraries"
 python3 "$ROOT/deploy/images/collect.py" --out "$work/collected" \
-  "$programs/pingti-router" "$programs/pingti-worker" "$programs/pingti"
+  "$programs/pingti-router" "$worker" "$programs/pingti"
 
 bundle=$work/$name
 mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/etc/pingti" "$bundle/share/doc"
@@ -59,6 +84,10 @@ pingti $version
 revision $(git -C "$ROOT" rev-parse HEAD 2>/dev/null || echo unknown)
 needs ${glibc/GLIBC_/glibc } or newer, $(uname -m)
 EOF
+if $cuda; then
+  echo "needs an NVIDIA driver for CUDA $major (580 or newer for 13), compute capability 8.x or 9.0" \
+    >>"$bundle/VERSION"
+fi
 find "$bundle" -type f -exec chmod u+rw,go+r,go-w {} + -o -type d -exec chmod 0755 {} +
 (cd "$bundle" && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum >"$work/sums")
 mv "$work/sums" "$bundle/SHA256SUMS"
@@ -67,7 +96,7 @@ chmod 0644 "$bundle/SHA256SUMS"
 step "packing $name.tar.xz"
 # Neither times nor owners nor the order of a directory go in.
 LC_ALL=C tar --create --directory "$work" --sort=name --mtime=@0 --owner=0 --group=0 \
-  --numeric-owner --format=gnu "$name" | xz --threads=1 "-$level" >"$work/archive"
+  --numeric-owner --format=gnu "$name" | xz "--threads=$threads" "-$level" >"$work/archive"
 mv "$work/archive" "$out/$name.tar.xz"
 (cd "$out" && sha256sum "$name.tar.xz" >"$name.tar.xz.sha256")
 printf '%s\n' "$out/$name.tar.xz"

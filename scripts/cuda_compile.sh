@@ -1,14 +1,12 @@
 #!/usr/bin/env bash
-# Compiles kernels/ with its tests and benches for every architecture, and the worker with its GPU
-# backend; checks the compiler's report for register spills. Needs no GPU. Uses nvcc from PATH;
-# without one, the toolkit that NVIDIA publishes as Python packages, kept in the cache.
+# Compiles kernels/ with its tests and benches for every architecture, the worker with its GPU backend,
+# and the test programs that tests/gpu/run.sh runs; checks the compiler's report for register spills.
+# Needs no GPU. Uses nvcc from PATH; without one, the toolkit that NVIDIA publishes as Python packages,
+# kept in the cache.
 source "$(dirname "$0")/lib.sh"
 
 "$ROOT/scripts/install_packages.sh" build
-if ! command -v nvcc >/dev/null; then
-  cu13=$("$ROOT/scripts/fetch_cuda.sh")
-  export PATH="$cu13/bin:$PATH" CUDAToolkit_ROOT="$cu13"
-fi
+find_cuda
 
 build="$ROOT/build/cuda"
 step "compiling kernels/ and the GPU worker ($(nvcc --version | grep -oE 'V[0-9.]+' | tail -n 1))"
@@ -20,8 +18,11 @@ configure -S "$ROOT/kernels" -B "$ROOT/build/kernels" -G Ninja  # it has to do w
 cd "$ROOT"
 configure --preset cuda -DPINGTI_KERNELS_TESTS=ON -DPINGTI_KERNELS_BENCH=ON
 # Reports are added up over builds, so one that has nothing left to compile is checked as well.
-if ! cmake --build "$build" --target kernels/all pingti-worker worker_backend_cuda_ops_test \
-  model_logprobs >"$build.log" 2>&1; then
+mapfile -t cuda_tests < <(ctest --test-dir "$build" -N |
+  sed -nE 's/^ +Test +#[0-9]+: (.*_cuda_.*_test)$/\1/p')
+[ ${#cuda_tests[@]} -gt 0 ] || die "no CUDA test program is declared below tests/"
+if ! cmake --build "$build" --target kernels/all pingti-worker model_logprobs "${cuda_tests[@]}" \
+  >"$build.log" 2>&1; then
   grep -E 'error|FAILED' -A 6 "$build.log" | head -n 60 >&2
   die "the CUDA build failed (whole log: $build.log)"
 fi

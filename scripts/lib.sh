@@ -12,6 +12,15 @@ die() {
 
 step() { printf '==> %s\n' "$*" >&2; }
 
+# Puts nvcc on PATH: the one that is there, or the toolkit that NVIDIA publishes as Python packages,
+# kept in the cache.
+find_cuda() {
+  local cu13
+  if command -v nvcc >/dev/null; then return; fi
+  cu13=$("$ROOT/scripts/fetch_cuda.sh")
+  export PATH="$cu13/bin:$PATH" CUDAToolkit_ROOT="$cu13"
+}
+
 # Fails early when fewer than $2 MiB are free where $1 will be written.
 need_space_mib() {
   local folder=$1 need=$2 free

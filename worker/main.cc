@@ -198,9 +198,11 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
     options.engine.eos_token_ids.push_back(static_cast<int32_t>(id));
   }
   options.engine.vocabulary = loaded.vocabulary;
-  options.on_broken = [](const absl::Status&) {
+  options.on_broken = [](const absl::Status& status) {
     // The engine thread may never return, so nothing can be joined.
     std::this_thread::sleep_for(kBrokenGrace);
+    LogError("pingti-worker exits",
+             {{"error", std::string(status.message())}, {"exit_status", kExitBroken}});
     std::_Exit(kExitBroken);
   };
   return options;

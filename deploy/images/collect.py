@@ -52,10 +52,13 @@ def libraries_of(program):
 
 
 def python_package_of(path):
-    """As package_of, for a library that came in a Python package."""
-    folder = next((p for p in path.parents if p.name == "site-packages"), None)
-    for record in folder.glob("*.dist-info/RECORD") if folder else ():
-        if f"{path.relative_to(folder)}," in record.read_text():
+    """As package_of, for a library that came in a Python package, or in a toolkit that was put together
+    from such packages and keeps their records in its dist-info/."""
+    records = ((record, path.relative_to(folder)) for folder in path.parents
+               for pattern in ("*.dist-info/RECORD", "dist-info/*.dist-info/RECORD")
+               for record in sorted(folder.glob(pattern)))
+    for record, file in records:
+        if re.search(rf"^(\S+/)?{re.escape(str(file))},", record.read_text(), re.MULTILINE):
             head = record.with_name("METADATA").read_text()
             name, version = (re.search(rf"^{key}: (\S+)$", head, re.MULTILINE)[1]
                              for key in ("Name", "Version"))

@@ -102,3 +102,45 @@ def test_the_bundle_answers_a_question(unpacked, own_cluster, monkeypatch):
     answer = run(unpacked, "pingti", "chat", "--url", cluster.router.url, "--temperature", "0", "--once",
                  "What is the capital of France? Answer in one word.")
     assert "Paris" in answer, answer
+
+
+def packed_with_gpu_worker(folder, worker):
+    return subprocess.run([ROOT / "scripts/bundle.sh", "--programs", conftest.BIN, "--cuda-programs", worker.parent,
+                           "--out", folder, "--xz-level", "0"], capture_output=True, text=True, check=False)
+
+
+def compile_c(target, source, *args):
+    subprocess.run(["cc", "-x", "c", "-o", target, "-", "-x", "none", *args], check=True, input=source, text=True)
+
+
+def test_the_gpu_bundle_carries_cublaslt_and_says_what_it_needs(tmp_path):
+    """With a small library in the place of cuBLASLt (542 MB), in the Python package that it comes in."""
+    site = tmp_path / "site-packages"
+    library = site / "nvidia/cu13/lib/libcublasLt.so.13"
+    package = site / "nvidia_cublas-13.0.dist-info"
+    library.parent.mkdir(parents=True)
+    (package / "licenses").mkdir(parents=True)
+    (package / "licenses/License.txt").write_text("the licence of cuBLASLt")
+    (package / "RECORD").write_text("nvidia/cu13/lib/libcublasLt.so.13,sha256=0,1\n")
+    (package / "METADATA").write_text("Name: nvidia-cublas\nVersion: 13.0\n")
+    compile_c(library, "int cublas(void) { return 13; }", "-shared", f"-Wl,-soname,{library.name}")
+    worker = tmp_path / "programs/pingti-worker"
+    worker.parent.mkdir()
+    compile_c(worker, '#include <stdio.h>\nint cublas(void);\nint main() { printf("worker %d\\n", cublas()); }',
+              library, f"-Wl,-rpath,{library.parent}")
+
+    done = packed_with_gpu_worker(tmp_path / "out", worker)
+    assert done.returncode == 0, done.stderr
+    (archive,) = (tmp_path / "out").glob("*.tar.xz")
+    assert archive.name.endswith("-cuda13.tar.xz")
+    subprocess.run(["tar", "-xf", archive, "-C", tmp_path], check=True)
+    bundle = tmp_path / archive.name.removesuffix(".tar.xz")
+    assert "needs an NVIDIA driver for CUDA 13 (580 or newer for 13)" in (bundle / "VERSION").read_text()
+    assert (bundle / "share/doc/nvidia-cublas/copyright").read_text() == "the licence of cuBLASLt"
+    shutil.rmtree(site)
+    assert run(bundle, "pingti-worker") == "worker 13\n"
+
+
+def test_a_cpu_worker_does_not_go_into_a_gpu_bundle(tmp_path):
+    done = packed_with_gpu_worker(tmp_path, conftest.BIN / "pingti-worker")
+    assert done.returncode == 1 and "was built without CUDA" in done.stderr

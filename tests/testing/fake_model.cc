@@ -81,6 +81,7 @@ absl::Status FakeModel::Forward(const worker::ForwardBatch& batch,
   if (throw_) throw std::runtime_error("as asked");
   {
     MutexLock lock(&mutex_);
+    if (!device_.ok()) return device_;
     if (failures_left_ > 0) {
       --failures_left_;
       return absl::InternalError(failure_);
@@ -228,6 +229,11 @@ void FakeModel::FailForward(int count, std::string message) {
   MutexLock lock(&mutex_);
   failures_left_ = count;
   failure_ = std::move(message);
+}
+
+void FakeModel::LoseDevice(const std::string& message) {
+  MutexLock lock(&mutex_);
+  device_ = absl::DataLossError(message);
 }
 
 void FakeModel::Stall() {

@@ -57,6 +57,8 @@ class FakeModel : public worker::Model {
   // ---- faults; thread-safe
   // The next `count` forward passes fail with `message`.
   void FailForward(int count, std::string message);
+  // From now on every forward pass fails with DataLoss and `message`.
+  void LoseDevice(const std::string& message);
   // Forward blocks until Release, or throws.
   void Stall();
   void Release();
@@ -90,6 +92,7 @@ class FakeModel : public worker::Model {
   bool standing_ PINGTI_GUARDED_BY(mutex_) = false;
   int failures_left_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::string failure_ PINGTI_GUARDED_BY(mutex_);
+  absl::Status device_ PINGTI_GUARDED_BY(mutex_);
   std::atomic<bool> throw_{false};
   std::atomic<int64_t> num_forwards_{0};
   std::atomic<int64_t> num_tokens_{0};

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "gtest/gtest.h"
+#include "tests/testing/source_dir.h"
 #include "tools/inspect_fit.h"
 
 namespace pingti::tools {
@@ -31,7 +32,7 @@ TEST(InspectModel, NamesAFileThatIsNotThere) {
 }
 
 TEST(InspectModel, RefusesAFileThatIsNoModel) {
-  const std::string path = std::string(PINGTI_SOURCE_DIR) + "/LICENSE";
+  const std::string path = SourcePath("LICENSE");
   const auto report = InspectModel(path, {});
   ASSERT_FALSE(report.ok());
   EXPECT_NE(report.status().message().find(path), absl::string_view::npos);
@@ -94,7 +95,7 @@ TEST(InspectFit, MemoryThatFitsIsNeverMoreThanTheCardHas) {
 }
 
 TEST(InspectModel, TabulatesWhatFitsWithoutWeights) {
-  const std::string path = std::string(PINGTI_SOURCE_DIR) + "/tests/golden/model/tiny/qwen2";
+  const std::string path = SourcePath("tests/golden/model/tiny/qwen2");
   const auto report =
       InspectModel(path, {.fit = true, .contexts = {128, 256}, .shapes_only = true});
   ASSERT_TRUE(report.ok()) << report.status();

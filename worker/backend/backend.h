@@ -5,7 +5,7 @@
 // Operations are issued in order and may complete later; Sample and Logprobs return when their
 // results are there. Activations are matrices of activation_dtype(), one row per token. Everything
 // that is prepared once (weights, cache, workspace) is a handle whose destructor frees it; handles
-// must not outlive their backend.
+// must not outlive their backend. Any operation may return DataLoss (see IsDeviceLost).
 //
 // Next: cpu/cpu_backend.h; worker/layers/decoder_layer.h for the order in which they are used.
 #pragma once
@@ -144,6 +144,10 @@ struct HeadNorms {
   const DeviceBuffer* k = nullptr;  // f32 [head_dim]
   float eps = 0.0f;
 };
+
+// Whether an operation failed with DataLoss: the device takes no more work, whatever is asked of
+// it, and only a new process helps.
+inline bool IsDeviceLost(const absl::Status& status) { return absl::IsDataLoss(status); }
 
 class Backend {
  public:

@@ -61,6 +61,10 @@ absl::Status Engine::Healthy() const {
   if (threw_.load(std::memory_order_acquire)) {
     return absl::InternalError("an engine step threw an exception");
   }
+  {
+    MutexLock lock(&mutex_);
+    if (!device_.ok()) return device_;
+  }
   const int32_t failures = failures_.load(std::memory_order_acquire);
   if (failures >= kMaxFailures) {
     return absl::InternalError(Concat("the last ", failures, " engine steps failed"));
@@ -146,6 +150,10 @@ bool Engine::GuardedStep() {
     const bool progressed = core_.Step();
     steps_.store(core_.load().step, std::memory_order_release);
     failures_.store(core_.consecutive_failures(), std::memory_order_release);
+    if (!core_.device().ok()) {
+      MutexLock lock(&mutex_);
+      device_ = core_.device();
+    }
     return progressed;
   } catch (const std::exception& e) {
     LogError("engine step threw", {{"what", e.what()}});

@@ -2,8 +2,8 @@
 // outputs leave through each session's sink.
 //
 // Owns the thread and the core. Its heartbeat is what liveness means: work that makes no progress
-// within step_deadline, a step that throws, or steps that keep failing turn Healthy() into an
-// error. Read next: engine_core.h.
+// within step_deadline, a step that throws, steps that keep failing, or one that lost the device
+// turn Healthy() into an error. Read next: engine_core.h.
 #pragma once
 
 #include <atomic>
@@ -45,7 +45,8 @@ class Engine {
   uint64_t steps() const { return steps_.load(std::memory_order_acquire); }
   const RequestLimits& limits() const { return limits_; }
 
-  // Errors: Internal, saying what stands still and for how long.
+  // Errors: DataLoss, with the device's own words, once the device is lost; Internal, saying what
+  // stands still and for how long.
   absl::Status Healthy() const;
 
  private:
@@ -87,10 +88,11 @@ class Engine {
   EngineCore core_;  // engine thread only
   const RequestLimits limits_;
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar posted_;
   std::vector<Command> mailbox_ PINGTI_GUARDED_BY(mutex_);
   bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
+  absl::Status device_ PINGTI_GUARDED_BY(mutex_);  // the core's
 
   std::atomic<uint64_t> next_session_{1};
   std::atomic<uint64_t> steps_{0};

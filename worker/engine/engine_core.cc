@@ -101,6 +101,10 @@ bool EngineCore::Submit(SessionId session_id, Request request) {
   RequestGroup* added = group.get();
   session.groups.emplace(sequence_id, std::move(group));
   ++num_groups_;
+  if (!device_.ok()) {
+    FinishGroup(added, FinishReason::kPreempted, device_);
+    return false;
+  }
   if (added->request.grammar.has_value()) {
     added->awaits_grammar = true;
     ++num_awaiting_;
@@ -163,10 +167,10 @@ void EngineCore::Cancel(SessionId session_id, std::span<const uint64_t> sequence
   }
 }
 
-void EngineCore::GiveBackAll() {
+void EngineCore::GiveBackAll(const absl::Status& why) {
   for (auto& [id, session] : sessions_) {
     for (auto& [sequence_id, group] : session.groups) {
-      FinishGroup(group.get(), FinishReason::kPreempted, absl::OkStatus());
+      FinishGroup(group.get(), FinishReason::kPreempted, why);
     }
   }
 }
@@ -189,9 +193,7 @@ bool EngineCore::Step() {
       consecutive_failures_ = 0;
       TakeResults();
     } else {
-      ++consecutive_failures_;
-      LogError("engine step failed", {{"step", step_}, {"error", status.ToString()}});
-      FailChunks(status);
+      HandleFailedStep(status);
     }
   }
   const bool progressed = plan_.changes_anything() || !retired_.empty();

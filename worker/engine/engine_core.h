@@ -98,16 +98,19 @@ class EngineCore {
                   absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled);
   // Ends sequences with kCancelled. Ids that are unknown (finished already) are fine.
   void Cancel(SessionId session, std::span<const uint64_t> sequence_ids);
-  // Ends every sequence with kPreempted: another worker goes on with it.
-  void GiveBackAll();
+  // Ends every sequence with kPreempted and `why`: another worker goes on with it.
+  void GiveBackAll(const absl::Status& why = absl::OkStatus());
 
-  // Runs one step and publishes what it brought. False when there was nothing to do.
+  // Runs one step and publishes what it brought. False when there was nothing to do. A failed step
+  // ends its own sequences with kError; one that lost the device gives all sequences back.
   bool Step();
 
   // Requests that wait for their grammars are none.
   bool has_work() const { return num_groups_ > num_awaiting_; }
   // Steps in a row whose forward or sampling failed.
   int32_t consecutive_failures() const { return consecutive_failures_; }
+  // DataLoss once a step has lost the device: nothing runs any more, and requests are given back.
+  const absl::Status& device() const { return device_; }
   const RequestLimits& limits() const { return limits_; }
   LoadSnapshot load() const;
   absl::Status CheckInvariants() const { return scheduler_.CheckInvariants(); }
@@ -137,7 +140,7 @@ class EngineCore {
   void FinishSample(RequestGroup* group, Sample* sample, Finish finish);
   void FinishGroup(RequestGroup* group, FinishReason reason, const absl::Status& status);
   void PublishRanked(RequestGroup* group);
-  void FailChunks(const absl::Status& status);
+  void HandleFailedStep(const absl::Status& status);
   SequenceOutput* OutputFor(RequestGroup* group, Sample* sample, int32_t sample_index);
   SequenceOutput* NewOutput(Session* session, uint64_t sequence_id);
   void MaybeRetire(RequestGroup* group);
@@ -178,6 +181,7 @@ class EngineCore {
   std::vector<RequestGroup*> beam_groups_;  // got candidates in this step
   std::vector<RequestGroup*> retired_;      // done; erased at the end of the step
   int32_t consecutive_failures_ = 0;
+  absl::Status device_;
 
   // Exponential means over recent steps.
   double mean_step_s_ = 0.0;

@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/backend/backend.h"
 #include "worker/engine/engine_core.h"
 
 namespace pingti::worker {
@@ -201,7 +202,13 @@ void EngineCore::PublishRanked(RequestGroup* group) {
   }
 }
 
-void EngineCore::FailChunks(const absl::Status& status) {
+void EngineCore::HandleFailedStep(const absl::Status& status) {
+  ++consecutive_failures_;
+  LogError("engine step failed", {{"step", step_}, {"error", status.ToString()}});
+  if (IsDeviceLost(status)) {
+    device_ = status;
+    return GiveBackAll(status);
+  }
   for (const PlannedChunk& chunk : plan_.chunks) {
     FinishGroup(chunk.sequence->group, FinishReason::kError, status);
   }

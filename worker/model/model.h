@@ -1,6 +1,7 @@
 // A loaded model as the engine sees it: token ids in, sampled token ids out, over a paged KV cache.
 //
-// Confined to the engine thread, but for the const getters. One implementation serves every family
+// Confined to the engine thread, but for the const getters. DataLoss from any call: the device is
+// lost (see IsDeviceLost in worker/backend/backend.h). One implementation serves every family
 // and every backend (see decoder_model.h); the engine's tests use a fake.
 #pragma once
 

@@ -140,10 +140,11 @@ class Server final : public WorkerServer {
 
  private:
   absl::Status Ready() const {
+    PINGTI_RETURN_IF_ERROR(Healthy());
     if (hub_.draining()) return absl::UnavailableError("draining");
     if (!ready_.load(std::memory_order_acquire))
       return absl::UnavailableError("no step was run yet");
-    return Healthy();
+    return absl::OkStatus();
   }
 
   absl::Status ProveFirstStep() {
@@ -199,6 +200,7 @@ class Server final : public WorkerServer {
       if (status.ok()) continue;
       ready_.store(false, std::memory_order_release);
       grpc_->SetServing(false);
+      hub_.AnnounceDraining(0);  // so that routers send nothing more
       LogError("the engine is broken", {{"error", status.ToString()}});
       if (options_.on_broken) options_.on_broken(status);
       return;

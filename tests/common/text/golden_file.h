@@ -7,10 +7,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "tests/testing/source_dir.h"
+
 namespace pingti::text {
 
 inline std::string ReadGoldenText(const std::string& name) {
-  const std::string path = std::string(PINGTI_SOURCE_DIR) + "/tests/golden/text/" + name;
+  const std::string path = SourcePath("tests/golden/text/" + name);
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot open " + path);
   std::ostringstream text;

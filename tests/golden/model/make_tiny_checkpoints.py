@@ -4,13 +4,16 @@
 Writes one directory a case under tiny/: config.json, safetensors (bf16, or int8 with scales), and
 expected.json with a prompt, the log-probabilities after it, and 64 greedy tokens.
 
-    python make_tiny_checkpoints.py
+    python make_tiny_checkpoints.py [CASE...]      # all of them if none is named
+
+Cases named _d64 and _d128 have heads of that size, as the GPU's attention needs them.
 
 Needs torch (CPU), transformers, safetensors; made with torch 2.11.0, transformers 5.23.0.
 """
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent / "tiny"
 BASE = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
             num_attention_heads=4, num_key_value_heads=2, head_dim=16,
             max_position_embeddings=256, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
+WIDE = {**BASE, "hidden_size": 64, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "head_dim": 64}
 PROMPT_TOKENS = 24
 NUM_TOKENS = 64
 MIN_GAP = 2e-3  # between the two highest logits of every step: no near ties in the fixture
@@ -46,7 +51,21 @@ CASES = {
                                  **rope("yarn", factor=4.0, original_max_position_embeddings=32)}),
     "qwen3": Qwen3Config(**BASE),
     "mistral_window": MistralConfig(**{**BASE, "sliding_window": 8}),
+    "llama3_d64": LlamaConfig(**{**WIDE, "num_key_value_heads": 2,
+                                 **rope("llama3", factor=8.0, low_freq_factor=1.0,
+                                        high_freq_factor=4.0,
+                                        original_max_position_embeddings=32)}),
+    "llama_mqa_bias_tied_d64": LlamaConfig(**{**WIDE, "hidden_size": 48, "num_attention_heads": 3,
+                                              "attention_bias": True, "mlp_bias": True,
+                                              "tie_word_embeddings": True}),
+    "qwen2_yarn_d64": Qwen2Config(**{**WIDE, "max_position_embeddings": 64,
+                                     **rope("yarn", factor=4.0,
+                                            original_max_position_embeddings=32)}),
+    "qwen3_d128": Qwen3Config(**{**WIDE, "hidden_size": 48, "head_dim": 128}),
+    "mistral_window_d64": MistralConfig(**{**WIDE, "sliding_window": 8}),
 }
+INT8_CASES = {"qwen2_int8": CASES["qwen2"],
+              "qwen2_int8_d64": Qwen2Config(**{**WIDE, "tie_word_embeddings": True})}
 
 
 def make_model(config, seed):
@@ -58,7 +77,10 @@ def make_model(config, seed):
             if name.endswith("norm.weight"):
                 parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
             else:
-                parameter.copy_(0.35 * torch.randn_like(parameter))
+                # The same size of logits from wider layers.
+                wide = getattr(config, "head_dim", 0) >= 64 and parameter.dim() == 2
+                deviation = 2 / parameter.shape[-1] ** 0.5 if wide else 0.35
+                parameter.copy_(deviation * torch.randn_like(parameter))
             parameter.copy_(parameter.to(torch.bfloat16).float())
     return model.eval()
 
@@ -130,14 +152,9 @@ def old_style_rope(config):
     config["rope_scaling"] = {"type": scaling.pop("rope_type"), **scaling}
 
 
-def main():
-    for name, config in CASES.items():
-        model, golden, _ = find_seed(config)
-        write(name, model, golden, patch=old_style_rope if name == "qwen2_yarn" else None,
-              shard="20KB" if name == "qwen3" else None)
-    model, golden, (ignored, replaced) = find_seed(CASES["qwen2"], quantize_linears)
-
-    def describe(config):
+def describe_int8(ignored):
+    """Adds to a config what compressed-tensors writes there."""
+    def patch(config):
         config["quantization_config"] = {
             "quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ignored,
             "config_groups": {"group_0": {
@@ -146,7 +163,19 @@ def main():
                             "strategy": "channel", "dynamic": False},
                 "input_activations": {"num_bits": 8, "type": "int", "symmetric": True,
                                       "strategy": "token", "dynamic": True}}}}
-    write("qwen2_int8", model, golden, replaced, describe)
+    return patch
+
+
+def main():
+    wanted = sys.argv[1:] or [*CASES, *INT8_CASES]
+    for name in wanted:
+        if name in INT8_CASES:
+            model, golden, (ignored, replaced) = find_seed(INT8_CASES[name], quantize_linears)
+            write(name, model, golden, replaced, describe_int8(ignored))
+        else:
+            model, golden, _ = find_seed(CASES[name])
+            write(name, model, golden, patch=old_style_rope if name.startswith("qwen2_yarn") else None,
+                  shard="20KB" if name == "qwen3" else None)
 
 
 if __name__ == "__main__":

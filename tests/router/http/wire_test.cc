@@ -21,12 +21,12 @@
 #include "tests/common/net/tcp_client.h"
 #include "tests/testing/fake_worker.h"
 #include "tests/testing/in_process_router.h"
+#include "tests/testing/source_dir.h"
 
 namespace pingti::testing {
 namespace {
 
-const std::filesystem::path kFolder =
-    std::filesystem::path(PINGTI_SOURCE_DIR) / "tests/golden/wire";
+const std::filesystem::path kFolder = SourcePath("tests/golden/wire");
 
 std::vector<std::string> Cases() {
   std::vector<std::string> names;

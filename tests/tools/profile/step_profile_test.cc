@@ -5,6 +5,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "tests/testing/source_dir.h"
 #include "tools/profile/profiling_backend.h"
 
 namespace pingti::tools {
@@ -12,7 +13,7 @@ namespace {
 
 ProfileOptions Options() {
   ProfileOptions options;
-  options.model = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/qwen2";
+  options.model = SourcePath("tests/golden/model/tiny/qwen2");
   options.batch = 3;
   options.context = 40;
   options.decode_steps = 5;
@@ -47,7 +48,7 @@ TEST(ProfileModel, TimesTheTokenizerOfAText) {
   if (path == nullptr) GTEST_SKIP() << "needs a model: make test sets PINGTI_TEST_MODEL";
   ProfileOptions options;
   options.model = path;
-  options.text_file = PINGTI_SOURCE_DIR "/LICENSE";
+  options.text_file = SourcePath("LICENSE");
   options.context = 8;
   options.decode_steps = 1;
   options.prefill_steps = 1;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/testing/source_dir.h"
 #include "tests/worker/model/model_runner.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
@@ -25,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kMargin = 1.5;
-const std::string kTiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+const std::string kTiny = SourcePath("tests/golden/model/tiny/");
 
 struct Expected {
   std::vector<int32_t> prompt;

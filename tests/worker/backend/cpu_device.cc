@@ -1,4 +1,4 @@
-// The CPU backend under the shared table of operations.
+// The CPU backend under the tests that every backend shares.
 #include <cstring>
 
 #include "tests/worker/backend/device_under_test.h"
@@ -9,7 +9,8 @@ namespace {
 
 class CpuDevice : public DeviceUnderTest {
  public:
-  CpuDevice() : backend_(*MakeCpuBackend({.num_threads = 2, .kernels = ""})) {}
+  explicit CpuDevice(const std::string& kernels)
+      : backend_(*MakeCpuBackend({.num_threads = 2, .kernels = kernels})) {}
   Backend* backend() override { return backend_.get(); }
   void CopyIn(const void* host, void* device, int64_t bytes) override {
     std::memcpy(device, host, static_cast<size_t>(bytes));
@@ -25,6 +26,10 @@ class CpuDevice : public DeviceUnderTest {
 
 }  // namespace
 
-std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest() { return std::make_unique<CpuDevice>(); }
+std::vector<std::string> DeviceVariants() { return {"", "portable"}; }
+
+std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest(const std::string& variant) {
+  return std::make_unique<CpuDevice>(variant);
+}
 
 }  // namespace pingti::worker::testing

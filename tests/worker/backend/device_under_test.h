@@ -1,12 +1,14 @@
-// What the shared table of operations (ops_*_test.cc) needs of a backend's device: the backend, and
-// a way to move numbers there and back. cpu_device.cc and cuda/cuda_device.cc each make one; a test
-// program links one of them.
+// What tests that run on every backend need of its device: the backend, a way to move numbers there
+// and back, and how exact it is. cpu_device.cc and cuda/cuda_device.cc each make one; a test
+// program links one of them. Used by the table of operations (ops_*_test.cc), by tests/worker/model
+// and by tests/worker/engine.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "worker/backend/backend.h"
@@ -24,10 +26,15 @@ class DeviceUnderTest {
   virtual double tolerance() const = 0;
   // Whether the backend can keep keys and values in int8.
   virtual bool has_int8_kv() const { return false; }
+  // Whether it computes in f32 when asked; otherwise bf16 is the most exact it has.
+  bool is_exact() { return backend()->activation_dtype() == DType::kF32; }
 };
 
+// Ways in which the backend can do its work: instruction sets, recorded steps. "" is its own
+// choice.
+std::vector<std::string> DeviceVariants();
 // Of the backend that the program was linked for.
-std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest();
+std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest(const std::string& variant = "");
 
 // A matrix on the device; f32 or activation_dtype().
 class TestMatrix {

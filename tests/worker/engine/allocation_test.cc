@@ -11,6 +11,7 @@
 
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/fake_model.h"
+#include "tests/testing/source_dir.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/engine/engine_core.h"
 #include "worker/model/load_model.h"
@@ -122,7 +123,7 @@ TEST(Allocation, DecodeStepsAllocateNothing) {
 class RealModelAllocation : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto checkpoint = OpenCheckpoint(PINGTI_SOURCE_DIR "/tests/golden/model/tiny/qwen2");
+    auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/qwen2"));
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
     auto backend = MakeCpuBackend({.num_threads = 2, .kernels = ""});

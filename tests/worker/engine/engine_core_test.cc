@@ -205,6 +205,35 @@ TEST(EngineCore, AFailedStepEndsItsSequencesAndTheNextOnesRun) {
   EXPECT_EQ(test.core->consecutive_failures(), 0);
 }
 
+TEST(EngineCore, ALostDeviceGivesAllSequencesBack) {
+  CoreSetup setup;
+  setup.max_sequences = 2;
+  TestCore test(setup);
+  for (uint64_t id = 1; id <= 3; ++id) test.Submit(MakeRequest(id, kPrompt, 6));
+  Request both = MakeRequest(4, kPrompt, 6);
+  both.sampling.n = both.sampling.best_of = 2;
+  test.Submit(both);
+  test.Step();
+  test.Step();
+  const std::vector<int32_t> before = test.Get(1).tokens;
+  test.model.LoseDevice("CUDA error at a kernel");
+  test.Step();
+  EXPECT_TRUE(absl::IsDataLoss(test.core->device()));
+  // Running ones and those that had waited, and what comes later, without asking the model again.
+  const int64_t forwards = test.model.num_forwards();
+  test.Submit(MakeRequest(5, kPrompt, 6));
+  test.RunAll();
+  EXPECT_EQ(test.model.num_forwards(), forwards);
+  EXPECT_EQ(test.Get(1).tokens, before) << "no token is lost or made up";
+  EXPECT_FALSE(before.empty());
+  ASSERT_EQ(test.out.size(), 6u);
+  for (const auto& [key, collected] : test.out) {
+    ASSERT_TRUE(collected.finish) << key.first;
+    EXPECT_EQ(collected.finish->reason, FinishReason::kPreempted) << key.first;
+    EXPECT_EQ(collected.finish->status.message(), "CUDA error at a kernel");
+  }
+}
+
 TEST(EngineCore, AFullQueueRefusesAtOnce) {
   CoreSetup setup;
   setup.max_waiting = 2;

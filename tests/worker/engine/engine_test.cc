@@ -151,6 +151,20 @@ TEST_F(EngineTest, StepsThatKeepFailingAreUnhealthy) {
   EXPECT_FALSE(engine.Healthy().ok());
 }
 
+TEST_F(EngineTest, ALostDeviceIsUnhealthyAtOnceAndSaysWhy) {
+  Engine engine(&model, &clock, options, nullptr);
+  const SessionId session = engine.OpenSession(std::make_unique<TallySink>(tally));
+  model.LoseDevice("CUDA error at a kernel");
+  engine.Submit(session, Requests(3, 5));
+  ASSERT_TRUE(tally->WaitFinished(3));
+  EXPECT_TRUE(WaitUntil([&] { return !engine.Healthy().ok(); }));
+  EXPECT_EQ(engine.Healthy(), absl::DataLossError("CUDA error at a kernel"));
+  // The thread lives on and gives back what comes.
+  engine.Submit(session, Requests(2, 5));
+  EXPECT_TRUE(tally->WaitFinished(5));
+  EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+}
+
 TEST_F(EngineTest, AStepThatThrowsIsUnhealthy) {
   Engine engine(&model, &clock, options, nullptr);
   const SessionId session = engine.OpenSession(std::make_unique<TallySink>(tally));

@@ -50,7 +50,7 @@ class CollectingSink : public SessionSink {
 inline constexpr int32_t kEos = 2;
 
 struct CoreSetup {
-  testing::FakeModelOptions model;
+  pingti::testing::FakeModelOptions model;
   int32_t num_blocks = 256;
   int32_t block_tokens = 4;
   int32_t max_tokens = 64;
@@ -93,20 +93,20 @@ class CoreDriver {
   }
   Collected& Get(uint64_t id, int32_t sample = 0) { return out[{id, sample}]; }
 
-  testing::FakeClock clock;
+  pingti::testing::FakeClock clock;
   CollectedMap out;
   std::unique_ptr<EngineCore> core;
 };
 
 struct FakeModelHolder {
-  testing::FakeModel model;
+  pingti::testing::FakeModel model;
 };
 
 // The same over a fake model of its own.
 class TestCore : public FakeModelHolder, public CoreDriver {
  public:
-  explicit TestCore(CoreSetup setup = {})
-      : FakeModelHolder{testing::FakeModel(setup.model)}, CoreDriver(&model, setup) {}
+  explicit TestCore(const CoreSetup& setup = {})
+      : FakeModelHolder{pingti::testing::FakeModel(setup.model)}, CoreDriver(&model, setup) {}
 };
 
 inline Request MakeRequest(uint64_t id, std::vector<int32_t> prompt, int32_t max_tokens) {

@@ -14,7 +14,7 @@ inline constexpr int kNumMixedRequests = 32;
 // many share a beginning. Token ids are below 64; prompt and answer are within 240 tokens.
 std::vector<Request> MixedRequests();
 
-// The same tokens, finish reasons and usage; log-probabilities within `tolerance`.
+// The same tokens, finish reasons and usage; log-probabilities within `tolerance`, in nats.
 void ExpectSameAnswers(const CollectedMap& want, const CollectedMap& got, double tolerance);
 
 }  // namespace pingti::worker

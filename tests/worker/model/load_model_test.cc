@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/testing/source_dir.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/weights/checkpoint.h"
 
@@ -26,7 +27,7 @@ class LoadModelTest : public ::testing::Test {
  protected:
   // Parts of the checkpoint in `directory` that tests change; its files stay mapped.
   Checkpoint::Parts PartsOf(const std::string& directory) {
-    auto opened = OpenCheckpoint(PINGTI_SOURCE_DIR "/tests/golden/model/tiny/" + directory);
+    auto opened = OpenCheckpoint(SourcePath("tests/golden/model/tiny/" + directory));
     EXPECT_TRUE(opened.ok()) << opened.status();
     source_ = *std::move(opened);
     Checkpoint::Parts parts;

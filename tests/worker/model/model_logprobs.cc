@@ -51,22 +51,6 @@ testing::RunnerOptions Options() {
   return options;
 }
 
-// Of every token, after the step's first sequence. One request a token: a GPU lists few of the
-// likeliest at once.
-std::vector<float> AllLogprobs(Model* model) {
-  std::vector<LogprobRequest> requests;
-  for (int32_t token = 0; token < model->vocab_size(); ++token) requests.push_back({0, token, 0});
-  std::vector<SampledToken> results(requests.size());
-  const absl::Status status = model->Logprobs(requests, results);
-  if (!status.ok()) {
-    std::fprintf(stderr, "%s\n", status.ToString().c_str());
-    std::exit(1);
-  }
-  std::vector<float> logprobs;
-  for (const SampledToken& result : results) logprobs.push_back(result.logprob);
-  return logprobs;
-}
-
 void Append(const std::vector<float>& values, std::ofstream* file) {
   file->write(reinterpret_cast<const char*>(values.data()),
               static_cast<std::streamsize>(values.size() * sizeof(float)));
@@ -77,17 +61,17 @@ void WriteLogprobs(Model* model, const std::vector<int32_t>& tokens, const std::
   ModelRunner one_by_one(model, Options());
   for (const int32_t token : tokens) {
     Require(one_by_one.Step({{token}}));
-    Append(AllLogprobs(model), &file);
+    Append(Require(one_by_one.AllLogprobs(0)), &file);
   }
   ModelRunner at_once(model, Options());
   Require(at_once.Step({tokens}));
-  Append(AllLogprobs(model), &file);
+  Append(Require(at_once.AllLogprobs(0)), &file);
   ModelRunner chunked(model, Options());
   for (size_t begin = 0; begin < tokens.size(); begin += 5) {
     const auto end = tokens.begin() + static_cast<int64_t>(std::min(tokens.size(), begin + 5));
     Require(chunked.Step({{tokens.begin() + static_cast<int64_t>(begin), end}}));
   }
-  Append(AllLogprobs(model), &file);
+  Append(Require(chunked.AllLogprobs(0)), &file);
 }
 
 // Rounding differs with the batch's shape, so near ties may fall either way.

@@ -67,13 +67,15 @@ absl::StatusOr<std::vector<int32_t>> ModelRunner::Step(
 }
 
 absl::StatusOr<std::vector<float>> ModelRunner::AllLogprobs(int32_t row) {
-  std::vector<LogprobRequest> requests{{row, 0, model_->vocab_size()}};
-  std::vector<SampledToken> results(1);
+  std::vector<LogprobRequest> requests;
+  requests.reserve(static_cast<size_t>(model_->vocab_size()));
+  for (int32_t token = 0; token < model_->vocab_size(); ++token)
+    requests.push_back({row, token, 0});
+  std::vector<SampledToken> results(requests.size());
   PINGTI_RETURN_IF_ERROR(model_->Logprobs(requests, results));
-  std::vector<float> logprobs(static_cast<size_t>(model_->vocab_size()));
-  for (const TopLogprob& top : results[0].top) {
-    logprobs[static_cast<size_t>(top.token_id)] = top.logprob;
-  }
+  std::vector<float> logprobs;
+  logprobs.reserve(results.size());
+  for (const SampledToken& result : results) logprobs.push_back(result.logprob);
   return logprobs;
 }
 
@@ -110,6 +112,44 @@ absl::StatusOr<std::vector<std::vector<int32_t>>> ModelRunner::GreedyBatch(
     }
     if (i + 1 == num_tokens) return outputs;
     PINGTI_ASSIGN_OR_RETURN(next, Step(tokens));
+  }
+}
+
+absl::StatusOr<std::vector<std::vector<JudgedToken>>> ModelRunner::Judge(
+    const std::vector<std::vector<int32_t>>& prompts,
+    const std::vector<std::vector<int32_t>>& answers, int32_t chunk) {
+  std::vector<std::vector<JudgedToken>> judged(prompts.size());
+  std::vector<size_t> fed(prompts.size(), 0);  // of the prompt
+  while (true) {
+    std::vector<std::vector<int32_t>> tokens(prompts.size());
+    std::vector<LogprobRequest> requests;
+    std::vector<size_t> owners;
+    int32_t num_rows = 0;
+    for (size_t s = 0; s < prompts.size(); ++s) {
+      const size_t done = judged[s].size();
+      if (done == answers[s].size()) continue;
+      if (fed[s] < prompts[s].size()) {
+        const auto begin = prompts[s].begin() + static_cast<int64_t>(fed[s]);
+        fed[s] = std::min(prompts[s].size(), fed[s] + static_cast<size_t>(chunk));
+        tokens[s].assign(begin, prompts[s].begin() + static_cast<int64_t>(fed[s]));
+      } else {
+        tokens[s] = {answers[s][done - 1]};
+      }
+      if (fed[s] == prompts[s].size()) {
+        requests.push_back({num_rows, answers[s][done], 1});
+        owners.push_back(s);
+      }
+      ++num_rows;
+    }
+    if (num_rows == 0) return judged;
+    PINGTI_RETURN_IF_ERROR(Step(tokens).status());
+    std::vector<SampledToken> results(requests.size());
+    PINGTI_RETURN_IF_ERROR(model_->Logprobs(requests, results));
+    for (size_t i = 0; i < results.size(); ++i) {
+      const TopLogprob& likeliest = results[i].top[0];
+      judged[owners[i]].push_back(
+          {likeliest.token_id, results[i].logprob, likeliest.logprob - results[i].logprob});
+    }
   }
 }
 

@@ -19,6 +19,13 @@ struct RunnerOptions {
   int32_t max_batch_size = 32;
 };
 
+// What a model thinks of a token that it was made to take.
+struct JudgedToken {
+  int32_t likeliest = -1;
+  float logprob = 0.0f;  // of the token that was taken
+  float gap = 0.0f;      // how far that lies below the likeliest one's, in nats
+};
+
 // Several sequences that advance together.
 class ModelRunner {
  public:
@@ -30,7 +37,8 @@ class ModelRunner {
   absl::StatusOr<std::vector<int32_t>> Step(const std::vector<std::vector<int32_t>>& tokens);
 
   // Log-probabilities of every token of the vocabulary after the last token of step's row `row`
-  // (rows are the sequences that had tokens, in order).
+  // (rows are the sequences that had tokens, in order). For small vocabularies: asks once a token,
+  // as a GPU lists only few of the likeliest at once.
   absl::StatusOr<std::vector<float>> AllLogprobs(int32_t row);
 
   // Prefills `prompt` in chunks of `chunk` tokens, then decodes greedily. Sequence `s` must be
@@ -41,6 +49,13 @@ class ModelRunner {
   // The same for many sequences at once, which decode in one batch.
   absl::StatusOr<std::vector<std::vector<int32_t>>> GreedyBatch(
       const std::vector<std::vector<int32_t>>& prompts, int32_t num_tokens);
+
+  // Feeds prompts[s], in chunks of `chunk` tokens, then answers[s] a token a step, whatever the
+  // model would have said; [s][i] judges answers[s][i]. So that two ways of computing can be
+  // compared to the end, however they decide a near tie. All sequences must be empty.
+  absl::StatusOr<std::vector<std::vector<JudgedToken>>> Judge(
+      const std::vector<std::vector<int32_t>>& prompts,
+      const std::vector<std::vector<int32_t>>& answers, int32_t chunk = 1 << 20);
 
  private:
   int32_t TakeBlock();

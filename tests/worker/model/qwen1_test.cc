@@ -1,6 +1,6 @@
 // A QWen v1 checkpoint computes what a Qwen2 checkpoint of the same numbers does (which
 // tiny_checkpoints_test.cc compares with transformers): the same weights are written under both
-// families' names and configurations.
+// families' names and configurations. Runs on the device that the program is linked for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
-#include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
 #include "worker/tensor/float16.h"
 #include "worker/weights/checkpoint.h"
@@ -24,7 +24,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr int kHidden = 32;
+constexpr int kHidden = 128;  // two heads of 64, which every device has
 constexpr int kInner = 48;
 constexpr int kVocab = 40;
 constexpr int kLayers = 2;
@@ -117,8 +117,8 @@ class Qwen1Test : public ::testing::Test {
 
   std::string WriteQwen(const Tensors& tensors, const std::string& more = "") {
     return Write("qwen",
-                 R"({"architectures":["QWenLMHeadModel"],"model_type":"qwen","hidden_size":32,)"
-                 R"("intermediate_size":96,"kv_channels":8,"num_attention_heads":4,)"
+                 R"({"architectures":["QWenLMHeadModel"],"model_type":"qwen","hidden_size":128,)"
+                 R"("intermediate_size":96,"kv_channels":64,"num_attention_heads":2,)"
                  R"("num_hidden_layers":2,"vocab_size":40,"seq_length":64,)"
                  R"("max_position_embeddings":512,"layer_norm_epsilon":1e-6,"no_bias":true,)"
                  R"("rotary_emb_base":5000,"rotary_pct":1.0,"use_dynamic_ntk":true,)"
@@ -130,11 +130,10 @@ class Qwen1Test : public ::testing::Test {
   std::vector<float> Logprobs(const std::string& directory) {
     const auto checkpoint = OpenCheckpoint(directory);
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-    auto backend = MakeCpuBackend({.num_threads = 1, .kernels = "portable"});
-    EXPECT_TRUE(backend.ok()) << backend.status();
+    const auto device = testing::MakeDeviceUnderTest();
     LoadOptions options;
-    options.format = WeightFormat::kF32;
-    const auto model = LoadModel(**checkpoint, backend->get(), options);
+    options.format = device->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    const auto model = LoadModel(**checkpoint, device->backend(), options);
     EXPECT_TRUE(model.ok()) << model.status();
     EXPECT_EQ((*model)->max_context_tokens(), 64);
     testing::ModelRunner runner(model->get(), {});
@@ -153,8 +152,8 @@ TEST_F(Qwen1Test, EqualsAQwen2OfTheSameNumbers) {
   const std::vector<float> got = Logprobs(WriteQwen(qwen));
   const std::vector<float> want = Logprobs(
       Write("qwen2",
-            R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":32,"intermediate_size":48,)"
-            R"("num_hidden_layers":2,"num_attention_heads":4,"vocab_size":40,)"
+            R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":128,"intermediate_size":48,)"
+            R"("num_hidden_layers":2,"num_attention_heads":2,"vocab_size":40,)"
             R"("max_position_embeddings":64,"rms_norm_eps":1e-6,"rope_theta":5000})",
             qwen2));
   EXPECT_EQ(got, want);
@@ -193,7 +192,7 @@ TEST_F(Qwen1Test, RefusalsNameTensorAndField) {
     }
   }
   EXPECT_THAT(error(WriteQwen(qwen)),
-              HasSubstr("tensor 'transformer.h.1.attn.c_attn.weight' BF16 [95, 32]: expected 96 "
+              HasSubstr("tensor 'transformer.h.1.attn.c_attn.weight' BF16 [383, 128]: expected 384 "
                         "rows"));
 }
 

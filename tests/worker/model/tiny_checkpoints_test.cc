@@ -1,18 +1,21 @@
 // Tiny random checkpoints of every family and format against transformers in float32 (fixtures and
-// scripts in tests/golden/model). Log-probabilities within 1e-4, 64 greedy tokens equal; lower
-// precisions by the bounds stated here.
+// scripts in tests/golden/model), on the device that the program is linked for. In f32:
+// log-probabilities within 1e-4, 64 greedy tokens equal; lower precisions by the bounds stated
+// here. A device without f32 (a GPU) is held to those of bf16.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/testing/source_dir.h"
+#include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
-#include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
 #include "worker/weights/checkpoint.h"
 
@@ -47,112 +50,167 @@ double Divergence(const std::vector<float>& expected, const std::vector<float>& 
 }
 
 // KL(transformers in f32 || pingti) after the prompt, in nats, by weight format.
+struct Bounds {
+  double bf16 = 0.0;
+  double int8 = 0.0;
+  double stored = 0.0;
+};
+
 struct Case {
   const char* directory;
-  double bf16;
-  double int8;
-  double stored;
+  Bounds exact;  // of a device that keeps activations in f32
+  Bounds bf16;   // of one that keeps them in bf16; zeros: its attention has no heads of this size
 };
 
 void PrintTo(const Case& tested, std::ostream* out) { *out << tested.directory; }
 
 // Above the measured divergences: other instruction sets add in another order.
 constexpr double kMargin = 1.25;
+// How far below the likeliest token one may lie that transformers thinks likeliest, in nats.
+constexpr double kNearTieBf16 = 0.4;
+constexpr double kEqualShareBf16 = 0.9;  // of the answer's tokens
 
 class TinyCheckpointTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    directory_ = std::string(PINGTI_SOURCE_DIR "/tests/golden/model/tiny/") + GetParam().directory;
+    directory_ = SourcePath("tests/golden/model/tiny/") + std::string(GetParam().directory);
     expected_ = ReadExpected(directory_);
     auto checkpoint = OpenCheckpoint(directory_);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
+    ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kStored, ""));
+    bounds_ = device_->is_exact() ? GetParam().exact : GetParam().bf16;
+    const absl::Status allocated = model_->Allocate(16, 16, 16, 1);
+    if (bounds_.bf16 == 0.0) {
+      ASSERT_TRUE(absl::IsUnimplemented(allocated)) << "it runs, so its bounds must be stated";
+      GTEST_SKIP() << allocated.message();
+    }
+    ASSERT_TRUE(allocated.ok()) << allocated;
   }
 
-  void Load(WeightFormat format, const std::string& kernels) {
-    auto backend = MakeCpuBackend({.num_threads = 2, .kernels = kernels});
-    ASSERT_TRUE(backend.ok()) << backend.status();
+  void Load(WeightFormat format, const std::string& variant) {
     model_.reset();
-    backend_ = *std::move(backend);
+    device_ = testing::MakeDeviceUnderTest(variant);
     LoadOptions options;
     options.format = format;
-    auto model = LoadModel(*checkpoint_, backend_.get(), options);
+    auto model = LoadModel(*checkpoint_, device_->backend(), options);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
   }
+  // In the most exact format that the device has.
+  void LoadBest(const std::string& variant) {
+    Load(device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16, variant);
+  }
 
-  std::vector<float> PromptLogprobs() {
-    ModelRunner runner(model_.get(), {});
-    EXPECT_TRUE(runner.Step({expected_.prompt}).ok());
+  std::vector<float> PromptLogprobs(const testing::RunnerOptions& options = {},
+                                    int32_t chunk = 1 << 20) {
+    ModelRunner runner(model_.get(), options);
+    EXPECT_TRUE(runner.Greedy(0, expected_.prompt, 1, chunk).ok());
     return *runner.AllLogprobs(0);
+  }
+
+  // That transformers' answer is the likeliest, but for near ties on a device in bf16.
+  void ExpectAnswer(const testing::RunnerOptions& options, int32_t chunk) {
+    ModelRunner runner(model_.get(), options);
+    const auto judged = runner.Judge({expected_.prompt}, {expected_.greedy}, chunk);
+    ASSERT_TRUE(judged.ok()) << judged.status();
+    int equal = 0;
+    for (size_t i = 0; i < expected_.greedy.size(); ++i) {
+      const testing::JudgedToken& token = (*judged)[0][i];
+      equal += token.likeliest == expected_.greedy[i] ? 1 : 0;
+      EXPECT_LE(token.gap, device_->is_exact() ? 0.0 : kNearTieBf16) << "token " << i;
+    }
+    const double share = device_->is_exact() ? 1.0 : kEqualShareBf16;
+    EXPECT_GE(equal, share * static_cast<double>(expected_.greedy.size()));
   }
 
   std::string directory_;
   Expected expected_;
   std::unique_ptr<Checkpoint> checkpoint_;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  Bounds bounds_;
   std::unique_ptr<Model> model_;
 };
 
-TEST_P(TinyCheckpointTest, F32LogprobsAndGreedyTokensEqualTransformers) {
-  for (const char* kernels : {"portable", ""}) {
-    ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kF32, kernels));
+TEST_P(TinyCheckpointTest, LogprobsAndGreedyTokensEqualTransformers) {
+  for (const std::string& variant : testing::DeviceVariants()) {
+    SCOPED_TRACE(variant);
+    ASSERT_NO_FATAL_FAILURE(LoadBest(variant));
     const std::vector<float> logprobs = PromptLogprobs();
     ASSERT_EQ(logprobs.size(), expected_.logprobs.size());
-    for (size_t i = 0; i < logprobs.size(); ++i) {
-      EXPECT_NEAR(logprobs[i], expected_.logprobs[i], 1e-4) << "token " << i;
+    if (device_->is_exact()) {
+      for (size_t i = 0; i < logprobs.size(); ++i) {
+        EXPECT_NEAR(logprobs[i], expected_.logprobs[i], 1e-4) << "token " << i;
+      }
+    } else {
+      EXPECT_LT(Divergence(expected_.logprobs, logprobs), kMargin * bounds_.bf16);
     }
-    ModelRunner runner(model_.get(), {});
-    const auto greedy =
-        runner.Greedy(0, expected_.prompt, static_cast<int32_t>(expected_.greedy.size()));
-    ASSERT_TRUE(greedy.ok()) << greedy.status();
-    EXPECT_EQ(*greedy, expected_.greedy);
+    ExpectAnswer({}, 1 << 20);
   }
 }
 
 TEST_P(TinyCheckpointTest, ChunkSizesAndBlockSizesDoNotChangeTokens) {
-  ASSERT_NO_FATAL_FAILURE(Load(WeightFormat::kF32, ""));
-  for (const int32_t block_tokens : {1, 5, 16, 64}) {
+  ASSERT_NO_FATAL_FAILURE(LoadBest(""));
+  const std::vector<int32_t> block_sizes =
+      device_->is_exact() ? std::vector<int32_t>{1, 5, 16, 64} : std::vector<int32_t>{16, 64, 256};
+  for (const int32_t block_tokens : block_sizes) {
     for (const int32_t chunk : {1, 2, 7, 23, 24, 512}) {
+      SCOPED_TRACE(::testing::Message() << "block_tokens " << block_tokens << ", chunk " << chunk);
       testing::RunnerOptions options;
       options.block_tokens = block_tokens;
-      ModelRunner runner(model_.get(), options);
-      const auto greedy = runner.Greedy(0, expected_.prompt, 24, chunk);
-      ASSERT_TRUE(greedy.ok()) << greedy.status();
-      EXPECT_TRUE(std::equal(greedy->begin(), greedy->end(), expected_.greedy.begin()))
-          << "block_tokens " << block_tokens << ", chunk " << chunk;
+      ExpectAnswer(options, chunk);
+      if (!device_->is_exact()) {
+        EXPECT_LT(Divergence(expected_.logprobs, PromptLogprobs(options, chunk)),
+                  kMargin * bounds_.bf16);
+      }
     }
   }
 }
 
 TEST_P(TinyCheckpointTest, LowerPrecisionsStayWithinTheirDivergence) {
-  const auto divergence = [this](WeightFormat format, const char* kernels) {
-    Load(format, kernels);
-    return Divergence(expected_.logprobs, PromptLogprobs());
+  const auto divergence = [this](WeightFormat format, const std::string& variant) {
+    Load(format, variant);
+    const double measured = Divergence(expected_.logprobs, PromptLogprobs());
+    std::cout << GetParam().directory << " " << WeightFormatName(format) << " '" << variant
+              << "': " << measured << "\n";
+    return measured;
   };
-  for (const char* kernels : {"portable", ""}) {
-    SCOPED_TRACE(kernels);
-    EXPECT_LT(divergence(WeightFormat::kBf16, kernels), kMargin * GetParam().bf16);
-    EXPECT_LT(divergence(WeightFormat::kInt8, kernels), kMargin * GetParam().int8);
-    EXPECT_LT(divergence(WeightFormat::kStored, kernels), kMargin * GetParam().stored);
+  for (const std::string& variant : testing::DeviceVariants()) {
+    SCOPED_TRACE(variant);
+    EXPECT_LT(divergence(WeightFormat::kBf16, variant), kMargin * bounds_.bf16);
+    EXPECT_LT(divergence(WeightFormat::kInt8, variant), kMargin * bounds_.int8);
+    EXPECT_LT(divergence(WeightFormat::kStored, variant), kMargin * bounds_.stored);
   }
 }
 
 // The divergences are what was measured (the largest of portable, AVX2 and AVX-512 kernels): random
-// weights of this size make larger logits, and so larger differences, than a trained model's.
-INSTANTIATE_TEST_SUITE_P(Families, TinyCheckpointTest,
-                         ::testing::Values(Case{"llama3", 1.42e-5, 4.04e-3, 1.42e-5},
-                                           Case{"llama_linear_mha", 6.46e-5, 6.23e-4, 6.46e-5},
-                                           Case{"llama_dynamic", 1.37e-4, 3.33e-3, 1.37e-4},
-                                           Case{"llama_mqa_bias_tied", 9.34e-5, 1.38e-2, 9.34e-5},
-                                           Case{"qwen2", 4.18e-5, 7.16e-4, 4.18e-5},
-                                           Case{"qwen2_yarn", 7.54e-5, 4.16e-3, 7.54e-5},
-                                           Case{"qwen3", 9.49e-5, 1.38e-3, 9.49e-5},
-                                           Case{"mistral_window", 7.40e-4, 2.49e-2, 7.40e-4},
-                                           Case{"qwen2_int8", 5.64e-5, 1.39e-3, 1.39e-3},
-                                           Case{"gguf_llama_k", 1.97e-4, 3.52e-3, 1.74e-3},
-                                           Case{"gguf_qwen2_4bit", 2.67e-4, 2.41e-3, 1.59e-3},
-                                           Case{"gguf_qwen3_16bit", 3.31e-5, 5.33e-3, 3.31e-5}),
+// weights of this size make larger logits, and so larger differences, than a trained model's. In
+// bf16, transformers' own divergence on a CPU is 1e-4 to 4e-3 (llama3_d64).
+constexpr Bounds kNoSuchHeads;
+constexpr Case kCases[] = {
+    {"llama3", {1.42e-5, 4.04e-3, 1.42e-5}, kNoSuchHeads},
+    {"llama_linear_mha", {6.46e-5, 6.23e-4, 6.46e-5}, kNoSuchHeads},
+    {"llama_dynamic", {1.37e-4, 3.33e-3, 1.37e-4}, kNoSuchHeads},
+    {"llama_mqa_bias_tied", {9.34e-5, 1.38e-2, 9.34e-5}, kNoSuchHeads},
+    {"qwen2", {4.18e-5, 7.16e-4, 4.18e-5}, kNoSuchHeads},
+    {"qwen2_yarn", {7.54e-5, 4.16e-3, 7.54e-5}, kNoSuchHeads},
+    {"qwen3", {9.49e-5, 1.38e-3, 9.49e-5}, kNoSuchHeads},
+    {"mistral_window", {7.40e-4, 2.49e-2, 7.40e-4}, kNoSuchHeads},
+    {"qwen2_int8", {5.64e-5, 1.39e-3, 1.39e-3}, kNoSuchHeads},
+    {"gguf_llama_k", {1.97e-4, 3.52e-3, 1.74e-3}, kNoSuchHeads},
+    {"gguf_qwen2_4bit", {2.67e-4, 2.41e-3, 1.59e-3}, kNoSuchHeads},
+    {"gguf_qwen3_16bit", {3.31e-5, 5.33e-3, 3.31e-5}, kNoSuchHeads},
+    {"llama3_d64", {1.10e-4, 4.20e-3, 1.10e-4}, {4e-3, 8e-3, 4e-3}},
+    {"llama_mqa_bias_tied_d64", {5.87e-5, 7.67e-4, 5.87e-5}, {1e-3, 4e-3, 1e-3}},
+    {"qwen2_yarn_d64", {6.97e-5, 1.59e-3, 6.97e-5}, {1e-3, 5e-3, 1e-3}},
+    {"qwen3_d128", {8.16e-5, 2.18e-3, 8.16e-5}, {1e-3, 5e-3, 1e-3}},
+    {"mistral_window_d64", {1.22e-4, 2.68e-3, 1.22e-4}, {1e-3, 6e-3, 1e-3}},
+    {"qwen2_int8_d64", {2.93e-4, 2.60e-3, 2.60e-3}, {1e-3, 6e-3, 6e-3}},
+    {"gguf_llama_k_d64", {2.51e-4, 4.40e-3, 3.20e-4}, {1e-3, 8e-3, 1e-3}},
+    {"gguf_qwen2_4bit_d64", {1.54e-4, 4.53e-3, 1.62e-3}, {2e-3, 9e-3, 2e-3}},
+    {"gguf_qwen3_16bit_d64", {9.30e-5, 2.74e-3, 9.30e-5}, {1e-3, 6e-3, 1e-3}},
+};
+INSTANTIATE_TEST_SUITE_P(Families, TinyCheckpointTest, ::testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.directory); });
 
 }  // namespace

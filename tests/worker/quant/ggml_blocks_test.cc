@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/source_dir.h"
 #include "worker/quant/ggml_repack.h"
 
 namespace pingti::worker {
@@ -22,7 +23,7 @@ struct Fixture {
 };
 
 Fixture ReadFixture(DType dtype) {
-  std::ifstream file(PINGTI_SOURCE_DIR "/tests/golden/model/ggml_blocks.json");
+  std::ifstream file(SourcePath("tests/golden/model/ggml_blocks.json"));
   std::stringstream text;
   text << file.rdbuf();
   const boost::json::value root = boost::json::parse(text.str()).at(std::string(DTypeName(dtype)));

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/source_dir.h"
+
 namespace pingti::worker {
 namespace {
 
@@ -23,7 +25,7 @@ struct Case {
 };
 
 std::vector<Case> ReadCases() {
-  std::ifstream file(std::string(PINGTI_SOURCE_DIR) + "/tests/golden/beam/beam.txt");
+  std::ifstream file(SourcePath("tests/golden/beam/beam.txt"));
   std::string line;
   std::getline(file, line);  // versions
   std::vector<Case> cases;

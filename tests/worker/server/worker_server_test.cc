@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -15,12 +16,11 @@
 #include "common/net/http_client.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
 #include "tests/testing/fake_model.h"
+#include "tests/worker/server/session_client.h"
 #include "worker/server/model_card.h"
 
 namespace pingti::worker {
 namespace {
-
-constexpr std::chrono::seconds kPatience{30};
 
 ServedCard MakeCard() {
   ServedCard served;
@@ -31,77 +31,6 @@ ServedCard MakeCard() {
   served.assets["abc"] = std::string((2 << 20) + 17, 'x');
   return served;
 }
-
-// One router's end of a session.
-class Client {
- public:
-  explicit Client(uint16_t port)
-      : stub_(v1::Worker::NewStub(
-            grpc::CreateChannel(Concat("127.0.0.1:", port), grpc::InsecureChannelCredentials()))) {
-    context_.set_deadline(std::chrono::system_clock::now() + kPatience);
-    stream_ = stub_->Session(&context_);
-  }
-  ~Client() {
-    context_.TryCancel();
-    if (!finished_) Finish();
-  }
-
-  // Reads what is left and returns how the session ended.
-  grpc::Status Finish() {
-    v1::SessionResponse rest;
-    while (stream_->Read(&rest)) {
-    }
-    finished_ = true;
-    return stream_->Finish();
-  }
-
-  v1::Worker::Stub* stub() { return stub_.get(); }
-  grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>* stream() {
-    return stream_.get();
-  }
-
-  void Hello(uint32_t output_credit = 0, uint32_t version = 1) {
-    v1::SessionRequest request;
-    request.mutable_hello()->set_protocol_version(version);
-    request.mutable_hello()->set_router_id("test");
-    request.mutable_hello()->set_initial_output_credit(output_credit);
-    stream_->Write(request);
-  }
-  void Submit(uint64_t id, std::vector<uint32_t> prompt, uint32_t max_tokens) {
-    v1::SessionRequest request;
-    v1::Sequence* sequence = request.mutable_submit()->add_sequences();
-    sequence->set_sequence_id(id);
-    sequence->mutable_prompt_token_ids()->Add(prompt.begin(), prompt.end());
-    sequence->mutable_stop()->set_max_tokens(max_tokens);
-    sequence->mutable_stop()->set_ignore_eos(true);
-    stream_->Write(request);
-  }
-  // Reads until `done`; collects outputs. False when the stream ended first.
-  bool ReadUntil(const std::function<bool(const v1::SessionResponse&)>& done) {
-    v1::SessionResponse response;
-    while (stream_->Read(&response)) {
-      for (const auto& output : response.step_output().outputs()) {
-        auto& tokens = tokens_[output.sequence_id()];
-        tokens.insert(tokens.end(), output.token_ids().begin(), output.token_ids().end());
-        if (output.has_finish()) finishes_[output.sequence_id()] = output.finish();
-      }
-      num_step_outputs_ += response.has_step_output() ? 1 : 0;
-      if (done(response)) return true;
-    }
-    return false;
-  }
-  bool ReadUntilFinished(size_t count) {
-    return ReadUntil([&](const auto&) { return finishes_.size() >= count; });
-  }
-
-  grpc::ClientContext context_;
-  std::unique_ptr<v1::Worker::Stub> stub_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream_;
-  std::map<uint64_t, std::vector<uint32_t>> tokens_;
-  std::map<uint64_t, v1::Finish> finishes_;
-  int num_step_outputs_ = 0;
-  bool finished_ = false;
-};
 
 class WorkerServerTest : public ::testing::Test {
  protected:
@@ -370,6 +299,45 @@ TEST_F(WorkerServerTest, AStalledEngineTurnsRedAndSaysSo) {
   model.Release();
 }
 
+TEST_F(WorkerServerTest, ALostDeviceTurnsRedAndGivesSequencesBack) {
+  Mutex mutex;
+  CondVar changed;
+  std::optional<absl::Status> broken;
+  Start([&](WorkerServerOptions* options) {
+    options->on_broken = [&](const absl::Status& status) {
+      MutexLock lock(&mutex);
+      broken = status;
+      changed.NotifyAll();
+    };
+  });
+  Client client(server->port());
+  client.Hello();
+  model.Stall();
+  for (uint64_t id = 1; id <= 12; ++id) client.Submit(id, {3, 4}, 400);
+  model.WaitUntilStalled();
+  model.LoseDevice("CUDA error at a kernel");
+  model.Release();
+  ASSERT_TRUE(client.ReadUntilFinished(12)) << "the session ended without an answer to each";
+  for (const auto& [id, finish] : client.finishes_) {
+    EXPECT_EQ(finish.reason(), v1::Finish::REASON_PREEMPTED) << id;
+    EXPECT_EQ(finish.message(), "CUDA error at a kernel");
+  }
+  {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    MutexLock lock(&mutex);
+    while (!broken && changed.WaitUntil(&mutex, deadline)) {
+    }
+    ASSERT_TRUE(broken);
+    EXPECT_EQ(*broken, absl::DataLossError("CUDA error at a kernel"));
+  }
+  EXPECT_EQ(Get("/healthz"), 503);
+  EXPECT_EQ(Get("/readyz"), 503);
+  // What a router still sends goes back, too.
+  client.Submit(13, {3, 4}, 5);
+  ASSERT_TRUE(client.ReadUntilFinished(13));
+  EXPECT_EQ(client.finishes_[13].reason(), v1::Finish::REASON_PREEMPTED);
+}
+
 TEST_F(WorkerServerTest, APortInUseIsAClearError) {
   Start();
   testing::FakeModel other;
@@ -385,6 +353,18 @@ TEST_F(WorkerServerTest, APortInUseIsAClearError) {
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.status().ToString().find("already in use"), std::string::npos)
       << second.status();
+}
+
+TEST_F(WorkerServerTest, ADeviceLostInTheFirstStepIsAClearError) {
+  ASSERT_TRUE(model.Allocate(64, 4, 64, 8).ok());
+  model.LoseDevice("CUDA error at a kernel");
+  WorkerServerOptions options;
+  options.engine.budget = {64, 8};
+  options.engine.num_kv_blocks = 64;
+  options.engine.kv_block_tokens = 4;
+  const auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+  EXPECT_EQ(started.status(),
+            absl::DataLossError("the first engine step failed: CUDA error at a kernel"));
 }
 
 TEST_F(WorkerServerTest, AModelThatFailsItsFirstStepDoesNotStart) {

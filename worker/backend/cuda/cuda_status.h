@@ -1,7 +1,7 @@
 // From CUDA's errors to absl::Status. Header and source are all there is to it.
 //
 // A sticky error, after which the device context takes no more work, becomes DataLoss: the engine
-// stops at once on it (worker/engine/engine_core.h), since only a new process helps.
+// stops at once on it (IsDeviceLost in worker/backend/backend.h), since only a new process helps.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,5 +1,5 @@
-// The CUDA backend under the shared table of operations, and the program's main: without a device
-// the program says so and exits with 77, which CTest counts as skipped.
+// The CUDA backend under the tests that every backend shares, and the program's main: without a
+// device the program says so and exits with 77, which CTest counts as skipped.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -11,9 +11,11 @@
 namespace pingti::worker::testing {
 namespace {
 
+constexpr char kNoGraphs[] = "no graphs";
+
 class CudaDevice : public DeviceUnderTest {
  public:
-  CudaDevice() : backend_(*MakeCudaBackend({})) {}
+  explicit CudaDevice(bool graphs) : backend_(*MakeCudaBackend({.device = 0, .graphs = graphs})) {}
   Backend* backend() override { return backend_.get(); }
   void CopyIn(const void* host, void* device, int64_t bytes) override {
     EXPECT_EQ(cudaMemcpy(device, host, static_cast<size_t>(bytes), cudaMemcpyHostToDevice),
@@ -34,7 +36,11 @@ class CudaDevice : public DeviceUnderTest {
 
 }  // namespace
 
-std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest() { return std::make_unique<CudaDevice>(); }
+std::vector<std::string> DeviceVariants() { return {"", kNoGraphs}; }
+
+std::unique_ptr<DeviceUnderTest> MakeDeviceUnderTest(const std::string& variant) {
+  return std::make_unique<CudaDevice>(variant != kNoGraphs);
+}
 
 }  // namespace pingti::worker::testing
 
