@@ -87,12 +87,13 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   params.k = static_cast<int>(weight.cols);
   params.bits =
       weight.form == LinearForm::kGrouped4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
-  params.group_size = static_cast<int>(kGroupSize);
+  params.group_size = static_cast<int>(weight.group_size);
   params.a = static_cast<const __nv_bfloat16*>(x.data);
   params.a_row_stride = x.stride;
   params.packed = weight.values->data();
   params.scales = weight.scales->data();
-  params.scale_type = kernels::ScaleType::kF16;
+  params.scale_type = weight.scales_are_bf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
+  if (weight.zeros != nullptr) params.zeros = weight.zeros->as<uint8_t>();
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   params.y = static_cast<__nv_bfloat16*>(out.data);
   params.y_row_stride = out.stride;

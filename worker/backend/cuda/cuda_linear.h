@@ -1,14 +1,16 @@
 // Weight matrices on the device, and their products with activations.
 //
 // Three forms: bf16 (cuBLASLt); int8 with a scale a row, multiplied with activations quantized a
-// token (kernels' gemm_s8.h); 4 or 8 bits with a scale per 32 values as GGUF's Q4_0 and Q8_0 have
-// them (gemm_w4a16.h). Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc.
+// token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
+// values, as GGUF's Q4_0 and Q8_0 and packed checkpoints have them (gemm_w4a16.h). Confined to the
+// engine thread. Next: weight_upload.h, prepare_linear.cc, prepare_packed.cc.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
@@ -20,7 +22,7 @@ namespace pingti::worker::cuda {
 
 enum class LinearForm { kBf16, kInt8, kGrouped4, kGrouped8 };
 
-// Values per scale of the grouped forms.
+// Values per scale of GGUF's blocks.
 inline constexpr int64_t kGroupSize = 32;
 
 class CudaLinearWeight : public LinearWeight {
@@ -28,15 +30,20 @@ class CudaLinearWeight : public LinearWeight {
   int64_t out_features() const override { return rows; }
   int64_t in_features() const override { return cols; }
   int64_t bytes() const override {
-    return values->bytes() + (scales ? scales->bytes() : 0) + (bias ? bias->bytes() : 0);
+    return values->bytes() + (scales ? scales->bytes() : 0) + (zeros ? zeros->bytes() : 0) +
+           (bias ? bias->bytes() : 0);
   }
 
   LinearForm form = LinearForm::kBf16;
   int64_t rows = 0;
   int64_t cols = 0;
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
-  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: f16 [cols / 32, rows]
+  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
+  // Grouped forms.
+  int64_t group_size = kGroupSize;    // groups = ceil(cols / group_size)
+  bool scales_are_bf16 = false;       // else f16
+  std::unique_ptr<CudaBuffer> zeros;  // u8 [groups, rows]; null: the middle of the range
 };
 
 // The form that `source` gets: the one asked for where shapes and types allow, else bf16.
@@ -47,6 +54,20 @@ LinearForm ChooseForm(const LinearSource& source);
 absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearSource& source,
                                                                    WeightUpload* upload,
                                                                    cudaStream_t stream);
+
+// For parts that are packed words; prepare_packed.cc. Errors: InvalidArgument or Unimplemented,
+// naming the tensor.
+absl::Status CheckPackedPart(const MatrixSource& part);
+// The grouped form of a stack of packed parts, or none when a part is not packed, parts differ in
+// bits, group size or type of scales, or their rows do not fill the kernels' blocks.
+std::optional<LinearForm> PackedForm(const LinearSource& source);
+// REQUIRES: PackedForm(source) == weight->form; weight's rows and cols are set.
+absl::Status LoadPacked(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
+                        cudaStream_t stream);
+// Widened: to `target`, dense; or through the upload's staging area, see WeightUpload::StagedRows.
+absl::Status LoadPackedAsBf16(const PackedWeights& packed, uint8_t* target, WeightUpload* upload);
+absl::Status StagePackedAsBf16(const PackedWeights& packed, const WeightUpload::OnChunk& on_rows,
+                               WeightUpload* upload);
 
 // Runs products. Owns the quantized form of one matrix of activations: who writes activations may
 // write that form with them (see kernels' norm.h and activation.h), and products that come after

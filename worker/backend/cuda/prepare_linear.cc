@@ -46,6 +46,10 @@ absl::Status CheckSource(const LinearSource& source) {
       return absl::UnimplementedError(
           Concat(what, ": the CUDA backend needs rows of a multiple of 8"));
     }
+    if (part.packed.has_value()) {
+      PINGTI_RETURN_IF_ERROR(CheckPackedPart(part));
+      continue;
+    }
     if (!CanDequantize(tensor.dtype)) {
       return absl::UnimplementedError(Concat(what, ": not a type of weights"));
     }
@@ -98,6 +102,7 @@ absl::Status LoadBf16(const MatrixSource& part, uint8_t* target, WeightUpload* u
                       cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
   const int64_t cols = part.tensor.shape[1];
+  if (part.packed.has_value()) return LoadPackedAsBf16(*part.packed, target, upload);
   if (part.tensor.data == nullptr) {
     return FillRandom(target, rows * cols, kernels::DType::kBf16, cols, SeedOf(part), stream);
   }
@@ -141,6 +146,7 @@ absl::Status LoadInt8(const MatrixSource& part, int8_t* target, float* scales, W
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
     return absl::OkStatus();
   };
+  if (part.packed.has_value()) return StagePackedAsBf16(*part.packed, quantize, upload);
   return upload->StagedRows(
       rows, cols * 2, [&](int64_t row, uint8_t* out) { WriteBf16Row(part, row, out); }, quantize);
 }
@@ -256,6 +262,7 @@ LinearForm ChooseForm(const LinearSource& source) {
     const bool fits = rows % 8 == 0 && cols % 16 == 0 && cols <= kMaxQuantizedCols;
     return fits ? LinearForm::kInt8 : LinearForm::kBf16;
   }
+  if (const std::optional<LinearForm> form = PackedForm(source)) return *form;
   if (rows % 8 == 0 && cols % kGroupSize == 0) {
     if (AllParts(source, DType::kQ4_0)) return LinearForm::kGrouped4;
     if (AllParts(source, DType::kQ8_0)) return LinearForm::kGrouped8;
@@ -273,8 +280,12 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
   weight->cols = source.parts[0].tensor.shape[1];
   const bool grouped =
       weight->form == LinearForm::kGrouped4 || weight->form == LinearForm::kGrouped8;
-  PINGTI_RETURN_IF_ERROR(grouped ? LoadGrouped(source, weight.get(), upload, stream)
-                                 : LoadDense(source, weight.get(), upload, stream));
+  if (grouped && source.parts[0].packed.has_value()) {
+    PINGTI_RETURN_IF_ERROR(LoadPacked(source, weight.get(), upload, stream));
+  } else {
+    PINGTI_RETURN_IF_ERROR(grouped ? LoadGrouped(source, weight.get(), upload, stream)
+                                   : LoadDense(source, weight.get(), upload, stream));
+  }
   if (!source.bias.empty()) {
     std::vector<uint16_t> halves;
     for (const float value : source.bias) halves.push_back(FloatToBf16(value));
