@@ -148,8 +148,10 @@ class Loader {
   absl::StatusOr<MatrixSource> Packed(const MatrixName& wanted, int64_t cols) {
     PINGTI_ASSIGN_OR_RETURN(PackedModule module,
                             FindPackedModule(checkpoint_, wanted.name, wanted.rows, cols));
-    for (const TensorView* tensor : module.tensors) MarkUsed(*tensor);
-    packed_tensors_.insert(packed_tensors_.end(), module.tensors.begin(), module.tensors.end());
+    for (const TensorView* tensor : module.tensors) {
+      MarkUsed(*tensor);
+      sources_.push_back(*tensor);
+    }
     MatrixSource source;
     source.tensor = module.weights.words;
     source.tensor.shape = {wanted.rows, cols};
@@ -198,12 +200,18 @@ class Loader {
       }
     }
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LinearWeight> weight, backend_->PrepareLinear(source));
-    // The file must not stay in memory beside what was made of it.
-    for (const MatrixSource& part : source.parts) checkpoint_.Release(part.tensor);
-    for (const TensorView* tensor : packed_tensors_) checkpoint_.Release(*tensor);
-    packed_tensors_.clear();
+    ReleaseSources(source);
     ReportProgress();
     return weight;
+  }
+
+  // The file must not stay in memory beside what was made of it.
+  void ReleaseSources(const LinearSource& source) {
+    for (const MatrixSource& part : source.parts) sources_.push_back(part.tensor);
+    // A page that is read brings its neighbours, so some of the last matrix's are there again.
+    for (const TensorView& tensor : released_) checkpoint_.Release(tensor);
+    for (const TensorView& tensor : sources_) checkpoint_.Release(tensor);
+    released_ = std::exchange(sources_, {});
   }
 
   // Quantizers' modules may carry a bias, of zeros, where the family has none.
@@ -261,7 +269,8 @@ class Loader {
   Backend* const backend_;
   const LoadOptions& options_;
   std::set<std::string> used_;
-  std::vector<const TensorView*> packed_tensors_;  // of the modules that are being prepared
+  std::vector<TensorView> sources_;   // of the packed modules that are being prepared
+  std::vector<TensorView> released_;  // of the matrix before
   int64_t done_bytes_ = 0;
 };
 

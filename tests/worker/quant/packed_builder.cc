@@ -79,7 +79,7 @@ BuiltPacked BuildPacked(const PackedSpec& spec, std::mt19937* rng) {
           half;
       uint32_t zero = 1u << (spec.bits - 1);
       if (spec.has_zeros) {
-        zero = value(*rng);
+        if (!spec.middle_zeros) zero = value(*rng);
         PutZero(spec, row, group, groups, zero, &out);
       }
       const int64_t end = std::min(spec.cols, (group + 1) * spec.group_size);

@@ -20,7 +20,8 @@ struct PackedSpec {
   bool has_zeros = true;
   int zero_offset = 0;
   DType scale_dtype = DType::kF16;
-  float scale = 0.02f;  // of a usual step
+  float scale = 0.02f;        // of a usual step
+  bool middle_zeros = false;  // all zeros 2^(bits - 1), as symmetric weights have them
 };
 
 // Words, zeros and scales as a file would have them. Movable: views point into the vectors' memory.
