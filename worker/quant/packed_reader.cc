@@ -75,6 +75,26 @@ void ReadAlongRows(const PackedWeights& w, const TensorView& words, int64_t line
   }
 }
 
+// A block of columns at a time: rows of the tile lie a power of two apart as often as not, and
+// writing them all column by column would fight for a few lines of the cache.
+void ReadAwqValues(const PackedWeights& w, const PackedTile& tile, uint8_t* q) {
+  constexpr int64_t kColumns = 64;
+  std::vector<uint8_t> block(static_cast<size_t>(tile.rows * kColumns));
+  for (int64_t first = 0; first < w.cols; first += kColumns) {
+    const int64_t count = std::min(kColumns, w.cols - first);
+    for (int64_t k = 0; k < count; ++k) {
+      ReadAlongRows(w, w.words, (first + k) * (w.rows / 8), 1, tile,
+                    [&](int64_t row, uint8_t value) {
+                      block[static_cast<size_t>(row * kColumns + k)] = value;
+                    });
+    }
+    for (int64_t row = 0; row < tile.rows; ++row) {
+      std::memcpy(q + row * w.cols + first, block.data() + row * kColumns,
+                  static_cast<size_t>(count));
+    }
+  }
+}
+
 void ReadRowMajorValues(const PackedWeights& w, const PackedTile& tile, uint8_t* q) {
   const int64_t per_word = w.values_per_word();
   const int64_t words = (w.cols + per_word - 1) / per_word;
@@ -187,10 +207,7 @@ void ReadPackedTile(const PackedWeights& weights, int64_t first, int64_t count, 
       ReadGptqValues(weights, *tile, q);
       break;
     case PackedLayout::kAwq:
-      for (int64_t k = 0; k < weights.cols; ++k) {
-        ReadAlongRows(weights, weights.words, k * (weights.rows / 8), 1, *tile,
-                      [&](int64_t row, uint8_t value) { q[row * weights.cols + k] = value; });
-      }
+      ReadAwqValues(weights, *tile, q);
       break;
     case PackedLayout::kRowMajor:
       ReadRowMajorValues(weights, *tile, q);
