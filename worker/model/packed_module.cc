@@ -1,6 +1,8 @@
 #include "worker/model/packed_module.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -60,15 +62,12 @@ absl::Status CheckShape(const TensorView& shape, const PackedWeights& weights) {
     return absl::InvalidArgumentError(Concat(Describe(shape), ": expected I64 or I32 [2]"));
   }
   int64_t sizes[2];
-  for (int i = 0; i < 2; ++i) {
-    int32_t narrow;
-    const auto* bytes = static_cast<const uint8_t*>(shape.data);
-    if (wide) {
-      std::memcpy(&sizes[i], bytes + 8 * i, sizeof(sizes[i]));
-    } else {
-      std::memcpy(&narrow, bytes + 4 * i, sizeof(narrow));
-      sizes[i] = narrow;
-    }
+  if (wide) {
+    std::memcpy(sizes, shape.data, sizeof(sizes));
+  } else {
+    int32_t narrow[2];
+    std::memcpy(narrow, shape.data, sizeof(narrow));
+    std::copy(std::begin(narrow), std::end(narrow), sizes);
   }
   if (sizes[0] != weights.rows || sizes[1] != weights.cols) {
     return absl::InvalidArgumentError(Concat(Describe(shape), ": holds [", sizes[0], ", ", sizes[1],
