@@ -95,6 +95,14 @@ void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   report->Add("rope", RopeText(config.rope));
 }
 
+// "gptq, 4 bits, groups of 128"; empty when nothing is packed.
+std::string PackingText(const worker::PackedQuantization& packed) {
+  if (!packed.present) return "";
+  const std::string groups =
+      packed.group_size == 0 ? "a group a row" : "groups of " + std::to_string(packed.group_size);
+  return packed.method + ", " + std::to_string(packed.bits) + " bits, " + groups;
+}
+
 void AddWeights(const Checkpoint& checkpoint, Report* report) {
   std::map<std::string_view, std::pair<int64_t, int64_t>> by_type;  // name -> tensors, bytes
   for (const TensorView& tensor : checkpoint.tensors()) {
@@ -102,6 +110,8 @@ void AddWeights(const Checkpoint& checkpoint, Report* report) {
     ++count;
     bytes += tensor.bytes;
   }
+  const std::string packing = PackingText(checkpoint.packed());
+  if (!packing.empty()) report->Add("quantization", packing);
   report->Add("weights", ApproximateSize(checkpoint.weight_bytes()));
   for (const auto& [name, totals] : by_type) {
     report->Add("  " + std::string(name), ApproximateSize(totals.second) + " in " +

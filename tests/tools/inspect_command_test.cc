@@ -25,6 +25,19 @@ TEST(InspectModel, DescribesTheDefaultModel) {
   }
 }
 
+TEST(InspectModel, SaysHowACheckpointIsPacked) {
+  const std::string tiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+  const auto gptq = InspectModel(tiny + "qwen2_gptq4", {});
+  ASSERT_TRUE(gptq.ok()) << gptq.status();
+  EXPECT_NE(gptq->find("quantization     gptq, 4 bits, groups of 32\n"), std::string::npos)
+      << *gptq;
+  const auto channel = InspectModel(tiny + "qwen2_packed4_zeros", {});
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  EXPECT_NE(channel->find("quantization     compressed-tensors, 4 bits, a group a row\n"),
+            std::string::npos)
+      << *channel;
+}
+
 TEST(InspectModel, NamesAFileThatIsNotThere) {
   const auto report = InspectModel("/nonexistent/model.gguf", {});
   ASSERT_FALSE(report.ok());

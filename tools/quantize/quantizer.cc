@@ -43,9 +43,9 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
     return absl::InvalidArgumentError(Concat(checkpoint.path(), " is ", checkpoint.format(),
                                              "; expected a directory with safetensors"));
   }
-  if (checkpoint.compressed_int8().present) {
+  if (checkpoint.compressed_int8().present || checkpoint.packed().present) {
     return absl::FailedPreconditionError(
-        Concat(checkpoint.path(), " is quantized already (compressed-tensors int8)"));
+        Concat(checkpoint.path(), " is quantized already (", checkpoint.dominant_format(), ")"));
   }
   return absl::OkStatus();
 }

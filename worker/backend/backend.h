@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "worker/backend/block_copy.h"
 #include "worker/backend/sampling_params.h"
+#include "worker/tensor/packed_weights.h"
 #include "worker/tensor/tensor_view.h"
 
 namespace pingti::worker {
@@ -34,7 +36,7 @@ enum class WeightFormat {
   // W8A16: int8 weights with symmetric scales, activations as they are; in a backend without such
   // products, kStored.
   kInt8Weights,
-  kStored,  // a block-quantized weight stays as it is where the backend has a kernel; else bf16
+  kStored,  // a quantized weight stays as it is where the backend has a kernel; else bf16
 };
 // "f32", "bf16", "int8", "int8_weights", "stored".
 std::string_view WeightFormatName(WeightFormat format);
@@ -45,6 +47,9 @@ struct MatrixSource {
   TensorView tensor;
   // Scale of each row of an I8 tensor: value = scale * q. Empty otherwise. [rows]
   std::vector<float> row_scale;
+  // Set: the values are packed in words. `tensor` is then a view of the words under the matrix's
+  // logical shape. No row_scale, no interleaved_heads.
+  std::optional<PackedWeights> packed;
   // Not 0: the rows are those of this many heads in GGUF's order for adjacent-pair rotation; the
   // backend takes row 2i + j of a head for row i + j * head_dim / 2 while packing.
   int64_t interleaved_heads = 0;

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/model/decoder_model.h"
+#include "worker/model/packed_module.h"
 #include "worker/model/rope_spec.h"
 #include "worker/quant/ggml_blocks.h"
 
@@ -136,6 +137,9 @@ class Loader {
   };
 
   absl::StatusOr<MatrixSource> Matrix(const MatrixName& wanted, int64_t cols) {
+    if (checkpoint_.packed().present && checkpoint_.Find(wanted.name + ".weight") == nullptr) {
+      return Packed(wanted, cols);
+    }
     PINGTI_ASSIGN_OR_RETURN(const TensorView* tensor,
                             Take(wanted.name + ".weight", {wanted.rows, cols}));
     MatrixSource source;
@@ -144,6 +148,20 @@ class Loader {
       PINGTI_ASSIGN_OR_RETURN(source.row_scale, RowScale(wanted));
     }
     source.interleaved_heads = checkpoint_.qk_rows_interleaved() ? wanted.interleaved_heads : 0;
+    return source;
+  }
+
+  absl::StatusOr<MatrixSource> Packed(const MatrixName& wanted, int64_t cols) {
+    PINGTI_ASSIGN_OR_RETURN(PackedModule module,
+                            FindPackedModule(checkpoint_, wanted.name, wanted.rows, cols));
+    for (const TensorView* tensor : module.tensors) {
+      MarkUsed(*tensor);
+      sources_.push_back(*tensor);
+    }
+    MatrixSource source;
+    source.tensor = module.weights.words;
+    source.tensor.shape = {wanted.rows, cols};
+    source.packed = std::move(module.weights);
     return source;
   }
 
@@ -182,17 +200,40 @@ class Loader {
     source.f32_out = f32_out;
     for (const MatrixName& name : names) {
       PINGTI_ASSIGN_OR_RETURN(MatrixSource part, Matrix(name, cols));
-      if (bias) PINGTI_RETURN_IF_ERROR(AppendBias(name, &source.bias));
       source.parts.push_back(std::move(part));
     }
+    if (bias || HasOwnBias(names)) {
+      for (const MatrixName& name : names) {
+        PINGTI_RETURN_IF_ERROR(AppendBias(name, bias, &source.bias));
+      }
+    }
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LinearWeight> weight, backend_->PrepareLinear(source));
-    // The file must not stay in memory beside what was made of it.
-    for (const MatrixSource& part : source.parts) checkpoint_.Release(part.tensor);
+    ReleaseSources(source);
     ReportProgress();
     return weight;
   }
 
-  absl::Status AppendBias(const MatrixName& name, std::vector<float>* bias) {
+  // The file must not stay in memory beside what was made of it.
+  void ReleaseSources(const LinearSource& source) {
+    for (const MatrixSource& part : source.parts) sources_.push_back(part.tensor);
+    // A page that is read brings its neighbours, so some of the last matrix's are there again.
+    for (const TensorView& tensor : released_) checkpoint_.Release(tensor);
+    for (const TensorView& tensor : sources_) checkpoint_.Release(tensor);
+    released_ = std::exchange(sources_, {});
+  }
+
+  // Quantizers' modules may carry a bias, of zeros, where the family has none.
+  bool HasOwnBias(const std::vector<MatrixName>& names) const {
+    return std::any_of(names.begin(), names.end(), [this](const MatrixName& name) {
+      return HasPackedModule(checkpoint_, name.name) && checkpoint_.Find(name.name + ".bias");
+    });
+  }
+
+  absl::Status AppendBias(const MatrixName& name, bool required, std::vector<float>* bias) {
+    if (!required && checkpoint_.Find(name.name + ".bias") == nullptr) {
+      bias->resize(bias->size() + static_cast<size_t>(name.rows));
+      return absl::OkStatus();
+    }
     PINGTI_ASSIGN_OR_RETURN(const std::vector<float> values,
                             Values(name.name + ".bias", name.rows));
     bias->insert(bias->end(), values.begin(), values.end());
@@ -201,6 +242,10 @@ class Loader {
 
   absl::Status LoadEmbedding(DecoderWeights* weights) {
     const MatrixName name{"model.embed_tokens", config_.vocab_size};
+    if (HasPackedModule(checkpoint_, name.name)) {
+      return absl::UnimplementedError(
+          Concat("module '", name.name, "' is quantized; expected a 16-bit embedding"));
+    }
     PINGTI_ASSIGN_OR_RETURN(const MatrixSource embedding, Matrix(name, config_.hidden_size));
     PINGTI_ASSIGN_OR_RETURN(weights->embedding,
                             backend_->PrepareEmbedding(embedding, VocabularyFormat()));
@@ -232,6 +277,8 @@ class Loader {
   Backend* const backend_;
   const LoadOptions& options_;
   std::set<std::string> used_;
+  std::vector<TensorView> sources_;   // of the packed modules that are being prepared
+  std::vector<TensorView> released_;  // of the matrix before
   int64_t done_bytes_ = 0;
 };
 

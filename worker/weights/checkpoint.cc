@@ -16,8 +16,25 @@ bool EndsWith(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-bool IsWeight(const TensorView& tensor) {
-  return !EndsWith(tensor.name, "_scale") && !EndsWith(tensor.name, "rope_freqs.weight");
+bool HoldsWords(const TensorView& tensor, const PackedQuantization& packed) {
+  return packed.present &&
+         (EndsWith(tensor.name, ".qweight") || EndsWith(tensor.name, ".weight_packed"));
+}
+
+// What comes with a quantized module's values.
+bool DescribesValues(const TensorView& tensor, const PackedQuantization& packed) {
+  if (EndsWith(tensor.name, "_scale") || EndsWith(tensor.name, "rope_freqs.weight")) return true;
+  if (!packed.present) return false;
+  for (const std::string_view end :
+       {".qzeros", ".scales", ".g_idx", "_zero_point", "_shape", "_g_idx"}) {
+    if (EndsWith(tensor.name, end)) return true;
+  }
+  return false;
+}
+
+int64_t NumValues(const TensorView& tensor, const PackedQuantization& packed) {
+  if (DescribesValues(tensor, packed)) return 0;
+  return tensor.NumElements() * (HoldsWords(tensor, packed) ? 32 / packed.bits : 1);
 }
 
 }  // namespace
@@ -39,9 +56,7 @@ void Checkpoint::Release(const TensorView& tensor) const {
 
 int64_t Checkpoint::num_parameters() const {
   int64_t count = 0;
-  for (const TensorView& tensor : parts_.tensors) {
-    if (IsWeight(tensor)) count += tensor.NumElements();
-  }
+  for (const TensorView& tensor : parts_.tensors) count += NumValues(tensor, parts_.packed);
   return count;
 }
 
@@ -52,13 +67,17 @@ int64_t Checkpoint::weight_bytes() const {
 }
 
 std::string Checkpoint::dominant_format() const {
-  std::map<DType, int64_t> elements;
-  for (const TensorView& tensor : parts_.tensors) elements[tensor.dtype] += tensor.NumElements();
+  const PackedQuantization& packed = parts_.packed;
+  std::map<std::string, int64_t> values;
+  for (const TensorView& tensor : parts_.tensors) {
+    values[HoldsWords(tensor, packed) ? Concat(packed.method, "-int", packed.bits)
+                                      : std::string(DTypeName(tensor.dtype))] +=
+        NumValues(tensor, packed);
+  }
   const auto most =
-      std::max_element(elements.begin(), elements.end(),
+      std::max_element(values.begin(), values.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
-  if (most == elements.end()) return "";
-  return std::string(DTypeName(most->first));
+  return most == values.end() ? "" : most->first;
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/tensor/packed_weights.h"
 #include "worker/tensor/tensor_view.h"
 #include "worker/weights/mapped_file.h"
 #include "worker/weights/model_config.h"
@@ -68,6 +69,18 @@ struct CompressedInt8 {
   std::vector<std::string> ignored_modules;  // kept in 16 bit
 };
 
+// Weight-only quantized matrices packed into words. Which modules are packed shows in their
+// tensors: "x.qweight" or "x.weight_packed" in place of "x.weight".
+struct PackedQuantization {
+  bool present = false;
+  std::string method;  // "gptq", "awq", "compressed-tensors"
+  PackedLayout layout = PackedLayout::kGptq;
+  int bits = 4;
+  int64_t group_size = 0;  // 0: one group for all columns
+  bool needs_zeros = false;
+  int zero_offset = 0;  // see PackedWeights
+};
+
 // Immutable; thread-safe. Tensor views point into files that it keeps mapped.
 class Checkpoint {
  public:
@@ -81,6 +94,7 @@ class Checkpoint {
     // Rows of q and k are in GGUF's order for adjacent-pair rotation; see gguf_checkpoint.cc.
     bool qk_rows_interleaved = false;
     CompressedInt8 compressed_int8;
+    PackedQuantization packed;
     std::string display_name;
   };
 
@@ -94,6 +108,7 @@ class Checkpoint {
   const TextAssets& text() const { return parts_.text; }
   bool qk_rows_interleaved() const { return parts_.qk_rows_interleaved; }
   const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
+  const PackedQuantization& packed() const { return parts_.packed; }
 
   const std::vector<TensorView>& tensors() const { return parts_.tensors; }
   // Null when absent. Names are Hugging Face's ("model.layers.0.mlp.up_proj.weight") for every
@@ -104,10 +119,11 @@ class Checkpoint {
   // read, and then come from the file again.
   void Release(const TensorView& tensor) const;
 
-  // Sum over all weight tensors; scales of quantized weights do not count.
+  // Sum over all weight tensors, the values that words pack one by one; scales and zero points of
+  // quantized weights do not count.
   int64_t num_parameters() const;
   int64_t weight_bytes() const;
-  // "Q4_1", "BF16", "int8": the type that most of the values have.
+  // "Q4_1", "BF16", "I8", "gptq-int4": the type that most of the values have.
   std::string dominant_format() const;
 
  private:

@@ -190,12 +190,12 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& 
   parts.path = directory;
   parts.format = "safetensors";
   parts.config = config->model;
-  parts.compressed_int8 = config->compressed_int8;
   if (random_weights) {
     parts.format = "random";
-    parts.compressed_int8 = {};
     parts.tensors = ListRandomTensors(parts.config);
   } else {
+    parts.compressed_int8 = config->quantization.int8;
+    parts.packed = config->quantization.packed;
     PINGTI_RETURN_IF_ERROR(ReadShards(directory, &parts));
     if (parts.config.architecture == "qwen") {
       const absl::Status renamed = RenameQwen1Tensors(parts.config, &parts.tensors);

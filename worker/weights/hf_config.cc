@@ -205,75 +205,6 @@ absl::Status ReadRope(const JsonFields& fields, ModelConfig* config) {
   return absl::OkStatus();
 }
 
-// The one scheme of compressed-tensors that pingti reads: int8 weights, symmetric, one scale per
-// output channel, with activations quantized per token while running.
-absl::Status CheckInt8Group(const std::string& name, const json::object& group) {
-  const std::string prefix = Concat("quantization_config.config_groups.", name, ".");
-  const JsonFields fields(group, prefix);
-  PINGTI_ASSIGN_OR_RETURN(const json::object* weights, fields.Object("weights"));
-  if (weights == nullptr) {
-    return absl::InvalidArgumentError(Concat("'", prefix, "weights' is missing"));
-  }
-  const JsonFields w(*weights, prefix + "weights.");
-  PINGTI_ASSIGN_OR_RETURN(const int64_t bits, w.RequiredInt("num_bits", 1, 64));
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> type, w.String("type"));
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> strategy, w.String("strategy"));
-  PINGTI_ASSIGN_OR_RETURN(const bool symmetric, BoolOr(w, "symmetric", true));
-  if (bits != 8 || type.value_or("int") != "int" || strategy.value_or("") != "channel" ||
-      !symmetric) {
-    return absl::UnimplementedError(
-        Concat("'", prefix, "weights' are ", bits, "-bit ", type.value_or("int"), ", strategy '",
-               strategy.value_or(""), "', ", symmetric ? "symmetric" : "asymmetric",
-               "; expected 8-bit int, strategy 'channel', symmetric"));
-  }
-  PINGTI_ASSIGN_OR_RETURN(const json::object* inputs, fields.Object("input_activations"));
-  if (inputs == nullptr) return absl::OkStatus();
-  const JsonFields a(*inputs, prefix + "input_activations.");
-  PINGTI_ASSIGN_OR_RETURN(const bool dynamic, BoolOr(a, "dynamic", false));
-  PINGTI_ASSIGN_OR_RETURN(const bool input_symmetric, BoolOr(a, "symmetric", true));
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> input_strategy, a.String("strategy"));
-  if (!dynamic || !input_symmetric || input_strategy.value_or("") != "token") {
-    return absl::UnimplementedError(
-        Concat("'", prefix, "input_activations': expected dynamic, symmetric, strategy 'token'"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadQuantization(const JsonFields& fields, CompressedInt8* out) {
-  PINGTI_ASSIGN_OR_RETURN(const json::object* object, fields.Object("quantization_config"));
-  if (object == nullptr) return absl::OkStatus();
-  const JsonFields quantization(*object, "quantization_config.");
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> method,
-                          quantization.String("quant_method"));
-  if (method.value_or("") != "compressed-tensors") {
-    return absl::UnimplementedError(Concat("'quantization_config.quant_method' '",
-                                           method.value_or(""), "'; expected compressed-tensors"));
-  }
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format, quantization.String("format"));
-  if (format.value_or("") != "int-quantized") {
-    return absl::UnimplementedError(
-        Concat("'quantization_config.format' '", format.value_or(""), "'; expected int-quantized"));
-  }
-  if (quantization.Find("kv_cache_scheme") != nullptr) {
-    return absl::UnimplementedError("'quantization_config.kv_cache_scheme'");
-  }
-  PINGTI_ASSIGN_OR_RETURN(const json::object* groups, quantization.Object("config_groups"));
-  if (groups == nullptr || groups->empty()) {
-    return absl::InvalidArgumentError("'quantization_config.config_groups' is missing or empty");
-  }
-  for (const auto& item : *groups) {
-    const std::string name(item.key().data(), item.key().size());
-    if (!item.value().is_object()) {
-      return absl::InvalidArgumentError(
-          Concat("'quantization_config.config_groups.", name, "' is not an object"));
-    }
-    PINGTI_RETURN_IF_ERROR(CheckInt8Group(name, item.value().get_object()));
-  }
-  PINGTI_ASSIGN_OR_RETURN(out->ignored_modules, quantization.StringList("ignore"));
-  out->present = true;
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<HfConfig> ParseHfConfig(std::string_view config_json) {
@@ -289,7 +220,7 @@ absl::StatusOr<HfConfig> ParseHfConfig(std::string_view config_json) {
     PINGTI_RETURN_IF_ERROR(ReadWindows(fields, &config.model));
     PINGTI_RETURN_IF_ERROR(ReadRope(fields, &config.model));
   }
-  PINGTI_RETURN_IF_ERROR(ReadQuantization(fields, &config.compressed_int8));
+  PINGTI_ASSIGN_OR_RETURN(config.quantization, ReadHfQuantization(fields));
   PINGTI_ASSIGN_OR_RETURN(config.bos_token_id, fields.Int("bos_token_id"));
   PINGTI_ASSIGN_OR_RETURN(config.eos_token_ids, fields.IntList("eos_token_id"));
   PINGTI_ASSIGN_OR_RETURN(config.pad_token_id, fields.Int("pad_token_id"));

@@ -5,12 +5,13 @@
 
 #include "absl/status/statusor.h"
 #include "worker/weights/checkpoint.h"
+#include "worker/weights/hf_quantization.h"
 
 namespace pingti::worker {
 
 struct HfConfig {
   ModelConfig model;
-  CompressedInt8 compressed_int8;
+  HfQuantization quantization;
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
   std::optional<int64_t> pad_token_id;

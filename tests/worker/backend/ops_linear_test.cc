@@ -1,19 +1,24 @@
 // Matrix products of every weight format against float64, on the backend that this program is
-// linked with.
+// linked with. Packed words of checkpoints: packed_builder.h makes them.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "tests/worker/backend/device_under_test.h"
+#include "tests/worker/quant/packed_builder.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker {
 namespace {
 
+using testing::BuildPacked;
+using testing::BuiltPacked;
+using testing::PackedSpec;
 using testing::RandomValues;
 using testing::TestMatrix;
 
@@ -42,6 +47,14 @@ constexpr Case kCases[] = {
     {DType::kBf16, WeightFormat::kInt8Weights, false, 1e-2},
     {DType::kBf16, WeightFormat::kInt8Weights, true, 1e-2},
     {DType::kQ6K, WeightFormat::kInt8Weights, true, 1e-2},
+};
+
+// What a checkpoint's packed words are multiplied in.
+constexpr Case kPackedCases[] = {
+    {DType::kI32, WeightFormat::kStored, false, 1e-2},
+    {DType::kI32, WeightFormat::kStored, true, 1e-2},
+    {DType::kI32, WeightFormat::kBf16, false, 6e-3},
+    {DType::kI32, WeightFormat::kInt8, false, 2e-2},
 };
 
 // One stacked matrix in memory, and what it means.
@@ -110,7 +123,7 @@ class OpsLinearTest : public ::testing::Test {
   }
 
   void Check(const Case& c, const std::vector<float>& w, const std::vector<float>& bias,
-             const LinearWeight& weight, int64_t rows) {
+             const LinearWeight& weight, int64_t rows, const std::string& name) {
     const int64_t in = weight.in_features();
     const int64_t out = weight.out_features();
     const std::vector<float> x = RandomValues(rows * in, &rng_);
@@ -133,10 +146,48 @@ class OpsLinearTest : public ::testing::Test {
         }
         ASSERT_NEAR(y[static_cast<size_t>(r * out + n)], sum,
                     c.tolerance * std::sqrt(norm_w * norm_x) + device_->tolerance())
-            << DTypeName(c.dtype) << " as " << WeightFormatName(c.format) << " [" << out << ", "
-            << in << "] row " << r << " of " << rows << " column " << n << " seed " << kSeed;
+            << name << " as " << WeightFormatName(c.format) << " [" << out << ", " << in << "] row "
+            << r << " of " << rows << " column " << n << " seed " << kSeed;
       }
     }
+  }
+
+  // A stack of packed parts, each of specs[i], times some tokens, in every precision.
+  void CheckPackedStack(const std::vector<PackedSpec>& specs) {
+    std::vector<BuiltPacked> built;
+    std::vector<float> w;
+    int64_t out = 0;
+    std::string name;
+    for (const PackedSpec& spec : specs) {
+      built.push_back(BuildPacked(spec, &rng_));
+      w.insert(w.end(), built.back().values.begin(), built.back().values.end());
+      out += spec.rows;
+      name += NameOf(spec) + "; ";
+    }
+    for (const Case& c : kPackedCases) {
+      LinearSource source;
+      source.format = c.format;
+      source.f32_out = c.f32_out;
+      source.bias = RandomValues(c.f32_out ? 0 : out, &rng_);
+      for (const BuiltPacked& part : built) source.parts.push_back(PackedSource(part));
+      std::vector<float> bias = source.bias;
+      bias.resize(static_cast<size_t>(out));
+      auto weight = backend()->PrepareLinear(source);
+      ASSERT_TRUE(weight.ok()) << name << weight.status();
+      ASSERT_EQ((*weight)->out_features(), out);
+      ASSERT_NO_FATAL_FAILURE(Allocate());
+      for (const int64_t rows : {1, 3, 17, 64, 130}) {
+        ASSERT_NO_FATAL_FAILURE(Check(c, w, bias, **weight, rows, name));
+      }
+    }
+  }
+
+  static MatrixSource PackedSource(const BuiltPacked& built) {
+    MatrixSource source;
+    source.packed = built.View();
+    source.tensor = source.packed->words;
+    source.tensor.shape = {built.spec.rows, built.spec.cols};
+    return source;
   }
 
   std::unique_ptr<testing::DeviceUnderTest> device_;
@@ -164,7 +215,7 @@ TEST_F(OpsLinearTest, EveryFormatIsWithinItsToleranceOfTheFormula) {
     ASSERT_EQ((*weight)->in_features(), in);
     ASSERT_NO_FATAL_FAILURE(Allocate());
     for (const int64_t rows : {1, 2, 7, 16, 33, 65, 130, 300}) {
-      ASSERT_NO_FATAL_FAILURE(Check(c, w, bias, **weight, rows));
+      ASSERT_NO_FATAL_FAILURE(Check(c, w, bias, **weight, rows, std::string(DTypeName(c.dtype))));
     }
   }
 }
@@ -187,7 +238,84 @@ TEST_F(OpsLinearTest, RowsOfGgufHeadsAreReordered) {
       w.insert(w.end(), weights.values.begin() + row * 64, weights.values.begin() + row * 64 + 64);
     }
   }
-  Check(kCases[0], w, std::vector<float>(static_cast<size_t>(heads * dim)), **weight, 3);
+  Check(kCases[0], w, std::vector<float>(static_cast<size_t>(heads * dim)), **weight, 3,
+        "interleaved heads");
+}
+
+TEST_F(OpsLinearTest, PackedWordsAreWithinTheirToleranceOfTheFormula) {
+  for (const PackedLayout layout :
+       {PackedLayout::kGptq, PackedLayout::kAwq, PackedLayout::kRowMajor}) {
+    const DType scales = layout == PackedLayout::kRowMajor ? DType::kBf16 : DType::kF16;
+    for (const int bits : {4, 8}) {
+      if (layout == PackedLayout::kAwq && bits == 8) continue;
+      for (const bool zeros : {false, true}) {
+        // 512: one group.
+        for (const int64_t group : {32, 64, 128, 256, 512}) {
+          const PackedSpec spec{layout, bits, 96, 512, group, zeros, zeros ? 1 : 0, scales, 0.02f};
+          PackedSpec last = spec;
+          last.rows = 40;
+          ASSERT_NO_FATAL_FAILURE(CheckPackedStack({spec, last}));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(OpsLinearTest, PackedPartsOfEveryShapeAndKindAreStacked) {
+  const PackedSpec gptq{PackedLayout::kGptq, 4, 40, 328, 128, true, 1, DType::kF16, 0.02f};
+  PackedSpec symmetric = gptq;
+  symmetric.has_zeros = false;
+  PackedSpec eight = gptq;
+  eight.bits = 8;
+  PackedSpec awq = gptq;
+  awq.layout = PackedLayout::kAwq;
+  awq.zero_offset = 0;
+  PackedSpec row_major{PackedLayout::kRowMajor, 4, 36, 328, 328, false, 0, DType::kBf16, 0.02f};
+  PackedSpec rows_of_32 = gptq;
+  rows_of_32.rows = 64;
+  ASSERT_NO_FATAL_FAILURE(CheckPackedStack({gptq, symmetric}));        // rows that fill no block
+  ASSERT_NO_FATAL_FAILURE(CheckPackedStack({rows_of_32, symmetric}));  // zeros in one part only
+  ASSERT_NO_FATAL_FAILURE(CheckPackedStack({rows_of_32, awq, symmetric}));
+  ASSERT_NO_FATAL_FAILURE(CheckPackedStack({rows_of_32, eight}));  // bits differ
+  ASSERT_NO_FATAL_FAILURE(CheckPackedStack({row_major}));          // a group of all columns
+}
+
+TEST_F(OpsLinearTest, PackedPartsStackWithOthers) {
+  BuiltPacked packed =
+      BuildPacked({PackedLayout::kGptq, 4, 64, 512, 128, true, 1, DType::kF16, 0.02f}, &rng_);
+  Weights dense;
+  MakeWeights(DType::kBf16, 32, 512, &rng_, &dense);
+  LinearSource source;
+  source.parts = {PackedSource(packed), dense.source};
+  source.format = WeightFormat::kStored;
+  std::vector<float> w = packed.values;
+  w.insert(w.end(), dense.values.begin(), dense.values.end());
+  auto weight = backend()->PrepareLinear(source);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  ASSERT_NO_FATAL_FAILURE(Allocate());
+  Check(kPackedCases[0], w, std::vector<float>(96), **weight, 5, "packed and bf16");
+}
+
+TEST_F(OpsLinearTest, RefusesPackedWordsThatDoNotFitByName) {
+  const BuiltPacked built =
+      BuildPacked({PackedLayout::kGptq, 4, 64, 512, 128, true, 1, DType::kF16, 0.02f}, &rng_);
+  const auto error = [&](const auto& change) {
+    LinearSource source;
+    source.format = WeightFormat::kStored;
+    source.parts = {PackedSource(built)};
+    change(&source.parts[0]);
+    return std::string(backend()->PrepareLinear(source).status().message());
+  };
+  EXPECT_NE(error([](MatrixSource* m) { m->packed->scales.shape[0] = 3; }).find("'w.scales'"),
+            std::string::npos);
+  EXPECT_NE(error([](MatrixSource* m) { m->packed->words.bytes -= 4; }).find("'w.words'"),
+            std::string::npos);
+  EXPECT_NE(error([](MatrixSource* m) {
+              m->tensor.shape = {32, 512};
+            }).find("'w.words'"),
+            std::string::npos);
+  EXPECT_NE(error([](MatrixSource* m) { m->interleaved_heads = 2; }).find("rows in order"),
+            std::string::npos);
 }
 
 TEST_F(OpsLinearTest, RefusesWhatItCannotMultiplyByName) {

@@ -83,26 +83,42 @@ class LoadMemoryTest : public ::testing::Test {
   }
   void TearDown() override { std::filesystem::remove_all(directory_); }
 
-  // The weights are a hole in the file: zeros that take no disk.
-  std::string WriteSafetensors() {
+  // The weights are a hole in the file: zeros that take no disk. `gptq`: the blocks' matrices have
+  // 4 bits with a scale and a zero per 128 values.
+  std::string WriteSafetensors(bool gptq = false) {
     std::ofstream(directory_ / "config.json")
         << R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_act":"silu",)"
         << R"("tie_word_embeddings":true,"rms_norm_eps":1e-5,"max_position_embeddings":256,)"
         << "\"hidden_size\":" << kHidden << ",\"intermediate_size\":" << kFfn
         << ",\"num_attention_heads\":" << kHeads << ",\"num_key_value_heads\":" << kKvHeads
-        << ",\"num_hidden_layers\":" << kLayers << ",\"vocab_size\":" << kVocab << "}";
+        << ",\"num_hidden_layers\":" << kLayers << ",\"vocab_size\":" << kVocab
+        << (gptq ? R"(,"quantization_config":{"quant_method":"gptq","bits":4,"group_size":128}})"
+                 : "}");
     std::string header = "{";
     int64_t offset = 0;
-    const auto add = [&](const std::string& name, const std::string& shape, int64_t count) {
-      header += (header.size() > 1 ? ",\"" : "\"") + name +
-                ".weight\":{\"dtype\":\"BF16\",\"shape\":[" + shape + "],\"data_offsets\":[" +
-                std::to_string(offset) + "," + std::to_string(offset + 2 * count) + "]}";
-      offset += 2 * count;
+    const auto add = [&](const std::string& name, const char* dtype, int64_t element_bytes,
+                         const std::vector<int64_t>& shape) {
+      int64_t bytes = element_bytes;
+      std::string dims;
+      for (const int64_t dim : shape) {
+        bytes *= dim;
+        dims += (dims.empty() ? "" : ",") + std::to_string(dim);
+      }
+      header += (header.size() > 1 ? ",\"" : "\"") + name + "\":{\"dtype\":\"" + dtype +
+                "\",\"shape\":[" + dims + "],\"data_offsets\":[" + std::to_string(offset) + "," +
+                std::to_string(offset + bytes) + "]}";
+      offset += bytes;
     };
     for (const Matrix& m : Matrices()) {
-      add(m.hf, std::to_string(m.rows) + "," + std::to_string(m.cols), m.rows * m.cols);
+      if (!gptq || m.rows == kVocab) {
+        add(m.hf + ".weight", "BF16", 2, {m.rows, m.cols});
+        continue;
+      }
+      add(m.hf + ".qweight", "I32", 4, {m.cols / 8, m.rows});
+      add(m.hf + ".qzeros", "I32", 4, {m.cols / 128, m.rows / 8});
+      add(m.hf + ".scales", "F16", 2, {m.cols / 128, m.rows});
     }
-    for (const auto& [hf, gguf] : Norms()) add(hf, std::to_string(kHidden), kHidden);
+    for (const auto& [hf, gguf] : Norms()) add(hf + ".weight", "BF16", 2, {kHidden});
     header += "}";
     const auto path = directory_ / "model.safetensors";
     const uint64_t header_bytes = header.size();
@@ -222,6 +238,17 @@ TEST_F(LoadMemoryTest, Bf16SafetensorsKeptInBf16) {
 TEST_F(LoadMemoryTest, Bf16SafetensorsQuantizedToInt8) {
   ExpectWithin(LoadInChild(WriteSafetensors(), WeightFormat::kInt8),
                1.0 * kLayers * kLayerParameters + 2.0 * kHeadParameters);
+}
+
+// 20 bytes for 32 values, with their scale and minimum.
+TEST_F(LoadMemoryTest, PackedWordsKeptAsTheyAre) {
+  ExpectWithin(LoadInChild(WriteSafetensors(/*gptq=*/true), WeightFormat::kStored),
+               20.0 / 32 * kLayers * kLayerParameters + 2.0 * kHeadParameters);
+}
+
+TEST_F(LoadMemoryTest, PackedWordsWidenedToBf16) {
+  ExpectWithin(LoadInChild(WriteSafetensors(/*gptq=*/true), WeightFormat::kBf16),
+               2.0 * (kLayers * kLayerParameters + kHeadParameters));
 }
 
 TEST_F(LoadMemoryTest, GgufBlocksKeptAsTheyAre) {

@@ -72,9 +72,6 @@ TEST(HfConfigTest, RefusalsNameTheFieldAndTheValue) {
               HasSubstr("not a multiple"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"num_key_value_heads":"two")")),
               HasSubstr("'num_key_value_heads' is \"two\""));
-  EXPECT_THAT(
-      ErrorOf(Config("LlamaForCausalLM", R"(,"quantization_config":{"quant_method":"gptq"})")),
-      HasSubstr("'gptq'"));
   EXPECT_THAT(ErrorOf(R"({"architectures":["LlamaForCausalLM"]})"),
               HasSubstr("'num_hidden_layers' is missing"));
 }

@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/backend/cpu/word_panels.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/quant/ggml_repack.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 constexpr int64_t kMaxInt8Depth = 65536;  // 255 * 127 * depth stays below 2^31
 
-PanelFormat ChooseFormat(DType dtype, WeightFormat format) {
+PanelFormat ChooseFormat(const MatrixSource& source, WeightFormat format) {
   switch (format) {
     case WeightFormat::kF32:
       return PanelFormat::kF32;
@@ -28,6 +29,8 @@ PanelFormat ChooseFormat(DType dtype, WeightFormat format) {
     case WeightFormat::kStored:
       break;
   }
+  if (source.packed.has_value()) return WordPanelFormat(*source.packed);
+  const DType dtype = source.tensor.dtype;
   switch (TypeOf32(dtype).value_or(dtype)) {
     case DType::kQ8_0:
       return PanelFormat::kQ8;
@@ -104,23 +107,26 @@ void PackQ4Block(const uint8_t* block, bool has_min, int64_t column, uint8_t* gr
   }
 }
 
-// Per output channel, symmetric; a row that is int8 already keeps its numbers and scale.
-void QuantizeChannel(const MatrixSource& source, int64_t row, const float* values, int8_t* q,
-                     float* scale) {
-  const int64_t depth = source.tensor.shape[1];
-  if (source.tensor.dtype == DType::kI8) {
-    std::memcpy(q, static_cast<const uint8_t*>(source.tensor.data) + row * depth,
-                static_cast<size_t>(depth));
-    *scale = source.row_scale[static_cast<size_t>(row)];
-    return;
-  }
+// Per output channel, symmetric: writes q and returns the scale.
+float QuantizeChannel(const float* values, int64_t depth, int8_t* q) {
   float largest = 0.0f;
   for (int64_t k = 0; k < depth; ++k) largest = std::max(largest, std::fabs(values[k]));
-  *scale = largest / 127.0f;
   const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
   for (int64_t k = 0; k < depth; ++k) {
     q[k] = static_cast<int8_t>(std::clamp(std::nearbyint(values[k] * inverse), -127.0f, 127.0f));
   }
+  return largest / 127.0f;
+}
+
+absl::Status CheckPackedSource(const MatrixSource& source, const std::string& what) {
+  const PackedWeights& packed = *source.packed;
+  if (std::vector<int64_t>{packed.rows, packed.cols} != source.tensor.shape ||
+      !source.row_scale.empty() || source.interleaved_heads != 0) {
+    return absl::InvalidArgumentError(Concat(what, ": packed as [", packed.rows, ", ", packed.cols,
+                                             "]; expected that shape, no row scales and rows in "
+                                             "order"));
+  }
+  return CheckPacked(packed);
 }
 
 absl::Status CheckSource(const MatrixSource& source) {
@@ -133,6 +139,7 @@ absl::Status CheckSource(const MatrixSource& source) {
   if (tensor.data == nullptr) {
     return absl::UnimplementedError(Concat(what, ": random weights are drawn on a GPU only"));
   }
+  if (source.packed.has_value()) return CheckPackedSource(source, what);
   if (!CanDequantize(tensor.dtype)) {
     return absl::UnimplementedError(Concat(what, ": not a type of weights"));
   }
@@ -173,14 +180,15 @@ void ReadRow(const MatrixSource& source, int64_t row, float* out) {
   for (int64_t k = 0; k < tensor.shape[1]; ++k) out[k] *= scale;
 }
 
-namespace {
-
 // Scratch of one packing thread.
 struct RowScratch {
   std::vector<float> values;
   std::vector<uint16_t> halves;
   std::vector<int8_t> bytes;
+  PackedTile tile;
 };
+
+namespace {
 
 struct PanelTarget {
   PanelFormat format;
@@ -218,30 +226,67 @@ void PackBlocks(const MatrixSource& source, int64_t row, int64_t column,
   }
 }
 
+// A row of floats, in scratch->values, into a format without groups.
+void PackValues(int64_t depth, int64_t column, const CpuKernels& kernels, RowScratch* scratch,
+                const PanelTarget& target) {
+  const float* values = scratch->values.data();
+  if (target.format == PanelFormat::kF32) return PackF32(values, depth, column, target.panel);
+  if (target.format == PanelFormat::kBf16) {
+    kernels.float_to_bf16(values, depth, scratch->halves.data());
+    return PackBf16(scratch->halves.data(), depth, column, target.panel);
+  }
+  target.column_scale[column] = QuantizeChannel(values, depth, scratch->bytes.data());
+  PackBytes(scratch->bytes.data(), depth, column, target.panel);
+}
+
+bool HasGroups(PanelFormat format) {
+  return format == PanelFormat::kQ8 || format == PanelFormat::kQ4 || format == PanelFormat::kQ4Min;
+}
+
 void PackColumn(const MatrixSource& source, int64_t row, int64_t column, const CpuKernels& kernels,
                 RowScratch* scratch, const PanelTarget& target) {
+  if (HasGroups(target.format)) return PackBlocks(source, row, column, target);
   const int64_t depth = source.tensor.shape[1];
-  switch (target.format) {
-    case PanelFormat::kF32:
-      ReadRow(source, row, scratch->values.data());
-      return PackF32(scratch->values.data(), depth, column, target.panel);
-    case PanelFormat::kBf16:
-      ReadRow(source, row, scratch->values.data());
-      kernels.float_to_bf16(scratch->values.data(), depth, scratch->halves.data());
-      return PackBf16(scratch->halves.data(), depth, column, target.panel);
-    case PanelFormat::kI8:
-      if (source.tensor.dtype != DType::kI8) ReadRow(source, row, scratch->values.data());
-      QuantizeChannel(source, row, scratch->values.data(), scratch->bytes.data(),
-                      target.column_scale + column);
-      return PackBytes(scratch->bytes.data(), depth, column, target.panel);
-    case PanelFormat::kQ8:
-    case PanelFormat::kQ4:
-    case PanelFormat::kQ4Min:
-      return PackBlocks(source, row, column, target);
+  if (target.format == PanelFormat::kI8 && source.tensor.dtype == DType::kI8) {
+    // What is int8 already keeps its numbers and scale.
+    target.column_scale[column] = source.row_scale[static_cast<size_t>(row)];
+    return PackBytes(static_cast<const int8_t*>(source.tensor.data) + row * depth, depth, column,
+                     target.panel);
   }
+  ReadRow(source, row, scratch->values.data());
+  PackValues(depth, column, kernels, scratch, target);
+}
+
+// Row `row` of scratch->tile.
+void PackTileColumn(const PackedWeights& weights, int64_t row, int64_t column,
+                    const CpuKernels& kernels, RowScratch* scratch, const PanelTarget& target) {
+  if (HasGroups(target.format)) {
+    return PackWordColumn(weights, scratch->tile, row, column, target.format, target.panel);
+  }
+  DequantizeTileRow(weights, scratch->tile, row, scratch->values.data());
+  PackValues(weights.cols, column, kernels, scratch, target);
 }
 
 }  // namespace
+
+void PackedMatrix::PackPanel(const MatrixSource& source, int64_t p, const CpuKernels& kernels,
+                             RowScratch* scratch) {
+  PanelTarget target{format_, data_.as<uint8_t>() + p * panel_bytes_, nullptr};
+  std::memset(target.panel, 0, static_cast<size_t>(panel_bytes_));
+  if (format_ == PanelFormat::kI8) {
+    target.column_scale = scales_.as<float>() + p * kPanelCols;
+    std::memset(target.column_scale, 0, kPanelCols * 4);
+  }
+  const int64_t cols = std::min(kPanelCols, rows_ - p * kPanelCols);
+  for (int64_t c = 0; c < cols; ++c) {
+    const int64_t row = p * kPanelCols + c;
+    if (source.packed.has_value()) {
+      PackTileColumn(*source.packed, row - scratch->tile.first_row, c, kernels, scratch, target);
+    } else {
+      PackColumn(source, SourceRow(source, row), c, kernels, scratch, target);
+    }
+  }
+}
 
 absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const MatrixSource& source, WeightFormat format,
                                                 const CpuKernels& kernels, ThreadPool* pool) {
@@ -250,7 +295,7 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const MatrixSource& source, Weig
   packed.rows_ = source.tensor.shape[0];
   packed.depth_ = source.tensor.shape[1];
   packed.padded_depth_ = (packed.depth_ + kGroup - 1) / kGroup * kGroup;
-  packed.format_ = ChooseFormat(source.tensor.dtype, format);
+  packed.format_ = ChooseFormat(source, format);
   if (packed.format_ == PanelFormat::kI8 && packed.depth_ > kMaxInt8Depth) {
     packed.format_ = PanelFormat::kBf16;
   }
@@ -266,18 +311,17 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(const MatrixSource& source, Weig
     s.halves.resize(static_cast<size_t>(packed.depth_));
     s.bytes.resize(static_cast<size_t>(packed.depth_));
   }
-  pool->Run(panels, [&](int64_t p, int thread) {
-    PanelTarget target{packed.format_, packed.data_.as<uint8_t>() + p * packed.panel_bytes_,
-                       nullptr};
-    std::memset(target.panel, 0, static_cast<size_t>(packed.panel_bytes_));
-    if (packed.format_ == PanelFormat::kI8) {
-      target.column_scale = packed.scales_.as<float>() + p * kPanelCols;
-      std::memset(target.column_scale, 0, kPanelCols * 4);
+  const int64_t per_task = source.packed.has_value() ? kPackedTileRows / kPanelCols : 1;
+  pool->Run((panels + per_task - 1) / per_task, [&](int64_t task, int thread) {
+    RowScratch* mine = &scratch[static_cast<size_t>(thread)];
+    const int64_t first = task * per_task;
+    if (source.packed.has_value()) {
+      const int64_t row = first * kPanelCols;
+      ReadPackedTile(*source.packed, row, std::min(kPackedTileRows, packed.rows_ - row),
+                     &mine->tile);
     }
-    const int64_t cols = std::min(kPanelCols, packed.rows_ - p * kPanelCols);
-    for (int64_t c = 0; c < cols; ++c) {
-      PackColumn(source, SourceRow(source, p * kPanelCols + c), c, kernels,
-                 &scratch[static_cast<size_t>(thread)], target);
+    for (int64_t p = first; p < std::min(panels, first + per_task); ++p) {
+      packed.PackPanel(source, p, kernels, mine);
     }
   });
   return packed;

@@ -13,6 +13,8 @@
 
 namespace pingti::worker::cpu {
 
+struct RowScratch;  // of a packing thread
+
 // Immutable; thread-safe.
 class PackedMatrix {
  public:
@@ -34,6 +36,8 @@ class PackedMatrix {
 
  private:
   PackedMatrix() = default;
+  void PackPanel(const MatrixSource& source, int64_t p, const CpuKernels& kernels,
+                 RowScratch* scratch);
 
   PanelFormat format_ = PanelFormat::kF32;
   int64_t rows_ = 0;

@@ -92,7 +92,8 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   params.a_row_stride = x.stride;
   params.packed = weight.values->data();
   params.scales = weight.scales->data();
-  params.scale_type = kernels::ScaleType::kF16;
+  params.scale_type = weight.scales_are_bf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
+  if (weight.zeros != nullptr) params.zeros = weight.zeros->as<uint8_t>();
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   if (out.dtype == DType::kF32) {
     params.y_f32 = static_cast<float*>(out.data);

@@ -1,15 +1,17 @@
 // Weight matrices on the device, and their products with activations.
 //
 // Three forms: bf16 (cuBLASLt); int8 with a scale a row, multiplied with activations quantized a
-// token (kernels' gemm_s8.h); 4 or 8 bits with a scale a group of values, multiplied with bf16
-// activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 as they are, and 8-bit weights made here.
-// Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc.
+// token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
+// values, multiplied with bf16 activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 and packed
+// checkpoints as they are, and 8-bit weights made here. Confined to the engine thread. Next:
+// weight_upload.h, prepare_linear.cc, prepare_grouped.cc, prepare_packed.cc.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
@@ -26,16 +28,20 @@ class CudaLinearWeight : public LinearWeight {
   int64_t out_features() const override { return rows; }
   int64_t in_features() const override { return cols; }
   int64_t bytes() const override {
-    return values->bytes() + (scales ? scales->bytes() : 0) + (bias ? bias->bytes() : 0);
+    return values->bytes() + (scales ? scales->bytes() : 0) + (zeros ? zeros->bytes() : 0) +
+           (bias ? bias->bytes() : 0);
   }
 
   LinearForm form = LinearForm::kBf16;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t group_size = 0;              // of the grouped forms: values per scale
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
-  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: f16 [cols / group, rows]
+  std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
+  // Grouped forms.
+  int64_t group_size = 0;             // groups = ceil(cols / group_size)
+  bool scales_are_bf16 = false;       // else f16
+  std::unique_ptr<CudaBuffer> zeros;  // u8 [groups, rows]; null: the middle of the range
 };
 
 // The form that `source` gets: the one asked for where shapes and types allow, else bf16.

@@ -7,11 +7,11 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "pingti/kernels/gemm_w4a16.h"
 #include "pingti/kernels/quantize.h"
 #include "pingti/kernels/random_fill.h"
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
+#include "worker/backend/cuda/prepare.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
 
@@ -19,15 +19,6 @@ namespace pingti::worker::cuda {
 namespace {
 
 constexpr int64_t kMaxQuantizedCols = 32768;  // of the quantizing kernels
-constexpr int64_t kFileGroup = 32;            // values per scale of Q4_0 and Q8_0
-constexpr int64_t kOwnGroup = 128;            // of 8-bit weights made here
-
-bool AllParts(const LinearSource& source, DType dtype) {
-  for (const MatrixSource& part : source.parts) {
-    if (part.tensor.dtype != dtype || part.tensor.data == nullptr) return false;
-  }
-  return true;
-}
 
 int64_t TotalRows(const LinearSource& source) {
   int64_t rows = 0;
@@ -48,6 +39,10 @@ absl::Status CheckSource(const LinearSource& source) {
     if (tensor.shape[1] % 8 != 0) {
       return absl::UnimplementedError(
           Concat(what, ": the CUDA backend needs rows of a multiple of 8"));
+    }
+    if (part.packed.has_value()) {
+      PINGTI_RETURN_IF_ERROR(CheckPackedPart(part));
+      continue;
     }
     if (!CanDequantize(tensor.dtype)) {
       return absl::UnimplementedError(Concat(what, ": not a type of weights"));
@@ -75,21 +70,6 @@ absl::Status CheckSource(const LinearSource& source) {
   return absl::OkStatus();
 }
 
-absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t cols, uint64_t seed,
-                        cudaStream_t stream) {
-  kernels::RandomFillParams params;
-  params.out = out;
-  params.count = count;
-  params.dtype = dtype;
-  // Unit variance of outputs for unit variance of inputs.
-  params.limit = std::sqrt(3.0f / static_cast<float>(cols));
-  params.seed = seed;
-  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRandomFill(params, stream));
-  return absl::OkStatus();
-}
-
-uint64_t SeedOf(const MatrixSource& source) { return std::hash<std::string>()(source.tensor.name); }
-
 absl::Status UploadFloats(const std::vector<float>& values, float* target, cudaStream_t stream) {
   // From pageable memory: the call returns when the values were taken.
   PINGTI_RETURN_IF_CUDA_ERROR(
@@ -101,6 +81,7 @@ absl::Status LoadBf16(const MatrixSource& part, uint8_t* target, WeightUpload* u
                       cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
   const int64_t cols = part.tensor.shape[1];
+  if (part.packed.has_value()) return LoadPackedAsBf16(*part.packed, target, upload);
   if (part.tensor.data == nullptr) {
     return FillRandom(target, rows * cols, kernels::DType::kBf16, cols, SeedOf(part), stream);
   }
@@ -144,137 +125,9 @@ absl::Status LoadInt8(const MatrixSource& part, int8_t* target, float* scales, W
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
     return absl::OkStatus();
   };
+  if (part.packed.has_value()) return StagePackedAsBf16(*part.packed, quantize, upload);
   return upload->StagedRows(
       rows, cols * 2, [&](int64_t row, uint8_t* out) { WriteBf16Row(part, row, out); }, quantize);
-}
-
-// A row of Q4_0 or Q8_0 blocks (f16 scale, then 32 values) as the kernels' kRowMajor words: values
-// in order, unsigned, 4 or 8 bits each; then the row's scales.
-void WriteFileGroups(const MatrixSource& part, int64_t row, uint8_t* out) {
-  const TensorView& tensor = part.tensor;
-  const bool four = tensor.dtype == DType::kQ4_0;
-  const int64_t groups = tensor.shape[1] / kFileGroup;
-  const int64_t block_bytes = BlockBytes(tensor.dtype);
-  const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
-  const uint8_t* block =
-      static_cast<const uint8_t*>(tensor.data) + SourceRow(part, row) * tensor.RowBytes();
-  uint8_t* scales = out + groups * group_bytes;
-  for (int64_t g = 0; g < groups; ++g, block += block_bytes, out += group_bytes) {
-    std::memcpy(scales + 2 * g, block, 2);
-    const uint8_t* q = block + 2;
-    for (int64_t i = 0; i < group_bytes; ++i) {
-      if (!four) {
-        out[i] = static_cast<uint8_t>(q[i] ^ 0x80);  // signed to offset by 128
-      } else {
-        // Value i is in the low half of byte i, value i + 16 in the high half.
-        const int64_t at = 2 * i % 16;
-        out[i] = 2 * i < 16 ? static_cast<uint8_t>((q[at] & 15) | ((q[at + 1] & 15) << 4))
-                            : static_cast<uint8_t>((q[at] >> 4) | (q[at + 1] & 0xf0));
-      }
-    }
-  }
-}
-
-// Any row, quantized to 8 bits with a scale per kOwnGroup values, in the same form.
-void WriteOwnGroups(const MatrixSource& part, int64_t row, uint8_t* out) {
-  const int64_t cols = part.tensor.shape[1];
-  thread_local std::vector<float> values;
-  values.resize(static_cast<size_t>(cols));
-  ReadRow(part, row, values.data());
-  uint8_t* scales = out + cols;
-  for (int64_t begin = 0; begin < cols; begin += kOwnGroup, scales += 2) {
-    const float* group = values.data() + begin;
-    const int64_t count = std::min(kOwnGroup, cols - begin);
-    float largest = 0.0f;
-    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(group[i]));
-    const uint16_t scale = FloatToF16(largest / 127.0f);
-    std::memcpy(scales, &scale, 2);
-    const float step = F16ToFloat(scale);
-    const float inverse = step > 0.0f ? 1.0f / step : 0.0f;
-    for (int64_t i = 0; i < count; ++i) {
-      const float q = std::clamp(std::nearbyint(group[i] * inverse), -127.0f, 127.0f);
-      out[begin + i] = static_cast<uint8_t>(static_cast<int>(q) + 128);
-    }
-  }
-}
-
-// The checkpoint layout of a stack on the device, freed when it is repacked.
-struct GroupedWords {
-  std::unique_ptr<CudaBuffer> words;   // [rows, cols] of 4 or 8 bits
-  std::unique_ptr<CudaBuffer> scales;  // f16 [rows, groups]
-  int64_t row_bytes = 0;               // of words
-  int64_t groups = 0;
-};
-
-// Part of a stack whose first row is `at`.
-absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, int64_t at,
-                             const GroupedWords& into, WeightUpload* upload, cudaStream_t stream) {
-  const int64_t rows = part.tensor.shape[0];
-  const int64_t cols = part.tensor.shape[1];
-  uint8_t* words = into.words->as<uint8_t>() + at * into.row_bytes;
-  uint8_t* scales = into.scales->as<uint8_t>() + at * into.groups * 2;
-  if (part.tensor.data == nullptr) {
-    const std::vector<uint16_t> scale(
-        static_cast<size_t>(rows * into.groups),
-        FloatToF16(std::sqrt(3.0f / static_cast<float>(cols)) / 127.0f));
-    PINGTI_RETURN_IF_CUDA_ERROR(
-        cudaMemcpyAsync(scales, scale.data(), scale.size() * 2, cudaMemcpyHostToDevice, stream));
-    return FillRandom(words, rows * cols, kernels::DType::kI8, cols, SeedOf(part), stream);
-  }
-  const auto pitch = static_cast<size_t>(into.row_bytes + into.groups * 2);
-  const auto split = [&](int64_t first, int64_t count) -> absl::Status {
-    const auto width = static_cast<size_t>(into.row_bytes);
-    PINGTI_RETURN_IF_CUDA_ERROR(
-        cudaMemcpy2DAsync(words + first * into.row_bytes, width, upload->staging(), pitch, width,
-                          static_cast<size_t>(count), cudaMemcpyDeviceToDevice, stream));
-    const auto scale_width = static_cast<size_t>(into.groups) * 2;
-    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(
-        scales + first * into.groups * 2, scale_width, upload->staging() + into.row_bytes, pitch,
-        scale_width, static_cast<size_t>(count), cudaMemcpyDeviceToDevice, stream));
-    return absl::OkStatus();
-  };
-  return upload->StagedRows(
-      rows, static_cast<int64_t>(pitch),
-      [&](int64_t row, uint8_t* out) {
-        from_file ? WriteFileGroups(part, row, out) : WriteOwnGroups(part, row, out);
-      },
-      split);
-}
-
-absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
-                         cudaStream_t stream) {
-  const bool four = weight->form == LinearForm::kGrouped4;
-  const bool from_file = four || AllParts(source, DType::kQ8_0);
-  weight->group_size = from_file ? kFileGroup : kOwnGroup;
-  const kernels::WeightBits bits = four ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
-  const int n = static_cast<int>(weight->rows);
-  const int k = static_cast<int>(weight->cols);
-  GroupedWords dense;
-  dense.groups = (weight->cols + weight->group_size - 1) / weight->group_size;
-  dense.row_bytes = weight->cols / (four ? 2 : 1);
-  PINGTI_ASSIGN_OR_RETURN(
-      weight->values,
-      CudaBuffer::Make(static_cast<int64_t>(kernels::PackedWeightBytes(n, k, bits))));
-  PINGTI_ASSIGN_OR_RETURN(weight->scales, CudaBuffer::Make(weight->rows * dense.groups * 2));
-  PINGTI_ASSIGN_OR_RETURN(dense.words, CudaBuffer::Make(weight->rows * dense.row_bytes));
-  PINGTI_ASSIGN_OR_RETURN(dense.scales, CudaBuffer::Make(weight->rows * dense.groups * 2));
-  int64_t at = 0;
-  for (const MatrixSource& part : source.parts) {
-    PINGTI_RETURN_IF_ERROR(LoadGroupedPart(part, from_file, at, dense, upload, stream));
-    at += part.tensor.shape[0];
-  }
-  kernels::RepackWeightsParams repack;
-  repack.n = n;
-  repack.k = k;
-  repack.bits = bits;
-  repack.layout = kernels::WeightLayout::kRowMajor;
-  repack.source = dense.words->as<const uint32_t>();
-  repack.packed = weight->values->data();
-  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRepackWeights(repack, stream));
-  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchTransposeScales(
-      dense.scales->data(), weight->scales->data(), n, static_cast<int>(dense.groups), stream));
-  PINGTI_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
-  return absl::OkStatus();
 }
 
 absl::Status LoadDense(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
@@ -299,10 +152,35 @@ absl::Status LoadDense(const LinearSource& source, CudaLinearWeight* weight, Wei
 
 }  // namespace
 
+bool AllParts(const LinearSource& source, DType dtype) {
+  for (const MatrixSource& part : source.parts) {
+    if (part.tensor.dtype != dtype || part.tensor.data == nullptr) return false;
+  }
+  return true;
+}
+
+absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t cols, uint64_t seed,
+                        cudaStream_t stream) {
+  kernels::RandomFillParams params;
+  params.out = out;
+  params.count = count;
+  params.dtype = dtype;
+  // Unit variance of outputs for unit variance of inputs.
+  params.limit = std::sqrt(3.0f / static_cast<float>(cols));
+  params.seed = seed;
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRandomFill(params, stream));
+  return absl::OkStatus();
+}
+
+uint64_t SeedOf(const MatrixSource& source) { return std::hash<std::string>()(source.tensor.name); }
+
 LinearForm ChooseForm(const LinearSource& source) {
   const int64_t rows = TotalRows(source);
   const int64_t cols = source.parts[0].tensor.shape[1];
   if (source.format == WeightFormat::kBf16) return LinearForm::kBf16;
+  if (source.parts[0].packed.has_value() && source.format != WeightFormat::kInt8) {
+    return PackedForm(source).value_or(LinearForm::kBf16);
+  }
   if (source.format == WeightFormat::kInt8Weights) {
     return rows % 8 == 0 && cols % 8 == 0 ? LinearForm::kGrouped8 : LinearForm::kBf16;
   }
@@ -331,8 +209,12 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
   weight->cols = source.parts[0].tensor.shape[1];
   const bool grouped =
       weight->form == LinearForm::kGrouped4 || weight->form == LinearForm::kGrouped8;
-  PINGTI_RETURN_IF_ERROR(grouped ? LoadGrouped(source, weight.get(), upload, stream)
-                                 : LoadDense(source, weight.get(), upload, stream));
+  if (grouped && source.parts[0].packed.has_value()) {
+    PINGTI_RETURN_IF_ERROR(LoadPacked(source, weight.get(), upload, stream));
+  } else {
+    PINGTI_RETURN_IF_ERROR(grouped ? LoadGrouped(source, weight.get(), upload, stream)
+                                   : LoadDense(source, weight.get(), upload, stream));
+  }
   if (!source.bias.empty()) {
     std::vector<uint16_t> halves;
     for (const float value : source.bias) halves.push_back(FloatToBf16(value));

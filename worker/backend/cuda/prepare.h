@@ -1,0 +1,45 @@
+// What the prepare_*.cc files share: each makes one kind of weight of cuda_linear.h. Used by them
+// alone, while loading.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "pingti/kernels/dtype.h"
+#include "worker/backend/cuda/cuda_linear.h"
+#include "worker/backend/cuda/weight_upload.h"
+
+namespace pingti::worker::cuda {
+
+inline constexpr int64_t kFileGroup = 32;  // values per scale of Q4_0 and Q8_0
+
+// Whether every part is of this type, and in memory.
+bool AllParts(const LinearSource& source, DType dtype);
+
+// Random elements of unit variance of outputs for unit variance of inputs, and a seed for them.
+absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t cols, uint64_t seed,
+                        cudaStream_t stream);
+uint64_t SeedOf(const MatrixSource& source);
+
+// A grouped form of rows; prepare_grouped.cc. REQUIRES: weight's form, rows and cols are set.
+absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
+                         cudaStream_t stream);
+
+// For parts that are packed words; prepare_packed.cc. Errors: InvalidArgument or Unimplemented,
+// naming the tensor.
+absl::Status CheckPackedPart(const MatrixSource& part);
+// The grouped form of a stack of packed parts, or none when a part is not packed, parts differ in
+// bits, group size or type of scales, or their rows do not fill the kernels' blocks.
+std::optional<LinearForm> PackedForm(const LinearSource& source);
+// REQUIRES: PackedForm(source) == weight->form; weight's rows and cols are set.
+absl::Status LoadPacked(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
+                        cudaStream_t stream);
+// Widened: to `target`, dense; or through the upload's staging area, see WeightUpload::StagedRows.
+absl::Status LoadPackedAsBf16(const PackedWeights& packed, uint8_t* target, WeightUpload* upload);
+absl::Status StagePackedAsBf16(const PackedWeights& packed, const WeightUpload::OnChunk& on_rows,
+                               WeightUpload* upload);
+
+}  // namespace pingti::worker::cuda
