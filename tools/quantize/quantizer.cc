@@ -15,7 +15,7 @@
 #include "tools/quantize/quantization_config.h"
 #include "tools/quantize/safetensors_writer.h"
 #include "tools/text_tokens.h"
-#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/choose/choose_device.h"
 #include "worker/model/load_model.h"
 #include "worker/weights/checkpoint.h"
 
@@ -263,9 +263,9 @@ absl::StatusOr<QuantizeReport> Quantize(
                           worker::OpenCheckpoint(options.input));
   PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));
   PINGTI_RETURN_IF_ERROR(CheckTensors(*checkpoint));
-  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<worker::Backend> backend,
-                          worker::MakeCpuBackend({.num_threads = options.threads, .kernels = ""}));
-  Quantizer quantizer(options, *checkpoint, backend.get());
+  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
+                          worker::ChooseDevice(options.device, options.threads));
+  Quantizer quantizer(options, *checkpoint, device.backend.get());
   PINGTI_RETURN_IF_ERROR(quantizer.Prepare());
   for (int64_t layer = 0; layer < checkpoint->config().num_layers; ++layer) {
     if (cancelled) return absl::CancelledError("interrupted; nothing was written");
