@@ -17,13 +17,13 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
   command->footer(
       "\"As served\" is a step as a worker runs it, from CUDA graphs where it would use them. The\n"
       "stages are of a second run with marks around each operation; what no operation accounts\n"
-      "for is the host's. Marks keep kernels from overlapping, as those launched with\n"
-      "programmatic dependent launch otherwise do, and from being recorded, so on a GPU the\n"
-      "stages add up to more than the step as served.");
+      "for is the host's. Kernels launched with programmatic dependent launch overlap as served,\n"
+      "and do not with marks between them, so on a GPU the stages may add up to more.");
   command->add_option("MODEL", profile.model, "A .gguf file, or a directory")->required();
   command
-      ->add_option("--load-format", profile.random_weights,
-                   "auto, or dummy: random weights, so that MODEL needs only a config.json")
+      ->add_option(
+          "--load-format", profile.random_weights,
+          "auto, or dummy: random weights on a GPU, so that MODEL needs only a config.json")
       ->transform(
           CLI::CheckedTransformer(std::map<std::string, bool>{{"auto", false}, {"dummy", true}}));
   command->add_option("--batch", profile.batch, "Sequences")

@@ -18,11 +18,10 @@ std::string Format(const char* format, Args... args) {
 }
 
 std::string PhaseTable(const PhaseProfile& phase) {
-  std::string out =
-      phase.steps == 1
-          ? Format("\n%s, %lld tokens\n", phase.name.c_str(), static_cast<long long>(phase.tokens))
-          : Format("\n%s, %lld tokens in %d steps\n", phase.name.c_str(),
-                   static_cast<long long>(phase.tokens), phase.steps);
+  std::string out = phase.steps == 1 ? Format("\n%s, %lld tokens\n", phase.name.c_str(),
+                                              static_cast<long long>(phase.tokens))
+                                     : Format("\n%s, %lld tokens in %d steps\n", phase.name.c_str(),
+                                              static_cast<long long>(phase.tokens), phase.steps);
   out += Format("  %s as served%s: %.3f ms, %.1f tokens/s\n", phase.steps == 1 ? "step" : "steps",
                 phase.recorded ? " (recorded)" : "", phase.seconds * 1e3,
                 static_cast<double>(phase.tokens) / phase.seconds);

@@ -30,7 +30,7 @@ enum class Stage {
   kAttention,
   kProjection,  // of attention's output
   kMlp,
-  kLogits,  // the output projection
+  kLogits,    // the output projection
   kSampling,  // until the tokens are on the host
 };
 inline constexpr size_t kNumStages = 9;

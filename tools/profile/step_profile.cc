@@ -128,9 +128,9 @@ absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const Profile
   PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
   const int64_t weights = worker::EstimateWeightBytes(checkpoint, options.format);
   if (weights <= device.memory_bytes - taken) return absl::OkStatus();
-  return absl::ResourceExhaustedError(
-      Concat("the model does not fit: weights of about ", weights >> 20, " MiB; ", device.name,
-             " has ", (device.memory_bytes - taken) >> 20, " MiB free"));
+  return absl::ResourceExhaustedError(Concat("the model does not fit: weights of about ",
+                                             weights >> 20, " MiB; ", device.name, " has ",
+                                             (device.memory_bytes - taken) >> 20, " MiB free"));
 }
 
 absl::Status Allocate(const ProfileOptions& options, const worker::Device& device,
@@ -142,11 +142,10 @@ absl::Status Allocate(const ProfileOptions& options, const worker::Device& devic
     const int64_t kv = num_blocks * model->KvBytesPerBlock(block_tokens);
     const int64_t workspace = model->WorkspaceBytes(max_tokens, options.batch);
     if (kv + workspace > free) {
-      return absl::ResourceExhaustedError(
-          Concat("batch ", options.batch, " with context ", options.context, " does not fit: ",
-                 kv >> 20, " MiB of keys and values and ", workspace >> 20, " MiB for steps of ",
-                 max_tokens, " tokens; ", device.name, " has ", free >> 20,
-                 " MiB free beside the weights"));
+      return absl::ResourceExhaustedError(Concat(
+          "batch ", options.batch, " with context ", options.context, " does not fit: ", kv >> 20,
+          " MiB of keys and values and ", workspace >> 20, " MiB for steps of ", max_tokens,
+          " tokens; ", device.name, " has ", free >> 20, " MiB free beside the weights"));
     }
   }
   return model->Allocate(num_blocks, block_tokens, max_tokens, options.batch);
@@ -184,13 +183,13 @@ absl::StatusOr<PhaseProfile> MeasureDecode(const ProfileOptions& options, Profil
 }  // namespace
 
 absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const Clock* clock) {
+  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
+                          worker::ChooseDevice(options.device, options.threads));
   PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, options.random_weights
                                                      ? worker::OpenRandomCheckpoint(options.model)
                                                      : worker::OpenCheckpoint(options.model));
   PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
-  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
-                          worker::ChooseDevice(options.device, options.threads));
   PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
   ProfilingBackend backend(device.backend.get(), clock);
   worker::LoadOptions load;
@@ -213,9 +212,8 @@ absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const C
   profile.context = length;
   profile.max_batch_tokens = options.max_batch_tokens;
   Profiler profiler(model.get(), &backend, clock, options.batch);
-  PINGTI_ASSIGN_OR_RETURN(
-      PhaseProfile prefill,
-      MeasurePrefill(options, prompt.encode_seconds, &profiler, &batch, length));
+  PINGTI_ASSIGN_OR_RETURN(PhaseProfile prefill, MeasurePrefill(options, prompt.encode_seconds,
+                                                               &profiler, &batch, length));
   profile.phases.push_back(std::move(prefill));
   PINGTI_ASSIGN_OR_RETURN(PhaseProfile decode, MeasureDecode(options, &profiler, &batch, length));
   profile.phases.push_back(std::move(decode));

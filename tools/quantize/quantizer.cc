@@ -259,12 +259,12 @@ absl::StatusOr<QuantizeReport> Quantize(
     const QuantizeOptions& options, const std::atomic<bool>& cancelled,
     const std::function<void(const QuantizeReport&)>& on_layer) {
   MapLargeBlocks();
+  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
+                          worker::ChooseDevice(options.device, options.threads));
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                           worker::OpenCheckpoint(options.input));
   PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));
   PINGTI_RETURN_IF_ERROR(CheckTensors(*checkpoint));
-  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
-                          worker::ChooseDevice(options.device, options.threads));
   Quantizer quantizer(options, *checkpoint, device.backend.get());
   PINGTI_RETURN_IF_ERROR(quantizer.Prepare());
   for (int64_t layer = 0; layer < checkpoint->config().num_layers; ++layer) {
