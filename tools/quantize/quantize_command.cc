@@ -50,7 +50,7 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
   AddDeviceFlag(quantize, &options->device);
-  quantize->add_option("--threads", options->threads, "Of the CPU; default: one per processor")
+  quantize->add_option("--threads", options->threads, "Of the host; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   return quantize;
 }

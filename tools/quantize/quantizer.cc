@@ -124,13 +124,13 @@ class Quantizer {
     LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
     PINGTI_ASSIGN_OR_RETURN(std::vector<OwnedTensor> tensors,
-                            QuantizeLayer(checkpoint_, layer, plan));
+                            QuantizeLayer(checkpoint_, layer, plan, options_.threads));
     PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights weights, LoadQuantized(tensors, layer));
     PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(weights, plan));
     if (FallBack(errors, &plan)) {
       weights = {};
       tensors.clear();
-      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan));
+      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan, options_.threads));
       PINGTI_ASSIGN_OR_RETURN(weights, LoadQuantized(tensors, layer));
     }
     PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(std::move(weights), layer));
@@ -180,9 +180,10 @@ class Quantizer {
     for (const LinearGroup group : {LinearGroup::kDown, LinearGroup::kGateUp, LinearGroup::kQkv}) {
       const auto g = static_cast<size_t>(group);
       if (plan->keep[g]) continue;
-      plan->smoothing[g] = SmoothingScales(runner_->largest_input(group),
-                                           LargestWeights(checkpoint_, layer, group, *plan),
-                                           *options_.smoothquant_alpha);
+      plan->smoothing[g] =
+          SmoothingScales(runner_->largest_input(group),
+                          LargestWeights(checkpoint_, layer, group, *plan, options_.threads),
+                          *options_.smoothquant_alpha);
     }
   }
 
