@@ -1,6 +1,7 @@
 #include "tools/profile/step_batch.h"
 
 #include <map>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -12,8 +13,8 @@ namespace {
 constexpr int32_t kBlockTokens = 16;
 
 std::vector<int32_t> Prompt(int32_t length) {
-  std::vector<int32_t> prompt;
-  for (int32_t i = 0; i < length; ++i) prompt.push_back(1000 + i);
+  std::vector<int32_t> prompt(static_cast<size_t>(length));
+  std::iota(prompt.begin(), prompt.end(), 1000);
   return prompt;
 }
 
