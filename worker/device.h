@@ -1,27 +1,18 @@
-// The device that a worker runs on, chosen from its settings: which backend, and what memory it
-// has. Used by main.cc alone, while starting.
+// The device that a worker runs on, chosen from its settings, and what memory it has. Used by
+// main.cc alone, while starting. Next: worker/backend/choose/choose_device.h.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <string>
 
 #include "absl/status/statusor.h"
-#include "worker/backend/backend.h"
+#include "worker/backend/choose/choose_device.h"
 #include "worker/server/worker_config.h"
 
 namespace pingti::worker {
 
-struct Device {
-  std::unique_ptr<Backend> backend;
-  bool is_gpu = false;
-  std::string name;  // "NVIDIA H100 80GB HBM3", "CPU"
-  // What gpu_memory_fraction is a share of: a GPU's memory, or what was free when this was made.
-  int64_t memory_bytes = 0;
-};
-
-// `auto` takes a CUDA device where there is one. Errors: Unimplemented when CUDA is asked of a
-// worker that was built without it; otherwise as the backends' makers.
+// Its memory_bytes is what gpu_memory_fraction is a share of: a GPU's memory, or what was free on
+// the host when this was called. Errors: Unimplemented when the device does not have what the
+// settings ask for; otherwise as ChooseDevice.
 absl::StatusOr<Device> OpenDevice(const WorkerConfig& config);
 
 // Bytes of Device::memory_bytes that are taken by now.

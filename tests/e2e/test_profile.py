@@ -15,7 +15,7 @@ def pingti(*args):
 
 def test_profile_accounts_for_all_of_a_step():
     done = pingti("profile", conftest.model_path(), "--batch", 2, "--context", 64, "--decode-steps", 4,
-                  "--prefill-steps", 1, "--text", conftest.ROOT / "LICENSE", "--threads", 1, "--json")
+                  "--prefill-steps", 1, "--text", conftest.ROOT / "LICENSE", "--threads", 1, "--device", "cpu", "--json")
     assert done.returncode == 0, done.stderr
     profile = json.loads(done.stdout)
     assert (profile["batch"], profile["context"], profile["device"]) == (2, 64, "cpu")
@@ -26,7 +26,9 @@ def test_profile_accounts_for_all_of_a_step():
     for phase in (prefill, decode):
         assert all(stage["seconds"] > 0 for stage in phase["stages"])
         assert abs(sum(stage["share"] for stage in phase["stages"]) - 1) < 1e-6
-        assert abs(sum(stage["seconds"] for stage in phase["stages"]) - phase["seconds"]) < 1e-6
+        assert abs(sum(stage["seconds"] for stage in phase["stages"]) - phase["profiled_seconds"]) < 1e-6
+        assert 0 < phase["stage_sum_seconds"] < phase["profiled_seconds"]
+        assert phase["seconds"] > 0 and not phase["recorded"]
         shares = {stage["name"]: stage["share"] for stage in phase["stages"]}
         assert shares["mlp"] > shares["norm"]  # of this model three quarters of the blocks' weights
 

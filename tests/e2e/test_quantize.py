@@ -17,7 +17,7 @@ FAMILIES = ["llama3", "llama_linear_mha", "llama_dynamic", "llama_mqa_bias_tied"
 
 
 def quantize(*args, **kwargs):
-    return subprocess.run([conftest.BIN / "pingti", "quantize", *map(str, args), "--threads", "1"],
+    return subprocess.run([conftest.BIN / "pingti", "quantize", *map(str, args), "--threads", "1", "--device", "cpu"],
                           capture_output=True, text=True, env=conftest.program_env(), **kwargs)
 
 
@@ -159,8 +159,9 @@ def write_large_model(folder, layers, hidden=1024, inner=4096):
 
 def test_ctrl_c_leaves_nothing(tmp_path):
     write_large_model(tmp_path / "in", layers=40)
-    process = subprocess.Popen([conftest.BIN / "pingti", "quantize", tmp_path / "in", tmp_path / "out", "--threads",
-                                "1"], stderr=subprocess.PIPE, text=True, env=conftest.program_env())
+    process = subprocess.Popen([conftest.BIN / "pingti", "quantize", tmp_path / "in", tmp_path / "out",
+                                "--threads", "1", "--device", "cpu"],
+                               stderr=subprocess.PIPE, text=True, env=conftest.program_env())
     assert process.stderr.readline() == "layer 0 done\n"
     assert len(list(tmp_path.glob("out.partial-*"))) == 1
     process.send_signal(signal.SIGINT)

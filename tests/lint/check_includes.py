@@ -17,7 +17,8 @@ WORKER_TENSOR = BASE + ["worker/tensor"]
 ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text",
                         "common/grammar", "proto"]
 TOOLS_WITH_A_MODEL = BASE + ["tools", "worker/tensor", "worker/weights", "worker/quant",
-                             "worker/backend", "worker/comm", "worker/layers", "worker/model"]
+                             "worker/backend", "worker/backend/choose", "worker/comm",
+                             "worker/layers", "worker/model"]
 ROUTER_PARTS = ["router/openai", "router/responses", "router/anthropic",
                 "router/http", "router/playground", "router/grpc", "router/pipeline", "router/admission",
                 "router/batcher", "router/policy", "router/registry", "router/discovery",
@@ -34,6 +35,9 @@ EDGES = {
     "worker/tensor": BASE,
     "worker/backend/cpu": WORKER_TENSOR + ["worker/backend", "worker/quant"],
     "worker/backend/cuda": WORKER_TENSOR + ["worker/backend", "worker/quant", "kernels"],
+    # The one place that knows all backends, for wiring alone.
+    "worker/backend/choose": WORKER_TENSOR + ["worker/backend", "worker/backend/cpu",
+                                              "worker/backend/cuda"],
     "worker/backend": WORKER_TENSOR,
     "worker/comm": WORKER_TENSOR,
     "worker/weights": WORKER_TENSOR,
@@ -54,11 +58,12 @@ EDGES = {
                                       "worker/engine/sequence", "worker/cache", "worker/model",
                                       "worker/weights", "worker/sampling", "worker/backend"],
     "worker/main.cc": ROUTER_COMMON + ["worker"],
-    # Picks the backend for main.cc.
-    "worker/device": BASE + ["worker/backend", "worker/server"],
+    # Picks the device for main.cc.
+    "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
     "router/main.cc": ROUTER_COMMON + ["router"],
     "router/router_config": BASE + ["common/config"],
     "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
+    "tools/device_flag": ["worker/backend"],
     # These run a model's layers in their own process: no server, no engine.
     "tools/quantize": TOOLS_WITH_A_MODEL,
     "tools/profile": TOOLS_WITH_A_MODEL,
@@ -67,6 +72,9 @@ EDGES = {
 }
 for part in ROUTER_PARTS:
     EDGES[part] = ROUTER_COMMON + ROUTER_PARTS
+
+# Picking a backend is wiring: an edge to worker/backend does not bring these, only their own names do.
+PICKED = ("worker/backend/cpu", "worker/backend/cuda", "worker/backend/choose")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 OURS = ("common/", "router/", "worker/", "kernels/", "tools/", "proto/", "tests/", "bench/")
@@ -82,6 +90,9 @@ def unit_of(path):
 
 
 def allowed(target, edges):
+    unit = unit_of(target)
+    if unit in PICKED and "" not in edges and "worker" not in edges:
+        return unit in edges
     return any(edge == "" or target == edge or target.startswith(edge + "/") or
                re.match(re.escape(edge) + r"[._]", target) for edge in edges)
 

@@ -5,6 +5,8 @@
 #include <map>
 #include <string>
 
+#include "tools/device_flag.h"
+
 namespace pingti::tools {
 
 CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
@@ -12,17 +14,33 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
   ProfileOptions& profile = options->profile;
   CLI::App* command =
       app->add_subcommand("profile", "Show where the time of a step goes, stage by stage");
+  command->footer(
+      "\"As served\" is a step as a worker runs it, from CUDA graphs where it would use them. The\n"
+      "stages are of a second run with marks around each operation; what no operation accounts\n"
+      "for is the host's. Kernels launched with programmatic dependent launch overlap as served,\n"
+      "and do not with marks between them, so on a GPU the stages may add up to more.");
   command->add_option("MODEL", profile.model, "A .gguf file, or a directory")->required();
+  command
+      ->add_option(
+          "--load-format", profile.random_weights,
+          "auto, or dummy: random weights on a GPU, so that MODEL needs only a config.json")
+      ->transform(
+          CLI::CheckedTransformer(std::map<std::string, bool>{{"auto", false}, {"dummy", true}}));
   command->add_option("--batch", profile.batch, "Sequences")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_option("--context", profile.context, "Tokens of each before it decodes")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  command
+      ->add_option("--max-batch-tokens", profile.max_batch_tokens,
+                   "Tokens of a step at most; a longer prefill takes several")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command->add_option("--decode-steps", profile.decode_steps, "Decode steps to time")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  command->add_option("--prefill-steps", profile.prefill_steps, "Prefill steps to time")
+  command->add_option("--prefill-steps", profile.prefill_steps, "Prefills to time")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   command->add_option("--text", profile.text_file,
@@ -33,7 +51,13 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
                                               {"bf16", WeightFormat::kBf16},
                                               {"f32", WeightFormat::kF32},
                                               {"int8", WeightFormat::kInt8}}));
-  command->add_option("--threads", profile.threads, "Default: one per processor")
+  command
+      ->add_option("--kv-dtype", profile.kv_format,
+                   "Keys and values: auto, as the model, or int8, on a GPU")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, worker::KvFormat>{
+          {"auto", worker::KvFormat::kModel}, {"int8", worker::KvFormat::kInt8}}));
+  AddDeviceFlag(command, &profile.device);
+  command->add_option("--threads", profile.threads, "Of the CPU; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "Print one JSON object in place of the table");
   return command;

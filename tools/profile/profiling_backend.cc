@@ -1,8 +1,5 @@
 #include "tools/profile/profiling_backend.h"
 
-#include <chrono>
-#include <utility>
-
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 
@@ -32,17 +29,28 @@ std::string_view StageName(Stage stage) {
   return kNames[static_cast<size_t>(stage)];
 }
 
-ProfilingBackend::ProfilingBackend(worker::Backend* inner, ProfilingBackendOptions options)
-    : inner_(inner), options_(std::move(options)) {}
+ProfilingBackend::ProfilingBackend(worker::Backend* inner, const Clock* clock)
+    : inner_(inner), timer_(inner->MakeTimer(clock)) {}
 
 template <typename Operation>
 absl::Status ProfilingBackend::Time(Stage stage, const Operation& operation) {
-  const auto begin = options_.clock->Now();
+  if (!timing_) return operation();
+  PINGTI_RETURN_IF_ERROR(timer_->Mark());
   PINGTI_RETURN_IF_ERROR(operation());
-  if (options_.synchronize) PINGTI_RETURN_IF_ERROR(options_.synchronize());
-  seconds_[static_cast<size_t>(stage)] +=
-      std::chrono::duration<double>(options_.clock->Now() - begin).count();
-  return absl::OkStatus();
+  timed_.push_back(stage);
+  return timer_->Mark();
+}
+
+absl::StatusOr<StageSeconds> ProfilingBackend::StopTiming() {
+  timing_ = false;
+  PINGTI_ASSIGN_OR_RETURN(const std::vector<double> gaps, timer_->Take());
+  PINGTI_CHECK(timed_.empty() ? gaps.empty() : gaps.size() == 2 * timed_.size() - 1);
+  StageSeconds seconds{};
+  for (size_t i = 0; i < timed_.size(); ++i) {
+    seconds[static_cast<size_t>(timed_[i])] += gaps[2 * i];
+  }
+  timed_.clear();
+  return seconds;
 }
 
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> ProfilingBackend::Allocate(int64_t bytes) {
@@ -82,6 +90,27 @@ int64_t ProfilingBackend::WorkspaceBytes(const worker::StepLimits& limits) const
 
 absl::Status ProfilingBackend::AllocateWorkspace(const worker::StepLimits& limits) {
   return inner_->AllocateWorkspace(limits);
+}
+
+absl::Status ProfilingBackend::CopyToHost(MatrixView matrix, std::span<float> values) {
+  return inner_->CopyToHost(matrix, values);
+}
+
+absl::Status ProfilingBackend::CopyFromHost(std::span<const float> values, MatrixView matrix) {
+  return inner_->CopyFromHost(values, matrix);
+}
+
+std::unique_ptr<worker::DeviceTimer> ProfilingBackend::MakeTimer(const Clock* clock) {
+  return inner_->MakeTimer(clock);
+}
+
+absl::Status ProfilingBackend::Issue(bool repeatable,
+                                     const std::function<absl::Status()>& operations) {
+  last_step_recorded_ = true;
+  return inner_->Issue(repeatable && !timing_, [&] {
+    last_step_recorded_ = false;
+    return operations();
+  });
 }
 
 absl::Status ProfilingBackend::BeginStep(const worker::StepInputs& inputs) {

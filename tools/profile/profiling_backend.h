@@ -1,8 +1,10 @@
 // A Backend that times another one: each operation of a step counts for a stage. Made for
 // `pingti profile`; nothing else pays for it.
 //
-// On a device whose operations complete later, `synchronize` waits for them after each: stages add
-// up, while the step as a whole is slower than without (no overlap, no recorded steps).
+// Until StartTiming it passes everything on, so that the other backend runs as in a worker, from
+// recorded steps where it has them. While timing, marks of the other backend's timer lie around
+// each operation, and steps are not recorded: nothing waits, but on a GPU the marks keep an
+// operation from beginning before the one before it has ended.
 //
 // Confined to one thread. Next: step_profile.h, which runs a model on it.
 #pragma once
@@ -12,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
@@ -27,8 +30,8 @@ enum class Stage {
   kAttention,
   kProjection,  // of attention's output
   kMlp,
-  kLogits,  // the output projection
-  kSampling,
+  kLogits,    // the output projection
+  kSampling,  // until the tokens are on the host
 };
 inline constexpr size_t kNumStages = 9;
 // "embedding", "qkv".
@@ -36,19 +39,16 @@ std::string_view StageName(Stage stage);
 
 using StageSeconds = std::array<double, kNumStages>;
 
-struct ProfilingBackendOptions {
-  const Clock* clock = RealClock();
-  std::function<absl::Status()> synchronize;  // empty: operations are complete when they return
-};
-
 class ProfilingBackend : public worker::Backend {
  public:
-  // `inner` must outlive this object and everything made by it.
-  ProfilingBackend(worker::Backend* inner, ProfilingBackendOptions options);
+  // `inner` and `clock` must outlive this object and everything made by it.
+  ProfilingBackend(worker::Backend* inner, const Clock* clock);
 
-  // Since the last Reset.
-  const StageSeconds& seconds() const { return seconds_; }
-  void Reset() { seconds_ = {}; }
+  void StartTiming() { timing_ = true; }
+  // Waits for what was timed. Returns the time of each stage since StartTiming.
+  absl::StatusOr<StageSeconds> StopTiming();
+  // Whether the last step's operations came from a record.
+  bool last_step_recorded() const { return last_step_recorded_; }
 
   std::string_view name() const override { return inner_->name(); }
   worker::DType activation_dtype() const override { return inner_->activation_dtype(); }
@@ -66,7 +66,12 @@ class ProfilingBackend : public worker::Backend {
   int64_t WorkspaceBytes(const worker::StepLimits& limits) const override;
   absl::Status AllocateWorkspace(const worker::StepLimits& limits) override;
 
+  absl::Status CopyToHost(worker::MatrixView matrix, std::span<float> values) override;
+  absl::Status CopyFromHost(std::span<const float> values, worker::MatrixView matrix) override;
+  std::unique_ptr<worker::DeviceTimer> MakeTimer(const Clock* clock) override;
+
   absl::Status BeginStep(const worker::StepInputs& inputs) override;
+  absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) override;
   absl::Status CopyBlocks(worker::KvCache& cache,
                           std::span<const worker::BlockCopy> copies) override;
   absl::Status Embed(const worker::EmbeddingTable& table, worker::MatrixView out) override;
@@ -96,8 +101,10 @@ class ProfilingBackend : public worker::Backend {
   absl::Status Time(Stage stage, const Operation& operation);
 
   worker::Backend* const inner_;
-  const ProfilingBackendOptions options_;
-  StageSeconds seconds_{};
+  const std::unique_ptr<worker::DeviceTimer> timer_;
+  bool timing_ = false;
+  bool last_step_recorded_ = false;
+  std::vector<Stage> timed_;  // each between two marks
   std::map<const worker::LinearWeight*, Stage> stage_of_;
 };
 

@@ -10,54 +10,18 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "tools/profile/profiling_backend.h"
+#include "tools/profile/step_batch.h"
 #include "tools/text_tokens.h"
-#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/choose/choose_device.h"
 #include "worker/model/load_model.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
 namespace {
 
-constexpr int32_t kBlockTokens = 16;
-
-// The arrays of one step in which every sequence of the batch has `query` new tokens.
-class Batch {
- public:
-  Batch(const ProfileOptions& options, std::vector<int32_t> prompt)
-      : batch_(options.batch), prompt_(std::move(prompt)) {
-    blocks_per_seq_ =
-        (static_cast<int32_t>(prompt_.size()) + options.decode_steps + kBlockTokens) / kBlockTokens;
-    for (int32_t b = 0; b < num_blocks(); ++b) block_table_.push_back(b);
-  }
-
-  int32_t num_blocks() const { return batch_ * blocks_per_seq_; }
-
-  // Tokens [begin, begin + query) of every sequence.
-  worker::ForwardBatch Step(int32_t begin, int32_t query) {
-    for (std::vector<int32_t>* array :
-         {&ids_, &positions_, &query_start_, &context_len_, &logit_tokens_}) {
-      array->clear();
-    }
-    query_start_.push_back(0);
-    for (int32_t s = 0; s < batch_; ++s) {
-      for (int32_t i = begin; i < begin + query; ++i) {
-        ids_.push_back(prompt_[static_cast<size_t>(i) % prompt_.size()]);
-        positions_.push_back(i);
-      }
-      query_start_.push_back(static_cast<int32_t>(ids_.size()));
-      context_len_.push_back(begin + query);
-      logit_tokens_.push_back(static_cast<int32_t>(ids_.size()) - 1);
-    }
-    return {ids_,         positions_,      query_start_, context_len_,
-            block_table_, blocks_per_seq_, logit_tokens_};
-  }
-
- private:
-  const int32_t batch_;
-  const std::vector<int32_t> prompt_;
-  int32_t blocks_per_seq_ = 0;
-  std::vector<int32_t> ids_, positions_, query_start_, context_len_, block_table_, logit_tokens_;
-};
+// A number of tokens that comes up for the first time runs as it is, and for the second time is
+// recorded.
+constexpr int kDecodeWarmup = 3;
 
 // Runs steps and adds up where their time went.
 class Profiler {
@@ -71,37 +35,58 @@ class Profiler {
     for (worker::SamplingRow& row : rows_) row.temperature = 0.0f;
   }
 
-  absl::Status Run(const worker::ForwardBatch& batch) {
+  absl::Status Step(const worker::ForwardBatch& batch) {
     PINGTI_RETURN_IF_ERROR(model_->Forward(batch, {}));
-    return model_->Sample(rows_, sampled_);
+    const size_t rows = batch.logit_tokens.size();
+    return model_->Sample(std::span(rows_).first(rows), std::span(sampled_).first(rows));
   }
 
-  // `step(i)` gives the i-th batch; its making counts as the host's work. `extra_seconds`: spent
-  // on tokens before each step, or 0.
-  absl::StatusOr<PhaseProfile> Measure(std::string name, int steps, int64_t tokens,
-                                       double extra_seconds,
-                                       const std::function<worker::ForwardBatch(int)>& step) {
-    backend_->Reset();
+  // The phase's i-th run; it ends with tokens on the host.
+  using Run = std::function<absl::Status(int i)>;
+
+  // Fills in all times. `extra_seconds`: spent on tokens before each run, or 0.
+  absl::Status Measure(int warmup, int runs, double extra_seconds, const Run& run,
+                       PhaseProfile* phase) {
+    for (int i = 0; i < warmup; ++i) PINGTI_RETURN_IF_ERROR(run(0));
     const auto begin = clock_->Now();
-    for (int i = 0; i < steps; ++i) PINGTI_RETURN_IF_ERROR(Run(step(i)));
-    const double total = std::chrono::duration<double>(clock_->Now() - begin).count() / steps;
-    PhaseProfile phase;
-    phase.name = std::move(name);
-    phase.tokens = tokens;
-    phase.seconds = total + extra_seconds;
-    double host = total;
-    for (size_t s = 0; s < kNumStages; ++s) {
-      const double seconds = backend_->seconds()[s] / steps;
-      host -= seconds;
-      phase.stages.push_back({std::string(StageName(static_cast<Stage>(s))), seconds, 0.0});
+    for (int i = 0; i < runs; ++i) PINGTI_RETURN_IF_ERROR(run(i));
+    phase->seconds = SecondsSince(begin) / runs;
+    phase->recorded = backend_->last_step_recorded();
+
+    StageSeconds sums{};
+    double wall = 0.0;
+    for (int i = 0; i < runs; ++i) {
+      backend_->StartTiming();
+      const auto begin_profiled = clock_->Now();
+      PINGTI_RETURN_IF_ERROR(run(i));
+      wall += SecondsSince(begin_profiled);
+      PINGTI_ASSIGN_OR_RETURN(const StageSeconds seconds, backend_->StopTiming());
+      for (size_t s = 0; s < kNumStages; ++s) sums[s] += seconds[s];
     }
-    phase.stages.push_back({"host", host, 0.0});
-    if (extra_seconds > 0.0) phase.stages.push_back({"tokenizer", extra_seconds, 0.0});
-    for (StageTime& stage : phase.stages) stage.share = stage.seconds / phase.seconds;
-    return phase;
+    FillStages(sums, wall, runs, extra_seconds, phase);
+    return absl::OkStatus();
   }
 
  private:
+  double SecondsSince(std::chrono::steady_clock::time_point begin) const {
+    return std::chrono::duration<double>(clock_->Now() - begin).count();
+  }
+
+  static void FillStages(const StageSeconds& sums, double wall, int runs, double extra_seconds,
+                         PhaseProfile* phase) {
+    double operations = 0.0;
+    for (size_t s = 0; s < kNumStages; ++s) {
+      phase->stages.push_back({std::string(StageName(static_cast<Stage>(s))), sums[s] / runs, 0.0});
+      operations += sums[s];
+    }
+    // The device may stamp the last operation's end after the host has read its clock.
+    const double host = std::max(wall - operations, 0.0);
+    phase->stages.push_back({"host", host / runs, 0.0});
+    if (extra_seconds > 0.0) phase->stages.push_back({"tokenizer", extra_seconds, 0.0});
+    phase->profiled_seconds = (operations + host) / runs + extra_seconds;
+    for (StageTime& stage : phase->stages) stage.share = stage.seconds / phase->profiled_seconds;
+  }
+
   worker::Model* const model_;
   ProfilingBackend* const backend_;
   const Clock* const clock_;
@@ -123,45 +108,114 @@ absl::StatusOr<TextTokens> Prompt(const worker::Checkpoint& checkpoint,
   return tokens;
 }
 
+absl::Status CheckOptions(const ProfileOptions& options, const worker::ModelConfig& config) {
+  if (int64_t{options.context} + options.decode_steps > config.max_context) {
+    return absl::InvalidArgumentError(Concat("context ", options.context, " and ",
+                                             options.decode_steps, " decode steps; the model has ",
+                                             config.max_context, " tokens"));
+  }
+  if (options.max_batch_tokens < options.batch) {
+    return absl::InvalidArgumentError(Concat("max-batch-tokens ", options.max_batch_tokens,
+                                             "; expected at least the batch, ", options.batch));
+  }
+  return absl::OkStatus();
+}
+
+// A GPU's memory is what it is, and cudaMalloc says only which piece came too late.
+absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const ProfileOptions& options,
+                             const worker::Device& device) {
+  if (!device.is_gpu) return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
+  const int64_t weights = worker::EstimateWeightBytes(checkpoint, options.format);
+  if (weights <= device.memory_bytes - taken) return absl::OkStatus();
+  return absl::ResourceExhaustedError(Concat("the model does not fit: weights of about ",
+                                             weights >> 20, " MiB; ", device.name, " has ",
+                                             (device.memory_bytes - taken) >> 20, " MiB free"));
+}
+
+absl::Status Allocate(const ProfileOptions& options, const worker::Device& device,
+                      int32_t num_blocks, int32_t max_tokens, worker::Model* model) {
+  const int32_t block_tokens = device.BestKvBlockTokens();
+  if (device.is_gpu) {
+    PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
+    const int64_t free = device.memory_bytes - taken;
+    const int64_t kv = num_blocks * model->KvBytesPerBlock(block_tokens);
+    const int64_t workspace = model->WorkspaceBytes(max_tokens, options.batch);
+    if (kv + workspace > free) {
+      return absl::ResourceExhaustedError(Concat(
+          "batch ", options.batch, " with context ", options.context, " does not fit: ", kv >> 20,
+          " MiB of keys and values and ", workspace >> 20, " MiB for steps of ", max_tokens,
+          " tokens; ", device.name, " has ", free >> 20, " MiB free beside the weights"));
+    }
+  }
+  return model->Allocate(num_blocks, block_tokens, max_tokens, options.batch);
+}
+
+absl::StatusOr<PhaseProfile> MeasurePrefill(const ProfileOptions& options, double encode_seconds,
+                                            Profiler* profiler, StepBatch* batch,
+                                            int32_t prompt_tokens) {
+  PhaseProfile phase;
+  phase.name = "prefill";
+  phase.tokens = int64_t{prompt_tokens} * options.batch;
+  phase.steps = batch->NumPrefillSteps(options.max_batch_tokens);
+  const auto run = [&](int) -> absl::Status {
+    for (int i = 0; i < phase.steps; ++i) {
+      PINGTI_RETURN_IF_ERROR(profiler->Step(batch->PrefillStep(i, options.max_batch_tokens)));
+    }
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(profiler->Measure(/*warmup=*/1, options.prefill_steps,
+                                           encode_seconds * options.batch, run, &phase));
+  return phase;
+}
+
+absl::StatusOr<PhaseProfile> MeasureDecode(const ProfileOptions& options, Profiler* profiler,
+                                           StepBatch* batch, int32_t prompt_tokens) {
+  PhaseProfile phase;
+  phase.name = "decode";
+  phase.tokens = options.batch;
+  const auto run = [&](int i) { return profiler->Step(batch->DecodeStep(prompt_tokens + i)); };
+  PINGTI_RETURN_IF_ERROR(
+      profiler->Measure(kDecodeWarmup, options.decode_steps, /*extra_seconds=*/0.0, run, &phase));
+  return phase;
+}
+
 }  // namespace
 
 absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const Clock* clock) {
-  PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, worker::OpenCheckpoint(options.model));
-  const int64_t longest = int64_t{options.context} + options.decode_steps;
-  if (longest > checkpoint->config().max_context) {
-    return absl::InvalidArgumentError(Concat("context ", options.context, " and ",
-                                             options.decode_steps, " decode steps; the model has ",
-                                             checkpoint->config().max_context, " tokens"));
-  }
+  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
+                          worker::ChooseDevice(options.device, options.threads));
+  PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, options.random_weights
+                                                     ? worker::OpenRandomCheckpoint(options.model)
+                                                     : worker::OpenCheckpoint(options.model));
+  PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
-  PINGTI_ASSIGN_OR_RETURN(const auto device,
-                          worker::MakeCpuBackend({.num_threads = options.threads, .kernels = ""}));
-  ProfilingBackend backend(device.get(), {clock, nullptr});
+  PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
+  ProfilingBackend backend(device.backend.get(), clock);
   worker::LoadOptions load;
   load.format = options.format;
+  load.kv_format = options.kv_format;
   PINGTI_ASSIGN_OR_RETURN(const auto model, worker::LoadModel(*checkpoint, &backend, load));
-  Batch batch(options, prompt.ids);
   const auto length = static_cast<int32_t>(prompt.ids.size());
-  PINGTI_RETURN_IF_ERROR(
-      model->Allocate(batch.num_blocks(), kBlockTokens, options.batch * length, options.batch));
+  StepBatch batch(options.batch, prompt.ids, options.decode_steps, device.BestKvBlockTokens());
+  const auto max_tokens = static_cast<int32_t>(
+      std::min(int64_t{options.max_batch_tokens}, int64_t{options.batch} * length));
+  PINGTI_RETURN_IF_ERROR(Allocate(options, device, batch.num_blocks(), max_tokens, model.get()));
 
   ModelProfile profile;
   profile.model = checkpoint->display_name();
   profile.device = std::string(backend.name());
+  profile.device_name = device.name;
   profile.format = std::string(worker::WeightFormatName(options.format));
+  profile.kv_format = options.kv_format == worker::KvFormat::kInt8 ? "int8" : "auto";
   profile.batch = options.batch;
   profile.context = length;
+  profile.max_batch_tokens = options.max_batch_tokens;
   Profiler profiler(model.get(), &backend, clock, options.batch);
-  PINGTI_RETURN_IF_ERROR(profiler.Run(batch.Step(0, length)));
-  PINGTI_ASSIGN_OR_RETURN(
-      PhaseProfile prefill,
-      profiler.Measure("prefill", options.prefill_steps, int64_t{length} * options.batch,
-                       prompt.encode_seconds * options.batch,
-                       [&](int) { return batch.Step(0, length); }));
+  PINGTI_ASSIGN_OR_RETURN(PhaseProfile prefill, MeasurePrefill(options, prompt.encode_seconds,
+                                                               &profiler, &batch, length));
   profile.phases.push_back(std::move(prefill));
-  PINGTI_ASSIGN_OR_RETURN(PhaseProfile decode,
-                          profiler.Measure("decode", options.decode_steps, options.batch, 0.0,
-                                           [&](int i) { return batch.Step(length + i, 1); }));
+  PINGTI_ASSIGN_OR_RETURN(PhaseProfile decode, MeasureDecode(options, &profiler, &batch, length));
   profile.phases.push_back(std::move(decode));
   return profile;
 }

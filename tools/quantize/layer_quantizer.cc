@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "tools/quantize/int8_rows.h"
+#include "tools/quantize/parallel_rows.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
 
@@ -131,21 +133,23 @@ OwnedTensor Keep(const TensorView& source, std::string_view name, const LayerPla
 }
 
 // The weight and its scales, which have the checkpoint's type where that has float's range.
-void Quantize(const TensorView& source, std::string_view name, const LayerPlan& plan,
+void Quantize(const TensorView& source, std::string_view name, const LayerPlan& plan, int threads,
               std::vector<OwnedTensor>* out) {
   const bool bf16 = source.dtype == DType::kBf16;
   OwnedTensor weight = MakeTensor(source.name, DType::kI8, source.shape);
   OwnedTensor scale =
       MakeTensor(source.name + "_scale", bf16 ? DType::kBf16 : DType::kF32, {source.shape[0], 1});
-  RowReader reader(source, name, plan);
   const auto cols = static_cast<size_t>(source.shape[1]);
   const std::span q(reinterpret_cast<int8_t*>(weight.bytes.data()), weight.bytes.size());
-  for (int64_t r = 0; r < source.shape[0]; ++r) {
-    const float row_scale =
-        QuantizeRow(reader.Read(r), bf16, q.subspan(static_cast<size_t>(r) * cols, cols));
-    Store(row_scale, scale.view.dtype,
-          scale.bytes.data() + r * worker::BlockBytes(scale.view.dtype));
-  }
+  ForRowRanges(source.shape[0], threads, [&](int64_t begin, int64_t end) {
+    RowReader reader(source, name, plan);
+    for (int64_t r = begin; r < end; ++r) {
+      const float row_scale =
+          QuantizeRow(reader.Read(r), bf16, q.subspan(static_cast<size_t>(r) * cols, cols));
+      Store(row_scale, scale.view.dtype,
+            scale.bytes.data() + r * worker::BlockBytes(scale.view.dtype));
+    }
+  });
   out->push_back(std::move(weight));
   out->push_back(std::move(scale));
 }
@@ -166,7 +170,7 @@ std::vector<std::string> GroupModules(int64_t layer, LinearGroup group) {
 }
 
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint, int64_t layer,
-                                                       const LayerPlan& plan) {
+                                                       const LayerPlan& plan, int threads) {
   const std::string prefix = LayerPrefix(layer);
   std::vector<OwnedTensor> out;
   for (const TensorView& tensor : checkpoint.tensors()) {
@@ -180,7 +184,7 @@ absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpo
     const std::string_view name = std::string_view(tensor.name).substr(prefix.size());
     const std::optional<LinearGroup> group = GroupOfWeight(name);
     if (group.has_value() && !plan.keep[static_cast<size_t>(*group)]) {
-      Quantize(tensor, name, plan, &out);
+      Quantize(tensor, name, plan, threads, &out);
     } else {
       out.push_back(Keep(tensor, name, plan));
     }
@@ -193,15 +197,21 @@ absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpo
 }
 
 std::vector<float> LargestWeights(const Checkpoint& checkpoint, int64_t layer, LinearGroup group,
-                                  const LayerPlan& plan) {
+                                  const LayerPlan& plan, int threads) {
+  std::mutex mutex;
   std::vector<float> largest;
   for (const std::string_view module : ModulesOf(group)) {
     const std::string name = Concat(module, ".weight");
     const TensorView* tensor = checkpoint.Find(LayerPrefix(layer) + name);
     PINGTI_CHECK(tensor != nullptr);
     largest.resize(static_cast<size_t>(tensor->shape[1]), 0.0f);
-    RowReader reader(*tensor, name, plan);
-    for (int64_t r = 0; r < tensor->shape[0]; ++r) UpdateLargest(reader.Read(r), largest);
+    ForRowRanges(tensor->shape[0], threads, [&](int64_t begin, int64_t end) {
+      RowReader reader(*tensor, name, plan);
+      std::vector<float> of_range(largest.size(), 0.0f);
+      for (int64_t r = begin; r < end; ++r) UpdateLargest(reader.Read(r), of_range);
+      const std::lock_guard lock(mutex);
+      UpdateLargest(of_range, largest);
+    });
     checkpoint.Release(*tensor);
   }
   return largest;

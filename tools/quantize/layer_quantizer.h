@@ -1,5 +1,6 @@
 // One decoder layer of a checkpoint as int8 tensors under compressed-tensors' names, with what
-// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row is in memory.
+// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row a thread is in
+// memory.
 // Pure functions; thread-safe. Next: layer_runner.h, which says how good the result is.
 #pragma once
 
@@ -39,13 +40,15 @@ struct OwnedTensor {
   std::vector<char> bytes;
 };
 
-// All tensors of layer `layer`, ordered so that each begins at a multiple of its type's size.
+// All tensors of layer `layer`, ordered so that each begins at a multiple of its type's size; the
+// same for any number of threads (0: one per processor).
 // Errors: Unimplemented for a weight that is not F32, F16 or BF16.
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const worker::Checkpoint& checkpoint,
-                                                       int64_t layer, const LayerPlan& plan);
+                                                       int64_t layer, const LayerPlan& plan,
+                                                       int threads);
 
 // max|w| of each input channel over the group's matrices, `plan` applied to their rows.
 std::vector<float> LargestWeights(const worker::Checkpoint& checkpoint, int64_t layer,
-                                  LinearGroup group, const LayerPlan& plan);
+                                  LinearGroup group, const LayerPlan& plan, int threads);
 
 }  // namespace pingti::tools

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "common/base/check.h"
@@ -22,22 +22,21 @@ constexpr int64_t kSequenceTokens = 512;
 constexpr int64_t kBlockTokens = 16;
 constexpr int64_t kSampleRows = 256;  // the text's last rows, by which errors are measured
 
-std::span<float> RowOf(MatrixView matrix, int64_t r) {
-  return {static_cast<float*>(matrix.data) + r * matrix.stride, static_cast<size_t>(matrix.cols)};
+// Rows that are in host memory at a time.
+constexpr int64_t kHostRows = 32;
+
+// Row `r` of a dense matrix in host memory.
+std::span<float> RowOf(std::vector<float>* values, int64_t r, int64_t cols) {
+  return std::span(*values).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols));
 }
 
-void CopyRows(MatrixView from, MatrixView to) {
-  for (int64_t r = 0; r < from.rows; ++r) {
-    const std::span<float> source = RowOf(from, r);
-    std::copy(source.begin(), source.end(), RowOf(to, r).begin());
-  }
-}
+size_t NumValues(MatrixView matrix) { return static_cast<size_t>(matrix.rows * matrix.cols); }
 
-void DivideColumns(std::span<const float> by, MatrixView matrix) {
-  for (int64_t r = 0; r < matrix.rows; ++r) {
-    const std::span<float> row = RowOf(matrix, r);
-    for (size_t c = 0; c < by.size(); ++c) row[c] /= by[c];
-  }
+// The up projection's rows were divided by what the down projection's columns are multiplied with.
+void MultiplyUp(const LayerPlan& plan, std::span<float> gate_up) {
+  const std::vector<float>& by = plan.smoothing[static_cast<size_t>(LinearGroup::kDown)];
+  const std::span<float> up = gate_up.subspan(gate_up.size() / 2);
+  for (size_t c = 0; c < by.size(); ++c) up[c] *= by[c];
 }
 
 const worker::LinearWeight& WeightOf(const worker::DecoderLayerWeights& weights,
@@ -59,10 +58,10 @@ const worker::LinearWeight& WeightOf(const worker::DecoderLayerWeights& weights,
 
 LayerRunner::LayerRunner(const worker::Checkpoint& checkpoint, worker::Backend* backend)
     : checkpoint_(checkpoint), config_(checkpoint.config()), backend_(backend) {
-  PINGTI_CHECK(backend_->activation_dtype() == DType::kF32);
   const worker::TensorView* embedding = checkpoint_.Find("model.embed_tokens.weight");
   PINGTI_CHECK(embedding != nullptr);
-  format_ = embedding->dtype == DType::kF32 ? WeightFormat::kF32 : WeightFormat::kBf16;
+  const bool f32 = embedding->dtype == DType::kF32 && backend_->activation_dtype() == DType::kF32;
+  format_ = f32 ? WeightFormat::kF32 : WeightFormat::kBf16;
 }
 
 absl::StatusOr<std::unique_ptr<LayerRunner>> LayerRunner::Make(const worker::Checkpoint& checkpoint,
@@ -92,9 +91,10 @@ void LayerRunner::AddSequences(std::span<const int32_t> ids) {
 }
 
 absl::Status LayerRunner::AllocateMatrix(int64_t rows, int64_t cols, MatrixView* matrix) {
+  const DType dtype = backend_->activation_dtype();
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<worker::DeviceBuffer> buffer,
-                          backend_->Allocate(rows * cols * int64_t{sizeof(float)}));
-  *matrix = {buffer->data(), DType::kF32, rows, cols, cols};
+                          backend_->Allocate(rows * cols * worker::BlockBytes(dtype)));
+  *matrix = {buffer->data(), dtype, rows, cols, cols};
   buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
 }
@@ -121,7 +121,8 @@ absl::Status LayerRunner::Allocate() {
                             config_.num_heads,
                             config_.num_kv_heads,
                             config_.head_dim,
-                            config_.vocab_size};
+                            config_.vocab_size,
+                            /*int8_weights_later=*/true};
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(limits));
 
   worker::DecoderActivations& act = activations_;
@@ -162,8 +163,7 @@ absl::Status LayerRunner::EmbedTokens() {
   checkpoint_.Release(source.tensor);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(backend_->Embed(*table, original_));
-  CopyRows(original_, quantized_);
-  return absl::OkStatus();
+  return backend_->Embed(*table, quantized_);
 }
 
 worker::AttentionShape LayerRunner::Attention(int64_t layer) const {
@@ -172,19 +172,16 @@ worker::AttentionShape LayerRunner::Attention(int64_t layer) const {
           config_.window[static_cast<size_t>(layer)]};
 }
 
-// The layer is the only one of its cache, and its MLP's output joins the residual at once.
+// The layer is the only one of its cache, and its MLP's output joins the residual at once. The norm
+// that comes with the addition is for nobody, in place of what was added.
 absl::Status LayerRunner::RunLayer(const worker::DecoderLayer& layer, MatrixView residual) {
   worker::DecoderActivations act = activations_;
   act.residual = residual;
   worker::SingleRankCommunicator comm;
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, comm, *cache_, act));
-  for (int64_t r = 0; r < residual.rows; ++r) {
-    const std::span<float> out = RowOf(residual, r);
-    const std::span<float> delta = RowOf(act.delta, r);
-    for (size_t c = 0; c < out.size(); ++c) out[c] += delta[c];
-  }
-  return absl::OkStatus();
+  return backend_->AddRmsNorm(act.delta, residual, *layer.weights().post_norm,
+                              static_cast<float>(config_.rms_norm_eps), act.delta);
 }
 
 worker::DecoderLayer LayerRunner::MakeLayer(worker::DecoderLayerWeights weights,
@@ -192,13 +189,32 @@ worker::DecoderLayer LayerRunner::MakeLayer(worker::DecoderLayerWeights weights,
   return {0, std::move(weights), Attention(layer), static_cast<float>(config_.rms_norm_eps)};
 }
 
+absl::Status LayerRunner::CopyRows(MatrixView from, MatrixView to) {
+  std::vector<int32_t> rows(static_cast<size_t>(from.rows));
+  std::iota(rows.begin(), rows.end(), 0);
+  return backend_->GatherRows(from, rows, to);
+}
+
+absl::Status LayerRunner::FindLargest(MatrixView matrix, std::vector<float>* largest) {
+  largest->assign(static_cast<size_t>(matrix.cols), 0.0f);
+  std::vector<float> values;
+  for (int64_t first = 0; first < matrix.rows; first += kHostRows) {
+    const MatrixView rows = matrix.Rows(first, std::min(kHostRows, matrix.rows - first));
+    values.resize(NumValues(rows));
+    PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(rows, values));
+    for (int64_t r = 0; r < rows.rows; ++r) {
+      UpdateLargest(RowOf(&values, r, rows.cols), *largest);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status LayerRunner::TakeSample(const worker::DecoderLayerWeights& weights, LinearGroup group,
                                      MatrixView input) {
-  std::vector<float>& largest = largest_[static_cast<size_t>(group)];
-  largest.assign(static_cast<size_t>(input.cols), 0.0f);
-  for (int64_t r = 0; r < calibration_rows_; ++r) UpdateLargest(RowOf(input, r), largest);
+  PINGTI_RETURN_IF_ERROR(
+      FindLargest(input.Rows(0, calibration_rows_), &largest_[static_cast<size_t>(group)]));
   const Sample& sample = samples_[static_cast<size_t>(group)];
-  CopyRows(input.Rows(input.rows - sample.x.rows, sample.x.rows), sample.x);
+  PINGTI_RETURN_IF_ERROR(CopyRows(input.Rows(input.rows - sample.x.rows, sample.x.rows), sample.x));
   return backend_->Linear(WeightOf(weights, group), sample.x, sample.y);
 }
 
@@ -216,32 +232,57 @@ absl::Status LayerRunner::RunOriginal(worker::DecoderLayerWeights weights, int64
   return TakeSample(block.weights(), LinearGroup::kDown, act.hidden);
 }
 
+absl::StatusOr<MatrixView> LayerRunner::SmoothedInput(LinearGroup group, const LayerPlan& plan) {
+  const MatrixView x = samples_[static_cast<size_t>(group)].x;
+  const std::vector<float>& by = plan.smoothing[static_cast<size_t>(group)];
+  if (by.empty()) return x;
+  const MatrixView smoothed = sample_in_.Columns(0, x.cols);
+  std::vector<float> values;
+  for (int64_t first = 0; first < x.rows; first += kHostRows) {
+    const int64_t count = std::min(kHostRows, x.rows - first);
+    values.resize(NumValues(x.Rows(first, count)));
+    PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(x.Rows(first, count), values));
+    for (int64_t r = 0; r < count; ++r) {
+      const std::span<float> row = RowOf(&values, r, x.cols);
+      for (size_t c = 0; c < by.size(); ++c) row[c] /= by[c];
+    }
+    PINGTI_RETURN_IF_ERROR(backend_->CopyFromHost(values, smoothed.Rows(first, count)));
+  }
+  return smoothed;
+}
+
+absl::StatusOr<double> LayerRunner::ErrorOf(LinearGroup group, const LayerPlan& plan,
+                                            MatrixView y) {
+  const MatrixView expected = samples_[static_cast<size_t>(group)].y;
+  RelativeErrorSum sum;
+  std::vector<float> a;
+  std::vector<float> b;
+  for (int64_t first = 0; first < y.rows; first += kHostRows) {
+    const int64_t count = std::min(kHostRows, y.rows - first);
+    a.resize(NumValues(y.Rows(first, count)));
+    b.resize(a.size());
+    PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(expected.Rows(first, count), a));
+    PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(y.Rows(first, count), b));
+    for (int64_t r = 0; r < count; ++r) {
+      if (group == LinearGroup::kGateUp) MultiplyUp(plan, RowOf(&b, r, y.cols));
+      sum.Add(RowOf(&a, r, y.cols), RowOf(&b, r, y.cols));
+    }
+  }
+  return sum.Value();
+}
+
 absl::StatusOr<PerGroup<double>> LayerRunner::Errors(const worker::DecoderLayerWeights& weights,
                                                      const LayerPlan& plan) {
   PerGroup<double> errors{};
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   for (size_t g = 0; g < kNumGroups; ++g) {
     const auto group = static_cast<LinearGroup>(g);
-    MatrixView x = sample_in_.Columns(0, samples_[g].x.cols);
-    MatrixView y = sample_out_.Columns(0, samples_[g].y.cols);
-    CopyRows(samples_[g].x, x);
-    DivideColumns(plan.smoothing[g], x);
+    PINGTI_ASSIGN_OR_RETURN(const MatrixView x, SmoothedInput(group, plan));
+    const MatrixView y = sample_out_.Columns(0, samples_[g].y.cols);
     PINGTI_RETURN_IF_ERROR(backend_->Linear(WeightOf(weights, group), x, y));
-    if (group == LinearGroup::kGateUp) MultiplyUp(plan, y);
-    RelativeErrorSum sum;
-    for (int64_t r = 0; r < y.rows; ++r) sum.Add(RowOf(samples_[g].y, r), RowOf(y, r));
-    errors[g] = sum.Value();
+    PINGTI_ASSIGN_OR_RETURN(errors[g], ErrorOf(group, plan, y));
   }
   return errors;
-}
-
-// The up projection's rows are divided by what the down projection's columns are multiplied with.
-void LayerRunner::MultiplyUp(const LayerPlan& plan, MatrixView gate_up) const {
-  const std::vector<float>& by = plan.smoothing[static_cast<size_t>(LinearGroup::kDown)];
-  for (int64_t r = 0; r < gate_up.rows; ++r) {
-    const std::span<float> up = RowOf(gate_up, r).subspan(static_cast<size_t>(gate_up.cols / 2));
-    for (size_t c = 0; c < by.size(); ++c) up[c] *= by[c];
-  }
 }
 
 absl::Status LayerRunner::RunQuantized(worker::DecoderLayerWeights weights, int64_t layer) {

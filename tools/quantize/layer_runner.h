@@ -2,7 +2,8 @@
 // weights of one layer are in memory, never a model. Takes what SmoothQuant needs of the
 // activations, each group's error, and in the end how far the logits moved.
 //
-// On the CPU backend, whose activations are f32 in host memory. Confined to one thread.
+// On any backend: activations stay on its device, in its type, and what is looked at comes over a
+// few rows at a time. Confined to one thread.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,8 @@ class LayerRunner {
                                                            std::span<const int32_t> calibration,
                                                            std::span<const int32_t> text);
 
-  // How the original is computed: f32 for a checkpoint in f32, else as a worker would, in bf16.
+  // How the original is computed: f32 for a checkpoint in f32 where activations are f32 too, else
+  // as a worker would, in bf16.
   worker::WeightFormat original_format() const { return format_; }
 
   // Layers come in order, each first here, then in RunQuantized.
@@ -58,11 +60,17 @@ class LayerRunner {
   absl::Status Allocate();
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, worker::MatrixView* matrix);
   absl::Status EmbedTokens();
+  // REQUIRES: equally many rows, dense.
+  absl::Status CopyRows(worker::MatrixView from, worker::MatrixView to);
+  // largest[c] = max|matrix[r][c]| over all rows.
+  absl::Status FindLargest(worker::MatrixView matrix, std::vector<float>* largest);
+  // The group's sampled inputs as `plan` leaves them.
+  absl::StatusOr<worker::MatrixView> SmoothedInput(LinearGroup group, const LayerPlan& plan);
+  absl::StatusOr<double> ErrorOf(LinearGroup group, const LayerPlan& plan, worker::MatrixView y);
   worker::DecoderLayer MakeLayer(worker::DecoderLayerWeights weights, int64_t layer) const;
   absl::Status RunLayer(const worker::DecoderLayer& layer, worker::MatrixView residual);
   absl::Status TakeSample(const worker::DecoderLayerWeights& weights, LinearGroup group,
                           worker::MatrixView input);
-  void MultiplyUp(const LayerPlan& plan, worker::MatrixView gate_up) const;
   worker::AttentionShape Attention(int64_t layer) const;
 
   const worker::Checkpoint& checkpoint_;

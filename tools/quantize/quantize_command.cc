@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "common/base/strings.h"
+#include "tools/device_flag.h"
 #include "tools/interrupt.h"
 
 namespace pingti::tools {
@@ -48,7 +49,8 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   quantize->add_option("--max-tokens", options->max_tokens, "Tokens used of each text")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  quantize->add_option("--threads", options->threads, "Default: one per processor")
+  AddDeviceFlag(quantize, &options->device);
+  quantize->add_option("--threads", options->threads, "Of the host; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   return quantize;
 }

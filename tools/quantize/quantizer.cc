@@ -15,7 +15,7 @@
 #include "tools/quantize/quantization_config.h"
 #include "tools/quantize/safetensors_writer.h"
 #include "tools/text_tokens.h"
-#include "worker/backend/cpu/cpu_backend.h"
+#include "worker/backend/choose/choose_device.h"
 #include "worker/model/load_model.h"
 #include "worker/weights/checkpoint.h"
 
@@ -124,13 +124,13 @@ class Quantizer {
     LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
     PINGTI_ASSIGN_OR_RETURN(std::vector<OwnedTensor> tensors,
-                            QuantizeLayer(checkpoint_, layer, plan));
+                            QuantizeLayer(checkpoint_, layer, plan, options_.threads));
     PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights weights, LoadQuantized(tensors, layer));
     PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(weights, plan));
     if (FallBack(errors, &plan)) {
       weights = {};
       tensors.clear();
-      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan));
+      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan, options_.threads));
       PINGTI_ASSIGN_OR_RETURN(weights, LoadQuantized(tensors, layer));
     }
     PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(std::move(weights), layer));
@@ -180,9 +180,10 @@ class Quantizer {
     for (const LinearGroup group : {LinearGroup::kDown, LinearGroup::kGateUp, LinearGroup::kQkv}) {
       const auto g = static_cast<size_t>(group);
       if (plan->keep[g]) continue;
-      plan->smoothing[g] = SmoothingScales(runner_->largest_input(group),
-                                           LargestWeights(checkpoint_, layer, group, *plan),
-                                           *options_.smoothquant_alpha);
+      plan->smoothing[g] =
+          SmoothingScales(runner_->largest_input(group),
+                          LargestWeights(checkpoint_, layer, group, *plan, options_.threads),
+                          *options_.smoothquant_alpha);
     }
   }
 
@@ -259,13 +260,13 @@ absl::StatusOr<QuantizeReport> Quantize(
     const QuantizeOptions& options, const std::atomic<bool>& cancelled,
     const std::function<void(const QuantizeReport&)>& on_layer) {
   MapLargeBlocks();
+  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
+                          worker::ChooseDevice(options.device, options.threads));
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                           worker::OpenCheckpoint(options.input));
   PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));
   PINGTI_RETURN_IF_ERROR(CheckTensors(*checkpoint));
-  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<worker::Backend> backend,
-                          worker::MakeCpuBackend({.num_threads = options.threads, .kernels = ""}));
-  Quantizer quantizer(options, *checkpoint, backend.get());
+  Quantizer quantizer(options, *checkpoint, device.backend.get());
   PINGTI_RETURN_IF_ERROR(quantizer.Prepare());
   for (int64_t layer = 0; layer < checkpoint->config().num_layers; ++layer) {
     if (cancelled) return absl::CancelledError("interrupted; nothing was written");

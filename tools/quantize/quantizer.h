@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "tools/quantize/layer_quantizer.h"
 #include "tools/quantize/text_quality.h"
+#include "worker/backend/device_choice.h"
 
 namespace pingti::tools {
 
@@ -30,7 +31,8 @@ struct QuantizeOptions {
   std::string calibration_file;             // empty: the sample text
   std::string text_file;                    // empty: the sample text
   int max_tokens = 2048;                    // of each text
-  int threads = 0;                          // 0: one per processor
+  worker::DeviceChoice device = worker::DeviceChoice::kAuto;  // that both models run on
+  int threads = 0;                                            // 0: one per processor
 };
 
 struct QuantizeReport {

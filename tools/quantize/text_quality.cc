@@ -45,17 +45,22 @@ class Head {
     source.f32_out = true;
     PINGTI_ASSIGN_OR_RETURN(head.projection_, in.backend->PrepareLinear(source));
     in.checkpoint.Release(matrix.tensor);
-    const int64_t row_bytes = int64_t{sizeof(float)};
-    PINGTI_ASSIGN_OR_RETURN(head.hidden_,
-                            in.backend->Allocate(kRows * in.original.cols * row_bytes));
+    head.vocab_ = in.checkpoint.config().vocab_size;
+    PINGTI_ASSIGN_OR_RETURN(
+        head.hidden_,
+        in.backend->Allocate(kRows * in.original.cols * worker::BlockBytes(in.original.dtype)));
+    PINGTI_ASSIGN_OR_RETURN(head.logits_,
+                            in.backend->Allocate(kRows * head.vocab_ * int64_t{sizeof(float)}));
     return head;
   }
 
-  // Rows [first, first + count) of `states` into `out`, [count, vocab].
-  absl::Status Run(MatrixView states, int64_t first, MatrixView out) {
-    const MatrixView hidden{hidden_->data(), DType::kF32, out.rows, states.cols, states.cols};
-    PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(states.Rows(first, out.rows), *norm_, eps_, hidden));
-    return backend_->Linear(*projection_, hidden, out);
+  // Logits of rows [first, first + count) of `states`: [count, vocab].
+  absl::Status Run(MatrixView states, int64_t first, int64_t count, std::span<float> out) {
+    const MatrixView hidden{hidden_->data(), states.dtype, count, states.cols, states.cols};
+    const MatrixView logits{logits_->data(), DType::kF32, count, vocab_, vocab_};
+    PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(states.Rows(first, count), *norm_, eps_, hidden));
+    PINGTI_RETURN_IF_ERROR(backend_->Linear(*projection_, hidden, logits));
+    return backend_->CopyToHost(logits, out);
   }
 
  private:
@@ -63,8 +68,10 @@ class Head {
 
   worker::Backend* backend_;
   float eps_;
+  int64_t vocab_ = 0;
   std::unique_ptr<worker::DeviceBuffer> norm_;
   std::unique_ptr<worker::DeviceBuffer> hidden_;
+  std::unique_ptr<worker::DeviceBuffer> logits_;
   std::unique_ptr<worker::LinearWeight> projection_;
 };
 
@@ -97,20 +104,20 @@ struct Sums {
 absl::StatusOr<TextQuality> Compare(const LogitComparison& in) {
   PINGTI_ASSIGN_OR_RETURN(Head head, Head::Make(in));
   const int64_t vocab = in.checkpoint.config().vocab_size;
-  std::vector<float> logits(static_cast<size_t>(2 * kRows * vocab));
+  std::vector<float> p(static_cast<size_t>(kRows * vocab));
+  std::vector<float> q(p.size());
   Sums sums;
   // Consecutive rows go together; those that predict nothing are computed and left out.
   for (size_t t = 0; t < in.targets.size();) {
     const int64_t first = in.targets[t].row;
     const int64_t count = std::min(kRows, in.original.rows - first);
-    MatrixView p{logits.data(), DType::kF32, count, vocab, vocab};
-    MatrixView q{logits.data() + kRows * vocab, DType::kF32, count, vocab, vocab};
-    PINGTI_RETURN_IF_ERROR(head.Run(in.original, first, p));
-    PINGTI_RETURN_IF_ERROR(head.Run(in.quantized, first, q));
+    const auto values = static_cast<size_t>(count * vocab);
+    PINGTI_RETURN_IF_ERROR(head.Run(in.original, first, count, std::span(p).first(values)));
+    PINGTI_RETURN_IF_ERROR(head.Run(in.quantized, first, count, std::span(q).first(values)));
     for (; t < in.targets.size() && in.targets[t].row < first + count; ++t) {
       const int64_t r = in.targets[t].row - first;
-      const std::span p_row(logits.data() + r * vocab, static_cast<size_t>(vocab));
-      const std::span q_row(logits.data() + (kRows + r) * vocab, static_cast<size_t>(vocab));
+      const std::span p_row(p.data() + r * vocab, static_cast<size_t>(vocab));
+      const std::span q_row(q.data() + r * vocab, static_cast<size_t>(vocab));
       if (!LogSoftmax(p_row) || !LogSoftmax(q_row)) {
         return absl::InvalidArgumentError(
             Concat(in.checkpoint.path(), ": logits are not finite after token ", first + r));

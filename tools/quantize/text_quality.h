@@ -26,7 +26,7 @@ struct LogitComparison {
     int32_t token_id;  // that came next
   };
   const worker::Checkpoint& checkpoint;  // for the last norm and the output projection
-  worker::Backend* backend;              // f32 activations in host memory, workspace allocated
+  worker::Backend* backend;              // workspace allocated
   worker::WeightFormat format;
   worker::MatrixView original;   // [tokens, hidden], before the last norm
   worker::MatrixView quantized;  // the same

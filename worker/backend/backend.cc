@@ -1,8 +1,40 @@
 #include "worker/backend/backend.h"
 
+#include <chrono>
+
 #include "common/base/check.h"
 
 namespace pingti::worker {
+namespace {
+
+class HostTimer : public DeviceTimer {
+ public:
+  explicit HostTimer(const Clock* clock) : clock_(clock) {}
+
+  absl::Status Mark() override {
+    marks_.push_back(clock_->Now());
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<double>> Take() override {
+    std::vector<double> seconds;
+    for (size_t i = 1; i < marks_.size(); ++i) {
+      seconds.push_back(std::chrono::duration<double>(marks_[i] - marks_[i - 1]).count());
+    }
+    marks_.clear();
+    return seconds;
+  }
+
+ private:
+  const Clock* const clock_;
+  std::vector<std::chrono::steady_clock::time_point> marks_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceTimer> Backend::MakeTimer(const Clock* clock) {
+  return std::make_unique<HostTimer>(clock);
+}
 
 std::string_view WeightFormatName(WeightFormat format) {
   switch (format) {

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/clock.h"
 #include "worker/backend/block_copy.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/tensor/packed_weights.h"
@@ -119,6 +120,7 @@ struct StepLimits {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
+  bool int8_weights_later = false;  // some are prepared after the workspace was allocated
 };
 
 // One step's batch, in host memory that the caller keeps unchanged until the step's last operation;
@@ -154,6 +156,18 @@ struct HeadNorms {
 // it, and only a new process helps.
 inline bool IsDeviceLost(const absl::Status& status) { return absl::IsDataLoss(status); }
 
+// Points in the order of a backend's operations, and when its device passed them. For profiling:
+// marking never waits, so that operations between marks run as close together as they can.
+class DeviceTimer {
+ public:
+  virtual ~DeviceTimer() = default;
+  // A point after all that was issued so far.
+  virtual absl::Status Mark() = 0;
+  // Waits for the last mark and forgets all. Returns the seconds from each mark to the next,
+  // [number of marks - 1].
+  virtual absl::StatusOr<std::vector<double>> Take() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -177,6 +191,16 @@ class Backend {
   // About what AllocateWorkspace takes.
   virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
+
+  // ---- beside the steps, for tools; each waits for all that was issued
+
+  // values = matrix in f32, dense. REQUIRES: rows * cols values.
+  virtual absl::Status CopyToHost(MatrixView matrix, std::span<float> values) = 0;
+  // matrix = values, rounded to its type. REQUIRES: rows * cols values.
+  virtual absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) = 0;
+  // `clock` serves where operations are complete when they return, as they are here; it must
+  // outlive the timer.
+  virtual std::unique_ptr<DeviceTimer> MakeTimer(const Clock* clock);
 
   // ---- each step; matrices have num_tokens rows unless said otherwise
 

@@ -8,13 +8,13 @@
 
 #include "absl/status/status.h"
 #include "common/config/schema.h"
+#include "worker/backend/device_choice.h"
 
 namespace pingti::worker {
 
 enum class ComputeFormat { kAuto, kF32, kBf16, kInt8 };
 enum class EmbeddingFormat { kAuto, kBf16 };
 enum class KvCacheFormat { kAuto, kInt8 };
-enum class DeviceChoice { kAuto, kCpu, kCuda };
 enum class LoadFormat { kAuto, kDummy };
 
 struct WorkerConfig {

@@ -17,6 +17,7 @@ ProfileOptions Options() {
   options.batch = 3;
   options.context = 40;
   options.decode_steps = 5;
+  options.device = worker::DeviceChoice::kCpu;
   options.threads = 1;
   return options;
 }
@@ -40,7 +41,35 @@ TEST(ProfileModel, StagesAddUpToTheStepAndEachIsSeen) {
     EXPECT_NEAR(share, 1.0, 1e-9) << phase.name;
     EXPECT_EQ(names.size(), kNumStages + 1);  // and the host
     EXPECT_EQ(phase.stages.back().name, "host");
+    EXPECT_GT(phase.seconds, 0.0);
+    EXPECT_LT(StageSum(phase), phase.profiled_seconds);
+    EXPECT_EQ(phase.steps, 1);
+    EXPECT_FALSE(phase.recorded);  // a CPU records nothing
   }
+}
+
+TEST(ProfileModel, PrefillTakesAsManyStepsAsTheirSizeAllows) {
+  ProfileOptions options = Options();
+  options.max_batch_tokens = 50;
+  const auto profile = ProfileModel(options, RealClock());
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  EXPECT_EQ(profile->phases[0].tokens, 120);
+  EXPECT_EQ(profile->phases[0].steps, 3);
+  options.max_batch_tokens = 2;
+  const absl::Status status = ProfileModel(options, RealClock()).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_NE(status.message().find("max-batch-tokens 2"), absl::string_view::npos) << status;
+}
+
+TEST(ProfileModel, NamesWhatACpuDoesNotHave) {
+  ProfileOptions options = Options();
+  options.kv_format = worker::KvFormat::kInt8;
+  absl::Status status = ProfileModel(options, RealClock()).status();
+  EXPECT_NE(status.message().find("int8 KV cache"), absl::string_view::npos) << status;
+  options = Options();
+  options.random_weights = true;
+  status = ProfileModel(options, RealClock()).status();
+  EXPECT_NE(status.message().find("on a GPU only"), absl::string_view::npos) << status;
 }
 
 TEST(ProfileModel, TimesTheTokenizerOfAText) {
@@ -52,6 +81,7 @@ TEST(ProfileModel, TimesTheTokenizerOfAText) {
   options.context = 8;
   options.decode_steps = 1;
   options.prefill_steps = 1;
+  options.device = worker::DeviceChoice::kCpu;
   const auto profile = ProfileModel(options, RealClock());
   ASSERT_TRUE(profile.ok()) << profile.status();
   EXPECT_EQ(profile->phases[0].stages.back().name, "tokenizer");
@@ -74,16 +104,24 @@ TEST(ProfileReport, JsonAndTableHoldTheSame) {
   profile.format = "bf16";
   profile.batch = 2;
   profile.context = 64;
+  profile.device_name = "CPU";
+  profile.kv_format = "auto";
   profile.phases = {{"decode", 2, 0.004, {{"mlp", 0.003, 0.75}, {"host", 0.001, 0.25}}}};
+  profile.phases[0].profiled_seconds = 0.004;
+  profile.phases[0].recorded = true;
   const boost::json::value json = boost::json::parse(ProfileJson(profile));
   EXPECT_EQ(json.at("model").as_string(), "tiny \"quoted\"");
   const boost::json::value& phase = json.at("phases").at(0);
   EXPECT_EQ(phase.at("tokens").as_int64(), 2);
   EXPECT_EQ(phase.at("stages").at(0).at("name").as_string(), "mlp");
   EXPECT_EQ(phase.at("stages").at(0).at("share").as_double(), 0.75);
+  EXPECT_EQ(phase.at("seconds").as_double(), 0.004);
+  EXPECT_EQ(phase.at("stage_sum_seconds").as_double(), 0.003);
+  EXPECT_EQ(phase.at("recorded").as_bool(), true);
   const std::string table = ProfileTable(profile);
-  for (const char* expected : {"decode: 4.000 ms a step of 2 tokens, 500.0 tokens/s",
-                               "mlp              3.000 ms   75.0 %"}) {
+  for (const char* expected :
+       {"decode, 2 tokens\n  step as served (recorded): 4.000 ms, 500.0 tokens/s",
+        "sum of stages: 3.000 ms", "mlp              3.000 ms   75.0 %"}) {
     EXPECT_NE(table.find(expected), std::string::npos) << expected << "\nin\n" << table;
   }
 }

@@ -84,6 +84,7 @@ int64_t PeakOfQuantizing(const fs::path& folder, int64_t layers) {
     QuantizeOptions options;
     options.input = folder / "in";
     options.output = folder / "out";
+    options.device = worker::DeviceChoice::kCpu;
     options.threads = 1;
     options.max_tokens = 16;
     const auto report = Quantize(options, false, [](const QuantizeReport&) {});

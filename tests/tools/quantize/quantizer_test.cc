@@ -15,6 +15,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/testing/source_dir.h"
+#include "tests/tools/gpu_checkpoint.h"
 #include "tests/worker/model/model_runner.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
@@ -71,6 +72,7 @@ class QuantizerTest : public ::testing::Test {
     QuantizeOptions options;
     options.input = kTiny + name;
     options.output = folder_ / name;
+    options.device = worker::DeviceChoice::kCpu;
     options.threads = 1;
     return options;
   }
@@ -119,6 +121,23 @@ INSTANTIATE_TEST_SUITE_P(
                       Family{"qwen2", 1.7e-3}, Family{"qwen2_yarn", 2.7e-3},
                       Family{"qwen3", 5.8e-3}, Family{"mistral_window", 1.5e-2}),
     [](const auto& test) { return std::string(test.param.name); });
+
+TEST_F(QuantizerTest, WritesTheSameWhateverTheNumberOfThreads) {
+  // With more rows than a thread is worth.
+  testing::WriteGpuCheckpoint(folder_ / "in");
+  const auto tensors = [&](const std::string& name, int threads) {
+    QuantizeOptions options = Options(name);
+    options.input = folder_ / "in";
+    options.threads = threads;
+    options.smoothquant_alpha = 0.5;
+    EXPECT_TRUE(Run(options).ok());
+    std::ifstream file(options.output + "/model.safetensors", std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string one = tensors("one", 1);
+  EXPECT_FALSE(one.empty());
+  EXPECT_EQ(tensors("four", 4), one);
+}
 
 TEST_F(QuantizerTest, ModelWithEverythingKeptIsTheOriginal) {
   QuantizeOptions options = Options("qwen2");

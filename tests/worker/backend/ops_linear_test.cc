@@ -109,8 +109,9 @@ class OpsLinearTest : public ::testing::Test {
   OpsLinearTest() : device_(testing::MakeDeviceUnderTest()), rng_(kSeed) {}
   Backend* backend() { return device_->backend(); }
 
-  void Allocate() {
+  void Allocate(bool int8_weights_later = false) {
     StepLimits limits;
+    limits.int8_weights_later = int8_weights_later;
     limits.max_tokens = kMaxTokens;
     limits.max_seqs = 8;
     limits.max_in_features = 1024;
@@ -218,6 +219,31 @@ TEST_F(OpsLinearTest, EveryFormatIsWithinItsToleranceOfTheFormula) {
       ASSERT_NO_FATAL_FAILURE(Check(c, w, bias, **weight, rows, std::string(DTypeName(c.dtype))));
     }
   }
+}
+
+// A device may keep the int8 form of a product's input for the next product.
+TEST_F(OpsLinearTest, ProductAfterACopyFromTheHostSeesIt) {
+  const int64_t rows = 9;
+  const int64_t in = 512;
+  ASSERT_NO_FATAL_FAILURE(Allocate(/*int8_weights_later=*/true));
+  Weights weights;
+  MakeWeights(DType::kI8, 96, in, &rng_, &weights);
+  LinearSource source;
+  source.parts = {weights.source};
+  source.format = WeightFormat::kStored;
+  const auto weight = backend()->PrepareLinear(source);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  std::vector<float> x = RandomValues(rows * in, &rng_);
+  const TestMatrix input(device_.get(), rows, in, x);
+  const TestMatrix first(device_.get(), rows, 96, input.view().dtype);
+  const TestMatrix second(device_.get(), rows, 96, input.view().dtype);
+  ASSERT_TRUE(backend()->Linear(**weight, input.view(), first.view()).ok());
+  for (float& value : x) value *= -2.0f;
+  ASSERT_TRUE(backend()->CopyFromHost(x, input.view()).ok());
+  ASSERT_TRUE(backend()->Linear(**weight, input.view(), second.view()).ok());
+  const std::vector<float> y = first.Read();
+  const std::vector<float> twice = second.Read();
+  for (size_t i = 0; i < y.size(); ++i) ASSERT_EQ(twice[i], -2.0f * y[i]) << i;
 }
 
 TEST_F(OpsLinearTest, RowsOfGgufHeadsAreReordered) {

@@ -1,5 +1,6 @@
 // Operations on rows of activations against float64 formulas, on the backend that this program is
-// linked with: embedding, norms, SiLU, gathering.
+// linked with: embedding, norms, SiLU, gathering; and what tools do beside steps: copies to the
+// host and back, times.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -171,6 +172,70 @@ TEST_F(OpsRowsTest, EmbedLooksUpTheTokensOfTheStep) {
   for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8Weights}) {
     SCOPED_TRACE(WeightFormatName(format));
     CheckEmbedding(format);
+  }
+}
+
+TEST_F(OpsRowsTest, CopiesGoToTheHostAndBackWithoutTouchingOtherColumns) {
+  const int64_t rows = 7;
+  const int64_t cols = 48;
+  for (const DType dtype : {DType::kF32, backend()->activation_dtype()}) {
+    const std::vector<float> x = RandomValues(rows * cols, &rng_);
+    const TestMatrix matrix(device_.get(), rows, cols, dtype);
+    ASSERT_TRUE(backend()->CopyFromHost(x, matrix.view()).ok());
+    ASSERT_EQ(matrix.Read(), x);  // values of bf16 lose nothing
+
+    // Rows [2, 5), columns [16, 24).
+    const MatrixView part = matrix.view().Columns(16, 8).Rows(2, 3);
+    std::vector<float> got(3 * 8, std::nanf(""));
+    ASSERT_TRUE(backend()->CopyToHost(part, got).ok());
+    std::vector<float> expected = x;
+    for (size_t r = 0; r < 3; ++r) {
+      for (size_t c = 0; c < 8; ++c) {
+        const size_t at = (r + 2) * static_cast<size_t>(cols) + c + 16;
+        ASSERT_EQ(got[r * 8 + c], x[at]);
+        got[r * 8 + c] *= 2.0f;
+        expected[at] = got[r * 8 + c];
+      }
+    }
+    ASSERT_TRUE(backend()->CopyFromHost(got, part).ok());
+    ASSERT_EQ(matrix.Read(), expected);
+  }
+}
+
+TEST_F(OpsRowsTest, CopyFromHostRoundsToTheNearest) {
+  const TestMatrix matrix(device_.get(), 1, 8, backend()->activation_dtype());
+  const std::vector<float> x{1.0f, 1.004f,   1.0f / 3.0f, -1e30f,
+                             0.0f, 3.14159f, -2.71828f,   65537.0f};
+  ASSERT_TRUE(backend()->CopyFromHost(x, matrix.view()).ok());
+  const bool f32 = matrix.view().dtype == DType::kF32;
+  const std::vector<float> got = matrix.Read();
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_EQ(got[i], f32 ? x[i] : Bf16ToFloat(FloatToBf16(x[i])));
+  }
+}
+
+TEST_F(OpsRowsTest, TimerGivesTheTimeBetweenMarksOnceEach) {
+  const int64_t rows = 512;
+  const int64_t cols = 1024;
+  const TestMatrix x(device_.get(), rows, cols, RandomValues(rows * cols, &rng_));
+  const TestMatrix out(device_.get(), rows, cols, x.view().dtype);
+  const auto weight = *backend()->UploadF32(RandomValues(cols, &rng_));
+  const auto timer = backend()->MakeTimer(RealClock());
+  EXPECT_TRUE(timer->Take()->empty());
+  for (const size_t operations : {size_t{1}, size_t{6}, size_t{3}}) {
+    ASSERT_TRUE(timer->Mark().ok());
+    EXPECT_TRUE(backend()->RmsNorm(x.view(), *weight, 1e-5f, out.view()).ok());
+    for (size_t i = 0; i < operations; ++i) {
+      ASSERT_TRUE(timer->Mark().ok());
+      ASSERT_TRUE(backend()->RmsNorm(x.view(), *weight, 1e-5f, out.view()).ok());
+    }
+    const auto seconds = timer->Take();
+    ASSERT_TRUE(seconds.ok()) << seconds.status();
+    ASSERT_EQ(seconds->size(), operations);
+    for (const double gap : *seconds) {
+      EXPECT_GT(gap, 0.0);
+      EXPECT_LT(gap, 10.0);
+    }
   }
 }
 

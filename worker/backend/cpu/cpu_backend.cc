@@ -106,6 +106,22 @@ class CpuBackend : public Backend {
     return attention_.Allocate(limits.max_tokens, limits.max_seqs);
   }
 
+  absl::Status CopyToHost(MatrixView matrix, std::span<float> values) override {
+    PINGTI_CHECK(static_cast<int64_t>(values.size()) == matrix.rows * matrix.cols);
+    for (int64_t r = 0; r < matrix.rows; ++r) {
+      std::copy_n(Row(matrix, r), matrix.cols, values.data() + r * matrix.cols);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) override {
+    PINGTI_CHECK(static_cast<int64_t>(values.size()) == matrix.rows * matrix.cols);
+    for (int64_t r = 0; r < matrix.rows; ++r) {
+      std::copy_n(values.data() + r * matrix.cols, matrix.cols, Row(matrix, r));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status BeginStep(const StepInputs& inputs) override {
     step_ = inputs;
     return absl::OkStatus();

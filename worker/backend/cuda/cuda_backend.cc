@@ -19,7 +19,9 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_sampler.h"
 #include "worker/backend/cuda/cuda_status.h"
+#include "worker/backend/cuda/cuda_timer.h"
 #include "worker/backend/cuda/device_memory.h"
+#include "worker/backend/cuda/host_rows.h"
 #include "worker/backend/cuda/step_arrays.h"
 #include "worker/backend/cuda/step_graphs.h"
 #include "worker/backend/cuda/weight_upload.h"
@@ -109,7 +111,8 @@ class CudaBackend : public Backend {
   }
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    return (has_int8_ ? limits.max_tokens * (limits.max_in_features + 4) : 0) +
+    const bool quantizes = has_int8_ || limits.int8_weights_later;
+    return (quantizes ? limits.max_tokens * (limits.max_in_features + 4) : 0) +
            StepArrays::BytesFor(limits) + CudaAttention::BytesFor(limits) + kGraphBytes;
   }
 
@@ -120,9 +123,22 @@ class CudaBackend : public Backend {
     graphs_.Clear();
     rows_.reset();
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
-    PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits, has_int8_));
+    PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits, has_int8_ || limits.int8_weights_later));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
     return attention_.Allocate(limits);
+  }
+
+  absl::Status CopyToHost(MatrixView matrix, std::span<float> values) override {
+    return cuda::CopyToHost(matrix, values, stream_);
+  }
+
+  absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) override {
+    linear_->ForgetQuantized(matrix);
+    return cuda::CopyFromHost(values, matrix, stream_);
+  }
+
+  std::unique_ptr<DeviceTimer> MakeTimer(const Clock*) override {
+    return std::make_unique<CudaTimer>(stream_);
   }
 
   absl::Status BeginStep(const StepInputs& inputs) override {
