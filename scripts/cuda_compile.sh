@@ -19,9 +19,9 @@ cd "$ROOT"
 configure --preset cuda -DPINGTI_KERNELS_TESTS=ON -DPINGTI_KERNELS_BENCH=ON
 # Reports are added up over builds, so one that has nothing left to compile is checked as well.
 mapfile -t cuda_tests < <(ctest --test-dir "$build" -N |
-  sed -nE 's/^ +Test +#[0-9]+: (.*_cuda_.*_test)$/\1/p')
+  sed -nE 's/^ +Test +#[0-9]+: (.*_cuda_.*test)$/\1/p')
 [ ${#cuda_tests[@]} -gt 0 ] || die "no CUDA test program is declared below tests/"
-if ! cmake --build "$build" --target kernels/all pingti-worker model_logprobs "${cuda_tests[@]}" \
+if ! cmake --build "$build" --target kernels/all pingti-worker pingti model_logprobs "${cuda_tests[@]}" \
   >"$build.log" 2>&1; then
   grep -E 'error|FAILED' -A 6 "$build.log" | head -n 60 >&2
   die "the CUDA build failed (whole log: $build.log)"

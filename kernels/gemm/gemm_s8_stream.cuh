@@ -112,6 +112,29 @@ __device__ __forceinline__ void StreamLoads(const CUtensorMap& map_a, const CUte
   }
 }
 
+// Scales and biases of the tiles that this block has a part of, by the loading warp's other lanes.
+template <typename Traits>
+__device__ __forceinline__ void PrefetchScales(const GemmS8StreamArgs& args, int k_blocks,
+                                               int start, int end) {
+  constexpr int kLine = 128;
+  constexpr int kScaleLines = Traits::kRows * 4 / kLine;
+  constexpr int kBiasLines = Traits::kRows * 2 / kLine;
+  const int rank = Traits::kCluster > 1 ? ClusterRank() : 0;
+  const int line = static_cast<int>(threadIdx.x % 32) - 1;
+  if (args.channel_scale == nullptr || line >= kScaleLines + kBiasLines) return;
+  for (int tile = start / k_blocks; tile * k_blocks < end; ++tile) {
+    const int row0 = (tile * Traits::kCluster + rank) * Traits::kRows;
+    const int row =
+        row0 + (line < kScaleLines ? line * kLine / 4 : (line - kScaleLines) * kLine / 2);
+    if (row >= args.n) continue;
+    if (line < kScaleLines) {
+      PrefetchLine(args.channel_scale + row);
+    } else if (args.bias != nullptr) {
+      PrefetchLine(args.bias + row);
+    }
+  }
+}
+
 // One warpgroup's products over k-blocks [0, count) of a segment: acc[64 rows, kTokens].
 template <typename Traits>
 __device__ __forceinline__ void MultiplySegment(int32_t (&acc)[Traits::kRegisters], int count,
@@ -151,13 +174,21 @@ __device__ __forceinline__ void WriteRows(const int32_t (&acc)[Traits::kRegister
                                           const GemmS8StreamArgs& args, int row0) {
   const int lane = threadIdx.x % 32;
   const int slab = row0 + 16 * (threadIdx.x % 128 / 32);
+  float scales[2] = {};  // loads of both halves go out together
+  float biases[2] = {};
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = slab + 8 * half + lane / 4;
+    if (row >= args.n) continue;
+    scales[half] = __ldg(args.channel_scale + row);
+    if (args.bias != nullptr) biases[half] = __bfloat162float(args.bias[row]);
+  }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int base = slab + 8 * half;
     if (base >= args.n) continue;  // n is a multiple of 8
-    const int row = base + lane / 4;
-    const float channel_scale = __ldg(args.channel_scale + row);
-    const float bias = args.bias != nullptr ? __bfloat162float(args.bias[row]) : 0.0f;
+    const float channel_scale = scales[half];
+    const float bias = biases[half];
 #pragma unroll
     for (int j = 0; j < Traits::kTokens / 8; ++j) {
       if (8 * j >= args.m) break;
@@ -277,6 +308,8 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
   if (threadIdx.x >= 256) {
     if (threadIdx.x == 256) {
       StreamLoads<Traits>(map_a, map_w, k_blocks, start, end, stages, full, empty);
+    } else {
+      PrefetchScales<Traits>(args, k_blocks, start, end);
     }
   } else {
     WaitForPriorKernels();

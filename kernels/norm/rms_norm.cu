@@ -29,6 +29,11 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024) RmsNormKernel(cons
   T* residual = p.residual ? static_cast<T*>(p.residual) + row * p.residual_stride : nullptr;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   LetNextKernelStart();
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    const int at = (i * blockDim.x + threadIdx.x) * 8;
+    if (threadIdx.x % 4 == 0 && at < p.hidden) PrefetchLine(p.weight + at);
+  }
   WaitForPriorKernels();
 #endif
   uint4 raw[kVectors];

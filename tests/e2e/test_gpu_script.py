@@ -7,7 +7,7 @@ from conftest import ROOT
 PASSED = "[  PASSED  ] 3 tests."
 SOME_SKIPPED = "[  PASSED  ] 3 tests.\n[  SKIPPED ] 2 tests, listed below:"
 FAILED = "[  PASSED  ] 1 test.\n[  FAILED  ] 2 tests, listed below:"
-KERNEL = "case x is wrong\n4 passed, 0 failed"
+KERNEL = "case x is wrong\nkernel_test: 4 passed, 0 failed"
 
 
 def run(folder, **programs):

@@ -2,7 +2,7 @@
 # Runs every CUDA test program on a machine with a GPU, one after another, and prints one table. Needs
 # no build tree and no compiler: the programs may have been copied here (README.md beside this file).
 #   tests/gpu/run.sh [--model FILE] [--e2e] [--wheels FOLDER] [FOLDER] [-- PYTEST_ARGUMENT...]
-# FOLDER (default build/cuda) holds tests/ (programs *_cuda_*_test, and kernel_* in any folder), bin/
+# FOLDER (default build/cuda) holds tests/ (programs *_cuda_*test, and kernel_* in any folder), bin/
 # (for --e2e) and, for programs that were copied, lib/ with the libraries they need. --model is the
 # default model's file. --e2e also runs the end-to-end tests that make sense against a GPU worker;
 # --wheels unpacks their Python packages for them. The last line is "N passed, N failed, N skipped";
@@ -34,7 +34,7 @@ done
 pytest_arguments=("$@")
 folder=$(cd "$folder" 2>/dev/null && pwd) || die "there is no folder of programs; expected build/cuda or a copy"
 [ -z "$model" ] || [ -f "$model" ] || die "--model '$model': no such file"
-mapfile -t programs < <(find "$folder" -type f -perm -u+x \( -name '*_cuda_*_test' -o -name 'kernel_*' \) |
+mapfile -t programs < <(find "$folder" -type f -perm -u+x \( -name '*_cuda_*test' -o -name 'kernel_*' \) |
   LC_ALL=C sort)
 [ ${#programs[@]} -gt 0 ] || die "no CUDA test program is below $folder"
 
@@ -61,9 +61,9 @@ run_program() {
   ok=$(number '^\[  PASSED  \] ([0-9]+) tests?\.$' "$log")
   bad=$(number '^\[  FAILED  \] ([0-9]+) tests?, listed below:$' "$log")
   left=$(number '^\[  SKIPPED \] ([0-9]+) tests?, listed below:$' "$log")
-  if grep -qE '^[0-9]+ passed, [0-9]+ failed' "$log"; then
-    ok=$(number '^([0-9]+) passed, [0-9]+ failed.*$' "$log")
-    bad=$(number '^[0-9]+ passed, ([0-9]+) failed.*$' "$log")
+  if grep -qE '^[a-z0-9_]+: [0-9]+ passed, [0-9]+ failed' "$log"; then
+    ok=$(number '^[a-z0-9_]+: ([0-9]+) passed, [0-9]+ failed.*$' "$log")
+    bad=$(number '^[a-z0-9_]+: [0-9]+ passed, ([0-9]+) failed.*$' "$log")
   fi
   if [ "$status" -eq "$NO_DEVICE" ]; then
     without_device=$((without_device + 1)) left=1 note=$(grep -m 1 SKIPPED "$log" || echo 'no device')

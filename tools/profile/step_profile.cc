@@ -121,12 +121,19 @@ absl::Status CheckOptions(const ProfileOptions& options, const worker::ModelConf
   return absl::OkStatus();
 }
 
+worker::LoadOptions LoadOptionsOf(const ProfileOptions& options) {
+  worker::LoadOptions load;
+  load.format = options.format;
+  load.kv_format = options.kv_format;
+  return load;
+}
+
 // A GPU's memory is what it is, and cudaMalloc says only which piece came too late.
 absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const ProfileOptions& options,
                              const worker::Device& device) {
   if (!device.is_gpu) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
-  const int64_t weights = worker::EstimateWeightBytes(checkpoint, options.format);
+  const int64_t weights = worker::EstimateWeightBytes(checkpoint, LoadOptionsOf(options));
   if (weights <= device.memory_bytes - taken) return absl::OkStatus();
   return absl::ResourceExhaustedError(Concat("the model does not fit: weights of about ",
                                              weights >> 20, " MiB; ", device.name, " has ",
@@ -192,10 +199,8 @@ absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const C
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
   PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
   ProfilingBackend backend(device.backend.get(), clock);
-  worker::LoadOptions load;
-  load.format = options.format;
-  load.kv_format = options.kv_format;
-  PINGTI_ASSIGN_OR_RETURN(const auto model, worker::LoadModel(*checkpoint, &backend, load));
+  PINGTI_ASSIGN_OR_RETURN(const auto model,
+                          worker::LoadModel(*checkpoint, &backend, LoadOptionsOf(options)));
   const auto length = static_cast<int32_t>(prompt.ids.size());
   StepBatch batch(options.batch, prompt.ids, options.decode_steps, device.BestKvBlockTokens());
   const auto max_tokens = static_cast<int32_t>(

@@ -102,9 +102,9 @@ TEST_P(PackedFormTest, PackedValuesAreCountedOneByOne) {
   int64_t bytes = 0;
   for (const TensorView& tensor : packed.tensors()) bytes += tensor.bytes;
   EXPECT_EQ(packed.weight_bytes(), bytes);
-  EXPECT_EQ(EstimateWeightBytes(packed, WeightFormat::kStored), bytes);
-  EXPECT_EQ(EstimateWeightBytes(packed, WeightFormat::kBf16),
-            EstimateWeightBytes(Checkpoint(checkpoint_.dense()), WeightFormat::kBf16));
+  EXPECT_EQ(EstimateWeightBytes(packed, {.format = WeightFormat::kStored}), bytes);
+  EXPECT_EQ(EstimateWeightBytes(packed, {.format = WeightFormat::kBf16}),
+            EstimateWeightBytes(Checkpoint(checkpoint_.dense()), {.format = WeightFormat::kBf16}));
 }
 
 TEST_P(PackedFormTest, ProgressEndsAtAllBytes) {

@@ -10,11 +10,12 @@
 
 namespace pingti::worker::testing {
 
-// Normalises rows at an address that no allocation has. Returns when the work was issued, which may
-// be before the device has seen the error. `weight`: f32 [64].
+// Normalises rows at an address that no allocation has (lower ones, as 1 << 40, the driver may
+// map). Returns when the work was issued, which may be before the device has seen the error.
+// `weight`: f32 [64].
 inline void BadAddress(Backend* backend, const DeviceBuffer& weight) {
   MatrixView nowhere;
-  nowhere.data = reinterpret_cast<void*>(uintptr_t{1} << 40);
+  nowhere.data = reinterpret_cast<void*>(uintptr_t{3} << 44);
   nowhere.rows = 1;
   nowhere.cols = 64;
   nowhere.stride = 64;
