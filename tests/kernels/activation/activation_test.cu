@@ -153,7 +153,7 @@ int main(int argc, char** argv) {
   using namespace pingti::kernels::testing;
   TestRun run("activation_test", argc, argv);
   uint64_t seed = 1;
-  for (int tokens : {1, 5, 400}) {
+  for (int tokens : {1, 5, 64, 400}) {
     for (int width : {8, 1536, 4104, 18944, 29568, 32768}) {
       if (tokens == 400 && width > 4104) continue;
       for (int mode = 1; mode < 4; ++mode) {
