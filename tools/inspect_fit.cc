@@ -59,8 +59,14 @@ int64_t DeviceWeightBytes(const ModelConfig& config, WeightBits bits) {
   if (config.o_bias) values += hidden;
   if (config.mlp_bias) values += 2 * inner + hidden;
   if (config.qk_norm) values += 2 * config.head_dim;
-  return config.num_layers * (matrices + 4 * values) + 4 * hidden +
-         2 * MatrixBytes(config.vocab_size, hidden, WeightBits::k16);
+  // In int8 the embedding has a scale a row, the output projection 16 bits per 128 weights.
+  constexpr int64_t kHeadGroup = 128;
+  int64_t vocabulary = 2 * MatrixBytes(config.vocab_size, hidden, WeightBits::k16);
+  if (bits == WeightBits::k8) {
+    vocabulary = MatrixBytes(config.vocab_size, hidden, WeightBits::k8) +
+                 config.vocab_size * (hidden + 2 * ((hidden + kHeadGroup - 1) / kHeadGroup));
+  }
+  return config.num_layers * (matrices + 4 * values) + 4 * hidden + vocabulary;
 }
 
 int64_t KvBytesPerToken(const ModelConfig& config) {

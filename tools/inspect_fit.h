@@ -22,7 +22,8 @@ enum class WeightBits { k16, k8, k4 };
 
 // Bytes of the weights on the card: the blocks' matrices in the given width with their scales
 // (int8: one a row; 4 bits: one 16-bit scale and minimum for 32 values), embedding and output
-// projection in 16 bit, both held even where they are tied; biases and norms in 32.
+// projection in 8 bit with int8, else in 16, both held even where they are tied; biases and norms
+// in 32.
 int64_t DeviceWeightBytes(const worker::ModelConfig& config, WeightBits bits);
 
 // Keys and values of one token in bf16, over all layers.
