@@ -13,36 +13,16 @@
 #include <vector>
 
 #include "common/base/status_macros.h"
-#include "worker/model/model.h"
+#include "tests/testing/forwarding_model.h"
 
 namespace pingti::worker::testing {
 
-class ScriptedModel : public Model {
+class ScriptedModel : public ForwardingModel {
  public:
-  explicit ScriptedModel(Model* model) : model_(model) {}
-
-  int32_t vocab_size() const override { return model_->vocab_size(); }
-  int32_t max_context_tokens() const override { return model_->max_context_tokens(); }
-  int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override {
-    return model_->KvBytesPerBlock(kv_block_tokens);
-  }
-  int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override {
-    return model_->WorkspaceBytes(max_batch_tokens, max_batch_size);
-  }
-  absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
-                        int32_t max_batch_size) override {
-    return model_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
-  }
-  absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override {
-    return model_->Forward(batch, copies);
-  }
-  absl::Status Logprobs(std::span<const LogprobRequest> requests,
-                        std::span<SampledToken> results) override {
-    return model_->Logprobs(requests, results);
-  }
+  using ForwardingModel::ForwardingModel;
 
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override {
-    PINGTI_RETURN_IF_ERROR(model_->Sample(rows, sampled));
+    PINGTI_RETURN_IF_ERROR(ForwardingModel::Sample(rows, sampled));
     std::vector<LogprobRequest> requests;
     for (size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].seed == 0) continue;  // only its log-probabilities are wanted
@@ -56,7 +36,7 @@ class ScriptedModel : public Model {
       requests.push_back({static_cast<int32_t>(i), it->second, 0});
     }
     std::vector<SampledToken> results(requests.size());
-    if (!requests.empty()) PINGTI_RETURN_IF_ERROR(model_->Logprobs(requests, results));
+    if (!requests.empty()) PINGTI_RETURN_IF_ERROR(Logprobs(requests, results));
     for (size_t i = 0; i < requests.size(); ++i) {
       sampled[static_cast<size_t>(requests[i].row)].logprob = results[i].logprob;
     }
@@ -68,7 +48,6 @@ class ScriptedModel : public Model {
   int64_t differing() const { return differing_; }
 
  private:
-  Model* const model_;
   std::map<std::pair<uint64_t, uint64_t>, int32_t> script_;
   int64_t replayed_ = 0;
   int64_t differing_ = 0;

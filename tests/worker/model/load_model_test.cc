@@ -135,6 +135,27 @@ TEST_F(LoadModelTest, ScalesOfAnotherShapeAreRefused) {
               HasSubstr("weight_scale' BF16 [1, 48]: expected shape " + got));
 }
 
+TEST_F(LoadModelTest, EstimatesInt8WithItsVocabularyInEightOrSixteenBits) {
+  const Checkpoint checkpoint(PartsOf("qwen2"));
+  const ModelConfig& config = checkpoint.config();
+  const int64_t vocabulary = 2 * config.vocab_size * config.hidden_size;
+  const int64_t parameters =
+      checkpoint.num_parameters() + (config.tie_embeddings ? vocabulary / 2 : 0);
+  const auto estimate = [&](bool wide) {
+    LoadOptions options;
+    options.format = WeightFormat::kInt8;
+    options.wide_vocabulary = wide;
+    return EstimateWeightBytes(checkpoint, options);
+  };
+  EXPECT_EQ(estimate(false), parameters);
+  EXPECT_EQ(estimate(true), parameters + vocabulary);
+  // A compressed checkpoint has said what is int8.
+  const Checkpoint compressed(PartsOf("qwen2_int8"));
+  LoadOptions options;
+  options.format = WeightFormat::kInt8;
+  EXPECT_GT(EstimateWeightBytes(compressed, options), compressed.num_parameters());
+}
+
 TEST_F(LoadModelTest, ProgressEndsAtAllBytes) {
   Checkpoint::Parts parts = PartsOf("qwen3");
   const Checkpoint checkpoint(std::move(parts));

@@ -11,6 +11,7 @@
 
 #include "common/base/mutex.h"
 #include "common/net/http_client.h"
+#include "tests/testing/forwarding_model.h"
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/cuda/bad_address.h"
 #include "tests/worker/backend/device_under_test.h"
@@ -28,37 +29,17 @@ using ::testing::HasSubstr;
 constexpr int kBadForward = 12;  // the first is the server's own, before it is ready
 
 // A model one of whose forward passes also runs a kernel with a bad address.
-class PoisonedModel : public Model {
+class PoisonedModel : public testing::ForwardingModel {
  public:
   PoisonedModel(Model* model, Backend* backend, const DeviceBuffer* weight)
-      : model_(model), backend_(backend), weight_(weight) {}
+      : ForwardingModel(model), backend_(backend), weight_(weight) {}
 
-  int32_t vocab_size() const override { return model_->vocab_size(); }
-  int32_t max_context_tokens() const override { return model_->max_context_tokens(); }
-  int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override {
-    return model_->KvBytesPerBlock(kv_block_tokens);
-  }
-  int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override {
-    return model_->WorkspaceBytes(max_batch_tokens, max_batch_size);
-  }
-  absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
-                        int32_t max_batch_size) override {
-    return model_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
-  }
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override {
     if (++num_forwards_ == kBadForward) testing::BadAddress(backend_, *weight_);
-    return model_->Forward(batch, copies);
-  }
-  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override {
-    return model_->Sample(rows, sampled);
-  }
-  absl::Status Logprobs(std::span<const LogprobRequest> requests,
-                        std::span<SampledToken> results) override {
-    return model_->Logprobs(requests, results);
+    return ForwardingModel::Forward(batch, copies);
   }
 
  private:
-  Model* const model_;
   Backend* const backend_;
   const DeviceBuffer* const weight_;
   int num_forwards_ = 0;
