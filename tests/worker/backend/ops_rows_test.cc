@@ -48,8 +48,8 @@ class OpsRowsTest : public ::testing::Test {
     const int64_t vocab = 104;
     const int64_t cols = 64;
     const std::vector<float> values = RandomValues(vocab * cols, &rng_);
-    std::vector<uint16_t> halves;
-    for (const float value : values) halves.push_back(FloatToBf16(value));
+    std::vector<uint16_t> halves(values.size());
+    std::transform(values.begin(), values.end(), halves.begin(), FloatToBf16);
     MatrixSource source;
     source.tensor = {"embedding", DType::kBf16, {vocab, cols}, halves.data(), vocab * cols * 2};
     const auto table = backend()->PrepareEmbedding(source, format);
