@@ -149,6 +149,11 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
         "max_batch_tokens is ", config.max_batch_tokens, ": expected at least max_batch_size, ",
         config.max_batch_size, ", since every running sequence gets a token a step"));
   }
+  if (config.embedding_dtype == EmbeddingFormat::kBf16 && config.dtype != ComputeFormat::kInt8) {
+    return absl::InvalidArgumentError(
+        "embedding_dtype is bf16, which says something only beside dtype int8: expected auto, or "
+        "dtype: int8");
+  }
   return absl::OkStatus();
 }
 
