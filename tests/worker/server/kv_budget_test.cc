@@ -75,5 +75,13 @@ TEST(WorkerConfig, EveryRunningSequenceNeedsATokenAStep) {
   EXPECT_FALSE(CheckWorkerConfig(config).ok());
 }
 
+TEST(WorkerConfig, RefusesAnEmbeddingFormatThatSaysNothing) {
+  WorkerConfig config;
+  config.embedding_dtype = EmbeddingFormat::kBf16;
+  EXPECT_FALSE(CheckWorkerConfig(config).ok());
+  config.dtype = ComputeFormat::kInt8;
+  EXPECT_TRUE(CheckWorkerConfig(config).ok());
+}
+
 }  // namespace
 }  // namespace pingti::worker
