@@ -104,10 +104,10 @@ std::unique_ptr<worker::DeviceTimer> ProfilingBackend::MakeTimer(const Clock* cl
   return inner_->MakeTimer(clock);
 }
 
-absl::Status ProfilingBackend::Issue(bool repeatable,
+absl::Status ProfilingBackend::Issue(const std::optional<worker::StepShape>& repeats,
                                      const std::function<absl::Status()>& operations) {
   last_step_recorded_ = true;
-  return inner_->Issue(repeatable && !timing_, [&] {
+  return inner_->Issue(timing_ ? std::nullopt : repeats, [&] {
     last_step_recorded_ = false;
     return operations();
   });

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -71,7 +72,8 @@ class ProfilingBackend : public worker::Backend {
   std::unique_ptr<worker::DeviceTimer> MakeTimer(const Clock* clock) override;
 
   absl::Status BeginStep(const worker::StepInputs& inputs) override;
-  absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) override;
+  absl::Status Issue(const std::optional<worker::StepShape>& repeats,
+                     const std::function<absl::Status()>& operations) override;
   absl::Status CopyBlocks(worker::KvCache& cache,
                           std::span<const worker::BlockCopy> copies) override;
   absl::Status Embed(const worker::EmbeddingTable& table, worker::MatrixView out) override;

@@ -10,6 +10,7 @@
 // Next: cpu/cpu_backend.h; worker/layers/decoder_layer.h for the order in which they are used.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -137,6 +138,17 @@ struct StepInputs {
   int32_t block_tokens = 0;
 };
 
+// What a step's operations depend on besides the contents of its arrays, if all of its sequences
+// have equally many tokens: steps of equal shape are the same work.
+struct StepShape {
+  int32_t num_seqs = 0;
+  int32_t query_len = 0;  // tokens of each sequence
+  int32_t num_rows = 0;   // of logits
+
+  int32_t num_tokens() const { return num_seqs * query_len; }
+  auto operator<=>(const StepShape&) const = default;
+};
+
 struct AttentionShape {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
@@ -206,10 +218,11 @@ class Backend {
 
   // Operations until the next BeginStep belong to this batch.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
-  // Calls `operations`, which issues operations of the step. `repeatable`: they depend on nothing
-  // but the step's arrays, and every sequence has one token; a device may then record them and
-  // repeat the record, without the call, for later steps of as many tokens.
-  virtual absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) {
+  // Calls `operations`, which issues operations of the step. With `repeats` they depend on nothing
+  // but the step's arrays and this shape: a device may record them and repeat the record, without
+  // the call, for later steps of an equal shape.
+  virtual absl::Status Issue(const std::optional<StepShape>& repeats,
+                             const std::function<absl::Status()>& operations) {
     return operations();
   }
   virtual absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) = 0;

@@ -192,7 +192,21 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
     return ComputeLogits(batch, act);
   };
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
-  return backend_->Issue(rows == tokens && batch.num_seqs() == tokens, std::cref(operations));
+  return backend_->Issue(ShapeOf(batch), std::cref(operations));
+}
+
+std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {
+  const StepShape shape{batch.num_seqs(), batch.query_start[1],
+                        static_cast<int32_t>(batch.logit_tokens.size())};
+  for (int32_t s = 0; s <= shape.num_seqs; ++s) {
+    if (batch.query_start[static_cast<size_t>(s)] != s * shape.query_len) return std::nullopt;
+  }
+  // Fewer rows are gathered by a list that is not among the step's arrays; more rows than
+  // sequences lie in memory that may move.
+  if (shape.num_rows != shape.num_tokens() || shape.num_rows > seq_logits_.rows) {
+    return std::nullopt;
+  }
+  return shape;
 }
 
 absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const DecoderActivations& act) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "worker/backend/backend.h"
@@ -46,6 +47,8 @@ class DecoderModel : public Model {
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::Status CheckBatch(const ForwardBatch& batch) const;
   StepInputs MakeStep(const ForwardBatch& batch);
+  // Nothing if the step depends on more than its arrays and shape.
+  std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
   absl::Status ComputeLogits(const ForwardBatch& batch, const DecoderActivations& activations);
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;

@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "tests/worker/backend/device_under_test.h"
@@ -92,19 +96,20 @@ class Sequences {
     const auto tokens = static_cast<int64_t>(ids.size());
     const TestMatrix input = TestMatrix(device_, tokens, width, qkv);
     if (repeatable) {
-      // A record holds addresses, so the same matrices serve every step.
-      if (repeated_in_ == nullptr) {
-        repeated_in_ = std::make_unique<TestMatrix>(device_, tokens, width, qkv);
-        repeated_out_ = std::make_unique<TestMatrix>(
-            device_, tokens, case_.num_heads * case_.head_dim, input.view().dtype);
+      // A record holds addresses, so the same matrices serve every step of a shape.
+      auto& [in, out] = repeated_[tokens];
+      if (in == nullptr) {
+        in = std::make_unique<TestMatrix>(device_, tokens, width, qkv);
+        out = std::make_unique<TestMatrix>(device_, tokens, case_.num_heads * case_.head_dim,
+                                           input.view().dtype);
       }
-      device_->CopyIn(input.ReadRaw().data(), repeated_in_->view().data,
+      device_->CopyIn(input.ReadRaw().data(), in->view().data,
                       static_cast<int64_t>(input.ReadRaw().size()));
     }
     const TestMatrix fresh_out(device_, tokens, case_.num_heads * case_.head_dim,
                                input.view().dtype);
-    const MatrixView in = repeatable ? repeated_in_->view() : input.view();
-    const TestMatrix& out = repeatable ? *repeated_out_ : fresh_out;
+    const MatrixView in = repeatable ? repeated_[tokens].first->view() : input.view();
+    const TestMatrix& out = repeatable ? *repeated_[tokens].second : fresh_out;
     const AttentionShape shape{case_.num_heads, case_.num_kv_heads, case_.head_dim, kScale,
                                case_.window};
     HeadNorms norms;
@@ -113,7 +118,12 @@ class Sequences {
                     ->BeginStep({ids, positions, start, context, table, kBlocks, cos, sin,
                                  static_cast<int32_t>(case_.block_tokens)})
                     .ok());
-    const absl::Status status = backend->Issue(repeatable, [&]() -> absl::Status {
+    std::optional<StepShape> repeats;
+    if (repeatable) {
+      repeats = StepShape{static_cast<int32_t>(owners.size()), start[1], start.back()};
+      ASSERT_EQ(repeats->num_tokens(), start.back()) << "repeated steps are uniform";
+    }
+    const absl::Status status = backend->Issue(repeats, [&]() -> absl::Status {
       absl::Status issued = backend->RopeAndAppendKv(in, shape, norms, *cache_, 1);
       if (issued.ok()) issued = backend->Attention(in, shape, *cache_, 1, out.view());
       return issued;
@@ -209,7 +219,8 @@ class Sequences {
   std::unique_ptr<KvCache> cache_;
   std::vector<float> q_norm_values_, k_norm_values_;
   std::unique_ptr<DeviceBuffer> q_norm_, k_norm_;
-  std::unique_ptr<TestMatrix> repeated_in_, repeated_out_;
+  // In and out of repeated steps, by their number of tokens.
+  std::map<int64_t, std::pair<std::unique_ptr<TestMatrix>, std::unique_ptr<TestMatrix>>> repeated_;
   double square_error_ = 0.0;
   double square_ = 0.0;
 };
@@ -239,6 +250,35 @@ TEST(OpsAttentionTest, RepeatedStepsSeeTheNewArrays) {
       ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 1, 1}, true));
       if (i != 3) continue;
       ASSERT_NO_FATAL_FAILURE(sequences.Step({60, 1, 1, 0}, false));
+    }
+    EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+  }
+}
+
+TEST(OpsAttentionTest, RepeatedStepsMayHaveSeveralTokensPerSequence) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (const Case& c : kCases) {
+    Sequences sequences(device.get(), c);
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({20, 50, 33, 17}, false));
+    for (int32_t length = 1; length <= 8; ++length) {
+      SCOPED_TRACE(length);
+      for (int i = 0; i < 3; ++i) {
+        ASSERT_NO_FATAL_FAILURE(sequences.Step({length, length, length, length}, true));
+      }
+    }
+    EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+  }
+}
+
+TEST(OpsAttentionTest, StepsMayMixAnyNumbersOfTokensPerSequence) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (const Case& c : kCases) {
+    Sequences sequences(device.get(), c);
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({8, 5, 20, 3}, false));
+    for (int32_t length = 1; length <= 9; ++length) {
+      SCOPED_TRACE(length);
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, length, 4, 10 - length}, false));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({length, 1, 0, 12}, false));
     }
     EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
   }

@@ -19,7 +19,7 @@ int64_t CudaAttention::BytesFor(const StepLimits& limits) {
              static_cast<int32_t>(limits.max_tokens), static_cast<int32_t>(limits.max_seqs)));
 }
 
-absl::Status CudaAttention::Allocate(const StepLimits& limits) {
+absl::Status CudaAttention::Allocate(const StepLimits& limits, int32_t max_decode_len) {
   if (limits.max_seqs > kernels::kMaxPrefillSeqs) {
     return absl::InvalidArgumentError(Concat("CUDA attention: ", limits.max_seqs,
                                              " sequences; expected at most ",
@@ -31,6 +31,7 @@ absl::Status CudaAttention::Allocate(const StepLimits& limits) {
   shape.num_seqs = static_cast<int32_t>(limits.max_seqs);
   shape.num_q_heads = static_cast<int32_t>(limits.num_heads);
   shape.num_kv_heads = static_cast<int32_t>(limits.num_kv_heads);
+  shape.max_q_len = max_decode_len;
   size_t bytes = 0;
   PINGTI_RETURN_IF_CUDA_ERROR(
       kernels::DecodeWorkspaceBytes(shape, static_cast<int>(limits.head_dim), &bytes));
@@ -61,6 +62,8 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
                                       Plans* plans, MatrixView out, cudaStream_t stream) {
   kernels::DecodeAttentionParams params;
   params.shape.num_seqs = step.num_decode;
+  params.shape.max_q_len = step.decode_len;
+  params.shape.q_starts = step.decode_start;
   params.shape.num_q_heads = static_cast<int32_t>(shape.num_heads);
   params.shape.num_kv_heads = static_cast<int32_t>(shape.num_kv_heads);
   params.shape.window = static_cast<int32_t>(shape.window);
@@ -111,8 +114,8 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
                                        kernels::PagedKv kv, Plans* plans, MatrixView out,
                                        cudaStream_t stream) {
   const int64_t first = step.num_decode;
-  const MatrixView q = qkv.Rows(first, qkv.rows - first);
-  const MatrixView result = out.Rows(first, out.rows - first);
+  const MatrixView q = qkv.Rows(step.num_decode_tokens, qkv.rows - step.num_decode_tokens);
+  const MatrixView result = out.Rows(step.num_decode_tokens, out.rows - step.num_decode_tokens);
   kernels::PrefillAttentionParams params;
   params.q = q.data;
   params.q_token_stride = q.stride;
@@ -129,7 +132,7 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   params.q_start = step.prefill_start;
   params.kv_len = step.context_len + first;
   params.num_seqs = step.num_seqs - step.num_decode;
-  params.total_q_tokens = step.num_tokens - step.num_decode;
+  params.total_q_tokens = step.num_tokens - step.num_decode_tokens;
   params.softmax_scale = shape.scale;
   params.window = static_cast<int32_t>(shape.window);
   params.workspace = plans->prefill->data();

@@ -1,6 +1,6 @@
-// Attention of a step on the device: sequences with one token go to the decode kernel, the others
-// to the prefill kernel. Each kernel needs a plan of the step, made once and shared by all layers
-// of one window.
+// Attention of a step on the device: sequences with few tokens go to the decode kernel, the others
+// to the prefill kernel (see StepPointers). Each kernel needs a plan of the step, made once and
+// shared by all layers of one window.
 //
 // Owns plans and workspace. Confined to the engine thread.
 #pragma once
@@ -23,7 +23,8 @@ class CudaAttention {
  public:
   // About what Allocate takes.
   static int64_t BytesFor(const StepLimits& limits);
-  absl::Status Allocate(const StepLimits& limits);
+  // For decodes of up to `max_decode_len` tokens a sequence.
+  absl::Status Allocate(const StepLimits& limits, int32_t max_decode_len);
   // Plans made before belong to another step.
   void BeginStep() { ++step_; }
   // See Backend::Attention.

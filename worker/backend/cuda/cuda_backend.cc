@@ -125,7 +125,7 @@ class CudaBackend : public Backend {
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits, has_int8_ || limits.int8_weights_later));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
-    return attention_.Allocate(limits);
+    return attention_.Allocate(limits, arrays_.max_decode_len());
   }
 
   absl::Status CopyToHost(MatrixView matrix, std::span<float> values) override {
@@ -148,9 +148,12 @@ class CudaBackend : public Backend {
     return arrays_.Upload(inputs, stream_);
   }
 
-  absl::Status Issue(bool repeatable, const std::function<absl::Status()>& operations) override {
-    if (!repeatable || !options_.graphs) return operations();
-    return graphs_.Run(arrays_.device().num_tokens, operations, stream_);
+  absl::Status Issue(const std::optional<StepShape>& repeats,
+                     const std::function<absl::Status()>& operations) override {
+    // Prefill attention is launched with the lengths of its step.
+    const bool decodes = repeats.has_value() && repeats->query_len <= arrays_.max_decode_len();
+    if (!decodes || !options_.graphs) return operations();
+    return graphs_.Run(*repeats, operations, stream_);
   }
 
   absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) override {

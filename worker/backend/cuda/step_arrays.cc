@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "pingti/kernels/decode_attention.h"
 #include "worker/backend/cuda/cuda_status.h"
 
 namespace pingti::worker::cuda {
@@ -19,16 +20,20 @@ int64_t Place(int64_t* end, int64_t bytes) {
   return offset;
 }
 
-int32_t CountDecodes(const StepInputs& inputs) {
-  const size_t num_seqs = inputs.context_len.size();
-  size_t count = 0;
-  while (count < num_seqs && inputs.query_start[count + 1] - inputs.query_start[count] == 1) {
-    ++count;
-  }
-  return static_cast<int32_t>(count);
-}
-
 }  // namespace
+
+StepArrays::Decodes StepArrays::FindDecodes(const StepInputs& inputs) const {
+  Decodes decodes;
+  for (size_t s = 0; s < inputs.context_len.size(); ++s) {
+    const int32_t length = inputs.query_start[s + 1] - inputs.query_start[s];
+    if (length > max_decode_len_) break;
+    decodes.uniform = decodes.uniform && length == inputs.query_start[1];
+    decodes.longest = std::max(decodes.longest, length);
+    decodes.num_tokens += length;
+    ++decodes.num_seqs;
+  }
+  return decodes;
+}
 
 StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   Layout layout;
@@ -36,7 +41,7 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   layout.tokens = tokens;
   layout.begin = begin;
   layout.context_len = Place(&end, limits_.max_seqs * 4);
-  layout.prefill_start = Place(&end, (limits_.max_seqs + 1) * 4);
+  layout.query_start = Place(&end, (limits_.max_seqs + 2) * 4);
   layout.token_ids = Place(&end, tokens * 4);
   layout.slots = Place(&end, tokens * 8);
   layout.cos = Place(&end, tokens * half_dim_ * 4);
@@ -53,6 +58,9 @@ int64_t StepArrays::BytesFor(const StepLimits& limits) {
 absl::Status StepArrays::Allocate(const StepLimits& limits) {
   limits_ = limits;
   half_dim_ = limits.head_dim / 2;
+  const int64_t group = limits.num_heads / std::max<int64_t>(limits.num_kv_heads, 1);
+  max_decode_len_ = static_cast<int32_t>(std::clamp<int64_t>(
+      kernels::kMaxDecodeRows / std::max<int64_t>(group, 1), 1, kernels::kMaxDecodeQueryTokens));
   small_ = MakeLayout(std::min(limits.max_seqs, limits.max_tokens), 0);
   large_ = MakeLayout(limits.max_tokens, small_.end);
   table_ = large_.end;
@@ -92,11 +100,14 @@ void StepArrays::FillSlots(const StepInputs& inputs, int64_t* slots) const {
   }
 }
 
-void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs, int32_t num_decode) {
+void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs,
+                             const Decodes& decodes) {
   const uint8_t* base = device_->as<uint8_t>();
   pointers_.token_ids = reinterpret_cast<const int32_t*>(base + layout.token_ids);
   pointers_.context_len = reinterpret_cast<const int32_t*>(base + layout.context_len);
-  pointers_.prefill_start = reinterpret_cast<const int32_t*>(base + layout.prefill_start);
+  const auto* query_start = reinterpret_cast<const int32_t*>(base + layout.query_start);
+  pointers_.decode_start = decodes.uniform ? nullptr : query_start;
+  pointers_.prefill_start = query_start + decodes.num_seqs + 1;
   pointers_.slots = reinterpret_cast<const int64_t*>(base + layout.slots);
   pointers_.cos = reinterpret_cast<const float*>(base + layout.cos);
   pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
@@ -104,7 +115,9 @@ void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs, int
   pointers_.block_table_stride = limits_.max_blocks_per_seq;
   pointers_.num_tokens = static_cast<int32_t>(inputs.token_ids.size());
   pointers_.num_seqs = static_cast<int32_t>(inputs.context_len.size());
-  pointers_.num_decode = num_decode;
+  pointers_.num_decode = decodes.num_seqs;
+  pointers_.num_decode_tokens = decodes.num_tokens;
+  pointers_.decode_len = decodes.longest;
 }
 
 absl::Status StepArrays::CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream) {
@@ -121,9 +134,8 @@ absl::Status StepArrays::CopyTable(const StepInputs& inputs, uint8_t* pinned, cu
 absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
   PINGTI_RETURN_IF_ERROR(Check(inputs));
   const auto tokens = static_cast<int64_t>(inputs.token_ids.size());
-  const auto seqs = static_cast<int64_t>(inputs.context_len.size());
   const Layout& layout = tokens <= small_.tokens ? small_ : large_;
-  const int32_t num_decode = CountDecodes(inputs);
+  const Decodes decodes = FindDecodes(inputs);
   next_ = (next_ + 1) % pinned_.size();
   PINGTI_RETURN_IF_ERROR(copied_[next_].Wait());
   uint8_t* pinned = pinned_[next_].data();
@@ -131,9 +143,14 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
   std::memcpy(pinned + layout.token_ids, inputs.token_ids.data(), inputs.token_ids.size_bytes());
   std::memcpy(pinned + layout.context_len, inputs.context_len.data(),
               inputs.context_len.size_bytes());
-  auto* prefill_start = reinterpret_cast<int32_t*>(pinned + layout.prefill_start);
-  for (int64_t s = num_decode; s <= seqs; ++s) {
-    prefill_start[s - num_decode] = inputs.query_start[static_cast<size_t>(s)] - num_decode;
+  auto* decode_start = reinterpret_cast<int32_t*>(pinned + layout.query_start);
+  auto* prefill_start = decode_start + decodes.num_seqs + 1;
+  for (int32_t s = 0; s <= decodes.num_seqs; ++s) {
+    decode_start[s] = inputs.query_start[static_cast<size_t>(s)];
+  }
+  for (int32_t s = decodes.num_seqs; s <= static_cast<int32_t>(inputs.context_len.size()); ++s) {
+    prefill_start[s - decodes.num_seqs] =
+        inputs.query_start[static_cast<size_t>(s)] - decodes.num_tokens;
   }
   FillSlots(inputs, reinterpret_cast<int64_t*>(pinned + layout.slots));
   std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());
@@ -153,7 +170,7 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
                         static_cast<size_t>(copy.bytes), cudaMemcpyHostToDevice, stream));
   }
   PINGTI_RETURN_IF_ERROR(CopyTable(inputs, pinned, stream));
-  SetPointers(layout, inputs, num_decode);
+  SetPointers(layout, inputs, decodes);
   return copied_[next_].Record(stream);
 }
 

@@ -17,12 +17,13 @@
 
 namespace pingti::worker::cuda {
 
-// Device memory. Sequences [0, num_decode) have one token each, rows [0, num_decode) of the step;
-// the others are numbered from 0 in prefill_start.
+// Device memory. Sequences [0, num_decode) have at most decode_len tokens each, which are rows [0,
+// num_decode_tokens) of the step; the rows of the others are numbered from 0 in prefill_start.
 struct StepPointers {
   const int32_t* token_ids = nullptr;      // [num_tokens]
   const int32_t* context_len = nullptr;    // [num_seqs]
-  const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1], rows from num_decode on
+  const int32_t* decode_start = nullptr;   // [num_decode + 1]; null: decode_len tokens each
+  const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1]
   const int64_t* slots = nullptr;          // [num_tokens], see kernels' rope_kv.h
   const float* cos = nullptr;              // [num_tokens, half_dim]
   const float* sin = nullptr;              // [num_tokens, half_dim]
@@ -31,6 +32,8 @@ struct StepPointers {
   int32_t num_tokens = 0;
   int32_t num_seqs = 0;
   int32_t num_decode = 0;
+  int32_t num_decode_tokens = 0;
+  int32_t decode_len = 0;
 };
 
 class StepArrays {
@@ -40,15 +43,24 @@ class StepArrays {
   // Errors: InvalidArgument when the step is larger than the limits.
   absl::Status Upload(const StepInputs& inputs, cudaStream_t stream);
   const StepPointers& device() const { return pointers_; }
+  // The most tokens of a sequence that the decode kernel takes.
+  int32_t max_decode_len() const { return max_decode_len_; }
 
  private:
+  // The sequences at the beginning of a step that go to the decode kernel.
+  struct Decodes {
+    int32_t num_seqs = 0;
+    int32_t num_tokens = 0;
+    int32_t longest = 0;
+    bool uniform = true;
+  };
   // Offsets of the arrays for steps of up to `tokens` tokens, from the start of either memory.
   struct Layout {
     int64_t tokens = 0;
     int64_t begin = 0;
     int64_t token_ids = 0;
     int64_t context_len = 0;
-    int64_t prefill_start = 0;
+    int64_t query_start = 0;  // of the decodes, then of the prefills
     int64_t slots = 0;
     int64_t cos = 0;
     int64_t sin = 0;
@@ -61,12 +73,14 @@ class StepArrays {
 
   Layout MakeLayout(int64_t tokens, int64_t begin) const;
   absl::Status Check(const StepInputs& inputs) const;
+  Decodes FindDecodes(const StepInputs& inputs) const;
   void FillSlots(const StepInputs& inputs, int64_t* slots) const;
-  void SetPointers(const Layout& layout, const StepInputs& inputs, int32_t num_decode);
+  void SetPointers(const Layout& layout, const StepInputs& inputs, const Decodes& decodes);
   absl::Status CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream);
 
   StepLimits limits_;
   int64_t half_dim_ = 0;
+  int32_t max_decode_len_ = 1;
   Layout small_;
   Layout large_;
   int64_t table_ = 0;  // offset of the block table

@@ -8,7 +8,7 @@ namespace pingti::worker::cuda {
 StepGraphs::~StepGraphs() { Clear(); }
 
 void StepGraphs::Clear() {
-  for (const auto& [tokens, graph] : graphs_) {
+  for (const auto& [shape, graph] : graphs_) {
     if (graph != nullptr) cudaGraphExecDestroy(graph);
   }
   graphs_.clear();
@@ -30,10 +30,10 @@ absl::Status StepGraphs::Capture(const std::function<absl::Status()>& operations
   return status;
 }
 
-absl::Status StepGraphs::Run(int64_t tokens, const std::function<absl::Status()>& operations,
-                             cudaStream_t stream) {
-  if (tokens > kMaxTokens) return operations();
-  const auto [it, is_first] = graphs_.try_emplace(tokens, nullptr);
+absl::Status StepGraphs::Run(const StepShape& shape,
+                             const std::function<absl::Status()>& operations, cudaStream_t stream) {
+  if (shape.num_tokens() > kMaxTokens) return operations();
+  const auto [it, is_first] = graphs_.try_emplace(shape, nullptr);
   if (is_first) return operations();
   if (it->second == nullptr) {
     PINGTI_RETURN_IF_ERROR(Capture(operations, stream, &it->second));

@@ -1,16 +1,18 @@
-// CUDA graphs of decode steps, one per number of tokens, captured when a number comes up for the
-// second time: the first one runs as it is, which also loads kernels and picks algorithms.
+// CUDA graphs of decode steps, one per shape, captured when a shape comes up for the second time:
+// the first one runs as it is, which also loads kernels and picks algorithms.
 //
 // Confined to the engine thread. Source: CUDA Programming Guide, "CUDA Graphs", stream capture.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 
 #include "absl/status/status.h"
+#include "worker/backend/backend.h"
 
 namespace pingti::worker::cuda {
 
@@ -23,20 +25,20 @@ class StepGraphs {
 
   // Drops every graph: addresses they hold are about to change.
   void Clear();
-  // Runs `operations`, which issue a step of `tokens` tokens on `stream`, or their graph.
-  absl::Status Run(int64_t tokens, const std::function<absl::Status()>& operations,
+  // Runs `operations`, which issue a step of this shape on `stream`, or their graph.
+  absl::Status Run(const StepShape& shape, const std::function<absl::Status()>& operations,
                    cudaStream_t stream);
   size_t num_graphs() const { return num_graphs_; }
 
  private:
   // Larger steps are long enough to hide their launches.
-  static constexpr int64_t kMaxTokens = 256;
+  static constexpr int32_t kMaxTokens = 256;
 
   absl::Status Capture(const std::function<absl::Status()>& operations, cudaStream_t stream,
                        cudaGraphExec_t* graph);
 
   // Null: came up once.
-  std::map<int64_t, cudaGraphExec_t> graphs_;
+  std::map<StepShape, cudaGraphExec_t> graphs_;
   size_t num_graphs_ = 0;
 };
 
