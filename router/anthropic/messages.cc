@@ -10,7 +10,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
+#include "router/openai/chat_body.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -25,15 +26,6 @@ constexpr std::array<std::string_view, 6> kUseFields = {"type",          "id",  
                                                         "cache_control", "caller"};
 constexpr std::array<std::string_view, 3> kThinkingFields = {"type", "thinking", "signature"};
 
-std::string_view TextOf(const json::object& object, const char* name) {
-  return View(object.at(name).get_string());
-}
-
-const json::value* Member(const json::object& object, const char* name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr || value->is_null() ? nullptr : value;
-}
-
 absl::StatusOr<std::string_view> ReadTextBlock(const std::string& path, const json::object& block) {
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, block, kTextFields));
   PINGTI_RETURN_IF_ERROR(CheckCacheControl(path, block));
@@ -47,24 +39,14 @@ absl::StatusOr<std::string_view> ReadTextBlock(const std::string& path, const js
 }
 
 // A string, or blocks of which all are text.
-absl::StatusOr<std::string> JoinText(const std::string& path, const json::value& content) {
-  if (content.is_string()) return std::string(View(content.get_string()));
-  if (!content.is_array()) return WrongType(path, content, "a string or an array");
-  std::string joined;
-  for (size_t i = 0; i < content.get_array().size(); ++i) {
-    const json::value& value = content.get_array()[i];
-    const std::string block_path = Concat(path, "[", i, "]");
-    if (!value.is_object()) return WrongType(block_path, value, "an object");
-    const json::object& block = value.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(block_path, block, "type"));
-    if (TextOf(block, "type") != "text") {
-      return UnsupportedField(block_path + ".type",
-                              Concat("'", TextOf(block, "type"), "'; only text is taken here"));
-    }
-    PINGTI_ASSIGN_OR_RETURN(const std::string_view text, ReadTextBlock(block_path, block));
-    joined += text;
-  }
-  return joined;
+absl::StatusOr<std::string> JoinTextBlocks(const std::string& path, const json::value& content) {
+  return JoinText(path, content,
+                  [](const std::string& block_path, std::string_view type,
+                     const json::object& block) -> absl::StatusOr<std::string_view> {
+                    if (type == "text") return ReadTextBlock(block_path, block);
+                    return UnsupportedField(block_path + ".type",
+                                            Concat("'", type, "'; only text is taken here"));
+                  });
 }
 
 json::object Message(std::string_view role, std::string_view content) {
@@ -77,7 +59,7 @@ absl::Status AddToolResult(const std::string& path, const json::object& block, j
   PINGTI_RETURN_IF_ERROR(RequireString(path, block, "tool_use_id"));
   std::string text;
   if (const json::value* content = Member(block, "content")) {
-    PINGTI_ASSIGN_OR_RETURN(text, JoinText(path + ".content", *content));
+    PINGTI_ASSIGN_OR_RETURN(text, JoinTextBlocks(path + ".content", *content));
   }
   if (const json::value* is_error = Member(block, "is_error")) {
     bool failed = false;
@@ -102,27 +84,22 @@ absl::Status AddUserTurn(const std::string& path, const json::value& content, js
   }
   std::string text;
   bool has_text = false;
-  for (size_t i = 0; i < content.get_array().size(); ++i) {
-    const json::value& value = content.get_array()[i];
-    const std::string block_path = Concat(path, "[", i, "]");
-    if (!value.is_object()) return WrongType(block_path, value, "an object");
-    const json::object& block = value.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(block_path, block, "type"));
-    const std::string_view type = TextOf(block, "type");
+  const auto read_block = [&](const std::string& block_path, std::string_view type,
+                              const json::object& block) -> absl::Status {
     if (type == "tool_result") {
-      if (has_text) {
-        return FieldError(block_path, "tool results must stand before a turn's text");
-      }
-      PINGTI_RETURN_IF_ERROR(AddToolResult(block_path, block, out));
-    } else if (type == "text") {
-      PINGTI_ASSIGN_OR_RETURN(const std::string_view piece, ReadTextBlock(block_path, block));
-      text += piece;
-      has_text = true;
-    } else {
+      if (!has_text) return AddToolResult(block_path, block, out);
+      return FieldError(block_path, "tool results must stand before a turn's text");
+    }
+    if (type != "text") {
       return UnsupportedField(block_path + ".type",
                               Concat("'", type, "'; expected 'text' or 'tool_result'"));
     }
-  }
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view piece, ReadTextBlock(block_path, block));
+    text += piece;
+    has_text = true;
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(ForEachPart(path, content.get_array(), read_block));
   if (has_text) out->push_back(Message("user", text));
   return absl::OkStatus();
 }
@@ -135,20 +112,13 @@ absl::Status AddToolUse(const std::string& path, const json::object& block, json
   const json::value* input = Member(block, "input");
   if (input == nullptr) return MissingField(path + ".input");
   if (!input->is_object()) return WrongType(path + ".input", *input, "an object");
-  calls->push_back(json::object{
-      {"id", block.at("id")},
-      {"type", "function"},
-      {"function",
-       json::object{{"name", block.at("name")}, {"arguments", json::serialize(*input)}}}});
+  calls->push_back(
+      FunctionCall(TextOf(block, "id"), TextOf(block, "name"), json::serialize(*input)));
   return absl::OkStatus();
 }
 
-absl::Status AddAssistantBlock(const std::string& path, const json::value& value,
-                               json::object* message) {
-  if (!value.is_object()) return WrongType(path, value, "an object");
-  const json::object& block = value.get_object();
-  PINGTI_RETURN_IF_ERROR(RequireString(path, block, "type"));
-  const std::string_view type = TextOf(block, "type");
+absl::Status AddAssistantBlock(const std::string& path, std::string_view type,
+                               const json::object& block, json::object* message) {
   const auto append = [&](const char* name, std::string_view text) {
     if (!message->contains(name)) (*message)[name] = json::string();
     (*message)[name].get_string().append(json::string_view(text.data(), text.size()));
@@ -180,18 +150,19 @@ absl::Status AddAssistantTurn(const std::string& path, const json::value& conten
   }
   if (!content.is_array()) return WrongType(path, content, "a string or an array");
   json::object message{{"role", "assistant"}};
-  for (size_t i = 0; i < content.get_array().size(); ++i) {
-    PINGTI_RETURN_IF_ERROR(
-        AddAssistantBlock(Concat(path, "[", i, "]"), content.get_array()[i], &message));
-  }
+  PINGTI_RETURN_IF_ERROR(ForEachPart(
+      path, content.get_array(),
+      [&](const std::string& block_path, std::string_view type, const json::object& block) {
+        return AddAssistantBlock(block_path, type, block, &message);
+      }));
   if (!message.contains("content") && !message.contains("tool_calls")) message["content"] = "";
   out->push_back(std::move(message));
   return absl::OkStatus();
 }
 
 absl::Status AddTurn(const std::string& path, const json::value& value, json::array* out) {
-  if (!value.is_object()) return WrongType(path, value, "an object");
-  const json::object& turn = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, value));
+  const json::object& turn = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, turn, kTurnFields));
   PINGTI_RETURN_IF_ERROR(RequireString(path, turn, "role"));
   const json::value* content = Member(turn, "content");
@@ -200,13 +171,11 @@ absl::Status AddTurn(const std::string& path, const json::value& value, json::ar
   if (role == "user") return AddUserTurn(path + ".content", *content, out);
   if (role == "assistant") return AddAssistantTurn(path + ".content", *content, out);
   if (role == "system") {
-    PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinText(path + ".content", *content));
+    PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinTextBlocks(path + ".content", *content));
     out->push_back(Message("system", text));
     return absl::OkStatus();
   }
-  return FieldError(
-      path + ".role",
-      Concat("Invalid value: '", role, "'. Supported values are: 'user', 'assistant', 'system'."));
+  return WrongValue(path + ".role", role, {"user", "assistant", "system"});
 }
 
 }  // namespace
@@ -231,7 +200,7 @@ absl::Status CheckCacheControl(const std::string& path, const json::object& obje
 absl::StatusOr<json::array> TurnsToMessages(const json::value& turns, const json::value* system) {
   json::array messages;
   if (system != nullptr) {
-    PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinText("system", *system));
+    PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinTextBlocks("system", *system));
     messages.push_back(Message("system", text));
   }
   if (!turns.is_array()) return WrongType("messages", turns, "an array");

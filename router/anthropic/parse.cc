@@ -2,7 +2,6 @@
 // have.
 #include "router/anthropic/parse.h"
 
-#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -12,7 +11,8 @@
 #include "common/base/strings.h"
 #include "router/anthropic/messages.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
+#include "router/openai/chat_body.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -30,10 +30,6 @@ constexpr std::string_view kForCounting[] = {"model",         "messages",     "s
                                              "tools",         "tool_choice",  "thinking",
                                              "cache_control", "output_config"};
 
-struct Refusal {
-  std::string_view name;
-  std::string_view why;
-};
 constexpr Refusal kRefusals[] = {
     {"container", "there is no code execution"},
     {"context_management", "the conversation is taken as it is sent"},
@@ -50,33 +46,18 @@ constexpr FieldName kFieldNames[] = {{"stop", "stop_sequences"},
                                      {"tools[].function.parameters", "tools[].input_schema"},
                                      {"tools[].function", "tools[]"}};
 
-template <typename List>
-bool IsIn(std::string_view name, const List& list) {
-  return std::find(std::begin(list), std::end(list), name) != std::end(list);
-}
-
 absl::Status Unrecognized(std::string_view name) {
   return ApiError(absl::StatusCode::kInvalidArgument,
                   Concat(name, ": Extra inputs are not permitted"), name, "unknown_parameter");
 }
 
-absl::Status CheckNames(const json::object& body) {
-  for (const auto& member : body) {
-    const std::string_view name = View(member.key());
-    if (IsIn(name, kSameFields) || IsIn(name, kReadHere)) continue;
-    for (const Refusal& refusal : kRefusals) {
-      if (name == refusal.name) return UnsupportedField(name, refusal.why);
-    }
-    return Unrecognized(name);
-  }
-  return absl::OkStatus();
-}
+constexpr BodyFields kFields = {kSameFields, kReadHere, kRefusals};
 
 absl::StatusOr<json::object> ReadTool(const std::string& path, const json::value& value) {
   static constexpr std::array<std::string_view, 6> kKnown = {
       "type", "name", "description", "input_schema", "cache_control", "strict"};
-  if (!value.is_object()) return WrongType(path, value, "an object");
-  json::object tool = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* given, RequireObject(path, value));
+  json::object tool = *given;
   DropNulls(&tool);
   if (const json::value* type = tool.if_contains("type")) {
     if (*type != "custom") {
@@ -94,7 +75,7 @@ absl::StatusOr<json::object> ReadTool(const std::string& path, const json::value
   for (const char* name : {"description", "strict"}) {
     if (const json::value* member = tool.if_contains(name)) function[name] = *member;
   }
-  return json::object{{"type", "function"}, {"function", std::move(function)}};
+  return FunctionTool(std::move(function));
 }
 
 absl::Status ReadTools(const json::value& value, json::object* chat) {
@@ -112,11 +93,11 @@ absl::Status ReadTools(const json::value& value, json::object* chat) {
 absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 3> kKnown = {"type", "name",
                                                              "disable_parallel_tool_use"};
-  if (!value.is_object()) return WrongType("tool_choice", value, "an object");
-  const json::object& choice = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("tool_choice", value));
+  const json::object& choice = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", choice, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "type"));
-  const std::string_view type = View(choice.at("type").get_string());
+  const std::string_view type = TextOf(choice, "type");
   if (const json::value* single = choice.if_contains("disable_parallel_tool_use")) {
     static constexpr char kName[] = "tool_choice.disable_parallel_tool_use";
     bool disabled = false;
@@ -128,14 +109,11 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   }
   if (type == "tool") {
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "name"));
-    (*chat)["tool_choice"] =
-        json::object{{"type", "function"}, {"function", json::object{{"name", choice.at("name")}}}};
+    (*chat)["tool_choice"] = NamedToolChoice(TextOf(choice, "name"));
     return absl::OkStatus();
   }
   if (type != "auto" && type != "any" && type != "none") {
-    return FieldError("tool_choice.type",
-                      Concat("Invalid value: '", type,
-                             "'. Supported values are: 'auto', 'any', 'tool', 'none'."));
+    return WrongValue("tool_choice.type", type, {"auto", "any", "tool", "none"});
   }
   (*chat)["tool_choice"] = type == "any" ? json::string("required") : json::string(type);
   return absl::OkStatus();
@@ -144,11 +122,11 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
 // The switch that templates of models with and without thinking have in common.
 absl::Status ReadThinking(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 3> kKnown = {"type", "budget_tokens", "display"};
-  if (!value.is_object()) return WrongType("thinking", value, "an object");
-  const json::object& thinking = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("thinking", value));
+  const json::object& thinking = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("thinking", thinking, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString("thinking", thinking, "type"));
-  const std::string_view type = View(thinking.at("type").get_string());
+  const std::string_view type = TextOf(thinking, "type");
   if (const json::value* display = thinking.if_contains("display")) {
     if (*display != "summarized" && !display->is_null()) {
       return UnsupportedField("thinking.display", "thoughts are always shown");
@@ -159,8 +137,7 @@ absl::Status ReadThinking(const json::value& value, json::object* chat) {
                             "the model decides how long it thinks; expected type 'adaptive'");
   }
   if (type != "adaptive" && type != "disabled") {
-    return FieldError("thinking.type", Concat("Invalid value: '", type,
-                                              "'. Supported values are: 'adaptive', 'disabled'."));
+    return WrongValue("thinking.type", type, {"adaptive", "disabled"});
   }
   (*chat)["chat_template_kwargs"] = json::object{{"enable_thinking", type == "adaptive"}};
   return absl::OkStatus();
@@ -169,8 +146,8 @@ absl::Status ReadThinking(const json::value& value, json::object* chat) {
 absl::Status ReadOutputConfig(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 2> kKnown = {"format", "effort"};
   static constexpr std::array<std::string_view, 2> kFormatFields = {"type", "schema"};
-  if (!value.is_object()) return WrongType("output_config", value, "an object");
-  json::object config = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* given, RequireObject("output_config", value));
+  json::object config = *given;
   DropNulls(&config);
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("output_config", config, kKnown));
   if (config.contains("effort")) {
@@ -179,8 +156,8 @@ absl::Status ReadOutputConfig(const json::value& value, json::object* chat) {
   const json::value* format_value = config.if_contains("format");
   if (format_value == nullptr) return absl::OkStatus();
   const std::string path = "output_config.format";
-  if (!format_value->is_object()) return WrongType(path, *format_value, "an object");
-  const json::object& format = format_value->get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, *format_value));
+  const json::object& format = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, format, kFormatFields));
   PINGTI_RETURN_IF_ERROR(RequireString(path, format, "type"));
   const json::value* schema = format.if_contains("schema");
@@ -195,10 +172,10 @@ absl::Status ReadOutputConfig(const json::value& value, json::object* chat) {
 
 absl::Status ReadMetadata(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 1> kKnown = {"user_id"};
-  if (!value.is_object()) return WrongType("metadata", value, "an object");
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("metadata", value.get_object(), kKnown));
-  const json::value* user = value.get_object().if_contains("user_id");
-  if (user == nullptr || user->is_null()) return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("metadata", value));
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown("metadata", *object, kKnown));
+  const json::value* user = Member(*object, "user_id");
+  if (user == nullptr) return absl::OkStatus();
   if (!user->is_string()) return WrongType("metadata.user_id", *user, "a string");
   (*chat)["user"] = *user;
   return absl::OkStatus();
@@ -226,11 +203,7 @@ constexpr std::pair<const char*, Reader> kReaders[] = {
 
 absl::StatusOr<ParsedRequest> ParseBody(const json::object& body, size_t body_bytes) {
   PINGTI_RETURN_IF_ERROR(CheckCacheControl("", body));
-  json::object chat;
-  for (const std::string_view name : kSameFields) {
-    const json::string_view key(name.data(), name.size());
-    if (const json::value* value = body.if_contains(key)) chat[key] = *value;
-  }
+  json::object chat = CopyFields(body, kSameFields);
   for (const auto& [name, read] : kReaders) {
     const json::value* value = body.if_contains(name);
     if (value != nullptr) PINGTI_RETURN_IF_ERROR(read(*value, &chat));
@@ -257,7 +230,8 @@ absl::StatusOr<ParsedRequest> ParseMessagesRequest(std::string_view text,
   }
   PINGTI_ASSIGN_OR_RETURN(json::object body, ParseJsonObject(text));
   DropNulls(&body);
-  PINGTI_RETURN_IF_ERROR(CheckNames(body));
+  PINGTI_ASSIGN_OR_RETURN(const std::string_view unknown, FindUnknown(body, kFields));
+  if (!unknown.empty()) return Unrecognized(unknown);
   if (!body.contains("max_tokens")) return MissingField("max_tokens");
   return ParseBody(body, text.size());
 }

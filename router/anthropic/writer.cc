@@ -8,21 +8,16 @@
 #include "common/base/strings.h"
 #include "router/anthropic/parse.h"
 #include "router/api/api_error.h"
-#include "router/openai/write.h"
+#include "router/api/json_text.h"
 
 namespace pingti::router {
 namespace {
 
 namespace json = boost::json;
 
-std::string Quoted(std::string_view text) {
-  std::string out;
-  AppendJsonString(text, &out);
-  return out;
-}
-
 void AppendEvent(std::string_view type, std::string_view members, std::string* out) {
-  *out += Concat("event: ", type, "\ndata: {\"type\":\"", type, "\"", members, "}\n\n");
+  BeginTypedEvent(type, out);
+  *out += Concat(members, "}\n\n");
 }
 
 // The three input counts add up to the prompt; nothing is ever counted as written to a cache.
@@ -39,12 +34,12 @@ std::string StopJson(FinishReason finish, const std::string& matched_stop) {
   if (finish == FinishReason::kToolCalls) reason = "tool_use";
   if (finish == FinishReason::kStop && !matched_stop.empty()) reason = "stop_sequence";
   return Concat("\"stop_reason\":\"", reason, "\",\"stop_sequence\":",
-                reason == "stop_sequence" ? Quoted(matched_stop) : std::string("null"));
+                reason == "stop_sequence" ? JsonString(matched_stop) : std::string("null"));
 }
 
 std::string ToolUseJson(const ToolCallDelta& call, std::string_view input) {
-  return Concat("{\"type\":\"tool_use\",\"id\":", Quoted(call.id), ",\"name\":", Quoted(call.name),
-                ",\"input\":", input, "}");
+  return Concat("{\"type\":\"tool_use\",\"id\":", JsonString(call.id),
+                ",\"name\":", JsonString(call.name), ",\"input\":", input, "}");
 }
 
 // The reference asks for an object. A model's words need not be one; then they are kept as they are
@@ -54,7 +49,7 @@ std::string InputJson(const std::string& arguments) {
   boost::system::error_code error;
   const json::value parsed = json::parse(arguments, error);
   if (!error && parsed.is_object()) return arguments;
-  return Concat("{\"INVALID_JSON\":", Quoted(arguments), "}");
+  return Concat("{\"INVALID_JSON\":", JsonString(arguments), "}");
 }
 
 std::string_view ErrorType(int http_status) {
@@ -87,13 +82,13 @@ std::string ErrorJson(const absl::Status& status) {
     message = Concat(param, ": ", message);
   }
   return Concat("{\"type\":\"", ErrorType(ToHttpError(status).status),
-                "\",\"message\":", Quoted(message), "}");
+                "\",\"message\":", JsonString(message), "}");
 }
 
 }  // namespace
 
 MessagesWriter::MessagesWriter(std::string id, std::string_view model)
-    : id_(std::move(id)), model_json_(Quoted(model)) {}
+    : id_(std::move(id)), model_json_(JsonString(model)) {}
 
 std::string MessagesWriter::Head() const {
   return Concat("{\"id\":\"", id_,
@@ -110,11 +105,11 @@ std::string MessagesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
     blocks += block;
   };
   if (!answer.reasoning.empty()) {
-    add(Concat("{\"type\":\"thinking\",\"thinking\":", Quoted(answer.reasoning),
+    add(Concat("{\"type\":\"thinking\",\"thinking\":", JsonString(answer.reasoning),
                ",\"signature\":\"\"}"));
   }
   if (!answer.content.empty()) {
-    add(Concat("{\"type\":\"text\",\"text\":", Quoted(answer.content), ",\"citations\":null}"));
+    add(Concat("{\"type\":\"text\",\"text\":", JsonString(answer.content), ",\"citations\":null}"));
   }
   for (const ToolCallDelta& call : answer.tool_calls) {
     add(ToolUseJson(call, InputJson(call.arguments)));
@@ -151,7 +146,7 @@ void MessagesWriter::BlockDelta(std::string_view type, std::string_view member,
                                 std::string_view text, std::string* out) const {
   AppendEvent("content_block_delta",
               Concat(",\"index\":", next_block_, ",\"delta\":{\"type\":\"", type, "\",\"", member,
-                     "\":", Quoted(text), "}"),
+                     "\":", JsonString(text), "}"),
               out);
 }
 
@@ -206,7 +201,7 @@ void MessagesWriter::KeepAlive(std::string* out) {
 
 std::string WriteAnthropicError(const absl::Status& status, std::string_view request_id) {
   return Concat("{\"type\":\"error\",\"error\":", ErrorJson(status),
-                ",\"request_id\":", Quoted(request_id), "}");
+                ",\"request_id\":", JsonString(request_id), "}");
 }
 
 std::string WriteTokenCount(size_t num_tokens) {

@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "common/text/utf8.h"
 #include "router/api/api_error.h"
+#include "router/openai/chat_body.h"
 #include "router/openai/template_context.h"
 
 namespace pingti::router {
@@ -87,9 +88,7 @@ json::object MessageToJson(const v1::Message& message) {
   if (message.tool_calls_size() == 0) return out;
   json::array& calls = out["tool_calls"].emplace_array();
   for (const v1::ToolCall& call : message.tool_calls()) {
-    calls.push_back({{"id", call.id()},
-                     {"type", "function"},
-                     {"function", {{"name", call.name()}, {"arguments", call.arguments_json()}}}});
+    calls.push_back(FunctionCall(call.id(), call.name(), call.arguments_json()));
   }
   return out;
 }
@@ -106,13 +105,13 @@ absl::StatusOr<json::object> ToolToJson(const v1::Tool& tool, int index) {
     }
     function["parameters"] = std::move(parameters);
   }
-  return json::object{{"type", "function"}, {"function", std::move(function)}};
+  return FunctionTool(std::move(function));
 }
 
 // Anything but the three words is a tool's name.
 json::value ToolChoiceToJson(const std::string& choice) {
   if (choice == "none" || choice == "auto" || choice == "required") return json::value(choice);
-  return json::object{{"type", "function"}, {"function", json::object{{"name", choice}}}};
+  return NamedToolChoice(choice);
 }
 
 template <typename Delta>
@@ -176,6 +175,18 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
     case v1::CompleteRequest::PROMPT_NOT_SET:
       return FieldError("prompt", "expected 'text' or 'token_ids'");
   }
+  return request;
+}
+
+absl::StatusOr<GenerationRequest> FromProto(const v1::TokenizeRequest& tokenize) {
+  GenerationRequest request;
+  if (tokenize.has_chat()) {
+    PINGTI_ASSIGN_OR_RETURN(request, FromProto(tokenize.chat()));
+  } else {
+    request.kind = GenerationRequest::Kind::kCompletion;
+    request.prompts.emplace_back(tokenize.text());
+  }
+  if (!tokenize.model().empty() || !tokenize.has_chat()) request.model = tokenize.model();
   return request;
 }
 

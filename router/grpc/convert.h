@@ -12,6 +12,8 @@ namespace pingti::router {
 // Errors: InvalidArgument naming the field as the HTTP API does; what is not supported is refused.
 absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat);
 absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete);
+// A chat, or a completion with one text.
+absl::StatusOr<GenerationRequest> FromProto(const v1::TokenizeRequest& tokenize);
 
 void ToProto(const ChoiceDelta& delta, bool with_role, v1::ChatDelta* out);
 void ToProto(const ChoiceDelta& delta, bool with_role, v1::CompleteDelta* out);

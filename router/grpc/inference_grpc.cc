@@ -74,34 +74,20 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
                                        const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) override {
     return AnswerOnPool(context, request->ByteSizeLong(), [=, this]() -> absl::Status {
-      PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
-                              service_->FindModel(request->model()));
-      PINGTI_ASSIGN_OR_RETURN(
-          *response->mutable_text(),
-          DetokenizeIds(*model, {request->token_ids().begin(), request->token_ids().end()}));
+      PINGTI_ASSIGN_OR_RETURN(*response->mutable_text(),
+                              service_->Detokenize(request->model(), {request->token_ids().begin(),
+                                                                      request->token_ids().end()}));
       return absl::OkStatus();
     });
   }
 
  private:
   absl::Status TokenizeNow(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
-    std::string text = request.text();
-    std::string name = request.model();
-    bool add_special_tokens = request.add_special_tokens();
-    std::shared_ptr<const ServedModel> model;
-    if (request.has_chat()) {
-      if (name.empty()) name = request.chat().model();
-      PINGTI_ASSIGN_OR_RETURN(const GenerationRequest chat, FromProto(request.chat()));
-      PINGTI_ASSIGN_OR_RETURN(model, service_->FindModel(name));
-      PINGTI_ASSIGN_OR_RETURN(text, RenderChat(*model, chat, service_->context().clock->WallNow()));
-      add_special_tokens = false;
-    } else {
-      PINGTI_ASSIGN_OR_RETURN(model, service_->FindModel(name));
-    }
-    PINGTI_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids,
-                            TokenizeText(*model, text, add_special_tokens));
-    response->mutable_token_ids()->Assign(ids.begin(), ids.end());
-    response->set_max_context_tokens(model->max_context_tokens);
+    PINGTI_ASSIGN_OR_RETURN(const GenerationRequest prompt, FromProto(request));
+    PINGTI_ASSIGN_OR_RETURN(const InferenceService::TokenizedPrompt tokenized,
+                            service_->Tokenize(prompt, request.add_special_tokens()));
+    response->mutable_token_ids()->Assign(tokenized.ids.begin(), tokenized.ids.end());
+    response->set_max_context_tokens(tokenized.max_context_tokens);
     return absl::OkStatus();
   }
 

@@ -253,41 +253,24 @@ void ApiHandler::AnswerWith(const ExchangePtr& exchange,
   if (!taken) exchange->SendError(PoolFull());
 }
 
-absl::StatusOr<std::vector<uint32_t>> ApiHandler::TokenizeChat(
-    const ServedModel& model, const GenerationRequest& request) const {
-  PINGTI_ASSIGN_OR_RETURN(const std::string text,
-                          RenderChat(model, request, service_->context().clock->WallNow()));
-  return TokenizeText(model, text, /*add_special_tokens=*/false);
-}
-
 absl::StatusOr<std::string> ApiHandler::TokenizeNow(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(const ParsedTokenize parsed, ParseTokenizeRequest(body));
-  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
-                          service_->FindModel(parsed.request.model));
-  std::vector<uint32_t> ids;
-  if (parsed.request.kind == GenerationRequest::Kind::kChat) {
-    PINGTI_ASSIGN_OR_RETURN(ids, TokenizeChat(*model, parsed.request));
-  } else {
-    PINGTI_ASSIGN_OR_RETURN(ids,
-                            TokenizeText(*model, std::get<std::string>(parsed.request.prompts[0]),
-                                         parsed.add_special_tokens));
-  }
-  return WriteTokens(ids, model->max_context_tokens);
+  PINGTI_ASSIGN_OR_RETURN(const InferenceService::TokenizedPrompt prompt,
+                          service_->Tokenize(parsed.request, parsed.add_special_tokens));
+  return WriteTokens(prompt.ids, prompt.max_context_tokens);
 }
 
 absl::StatusOr<std::string> ApiHandler::CountTokensNow(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(const ParsedRequest parsed, ParseCountTokensRequest(body));
-  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
-                          service_->FindModel(parsed.request.model));
-  PINGTI_ASSIGN_OR_RETURN(const std::vector<uint32_t> ids, TokenizeChat(*model, parsed.request));
-  return WriteTokenCount(ids.size());
+  PINGTI_ASSIGN_OR_RETURN(const InferenceService::TokenizedPrompt prompt,
+                          service_->Tokenize(parsed.request, /*add_special_tokens=*/false));
+  return WriteTokenCount(prompt.ids.size());
 }
 
 absl::StatusOr<std::string> ApiHandler::DetokenizeNow(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(const ParsedDetokenize parsed, ParseDetokenizeRequest(body));
-  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model,
-                          service_->FindModel(parsed.model));
-  PINGTI_ASSIGN_OR_RETURN(const std::string text, DetokenizeIds(*model, parsed.tokens));
+  PINGTI_ASSIGN_OR_RETURN(const std::string text,
+                          service_->Detokenize(parsed.model, parsed.tokens));
   return WriteText(text);
 }
 

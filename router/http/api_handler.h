@@ -43,9 +43,6 @@ class ApiHandler {
   void StartGeneration(const ExchangePtr& exchange);
   void ListModels(const ExchangePtr& exchange);
   void ShowModel(const ExchangePtr& exchange);
-  // The prompt of a chat.
-  absl::StatusOr<std::vector<uint32_t>> TokenizeChat(const ServedModel& model,
-                                                     const GenerationRequest& request) const;
   absl::StatusOr<std::string> CountTokensNow(std::string_view body);
   absl::StatusOr<std::string> TokenizeNow(std::string_view body);
   absl::StatusOr<std::string> DetokenizeNow(std::string_view body);

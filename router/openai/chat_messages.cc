@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -25,47 +25,36 @@ constexpr std::array<std::string_view, 2> kToolFields = {"type", "function"};
 constexpr std::array<std::string_view, 4> kFunctionFields = {"name", "description", "parameters",
                                                              "strict"};
 
-absl::Status JoinParts(const std::string& field, json::value* content) {
-  std::string joined;
-  const json::array& parts = content->get_array();
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const std::string path = Concat(field, "[", i, "]");
-    if (!parts[i].is_object()) return WrongType(path, parts[i], "an object");
-    const json::object& part = parts[i].get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(path, part, "type"));
-    const std::string_view type = View(part.at("type").get_string());
-    if (type != "text") {
-      return UnsupportedField(path + ".type",
-                              Concat("content part '", type, "'; only 'text' parts are taken"));
-    }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, part, kPartFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(path, part, "text"));
-    joined.append(View(part.at("text").get_string()));
+absl::StatusOr<std::string_view> ReadTextPart(const std::string& path, std::string_view type,
+                                              const json::object& part) {
+  if (type != "text") {
+    return UnsupportedField(path + ".type",
+                            Concat("content part '", type, "'; only 'text' parts are taken"));
   }
-  *content = json::string(joined);
-  return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, part, kPartFields));
+  PINGTI_RETURN_IF_ERROR(RequireString(path, part, "text"));
+  return TextOf(part, "text");
 }
 
 absl::Status CheckToolCalls(const std::string& field, const json::value& calls) {
   if (!calls.is_array()) return WrongType(field, calls, "an array");
   for (size_t i = 0; i < calls.get_array().size(); ++i) {
-    const json::value& value = calls.get_array()[i];
     const std::string path = Concat(field, "[", i, "]");
-    if (!value.is_object()) return WrongType(path, value, "an object");
-    const json::object& call = value.get_object();
+    PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, calls.get_array()[i]));
+    const json::object& call = *object;
     PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, call, kCallFields));
     PINGTI_RETURN_IF_ERROR(RequireString(path, call, "id"));
     PINGTI_RETURN_IF_ERROR(RequireString(path, call, "type"));
-    if (View(call.at("type").get_string()) != "function") {
+    if (TextOf(call, "type") != "function") {
       return UnsupportedField(path + ".type", "only 'function' calls are taken");
     }
     const json::value* function = call.if_contains("function");
     if (function == nullptr) return MissingField(path + ".function");
-    if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
-    PINGTI_RETURN_IF_ERROR(
-        RefuseUnknown(path + ".function", function->get_object(), kCallFunctionFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", function->get_object(), "name"));
-    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", function->get_object(), "arguments"));
+    PINGTI_ASSIGN_OR_RETURN(const json::object* named,
+                            RequireObject(path + ".function", *function));
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", *named, kCallFunctionFields));
+    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", *named, "name"));
+    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", *named, "arguments"));
   }
   return absl::OkStatus();
 }
@@ -80,8 +69,10 @@ absl::Status NormalizeContent(const std::string& path, std::string_view role,
     (*message)["content"] = "";
     return absl::OkStatus();
   }
-  if (content->is_array()) return JoinParts(path + ".content", content);
-  if (!content->is_string()) return WrongType(path + ".content", *content, "a string or an array");
+  if (content->is_string()) return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(const std::string text,
+                          JoinText(path + ".content", *content, &ReadTextPart));
+  *content = json::string(text);
   return absl::OkStatus();
 }
 
@@ -116,16 +107,13 @@ absl::Status NormalizeMessage(const std::string& path, json::value* value) {
   if (!value->is_object()) return WrongType(path, *value, "an object");
   json::object& message = value->get_object();
   PINGTI_RETURN_IF_ERROR(RequireString(path, message, "role"));
-  const std::string role(View(message.at("role").get_string()));
+  const std::string role(TextOf(message, "role"));
   if (role == "function") {
     return UnsupportedField(path + ".role", "'function' is deprecated; use role 'tool'");
   }
   if (role != "system" && role != "developer" && role != "user" && role != "assistant" &&
       role != "tool") {
-    return FieldError(path + ".role",
-                      Concat("Invalid value: '", role,
-                             "'. Supported values are: 'system', 'developer', 'user', "
-                             "'assistant', 'tool'."));
+    return WrongValue(path + ".role", role, {"system", "developer", "user", "assistant", "tool"});
   }
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, message, kMessageFields));
   PINGTI_RETURN_IF_ERROR(CheckOptionalMembers(path, role, &message));
@@ -153,20 +141,17 @@ absl::Status NormalizeMessages(json::value* messages) {
 
 absl::Status CheckTools(const json::value& tools, bool calls_forced) {
   if (!tools.is_array()) return WrongType("tools", tools, "an array");
-  for (size_t i = 0; i < tools.get_array().size(); ++i) {
-    const json::value& value = tools.get_array()[i];
-    const std::string path = Concat("tools[", i, "]");
-    if (!value.is_object()) return WrongType(path, value, "an object");
-    const json::object& tool = value.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(path, tool, "type"));
-    if (View(tool.at("type").get_string()) != "function") {
+  const auto check_tool = [calls_forced](const std::string& path, std::string_view type,
+                                         const json::object& tool) -> absl::Status {
+    if (type != "function") {
       return UnsupportedField(path + ".type", "only 'function' tools are taken");
     }
     PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kToolFields));
     const json::value* function = tool.if_contains("function");
     if (function == nullptr) return MissingField(path + ".function");
-    if (!function->is_object()) return WrongType(path + ".function", *function, "an object");
-    const json::object& members = function->get_object();
+    PINGTI_ASSIGN_OR_RETURN(const json::object* object,
+                            RequireObject(path + ".function", *function));
+    const json::object& members = *object;
     PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", members, kFunctionFields));
     PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", members, "name"));
     const json::value* parameters = members.if_contains("parameters");
@@ -186,8 +171,9 @@ absl::Status CheckTools(const json::value& tools, bool calls_forced) {
       return UnsupportedField(path + ".function.strict",
                               "only where 'tool_choice' is 'required' or names a tool");
     }
-  }
-  return absl::OkStatus();
+    return absl::OkStatus();
+  };
+  return ForEachPart("tools", tools.get_array(), check_tool);
 }
 
 absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
@@ -198,18 +184,18 @@ absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
     const json::object& named = choice.get_object();
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", named, "type"));
     if (named.at("type") != "function") {
-      return UnsupportedField("tool_choice.type", Concat("'", View(named.at("type").get_string()),
-                                                         "'; expected 'function'"));
+      return UnsupportedField("tool_choice.type",
+                              Concat("'", TextOf(named, "type"), "'; expected 'function'"));
     }
     PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", named, kKnown));
     const json::value* function = named.if_contains("function");
     if (function == nullptr) return MissingField("tool_choice.function");
-    if (!function->is_object()) return WrongType("tool_choice.function", *function, "an object");
-    PINGTI_RETURN_IF_ERROR(
-        RefuseUnknown("tool_choice.function", function->get_object(), kFunctionKnown));
-    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", function->get_object(), "name"));
+    PINGTI_ASSIGN_OR_RETURN(const json::object* object,
+                            RequireObject("tool_choice.function", *function));
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice.function", *object, kFunctionKnown));
+    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", *object, "name"));
     parsed.forced = true;
-    parsed.name = View(function->get_object().at("name").get_string());
+    parsed.name = TextOf(*object, "name");
     return parsed;
   }
   if (!choice.is_string()) return WrongType("tool_choice", choice, "a string or an object");
@@ -217,8 +203,7 @@ absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
   parsed.use_tools = value != "none";
   parsed.forced = value == "required";
   if (value == "auto" || value == "none" || value == "required") return parsed;
-  return FieldError("tool_choice", Concat("Invalid value: '", value,
-                                          "'. Supported values are: 'none', 'auto', 'required'."));
+  return WrongValue("tool_choice", value, {"none", "auto", "required"});
 }
 
 }  // namespace pingti::router

@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
 #include "router/openai/parse_params.h"
 #include "router/openai/template_context.h"
 
@@ -30,12 +30,12 @@ absl::Status ReadStreamOptions(const json::object& body, ParsedRequest* parsed) 
   constexpr std::array<std::string_view, 2> kKnown = {"include_usage", "include_obfuscation"};
   const json::value* value = body.if_contains("stream_options");
   if (value == nullptr) return absl::OkStatus();
-  if (!value->is_object()) return WrongType("stream_options", *value, "an object");
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("stream_options", *value));
   if (!parsed->stream) {
     return FieldError("stream_options",
                       "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
   }
-  const json::object& options = value->get_object();
+  const json::object& options = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("stream_options", options, kKnown));
   if (const json::value* usage = options.if_contains("include_usage")) {
     PINGTI_RETURN_IF_ERROR(
@@ -79,8 +79,7 @@ absl::Status ReadPrompts(const json::object& body, std::vector<Prompt>* prompts)
   constexpr size_t kMaxPrompts = 2048;
   const json::value* value = body.if_contains("prompt");
   if (value == nullptr) {
-    return ApiError(absl::StatusCode::kInvalidArgument, "Missing required parameter: 'prompt'.",
-                    "prompt", "missing_required_parameter");
+    return MissingField("prompt");
   }
   const bool several =
       value->is_array() && !value->get_array().empty() && !value->get_array().front().is_number();

@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
 #include "router/openai/structured_output.h"
 
 namespace pingti::router {
@@ -270,9 +270,7 @@ absl::Status ReadParams(const json::object& body, std::span<const FieldRow> endp
     const std::string_view name = View(member.key());
     const FieldRow* row = FindRow(name, endpoint);
     if (row == nullptr) {
-      return ApiError(absl::StatusCode::kInvalidArgument,
-                      Concat("Unrecognized request argument supplied: ", name), name,
-                      "unknown_parameter");
+      return UnknownField(name);
     }
     if (!row->refusal.empty()) return UnsupportedField(name, row->refusal);
     if (row->read != nullptr) {

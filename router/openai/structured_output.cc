@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -24,8 +24,8 @@ absl::Status ReadJsonSchema(const std::string& path, const json::object& format,
   const json::value* value = format.if_contains("json_schema");
   if (value == nullptr) return MissingField(path + ".json_schema");
   const std::string inner = path + ".json_schema";
-  if (!value->is_object()) return WrongType(inner, *value, "an object");
-  const json::object& named = value->get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(inner, *value));
+  const json::object& named = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(inner, named, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString(inner, named, "name"));
   const json::value* schema = named.if_contains("schema");
@@ -58,11 +58,11 @@ absl::Status ReadResponseFormat(std::string_view field, const json::value& value
                                 GenerationRequest* request) {
   static constexpr std::array<std::string_view, 2> kKnown = {"type", "json_schema"};
   const std::string path(field);
-  if (!value.is_object()) return WrongType(field, value, "an object");
-  const json::object& format = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(field, value));
+  const json::object& format = *object;
   PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, format, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString(path, format, "type"));
-  const std::string_view type = View(format.at("type").get_string());
+  const std::string_view type = TextOf(format, "type");
   if (type == "json_schema") return ReadJsonSchema(path, format, request);
   if (format.contains("json_schema")) {
     return FieldError(path + ".json_schema",
@@ -70,9 +70,7 @@ absl::Status ReadResponseFormat(std::string_view field, const json::value& value
   }
   if (type == "text") return absl::OkStatus();
   if (type == "json_object") return SetGrammar(path, {Kind::kJsonObject, ""}, request);
-  return FieldError(path + ".type", Concat("Invalid value: '", type,
-                                           "'. Supported values are: 'text', 'json_object', "
-                                           "'json_schema'."));
+  return WrongValue(path + ".type", type, {"text", "json_object", "json_schema"});
 }
 
 absl::Status ReadGuidedJson(std::string_view field, const json::value& value,

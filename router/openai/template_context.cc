@@ -9,8 +9,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/api/json_fields.h"
 #include "router/openai/chat_messages.h"
-#include "router/openai/json_fields.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -47,8 +47,7 @@ absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request)
   }
   json::value* messages = body->if_contains("messages");
   if (messages == nullptr) {
-    return ApiError(absl::StatusCode::kInvalidArgument, "Missing required parameter: 'messages'.",
-                    "messages", "missing_required_parameter");
+    return MissingField("messages");
   }
   PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
   (*context)["messages"] = std::move(*messages);

@@ -6,6 +6,7 @@
 
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/api/json_text.h"
 #include "router/openai/write_logprobs.h"
 
 namespace pingti::router {

@@ -16,9 +16,6 @@
 
 namespace pingti::router {
 
-// Appends `text` quoted and escaped (RFC 8259). Bytes that are not UTF-8 come out as U+FFFD.
-void AppendJsonString(std::string_view text, std::string* out);
-
 // What is the same in every message of one answer.
 struct AnswerHead {
   GenerationRequest::Kind kind = GenerationRequest::Kind::kChat;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "common/base/strings.h"
+#include "router/api/json_text.h"
 
 namespace pingti::router {
 namespace {

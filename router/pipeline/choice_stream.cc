@@ -13,8 +13,8 @@ ChoiceStream::ChoiceStream(const ServedModel* model, const std::vector<std::stri
       detokenizer_(model->tokenizer.get(), /*skip_special_tokens=*/true),
       stop_matcher_(stops),
       has_stops_(!stops.empty()),
-      reasoning_(options.split_reasoning ? model->reasoning_start : "",
-                 options.split_reasoning ? model->reasoning_end : "", options.reasoning_open),
+      reasoning_(MarkersOf(options.split_reasoning ? model->reasoning : ReasoningFormat::kNone),
+                 options.reasoning_open),
       tool_calls_(std::move(options.tool_calls)) {}
 
 bool ChoiceStream::Push(uint32_t token_id, const worker::v1::TokenLogprobs* logprobs,

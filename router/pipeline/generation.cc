@@ -129,8 +129,7 @@ void Generation::MakeChoices() {
     options.reasoning_open = prompts_.reasoning_open;
     if (request_.parse_tool_calls) {
       options.tool_calls = MakeToolCallParser(
-          request_.require_tool_call ? ForcedCallFormat(*model_)
-                                     : std::string_view(model_->tool_call_format),
+          request_.require_tool_call ? ForcedCallFormat(*model_) : model_->tool_calls,
           [entropy = context_->entropy] { return RandomId("call_", entropy); });
     }
     choice.stream =

@@ -45,6 +45,21 @@ absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Start(
   return generation;
 }
 
+absl::StatusOr<InferenceService::TokenizedPrompt> InferenceService::Tokenize(
+    const GenerationRequest& request, bool add_special_tokens) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model, FindModel(request.model));
+  TokenizedPrompt prompt{{}, model->max_context_tokens};
+  PINGTI_ASSIGN_OR_RETURN(
+      prompt.ids, TokenizePrompt(*model, request, add_special_tokens, context_->clock->WallNow()));
+  return prompt;
+}
+
+absl::StatusOr<std::string> InferenceService::Detokenize(std::string_view name,
+                                                         const std::vector<uint32_t>& ids) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::shared_ptr<const ServedModel> model, FindModel(name));
+  return DetokenizeIds(*model, ids);
+}
+
 bool InferenceService::RunPrepared(size_t body_bytes, std::function<void()> task) {
   if (body_bytes > context_->options.inline_bytes) return context_->pool->TryPost(std::move(task));
   task();

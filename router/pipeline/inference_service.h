@@ -28,6 +28,18 @@ class InferenceService {
   absl::StatusOr<std::shared_ptr<Generation>> Start(GenerationRequest request,
                                                     std::shared_ptr<ResponseSink> sink);
 
+  // The prompt that a request would have, for those who only want to count. See TokenizePrompt.
+  // Errors: as Start.
+  struct TokenizedPrompt {
+    std::vector<uint32_t> ids;
+    uint32_t max_context_tokens;
+  };
+  absl::StatusOr<TokenizedPrompt> Tokenize(const GenerationRequest& request,
+                                           bool add_special_tokens) const;
+  // The text of ids, special tokens spelled out. Errors: as Start.
+  absl::StatusOr<std::string> Detokenize(std::string_view model,
+                                         const std::vector<uint32_t>& ids) const;
+
   // Errors: NotFound, Unavailable.
   absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(std::string_view name) const;
   std::vector<ModelStatus> Models() const { return registry_->Models(); }

@@ -9,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/tool_call_formats.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -19,28 +20,29 @@ using Kind = grammar::GrammarSource::Kind;
 // The worker's limit as well: what compiles here in time compiles there.
 constexpr std::chrono::milliseconds kCompileTimeout{1'000};
 
-json::object CallsFrame(std::string_view format, bool many) {
+json::object CallsFrame(ToolCallFormat format, bool many) {
   json::object frame{{"begin", ""}, {"separator", "\n"}, {"end", ""}, {"many", many}};
-  if (format == "llama3_json") frame["separator"] = "; ";
-  if (format == "deepseek") {
-    frame["begin"] = "<｜tool▁calls▁begin｜>";
-    frame["end"] = "<｜tool▁calls▁end｜>";
+  if (format == ToolCallFormat::kLlama3Json) frame["separator"] = "; ";
+  if (format == ToolCallFormat::kDeepSeek) {
+    frame["begin"] = json::string(kDeepSeekCallsBegin);
+    frame["end"] = json::string(kDeepSeekCallsEnd);
   }
   return frame;
 }
 
-// The text around one call's arguments; the syntaxes' sources are in tool_call_formats.h.
-json::object CallFrame(std::string_view format, std::string_view name) {
-  if (format == "deepseek") {
-    return {{"begin", Concat("<｜tool▁call▁begin｜>function<｜tool▁sep｜>", name, "\n```json\n")},
-            {"end", "\n```<｜tool▁call▁end｜>"}};
+// The text around one call's arguments.
+json::object CallFrame(ToolCallFormat format, std::string_view name) {
+  if (format == ToolCallFormat::kDeepSeek) {
+    return {{"begin", Concat(kDeepSeekCallBegin, "function", kDeepSeekSeparator, name, "\n",
+                             kDeepSeekFence)},
+            {"end", Concat("\n```", kDeepSeekCallEnd)}};
   }
   const std::string quoted = json::serialize(json::string_view(name.data(), name.size()));
-  if (format == "llama3_json") {
+  if (format == ToolCallFormat::kLlama3Json) {
     return {{"begin", Concat("{\"name\": ", quoted, ", \"parameters\": ")}, {"end", "}"}};
   }
-  return {{"begin", Concat("<tool_call>\n{\"name\": ", quoted, ", \"arguments\": ")},
-          {"end", "}\n</tool_call>"}};
+  return {{"begin", Concat(kHermesBegin, "\n{\"name\": ", quoted, ", \"arguments\": ")},
+          {"end", Concat("}\n", kHermesEnd)}};
 }
 
 // Arguments are an object, also where the tool's author did not say so.
@@ -59,7 +61,7 @@ json::value ArgumentsSchema(const json::object& function) {
 
 absl::StatusOr<grammar::GrammarSource> ForcedCalls(const ServedModel& model,
                                                    const GenerationRequest& request) {
-  const std::string_view format = ForcedCallFormat(model);
+  const ToolCallFormat format = ForcedCallFormat(model);
   // One tool by name is one call.
   json::object frame =
       CallsFrame(format, request.parallel_tool_calls && request.named_tool.empty());
@@ -95,8 +97,8 @@ absl::Status Check(const grammar::GrammarSource& source, std::string_view field)
 
 }  // namespace
 
-std::string_view ForcedCallFormat(const ServedModel& model) {
-  return model.tool_call_format.empty() ? std::string_view("hermes") : model.tool_call_format;
+ToolCallFormat ForcedCallFormat(const ServedModel& model) {
+  return model.tool_calls == ToolCallFormat::kNone ? ToolCallFormat::kHermes : model.tool_calls;
 }
 
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(

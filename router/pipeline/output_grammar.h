@@ -3,7 +3,6 @@
 #pragma once
 
 #include <optional>
-#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "common/grammar/grammar_source.h"
@@ -13,7 +12,7 @@
 namespace pingti::router {
 
 // The syntax in which a forced call is written: the model's, Hermes' for models that have none.
-std::string_view ForcedCallFormat(const ServedModel& model);
+ToolCallFormat ForcedCallFormat(const ServedModel& model);
 
 // Nothing for free text. What comes back compiles, so that a worker takes it. Errors:
 // InvalidArgument with the field and the compiler's words; within a schema they name the JSON

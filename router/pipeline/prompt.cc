@@ -112,6 +112,21 @@ std::vector<uint64_t> BlockHashes(const std::vector<uint32_t>& ids, size_t block
   return hashes;
 }
 
+// Ids of a plain text with what the model puts around every text of its own accord.
+absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
+                                                   bool add_special_tokens) {
+  std::vector<text::TokenId> ids;
+  const text::EncodeOptions options{.add_special_tokens = add_special_tokens,
+                                    .parse_special_tokens = true};
+  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(text, options, &ids));
+  const std::optional<text::TokenId> bos = model.tokenizer->bos_token_id();
+  if (add_special_tokens && model.add_bos_token && bos.has_value() &&
+      (ids.empty() || ids.front() != *bos)) {
+    ids.insert(ids.begin(), *bos);
+  }
+  return std::vector<uint32_t>(ids.begin(), ids.end());
+}
+
 // A text that stands within another: nothing around it and no special tokens in it, for code may
 // well spell one.
 absl::Status AppendPlainText(const ServedModel& model, std::string_view text,
@@ -163,7 +178,7 @@ absl::StatusOr<std::vector<uint32_t>> FillInTheMiddle(const ServedModel& model,
 // Clients send a call's arguments as JSON text. Templates expect the object and write it with
 // tojson; DeepSeek's splice the text into theirs.
 void UnpackToolArguments(const ServedModel& model, boost::json::array* messages) {
-  if (model.tool_call_format == "deepseek") return;
+  if (model.tool_calls == ToolCallFormat::kDeepSeek) return;
   for (boost::json::value& message : *messages) {
     boost::json::value* calls = message.as_object().if_contains("tool_calls");
     if (calls == nullptr) continue;
@@ -174,6 +189,34 @@ void UnpackToolArguments(const ServedModel& model, boost::json::array* messages)
       if (!error && unpacked.is_object()) arguments = std::move(unpacked);
     }
   }
+}
+
+// The text a chat's template gives.
+absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
+                                       std::chrono::system_clock::time_point now) {
+  boost::json::object& context = *request.template_context;
+  const bool with_tools = context.contains("tools");
+  const text::ChatTemplate* chat_template = with_tools && model.tool_use_template != nullptr
+                                                ? model.tool_use_template.get()
+                                                : model.chat_template.get();
+  if (chat_template == nullptr) {
+    return FieldError("messages",
+                      Concat("model '", model.id, "' has no chat template; use /v1/completions"));
+  }
+  UnpackToolArguments(model, &context["messages"].as_array());
+  context["bos_token"] = model.bos_token;
+  context["eos_token"] = model.eos_token;
+  context["add_generation_prompt"] = true;
+  absl::StatusOr<std::string> rendered = chat_template->Render(context, now);
+  if (rendered.ok()) return rendered;
+  return FieldError("messages", Concat("the model's chat template does not take these messages: ",
+                                       std::string(rendered.status().message())));
+}
+
+// Without special tokens of its own: the template writes them (as apply_chat_template does).
+absl::StatusOr<std::vector<uint32_t>> TokenizeRendered(const ServedModel& model,
+                                                       std::string_view rendered) {
+  return TokenizeText(model, rendered, /*add_special_tokens=*/false);
 }
 
 }  // namespace
@@ -216,39 +259,15 @@ absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
-                                       std::chrono::system_clock::time_point now) {
-  boost::json::object& context = *request.template_context;
-  const bool with_tools = context.contains("tools");
-  const text::ChatTemplate* chat_template = with_tools && model.tool_use_template != nullptr
-                                                ? model.tool_use_template.get()
-                                                : model.chat_template.get();
-  if (chat_template == nullptr) {
-    return FieldError("messages",
-                      Concat("model '", model.id, "' has no chat template; use /v1/completions"));
+absl::StatusOr<std::vector<uint32_t>> TokenizePrompt(const ServedModel& model,
+                                                     const GenerationRequest& request,
+                                                     bool add_special_tokens,
+                                                     std::chrono::system_clock::time_point now) {
+  if (request.kind == GenerationRequest::Kind::kCompletion) {
+    return TokenizeText(model, std::get<std::string>(request.prompts.front()), add_special_tokens);
   }
-  UnpackToolArguments(model, &context["messages"].as_array());
-  context["bos_token"] = model.bos_token;
-  context["eos_token"] = model.eos_token;
-  context["add_generation_prompt"] = true;
-  absl::StatusOr<std::string> rendered = chat_template->Render(context, now);
-  if (rendered.ok()) return rendered;
-  return FieldError("messages", Concat("the model's chat template does not take these messages: ",
-                                       std::string(rendered.status().message())));
-}
-
-absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
-                                                   bool add_special_tokens) {
-  std::vector<text::TokenId> ids;
-  const text::EncodeOptions options{.add_special_tokens = add_special_tokens,
-                                    .parse_special_tokens = true};
-  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(text, options, &ids));
-  const std::optional<text::TokenId> bos = model.tokenizer->bos_token_id();
-  if (add_special_tokens && model.add_bos_token && bos.has_value() &&
-      (ids.empty() || ids.front() != *bos)) {
-    ids.insert(ids.begin(), *bos);
-  }
-  return std::vector<uint32_t>(ids.begin(), ids.end());
+  PINGTI_ASSIGN_OR_RETURN(const std::string rendered, RenderChat(model, request, now));
+  return TokenizeRendered(model, rendered);
 }
 
 absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
@@ -269,10 +288,8 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
   if (request.kind == GenerationRequest::Kind::kChat) {
     field = "messages";
     PINGTI_ASSIGN_OR_RETURN(const std::string rendered, RenderChat(model, request, now));
-    // No special tokens of its own: the template writes them (as apply_chat_template does).
-    PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
-                            TokenizeText(model, rendered, /*add_special_tokens=*/false));
-    prepared.reasoning_open = EndsInside(rendered, model.reasoning_start);
+    PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(), TokenizeRendered(model, rendered));
+    prepared.reasoning_open = EndsInside(rendered, MarkersOf(model.reasoning).start);
   }
   for (const Prompt& prompt : request.prompts) {
     if (request.suffix.has_value()) {

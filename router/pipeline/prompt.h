@@ -31,13 +31,13 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
                                                const GenerationRequest& request,
                                                std::chrono::system_clock::time_point now);
 
-// The text a chat's template gives. Errors: as above.
-absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
-                                       std::chrono::system_clock::time_point now);
-
-// Ids of a plain text with what the model puts around every text of its own accord.
-absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
-                                                   bool add_special_tokens);
+// The ids of one prompt, without a look at the context's length: of a chat, as the model's template
+// renders it, or of a completion's first text. `add_special_tokens`: what the model puts around
+// every text of its own accord; a chat's template says that itself. Errors: as above.
+absl::StatusOr<std::vector<uint32_t>> TokenizePrompt(const ServedModel& model,
+                                                     const GenerationRequest& request,
+                                                     bool add_special_tokens,
+                                                     std::chrono::system_clock::time_point now);
 
 // The text of `ids`, special tokens spelled out. Errors: InvalidArgument for an id out of range.
 absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,

@@ -8,8 +8,8 @@
 
 namespace pingti::router {
 
-ReasoningSplitter::ReasoningSplitter(std::string start, std::string end, bool open)
-    : start_(std::move(start)), end_(std::move(end)) {
+ReasoningSplitter::ReasoningSplitter(ReasoningMarkers markers, bool open)
+    : start_(markers.start), end_(markers.end) {
   if (end_.empty()) {
     state_ = State::kContent;
   } else {
@@ -39,7 +39,7 @@ bool ReasoningSplitter::Step(std::string* reasoning, std::string* content) {
         state_ = State::kTrimReasoning;
         return true;
       }
-      if (std::string_view(start_).starts_with(rest)) return false;
+      if (start_.starts_with(rest)) return false;
       state_ = State::kContent;
       return true;
     }

@@ -4,14 +4,16 @@
 #include <string>
 #include <string_view>
 
+#include "router/api/answer_format.h"
+
 namespace pingti::router {
 
-// Thread-compatible; one per choice. The markers are never shown; line breaks that only set a
-// marker off (after either marker, before the closing one) are dropped.
+// Thread-compatible; one per choice. The markers, which are constants, are never shown; line breaks
+// that only set a marker off (after either marker, before the closing one) are dropped.
 class ReasoningSplitter {
  public:
   // `open`: the prompt ended inside the block. Empty markers: everything is content.
-  ReasoningSplitter(std::string start, std::string end, bool open);
+  ReasoningSplitter(ReasoningMarkers markers, bool open);
 
   // Appends what is certain now; holds back what may be part of a marker.
   void Push(std::string_view text, std::string* reasoning, std::string* content);
@@ -26,8 +28,8 @@ class ReasoningSplitter {
 
   bool Step(std::string* reasoning, std::string* content);
 
-  const std::string start_;
-  const std::string end_;
+  const std::string_view start_;
+  const std::string_view end_;
   State state_;
   std::string held_;
 };

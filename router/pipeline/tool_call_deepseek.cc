@@ -7,12 +7,6 @@
 namespace pingti::router {
 namespace {
 
-constexpr std::string_view kCallsBegin = "<｜tool▁calls▁begin｜>";
-constexpr std::string_view kCallsEnd = "<｜tool▁calls▁end｜>";
-constexpr std::string_view kCallBegin = "<｜tool▁call▁begin｜>";
-constexpr std::string_view kCallEnd = "<｜tool▁call▁end｜>";
-constexpr std::string_view kSeparator = "<｜tool▁sep｜>";
-constexpr std::string_view kFence = "```json\n";
 constexpr std::string_view kSpace = " \t\r\n";
 
 }  // namespace
@@ -27,22 +21,23 @@ void DeepSeekToolCalls::Push(std::string_view text, std::string* content,
 bool DeepSeekToolCalls::Step(std::string* content, std::vector<ToolCallDelta>* calls) {
   switch (state_) {
     case State::kText: {
-      const size_t start = held_.find(kCallsBegin);
-      size_t certain =
-          start != std::string::npos ? start : held_.size() - PartialMatch(held_, kCallsBegin);
+      const size_t start = held_.find(kDeepSeekCallsBegin);
+      size_t certain = start != std::string::npos
+                           ? start
+                           : held_.size() - PartialMatch(held_, kDeepSeekCallsBegin);
       while (certain > 0 && kSpace.find(held_[certain - 1]) != std::string_view::npos) --certain;
       content->append(held_, 0, certain);
-      held_.erase(0, start == std::string::npos ? certain : start + kCallsBegin.size());
+      held_.erase(0, start == std::string::npos ? certain : start + kDeepSeekCallsBegin.size());
       if (start == std::string::npos) return false;
       state_ = State::kBetween;
       return true;
     }
     case State::kBetween: {
-      const size_t begin = held_.find(kCallBegin);
-      const size_t end = held_.find(kCallsEnd);
+      const size_t begin = held_.find(kDeepSeekCallBegin);
+      const size_t end = held_.find(kDeepSeekCallsEnd);
       if (begin == std::string::npos && end == std::string::npos) return false;
       const bool ends = end < begin;
-      held_.erase(0, ends ? end + kCallsEnd.size() : begin + kCallBegin.size());
+      held_.erase(0, ends ? end + kDeepSeekCallsEnd.size() : begin + kDeepSeekCallBegin.size());
       state_ = ends ? State::kAfter : State::kHead;
       return true;
     }
@@ -60,9 +55,9 @@ bool DeepSeekToolCalls::Step(std::string* content, std::vector<ToolCallDelta>* c
 // "function<sep>NAME\n```json\n" (R1, V3) or "NAME<sep>" (V3.1), told apart by what follows the
 // separator: the arguments' '{', or a name.
 bool DeepSeekToolCalls::StepHead(std::vector<ToolCallDelta>* calls) {
-  const size_t separator = held_.find(kSeparator);
+  const size_t separator = held_.find(kDeepSeekSeparator);
   if (separator == std::string::npos) return false;
-  const size_t after = separator + kSeparator.size();
+  const size_t after = separator + kDeepSeekSeparator.size();
   const size_t first = held_.find_first_not_of(kSpace, after);
   if (first == std::string::npos) return false;
   if (held_[first] == '{') {
@@ -70,12 +65,12 @@ bool DeepSeekToolCalls::StepHead(std::vector<ToolCallDelta>* calls) {
     held_.erase(0, first);
     fenced_ = false;
   } else {
-    const size_t fence = held_.find(kFence, after);
+    const size_t fence = held_.find(kDeepSeekFence, after);
     if (fence == std::string::npos) return false;
     std::string name = held_.substr(first, fence - first);
     name.erase(name.find_last_not_of(kSpace) + 1);
     writer_.Begin(std::move(name), calls);
-    held_.erase(0, fence + kFence.size());
+    held_.erase(0, fence + kDeepSeekFence.size());
     fenced_ = true;
   }
   state_ = State::kArguments;
@@ -83,8 +78,9 @@ bool DeepSeekToolCalls::StepHead(std::vector<ToolCallDelta>* calls) {
 }
 
 bool DeepSeekToolCalls::StepArguments(std::vector<ToolCallDelta>* calls) {
-  const size_t end = held_.find(kCallEnd);
-  size_t certain = end != std::string::npos ? end : held_.size() - PartialMatch(held_, kCallEnd);
+  const size_t end = held_.find(kDeepSeekCallEnd);
+  size_t certain =
+      end != std::string::npos ? end : held_.size() - PartialMatch(held_, kDeepSeekCallEnd);
   // The closing fence and the white space around it are no part of the arguments.
   const auto trim = [&](std::string_view set) {
     while (certain > 0 && set.find(held_[certain - 1]) != std::string_view::npos) --certain;
@@ -95,7 +91,7 @@ bool DeepSeekToolCalls::StepArguments(std::vector<ToolCallDelta>* calls) {
     trim(kSpace);
   }
   writer_.Arguments(held_.substr(0, certain), calls);
-  held_.erase(0, end == std::string::npos ? certain : end + kCallEnd.size());
+  held_.erase(0, end == std::string::npos ? certain : end + kDeepSeekCallEnd.size());
   if (end == std::string::npos) return false;
   state_ = State::kBetween;
   return true;

@@ -1,4 +1,5 @@
-// The tool-call syntaxes of the model families. See tool_call_parser.h for the contract.
+// The tool-call syntaxes of the model families. See tool_call_parser.h for the contract and
+// router/api/answer_format.h for what each looks like.
 #pragma once
 
 #include <functional>
@@ -12,6 +13,16 @@
 #include "router/pipeline/tool_call_parser.h"
 
 namespace pingti::router {
+
+// The marks of both calls that are read and calls that are forced.
+inline constexpr std::string_view kHermesBegin = "<tool_call>";
+inline constexpr std::string_view kHermesEnd = "</tool_call>";
+inline constexpr std::string_view kDeepSeekCallsBegin = "<｜tool▁calls▁begin｜>";
+inline constexpr std::string_view kDeepSeekCallsEnd = "<｜tool▁calls▁end｜>";
+inline constexpr std::string_view kDeepSeekCallBegin = "<｜tool▁call▁begin｜>";
+inline constexpr std::string_view kDeepSeekCallEnd = "<｜tool▁call▁end｜>";
+inline constexpr std::string_view kDeepSeekSeparator = "<｜tool▁sep｜>";
+inline constexpr std::string_view kDeepSeekFence = "```json\n";
 
 // Numbers calls and gives them ids.
 class ToolCallWriter {
@@ -42,8 +53,7 @@ class JsonCallWriter {
   bool begun_ = false;
 };
 
-// <tool_call>{"name": ..., "arguments": {...}}</tool_call>, any number of them, text around them.
-// Source: NousResearch's Hermes function-calling format; Qwen2.5 and Qwen3 templates.
+// ToolCallFormat::kHermes.
 class HermesToolCalls final : public ToolCallParser {
  public:
   explicit HermesToolCalls(std::function<std::string()> new_id) : writer_(std::move(new_id)) {}
@@ -63,9 +73,8 @@ class HermesToolCalls final : public ToolCallParser {
   std::string held_;
 };
 
-// The whole answer is {"name": ..., "parameters": {...}}, or several of them separated by ';', with
-// or without <|python_tag|> (a special token, never part of the text). Source: Meta's Llama 3.1
-// model card, "JSON based tool calling".
+// ToolCallFormat::kLlama3Json, with or without <|python_tag|> (a special token, never part of the
+// text).
 class Llama3ToolCalls final : public ToolCallParser {
  public:
   explicit Llama3ToolCalls(std::function<std::string()> new_id) : writer_(std::move(new_id)) {}
@@ -82,9 +91,7 @@ class Llama3ToolCalls final : public ToolCallParser {
   std::string separators_;  // white space and ';' since the last call
 };
 
-// <｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>NAME\n```json\n{...}\n```
-// <｜tool▁call▁end｜>...<｜tool▁calls▁end｜> (R1, V3), and V3.1's NAME<｜tool▁sep｜>{...}. Source:
-// the chat templates of deepseek-ai's checkpoints.
+// ToolCallFormat::kDeepSeek.
 class DeepSeekToolCalls final : public ToolCallParser {
  public:
   explicit DeepSeekToolCalls(std::function<std::string()> new_id) : writer_(std::move(new_id)) {}

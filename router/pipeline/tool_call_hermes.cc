@@ -7,8 +7,6 @@
 namespace pingti::router {
 namespace {
 
-constexpr std::string_view kStart = "<tool_call>";
-constexpr std::string_view kEnd = "</tool_call>";
 constexpr std::string_view kSpace = " \t\r\n";
 
 }  // namespace
@@ -22,12 +20,12 @@ void HermesToolCalls::Push(std::string_view text, std::string* content,
 
 bool HermesToolCalls::Step(std::string* content, std::vector<ToolCallDelta>* calls) {
   if (closing_) {
-    const size_t end = held_.find(kEnd);
+    const size_t end = held_.find(kHermesEnd);
     if (end == std::string::npos) {
-      held_.erase(0, held_.size() - PartialMatch(held_, kEnd));
+      held_.erase(0, held_.size() - PartialMatch(held_, kHermesEnd));
       return false;
     }
-    held_.erase(0, end + kEnd.size());
+    held_.erase(0, end + kHermesEnd.size());
     closing_ = false;
     return true;
   }
@@ -35,12 +33,13 @@ bool HermesToolCalls::Step(std::string* content, std::vector<ToolCallDelta>* cal
 }
 
 bool HermesToolCalls::StepText(std::string* content) {
-  const size_t start = held_.find(kStart);
-  size_t certain = start != std::string::npos ? start : held_.size() - PartialMatch(held_, kStart);
+  const size_t start = held_.find(kHermesBegin);
+  size_t certain =
+      start != std::string::npos ? start : held_.size() - PartialMatch(held_, kHermesBegin);
   // White space before a call only sets it off: kept back until it is known what follows.
   while (certain > 0 && kSpace.find(held_[certain - 1]) != std::string_view::npos) --certain;
   content->append(held_, 0, certain);
-  held_.erase(0, start == std::string::npos ? certain : start + kStart.size());
+  held_.erase(0, start == std::string::npos ? certain : start + kHermesBegin.size());
   if (start == std::string::npos) return false;
   call_.emplace();
   return true;
@@ -52,7 +51,7 @@ bool HermesToolCalls::StepCall(std::string* content, std::vector<ToolCallDelta>*
   std::string_view rest = text;
   call_->Push(&rest, &writer_, calls);
   if (call_->failed() && !call_->begun()) {
-    content->append(kStart);
+    content->append(kHermesBegin);
     content->append(call_->raw());
   }
   held_ = rest;
@@ -64,7 +63,7 @@ bool HermesToolCalls::StepCall(std::string* content, std::vector<ToolCallDelta>*
 
 void HermesToolCalls::Finish(std::string* content, std::vector<ToolCallDelta>*) {
   if (call_.has_value() && !call_->begun()) {
-    content->append(kStart);
+    content->append(kHermesBegin);
     content->append(call_->raw());
   }
   if (!closing_ && !call_.has_value() &&

@@ -38,11 +38,18 @@ void JsonCallWriter::Push(std::string_view* text, ToolCallWriter* writer,
   writer->Arguments(scanner_.TakeArguments(), calls);
 }
 
-std::unique_ptr<ToolCallParser> MakeToolCallParser(std::string_view format,
+std::unique_ptr<ToolCallParser> MakeToolCallParser(ToolCallFormat format,
                                                    std::function<std::string()> new_id) {
-  if (format == "hermes") return std::make_unique<HermesToolCalls>(std::move(new_id));
-  if (format == "llama3_json") return std::make_unique<Llama3ToolCalls>(std::move(new_id));
-  if (format == "deepseek") return std::make_unique<DeepSeekToolCalls>(std::move(new_id));
+  switch (format) {
+    case ToolCallFormat::kNone:
+      return nullptr;
+    case ToolCallFormat::kHermes:
+      return std::make_unique<HermesToolCalls>(std::move(new_id));
+    case ToolCallFormat::kLlama3Json:
+      return std::make_unique<Llama3ToolCalls>(std::move(new_id));
+    case ToolCallFormat::kDeepSeek:
+      return std::make_unique<DeepSeekToolCalls>(std::move(new_id));
+  }
   return nullptr;
 }
 

@@ -1,7 +1,7 @@
 // Finds the tool calls in a model's text as it arrives and gives their arguments as deltas.
 //
-// One implementation per syntax that model families were trained on; which one is the model card's
-// (or its template's) word: tool_call_hermes.cc, tool_call_llama3.cc, tool_call_deepseek.cc.
+// One implementation per syntax that model families were trained on; router/api/answer_format.h
+// says which: tool_call_hermes.cc, tool_call_llama3.cc, tool_call_deepseek.cc.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "router/api/answer_format.h"
 #include "router/api/request.h"
 
 namespace pingti::router {
@@ -27,8 +28,8 @@ class ToolCallParser {
   virtual size_t num_calls() const = 0;
 };
 
-// `new_id` makes ids such as "call_...". Null for an empty or unknown format.
-std::unique_ptr<ToolCallParser> MakeToolCallParser(std::string_view format,
+// `new_id` makes ids such as "call_...". Null for kNone.
+std::unique_ptr<ToolCallParser> MakeToolCallParser(ToolCallFormat format,
                                                    std::function<std::string()> new_id);
 
 }  // namespace pingti::router

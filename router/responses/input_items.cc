@@ -1,7 +1,6 @@
 // See input_items.h.
 #include "router/responses/input_items.h"
 
-#include <algorithm>
 #include <array>
 #include <span>
 #include <string>
@@ -12,7 +11,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
+#include "router/openai/chat_body.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -30,38 +30,21 @@ constexpr std::array<std::string_view, 6> kReasoningFields = {
     "type", "id", "summary", "content", "encrypted_content", "status"};
 constexpr std::array<std::string_view, 4> kPartFields = {"type", "text", "annotations", "logprobs"};
 
-std::string_view TextOf(const json::object& object, const char* name) {
-  return View(object.at(name).get_string());
-}
-
-// A member that says whether some text is there: null and absent are the same.
-const json::value* Member(const json::object& object, const char* name) {
-  const json::value* value = object.if_contains(name);
-  return value == nullptr || value->is_null() ? nullptr : value;
-}
-
 // The text of a string or of an array of text parts.
-absl::StatusOr<std::string> JoinText(const std::string& path, const json::value& content,
-                                     Names part_types) {
-  if (content.is_string()) return std::string(View(content.get_string()));
-  if (!content.is_array()) return WrongType(path, content, "a string or an array");
-  std::string joined;
-  for (size_t i = 0; i < content.get_array().size(); ++i) {
-    const json::value& value = content.get_array()[i];
-    const std::string part_path = Concat(path, "[", i, "]");
-    if (!value.is_object()) return WrongType(part_path, value, "an object");
-    const json::object& part = value.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "type"));
-    const std::string_view type = TextOf(part, "type");
-    if (std::find(part_types.begin(), part_types.end(), type) == part_types.end()) {
-      return UnsupportedField(part_path + ".type",
-                              Concat("content part '", type, "'; only text is taken here"));
-    }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(part_path, part, kPartFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "text"));
-    joined += TextOf(part, "text");
-  }
-  return joined;
+absl::StatusOr<std::string> JoinParts(const std::string& path, const json::value& content,
+                                      Names part_types) {
+  return JoinText(path, content,
+                  [part_types](const std::string& part_path, std::string_view type,
+                               const json::object& part) -> absl::StatusOr<std::string_view> {
+                    if (!IsIn(type, part_types)) {
+                      return UnsupportedField(
+                          part_path + ".type",
+                          Concat("content part '", type, "'; only text is taken here"));
+                    }
+                    PINGTI_RETURN_IF_ERROR(RefuseUnknown(part_path, part, kPartFields));
+                    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "text"));
+                    return TextOf(part, "text");
+                  });
 }
 
 // Gathers messages; the assistant's last one stays open for more of the same turn.
@@ -85,11 +68,7 @@ class MessageList {
   void AddCall(std::string_view id, std::string_view name, std::string_view arguments) {
     json::object& message = OpenAssistant(Next::kCall);
     if (!message.contains("tool_calls")) message["tool_calls"] = json::array();
-    message["tool_calls"].get_array().push_back(json::object{
-        {"id", json::string(id)},
-        {"type", "function"},
-        {"function",
-         json::object{{"name", json::string(name)}, {"arguments", json::string(arguments)}}}});
+    message["tool_calls"].get_array().push_back(FunctionCall(id, name, arguments));
   }
   // A turn of reasoning alone still needs words for the template.
   json::array Take() {
@@ -130,15 +109,12 @@ absl::Status AddMessage(const std::string& path, const json::object& item, Messa
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "role"));
   const std::string_view role = TextOf(item, "role");
   if (role != "user" && role != "assistant" && role != "system" && role != "developer") {
-    return FieldError(path + ".role",
-                      Concat("Invalid value: '", role,
-                             "'. Supported values are: 'user', 'assistant', 'system', "
-                             "'developer'."));
+    return WrongValue(path + ".role", role, {"user", "assistant", "system", "developer"});
   }
   const json::value* content = Member(item, "content");
   if (content == nullptr) return MissingField(path + ".content");
   PINGTI_ASSIGN_OR_RETURN(const std::string text,
-                          JoinText(path + ".content", *content, kInputParts));
+                          JoinParts(path + ".content", *content, kInputParts));
   if (role == "assistant") {
     list->AddAssistantText(text);
   } else {
@@ -162,7 +138,7 @@ absl::Status AddCallOutput(const std::string& path, const json::object& item, Me
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "call_id"));
   const json::value* output = Member(item, "output");
   if (output == nullptr) return MissingField(path + ".output");
-  PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinText(path + ".output", *output, kParts));
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinParts(path + ".output", *output, kParts));
   list->AddToolResult(TextOf(item, "call_id"), text);
   return absl::OkStatus();
 }
@@ -176,19 +152,19 @@ absl::Status AddReasoning(const std::string& path, const json::object& item, Mes
   }
   std::string text;
   if (const json::value* summary = Member(item, "summary")) {
-    PINGTI_ASSIGN_OR_RETURN(text, JoinText(path + ".summary", *summary, kSummaryParts));
+    PINGTI_ASSIGN_OR_RETURN(text, JoinParts(path + ".summary", *summary, kSummaryParts));
   }
   // The whole thought, where it is there, says more than its summary.
   if (const json::value* content = Member(item, "content")) {
-    PINGTI_ASSIGN_OR_RETURN(text, JoinText(path + ".content", *content, kParts));
+    PINGTI_ASSIGN_OR_RETURN(text, JoinParts(path + ".content", *content, kParts));
   }
   if (!text.empty()) list->AddReasoning(text);
   return absl::OkStatus();
 }
 
 absl::Status AddItem(const std::string& path, const json::value& value, MessageList* list) {
-  if (!value.is_object()) return WrongType(path, value, "an object");
-  const json::object& item = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, value));
+  const json::object& item = *object;
   if (Member(item, "type") == nullptr) return AddMessage(path, item, list);
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "type"));
   const std::string_view type = TextOf(item, "type");

@@ -2,7 +2,6 @@
 // have.
 #include "router/responses/parse.h"
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -10,7 +9,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
+#include "router/openai/chat_body.h"
 #include "router/responses/input_items.h"
 
 namespace pingti::router {
@@ -46,10 +46,6 @@ constexpr std::string_view kReadHere[] = {
     "tools",     "tool_choice",    "top_logprobs", "truncation",        "metadata",
     "reasoning", "stream_options", "background"};
 
-struct Refusal {
-  std::string_view name;
-  std::string_view why;
-};
 constexpr std::string_view kNothingStored =
     "this router keeps nothing; send the whole conversation";
 constexpr Refusal kRefusals[] = {
@@ -73,46 +69,27 @@ constexpr FieldName kFieldNames[] = {{"max_completion_tokens", "max_output_token
                                      {"tools[].function", "tools[]"},
                                      {"messages", "input"}};
 
-template <typename List>
-bool IsIn(std::string_view name, const List& list) {
-  return std::find(std::begin(list), std::end(list), name) != std::end(list);
-}
-
-absl::Status CheckNames(const json::object& body) {
-  for (const auto& member : body) {
-    const std::string_view name = View(member.key());
-    if (IsIn(name, kSameFields) || IsIn(name, kReadHere)) continue;
-    for (const Refusal& refusal : kRefusals) {
-      if (name == refusal.name) return UnsupportedField(name, refusal.why);
-    }
-    return ApiError(absl::StatusCode::kInvalidArgument,
-                    Concat("Unrecognized request argument supplied: ", name), name,
-                    "unknown_parameter");
-  }
-  return absl::OkStatus();
-}
+constexpr BodyFields kFields = {kSameFields, kReadHere, kRefusals};
 
 absl::Status ReadTools(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 5> kKnown = {"type", "name", "description",
                                                              "parameters", "strict"};
   if (!value.is_array()) return WrongType("tools", value, "an array");
   json::array tools;
-  for (size_t i = 0; i < value.get_array().size(); ++i) {
-    const std::string path = Concat("tools[", i, "]");
-    const json::value& entry = value.get_array()[i];
-    if (!entry.is_object()) return WrongType(path, entry, "an object");
-    json::object function = entry.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString(path, function, "type"));
-    const std::string_view type = View(function.at("type").get_string());
+  const auto read_tool = [&](const std::string& path, std::string_view type,
+                             const json::object& tool) -> absl::Status {
     if (type != "function") {
       return UnsupportedField(path + ".type", Concat("'", type, "'; expected 'function'"));
     }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, function, kKnown));
-    PINGTI_RETURN_IF_ERROR(RequireString(path, function, "name"));
+    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kKnown));
+    PINGTI_RETURN_IF_ERROR(RequireString(path, tool, "name"));
+    json::object function = tool;
     function.erase("type");
     DropNulls(&function);
-    tools.push_back(json::object{{"type", "function"}, {"function", std::move(function)}});
-  }
+    tools.push_back(FunctionTool(std::move(function)));
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(ForEachPart("tools", value.get_array(), read_tool));
   (*chat)["tools"] = std::move(tools);
   return absl::OkStatus();
 }
@@ -125,21 +102,20 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   }
   const json::object& choice = value.get_object();
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "type"));
-  const std::string_view type = View(choice.at("type").get_string());
+  const std::string_view type = TextOf(choice, "type");
   if (type != "function") {
     return UnsupportedField("tool_choice.type", Concat("'", type, "'; expected 'function'"));
   }
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", choice, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "name"));
-  (*chat)["tool_choice"] =
-      json::object{{"type", "function"}, {"function", json::object{{"name", choice.at("name")}}}};
+  (*chat)["tool_choice"] = NamedToolChoice(TextOf(choice, "name"));
   return absl::OkStatus();
 }
 
 absl::Status ReadText(const json::value& value, json::object* chat) {
   static constexpr std::array<std::string_view, 2> kKnown = {"format", "verbosity"};
-  if (!value.is_object()) return WrongType("text", value, "an object");
-  json::object text = value.get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* given, RequireObject("text", value));
+  json::object text = *given;
   DropNulls(&text);
   PINGTI_RETURN_IF_ERROR(RefuseUnknown("text", text, kKnown));
   if (text.contains("verbosity")) {
@@ -147,8 +123,8 @@ absl::Status ReadText(const json::value& value, json::object* chat) {
   }
   const json::value* format_value = text.if_contains("format");
   if (format_value == nullptr) return absl::OkStatus();
-  if (!format_value->is_object()) return WrongType("text.format", *format_value, "an object");
-  json::object format = format_value->get_object();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("text.format", *format_value));
+  json::object format = *object;
   PINGTI_RETURN_IF_ERROR(RequireString("text.format", format, "type"));
   if (format.at("type") == "json_schema") {
     format.erase("type");
@@ -188,12 +164,12 @@ absl::Status ReadMetadata(const json::value& value) {
   constexpr size_t kMaxPairs = 16;
   constexpr size_t kMaxKey = 64;
   constexpr size_t kMaxValue = 512;
-  if (!value.is_object()) return WrongType("metadata", value, "an object");
-  if (value.get_object().size() > kMaxPairs) {
-    return FieldError("metadata", Concat("'metadata' has ", value.get_object().size(),
+  PINGTI_ASSIGN_OR_RETURN(const json::object* pairs, RequireObject("metadata", value));
+  if (pairs->size() > kMaxPairs) {
+    return FieldError("metadata", Concat("'metadata' has ", pairs->size(),
                                          " members, expected at most ", kMaxPairs));
   }
-  for (const auto& member : value.get_object()) {
+  for (const auto& member : *pairs) {
     const std::string path = Concat("metadata.", View(member.key()));
     if (!member.value().is_string()) return WrongType(path, member.value(), "a string");
     if (member.key().size() > kMaxKey || member.value().get_string().size() > kMaxValue) {
@@ -218,8 +194,8 @@ absl::Status CheckSwitches(const json::object& body) {
                             "expected false: answers are given while the client waits");
   }
   if (const json::value* reasoning = body.if_contains("reasoning")) {
-    if (!reasoning->is_object()) return WrongType("reasoning", *reasoning, "an object");
-    for (const auto& member : reasoning->get_object()) {
+    PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject("reasoning", *reasoning));
+    for (const auto& member : *members) {
       if (member.value().is_null()) continue;
       return UnsupportedField(Concat("reasoning.", View(member.key())),
                               "use 'chat_template_kwargs' if the model's template has a switch");
@@ -227,16 +203,12 @@ absl::Status CheckSwitches(const json::object& body) {
   }
   const json::value* options = body.if_contains("stream_options");
   if (options == nullptr) return absl::OkStatus();
-  if (!options->is_object()) return WrongType("stream_options", *options, "an object");
-  return RefuseUnknown("stream_options", options->get_object(), kStreamOptions);
+  PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject("stream_options", *options));
+  return RefuseUnknown("stream_options", *members, kStreamOptions);
 }
 
 absl::StatusOr<json::object> ToChat(const json::object& body) {
-  json::object chat;
-  for (const std::string_view name : kSameFields) {
-    const json::string_view key(name.data(), name.size());
-    if (const json::value* value = body.if_contains(key)) chat[key] = *value;
-  }
+  json::object chat = CopyFields(body, kSameFields);
   PINGTI_RETURN_IF_ERROR(CheckSwitches(body));
   if (const json::value* options = body.if_contains("stream_options")) {
     chat["stream_options"] = *options;
@@ -303,7 +275,8 @@ absl::Status InResponsesWords(const absl::Status& status) {
 absl::StatusOr<ParsedResponse> ParseResponsesRequest(std::string_view text) {
   PINGTI_ASSIGN_OR_RETURN(json::object body, ParseJsonObject(text));
   DropNulls(&body);
-  PINGTI_RETURN_IF_ERROR(CheckNames(body));
+  PINGTI_ASSIGN_OR_RETURN(const std::string_view unknown, FindUnknown(body, kFields));
+  if (!unknown.empty()) return UnknownField(unknown);
   PINGTI_ASSIGN_OR_RETURN(json::object chat, ToChat(body));
   absl::StatusOr<ParsedRequest> parsed = ParseChatObject(std::move(chat), text.size());
   if (!parsed.ok()) return InResponsesWords(parsed.status());

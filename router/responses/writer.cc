@@ -8,18 +8,13 @@
 #include "common/base/strings.h"
 #include "common/net/sse.h"
 #include "router/api/api_error.h"
+#include "router/api/json_text.h"
 #include "router/openai/write.h"
 #include "router/openai/write_logprobs.h"
 #include "router/responses/parse.h"
 
 namespace pingti::router {
 namespace {
-
-std::string Quoted(std::string_view text) {
-  std::string out;
-  AppendJsonString(text, &out);
-  return out;
-}
 
 std::string UsageJson(const UsageCounts& usage) {
   return Concat("{\"input_tokens\":", usage.prompt_tokens,
@@ -34,7 +29,7 @@ std::string UsageJson(const UsageCounts& usage) {
 std::string ErrorJson(const absl::Status& status) {
   const bool overload = status.code() == absl::StatusCode::kResourceExhausted;
   return Concat("{\"code\":", overload ? "\"rate_limit_exceeded\"" : "\"server_error\"",
-                ",\"message\":", Quoted(std::string(status.message())), "}");
+                ",\"message\":", JsonString(std::string(status.message())), "}");
 }
 
 std::string LogprobsJson(std::span<const TokenLogprob> logprobs) {
@@ -53,7 +48,7 @@ ResponsesWriter::ResponsesWriter(std::string id, std::string_view model, int64_t
     : id_(std::move(id)),
       echo_(std::move(echo)),
       created_unix_s_(created_unix_s),
-      model_json_(Quoted(model)) {}
+      model_json_(JsonString(model)) {}
 
 std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
                                    const UsageCounts& usage) {
@@ -119,8 +114,8 @@ void ResponsesWriter::Error(const absl::Status& status, std::string* out) {
   OpenEvent("error", out);
   const std::string param = ErrorParam(error);
   *out += Concat("\"code\":\"", ToHttpError(error).type,
-                 "\",\"message\":", Quoted(std::string(error.message())),
-                 ",\"param\":", param.empty() ? "null" : Quoted(param), "}\n\n");
+                 "\",\"message\":", JsonString(std::string(error.message())),
+                 ",\"param\":", param.empty() ? "null" : JsonString(param), "}\n\n");
   StateEvent("failed", "failed", nullptr, error, out);
 }
 
@@ -136,8 +131,8 @@ void ResponsesWriter::Begin(std::string* out) {
 }
 
 void ResponsesWriter::OpenEvent(std::string_view type, std::string* out) {
-  *out += Concat("event: ", type, "\ndata: {\"type\":\"", type,
-                 "\",\"sequence_number\":", sequence_number_++, ",");
+  BeginTypedEvent(type, out);
+  *out += Concat(",\"sequence_number\":", sequence_number_++, ",");
 }
 
 void ResponsesWriter::StateEvent(std::string_view type, std::string_view status,
@@ -194,20 +189,21 @@ void ResponsesWriter::AddCall(const ToolCallDelta& call, std::string* out) {
   open_.text += call.arguments;
   OpenEvent("response.function_call_arguments.delta", out);
   AppendPlace(out);
-  *out += Concat("\"delta\":", Quoted(call.arguments), "}\n\n");
+  *out += Concat("\"delta\":", JsonString(call.arguments), "}\n\n");
 }
 
 void ResponsesWriter::CloseParts(std::string* out) {
   if (open_.kind == Kind::kCall) {
     OpenEvent("response.function_call_arguments.done", out);
     AppendPlace(out);
-    *out += Concat("\"name\":", Quoted(open_.name), ",\"arguments\":", Quoted(open_.text), "}\n\n");
+    *out += Concat("\"name\":", JsonString(open_.name), ",\"arguments\":", JsonString(open_.text),
+                   "}\n\n");
     return;
   }
   const bool is_reasoning = open_.kind == Kind::kReasoning;
   OpenEvent(is_reasoning ? "response.reasoning_text.done" : "response.output_text.done", out);
   AppendPlace(out);
-  *out += Concat("\"text\":", Quoted(open_.text));
+  *out += Concat("\"text\":", JsonString(open_.text));
   if (!is_reasoning) *out += Concat(",\"logprobs\":[", open_.logprobs, "]");
   *out += "}\n\n";
   OpenEvent("response.content_part.done", out);
@@ -240,18 +236,19 @@ std::string ResponsesWriter::ItemId(Kind kind) const {
 
 std::string ResponsesWriter::PartJson(const Item& item) {
   if (item.kind == Kind::kReasoning) {
-    return Concat("{\"type\":\"reasoning_text\",\"text\":", Quoted(item.text), "}");
+    return Concat("{\"type\":\"reasoning_text\",\"text\":", JsonString(item.text), "}");
   }
   return Concat("{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[", item.logprobs,
-                "],\"text\":", Quoted(item.text), "}");
+                "],\"text\":", JsonString(item.text), "}");
 }
 
 std::string ResponsesWriter::ItemJson(const Item& item, std::string_view status) {
   const std::string head = Concat("{\"id\":\"", item.id, "\",\"type\":\"");
   const std::string tail = Concat(",\"status\":\"", status, "\"}");
   if (item.kind == Kind::kCall) {
-    return Concat(head, "function_call\",\"call_id\":", Quoted(item.call_id),
-                  ",\"name\":", Quoted(item.name), ",\"arguments\":", Quoted(item.text), tail);
+    return Concat(head, "function_call\",\"call_id\":", JsonString(item.call_id),
+                  ",\"name\":", JsonString(item.name), ",\"arguments\":", JsonString(item.text),
+                  tail);
   }
   const std::string parts = status == "in_progress" ? "[]" : Concat("[", PartJson(item), "]");
   if (item.kind == Kind::kReasoning) {

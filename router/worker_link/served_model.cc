@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "proto/pingti/worker/v1/worker.pb.h"
@@ -16,24 +17,26 @@ std::string Spelling(const text::Tokenizer& tokenizer, std::optional<text::Token
   return id.has_value() ? std::string(tokenizer.TokenBytes(*id)) : std::string();
 }
 
-bool Contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-// The card names markers and format when the checkpoint does. Where it is silent, the template
-// tells: a model's tool and reasoning syntax is whatever its own template writes for earlier turns.
-void GuessMarkers(std::string_view source, ServedModel* model) {
-  if (model->reasoning_end.empty() && Contains(source, "</think>")) {
-    model->reasoning_start = "<think>";
-    model->reasoning_end = "</think>";
+// The card names markers and format when the checkpoint does; where it is silent, or says something
+// that only a newer router knows, the template tells.
+void SetFormats(const worker::v1::ModelCard& card, ServedModel* model) {
+  const std::optional<ReasoningFormat> reasoning =
+      FindReasoningFormat({card.reasoning_start(), card.reasoning_end()});
+  model->reasoning = reasoning.value_or(ReasoningFormat::kNone);
+  if (model->reasoning == ReasoningFormat::kNone) {
+    model->reasoning = DetectReasoningFormat(card.chat_template());
   }
-  if (!model->tool_call_format.empty()) return;
-  if (Contains(source, "<｜tool▁calls▁begin｜>")) {
-    model->tool_call_format = "deepseek";
-  } else if (Contains(source, "<tool_call>")) {
-    model->tool_call_format = "hermes";
-  } else if (Contains(source, "<|python_tag|>") || Contains(source, "\"parameters\": ")) {
-    model->tool_call_format = "llama3_json";
+  const std::optional<ToolCallFormat> calls = FindToolCallFormat(card.tool_call_format());
+  model->tool_calls = calls.value_or(ToolCallFormat::kNone);
+  if (model->tool_calls == ToolCallFormat::kNone) {
+    model->tool_calls = DetectToolCallFormat(card.chat_template());
+  }
+  if (!reasoning.has_value() || !calls.has_value()) {
+    LogWarning("the model card names a format that is not known here",
+               {{"model", model->id},
+                {"reasoning_start", card.reasoning_start()},
+                {"reasoning_end", card.reasoning_end()},
+                {"tool_call_format", card.tool_call_format()}});
   }
 }
 
@@ -47,9 +50,6 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
   model->kv_block_tokens = card.kv_block_tokens();
   model->vocab_size = card.vocab_size();
   model->add_bos_token = card.add_bos_token();
-  model->reasoning_start = card.reasoning_start();
-  model->reasoning_end = card.reasoning_end();
-  model->tool_call_format = card.tool_call_format();
   model->grammars =
       std::find(card.features().begin(), card.features().end(), "grammar") != card.features().end();
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
@@ -86,8 +86,8 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   if (!card.chat_template().empty()) {
     PINGTI_ASSIGN_OR_RETURN(model->chat_template,
                             text::ChatTemplate::Parse(card.chat_template(), {}));
-    GuessMarkers(card.chat_template(), model.get());
   }
+  SetFormats(card, model.get());
   const auto tool_use = card.named_templates().find("tool_use");
   if (tool_use != card.named_templates().end()) {
     PINGTI_ASSIGN_OR_RETURN(model->tool_use_template,

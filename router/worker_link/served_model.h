@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "common/text/chat_template.h"
 #include "common/text/tokenizer.h"
+#include "router/api/answer_format.h"
 #include "router/worker_link/fim_tokens.h"
 
 namespace pingti::worker::v1 {
@@ -39,10 +40,9 @@ struct ServedModel {
   bool add_bos_token = false;
   std::optional<FimTokens> fim;  // empty: the model cannot fill in a middle
 
-  std::string reasoning_start;  // empty: the model does not reason aloud
-  std::string reasoning_end;
-  bool grammars = false;         // its workers decode under constraints
-  std::string tool_call_format;  // "hermes", "llama3_json", "deepseek" or empty
+  ReasoningFormat reasoning = ReasoningFormat::kNone;  // kNone: it does not reason aloud
+  ToolCallFormat tool_calls = ToolCallFormat::kNone;
+  bool grammars = false;  // its workers decode under constraints
 
   // The checkpoint's own sampling defaults.
   std::optional<float> temperature;

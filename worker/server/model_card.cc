@@ -10,10 +10,6 @@
 namespace pingti::worker {
 namespace {
 
-bool Contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 void AddAsset(std::string bytes, v1::Asset::Format format, ServedCard* served, v1::Asset* asset) {
   const std::string sha = ToHex(Sha256(bytes));
   asset->set_format(format);
@@ -65,18 +61,6 @@ absl::Status AddText(const Checkpoint& checkpoint, ServedCard* served) {
   card->set_chat_template(text.chat_template);
   for (const auto& [name, value] : text.named_templates) {
     (*card->mutable_named_templates())[name] = value;
-  }
-  if (Contains(text.chat_template, "</think>")) {
-    card->set_reasoning_start("<think>");
-    card->set_reasoning_end("</think>");
-  }
-  // The three ways of writing tool calls, told apart by what the template prints.
-  if (Contains(text.chat_template, "<tool_call>")) {
-    card->set_tool_call_format("hermes");
-  } else if (Contains(text.chat_template, "<｜tool▁calls▁begin｜>")) {
-    card->set_tool_call_format("deepseek");
-  } else if (Contains(text.chat_template, "ipython")) {
-    card->set_tool_call_format("llama3_json");
   }
   return absl::OkStatus();
 }

@@ -11,25 +11,6 @@
 namespace pingti::router {
 namespace {
 
-std::string Quoted(std::string_view text) {
-  std::string out;
-  AppendJsonString(text, &out);
-  return out;
-}
-
-TEST(JsonString, EscapesWhatJsonNeeds) {
-  EXPECT_EQ(Quoted("a\"b\\c\n\t\x01\x7f"), R"("a\"b\\c\n\t\u0001\u007f")");
-  EXPECT_EQ(Quoted("Grüße 世界 🦙"), "\"Grüße 世界 🦙\"");
-}
-
-TEST(JsonString, ReplacesWhatIsNotUtf8) {
-  EXPECT_EQ(Quoted("a\xff"
-                   "b"),
-            "\"a\xef\xbf\xbd"
-            "b\"");
-  EXPECT_EQ(Quoted("\xe4\xb8"), "\"\xef\xbf\xbd\"");
-}
-
 AnswerHead ChatHead() {
   AnswerHead head;
   head.id = "chatcmpl-1";

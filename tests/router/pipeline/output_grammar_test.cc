@@ -34,7 +34,7 @@ const char kTools[] = R"([
 ServedModel ModelWith(const std::string& format) {
   ServedModel model;
   model.id = "m";
-  model.tool_call_format = format;
+  model.tool_calls = *FindToolCallFormat(format);
   return model;
 }
 

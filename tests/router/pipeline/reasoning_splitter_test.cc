@@ -17,7 +17,7 @@ std::ostream& operator<<(std::ostream& out, const Parts& parts) {
 
 // Pushes `text` in pieces of `size` bytes.
 Parts Split(std::string_view text, size_t size, bool open) {
-  ReasoningSplitter splitter("<think>", "</think>", open);
+  ReasoningSplitter splitter(MarkersOf(ReasoningFormat::kThink), open);
   Parts parts;
   for (size_t i = 0; i < text.size(); i += size) {
     splitter.Push(text.substr(i, size), &parts.reasoning, &parts.content);
@@ -42,7 +42,7 @@ TEST(ReasoningSplitter, GivesTheSameForEveryCut) {
 }
 
 TEST(ReasoningSplitter, TellsWhetherItIsInside) {
-  ReasoningSplitter splitter("<think>", "</think>", true);
+  ReasoningSplitter splitter(MarkersOf(ReasoningFormat::kThink), true);
   std::string reasoning;
   std::string content;
   EXPECT_TRUE(splitter.inside());
@@ -51,7 +51,7 @@ TEST(ReasoningSplitter, TellsWhetherItIsInside) {
 }
 
 TEST(ReasoningSplitter, HoldsBackOnlyWhatMayBeAMarker) {
-  ReasoningSplitter splitter("<think>", "</think>", true);
+  ReasoningSplitter splitter(MarkersOf(ReasoningFormat::kThink), true);
   std::string reasoning;
   std::string content;
   splitter.Push("abc<", &reasoning, &content);
@@ -61,7 +61,7 @@ TEST(ReasoningSplitter, HoldsBackOnlyWhatMayBeAMarker) {
 }
 
 TEST(ReasoningSplitter, WithoutMarkersEverythingIsContent) {
-  ReasoningSplitter splitter("", "", false);
+  ReasoningSplitter splitter({}, false);
   std::string reasoning;
   std::string content;
   splitter.Push("<think>x</think>", &reasoning, &content);

@@ -1,14 +1,23 @@
 // See json_fields.h.
-#include "router/openai/json_fields.h"
+#include "router/api/json_fields.h"
 
 #include <algorithm>
 #include <utility>
 
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 
 namespace pingti::router {
 namespace json = boost::json;
+namespace {
+
+// The name of the member `name` of the object `path`.
+std::string Under(std::string_view path, std::string_view name) {
+  return path.empty() ? std::string(name) : Concat(path, ".", name);
+}
+
+}  // namespace
 
 absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
   constexpr size_t kMaxDepth = 64;
@@ -96,7 +105,7 @@ absl::Status MissingField(const std::string& field) {
 
 absl::Status RequireString(const std::string& path, const json::object& object,
                            std::string_view name) {
-  const std::string field = path.empty() ? std::string(name) : Concat(path, ".", name);
+  const std::string field = Under(path, name);
   const json::value* value = object.if_contains(json::string_view(name.data(), name.size()));
   if (value == nullptr) return MissingField(field);
   std::string text;
@@ -107,13 +116,86 @@ absl::Status RefuseUnknown(std::string_view path, const json::object& object,
                            std::span<const std::string_view> known) {
   for (const auto& member : object) {
     const std::string_view name = View(member.key());
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    const std::string field = path.empty() ? std::string(name) : Concat(path, ".", name);
-    return ApiError(absl::StatusCode::kInvalidArgument,
-                    Concat("Unrecognized request argument supplied: ", field), field,
-                    "unknown_parameter");
+    if (!IsIn(name, known)) return UnknownField(Under(path, name));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<const json::object*> RequireObject(std::string_view path, const json::value& value) {
+  if (!value.is_object()) return WrongType(path, value, "an object");
+  return &value.get_object();
+}
+
+const json::value* Member(const json::object& object, const char* name) {
+  const json::value* value = object.if_contains(name);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+absl::Status ForEachPart(std::string_view path, const json::array& parts, const ReadPart& read) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string part_path = Concat(path, "[", i, "]");
+    PINGTI_ASSIGN_OR_RETURN(const json::object* part, RequireObject(part_path, parts[i]));
+    PINGTI_RETURN_IF_ERROR(RequireString(part_path, *part, "type"));
+    PINGTI_RETURN_IF_ERROR(read(part_path, TextOf(*part, "type"), *part));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> JoinText(std::string_view path, const json::value& content,
+                                     const ReadPartText& read) {
+  if (content.is_string()) return std::string(View(content.get_string()));
+  if (!content.is_array()) return WrongType(path, content, "a string or an array");
+  std::string joined;
+  PINGTI_RETURN_IF_ERROR(ForEachPart(path, content.get_array(),
+                                     [&](const std::string& part_path, std::string_view type,
+                                         const json::object& part) -> absl::Status {
+                                       PINGTI_ASSIGN_OR_RETURN(const std::string_view text,
+                                                               read(part_path, type, part));
+                                       joined += text;
+                                       return absl::OkStatus();
+                                     }));
+  return joined;
+}
+
+absl::Status WrongValue(std::string_view field, std::string_view value,
+                        std::initializer_list<std::string_view> supported) {
+  std::string list;
+  for (const std::string_view name : supported) {
+    list += Concat(list.empty() ? "'" : ", '", name, "'");
+  }
+  return FieldError(field,
+                    Concat("Invalid value: '", value, "'. Supported values are: ", list, "."));
+}
+
+absl::StatusOr<std::string_view> FindUnknown(const json::object& body, const BodyFields& fields) {
+  for (const auto& member : body) {
+    const std::string_view name = View(member.key());
+    if (IsIn(name, fields.same_as_chat) || IsIn(name, fields.read_here)) continue;
+    for (const Refusal& refusal : fields.refused) {
+      if (name == refusal.name) return UnsupportedField(name, refusal.why);
+    }
+    return name;
+  }
+  return std::string_view();
+}
+
+json::object CopyFields(const json::object& body, std::span<const std::string_view> names) {
+  json::object copy;
+  for (const std::string_view name : names) {
+    const json::string_view key(name.data(), name.size());
+    if (const json::value* value = body.if_contains(key)) copy[key] = *value;
+  }
+  return copy;
+}
+
+bool IsIn(std::string_view name, std::span<const std::string_view> list) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+absl::Status UnknownField(std::string_view field) {
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("Unrecognized request argument supplied: ", field), field,
+                  "unknown_parameter");
 }
 
 }  // namespace pingti::router

@@ -1,8 +1,9 @@
-// JSON strings. See write.h.
+// See json_text.h.
+#include "router/api/json_text.h"
+
 #include <array>
 
 #include "common/text/utf8.h"
-#include "router/openai/write.h"
 
 namespace pingti::router {
 namespace {
@@ -63,6 +64,16 @@ void AppendJsonString(std::string_view text, std::string* out) {
   }
   out->append(text, plain, text.size() - plain);
   out->push_back('"');
+}
+
+std::string JsonString(std::string_view text) {
+  std::string out;
+  AppendJsonString(text, &out);
+  return out;
+}
+
+void BeginTypedEvent(std::string_view type, std::string* out) {
+  out->append("event: ").append(type).append("\ndata: {\"type\":\"").append(type).append("\"");
 }
 
 }  // namespace pingti::router

@@ -1,0 +1,89 @@
+// See answer_format.h.
+#include "router/api/answer_format.h"
+
+namespace pingti::router {
+namespace {
+
+struct ToolCallRow {
+  std::string_view name;
+  ToolCallFormat format;
+};
+constexpr ToolCallRow kToolCallFormats[] = {
+    {"", ToolCallFormat::kNone},
+    {"hermes", ToolCallFormat::kHermes},
+    {"llama3_json", ToolCallFormat::kLlama3Json},
+    {"deepseek", ToolCallFormat::kDeepSeek},
+};
+
+struct ReasoningRow {
+  ReasoningFormat format;
+  ReasoningMarkers markers;
+};
+constexpr ReasoningRow kReasoningFormats[] = {
+    {ReasoningFormat::kNone, {"", ""}},
+    {ReasoningFormat::kThink, {"<think>", "</think>"}},
+    {ReasoningFormat::kSquareThink, {"[THINK]", "[/THINK]"}},
+    {ReasoningFormat::kSeedThink, {"<seed:think>", "</seed:think>"}},
+};
+
+// What only a template of that format has in it. Llama 3 has several: its own templates print the
+// tag or the role of Python's answers, others show the model how a call is spelled.
+struct Trait {
+  std::string_view text;
+  ToolCallFormat format;
+};
+constexpr Trait kTraits[] = {
+    {"<｜tool▁calls▁begin｜>", ToolCallFormat::kDeepSeek}, {"<tool_call>", ToolCallFormat::kHermes},
+    {"<|python_tag|>", ToolCallFormat::kLlama3Json},       {"ipython", ToolCallFormat::kLlama3Json},
+    {"\"parameters\": ", ToolCallFormat::kLlama3Json},
+};
+
+bool Contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+}  // namespace
+
+std::string_view ToolCallFormatName(ToolCallFormat format) {
+  for (const ToolCallRow& row : kToolCallFormats) {
+    if (row.format == format) return row.name;
+  }
+  return "";
+}
+
+std::optional<ToolCallFormat> FindToolCallFormat(std::string_view name) {
+  for (const ToolCallRow& row : kToolCallFormats) {
+    if (row.name == name) return row.format;
+  }
+  return std::nullopt;
+}
+
+ReasoningMarkers MarkersOf(ReasoningFormat format) {
+  for (const ReasoningRow& row : kReasoningFormats) {
+    if (row.format == format) return row.markers;
+  }
+  return {};
+}
+
+std::optional<ReasoningFormat> FindReasoningFormat(ReasoningMarkers markers) {
+  for (const ReasoningRow& row : kReasoningFormats) {
+    if (row.markers.start == markers.start && row.markers.end == markers.end) return row.format;
+  }
+  return std::nullopt;
+}
+
+ToolCallFormat DetectToolCallFormat(std::string_view chat_template) {
+  for (const Trait& trait : kTraits) {
+    if (Contains(chat_template, trait.text)) return trait.format;
+  }
+  return ToolCallFormat::kNone;
+}
+
+ReasoningFormat DetectReasoningFormat(std::string_view chat_template) {
+  for (const ReasoningRow& row : kReasoningFormats) {
+    if (!row.markers.end.empty() && Contains(chat_template, row.markers.end)) return row.format;
+  }
+  return ReasoningFormat::kNone;
+}
+
+}  // namespace pingti::router
