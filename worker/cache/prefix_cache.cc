@@ -57,6 +57,12 @@ bool PrefixCache::Store(const ChainLink& parent, uint64_t hash, std::span<const 
   return true;
 }
 
+ChainLink PrefixCache::LinkAfter(BlockId block) const {
+  const Entry& entry = entries_[block];
+  PINGTI_CHECK(entry.serial != 0);
+  return {entry.hash, entry.serial};
+}
+
 void PrefixCache::OnEvict(BlockId block) {
   Entry& entry = entries_[block];
   const size_t slot = FindSlot(entry.hash);

@@ -31,6 +31,8 @@ inline constexpr size_t kMaxSaltBytes = 64;
 struct ChainLink {
   uint64_t hash = 0;
   uint64_t serial = 0;  // 0: the start
+
+  bool operator==(const ChainLink&) const = default;
 };
 
 class PrefixCache : private EvictionListener {
@@ -54,6 +56,9 @@ class PrefixCache : private EvictionListener {
   // after the block; false when it stayed unknown (then nothing may be stored behind it).
   bool Store(const ChainLink& parent, uint64_t hash, std::span<const int32_t> tokens,
              std::string_view salt, BlockLease* lease, ChainLink* link);
+
+  // The place after a block that is known. REQUIRES: pool().kept(block).
+  ChainLink LinkAfter(BlockId block) const;
 
   // Forgets every block that no sequence holds.
   void EvictAll() { pool_.EvictAll(); }

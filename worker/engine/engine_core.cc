@@ -211,7 +211,7 @@ void EngineCore::Admitted() {
   for (const PlannedChunk& chunk : plan_.chunks) {
     const Sequence& sequence = *chunk.sequence;
     RequestGroup& group = *sequence.group;
-    if (sequence.pending() == 1 && sequence.num_computed > 0) ++stats_.num_decode_tokens;
+    if (sequence.decodes()) stats_.num_decode_tokens += chunk.num_tokens;
     if (group.cached_prompt_tokens >= 0) continue;
     group.cached_prompt_tokens = std::min(sequence.num_cached, group.num_prompt());
     group.first_step = now;

@@ -11,7 +11,8 @@
 namespace pingti::worker {
 
 Scheduler::Scheduler(PrefixCache* cache, StepBudget budget) : cache_(cache), budget_(budget) {
-  PINGTI_CHECK(budget.max_sequences > 0 && budget.max_tokens >= budget.max_sequences);
+  PINGTI_CHECK(budget.max_sequences > 0 && budget.max_tokens >= budget.max_sequences &&
+               budget.rows() >= budget.max_sequences);
   state_.cache = cache;
   state_.running.reserve(budget.max_sequences);
   state_.waiting.reserve(1024);
@@ -56,8 +57,31 @@ void Scheduler::Commit(Sequence* sequence, int32_t num_tokens) {
   }
 }
 
+void Scheduler::Trim(Sequence* sequence, int32_t num_tokens) {
+  PINGTI_CHECK(num_tokens >= 0 && num_tokens < static_cast<int32_t>(sequence->tokens.size()) &&
+               sequence->hold_back == 0);
+  const int32_t block_tokens = cache_->block_tokens();
+  sequence->tokens.resize(sequence->tokens.size() - static_cast<size_t>(num_tokens));
+  const int32_t length = static_cast<int32_t>(sequence->tokens.size());
+  sequence->num_draft = std::max(0, sequence->num_draft - num_tokens);
+  sequence->num_computed = std::min(sequence->num_computed, length);
+  while (static_cast<int32_t>(sequence->block_hashes.size()) > length / block_tokens) {
+    sequence->block_hashes.pop_back();
+  }
+  // Last block first, as in ReleaseBlocks.
+  const int32_t num_blocks = (sequence->num_computed + block_tokens - 1) / block_tokens;
+  while (static_cast<int32_t>(sequence->blocks.size()) > num_blocks) sequence->blocks.pop_back();
+  const int32_t num_full = sequence->num_computed / block_tokens;
+  if (num_full <= sequence->num_linked) {
+    sequence->num_linked = num_full;
+    sequence->link =
+        num_full == 0 ? ChainLink() : cache_->LinkAfter(sequence->blocks[num_full - 1].block());
+    sequence->chain_broken = false;
+  }
+}
+
 void Scheduler::Add(Sequence* sequence) {
-  PINGTI_CHECK(sequence->state == Sequence::State::kIdle);
+  PINGTI_CHECK(sequence->state == Sequence::State::kIdle && sequence->num_draft == 0);
   sequence->state = Sequence::State::kWaiting;
   InsertInOrder(&state_.waiting, sequence);
 }
@@ -72,6 +96,7 @@ void Scheduler::Remove(Sequence* sequence) {
 
 void Scheduler::Preempt(Sequence* sequence) {
   PINGTI_CHECK(sequence->state == Sequence::State::kRunning);
+  if (sequence->num_draft > 0) Trim(sequence, sequence->num_draft);
   Remove(sequence);
   Add(sequence);
   ++sequence->num_preemptions;
@@ -79,7 +104,7 @@ void Scheduler::Preempt(Sequence* sequence) {
 }
 
 void Scheduler::Fork(const Sequence& from, Sequence* to) {
-  PINGTI_CHECK(to->state == Sequence::State::kIdle && to->blocks.empty());
+  PINGTI_CHECK(to->state == Sequence::State::kIdle && to->blocks.empty() && from.num_draft == 0);
   to->salt = from.salt;
   to->tokens = from.tokens;
   to->block_hashes = from.block_hashes;
@@ -98,7 +123,8 @@ void Scheduler::Fork(const Sequence& from, Sequence* to) {
 }
 
 void Scheduler::Replace(Sequence* from, Sequence* to) {
-  PINGTI_CHECK(to->state == Sequence::State::kIdle && from->state != Sequence::State::kIdle);
+  PINGTI_CHECK(to->state == Sequence::State::kIdle && from->state != Sequence::State::kIdle &&
+               from->num_draft == 0);
   to->salt = from->salt;
   to->tokens = from->tokens;
   to->block_hashes = from->block_hashes;
@@ -154,12 +180,18 @@ void Scheduler::LeaseCachedPrefix(Sequence* sequence, int32_t num_blocks) {
   sequence->num_cached = sequence->num_computed;
 }
 
+bool Scheduler::SharesLastBlock(const PrefixCache& cache, const Sequence& sequence) {
+  if (sequence.num_computed % cache.block_tokens() == 0) return false;
+  const BlockId block = sequence.blocks.back().block();
+  // The cache keeps a block whose end was trimmed away.
+  return cache.pool().ref_count(block) > 1 || cache.pool().kept(block);
+}
+
 void Scheduler::LeaseForChunk(Sequence* sequence, int32_t num_tokens,
                               std::vector<PlannedCopy>* copies) {
   const int32_t block_tokens = cache_->block_tokens();
   BlockPool& pool = cache_->pool();
-  if (sequence->num_computed % block_tokens != 0 &&
-      pool.ref_count(sequence->blocks.back().block()) > 1) {
+  if (SharesLastBlock(*cache_, *sequence)) {
     BlockLease copy = pool.Allocate();
     PINGTI_CHECK_MSG(!copy.empty(), "the plan leased more blocks than there are");
     copies->push_back({sequence->blocks.back().block(), copy.block()});
@@ -187,14 +219,40 @@ absl::Status Scheduler::CheckInvariants() const {
   }
   for (const Sequence* sequence : state_.waiting) {
     if (!sequence->blocks.empty()) return absl::InternalError("a waiting sequence holds blocks");
+    if (sequence->num_draft != 0) return absl::InternalError("a waiting sequence has drafts");
   }
   for (const Sequence* sequence : state_.running) {
-    const int32_t block_tokens = cache_->block_tokens();
-    const int32_t blocks = static_cast<int32_t>(sequence->blocks.size());
-    if (blocks != (sequence->num_computed + block_tokens - 1) / block_tokens) {
-      return absl::InternalError(Concat("a sequence with ", sequence->num_computed,
-                                        " computed tokens holds ", blocks, " blocks"));
-    }
+    status.Update(CheckSequence(*sequence));
+  }
+  return status;
+}
+
+absl::Status Scheduler::CheckSequence(const Sequence& sequence) const {
+  const int32_t block_tokens = cache_->block_tokens();
+  const int32_t blocks = static_cast<int32_t>(sequence.blocks.size());
+  const int32_t num_full = sequence.num_computed / block_tokens;
+  if (blocks != (sequence.num_computed + block_tokens - 1) / block_tokens) {
+    return absl::InternalError(Concat("a sequence with ", sequence.num_computed,
+                                      " computed tokens holds ", blocks, " blocks"));
+  }
+  if (sequence.num_draft < 0 || (sequence.num_draft > 0 && !sequence.decodes())) {
+    return absl::InternalError(Concat("a sequence with ", sequence.num_draft, " drafts has ",
+                                      sequence.pending(), " tokens to compute"));
+  }
+  if (sequence.chain_broken ? sequence.num_linked >= num_full : sequence.num_linked != num_full) {
+    return absl::InternalError(
+        Concat("a sequence with ", num_full, " full blocks has linked ", sequence.num_linked));
+  }
+  const ChainLink link = sequence.num_linked == 0
+                             ? ChainLink()
+                             : cache_->LinkAfter(sequence.blocks[sequence.num_linked - 1].block());
+  if (link != sequence.link)
+    return absl::InternalError("a sequence's link is not its last block's");
+  const size_t num_hashes = sequence.block_hashes.size();
+  if (num_hashes < static_cast<size_t>(sequence.num_linked) ||
+      num_hashes > sequence.tokens.size() / static_cast<size_t>(block_tokens)) {
+    return absl::InternalError(Concat("a sequence of ", sequence.tokens.size(), " tokens has ",
+                                      num_hashes, " block hashes"));
   }
   return absl::OkStatus();
 }

@@ -17,12 +17,15 @@ namespace pingti::worker {
 
 struct StepBudget {
   int32_t max_tokens = 0;     // computed in one step; REQUIRES: >= max_sequences
-  int32_t max_sequences = 0;  // running at once; also the most rows of logits in a step
+  int32_t max_sequences = 0;  // running at once
+  int32_t max_rows = 0;       // of logits in one step, >= max_sequences; 0: max_sequences
+
+  int32_t rows() const { return max_rows == 0 ? max_sequences : max_rows; }
 };
 
 struct PlannedChunk {
   Sequence* sequence = nullptr;
-  int32_t num_tokens = 0;     // to compute, after the cached ones
+  int32_t num_tokens = 0;     // to compute, after the cached ones; maybe fewer than it has drafts
   int32_t cached_blocks = 0;  // to lease from the prefix cache first (newly admitted only)
   bool admit = false;         // comes from the waiting queue
 };
@@ -52,8 +55,8 @@ struct SchedulerState {
   const PrefixCache* cache = nullptr;
 };
 
-// Copy on write. The source stays leased by another sequence, which writes to it only after the
-// copy.
+// Copy on write: the source belongs to another sequence too, or to the prefix cache. It keeps its
+// content until the copies before this one are done, not longer.
 struct PlannedCopy {
   BlockId from = kNoBlock;
   BlockId to = kNoBlock;
@@ -71,8 +74,9 @@ class Scheduler {
   //  1. Sequences past their deadline leave.
   //  2. A waiting sequence of higher priority takes the place of running ones of lower priority.
   //  3. Every decode gets its token; when blocks run out, the last in serving order is preempted.
-  //  4. Prefills that have begun get chunks of what is left of the token budget.
-  //  5. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
+  //  4. Decodes get as many of their drafts as tokens, rows and blocks are left for.
+  //  5. Prefills that have begun get chunks of what is left of the token budget.
+  //  6. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
   //     input fits the free blocks. None overtakes another.
   static void Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,
                    StepPlan* plan);
@@ -85,11 +89,16 @@ class Scheduler {
   // `num_tokens` more tokens of a running sequence have valid KV; full blocks become findable.
   void Commit(Sequence* sequence, int32_t num_tokens);
 
+  // Takes back a sequence's last `num_tokens` tokens, drafts or not, computed or not: tokens,
+  // leases, hashes and its place in the chain are then as if they had never been. What the prefix
+  // cache knows of them stays. REQUIRES: fewer than it has; no hold_back.
+  void Trim(Sequence* sequence, int32_t num_tokens);
+
   // Puts an idle sequence into the waiting queue. It must stay until Remove.
   void Add(Sequence* sequence);
   // Takes a sequence out of whatever queue it is in and releases its blocks. Idempotent.
   void Remove(Sequence* sequence);
-  // Releases a running sequence's blocks and puts it back to wait.
+  // Releases a running sequence's blocks, drops its drafts and puts it back to wait.
   void Preempt(Sequence* sequence);
 
   // `to` (idle) takes over everything of `from`, its queue and leases too; `from` becomes idle.
@@ -97,9 +106,11 @@ class Scheduler {
 
   // `to` (idle) becomes a copy of `from`: its tokens and leases, which the two share until one of
   // them writes. It runs at once if `from` runs and a place is free, else it waits (and finds its
-  // full blocks through the prefix cache).
+  // full blocks through the prefix cache). REQUIRES: no drafts.
   void Fork(const Sequence& from, Sequence* to);
 
+  // Whether the next token would be written to a block that others read.
+  static bool SharesLastBlock(const PrefixCache& cache, const Sequence& sequence);
   // Upper bound of prefix cache hits for a sequence as it stands, in blocks.
   static int32_t CountCachedBlocks(const PrefixCache& cache, const Sequence& sequence);
   // Computes the hashes of all full blocks; done once at arrival, so that Plan only compares.
@@ -114,6 +125,7 @@ class Scheduler {
   absl::Status CheckInvariants() const;
 
  private:
+  absl::Status CheckSequence(const Sequence& sequence) const;
   void InsertInOrder(std::vector<Sequence*>* queue, Sequence* sequence);
   void ReleaseBlocks(Sequence* sequence);
   void LeaseCachedPrefix(Sequence* sequence, int32_t num_blocks);

@@ -17,7 +17,7 @@ class Planner {
         block_tokens_(state.cache->block_tokens()),
         blocks_left_(state.cache->pool().available()),
         tokens_left_(budget.max_tokens),
-        rows_left_(budget.max_sequences),
+        rows_left_(budget.rows()),
         max_sequences_(budget.max_sequences),
         victim_end_(state.running.size()),
         num_running_(static_cast<int32_t>(state.running.size())) {}
@@ -26,6 +26,7 @@ class Planner {
     Expire();
     MakeRoomForPriority();
     PlanDecodes();
+    PlanDrafts();
     PlanBegunPrefills();
     if (plan_->preempted.empty() || made_room_) Admit();
   }
@@ -56,12 +57,8 @@ class Planner {
   // New blocks that computing `num_tokens` more takes, a copy of a shared last block included.
   int32_t BlocksFor(const Sequence& sequence, int32_t num_tokens) const {
     const int32_t have = static_cast<int32_t>(sequence.blocks.size());
-    int32_t need = CeilDiv(sequence.num_computed + num_tokens, block_tokens_) - have;
-    if (sequence.num_computed % block_tokens_ != 0 &&
-        state_.cache->pool().ref_count(sequence.blocks.back().block()) > 1) {
-      ++need;
-    }
-    return need;
+    const int32_t need = CeilDiv(sequence.num_computed + num_tokens, block_tokens_) - have;
+    return need + (Scheduler::SharesLastBlock(*state_.cache, sequence) ? 1 : 0);
   }
 
   // Preempts the last running sequence that is not `keep`; false when there is none behind index
@@ -98,14 +95,10 @@ class Planner {
     }
   }
 
-  static bool IsDecode(const Sequence& sequence) {
-    return sequence.pending() == 1 && sequence.num_computed > 0;
-  }
-
   void PlanDecodes() {
     for (size_t i = 0; i < victim_end_; ++i) {
       Sequence* sequence = state_.running[i];
-      if (!IsDecode(*sequence) || Expired(*sequence)) continue;
+      if (!sequence->decodes() || Expired(*sequence)) continue;
       if (tokens_left_ == 0 || rows_left_ == 0) return;
       const int32_t need = BlocksFor(*sequence, 1);
       bool fits = need <= blocks_left_;
@@ -118,10 +111,26 @@ class Planner {
     }
   }
 
+  // After every decode has its token, so that drafts take nobody's place.
+  void PlanDrafts() {
+    for (PlannedChunk& chunk : plan_->chunks) {
+      const Sequence& sequence = *chunk.sequence;
+      const int32_t before = BlocksFor(sequence, 1);
+      int32_t drafts = std::min({sequence.num_draft, tokens_left_, rows_left_});
+      while (drafts > 0 && BlocksFor(sequence, 1 + drafts) - before > blocks_left_) --drafts;
+      if (drafts <= 0) continue;
+      chunk.num_tokens += drafts;
+      plan_->num_tokens += drafts;
+      tokens_left_ -= drafts;
+      rows_left_ -= drafts;
+      blocks_left_ -= BlocksFor(sequence, 1 + drafts) - before;
+    }
+  }
+
   void PlanBegunPrefills() {
     for (size_t i = 0; i < victim_end_ && tokens_left_ > 0; ++i) {
       Sequence* sequence = state_.running[i];
-      if (sequence->pending() <= 0 || IsDecode(*sequence) || Expired(*sequence)) continue;
+      if (sequence->pending() <= 0 || sequence->decodes() || Expired(*sequence)) continue;
       int32_t chunk = ChunkOf(*sequence, sequence->pending());
       if (chunk == 0) continue;
       // While others move, a prefill that finds no block waits; else somebody must give way.
@@ -187,11 +196,13 @@ class Planner {
     plan_->num_tokens += chunk;
     tokens_left_ -= chunk;
     blocks_left_ -= num_blocks;
-    if (sequence.row_per_token) {
-      rows_left_ -= chunk;
-    } else if (chunk == pending && sequence.hold_back == 0) {
-      --rows_left_;
-    }
+    rows_left_ -= RowsOf(sequence, chunk, pending);
+  }
+
+  // Rows of logits that the first `chunk` of `pending` tokens take.
+  static int32_t RowsOf(const Sequence& sequence, int32_t chunk, int32_t pending) {
+    if (sequence.row_per_token) return chunk;
+    return sequence.hold_back > 0 ? 0 : std::max(0, chunk - (pending - 1 - sequence.num_draft));
   }
 
   const SchedulerState& state_;

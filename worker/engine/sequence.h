@@ -36,6 +36,10 @@ struct Sequence {
   std::vector<int32_t> tokens;  // prompt, then output
   // Tokens at the end that are not to be computed yet (1 until a prompt is forked into n samples).
   int32_t hold_back = 0;
+  // Tokens at the end that were proposed, not drawn: they are computed in one step with the last
+  // drawn one, and each gets a row of logits that says what the model draws in its place.
+  // Scheduler::Trim takes back the wrong ones. Only a sequence that decodes has any.
+  int32_t num_draft = 0;
   // Every computed token needs its logits (log-probabilities of the prompt): no prefix is reused
   // then.
   bool row_per_token = false;
@@ -56,6 +60,10 @@ struct Sequence {
 
   int32_t target() const { return static_cast<int32_t>(tokens.size()) - hold_back; }
   int32_t pending() const { return target() - num_computed; }
+  // Whether all before the last drawn token is computed: a step computes that token and its drafts.
+  bool decodes() const { return num_computed > 0 && pending() == 1 + num_draft; }
+  // The first token whose logits are drawn from, as an index into `tokens`; the later ones follow.
+  int32_t first_drawn_from() const { return target() - 1 - num_draft; }
 };
 
 // The order in which sequences are served.

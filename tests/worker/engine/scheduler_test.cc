@@ -1,78 +1,20 @@
-// The scheduling policy, rule by rule, and random operations with all invariants checked.
+// The scheduling policy, rule by rule, and random operations with all invariants checked. The whole
+// policy against a second one: scheduler_policy_test.cc; Trim: scheduler_trim_test.cc.
 #include "worker/engine/scheduler.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
-#include <memory>
 #include <random>
 #include <set>
-#include <utility>
 #include <vector>
+
+#include "tests/worker/engine/scheduler_testing.h"
 
 namespace pingti::worker {
 namespace {
 
-constexpr int32_t kBlockTokens = 4;
-const TimePoint kNow = TimePoint(std::chrono::hours(1));
-
-class Harness {
- public:
-  Harness(int32_t num_blocks, StepBudget budget)
-      : cache(num_blocks, kBlockTokens), scheduler(&cache, budget) {}
-  ~Harness() {
-    for (auto& sequence : sequences) scheduler.Remove(sequence.get());
-  }
-
-  Sequence* Add(int32_t num_tokens, int32_t priority = 0, int32_t first_token = -1) {
-    sequences.push_back(std::make_unique<Sequence>());
-    Sequence* s = sequences.back().get();
-    s->order = sequences.size();
-    s->priority = priority;
-    for (int32_t i = 0; i < num_tokens; ++i) {
-      s->tokens.push_back(first_token >= 0 ? first_token + i
-                                           : static_cast<int32_t>(s->order) * 1000 + i);
-    }
-    Scheduler::ExtendHashes(s, kBlockTokens);
-    scheduler.Add(s);
-    return s;
-  }
-
-  // One whole step; every sequence that caught up gets one more token.
-  const StepPlan& Step(TimePoint now = kNow) {
-    scheduler.Plan(now, &plan);
-    StepPlan again;
-    scheduler.Plan(now, &again);
-    EXPECT_EQ(again.num_tokens, plan.num_tokens) << "Plan is not pure";
-    EXPECT_EQ(again.preempted, plan.preempted);
-    copies.clear();
-    scheduler.Apply(plan, &copies);
-    for (const PlannedChunk& chunk : plan.chunks)
-      scheduler.Commit(chunk.sequence, chunk.num_tokens);
-    for (const PlannedChunk& chunk : plan.chunks) {
-      if (chunk.sequence->pending() == 0) chunk.sequence->tokens.push_back(next_token++);
-    }
-    // Between the token and its computation, blocks match what was computed.
-    const absl::Status status = scheduler.CheckInvariants();
-    EXPECT_TRUE(status.ok()) << status.ToString();
-    return plan;
-  }
-
-  int32_t TokensOf(const Sequence* sequence) const {
-    for (const PlannedChunk& chunk : plan.chunks) {
-      if (chunk.sequence == sequence) return chunk.num_tokens;
-    }
-    return 0;
-  }
-
-  PrefixCache cache;
-  Scheduler scheduler;
-  StepPlan plan;
-  std::vector<PlannedCopy> copies;
-  std::vector<std::unique_ptr<Sequence>> sequences;
-  int32_t next_token = 1'000'000;
-};
+using Harness = SchedulerHarness;
 
 TEST(Scheduler, LongPromptsAreCutIntoChunksThatFillTheBudget) {
   Harness h(64, {8, 4});
@@ -270,119 +212,6 @@ TEST(Scheduler, RandomOperationsKeepEveryPromise) {
     }
     EXPECT_GT(ended, 50);
     EXPECT_EQ(h.cache.pool().leased(), 0);
-  }
-}
-
-// The policy written down a second time, for memory that never runs out: nothing but numbers, every
-// queue searched anew. Prompts share no tokens, so a prefix is found only by who computed it.
-class NaiveScheduler {
- public:
-  explicit NaiveScheduler(StepBudget budget) : budget_(budget) {}
-
-  void Add(uint64_t order, int32_t priority, int32_t length) {
-    items_[{-priority, order}] = {length};
-  }
-  void Remove(uint64_t order, int32_t priority) { items_.erase({-priority, order}); }
-
-  // The tokens that each sequence, by `order`, gets in the next step.
-  std::map<uint64_t, int32_t> Step() {
-    const std::set<uint64_t> preempted = MakeRoom();
-    std::map<uint64_t, int32_t> chunks;
-    int32_t left = budget_.max_tokens;
-    const auto take = [&](uint64_t order, Item* item, int32_t tokens) {
-      chunks[order] = std::min(tokens, left);
-      left -= chunks[order];
-      item->computed += chunks[order];
-      item->stored = std::max(item->stored, item->computed / kBlockTokens);
-    };
-    for (auto& [key, item] : items_) {
-      if (item.running && item.computed > 0 && item.length - item.computed == 1) {
-        take(key.second, &item, 1);
-      }
-    }
-    for (auto& [key, item] : items_) {
-      const bool done = chunks.count(key.second) > 0 || left == 0;
-      if (item.running && !done) take(key.second, &item, item.length - item.computed);
-    }
-    for (auto& [key, item] : items_) {
-      if (item.running || preempted.count(key.second) > 0) continue;
-      if (left == 0 || NumRunning() == budget_.max_sequences) break;
-      item.running = true;
-      item.computed = std::min(item.stored, (item.length - 1) / kBlockTokens) * kBlockTokens;
-      take(key.second, &item, item.length - item.computed);
-    }
-    for (auto& [key, item] : items_) item.length += item.computed == item.length ? 1 : 0;
-    return chunks;
-  }
-
- private:
-  struct Item {
-    int32_t length = 0;
-    int32_t computed = 0;
-    int32_t stored = 0;  // blocks in the cache
-    bool running = false;
-  };
-
-  int32_t NumRunning() const {
-    return static_cast<int32_t>(std::count_if(
-        items_.begin(), items_.end(), [](const auto& entry) { return entry.second.running; }));
-  }
-
-  // The first that waits may send the last that runs back, if its priority is higher.
-  std::set<uint64_t> MakeRoom() {
-    const auto first = std::find_if(items_.begin(), items_.end(),
-                                    [](const auto& entry) { return !entry.second.running; });
-    const auto last = std::find_if(items_.rbegin(), items_.rend(),
-                                   [](const auto& entry) { return entry.second.running; });
-    if (first == items_.end() || NumRunning() < budget_.max_sequences) return {};
-    if (first->first.first >= last->first.first) return {};
-    last->second.running = false;
-    last->second.computed = 0;
-    return {last->first.second};
-  }
-
-  const StepBudget budget_;
-  std::map<std::pair<int32_t, uint64_t>, Item> items_;  // in serving order
-};
-
-TEST(Scheduler, EveryStepEqualsTheNaivePolicys) {
-  for (uint32_t seed = 1; seed <= 30; ++seed) {
-    SCOPED_TRACE(seed);
-    std::mt19937 random(seed);
-    const int32_t max_sequences = 1 + static_cast<int32_t>(random() % 6);
-    const StepBudget budget{max_sequences + static_cast<int32_t>(random() % 20), max_sequences};
-    Harness h(8192, budget);
-    NaiveScheduler naive(budget);
-    std::map<uint64_t, Sequence*> alive;
-    int64_t priority_preemptions = 0;
-    for (int step = 0; step < 600; ++step) {
-      if (random() % 4 == 0) {
-        const int32_t length = 1 + static_cast<int32_t>(random() % 60);
-        const int32_t priority = random() % 6 == 0 ? 1 : 0;
-        Sequence* s = h.Add(length, priority);
-        naive.Add(s->order, priority, length);
-        alive[s->order] = s;
-      }
-      h.Step();
-      std::map<uint64_t, int32_t> got;
-      for (const PlannedChunk& chunk : h.plan.chunks) {
-        got[chunk.sequence->order] = chunk.num_tokens;
-      }
-      ASSERT_EQ(got, naive.Step()) << "step " << step;
-      priority_preemptions += static_cast<int64_t>(h.plan.preempted.size());
-      for (auto it = alive.begin(); it != alive.end();) {
-        Sequence* s = it->second;
-        if (s->tokens.size() < 64 && random() % 40 != 0) {
-          ++it;
-          continue;
-        }
-        naive.Remove(s->order, s->priority);
-        h.scheduler.Remove(s);
-        it = alive.erase(it);
-      }
-    }
-    EXPECT_GT(h.sequences.size(), 100u);
-    EXPECT_GT(priority_preemptions, 0);
   }
 }
 
