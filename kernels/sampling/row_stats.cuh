@@ -9,7 +9,7 @@
 
 namespace pingti::kernels::sampling {
 
-inline constexpr int kThreads = 1024;
+inline constexpr int kThreads = 512;  // two rows' blocks share an SM
 inline constexpr int kMaxCluster = 8;
 
 // Float to an unsigned of the same order; no NaN. -0 counts as +0.
@@ -56,48 +56,10 @@ __device__ __forceinline__ Stats WarpCombine(Stats s) {
   return s;
 }
 
-// A row cut at several keys at once. For each: the tokens at or above it, and the tokens' keys next
-// to it on either side.
-struct Cuts {
-  static constexpr int kCount = 3;
-  double sum[kCount] = {};                  // added
-  uint32_t count[kCount] = {};              // added
-  uint32_t next[kCount] = {~0u, ~0u, ~0u};  // minimum of the keys at or above
-  uint32_t before[kCount] = {};             // maximum of the keys below
+struct RowShared {
+  Stats warps[kThreads / 32];
+  Stats ranks[2][kMaxCluster];
 };
-
-__device__ __forceinline__ Cuts Combine(const Cuts& a, const Cuts& b) {
-  Cuts s;
-#pragma unroll
-  for (int i = 0; i < Cuts::kCount; ++i) {
-    s.sum[i] = a.sum[i] + b.sum[i];
-    s.count[i] = a.count[i] + b.count[i];
-    s.next[i] = min(a.next[i], b.next[i]);
-    s.before[i] = max(a.before[i], b.before[i]);
-  }
-  return s;
-}
-
-__device__ __forceinline__ Cuts WarpCombine(Cuts s) {
-#pragma unroll
-  for (int i = 0; i < Cuts::kCount; ++i) {
-#pragma unroll
-    for (int delta = 16; delta > 0; delta /= 2) {
-      s.sum[i] += __shfl_xor_sync(~0u, s.sum[i], delta);
-    }
-    s.count[i] = __reduce_add_sync(~0u, s.count[i]);
-    s.next[i] = __reduce_min_sync(~0u, s.next[i]);
-    s.before[i] = __reduce_max_sync(~0u, s.before[i]);
-  }
-  return s;
-}
-
-template <class S>
-struct ReduceSlots {
-  S warps[kThreads / 32];
-  S ranks[2][kMaxCluster];
-};
-struct RowShared : ReduceSlots<Stats>, ReduceSlots<Cuts> {};
 
 // The blocks of one row. kCluster = 1: a lone block.
 template <int kCluster>
@@ -140,33 +102,29 @@ class RowBlocks {
 
   // Combines over all threads of the row, in a fixed order, to all of them. Orders shared memory
   // too.
-  template <class S>
-  __device__ S Reduce(S s) {
-    constexpr int kAtOnce = sizeof(S) <= sizeof(Stats) ? kCluster : 1;  // what registers hold
-    ReduceSlots<S>& slots = *shared_;
+  __device__ Stats Reduce(Stats s) {
     const int lane = threadIdx.x % 32;
     s = WarpCombine(s);
-    if (lane == 0) slots.warps[threadIdx.x / 32] = s;
+    if (lane == 0) shared_->warps[threadIdx.x / 32] = s;
     __syncthreads();  // every warp's value is in place
     parity_ ^= 1;
     if (threadIdx.x < 32) {
-      s = WarpCombine(slots.warps[lane]);
-      if (lane < kCluster) *Remote(&slots.ranks[parity_][rank()], lane) = s;
+      s = WarpCombine(lane < kThreads / 32 ? shared_->warps[lane] : Stats{});
+      if (lane < kCluster) *Remote(&shared_->ranks[parity_][rank()], lane) = s;
     }
     // Every block's value is everywhere. Two sets of slots: the next Reduce writes the other one,
     // and nobody starts the one after before all have read this.
     Sync();
-    s = slots.ranks[parity_][0];
-#pragma unroll kAtOnce
-    for (int i = 1; i < kCluster; ++i) s = Combine(s, slots.ranks[parity_][i]);
+    s = shared_->ranks[parity_][0];
+#pragma unroll
+    for (int i = 1; i < kCluster; ++i) s = Combine(s, shared_->ranks[parity_][i]);
     return s;
   }
 
-  // After a Reduce of Stats: the count of the blocks before this one.
+  // After a Reduce: the count of the blocks before this one.
   __device__ uint32_t CountBefore() const {
     uint32_t count = 0;
-    const ReduceSlots<Stats>& slots = *shared_;
-    for (int i = 0; i < rank(); ++i) count += slots.ranks[parity_][i].count;
+    for (int i = 0; i < rank(); ++i) count += shared_->ranks[parity_][i].count;
     return count;
   }
 
@@ -182,9 +140,19 @@ struct Slice {
   int size;
 };
 
+// visit(i, values[i]) for every i of the slice. REQUIRES: values are 16-byte aligned.
 template <class Visit>
 __device__ __forceinline__ void ForEach(const Slice& slice, const Visit& visit) {
-  for (int i = threadIdx.x; i < slice.size; i += kThreads) visit(i, slice.values[i]);
+  const int vectors = slice.size / 4;
+  for (int v = threadIdx.x; v < vectors; v += kThreads) {
+    const float4 x = reinterpret_cast<const float4*>(slice.values)[v];
+    visit(4 * v, x.x);
+    visit(4 * v + 1, x.y);
+    visit(4 * v + 2, x.z);
+    visit(4 * v + 3, x.w);
+  }
+  const int i = 4 * vectors + static_cast<int>(threadIdx.x);
+  if (i < slice.size) visit(i, slice.values[i]);
 }
 
 }  // namespace pingti::kernels::sampling

@@ -2,21 +2,21 @@
 //
 // Mapping: on sm_90 a cluster of eight blocks holds a row, each block an eighth of the vocabulary
 // in
-//   shared memory, so every pass after the first costs one sweep of shared memory and one exchange
-//   between blocks; before sm_90 one block a row works in the workspace (L2).
-// Draw: one sweep counts tokens by distance from the maximum (1024 bins); whole bins from the top,
-// at
-//   most 2048 tokens, go to the first block, which sorts them and accumulates their weights. Where
-//   top_k, top_p, min_p and the draw all end among them - nearly always - that is all. Flat
-//   distributions end further down: then thresholds are found by bisection over the row
-//   (select.cuh).
-// Precision: weights are float, their sums double and in a fixed order: equal inputs give equal
-// tokens.
-//   A token at the edge of a kept set may differ from a float64 reference by rounding of its
-//   weight.
-// Shared memory: 42 KB and 4 bytes a token of the block's part. One block an SM.
-// Bytes: 4 a token, read once. At a batch of decode rows bound by the latency of the exchanges.
-// Architectures: sm_90a (clusters), sm_80 and newer (one block a row).
+//   shared memory, so that every pass after the first costs one sweep of shared memory and one
+//   exchange between blocks. Before sm_90 one block per row works in the workspace (L2).
+// Draw: one sweep counts and weighs tokens by distance from the maximum (1024 bins). Whole bins
+// from
+//   the top, at most 1024 tokens, go to the first block, which sorts them and adds up their
+//   weights. Where top_k, top_p, min_p and the draw all end among them, as they do for most answers
+//   of a trained model, that is all. Flatter distributions end further down: select.cuh finds the
+//   bin.
+// Precision: weights are float; a bin's weight is an integer sum, a prefix's a double in a fixed
+//   order: equal inputs give equal tokens. A token at the edge of a kept set may differ from a
+//   float64 reference by rounding of its weight (1e-6 of the total).
+// Shared memory: 33 KB and 4 bytes per token of the block's part: two blocks per SM for
+//   vocabularies of up to 156,000 tokens, one where a row asks for log-probabilities.
+// Bytes: 4 per token, read once. At a batch of decode rows bound by the latency of the exchanges.
+// Architectures: sm_90a (clusters), sm_80 and newer (one block per row).
 // Sources: Salmon et al. (SC 2011) for the generator; Holtzman et al., "The Curious Case of Neural
 //   Text Degeneration" (2019) for top-p.
 
@@ -33,11 +33,11 @@ using namespace sampling;
 
 constexpr int kMaxVocab = 360448;
 constexpr uint32_t kNotANumber = 1;
-constexpr uint32_t kUnresolved = 2;
 
+template <int kCluster>
 struct Shared {
   RowShared row;
-  CandidateShared candidates;
+  SelectShared<kCluster> select;
 };
 
 // See sampling.h.
@@ -60,51 +60,99 @@ __device__ float SamplingUniform(uint64_t seed, uint64_t position) {
   return static_cast<float>(c[0] >> 8) * 0x1p-24f;
 }
 
+// Copies the slice's logits from device memory.
+__device__ void LoadSlice(const Slice& slice, const float* logits) {
+  int i = threadIdx.x;
+  if (reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0) {
+    const int vectors = slice.size / 4;
+#pragma unroll 4
+    for (int v = threadIdx.x; v < vectors; v += kThreads) {
+      reinterpret_cast<float4*>(slice.values)[v] = reinterpret_cast<const float4*>(logits)[v];
+    }
+    i += 4 * vectors;
+  }
+  for (; i < slice.size; i += kThreads) slice.values[i] = logits[i];
+}
+
 // Best token (key) and whether any value is NaN (flags), over the row.
 template <int kCluster>
 __device__ Stats BestToken(RowBlocks<kCluster>* row, const Slice& slice) {
-  Stats s;
+  float best = -INFINITY;
+  int at = -1;
+  bool is_bad = false;
   ForEach(slice, [&](int i, float x) {
-    if (isnan(x)) {
-      s.flags |= kNotANumber;
-      return;
+    is_bad |= isnan(x);
+    if (x > best) {  // a thread's indices ascend: the first of equals stays
+      best = x;
+      at = i;
     }
-    const uint64_t key = TokenKey(x, slice.first_id + i);
-    if (key > s.key) s.key = key;
   });
+  Stats s;
+  if (is_bad) s.flags = kNotANumber;
+  if (at >= 0) s.key = TokenKey(best, slice.first_id + at);
   return row->Reduce(s);
 }
 
-// Writes the most likely tokens' logprobs of the raw logits in `slice`; returns log of their
-// weights' sum plus their maximum, so that logprob(x) = x - result.
+// Counts the row's tokens in bins and sorts the best ones, whole bins of them and about `top_k` at
+// least (0: as many as fit), in the first block's keys.
+struct SortedTop {
+  Prefix all;  // of the row
+  int size;    // sorted keys; 0: the best bin alone is too large
+};
 template <int kCluster>
-__device__ float RawLogprobs(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
-                             int row_index, int num_top) {
+__device__ SortedTop SortTop(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
+                             uint32_t top_k, SelectShared<kCluster>* shared) {
+  const DistanceBins bins = DistanceBins::WholeRow(weight);
+  CountTokens<kCluster>(slice, bins, &shared->row_bins);
+  row->Sync();
+  const BinSums sums = SumBins(row, bins, &shared->row_bins, shared);
+  int end = FirstBin(sums, &shared->found, [](const Prefix& p) { return p.count > kCandidates; });
+  if (top_k > 0) {
+    end = min(
+        end, 1 + FirstBin(sums, &shared->found, [=](const Prefix& p) { return p.count >= top_k; }));
+  }
+  const int size = static_cast<int>(GatherKeys(row, slice, bins, sums, 0, end, shared));
+  if (row->rank() == 0) SortKeys(shared, size, weight);
+  return {shared->all, size};
+}
+
+// Writes the most likely tokens' logprobs of the raw logits in `slice`, and to p.logprobs what is
+// to be added to a logit to have its logprob.
+template <int kCluster>
+__device__ void RawLogprobs(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
+                            int row_index, int num_top, SelectShared<kCluster>* shared) {
   const Stats best = BestToken(row, slice);
   const float max = LogitOf(best.key);
-  if (best.flags != 0 || !isfinite(max)) return NAN;
-  Stats s;
-  ForEach(slice, [&](int, float x) { s.sum += expf(x - max); });
-  const double log_sum = log(row->Reduce(s).sum);
-  uint64_t last = best.key;
-  for (int n = 0; n < num_top; ++n) {
-    if (n > 0) {
-      Stats next;
-      ForEach(slice, [&](int i, float x) {
-        const uint64_t key = TokenKey(x, slice.first_id + i);
-        if (key < last && key > next.key) next.key = key;
-      });
-      last = row->Reduce(next).key;
-    }
-    if (row->rank() == 0 && threadIdx.x == 0) {
-      const int64_t at = static_cast<int64_t>(row_index) * p.max_top_logprobs + n;
-      const bool real = last != 0;  // fewer tokens than asked for
-      p.top_ids[at] = real ? TokenOf(last) : -1;
-      p.top_logprobs[at] =
-          real ? static_cast<float>(static_cast<double>(LogitOf(last) - max) - log_sum) : -INFINITY;
-    }
+  if (best.flags != 0 || !isfinite(max)) return;  // no token will be drawn
+  const Weights weight{max, 1.0f};
+  const SortedTop top = SortTop(row, slice, weight, num_top > 0 ? num_top : 1, shared);
+  const float log_sum = logf(static_cast<float>(top.all.mass));
+  const auto write = [&](int n, uint64_t key) {
+    const int64_t at = static_cast<int64_t>(row_index) * p.max_top_logprobs + n;
+    const bool real = key != 0;  // fewer tokens than asked for
+    p.top_ids[at] = real ? TokenOf(key) : -1;
+    p.top_logprobs[at] = real ? LogitOf(key) - max - log_sum : -INFINITY;
+  };
+  const int sorted = top.size < num_top && static_cast<uint32_t>(top.size) < top.all.count
+                         ? top.size  // the rest is taken one by one
+                         : num_top;
+  if (row->rank() == 0) {
+    for (int n = threadIdx.x; n < sorted; n += kThreads)
+      write(n, n < top.size ? shared->keys[n] : 0);
   }
-  return static_cast<float>(log_sum + max);
+  uint64_t last = ~uint64_t{0};
+  if (sorted < num_top && sorted > 0) last = *row->Remote(&shared->keys[sorted - 1], 0);
+  for (int n = sorted; n < num_top; ++n) {
+    Stats next;
+    ForEach(slice, [&](int i, float x) {
+      const uint64_t key = TokenKey(x, slice.first_id + i);
+      if (x != -INFINITY && key < last && key > next.key) next.key = key;
+    });
+    last = row->Reduce(next).key;
+    if (row->rank() == 0 && threadIdx.x == 0) write(n, last);
+  }
+  if (row->rank() == 0 && threadIdx.x == 0) p.logprobs[row_index] = -(log_sum + max);
+  row->Sync();  // the keys were read
 }
 
 // Bias, penalties and mask, in place. Ends with a block barrier.
@@ -142,116 +190,43 @@ __device__ void AdjustLogits(const Slice& slice, const SampleParams& p,
   __syncthreads();  // adjusted
 }
 
-// Inclusive sum over the block. Ends with a block barrier.
-__device__ uint32_t BlockScan(uint32_t value, uint32_t* warp_counts) {
-  const int lane = threadIdx.x % 32;
-  const int warp = threadIdx.x / 32;
-#pragma unroll
-  for (int delta = 1; delta < 32; delta *= 2) {
-    const uint32_t other = __shfl_up_sync(~0u, value, delta);
-    if (lane >= delta) value += other;
-  }
-  if (lane == 31) warp_counts[warp] = value;
-  __syncthreads();  // warp sums are in place
-  for (int w = 0; w < warp; ++w) value += warp_counts[w];
-  __syncthreads();  // all have read
-  return value;
-}
-
-// Collects the best tokens (with top_k > 0 about that many), whole bins of them, in the first
-// block's candidates. Returns how many. `bins` of all blocks are complete. Ends with a row barrier.
-template <int kCluster>
-__device__ uint32_t GatherCandidates(RowBlocks<kCluster>* row, const Slice& slice,
-                                     const Weights& weight, uint32_t top_k,
-                                     CandidateShared* shared) {
-  static_assert(kBins == kThreads, "a thread sums one bin");
-  uint32_t before = 0;
-  uint32_t total = 0;
-  for (int rank = 0; rank < kCluster; ++rank) {
-    const uint32_t count = *row->Remote(&shared->bins[threadIdx.x], rank);
-    if (rank < row->rank()) before += count;
-    total += count;
-  }
-  const uint32_t cumulative = BlockScan(total, shared->warp_counts);
-  int bins = __syncthreads_count(cumulative <= kCandidates);
-  // top_k needs no more than the bins that hold the first top_k tokens: fewer to sort.
-  const int bins_below_k = __syncthreads_count(cumulative < top_k);
-  if (top_k > 0) bins = min(bins, bins_below_k + 1);
-  const uint32_t before_scan = BlockScan(threadIdx.x < bins ? before : 0, shared->warp_counts);
-  // The last thread knows both sums; `found` and `taken` carry them to the others.
-  if (threadIdx.x == kThreads - 1) shared->taken = before_scan;
-  if (static_cast<int>(threadIdx.x) == bins - 1) shared->found = static_cast<int>(cumulative);
-  if (bins == 0 && threadIdx.x == 0) shared->found = 0;
-  __syncthreads();  // both are set
-  const uint32_t num_candidates = shared->found;
-  uint64_t* keys = row->Remote(shared->keys, 0);
-  ForEach(slice, [&](int i, float x) {
-    if (x == -INFINITY) return;
-    const float distance = weight.Distance(x) * kBinsPerUnit;
-    const int bin = distance < kBins - 1 ? static_cast<int>(distance) : kBins - 1;
-    if (bin < bins) keys[atomicAdd(&shared->taken, 1u)] = TokenKey(x, slice.first_id + i);
-  });
-  row->Sync();
-  return num_candidates;
-}
-
 // Draws a token id. All threads of the row; the result is everywhere.
 template <int kCluster>
 __device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, const SamplingRowParams& r,
-                    float max, CandidateShared* shared) {
+                    float max, SelectShared<kCluster>* shared) {
   const Weights weight{max, fminf(1.0f / r.temperature, 1e30f)};
   const Rules rules{r.top_k > 0 ? static_cast<uint32_t>(r.top_k) : 0u, r.top_p, r.min_p,
                     SamplingUniform(r.seed, r.position)};
-  shared->bins[threadIdx.x] = 0;
-  __syncthreads();  // bins are empty
-  Stats s;
-  ForEach(slice, [&](int, float x) {
-    if (x == -INFINITY) return;
-    const float distance = weight.Distance(x) * kBinsPerUnit;
-    atomicAdd(&shared->bins[distance < kBins - 1 ? static_cast<int>(distance) : kBins - 1], 1u);
-    s.sum += weight(x);
-    ++s.count;
-  });
-  s = row->Reduce(s);  // and every block's bins are complete
-  const Prefix all{s.count, s.sum};
-  const uint32_t num_sorted = GatherCandidates(row, slice, weight, rules.top_k, shared);
-  Stats drawn;
+  const SortedTop top = SortTop(row, slice, weight, rules.top_k, shared);
+  Located drawn{{0, 0.0}, -1};
   if (row->rank() == 0) {
-    int size = 2;
-    while (size < static_cast<int>(num_sorted)) size *= 2;
-    for (int i = num_sorted + threadIdx.x; i < kCandidates; i += kThreads) shared->keys[i] = 0;
-    SortDescending(shared->keys, size);
-    AccumulateWeights(shared, static_cast<int>(num_sorted), weight);
-    const int index = DrawSorted(shared, num_sorted, all, rules, weight);
-    if (index >= 0) {
-      drawn.key = static_cast<uint64_t>(TokenOf(shared->keys[index])) + 1;
-    } else {
-      drawn.flags = kUnresolved;
-    }
+    const int index = DrawSorted(shared, top.size, top.all, rules, weight);
+    if (index >= 0) drawn.token = TokenOf(shared->keys[index]);
   }
-  drawn = row->Reduce(drawn);
-  if (drawn.flags == 0) return static_cast<int>(drawn.key) - 1;
-  return DrawBisecting(row, slice, all, rules, weight);
+  const int token = Tell(row, drawn, shared).token;
+  return token >= 0 ? token : DrawAnywhere(row, slice, top.all, rules, weight, shared);
 }
 
-template <int kCluster>
-__global__ void __launch_bounds__(kThreads, 1) SampleKernel(const SampleParams p, int slice_size) {
+// kLogprobs: some row asks for them; that takes more registers, so that one block fills an SM.
+template <int kCluster, bool kLogprobs>
+__global__ void __launch_bounds__(kThreads, kCluster > 1 && !kLogprobs ? 2 : 1)
+    SampleKernel(const SampleParams p, int slice_size) {
   extern __shared__ __align__(16) uint8_t smem[];
-  Shared* shared = reinterpret_cast<Shared*>(smem);
+  auto* shared = reinterpret_cast<Shared<kCluster>*>(smem);
   RowBlocks<kCluster> row(&shared->row);
   const int row_index = blockIdx.x / kCluster;
   const SamplingRowParams r = p.rows[row_index];
   const int first_id = row.rank() * slice_size;
-  float* values = kCluster > 1 ? reinterpret_cast<float*>(smem + sizeof(Shared))
+  float* values = kCluster > 1 ? reinterpret_cast<float*>(smem + sizeof(*shared))
                                : static_cast<float*>(p.workspace) +
-                                     static_cast<int64_t>(row_index) * p.vocab_size;
+                                     static_cast<int64_t>(row_index) * slice_size;
   const Slice slice{values, first_id, max(0, min(slice_size, p.vocab_size - first_id))};
   const float* logits = p.logits + row_index * p.logits_stride;
-  for (int i = threadIdx.x; i < slice.size; i += kThreads) values[i] = logits[first_id + i];
+  LoadSlice(slice, logits + first_id);
   row.Sync();  // the row is loaded; every block of the cluster has started
-  float log_total = 0.0f;
-  if (r.num_top_logprobs >= 0) {
-    log_total = RawLogprobs(&row, slice, p, row_index, min(r.num_top_logprobs, p.max_top_logprobs));
+  if (kLogprobs && r.num_top_logprobs >= 0) {
+    RawLogprobs(&row, slice, p, row_index, min(r.num_top_logprobs, p.max_top_logprobs),
+                &shared->select);
   }
   AdjustLogits(slice, p, r);
   const Stats best = BestToken(&row, slice);
@@ -260,22 +235,25 @@ __global__ void __launch_bounds__(kThreads, 1) SampleKernel(const SampleParams p
   if (best.key == 0 || best.flags != 0 || !isfinite(max)) {
     token = -1;
   } else if (r.temperature > 0.0f && r.top_k != 1) {
-    token = Draw(&row, slice, r, max, &shared->candidates);
+    token = Draw(&row, slice, r, max, &shared->select);
   }
   if (row.rank() == 0 && threadIdx.x == 0) {
     p.token_ids[row_index] = token;
-    if (r.num_top_logprobs >= 0) {
-      p.logprobs[row_index] = token >= 0 ? logits[token] - log_total : NAN;
+    if (kLogprobs && r.num_top_logprobs >= 0) {
+      p.logprobs[row_index] = token >= 0 ? logits[token] + p.logprobs[row_index] : NAN;
     }
   }
   row.Sync();  // no block leaves while another may still read its shared memory
 }
 
-template <int kCluster>
+// Logits per block of a row: a multiple of what one load brings.
+int SliceSize(int vocab_size, int cluster) { return CeilDiv(CeilDiv(vocab_size, cluster), 4) * 4; }
+
+template <int kCluster, bool kLogprobs>
 cudaError_t Launch(const SampleParams& p, cudaStream_t stream) {
-  const int slice_size = CeilDiv(p.vocab_size, kCluster);
-  const size_t bytes = sizeof(Shared) + (kCluster > 1 ? slice_size * sizeof(float) : 0);
-  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(SampleKernel<kCluster>,
+  const int slice_size = SliceSize(p.vocab_size, kCluster);
+  const size_t bytes = sizeof(Shared<kCluster>) + (kCluster > 1 ? slice_size * sizeof(float) : 0);
+  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(SampleKernel<kCluster, kLogprobs>,
                                           cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(bytes)));
   cudaLaunchAttribute attribute;
@@ -288,7 +266,7 @@ cudaError_t Launch(const SampleParams& p, cudaStream_t stream) {
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = kCluster > 1 ? 1 : 0;
-  return cudaLaunchKernelEx(&config, SampleKernel<kCluster>, p, slice_size);
+  return cudaLaunchKernelEx(&config, SampleKernel<kCluster, kLogprobs>, p, slice_size);
 }
 
 }  // namespace
@@ -299,7 +277,7 @@ cudaError_t SampleWorkspaceBytes(int num_rows, int vocab_size, size_t* bytes) {
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   *bytes = device.compute_capability >= 90
                ? 0
-               : static_cast<size_t>(num_rows) * vocab_size * sizeof(float);
+               : static_cast<size_t>(num_rows) * SliceSize(vocab_size, 1) * sizeof(float);
   return cudaSuccess;
 }
 
@@ -316,8 +294,12 @@ cudaError_t LaunchSample(const SampleParams& p, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   if (device.compute_capability < 80) return cudaErrorNotSupported;
-  if (device.compute_capability >= 90) return Launch<kMaxCluster>(p, stream);
-  return p.workspace ? Launch<1>(p, stream) : cudaErrorInvalidValue;
+  const bool logprobs = p.logprobs != nullptr;
+  if (device.compute_capability >= 90) {
+    return logprobs ? Launch<kMaxCluster, true>(p, stream) : Launch<kMaxCluster, false>(p, stream);
+  }
+  if (!p.workspace) return cudaErrorInvalidValue;
+  return logprobs ? Launch<1, true>(p, stream) : Launch<1, false>(p, stream);
 }
 
 }  // namespace pingti::kernels

@@ -1,19 +1,24 @@
-// Prefixes of a row in the order of the draw (descending logit, then ascending id). Two ways:
-// PrefixOfSorted over the candidates that one block sorted, which is where draws nearly always end;
-// and bisection over the whole row for the flat distributions whose kept tokens outnumber them.
-// Device code. Read next: sample.cu.
+// Prefixes of a row in the order of the draw (descending logit, then ascending id). Device code.
+//
+// Tokens are counted and weighed in bins of that order. Whole bins from the top that fit one block
+// are sorted there: nearly every draw ends among them (DrawSorted). Flat distributions reach
+// further down: then the bin where a prefix ends is found, split into finer bins until it fits one
+// block, and sorted (Locate). A prefix thus costs a sweep or two of the row, however flat it is.
+// Read next: sample.cu.
 #pragma once
 
-#include <cfloat>
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/sampling/row_stats.cuh"
 
 namespace pingti::kernels::sampling {
 
-inline constexpr int kCandidates = 2048;
+inline constexpr int kCandidates = 1024;  // tokens that one block sorts
 inline constexpr int kBins = 1024;
+inline constexpr int kBinsPerThread = kBins / kThreads;
 inline constexpr float kBinsPerUnit = 16.0f;  // of logit difference, after temperature
+inline constexpr float kBinWidth = 1.0f / kBinsPerUnit;
 
 // The first `count` tokens of the order and their weight.
 struct Prefix {
@@ -25,77 +30,370 @@ struct Weights {
   float max;
   float inverse_temperature;
   __device__ float Distance(float x) const { return (max - x) * inverse_temperature; }
+  // Whether it shows: 360,448 tokens that far below the best weigh less than 1e-8.
+  __device__ bool IsFelt(float distance) const { return distance < 32.0f; }
   __device__ float operator()(float x) const { return __expf(-Distance(x)); }
 };
 
-struct CandidateShared {
-  uint32_t bins[kBins];
-  uint64_t keys[kCandidates];
-  double cumulative[kCandidates];  // weight of keys[0..i]
-  double warp_sums[kThreads / 32];
-  uint32_t warp_counts[kThreads / 32];
-  uint32_t taken;  // candidates of this block
-  int found;
+// ---- bins: both kinds give a token's bin in the order of the draw, and how far below the bin's
+// top it lies, after temperature. A bin is at most kBinWidth deep, but for the last one of the
+// whole row, whose tokens weigh nothing.
+
+// By distance from the row's maximum: the whole row, or one bin of it in finer ones.
+class DistanceBins {
+ public:
+  static __device__ DistanceBins WholeRow(const Weights& weight) { return {weight, 0.0f, 1.0f}; }
+  static __device__ DistanceBins Within(const Weights& weight, int bin) {
+    return {weight, static_cast<float>(bin), static_cast<float>(kBins)};
+  }
+
+  // False: no token of these bins. -inf is no token.
+  __device__ bool Find(float x, int* bin, float* depth) const {
+    if (x == -INFINITY) return false;
+    const float distance = weight.Distance(x);
+    // Exact: within a bin, since the difference of two neighbours is; else nothing is subtracted.
+    const float position = (distance * kBinsPerUnit - origin_) * per_bin_;
+    if (per_bin_ != 1.0f && !(position >= 0.0f && position < kBins)) return false;
+    *bin = position < kBins - 1 ? static_cast<int>(position) : kBins - 1;
+    *depth = distance - TopDistance(*bin);
+    return true;
+  }
+  __device__ float TopWeight(int bin) const { return expf(-TopDistance(bin)); }
+
+  Weights weight;
+
+ private:
+  __device__ DistanceBins(const Weights& weights, float origin, float per_bin)
+      : weight(weights), origin_(origin), per_bin_(per_bin) {}
+  __device__ float TopDistance(int bin) const {
+    return (origin_ + static_cast<float>(bin) / per_bin_) * kBinWidth;
+  }
+
+  float origin_;   // in bins of the whole row
+  float per_bin_;  // bins per bin of the whole row, a power of two
 };
 
-// Sorts `size` (a power of two) keys in descending order. One block.
+// The tokens with keys in [low, high], in ranges of 2^shift keys.
+struct KeyBins {
+  Weights weight;
+  uint32_t low;
+  uint32_t high;
+  int shift;
+
+  __device__ KeyBins(const Weights& weights, uint32_t lowest, uint32_t highest)
+      : weight(weights), low(lowest), high(highest) {
+    shift = max(0, 32 - __clz(highest - lowest) - kLogBins);
+  }
+
+  __device__ bool Find(float x, int* bin, float* depth) const {
+    const uint32_t key = OrderedKey(x);
+    if (x == -INFINITY || key < low || key > high) return false;
+    *bin = static_cast<int>((high - key) >> shift);
+    *depth = weight.Distance(x) - weight.Distance(KeyToFloat(Top(*bin)));
+    return true;
+  }
+  __device__ float TopWeight(int bin) const { return weight(KeyToFloat(Top(bin))); }
+  __device__ uint32_t Top(int bin) const { return high - (static_cast<uint32_t>(bin) << shift); }
+  // The lowest key of a bin that holds tokens.
+  __device__ uint32_t Bottom(int bin) const {
+    const uint32_t depth = (1u << shift) - 1;
+    return Top(bin) - low > depth ? Top(bin) - depth : low;
+  }
+
+ private:
+  static constexpr int kLogBins = 10;
+  static_assert(1 << kLogBins == kBins);
+};
+
+// A bin's weight is TopWeight * (count - shortfall / kShortfallUnit): integers, so that the order
+// of additions does not matter. 32 bits hold what one block of a cluster counts.
+inline constexpr float kShortfallUnit = 1 << 20;
+
+template <int kCluster>
+struct BinCounts {
+  using Shortfall = std::conditional_t<kCluster == 1, unsigned long long, uint32_t>;
+  using CountPair = uint2;
+  using ShortfallPair = std::conditional_t<kCluster == 1, ulonglong2, uint2>;
+
+  // Of `bin`, which is even, and the one after it.
+  __device__ CountPair CountsOf(int bin) const {
+    return *reinterpret_cast<const CountPair*>(&count[bin]);
+  }
+  __device__ ShortfallPair ShortfallsOf(int bin) const {
+    return *reinterpret_cast<const ShortfallPair*>(&shortfall[bin]);
+  }
+
+  alignas(16) uint32_t count[kBins];
+  alignas(16) Shortfall shortfall[kBins];
+};
+static_assert(kBinsPerThread == 2, "a thread sums a pair of bins");
+
+// 1 - exp(-depth) in units of the shortfall, by its series: exact to 0.01 units at kBinWidth.
+__device__ __forceinline__ uint32_t ShortfallOf(float depth) {
+  const float y = fminf(fmaxf(depth, 0.0f), kBinWidth);
+  const float value = y * (1.0f - y * (0.5f - y * (1.0f / 6 - y * (1.0f / 24))));
+  return static_cast<uint32_t>(value * kShortfallUnit + 0.5f);
+}
+
+// A prefix and the token that ends it; -1: there is none.
+struct Located {
+  Prefix through;
+  int token;
+};
+
+template <int kCluster>
+struct SelectShared {
+  BinCounts<kCluster> row_bins;   // of DistanceBins
+  BinCounts<kCluster> part_bins;  // of KeyBins
+  uint64_t keys[kCandidates];
+  double cumulative[kCandidates];  // weight of keys[0..i]
+  Prefix warps[kThreads / 32];
+  uint32_t taken;  // places of this block's candidates
+  int found;
+  uint32_t bin_count;
+  Prefix bin_before;
+  Prefix all;    // of the bins summed last
+  Located told;  // by the first block
+};
+
+// What the first block found, to all threads of the row. Only that block's argument counts.
+template <int kCluster>
+__device__ Located Tell(RowBlocks<kCluster>* row, const Located& found,
+                        SelectShared<kCluster>* shared) {
+  if (row->rank() == 0 && threadIdx.x < kCluster) {
+    *row->Remote(&shared->told, static_cast<int>(threadIdx.x)) = found;
+  }
+  row->Sync();
+  const Located told = shared->told;
+  row->Sync();  // all have read
+  return told;
+}
+
+// One exchange of a bitonic sort: what stays at `index` of it and its partner `step` away.
+__device__ __forceinline__ uint64_t Exchanged(uint64_t mine, uint64_t other, int index, int step,
+                                              int span) {
+  const bool keeps_larger = ((index & step) == 0) == ((index & span) == 0);
+  return (mine > other) == keeps_larger ? mine : other;
+}
+
+// Sorts `size` (a power of two, at most kCandidates) keys in descending order. One block. Exchanges
+// of up to 32 places go between a warp's lanes, wider ones through shared memory.
 __device__ inline void SortDescending(uint64_t* keys, int size) {
+  constexpr int kPerThread = kCandidates / kThreads;
+  const int lane = threadIdx.x % 32;
+  uint64_t own[kPerThread];
+  int index[kPerThread];
+  __syncthreads();  // the keys are in place
+#pragma unroll
+  for (int j = 0; j < kPerThread; ++j) {
+    index[j] = static_cast<int>(threadIdx.x) / 32 * (32 * kPerThread) + 32 * j + lane;
+    own[j] = index[j] < size ? keys[index[j]] : 0;
+  }
+#pragma unroll 1
   for (int span = 2; span <= size; span *= 2) {
+#pragma unroll 1
     for (int step = span / 2; step > 0; step /= 2) {
-      __syncthreads();  // the last step's exchanges are done
-      for (int i = threadIdx.x; i < size / 2; i += kThreads) {
-        const int low = 2 * i - (i & (step - 1));
-        const int high = low + step;
-        const bool descending = (low & span) == 0;
-        const uint64_t a = keys[low];
-        const uint64_t b = keys[high];
-        if ((a < b) == descending) {
-          keys[low] = b;
-          keys[high] = a;
+      if (step < 32) {
+#pragma unroll
+        for (int j = 0; j < kPerThread; ++j) {
+          own[j] = Exchanged(own[j], __shfl_xor_sync(~0u, own[j], step), index[j], step, span);
         }
+        continue;
+      }
+      __syncthreads();  // the last values were read
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) {
+        if (index[j] < size) keys[index[j]] = own[j];
+      }
+      __syncthreads();  // all values are in place
+#pragma unroll
+      for (int j = 0; j < kPerThread; ++j) {
+        if (index[j] >= size) continue;
+        own[j] = Exchanged(own[j], keys[index[j] ^ step], index[j], step, span);
       }
     }
+  }
+  __syncthreads();  // the last values were read
+#pragma unroll
+  for (int j = 0; j < kPerThread; ++j) {
+    if (index[j] < size) keys[index[j]] = own[j];
   }
   __syncthreads();  // sorted
 }
 
-// cumulative[i] over kCandidates keys, zero weight from `count` on. One block.
-__device__ inline void AccumulateWeights(CandidateShared* shared, int count,
-                                         const Weights& weight) {
+// Inclusive sum over the block's threads, in a fixed order. Ends with a block barrier.
+__device__ inline Prefix BlockScan(Prefix value, Prefix* warps) {
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
+#pragma unroll
+  for (int delta = 1; delta < 32; delta *= 2) {
+    const uint32_t count = __shfl_up_sync(~0u, value.count, delta);
+    const double mass = __shfl_up_sync(~0u, value.mass, delta);
+    if (lane >= delta) value = {value.count + count, value.mass + mass};
+  }
+  if (lane == 31) warps[warp] = value;
+  __syncthreads();  // warp sums are in place
+  Prefix before{0, 0.0};
+  for (int w = 0; w < warp; ++w) {
+    before = {before.count + warps[w].count, before.mass + warps[w].mass};
+  }
+  __syncthreads();  // all have read
+  return {before.count + value.count, before.mass + value.mass};
+}
+
+// cumulative[i] over kCandidates sorted keys, zero weight from `count` on. One block.
+template <int kCluster>
+__device__ void AccumulateWeights(SelectShared<kCluster>* shared, int count,
+                                  const Weights& weight) {
+  static_assert(kCandidates == 2 * kThreads, "a thread sums two candidates");
   const int first = 2 * threadIdx.x;
   const double a = first < count ? weight(LogitOf(shared->keys[first])) : 0.0;
   const double b = first + 1 < count ? weight(LogitOf(shared->keys[first + 1])) : 0.0;
-  double inclusive = a + b;
-#pragma unroll
-  for (int delta = 1; delta < 32; delta *= 2) {
-    const double other = __shfl_up_sync(~0u, inclusive, delta);
-    if (lane >= delta) inclusive += other;
-  }
-  if (lane == 31) shared->warp_sums[warp] = inclusive;
-  __syncthreads();  // warp sums are in place
-  double before = 0;
-  for (int w = 0; w < warp; ++w) before += shared->warp_sums[w];
-  shared->cumulative[first + 1] = before + inclusive;
-  shared->cumulative[first] = before + inclusive - b;
+  const double through = BlockScan({0, a + b}, shared->warps).mass;
+  shared->cumulative[first + 1] = through;
+  shared->cumulative[first] = through - b;
   __syncthreads();  // cumulative is complete
 }
-static_assert(kCandidates == 2 * kThreads, "a thread sums two candidates");
 
 // Lowest i < limit for which test(i) holds, else limit. One block. The cumulative weights may step
 // back by a rounding, so the lowest of all, not the only crossing.
 template <class Test>
-__device__ int FirstIndex(CandidateShared* shared, int limit, const Test& test) {
-  if (threadIdx.x == 0) shared->found = limit;
+__device__ int FirstIndex(int* found, int limit, const Test& test) {
+  if (threadIdx.x == 0) *found = limit;
   __syncthreads();  // found is set
   for (int i = threadIdx.x; i < limit; i += kThreads) {
-    if (test(i)) atomicMin(&shared->found, i);
+    if (test(i)) atomicMin(found, i);
   }
   __syncthreads();  // all have voted
-  const int found = shared->found;
+  const int first = *found;
   __syncthreads();  // all have read
-  return found;
+  return first;
+}
+
+// Counts this block's tokens into `counts`. A row barrier must follow before others read them.
+template <int kCluster, class Bins>
+__device__ void CountTokens(const Slice& slice, const Bins& bins, BinCounts<kCluster>* counts) {
+  for (int i = threadIdx.x; i < kBins; i += kThreads) {
+    counts->count[i] = 0;
+    counts->shortfall[i] = 0;
+  }
+  __syncthreads();  // bins are empty
+  ForEach(slice, [&](int, float x) {
+    int bin;
+    float depth;
+    if (!bins.Find(x, &bin, &depth)) return;
+    atomicAdd(&counts->count[bin], 1u);
+    if (bins.weight.IsFelt(bins.weight.Distance(x)))
+      atomicAdd(&counts->shortfall[bin], ShortfallOf(depth));
+  });
+}
+
+// The thread's own bins, [kBinsPerThread * threadIdx.x, ...), summed over the row's blocks.
+struct BinSums {
+  Prefix before;                          // the tokens of all earlier bins
+  Prefix through[kBinsPerThread];         // up to and with the bin
+  uint32_t ranks_before[kBinsPerThread];  // tokens of the bin in blocks before this one
+};
+
+inline constexpr int kRanksAtOnce = 2;  // loads on their way at once that registers hold
+
+template <int kCluster, class Bins>
+__device__ BinSums SumBins(RowBlocks<kCluster>* row, const Bins& bins, BinCounts<kCluster>* counts,
+                           SelectShared<kCluster>* shared) {
+  BinSums sums;
+  Prefix own{0, 0.0};
+  const int first = kBinsPerThread * static_cast<int>(threadIdx.x);
+  using Part = BinCounts<kCluster>;
+  uint32_t count[kBinsPerThread] = {};
+  uint32_t ranks_before[kBinsPerThread] = {};
+  unsigned long long shortfall[kBinsPerThread] = {};
+#pragma unroll kRanksAtOnce
+  for (int rank = 0; rank < kCluster; ++rank) {
+    const Part* part = row->Remote(counts, rank);
+    const typename Part::CountPair counted = part->CountsOf(first);
+    const typename Part::ShortfallPair missing = part->ShortfallsOf(first);
+    const bool is_before = rank < row->rank();
+    ranks_before[0] += is_before ? counted.x : 0;
+    ranks_before[1] += is_before ? counted.y : 0;
+    count[0] += counted.x;
+    count[1] += counted.y;
+    shortfall[0] += missing.x;
+    shortfall[1] += missing.y;
+  }
+#pragma unroll
+  for (int j = 0; j < kBinsPerThread; ++j) {
+    sums.ranks_before[j] = ranks_before[j];
+    own.count += count[j];
+    if (count[j] > 0) {
+      own.mass += bins.TopWeight(first + j) *
+                  (count[j] - static_cast<double>(shortfall[j]) / kShortfallUnit);
+    }
+    sums.through[j] = own;
+  }
+  const Prefix scanned = BlockScan(own, shared->warps);
+  sums.before = {scanned.count - own.count, scanned.mass - own.mass};
+#pragma unroll
+  for (Prefix& through : sums.through) {
+    through = {sums.before.count + through.count, sums.before.mass + through.mass};
+  }
+  if (threadIdx.x == kThreads - 1) shared->all = scanned;
+  return sums;
+}
+
+// Lowest bin for which test(tokens up to and with it) holds, else kBins. One block.
+template <class Test>
+__device__ int FirstBin(const BinSums& sums, int* found, const Test& test) {
+  if (threadIdx.x == 0) *found = kBins;
+  __syncthreads();  // found is set
+#pragma unroll
+  for (int j = kBinsPerThread - 1; j >= 0; --j) {
+    if (test(sums.through[j])) {
+      atomicMin(found, kBinsPerThread * static_cast<int>(threadIdx.x) + j);
+    }
+  }
+  __syncthreads();  // all have voted
+  const int first = *found;
+  __syncthreads();  // all have read
+  return first;
+}
+
+// Brings the tokens of bins [begin, end) into the first block's keys, in no order, and returns how
+// many they are: at most kCandidates. Ends with a row barrier.
+template <int kCluster, class Bins>
+__device__ uint32_t GatherKeys(RowBlocks<kCluster>* row, const Slice& slice, const Bins& bins,
+                               const BinSums& sums, int begin, int end,
+                               SelectShared<kCluster>* shared) {
+  if (threadIdx.x == 0) shared->taken = 0;
+  __syncthreads();  // taken is set
+#pragma unroll
+  for (int j = 0; j < kBinsPerThread; ++j) {
+    const int bin = kBinsPerThread * static_cast<int>(threadIdx.x) + j;
+    if (bin >= begin && bin < end && sums.ranks_before[j] > 0) {
+      atomicAdd(&shared->taken, sums.ranks_before[j]);
+    }
+  }
+  __syncthreads();  // this block's places begin at taken
+  uint64_t* keys = row->Remote(shared->keys, 0);
+  ForEach(slice, [&](int i, float x) {
+    int bin;
+    float depth;
+    if (!bins.Find(x, &bin, &depth) || bin < begin || bin >= end) return;
+    keys[atomicAdd(&shared->taken, 1u)] = TokenKey(x, slice.first_id + i);
+  });
+  row->Sync();
+  return *row->Remote(&shared->taken, kCluster - 1);
+}
+
+// Sorts the `count` gathered keys and sums their weights. First block only.
+template <int kCluster>
+__device__ void SortKeys(SelectShared<kCluster>* shared, int count, const Weights& weight) {
+  int size = 2;
+  while (size < count) size *= 2;
+  for (int i = count + static_cast<int>(threadIdx.x); i < kCandidates; i += kThreads) {
+    shared->keys[i] = 0;
+  }
+  SortDescending(shared->keys, size);
+  AccumulateWeights(shared, count, weight);
 }
 
 struct Rules {
@@ -105,12 +403,13 @@ struct Rules {
   float uniform;
 };
 
-// Draws from the `num_sorted` best of `all` tokens with total weight `mass`. One block. Returns the
-// index of the drawn candidate, or -1 if the kept tokens reach past the candidates.
-__device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, Prefix kept,
-                                 const Rules& rules, const Weights& weight) {
+// Draws from the `sorted` best of the row's tokens, `kept`. One block. Returns the index of the
+// drawn candidate, or -1 if the kept tokens reach past the candidates.
+template <int kCluster>
+__device__ int DrawSorted(SelectShared<kCluster>* shared, int sorted, Prefix kept,
+                          const Rules& rules, const Weights& weight) {
   const double* cumulative = shared->cumulative;
-  const int sorted = static_cast<int>(num_sorted);
+  const auto num_sorted = static_cast<uint32_t>(sorted);
   if (rules.top_k > 0 && rules.top_k < kept.count) {
     if (rules.top_k > num_sorted) return -1;
     kept = {rules.top_k, cumulative[rules.top_k - 1]};
@@ -118,7 +417,8 @@ __device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, P
   if (rules.top_p < 1.0f) {
     const double target = static_cast<double>(rules.top_p) * kept.mass;
     const int limit = min(sorted, static_cast<int>(kept.count));
-    const int last = FirstIndex(shared, limit, [&](int i) { return cumulative[i] >= target; });
+    const int last =
+        FirstIndex(&shared->found, limit, [&](int i) { return cumulative[i] >= target; });
     if (last < limit) {
       kept = {static_cast<uint32_t>(last) + 1, cumulative[last]};
     } else if (kept.count > num_sorted) {
@@ -127,8 +427,9 @@ __device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, P
   }
   if (rules.min_p > 0.0f) {
     const int limit = min(sorted, static_cast<int>(kept.count));
-    const int count = FirstIndex(
-        shared, limit, [&](int i) { return weight(LogitOf(shared->keys[i])) < rules.min_p; });
+    const int count = FirstIndex(&shared->found, limit, [&](int i) {
+      return weight(LogitOf(shared->keys[i])) < rules.min_p;
+    });
     if (count < limit) {
       kept = {static_cast<uint32_t>(max(count, 1)), cumulative[max(count, 1) - 1]};
     } else if (kept.count > num_sorted) {
@@ -137,100 +438,23 @@ __device__ inline int DrawSorted(CandidateShared* shared, uint32_t num_sorted, P
   }
   const double share = static_cast<double>(rules.uniform) * kept.mass;
   const int limit = min(sorted, static_cast<int>(kept.count));
-  const int drawn = FirstIndex(shared, limit, [&](int i) { return cumulative[i] > share; });
+  const int drawn = FirstIndex(&shared->found, limit, [&](int i) { return cumulative[i] > share; });
   if (drawn < limit) return drawn;
   return kept.count <= num_sorted ? limit - 1 : -1;  // rounding at the very end of the kept tokens
 }
 
-// ---- the whole row
+// ---- prefixes that end anywhere in the row
 
-// Where a prefix ends: all tokens above `key`, and the first so many of those equal to it.
-struct Boundary {
-  uint32_t key;    // OrderedKey
-  Prefix above;    // the tokens above key
-  uint32_t equal;  // tokens at key
-};
+// A prefix ends with the first token that brings it to `count` tokens or to `mass`.
+struct Goal {
+  uint32_t count = ~0u;
+  double mass = INFINITY;
+  bool beyond = false;  // more than `mass`
 
-// The row cut at `keys`; -inf is no token.
-template <int kCluster>
-__device__ Cuts CutRow(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
-                       const uint32_t (&keys)[Cuts::kCount]) {
-  Cuts cuts;
-  ForEach(slice, [&](int, float x) {
-    if (x == -INFINITY) return;
-    const uint32_t key = OrderedKey(x);
-    const double w = weight(x);
-#pragma unroll
-    for (int i = 0; i < Cuts::kCount; ++i) {
-      if (key >= keys[i]) {
-        cuts.sum[i] += w;
-        ++cuts.count[i];
-        cuts.next[i] = min(cuts.next[i], key);
-      } else {
-        cuts.before[i] = max(cuts.before[i], key);
-      }
-    }
-  });
-  return row->Reduce(cuts);
-}
-
-// The highest key of a token for which enough(tokens at or above it) holds, as it must for the
-// whole row. Every sweep quarters what is left of the keys and draws it in to the tokens there.
-template <int kCluster, class Enough>
-__device__ Boundary Bisect(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
-                           const Enough& enough) {
-  uint32_t low = 0;
-  uint32_t high = ~0u;
-  Prefix from_low = {0, 0.0};
-  Prefix above_high = {0, 0.0};
-  while (low < high) {
-    const uint64_t span = uint64_t{high} - low + 1;
-    uint32_t keys[Cuts::kCount];
-#pragma unroll
-    for (int i = 0; i < Cuts::kCount; ++i) {
-      keys[i] = low + static_cast<uint32_t>(span * (i + 1) / (Cuts::kCount + 1));
-    }
-    const Cuts cuts = CutRow(row, slice, weight, keys);
-    bool done = false;
-#pragma unroll
-    for (int i = Cuts::kCount - 1; i >= 0; --i) {
-      const Prefix prefix = {cuts.count[i], cuts.sum[i]};
-      if (done) continue;
-      done = enough(prefix);
-      if (done) {
-        low = cuts.next[i];
-        from_low = prefix;
-      } else {
-        high = cuts.before[i];
-        above_high = prefix;
-      }
-    }
+  __device__ bool Reached(const Prefix& p) const {
+    return p.count >= count || (beyond ? p.mass > mass : p.mass >= mass);
   }
-  return {low, above_high, from_low.count - above_high.count};
-}
-
-template <int kCluster>
-__device__ Prefix PrefixOfCount(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
-                                uint32_t count) {
-  const Boundary end =
-      Bisect(row, slice, weight, [count](const Prefix& p) { return p.count >= count; });
-  const double each = weight(KeyToFloat(end.key));
-  return {count, end.above.mass + (count - end.above.count) * each};
-}
-
-// The shortest prefix that weighs at least `mass` (strictly more with `strict`), and its boundary.
-template <int kCluster>
-__device__ Prefix PrefixOfMass(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
-                               double mass, bool strict, Boundary* end) {
-  *end = Bisect(row, slice, weight, [mass, strict](const Prefix& p) {
-    return strict ? p.mass > mass : p.mass >= mass;
-  });
-  const double each = weight(KeyToFloat(end->key));
-  const double missing = each > 0 ? (mass - end->above.mass) / each : 0.0;
-  double ties = strict ? floor(missing) + 1 : ceil(missing);
-  ties = fmin(fmax(ties, 1.0), static_cast<double>(end->equal));
-  return {end->above.count + static_cast<uint32_t>(ties), end->above.mass + ties * each};
-}
+};
 
 // Id of the token at `key` that has `rank` others of that key before it, to all threads.
 template <int kCluster>
@@ -254,34 +478,173 @@ __device__ int TieOfRank(RowBlocks<kCluster>* row, const Slice& slice, uint32_t 
   return static_cast<int>(row->Reduce(found).key) - 1;
 }
 
+// Where a prefix ends by `goal`, among `count` tokens that all have `key`.
+template <int kCluster>
+__device__ Located LocateTie(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
+                             uint32_t key, Prefix before, uint32_t count, const Goal& goal) {
+  const double each = weight(KeyToFloat(key));
+  const auto through = [&](uint32_t ties) {
+    return Prefix{before.count + ties, before.mass + ties * each};
+  };
+  uint32_t low = 1;
+  uint32_t high = count;
+  while (low < high) {
+    const uint32_t middle = (low + high) / 2;
+    if (goal.Reached(through(middle))) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return {through(low), TieOfRank(row, slice, key, low - 1)};
+}
+
+// The bin where a prefix ends.
+struct ChosenBin {
+  int bin;
+  Prefix before;  // all earlier tokens
+  uint32_t count;
+};
+
+template <int kCluster>
+__device__ ChosenBin ChooseBin(const BinSums& sums, Prefix before, const Goal& goal,
+                               SelectShared<kCluster>* shared) {
+  int bin = FirstBin(sums, &shared->found, [&](const Prefix& through) {
+    return goal.Reached(Prefix{before.count + through.count, before.mass + through.mass});
+  });
+  // By rounding it may lie past the last token: then it is the last one.
+  if (bin == kBins) {
+    bin = FirstBin(sums, &shared->found,
+                   [&](const Prefix& through) { return through.count == shared->all.count; });
+  }
+  Prefix earlier = sums.before;
+#pragma unroll
+  for (int j = 0; j < kBinsPerThread; ++j) {
+    if (bin == kBinsPerThread * static_cast<int>(threadIdx.x) + j) {
+      shared->bin_before = {before.count + earlier.count, before.mass + earlier.mass};
+      shared->bin_count = sums.through[j].count - earlier.count;
+    }
+    earlier = sums.through[j];
+  }
+  __syncthreads();  // the owner has told
+  const ChosenBin chosen{bin, shared->bin_before, shared->bin_count};
+  __syncthreads();  // all have read
+  return chosen;
+}
+
+template <int kCluster, class Bins>
+__device__ Located LocateInBin(RowBlocks<kCluster>* row, const Slice& slice, const Bins& bins,
+                               const BinSums& sums, const ChosenBin& chosen, const Goal& goal,
+                               SelectShared<kCluster>* shared) {
+  GatherKeys(row, slice, bins, sums, chosen.bin, chosen.bin + 1, shared);
+  const int count = static_cast<int>(chosen.count);
+  Located located{{0, 0.0}, -1};
+  if (row->rank() == 0) {
+    SortKeys(shared, count, bins.weight);
+    const auto through = [&](int i) {
+      return Prefix{chosen.before.count + i + 1, chosen.before.mass + shared->cumulative[i]};
+    };
+    const int index = min(count - 1, FirstIndex(&shared->found, count,
+                                                [&](int i) { return goal.Reached(through(i)); }));
+    located = {through(index), TokenOf(shared->keys[index])};
+  }
+  return Tell(row, located, shared);
+}
+
+// The shortest prefix that reaches the goal, as the whole row must. `row_bins` of all
+// blocks are complete.
+template <int kCluster>
+__device__ Located Locate(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
+                          const Goal& goal, SelectShared<kCluster>* shared) {
+  const DistanceBins whole = DistanceBins::WholeRow(weight);
+  BinSums sums = SumBins(row, whole, &shared->row_bins, shared);
+  ChosenBin chosen = ChooseBin(sums, Prefix{0, 0.0}, goal, shared);
+  if (chosen.count <= kCandidates) {
+    return LocateInBin(row, slice, whole, sums, chosen, goal, shared);
+  }
+  const DistanceBins fine = DistanceBins::Within(weight, chosen.bin);
+  CountTokens<kCluster>(slice, fine, &shared->part_bins);
+  row->Sync();
+  sums = SumBins(row, fine, &shared->part_bins, shared);
+  chosen = ChooseBin(sums, chosen.before, goal, shared);
+  if (chosen.count <= kCandidates) {
+    return LocateInBin(row, slice, fine, sums, chosen, goal, shared);
+  }
+  // Many tokens with nearly or quite the same logit.
+  Stats highest;
+  Stats lowest;  // of complements, so that the maximum is the lowest
+  ForEach(slice, [&](int, float x) {
+    int bin;
+    float depth;
+    if (!fine.Find(x, &bin, &depth) || bin != chosen.bin) return;
+    const uint32_t key = OrderedKey(x);
+    if (key > highest.key) highest.key = key;
+    if (~key > lowest.key) lowest.key = ~key;
+  });
+  uint32_t high = static_cast<uint32_t>(row->Reduce(highest).key);
+  uint32_t low = ~static_cast<uint32_t>(row->Reduce(lowest).key);
+#pragma unroll 1
+  while (low < high) {
+    const KeyBins part(weight, low, high);
+    CountTokens<kCluster>(slice, part, &shared->part_bins);
+    row->Sync();
+    sums = SumBins(row, part, &shared->part_bins, shared);
+    chosen = ChooseBin(sums, chosen.before, goal, shared);
+    if (chosen.count <= kCandidates) {
+      return LocateInBin(row, slice, part, sums, chosen, goal, shared);
+    }
+    row->Sync();  // all have read the bins that the next round empties
+    low = part.Bottom(chosen.bin);
+    high = part.Top(chosen.bin);
+  }
+  return LocateTie(row, slice, weight, low, chosen.before, chosen.count, goal);
+}
+
+// How many tokens weigh at least min_p, and their weight.
+template <int kCluster>
+__device__ Prefix PrefixOfMinP(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
+                               float min_p) {
+  Stats s;
+  ForEach(slice, [&](int, float x) {
+    const float w = weight(x);
+    if (x != -INFINITY && w >= min_p) {
+      s.sum += w;
+      ++s.count;
+    }
+  });
+  s = row->Reduce(s);
+  return {s.count, s.sum};
+}
+
 // DrawSorted without candidates. All blocks of the row; returns the token id.
 template <int kCluster>
-__device__ int DrawBisecting(RowBlocks<kCluster>* row, const Slice& slice, Prefix kept,
-                             const Rules& rules, const Weights& weight) {
-  Boundary end;
-  if (rules.top_k > 0 && rules.top_k < kept.count) {
-    kept = PrefixOfCount(row, slice, weight, rules.top_k);
-  }
-  if (rules.top_p < 1.0f) {
-    const Prefix by_mass =
-        PrefixOfMass(row, slice, weight, static_cast<double>(rules.top_p) * kept.mass, false, &end);
-    if (by_mass.count < kept.count) kept = by_mass;
-  }
-  if (rules.min_p > 0.0f) {
-    Stats s;
-    ForEach(slice, [&](int, float x) {
-      const float w = weight(x);
-      if (x != -INFINITY && w >= rules.min_p) {
-        s.sum += w;
-        ++s.count;
+__device__ int DrawAnywhere(RowBlocks<kCluster>* row, const Slice& slice, Prefix kept,
+                            const Rules& rules, const Weights& weight,
+                            SelectShared<kCluster>* shared) {
+  // A loop, so that Locate's code is there once.
+  enum Stage { kTopK, kTopP, kDraw };
+  int token = -1;
+#pragma unroll 1
+  for (int stage = kTopK; stage <= kDraw; ++stage) {
+    Goal goal;
+    if (stage == kTopK) {
+      if (rules.top_k == 0 || rules.top_k >= kept.count) continue;
+      goal.count = rules.top_k;
+    } else if (stage == kTopP) {
+      if (rules.top_p >= 1.0f) continue;
+      goal.mass = static_cast<double>(rules.top_p) * kept.mass;
+    } else {
+      if (rules.min_p > 0.0f) {
+        const Prefix likely = PrefixOfMinP(row, slice, weight, rules.min_p);
+        if (likely.count < kept.count) kept = likely;
       }
-    });
-    s = row->Reduce(s);
-    if (s.count < kept.count) kept = {s.count, s.sum};
+      goal = {kept.count, static_cast<double>(rules.uniform) * kept.mass, true};
+    }
+    const Located located = Locate(row, slice, weight, goal, shared);
+    if (located.through.count < kept.count) kept = located.through;
+    token = located.token;
   }
-  const double share = static_cast<double>(rules.uniform) * kept.mass;
-  const Prefix drawn = PrefixOfMass(row, slice, weight, share, true, &end);
-  return TieOfRank(row, slice, end.key, min(drawn.count, kept.count) - 1 - end.above.count);
+  return token;
 }
 
 }  // namespace pingti::kernels::sampling

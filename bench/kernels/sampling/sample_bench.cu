@@ -1,8 +1,9 @@
-// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32 and 128
-// rows. Baseline, same run: a device copy of the logits (read plus written). Correctness:
-// sample_test.
+// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32,
+// 128 and 256 rows. Baseline, same run: a device copy of the logits (read plus written).
+// Correctness: sample_test.
 //
 //   bench_sample [--only TEXT] [ROWS...]      settings whose name contains TEXT; default: 1 32 128
+//   256
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -46,10 +47,10 @@ void Run(const Setting& setting, int num_rows) {
   p.rows = rows.data();
   p.workspace = workspace.data();
   p.token_ids = tokens.data();
-  p.logprobs = logprobs.data();
+  if (setting.row.num_top_logprobs >= 0) p.logprobs = logprobs.data();
   p.top_ids = top_ids.data();
   p.top_logprobs = top_logprobs.data();
-  p.max_top_logprobs = kTop;
+  p.max_top_logprobs = setting.row.num_top_logprobs >= 0 ? kTop : 0;
   p.num_rows = num_rows;
   const Timing time = TimeLaunches(setting.name, sets, [&](int set, cudaStream_t stream) {
     SampleParams launch = p;
@@ -80,7 +81,7 @@ int main(int argc, char** argv) {
       row_counts.push_back(std::atoi(argv[i]));
     }
   }
-  if (row_counts.empty()) row_counts = {1, 32, 128};
+  if (row_counts.empty()) row_counts = {1, 32, 128, 256};
   SamplingRowParams greedy, plain, usual, tops, flat;
   greedy.temperature = 0;
   usual.temperature = 0.6f;
@@ -94,6 +95,8 @@ int main(int argc, char** argv) {
       {"temperature", -40, 20, plain},
       {"temperature, top_k 40, top_p 0.95", -40, 20, usual},
       {"the same, 5 top logprobs", -40, 20, tops},
+      {"temperature 1, logits within 4", -2, 2, plain},
+      {"top_p 0.9, logits within 4", -2, 2, flat},
       {"flat logits, top_p 0.9", -0.1f, 0.1f, flat},
   };
   std::printf(

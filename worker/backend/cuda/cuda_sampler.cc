@@ -35,7 +35,7 @@ void CudaSampler::Clear() {
   biases_.clear();
   masks_.clear();
   num_masks_ = 0;
-  max_top_ = 0;
+  max_top_ = -1;
 }
 
 absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
@@ -77,7 +77,7 @@ CudaSampler::Layout CudaSampler::MakeLayout() const {
   Layout layout;
   int64_t end = 0;
   const size_t num_rows = rows_.size();
-  const size_t tops = num_rows * static_cast<size_t>(max_top_);
+  const size_t tops = num_rows * static_cast<size_t>(max_top());
   layout.rows = Place(&end, num_rows * sizeof(rows_[0]));
   layout.counts = Place(&end, counts_.size() * sizeof(counts_[0]));
   layout.biases = Place(&end, biases_.size() * sizeof(biases_[0]));
@@ -118,10 +118,10 @@ absl::Status CudaSampler::Launch(MatrixView logits, cudaStream_t stream) {
   params.allowed_mask_stride = (logits.cols + 31) / 32;
   params.workspace = workspace_->data();
   params.token_ids = reinterpret_cast<int32_t*>(base + layout_.token_ids);
-  params.logprobs = reinterpret_cast<float*>(base + layout_.logprobs);
+  if (max_top_ >= 0) params.logprobs = reinterpret_cast<float*>(base + layout_.logprobs);
   params.top_ids = reinterpret_cast<int32_t*>(base + layout_.top_ids);
   params.top_logprobs = reinterpret_cast<float*>(base + layout_.top_logprobs);
-  params.max_top_logprobs = max_top_;
+  params.max_top_logprobs = max_top();
   params.num_rows = static_cast<int32_t>(rows_.size());
   params.vocab_size = static_cast<int32_t>(logits.cols);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSample(params, stream));
@@ -154,9 +154,9 @@ void CudaSampler::Read(int64_t row, int32_t num_top, SampledToken* token) const 
   token->top.clear();
   if (num_top < 0 || token->logits_not_finite) return;
   token->logprob = reinterpret_cast<const float*>(base + layout_.logprobs)[row];
-  const auto* ids = reinterpret_cast<const int32_t*>(base + layout_.top_ids) + row * max_top_;
+  const auto* ids = reinterpret_cast<const int32_t*>(base + layout_.top_ids) + row * max_top();
   const auto* logprobs =
-      reinterpret_cast<const float*>(base + layout_.top_logprobs) + row * max_top_;
+      reinterpret_cast<const float*>(base + layout_.top_logprobs) + row * max_top();
   for (int32_t i = 0; i < num_top; ++i) token->top.push_back({ids[i], logprobs[i]});
 }
 

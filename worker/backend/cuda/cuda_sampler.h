@@ -7,6 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -49,6 +50,7 @@ class CudaSampler {
   Layout MakeLayout() const;
   absl::Status Reserve(const Layout& layout, const MatrixView& logits);
   absl::Status Launch(MatrixView logits, cudaStream_t stream);
+  int32_t max_top() const { return std::max(max_top_, 0); }
   void Read(int64_t row, int32_t num_top, SampledToken* token) const;
 
   std::vector<kernels::SamplingRowParams> rows_;
@@ -56,7 +58,7 @@ class CudaSampler {
   std::vector<kernels::SamplingTokenBias> biases_;
   std::vector<uint32_t> masks_;
   int32_t num_masks_ = 0;
-  int32_t max_top_ = 0;
+  int32_t max_top_ = -1;  // most top log-probabilities that a row asks for; -1: none asks
   Layout layout_;
   std::unique_ptr<CudaBuffer> device_;
   PinnedBuffer pinned_;
