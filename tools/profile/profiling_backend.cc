@@ -100,6 +100,16 @@ absl::Status ProfilingBackend::CopyFromHost(std::span<const float> values, Matri
   return inner_->CopyFromHost(values, matrix);
 }
 
+absl::Status ProfilingBackend::ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
+                                            std::span<std::byte> out) {
+  return inner_->ExportBlocks(cache, blocks, out);
+}
+
+absl::Status ProfilingBackend::ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
+                                            std::span<const std::byte> in) {
+  return inner_->ImportBlocks(cache, blocks, in);
+}
+
 std::unique_ptr<worker::DeviceTimer> ProfilingBackend::MakeTimer(const Clock* clock) {
   return inner_->MakeTimer(clock);
 }

@@ -69,6 +69,10 @@ class ProfilingBackend : public worker::Backend {
 
   absl::Status CopyToHost(worker::MatrixView matrix, std::span<float> values) override;
   absl::Status CopyFromHost(std::span<const float> values, worker::MatrixView matrix) override;
+  absl::Status ExportBlocks(const worker::KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<std::byte> out) override;
+  absl::Status ImportBlocks(worker::KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override;
   std::unique_ptr<worker::DeviceTimer> MakeTimer(const Clock* clock) override;
 
   absl::Status BeginStep(const worker::StepInputs& inputs) override;

@@ -106,8 +106,11 @@ absl::Status LayerRunner::Allocate() {
   for (int64_t b = 0; b < num_seqs * blocks_per_seq; ++b) {
     block_table_.push_back(static_cast<int32_t>(b));
   }
-  const worker::KvCacheShape cache{
-      1, config_.num_kv_heads, config_.head_dim, num_seqs * blocks_per_seq, kBlockTokens, format_};
+  // All layers use it in turn, whatever their window.
+  const worker::KvCacheShape cache{{worker::KeyValueLayer(config_.num_kv_heads, config_.head_dim)},
+                                   num_seqs * blocks_per_seq,
+                                   kBlockTokens,
+                                   format_};
   PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(cache));
 
   const int64_t hidden = config_.hidden_size;

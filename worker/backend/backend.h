@@ -11,6 +11,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,6 +25,8 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "worker/backend/block_copy.h"
+#include "worker/backend/kv_block_layout.h"
+#include "worker/backend/kv_shape.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/tensor/packed_weights.h"
 #include "worker/tensor/tensor_view.h"
@@ -93,6 +96,8 @@ class DeviceBuffer {
 class KvCache {
  public:
   virtual ~KvCache() = default;
+  // Of a block that ExportBlocks wrote.
+  virtual const KvBlockLayout& block_layout() const = 0;
 };
 
 // Precision of cached keys and values.
@@ -102,9 +107,7 @@ enum class KvFormat {
 };
 
 struct KvCacheShape {
-  int64_t num_layers = 0;
-  int64_t num_kv_heads = 0;
-  int64_t head_dim = 0;
+  std::vector<KvLayerShape> layers;
   int64_t num_blocks = 0;
   int64_t block_tokens = 0;
   WeightFormat format = WeightFormat::kBf16;  // of the model
@@ -157,6 +160,16 @@ struct AttentionShape {
   int64_t window = 0;  // a token sees the last `window` tokens, itself included; 0: all
 };
 
+// Whether attention of this shape may read a cache's layer: a key and a value plane of its sizes,
+// which keep as many tokens as it sees.
+bool Fits(const AttentionShape& attention, const KvLayerShape& layer);
+
+// For backends. The errors of ExportBlocks; `bytes`: of the host memory.
+absl::Status CheckBlocks(const KvCacheShape& shape, const KvBlockLayout& layout,
+                         std::span<const int32_t> blocks, size_t bytes);
+// The error of ImportBlocks beside those. REQUIRES: CheckBlocks.
+absl::Status CheckDistinct(const KvCacheShape& shape, std::span<const int32_t> blocks);
+
 // RMS norm of each query and key head before rotation; null: none.
 struct HeadNorms {
   const DeviceBuffer* q = nullptr;  // f32 [head_dim]
@@ -198,18 +211,31 @@ class Backend {
       const LinearSource& source) = 0;
   virtual absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
       const MatrixSource& source, WeightFormat format) = 0;
+  // Device memory for each block, over all layers and planes.
   virtual int64_t KvBytesPerBlock(const KvCacheShape& shape) const = 0;
+  // Errors: Unimplemented, naming the layer, for planes or sizes that the backend has no attention
+  // for; InvalidArgument (sizes below 1); ResourceExhausted.
   virtual absl::StatusOr<std::unique_ptr<KvCache>> AllocateKvCache(const KvCacheShape& shape) = 0;
   // About what AllocateWorkspace takes.
   virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
 
-  // ---- beside the steps, for tools; each waits for all that was issued
+  // ---- beside the steps; what copies to the host waits for all that was issued
 
   // values = matrix in f32, dense. REQUIRES: rows * cols values.
   virtual absl::Status CopyToHost(MatrixView matrix, std::span<float> values) = 0;
   // matrix = values, rounded to its type. REQUIRES: rows * cols values.
   virtual absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) = 0;
+  // Writes the blocks one after the other, each in cache.block_layout(), as they are after all
+  // that was issued. Errors: InvalidArgument, naming a block that the cache does not have, or a
+  // size of `out` other than blocks * block_layout().bytes; nothing is written then.
+  virtual absl::Status ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
+                                    std::span<std::byte> out) = 0;
+  // Reads what ExportBlocks of a cache with an equal layout wrote, into blocks that may be others.
+  // Returns when `in` was taken; what was issued before sees the blocks as they were. Errors: as
+  // for ExportBlocks, and InvalidArgument for a block that is named twice.
+  virtual absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
+                                    std::span<const std::byte> in) = 0;
   // `clock` serves where operations are complete when they return, as they are here; it must
   // outlive the timer.
   virtual std::unique_ptr<DeviceTimer> MakeTimer(const Clock* clock);

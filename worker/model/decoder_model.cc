@@ -24,9 +24,11 @@ DecoderModel::DecoderModel(ModelConfig config, WeightFormat format, KvFormat kv_
 DecoderModel::~DecoderModel() = default;
 
 KvCacheShape DecoderModel::CacheShape(int64_t num_blocks, int64_t block_tokens) const {
-  return {config_.num_layers, config_.num_kv_heads, config_.head_dim,
-          num_blocks,         block_tokens,         format_,
-          kv_format_};
+  KvCacheShape shape{{}, num_blocks, block_tokens, format_, kv_format_};
+  for (const int64_t window : config_.window) {
+    shape.layers.push_back(KeyValueLayer(config_.num_kv_heads, config_.head_dim, window));
+  }
+  return shape;
 }
 
 int64_t DecoderModel::KvBytesPerBlock(int32_t kv_block_tokens) const {

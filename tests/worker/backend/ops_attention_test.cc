@@ -38,6 +38,12 @@ constexpr Case kCases[] = {{9, 3, 64, 0, 16, false},
                            {4, 4, 64, 50, 32, false},
                            {16, 2, 128, 130, 16, false}};
 
+// Layer 0 has other sizes than layer 1, where attention runs.
+std::vector<KvLayerShape> Layers(const Case& c) {
+  return {KeyValueLayer(c.num_kv_heads + 1, c.head_dim == 64 ? 128 : 64),
+          KeyValueLayer(c.num_kv_heads, c.head_dim, c.window)};
+}
+
 // Sequences that grow by chunks, on the device and as float64 rows.
 class Sequences {
  public:
@@ -53,9 +59,8 @@ class Sequences {
     limits.head_dim = c.head_dim;
     limits.vocab_size = 100;
     EXPECT_TRUE(device->backend()->AllocateWorkspace(limits).ok());
-    cache_ =
-        *device->backend()->AllocateKvCache({2, c.num_kv_heads, c.head_dim, kNumSeqs * kBlocks,
-                                             c.block_tokens, WeightFormat::kBf16, c.kv_format});
+    cache_ = *device->backend()->AllocateKvCache(
+        {Layers(c), kNumSeqs * kBlocks, c.block_tokens, WeightFormat::kBf16, c.kv_format});
     q_norm_values_ = RandomValues(c.head_dim, &rng_);
     k_norm_values_ = RandomValues(c.head_dim, &rng_);
     q_norm_ = *device->backend()->UploadF32(q_norm_values_);
@@ -290,7 +295,7 @@ TEST(OpsAttentionTest, AnInt8CacheIsNearlyAsGoodOrRefusedByName) {
     c.kv_format = KvFormat::kInt8;
     if (!device->has_int8_kv()) {
       const auto cache = device->backend()->AllocateKvCache(
-          {2, c.num_kv_heads, c.head_dim, 4, c.block_tokens, WeightFormat::kBf16, c.kv_format});
+          {Layers(c), 4, c.block_tokens, WeightFormat::kBf16, c.kv_format});
       EXPECT_EQ(cache.status().code(), absl::StatusCode::kUnimplemented);
       EXPECT_NE(cache.status().message().find("int8 KV cache"), absl::string_view::npos);
       continue;

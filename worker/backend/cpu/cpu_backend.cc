@@ -122,6 +122,29 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<std::byte> out) override {
+    const auto& from = static_cast<const CpuKvCache&>(cache);
+    PINGTI_RETURN_IF_ERROR(CheckBlocks(from.shape(), from.block_layout(), blocks, out.size()));
+    for (const int32_t block : blocks) {
+      from.ExportBlock(block, out.data());
+      out = out.subspan(static_cast<size_t>(from.block_layout().bytes));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override {
+    auto& to = static_cast<CpuKvCache&>(cache);
+    PINGTI_RETURN_IF_ERROR(CheckBlocks(to.shape(), to.block_layout(), blocks, in.size()));
+    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape(), blocks));
+    for (const int32_t block : blocks) {
+      to.ImportBlock(block, in.data());
+      in = in.subspan(static_cast<size_t>(to.block_layout().bytes));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status BeginStep(const StepInputs& inputs) override {
     step_ = inputs;
     return absl::OkStatus();
@@ -172,6 +195,7 @@ class CpuBackend : public Backend {
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
                                KvCache& cache, int64_t layer) override {
     auto& cpu_cache = static_cast<CpuKvCache&>(cache);
+    PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
     const int64_t num_seqs = static_cast<int64_t>(step_.context_len.size());
     for (int64_t s = 0; s < num_seqs; ++s) {
       const int64_t first = step_.query_start[static_cast<size_t>(s)];
@@ -184,7 +208,9 @@ class CpuBackend : public Backend {
 
   absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
                          int64_t layer, MatrixView out) override {
-    return attention_.Run(step_, qkv, shape, static_cast<const CpuKvCache&>(cache), layer, out);
+    const auto& cpu_cache = static_cast<const CpuKvCache&>(cache);
+    PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
+    return attention_.Run(step_, qkv, shape, cpu_cache, layer, out);
   }
 
   absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {

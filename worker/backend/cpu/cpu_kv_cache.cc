@@ -38,17 +38,59 @@ void ToFloat(const CpuKernels&, const float* source, const Rows& rows, float* ou
 CpuKvCache::CpuKvCache(const KvCacheShape& shape, const CpuKernels* kernels, AlignedBuffer data)
     : shape_(shape),
       kernels_(kernels),
-      head_elements_(2 * shape.block_tokens * shape.head_dim),
       element_bytes_(ElementBytes(shape)),
-      data_(std::move(data)) {}
+      data_(std::move(data)) {
+  layout_.block_tokens = shape_.block_tokens;
+  for (const KvLayerShape& layer : shape_.layers) AddLayer(layer);
+}
+
+void CpuKvCache::AddLayer(const KvLayerShape& shape) {
+  Layer layer;
+  if (!layers_.empty()) {
+    layer.start = layers_.back().start + shape_.num_blocks * layers_.back().block_elements;
+  }
+  if (!shape.planes.empty()) {
+    const KvPlane& key = shape.planes.front();
+    const int64_t tokens = shape_.block_tokens;
+    layer.head_dim = key.head_dim;
+    layer.head_elements = 2 * tokens * key.head_dim;
+    layer.block_elements = key.heads * layer.head_elements;
+    KvPlaneLayout plane;
+    plane.layer = static_cast<int64_t>(layers_.size());
+    plane.dtype = element_bytes_ == 4 ? DType::kF32 : DType::kF16;
+    plane.heads = key.heads;
+    plane.head_dim = key.head_dim;
+    plane.offset = layout_.bytes;
+    plane.head_stride = layer.head_elements;
+    plane.token_stride = 1;
+    plane.dim_stride = tokens;
+    layout_.planes.push_back(plane);
+    plane.kind = KvPlaneKind::kValue;
+    plane.offset += layer.head_elements / 2 * element_bytes_;
+    plane.token_stride = key.head_dim;
+    plane.dim_stride = 1;
+    layout_.planes.push_back(plane);
+  }
+  layout_.bytes += layer.block_elements * element_bytes_;
+  layers_.push_back(layer);
+}
 
 int64_t CpuKvCache::BytesPerBlock(const KvCacheShape& shape) {
-  return shape.num_layers * shape.num_kv_heads * 2 * shape.block_tokens * shape.head_dim *
-         ElementBytes(shape);
+  int64_t elements = 0;
+  for (const KvLayerShape& layer : shape.layers) {
+    for (const KvPlane& plane : layer.planes) elements += plane.heads * plane.head_dim;
+  }
+  return elements * shape.block_tokens * ElementBytes(shape);
 }
 
 absl::StatusOr<std::unique_ptr<CpuKvCache>> CpuKvCache::Make(const KvCacheShape& shape,
                                                              const CpuKernels* kernels) {
+  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValues("CPU", shape.layers));
+  if (shape.num_blocks < 1 || shape.block_tokens < 1) {
+    return absl::InvalidArgumentError(Concat("KV cache: ", shape.num_blocks, " blocks of ",
+                                             shape.block_tokens,
+                                             " tokens; expected at least 1 of each"));
+  }
   if (shape.kv_format == KvFormat::kInt8) {
     return absl::UnimplementedError("CPU attention: an int8 KV cache; expected the model's format");
   }
@@ -56,21 +98,21 @@ absl::StatusOr<std::unique_ptr<CpuKvCache>> CpuKvCache::Make(const KvCacheShape&
   if (!data.ok()) {
     return absl::ResourceExhaustedError(Concat(
         "KV cache: ", shape.num_blocks, " blocks of ", BytesPerBlock(shape), " bytes (",
-        shape.num_layers, " layers x ", shape.num_kv_heads, " heads x 2 x ", shape.block_tokens,
-        " tokens x ", shape.head_dim, " x ", ElementBytes(shape), " bytes) cannot be allocated"));
+        shape.layers.size(), " layers, ", shape.block_tokens, " tokens) cannot be allocated"));
   }
   return std::unique_ptr<CpuKvCache>(new CpuKvCache(shape, kernels, *std::move(data)));
 }
 
-void CpuKvCache::Append(int64_t layer, int32_t block, int64_t offset, int64_t head,
+void CpuKvCache::Append(int64_t layer_index, int32_t block, int64_t offset, int64_t head,
                         const float* key, const float* value) {
-  const int64_t dim = shape_.head_dim;
+  const Layer& layer = layers_[static_cast<size_t>(layer_index)];
+  const int64_t dim = layer.head_dim;
   const int64_t tokens = shape_.block_tokens;
   const int64_t start = Offset(layer, block, head);
   if (element_bytes_ == 4) {
     float* keys = data_.as<float>() + start;
     for (int64_t d = 0; d < dim; ++d) keys[d * tokens + offset] = key[d];
-    std::memcpy(keys + head_elements_ / 2 + offset * dim, value, static_cast<size_t>(dim) * 4);
+    std::memcpy(keys + layer.head_elements / 2 + offset * dim, value, static_cast<size_t>(dim) * 4);
     return;
   }
   uint16_t* keys = data_.as<uint16_t>() + start;
@@ -81,13 +123,13 @@ void CpuKvCache::Append(int64_t layer, int32_t block, int64_t offset, int64_t he
     kernels_->float_to_f16(key + d, count, halves);
     for (int64_t i = 0; i < count; ++i) keys[(d + i) * tokens + offset] = halves[i];
   }
-  kernels_->float_to_f16(value, dim, keys + head_elements_ / 2 + offset * dim);
+  kernels_->float_to_f16(value, dim, keys + layer.head_elements / 2 + offset * dim);
 }
 
 template <typename T>
-void CpuKvCache::LoadTileOf(int64_t layer, int64_t head, const int32_t* block_table, int64_t first,
-                            int64_t count, float* keys, float* values) const {
-  const int64_t dim = shape_.head_dim;
+void CpuKvCache::LoadTileOf(const Layer& layer, int64_t head, const int32_t* block_table,
+                            int64_t first, int64_t count, float* keys, float* values) const {
+  const int64_t dim = layer.head_dim;
   const int64_t tokens = shape_.block_tokens;
   for (int64_t done = 0; done < count;) {
     const int64_t token = first + done;
@@ -95,7 +137,7 @@ void CpuKvCache::LoadTileOf(int64_t layer, int64_t head, const int32_t* block_ta
     const int64_t run = std::min(count - done, tokens - offset);
     const T* block = data_.as<T>() + Offset(layer, block_table[token / tokens], head);
     ToFloat(*kernels_, block + offset, {dim, tokens, run}, keys + done, kKvTile);
-    ToFloat(*kernels_, block + head_elements_ / 2 + offset * dim, {run, dim, dim},
+    ToFloat(*kernels_, block + layer.head_elements / 2 + offset * dim, {run, dim, dim},
             values + done * dim, dim);
     done += run;
   }
@@ -103,19 +145,36 @@ void CpuKvCache::LoadTileOf(int64_t layer, int64_t head, const int32_t* block_ta
 
 void CpuKvCache::LoadTile(int64_t layer, int64_t head, const int32_t* block_table, int64_t first,
                           int64_t count, float* keys, float* values) const {
+  const Layer& of_layer = layers_[static_cast<size_t>(layer)];
   if (element_bytes_ == 4) {
-    LoadTileOf<float>(layer, head, block_table, first, count, keys, values);
+    LoadTileOf<float>(of_layer, head, block_table, first, count, keys, values);
   } else {
-    LoadTileOf<uint16_t>(layer, head, block_table, first, count, keys, values);
+    LoadTileOf<uint16_t>(of_layer, head, block_table, first, count, keys, values);
   }
 }
 
 void CpuKvCache::CopyBlock(const BlockCopy& copy) {
-  const int64_t bytes = shape_.num_kv_heads * head_elements_ * element_bytes_;
-  for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
-    uint8_t* base = data_.as<uint8_t>();
+  uint8_t* base = data_.as<uint8_t>();
+  for (const Layer& layer : layers_) {
     std::memcpy(base + Offset(layer, copy.to, 0) * element_bytes_,
-                base + Offset(layer, copy.from, 0) * element_bytes_, static_cast<size_t>(bytes));
+                base + Offset(layer, copy.from, 0) * element_bytes_,
+                static_cast<size_t>(layer.block_elements * element_bytes_));
+  }
+}
+
+void CpuKvCache::ExportBlock(int32_t block, std::byte* out) const {
+  for (const Layer& layer : layers_) {
+    const auto bytes = static_cast<size_t>(layer.block_elements * element_bytes_);
+    std::memcpy(out, data_.as<uint8_t>() + Offset(layer, block, 0) * element_bytes_, bytes);
+    out += bytes;
+  }
+}
+
+void CpuKvCache::ImportBlock(int32_t block, const std::byte* in) {
+  for (const Layer& layer : layers_) {
+    const auto bytes = static_cast<size_t>(layer.block_elements * element_bytes_);
+    std::memcpy(data_.as<uint8_t>() + Offset(layer, block, 0) * element_bytes_, in, bytes);
+    in += bytes;
   }
 }
 

@@ -2,12 +2,15 @@
 //
 // Per layer, block and key-value head: keys transposed [head_dim][block_tokens], so that 16 tokens'
 // scores fill a vector, and values [block_tokens][head_dim]. Elements are f32 for f32 models, f16
-// for all others (f16 rather than bf16: three more bits of mantissa at the same size).
+// for all others (f16 rather than bf16: three more bits of mantissa at the same size). A layer's
+// blocks lie together, and a block's heads within them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
@@ -18,11 +21,13 @@ namespace pingti::worker::cpu {
 
 class CpuKvCache : public KvCache {
  public:
+  // Errors: see Backend::AllocateKvCache.
   static absl::StatusOr<std::unique_ptr<CpuKvCache>> Make(const KvCacheShape& shape,
                                                           const CpuKernels* kernels);
   static int64_t BytesPerBlock(const KvCacheShape& shape);
 
   const KvCacheShape& shape() const { return shape_; }
+  const KvBlockLayout& block_layout() const override { return layout_; }
 
   // Writes one token's key and value of one head; each [head_dim].
   void Append(int64_t layer, int32_t block, int64_t offset, int64_t head, const float* key,
@@ -34,24 +39,37 @@ class CpuKvCache : public KvCache {
                 int64_t count, float* keys, float* values) const;
 
   void CopyBlock(const BlockCopy& copy);
+  // One block's bytes, in block_layout(). REQUIRES: block_layout().bytes of them.
+  void ExportBlock(int32_t block, std::byte* out) const;
+  void ImportBlock(int32_t block, const std::byte* in);
 
  private:
-  CpuKvCache(const KvCacheShape& shape, const CpuKernels* kernels, AlignedBuffer data);
+  // Sizes in elements.
+  struct Layer {
+    int64_t head_dim = 0;
+    int64_t head_elements = 0;   // keys and values of one head of one block
+    int64_t block_elements = 0;  // of all heads
+    int64_t start = 0;           // of block 0
+  };
 
-  // Of the keys of (layer, block, head); the values follow head_elements_ / 2 later.
-  int64_t Offset(int64_t layer, int64_t block, int64_t head) const {
-    return ((layer * shape_.num_blocks + block) * shape_.num_kv_heads + head) * head_elements_;
+  CpuKvCache(const KvCacheShape& shape, const CpuKernels* kernels, AlignedBuffer data);
+  void AddLayer(const KvLayerShape& layer);
+
+  // Of the keys of (layer, block, head); the values follow head_elements / 2 later.
+  static int64_t Offset(const Layer& layer, int64_t block, int64_t head) {
+    return layer.start + block * layer.block_elements + head * layer.head_elements;
   }
 
   template <typename T>
-  void LoadTileOf(int64_t layer, int64_t head, const int32_t* block_table, int64_t first,
+  void LoadTileOf(const Layer& layer, int64_t head, const int32_t* block_table, int64_t first,
                   int64_t count, float* keys, float* values) const;
 
   const KvCacheShape shape_;
   const CpuKernels* const kernels_;
-  const int64_t head_elements_;  // keys and values of one head of one block
   const int64_t element_bytes_;
   AlignedBuffer data_;
+  std::vector<Layer> layers_;
+  KvBlockLayout layout_;
 };
 
 }  // namespace pingti::worker::cpu

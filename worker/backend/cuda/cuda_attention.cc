@@ -11,6 +11,15 @@
 #include "worker/backend/cuda/cuda_status.h"
 
 namespace pingti::worker::cuda {
+namespace {
+
+// What the plans depend on beside the step's arrays.
+bool SharePlans(const AttentionShape& a, const AttentionShape& b) {
+  return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
+         a.head_dim == b.head_dim && a.window == b.window;
+}
+
+}  // namespace
 
 int64_t CudaAttention::BytesFor(const StepLimits& limits) {
   constexpr int64_t kDecodeBytes = int64_t{64} << 20;
@@ -26,29 +35,29 @@ absl::Status CudaAttention::Allocate(const StepLimits& limits, int32_t max_decod
                                              kernels::kMaxPrefillSeqs));
   }
   limits_ = limits;
+  max_decode_len_ = max_decode_len;
   plans_.clear();
-  kernels::DecodeShape shape;
-  shape.num_seqs = static_cast<int32_t>(limits.max_seqs);
-  shape.num_q_heads = static_cast<int32_t>(limits.num_heads);
-  shape.num_kv_heads = static_cast<int32_t>(limits.num_kv_heads);
-  shape.max_q_len = max_decode_len;
-  size_t bytes = 0;
-  PINGTI_RETURN_IF_CUDA_ERROR(
-      kernels::DecodeWorkspaceBytes(shape, static_cast<int>(limits.head_dim), &bytes));
-  PINGTI_ASSIGN_OR_RETURN(decode_workspace_, CudaBuffer::Make(static_cast<int64_t>(bytes)));
-  return PlansFor(0).status();
+  return PlansFor({limits.num_heads, limits.num_kv_heads, limits.head_dim, 1.0f, 0}).status();
 }
 
-// A model has one or two windows; the second one's plans are made in its first step.
-absl::StatusOr<CudaAttention::Plans*> CudaAttention::PlansFor(int64_t window) {
+// A model has one or two kinds of layers; the second one's plans are made in its first step.
+absl::StatusOr<CudaAttention::Plans*> CudaAttention::PlansFor(const AttentionShape& shape) {
   for (Plans& plans : plans_) {
-    if (plans.window == window) return &plans;
+    if (SharePlans(plans.shape, shape)) return &plans;
   }
   Plans plans;
-  plans.window = window;
+  plans.shape = shape;
+  kernels::DecodeShape decode;
+  decode.num_seqs = static_cast<int32_t>(limits_.max_seqs);
+  decode.num_q_heads = static_cast<int32_t>(shape.num_heads);
+  decode.num_kv_heads = static_cast<int32_t>(shape.num_kv_heads);
+  decode.max_q_len = max_decode_len_;
   size_t bytes = 0;
-  PINGTI_RETURN_IF_CUDA_ERROR(kernels::DecodePlanBytes(
-      static_cast<int>(limits_.max_seqs), static_cast<int>(limits_.num_kv_heads), &bytes));
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      kernels::DecodeWorkspaceBytes(decode, static_cast<int>(shape.head_dim), &bytes));
+  PINGTI_ASSIGN_OR_RETURN(plans.decode_workspace, CudaBuffer::Make(static_cast<int64_t>(bytes)));
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      kernels::DecodePlanBytes(decode.num_seqs, decode.num_kv_heads, &bytes));
   PINGTI_ASSIGN_OR_RETURN(plans.decode, CudaBuffer::MakeZeroed(static_cast<int64_t>(bytes)));
   bytes = kernels::PrefillAttentionWorkspaceBytes(static_cast<int32_t>(limits_.max_tokens),
                                                   static_cast<int32_t>(limits_.max_seqs));
@@ -75,7 +84,7 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
   }
   params.kv = kv;
   params.plan = plans->decode->data();
-  params.workspace = decode_workspace_->data();
+  params.workspace = plans->decode_workspace->data();
   params.q = qkv.data;
   params.q_token_stride = qkv.stride;
   params.q_head_stride = shape.head_dim;
@@ -91,9 +100,9 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
 namespace {
 
 // Makes `kv`, the prefill sequences' pages of an int8 layer, the same pages in bf16.
-absl::Status WidenPages(const StepPointers& step, const CudaKvCache& cache, kernels::PagedKv* kv,
-                        cudaStream_t stream) {
-  kernels::PagedKv widened = cache.WidenedView();
+absl::Status WidenPages(const StepPointers& step, const CudaKvCache& cache, int64_t layer,
+                        kernels::PagedKv* kv, cudaStream_t stream) {
+  kernels::PagedKv widened = cache.WidenedView(layer);
   widened.block_table = kv->block_table;
   widened.block_table_stride = kv->block_table_stride;
   kernels::DequantizeKvPagesParams params;
@@ -111,8 +120,8 @@ absl::Status WidenPages(const StepPointers& step, const CudaKvCache& cache, kern
 
 absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
                                        const AttentionShape& shape, const CudaKvCache& cache,
-                                       kernels::PagedKv kv, Plans* plans, MatrixView out,
-                                       cudaStream_t stream) {
+                                       int64_t layer, kernels::PagedKv kv, Plans* plans,
+                                       MatrixView out, cudaStream_t stream) {
   const int64_t first = step.num_decode;
   const MatrixView q = qkv.Rows(step.num_decode_tokens, qkv.rows - step.num_decode_tokens);
   const MatrixView result = out.Rows(step.num_decode_tokens, out.rows - step.num_decode_tokens);
@@ -125,7 +134,7 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   params.out_head_stride = shape.head_dim;
   kv.block_table += first * kv.block_table_stride;
   if (cache.is_int8()) {
-    PINGTI_RETURN_IF_ERROR(WidenPages(step, cache, &kv, stream));
+    PINGTI_RETURN_IF_ERROR(WidenPages(step, cache, layer, &kv, stream));
   }
   params.kv = kv;
   params.num_q_heads = static_cast<int32_t>(shape.num_heads);
@@ -148,9 +157,9 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
 absl::Status CudaAttention::Run(const StepPointers& step, MatrixView qkv,
                                 const AttentionShape& shape, const CudaKvCache& cache,
                                 int64_t layer, MatrixView out, cudaStream_t stream) {
-  PINGTI_CHECK(shape.num_kv_heads == limits_.num_kv_heads && shape.num_heads == limits_.num_heads &&
+  PINGTI_CHECK(Fits(shape, cache.shape().layers[static_cast<size_t>(layer)]) &&
                qkv.rows == step.num_tokens && out.rows == step.num_tokens);
-  PINGTI_ASSIGN_OR_RETURN(Plans * plans, PlansFor(shape.window));
+  PINGTI_ASSIGN_OR_RETURN(Plans * plans, PlansFor(shape));
   kernels::PagedKv kv = cache.View(layer);
   kv.block_table = step.block_table;
   kv.block_table_stride = step.block_table_stride;
@@ -158,7 +167,7 @@ absl::Status CudaAttention::Run(const StepPointers& step, MatrixView qkv,
     PINGTI_RETURN_IF_ERROR(RunDecode(step, qkv, shape, kv, plans, out, stream));
   }
   if (step.num_seqs > step.num_decode) {
-    PINGTI_RETURN_IF_ERROR(RunPrefill(step, qkv, shape, cache, kv, plans, out, stream));
+    PINGTI_RETURN_IF_ERROR(RunPrefill(step, qkv, shape, cache, layer, kv, plans, out, stream));
   }
   return absl::OkStatus();
 }

@@ -32,27 +32,28 @@ class CudaAttention {
                    const CudaKvCache& cache, int64_t layer, MatrixView out, cudaStream_t stream);
 
  private:
-  // Plans of the layers with one window.
+  // Plans and decode's partial results of the layers with equal sizes and window.
   struct Plans {
-    int64_t window = 0;
+    AttentionShape shape;
     std::unique_ptr<CudaBuffer> decode;
     std::unique_ptr<CudaBuffer> prefill;
+    std::unique_ptr<CudaBuffer> decode_workspace;
     uint64_t decode_step = 0;  // for which they were made
     uint64_t prefill_step = 0;
   };
 
-  absl::StatusOr<Plans*> PlansFor(int64_t window);
+  absl::StatusOr<Plans*> PlansFor(const AttentionShape& shape);
   absl::Status RunDecode(const StepPointers& step, MatrixView qkv, const AttentionShape& shape,
                          const kernels::PagedKv& kv, Plans* plans, MatrixView out,
                          cudaStream_t stream);
   absl::Status RunPrefill(const StepPointers& step, MatrixView qkv, const AttentionShape& shape,
-                          const CudaKvCache& cache, kernels::PagedKv kv, Plans* plans,
-                          MatrixView out, cudaStream_t stream);
+                          const CudaKvCache& cache, int64_t layer, kernels::PagedKv kv,
+                          Plans* plans, MatrixView out, cudaStream_t stream);
 
   StepLimits limits_;
+  int32_t max_decode_len_ = 1;
   uint64_t step_ = 0;
   std::vector<Plans> plans_;
-  std::unique_ptr<CudaBuffer> decode_workspace_;
 };
 
 }  // namespace pingti::worker::cuda

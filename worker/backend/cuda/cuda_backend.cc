@@ -22,6 +22,7 @@
 #include "worker/backend/cuda/cuda_timer.h"
 #include "worker/backend/cuda/device_memory.h"
 #include "worker/backend/cuda/host_rows.h"
+#include "worker/backend/cuda/kv_transfer.h"
 #include "worker/backend/cuda/step_arrays.h"
 #include "worker/backend/cuda/step_graphs.h"
 #include "worker/backend/cuda/weight_upload.h"
@@ -135,6 +136,23 @@ class CudaBackend : public Backend {
   absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) override {
     linear_->ForgetQuantized(matrix);
     return cuda::CopyFromHost(values, matrix, stream_);
+  }
+
+  absl::Status ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<std::byte> out) override {
+    const auto& from = static_cast<const CudaKvCache&>(cache);
+    PINGTI_RETURN_IF_ERROR(CheckBlocks(from.shape(), from.block_layout(), blocks, out.size()));
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
+    return transfer_.Export(from, blocks, out, stream_);
+  }
+
+  absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override {
+    auto& to = static_cast<CudaKvCache&>(cache);
+    PINGTI_RETURN_IF_ERROR(CheckBlocks(to.shape(), to.block_layout(), blocks, in.size()));
+    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape(), blocks));
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
+    return transfer_.Import(to, blocks, in, stream_);
   }
 
   std::unique_ptr<DeviceTimer> MakeTimer(const Clock*) override {
@@ -300,6 +318,7 @@ class CudaBackend : public Backend {
   StepArrays arrays_;
   CudaAttention attention_;
   CudaSampler sampler_;
+  KvTransfer transfer_;
   StepGraphs graphs_;
   std::unique_ptr<CudaBuffer> rows_;  // int32 [max_tokens], of GatherRows
 };

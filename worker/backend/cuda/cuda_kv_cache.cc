@@ -6,7 +6,6 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "pingti/kernels/kv_copy.h"
 #include "worker/backend/cuda/cuda_status.h"
 
 namespace pingti::worker::cuda {
@@ -18,51 +17,79 @@ int64_t ElementBytes(const KvCacheShape& shape) {
   return shape.kv_format == KvFormat::kInt8 ? 1 : 2;
 }
 
-// Keys of one layer.
-int64_t ElementsPerBlock(const KvCacheShape& shape) {
-  return shape.num_kv_heads * shape.block_tokens * shape.head_dim;
-}
-
-int64_t ScaleBytesPerBlock(const KvCacheShape& shape) {
-  return shape.num_kv_heads * shape.block_tokens * kScaleBytes;
-}
-
 bool IsPowerOfTwo(int64_t value) { return value > 0 && (value & (value - 1)) == 0; }
 
-}  // namespace
-
-int64_t CudaKvCache::BytesPerBlock(const KvCacheShape& shape) {
-  const int64_t values = 2 * shape.num_layers * ElementsPerBlock(shape) * ElementBytes(shape);
-  if (shape.kv_format != KvFormat::kInt8) return values;
-  const int64_t widened = 2 * ElementsPerBlock(shape) * 2;
-  return values + 2 * shape.num_layers * ScaleBytesPerBlock(shape) + widened;
-}
-
-absl::StatusOr<std::unique_ptr<CudaKvCache>> CudaKvCache::Make(const KvCacheShape& shape) {
-  if (shape.head_dim != 64 && shape.head_dim != 128) {
-    return absl::UnimplementedError(
-        Concat("CUDA attention: head_dim ", shape.head_dim, "; expected 64 or 128"));
+absl::Status CheckShape(const KvCacheShape& shape) {
+  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValues("CUDA", shape.layers));
+  for (size_t i = 0; i < shape.layers.size(); ++i) {
+    if (shape.layers[i].planes.empty()) continue;
+    const int64_t head_dim = shape.layers[i].planes.front().head_dim;
+    if (head_dim != 64 && head_dim != 128) {
+      return absl::UnimplementedError(
+          Concat("CUDA attention: layer ", i, ": head_dim ", head_dim, "; expected 64 or 128"));
+    }
   }
   if (!IsPowerOfTwo(shape.block_tokens) || shape.block_tokens < 16 || shape.block_tokens > 256) {
     return absl::UnimplementedError(
         Concat("CUDA attention: ", shape.block_tokens,
                " tokens per KV block; expected 16, 32, 64, 128 or 256"));
   }
+  if (shape.num_blocks < 1) {
+    return absl::InvalidArgumentError(
+        Concat("KV cache: ", shape.num_blocks, " blocks; expected at least 1"));
+  }
   if (shape.format == WeightFormat::kF32) {
     return absl::UnimplementedError("CUDA attention: an f32 KV cache; expected a 16-bit format");
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t CudaKvCache::BytesPerBlock(const KvCacheShape& shape) {
+  const bool is_int8 = shape.kv_format == KvFormat::kInt8;
+  int64_t bytes = 0;
+  int64_t widened = 0;
+  for (const KvLayerShape& layer : shape.layers) {
+    int64_t elements = 0;
+    for (const KvPlane& plane : layer.planes) {
+      const int64_t rows = plane.heads * shape.block_tokens;
+      elements += rows * plane.head_dim;
+      if (is_int8) bytes += rows * kScaleBytes;
+    }
+    bytes += elements * ElementBytes(shape);
+    widened = std::max(widened, elements * 2);
+  }
+  return is_int8 ? bytes + widened : bytes;
+}
+
+absl::StatusOr<std::unique_ptr<CudaKvCache>> CudaKvCache::Make(const KvCacheShape& shape) {
+  PINGTI_RETURN_IF_ERROR(CheckShape(shape));
   std::unique_ptr<CudaKvCache> cache(new CudaKvCache(shape));
-  const int64_t elements = 2 * shape.num_blocks * ElementsPerBlock(shape);  // of a layer
-  PINGTI_ASSIGN_OR_RETURN(
-      cache->pool_, CudaBuffer::MakeZeroed(shape.num_layers * elements * ElementBytes(shape)));
+  int64_t bytes = 0;
+  int64_t num_scales = 0;
+  int64_t largest = 0;  // elements of the keys and values of one layer
+  for (const KvLayerShape& of_layer : shape.layers) {
+    Layer layer;
+    if (!of_layer.planes.empty()) {
+      layer.num_kv_heads = of_layer.planes.front().heads;
+      layer.head_dim = of_layer.planes.front().head_dim;
+    }
+    layer.start = bytes;
+    layer.scale_start = num_scales;
+    const int64_t elements = 2 * cache->PoolElements(layer);
+    bytes += elements * ElementBytes(shape);
+    num_scales += 2 * shape.num_blocks * layer.num_kv_heads * shape.block_tokens;
+    largest = std::max(largest, elements);
+    cache->layers_.push_back(layer);
+  }
+  PINGTI_ASSIGN_OR_RETURN(cache->pool_, CudaBuffer::MakeZeroed(bytes));
   if (cache->is_int8()) {
-    PINGTI_ASSIGN_OR_RETURN(cache->scales_,
-                            CudaBuffer::MakeZeroed(2 * shape.num_layers * shape.num_blocks *
-                                                   ScaleBytesPerBlock(shape)));
-    PINGTI_ASSIGN_OR_RETURN(cache->widened_, CudaBuffer::MakeZeroed(2 * elements));
+    PINGTI_ASSIGN_OR_RETURN(cache->scales_, CudaBuffer::MakeZeroed(num_scales * kScaleBytes));
+    PINGTI_ASSIGN_OR_RETURN(cache->widened_, CudaBuffer::MakeZeroed(2 * largest));
   }
   PINGTI_ASSIGN_OR_RETURN(
-      cache->copies_,
+      cache->lists_,
       CudaBuffer::Make(shape.num_blocks * static_cast<int64_t>(sizeof(kernels::KvPageCopy))));
   PINGTI_RETURN_IF_ERROR(cache->ListPlanes());
   return cache;
@@ -70,10 +97,17 @@ absl::StatusOr<std::unique_ptr<CudaKvCache>> CudaKvCache::Make(const KvCacheShap
 
 absl::Status CudaKvCache::ListPlanes() {
   std::vector<kernels::KvCopyPlane> planes;
-  for (int64_t layer = 0; layer < shape_.num_layers; ++layer) {
+  layout_.block_tokens = shape_.block_tokens;
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (layers_[layer].num_kv_heads == 0) continue;
     kernels::KvCopyPlane of_layer[kernels::kMaxKvCopyPlanesPerLayer];
-    const int count = kernels::ListKvCopyPlanes(View(layer), of_layer);
+    const auto index = static_cast<int64_t>(layer);
+    const int count = kernels::ListKvCopyPlanes(View(index), of_layer);
+    AddToLayout(index, of_layer);
     planes.insert(planes.end(), of_layer, of_layer + count);
+  }
+  for (const kernels::KvCopyPlane& plane : planes) {
+    max_page_bytes_ = std::max(max_page_bytes_, plane.page_bytes);
   }
   const size_t bytes = planes.size() * sizeof(kernels::KvCopyPlane);
   PINGTI_ASSIGN_OR_RETURN(planes_, CudaBuffer::Make(static_cast<int64_t>(bytes)));
@@ -83,41 +117,72 @@ absl::Status CudaKvCache::ListPlanes() {
   return absl::OkStatus();
 }
 
-int64_t CudaKvCache::PoolElements() const { return shape_.num_blocks * ElementsPerBlock(shape_); }
+// Lays the planes of one layer out behind those of the layers before it.
+void CudaKvCache::AddToLayout(int64_t layer, kernels::KvCopyPlane* planes) {
+  const int64_t tokens = shape_.block_tokens;
+  for (int part = 0; part < (is_int8() ? 4 : 2); ++part) {
+    KvPlaneLayout plane;
+    plane.layer = layer;
+    plane.kind = part % 2 == 0 ? KvPlaneKind::kKey : KvPlaneKind::kValue;
+    plane.is_scale = part >= 2;
+    plane.dtype = plane.is_scale ? DType::kF32 : is_int8() ? DType::kI8 : DType::kBf16;
+    plane.heads = At(layer).num_kv_heads;
+    plane.head_dim = plane.is_scale ? 1 : At(layer).head_dim;
+    plane.offset = layout_.bytes;
+    plane.head_stride = tokens * plane.head_dim;
+    plane.token_stride = plane.head_dim;
+    plane.dim_stride = 1;
+    layout_.planes.push_back(plane);
+    planes[part].packed_offset = layout_.bytes;
+    layout_.bytes += planes[part].page_bytes;
+  }
+}
 
-kernels::PagedKv CudaKvCache::Pages(kernels::DType dtype) const {
+int64_t CudaKvCache::PoolElements(const Layer& layer) const {
+  return shape_.num_blocks * layer.num_kv_heads * shape_.block_tokens * layer.head_dim;
+}
+
+kernels::PagedKv CudaKvCache::Pages(const Layer& layer, kernels::DType dtype) const {
+  PINGTI_CHECK(layer.num_kv_heads > 0);
   kernels::PagedKv kv;
   kv.num_pages = static_cast<int32_t>(shape_.num_blocks);
-  kv.num_kv_heads = static_cast<int32_t>(shape_.num_kv_heads);
+  kv.num_kv_heads = static_cast<int32_t>(layer.num_kv_heads);
   kv.page_tokens = static_cast<int32_t>(shape_.block_tokens);
-  kv.head_dim = static_cast<int32_t>(shape_.head_dim);
+  kv.head_dim = static_cast<int32_t>(layer.head_dim);
   kv.dtype = dtype;
   kernels::SetDenseStrides(&kv);
   return kv;
 }
 
-kernels::PagedKv CudaKvCache::View(int64_t layer) const {
-  kernels::PagedKv kv = Pages(is_int8() ? kernels::DType::kI8 : kernels::DType::kBf16);
-  const int64_t pool_bytes = PoolElements() * ElementBytes(shape_);
-  auto* base = static_cast<uint8_t*>(pool_->data()) + 2 * layer * pool_bytes;
+kernels::PagedKv CudaKvCache::View(int64_t index) const {
+  const Layer& layer = At(index);
+  kernels::PagedKv kv = Pages(layer, is_int8() ? kernels::DType::kI8 : kernels::DType::kBf16);
+  auto* base = static_cast<uint8_t*>(pool_->data()) + layer.start;
   kv.k = base;
-  kv.v = base + pool_bytes;
+  kv.v = base + PoolElements(layer) * ElementBytes(shape_);
   if (is_int8()) {
-    const int64_t num_scales = PoolElements() / shape_.head_dim;
-    auto* scales = static_cast<float*>(scales_->data()) + 2 * layer * num_scales;
+    auto* scales = static_cast<float*>(scales_->data()) + layer.scale_start;
     kv.k_scale = scales;
-    kv.v_scale = scales + num_scales;
+    kv.v_scale = scales + PoolElements(layer) / layer.head_dim;
   }
   return kv;
 }
 
-kernels::PagedKv CudaKvCache::WidenedView() const {
+kernels::PagedKv CudaKvCache::WidenedView(int64_t index) const {
   PINGTI_CHECK(is_int8());
-  kernels::PagedKv kv = Pages(kernels::DType::kBf16);
+  const Layer& layer = At(index);
+  kernels::PagedKv kv = Pages(layer, kernels::DType::kBf16);
   auto* base = static_cast<uint8_t*>(widened_->data());
   kv.k = base;
-  kv.v = base + PoolElements() * 2;
+  kv.v = base + PoolElements(layer) * 2;
   return kv;
+}
+
+// From pageable memory: the call returns when the list was taken.
+absl::Status CudaKvCache::UploadList(const void* list, size_t bytes, cudaStream_t stream) const {
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      cudaMemcpyAsync(lists_->data(), list, bytes, cudaMemcpyHostToDevice, stream));
+  return absl::OkStatus();
 }
 
 absl::Status CudaKvCache::CopyBlocks(std::span<const BlockCopy> copies, cudaStream_t stream) {
@@ -128,19 +193,48 @@ absl::Status CudaKvCache::CopyBlocks(std::span<const BlockCopy> copies, cudaStre
         copies.subspan(begin, std::min(capacity, copies.size() - begin));
     std::vector<kernels::KvPageCopy> list;
     for (const BlockCopy& copy : part) list.push_back({copy.from, copy.to});
-    // From pageable memory: the call returns when the list was taken.
-    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(copies_->data(), list.data(),
-                                                list.size() * sizeof(kernels::KvPageCopy),
-                                                cudaMemcpyHostToDevice, stream));
+    PINGTI_RETURN_IF_ERROR(
+        UploadList(list.data(), list.size() * sizeof(kernels::KvPageCopy), stream));
     kernels::CopyKvPagesParams params;
     params.planes = planes_->as<const kernels::KvCopyPlane>();
     params.num_planes = num_planes_;
-    // Of keys and values; scales are smaller.
-    params.max_page_bytes = ElementsPerBlock(shape_) * ElementBytes(shape_);
-    params.copies = copies_->as<const kernels::KvPageCopy>();
+    params.max_page_bytes = max_page_bytes_;
+    params.copies = lists_->as<const kernels::KvPageCopy>();
     params.num_copies = static_cast<int32_t>(list.size());
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchCopyKvPages(params, stream));
   }
+  return absl::OkStatus();
+}
+
+size_t CudaKvCache::MaxPackedBlocks() const {
+  return static_cast<size_t>(std::min<int64_t>(shape_.num_blocks, kernels::kMaxPackPages));
+}
+
+kernels::PackKvPagesParams CudaKvCache::PackParams(size_t num_blocks, std::byte* packed) const {
+  kernels::PackKvPagesParams params;
+  params.planes = planes_->as<const kernels::KvCopyPlane>();
+  params.num_planes = num_planes_;
+  params.max_page_bytes = max_page_bytes_;
+  params.pages = lists_->as<const int32_t>();
+  params.num_pages = static_cast<int32_t>(num_blocks);
+  params.packed = packed;
+  params.packed_page_bytes = layout_.bytes;
+  return params;
+}
+
+absl::Status CudaKvCache::Pack(std::span<const int32_t> blocks, std::byte* packed,
+                               cudaStream_t stream) const {
+  PINGTI_RETURN_IF_ERROR(UploadList(blocks.data(), blocks.size_bytes(), stream));
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      kernels::LaunchPackKvPages(PackParams(blocks.size(), packed), stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaKvCache::Unpack(std::span<const int32_t> blocks, const std::byte* packed,
+                                 cudaStream_t stream) {
+  PINGTI_RETURN_IF_ERROR(UploadList(blocks.data(), blocks.size_bytes(), stream));
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchUnpackKvPages(
+      PackParams(blocks.size(), const_cast<std::byte*>(packed)), stream));
   return absl::OkStatus();
 }
 

@@ -1,13 +1,19 @@
 // The paged keys and values of all layers on the device, in the layout of the kernels' kv_layout.h:
-// one allocation a layer apart, [layers, 2, pages, kv_heads, block_tokens, head_dim] bf16 or int8,
-// and for int8 the scales, f32 [layers, 2, pages, kv_heads, block_tokens]. An int8 cache also has
-// one layer's pages in bf16, into which prefill attention's keys and values are widened.
+// layer after layer, each [2, pages, kv_heads, block_tokens, head_dim] bf16 or int8, and for int8
+// the scales, f32 [2, pages, kv_heads, block_tokens]. An int8 cache also has the largest layer's
+// pages in bf16, into which prefill attention's keys and values are widened.
+//
+// A block's exported form (block_layout()) has per layer the block's keys, its values, and for int8
+// the scales of both, each as it lies on the device. Next: kv_transfer.h, which moves it.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "pingti/kernels/kv_copy.h"
 #include "pingti/kernels/kv_layout.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/cuda/device_memory.h"
@@ -17,33 +23,56 @@ namespace pingti::worker::cuda {
 class CudaKvCache : public KvCache {
  public:
   static int64_t BytesPerBlock(const KvCacheShape& shape);
-  // Errors: Unimplemented for a head size, block size or format that the kernels lack, by name;
-  // ResourceExhausted.
+  // Errors: Unimplemented for planes, a head size, block size or format that the kernels lack, by
+  // name; InvalidArgument (sizes below 1); ResourceExhausted.
   static absl::StatusOr<std::unique_ptr<CudaKvCache>> Make(const KvCacheShape& shape);
 
   const KvCacheShape& shape() const { return shape_; }
+  const KvBlockLayout& block_layout() const override { return layout_; }
   // The layer's pools, without a block table.
   kernels::PagedKv View(int64_t layer) const;
   bool is_int8() const { return shape_.kv_format == KvFormat::kInt8; }
-  // The bf16 pages that all layers of an int8 cache share, in turn.
-  kernels::PagedKv WidenedView() const;
+  // The bf16 pages that all layers of an int8 cache share, in turn; with the sizes of `layer`.
+  kernels::PagedKv WidenedView(int64_t layer) const;
   // In the order of the list, after what `stream` holds. Copies the list before it returns.
   absl::Status CopyBlocks(std::span<const BlockCopy> copies, cudaStream_t stream);
+  // Blocks to or from `packed`, [blocks, block_layout().bytes] in memory that the device reaches,
+  // after what `stream` holds. Copies the list before it returns. REQUIRES: at most
+  // MaxPackedBlocks() blocks, which exist; for Unpack, which differ.
+  size_t MaxPackedBlocks() const;
+  absl::Status Pack(std::span<const int32_t> blocks, std::byte* packed, cudaStream_t stream) const;
+  absl::Status Unpack(std::span<const int32_t> blocks, const std::byte* packed,
+                      cudaStream_t stream);
 
  private:
+  struct Layer {
+    int64_t num_kv_heads = 0;  // 0: the layer keeps nothing
+    int64_t head_dim = 0;
+    int64_t start = 0;        // bytes into pool_
+    int64_t scale_start = 0;  // elements of scales_
+  };
+
   explicit CudaKvCache(const KvCacheShape& shape) : shape_(shape) {}
   absl::Status ListPlanes();
-  kernels::PagedKv Pages(kernels::DType dtype) const;
+  void AddToLayout(int64_t layer, kernels::KvCopyPlane* planes);
+  kernels::PagedKv Pages(const Layer& layer, kernels::DType dtype) const;
   // Elements of the keys of all pages of a layer.
-  int64_t PoolElements() const;
+  int64_t PoolElements(const Layer& layer) const;
+  const Layer& At(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
+  // Of blocks whose list has been uploaded.
+  kernels::PackKvPagesParams PackParams(size_t num_blocks, std::byte* packed) const;
+  absl::Status UploadList(const void* list, size_t bytes, cudaStream_t stream) const;
 
   const KvCacheShape shape_;
+  std::vector<Layer> layers_;
+  KvBlockLayout layout_;
   std::unique_ptr<CudaBuffer> pool_;
   std::unique_ptr<CudaBuffer> scales_;   // of an int8 cache, else null
   std::unique_ptr<CudaBuffer> widened_;  // the same
   std::unique_ptr<CudaBuffer> planes_;   // kernels::KvCopyPlane [num_planes_]
   int32_t num_planes_ = 0;
-  std::unique_ptr<CudaBuffer> copies_;  // kernels::KvPageCopy [shape.num_blocks]
+  int64_t max_page_bytes_ = 0;         // of the planes
+  std::unique_ptr<CudaBuffer> lists_;  // kernels::KvPageCopy or int32 [shape.num_blocks]
 };
 
 }  // namespace pingti::worker::cuda

@@ -38,8 +38,10 @@ class Checker {
  public:
   Checker(Backend* backend, const Case& c, WeightFormat format, int64_t num_seqs)
       : backend_(backend), case_(c), rng_(kSeed), rows_(static_cast<size_t>(num_seqs)) {
-    cache_ = *backend->AllocateKvCache(
-        {1, c.num_kv_heads, c.head_dim, num_seqs * kBlocks, c.block_tokens, format});
+    cache_ = *backend->AllocateKvCache({{KeyValueLayer(c.num_kv_heads, c.head_dim, c.window)},
+                                        num_seqs * kBlocks,
+                                        c.block_tokens,
+                                        format});
   }
 
   void Step(const std::vector<int32_t>& chunk, double tolerance) {
@@ -140,7 +142,8 @@ TEST_P(CpuAttentionTest, PagedAttentionEqualsTheFormula) {
 TEST_P(CpuAttentionTest, ACopiedBlockReadsAsTheOriginal) {
   auto backend = *MakeCpuBackend({.num_threads = 1, .kernels = GetParam()});
   ASSERT_TRUE(backend->AllocateWorkspace({8, 2, 64}).ok());
-  auto cache = *backend->AllocateKvCache({2, 1, 16, 4, 4, WeightFormat::kBf16});
+  auto cache = *backend->AllocateKvCache(
+      {{KeyValueLayer(1, 16), KeyValueLayer(1, 16)}, 4, 4, WeightFormat::kBf16});
   const AttentionShape shape{1, 1, 16, 1.0f, 0};
   std::vector<float> qkv(3 * 48), out_a(48), out_b(48);
   for (size_t i = 0; i < qkv.size(); ++i) qkv[i] = std::sin(static_cast<float>(i));
