@@ -4,14 +4,7 @@
 #include <set>
 #include <utility>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
-
 namespace pingti::router {
-
-SequenceJob::SequenceJob() = default;
-SequenceJob::SequenceJob(SequenceJob&&) noexcept = default;
-SequenceJob& SequenceJob::operator=(SequenceJob&&) noexcept = default;
-SequenceJob::~SequenceJob() = default;
 
 void Batcher::Add(SequenceJob job) {
   const Rank rank(-static_cast<int64_t>(job.priority), !job.resumed, arrivals_++);

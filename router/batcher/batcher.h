@@ -17,20 +17,17 @@
 #include <unordered_map>
 #include <vector>
 
-namespace pingti::worker::v1 {
-class Sequence;
-}
+#include "router/registry/sequence_handler.h"
+#include "router/worker_link/messages.h"
 
 namespace pingti::router {
-
-class SequenceHandler;
 
 // One sequence on its way to a worker. The handler is shared: whoever holds the job may have to
 // answer it while the request it belongs to is going away.
 struct SequenceJob {
   uint64_t id = 0;
   std::string fingerprint;  // the model build that must run it
-  std::unique_ptr<worker::v1::Sequence> sequence;
+  Sequence sequence;
   std::shared_ptr<SequenceHandler> handler;
   std::vector<uint64_t> excluded_workers;  // those that failed it before
   int32_t priority = 0;
@@ -38,11 +35,6 @@ struct SequenceJob {
   uint32_t tokens = 0;   // to prefill
   std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
   std::chrono::steady_clock::time_point give_up_at;
-
-  SequenceJob();
-  SequenceJob(SequenceJob&&) noexcept;
-  SequenceJob& operator=(SequenceJob&&) noexcept;
-  ~SequenceJob();
 };
 
 // Thread-compatible.

@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
-
 namespace pingti::router {
 
 ChoiceStream::ChoiceStream(const ServedModel* model, const std::vector<std::string>& stops,
@@ -17,8 +15,7 @@ ChoiceStream::ChoiceStream(const ServedModel* model, const std::vector<std::stri
                  options.reasoning_open),
       tool_calls_(std::move(options.tool_calls)) {}
 
-bool ChoiceStream::Push(uint32_t token_id, const worker::v1::TokenLogprobs* logprobs,
-                        ChoiceDelta* delta) {
+bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta) {
   ++num_tokens_;
   const bool was_inside = reasoning_.inside();
   std::string text = detokenizer_.Push(static_cast<text::TokenId>(token_id));
@@ -94,16 +91,15 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
   delta->matched_stop = std::move(matched_stop_);
 }
 
-TokenLogprob ChoiceStream::MakeLogprob(uint32_t token_id,
-                                       const worker::v1::TokenLogprobs& logprobs) const {
+TokenLogprob ChoiceStream::MakeLogprob(uint32_t token_id, const TokenScores& logprobs) const {
   const auto bytes = [this](uint32_t id) {
     return std::string(model_->tokenizer->TokenBytes(static_cast<text::TokenId>(id)));
   };
   TokenLogprob entry;
   entry.bytes = bytes(token_id);
-  entry.logprob = logprobs.logprob();
-  for (const worker::v1::TokenLogprob& top : logprobs.top()) {
-    entry.top.push_back({bytes(top.token_id()), top.logprob()});
+  entry.logprob = logprobs.logprob;
+  for (const ScoredToken& top : logprobs.top) {
+    entry.top.push_back({bytes(top.token_id), top.logprob});
   }
   return entry;
 }

@@ -15,11 +15,8 @@
 #include "router/api/request.h"
 #include "router/pipeline/reasoning_splitter.h"
 #include "router/pipeline/tool_call_parser.h"
+#include "router/worker_link/messages.h"
 #include "router/worker_link/served_model.h"
-
-namespace pingti::worker::v1 {
-class TokenLogprobs;
-}
 
 namespace pingti::router {
 
@@ -36,7 +33,7 @@ class ChoiceStream {
 
   // Adds one token and what it changes to `delta`. `logprobs` may be null. True when a stop string
   // is complete: nothing more may be pushed, call Finish.
-  bool Push(uint32_t token_id, const worker::v1::TokenLogprobs* logprobs, ChoiceDelta* delta);
+  bool Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta);
   // The token that ended the sequence: counted, not shown.
   void PushStopToken();
   // Releases what was held back and sets delta->finish: `reason`, or kToolCalls if there were any.
@@ -58,7 +55,7 @@ class ChoiceStream {
   void Emit(std::string_view text, ChoiceDelta* delta);
   void EmitContent(std::string_view text, ChoiceDelta* delta);
   void ReleaseLogprobs(size_t up_to, ChoiceDelta* delta);
-  TokenLogprob MakeLogprob(uint32_t token_id, const worker::v1::TokenLogprobs& logprobs) const;
+  TokenLogprob MakeLogprob(uint32_t token_id, const TokenScores& logprobs) const;
 
   const ServedModel* const model_;
   text::Detokenizer detokenizer_;

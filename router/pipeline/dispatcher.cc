@@ -4,8 +4,6 @@
 #include <map>
 #include <utility>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
-
 namespace pingti::router {
 
 Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy, const Clock* clock)
@@ -70,11 +68,11 @@ void Dispatcher::PumpOnce() {
         },
         [&](SequenceJob job) { placed.back().job = std::move(job); });
   }
-  std::map<WorkerKey, std::vector<worker::v1::Sequence>> batches;
+  std::map<WorkerKey, std::vector<Sequence>> batches;
   for (Placement& placement : placed) {
     placement.job.handler->OnPlaced(placement.worker, placement.sequence_id);
-    placement.job.sequence->set_sequence_id(placement.sequence_id);
-    batches[placement.worker].push_back(std::move(*placement.job.sequence));
+    placement.job.sequence.sequence_id = placement.sequence_id;
+    batches[placement.worker].push_back(std::move(placement.job.sequence));
   }
   for (auto& [worker, sequences] : batches) channels[worker]->Submit(std::move(sequences));
 }

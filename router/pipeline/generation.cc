@@ -22,8 +22,8 @@ class Generation::Attempt final : public SequenceHandler {
   void OnPlaced(WorkerKey worker, uint64_t sequence_id) override {
     generation_->Deliver(Placed{choice_, attempt_, worker, sequence_id});
   }
-  void OnOutput(worker::v1::SequenceOutput* output) override {
-    generation_->Deliver(Output{choice_, attempt_, std::move(*output)});
+  void OnOutput(SequenceOutput output) override {
+    generation_->Deliver(Output{choice_, attempt_, std::move(output)});
   }
   void OnLost(const absl::Status& why) override {
     generation_->Deliver(Lost{choice_, attempt_, why, /*queue_timeout=*/false});

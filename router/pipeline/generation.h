@@ -24,7 +24,6 @@
 #include "common/base/clock.h"
 #include "common/base/random_id.h"
 #include "common/metrics/router_metrics.h"
-#include "proto/pingti/worker/v1/worker.pb.h"
 #include "router/admission/admission.h"
 #include "router/api/request.h"
 #include "router/pipeline/choice_stream.h"
@@ -86,7 +85,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   struct Output {
     size_t choice;
     uint64_t attempt;
-    worker::v1::SequenceOutput output;
+    SequenceOutput output;
   };
   struct Lost {
     size_t choice;
@@ -129,19 +128,20 @@ class Generation final : public std::enable_shared_from_this<Generation> {
 
   void MakeChoices();
   void SubmitChoice(size_t index);
-  std::unique_ptr<worker::v1::Sequence> MakeSequence(const Choice& choice) const;
-  void FillSampling(const Choice& choice, worker::v1::Sequence* sequence) const;
-  void Echo(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  Sequence MakeSequence(const Choice& choice) const;
+  SamplingParams MakeSampling(const Choice& choice) const;
+  StopCriteria MakeStop() const;
+  void Echo(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
   // The client asked for no tokens but the prompt's own logprobs.
   bool scores_only() const { return request_.params.max_tokens == 0u; }
   // False when a stop string ended the choice.
-  bool PushTokens(Choice* choice, const worker::v1::SequenceOutput& output, ChoiceDelta* delta);
+  bool PushTokens(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
   // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
   void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
   void RecordTokens(Choice* choice, int num_tokens);
   void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
   // What to do when a worker ended the sequence without finishing it.
-  void HandleAbnormalEnd(size_t index, const worker::v1::Finish& finish);
+  void HandleAbnormalEnd(size_t index, const Finish& finish);
   void Resume(size_t index, const absl::Status& why);
   void Send(ChoiceDelta delta);
   void CompleteIfFinished();

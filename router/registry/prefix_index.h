@@ -11,10 +11,7 @@
 #include <span>
 
 #include "absl/container/flat_hash_set.h"
-
-namespace pingti::worker::v1 {
-class KvEvents;
-}
+#include "router/worker_link/messages.h"
 
 namespace pingti::router {
 
@@ -25,7 +22,7 @@ class PrefixIndex {
   explicit PrefixIndex(size_t max_blocks) : max_blocks_(max_blocks) {}
 
   // A gap in the events' ids forgets everything.
-  void Apply(const worker::v1::KvEvents& events);
+  void Apply(const KvEvents& events);
   void Add(std::span<const uint64_t> hashes);
   // How many of `hashes`, from the first on without a gap, are known. O(result).
   size_t CountLeading(std::span<const uint64_t> hashes) const;

@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "common/base/log.h"
-#include "proto/pingti/worker/v1/worker.pb.h"
 #include "router/registry/worker_registry.h"
 
 namespace pingti::router {
@@ -45,15 +44,14 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
   on_capacity_();
 }
 
-void WorkerRegistry::RecordFinish(Worker* worker, const worker::v1::SequenceOutput& output) {
-  using worker::v1::Finish;
-  switch (output.finish().reason()) {
-    case Finish::REASON_STOP_TOKEN:
-    case Finish::REASON_MAX_TOKENS:
-    case Finish::REASON_CONTEXT_FULL:
+void WorkerRegistry::RecordFinish(Worker* worker, const Finish& finish) {
+  switch (finish.reason) {
+    case Finish::Reason::kStopToken:
+    case Finish::Reason::kMaxTokens:
+    case Finish::Reason::kContextFull:
       worker->breaker.OnSuccess();
       break;
-    case Finish::REASON_ERROR:
+    case Finish::Reason::kError:
       worker->breaker.OnFailure(clock_->Now());
       break;
     default:  // refused, cancelled, late or handed back: no verdict on the worker
@@ -63,16 +61,16 @@ void WorkerRegistry::RecordFinish(Worker* worker, const worker::v1::SequenceOutp
 }
 
 void WorkerRegistry::LearnPrefix(Worker* worker, const Booking& booking,
-                                 const worker::v1::SequenceOutput& first_output) {
+                                 const SequenceOutput& first_output) {
   const uint32_t block_tokens = std::max(worker->info.model->kv_block_tokens, 1u);
-  const size_t num_cached = first_output.cached_prompt_tokens() / block_tokens;
+  const size_t num_cached = first_output.cached_prompt_tokens / block_tokens;
   worker->prefixes.Add(
       booking.block_hashes.first(std::min(num_cached, booking.block_hashes.size())));
 }
 
-void WorkerRegistry::OnStepOutput(LinkId link, worker::v1::StepOutput* output) {
+void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
   std::vector<std::shared_ptr<SequenceHandler>> handlers;
-  handlers.reserve(static_cast<size_t>(output->outputs_size()));
+  handlers.reserve(step.outputs.size());
   std::vector<uint64_t> unknown;
   std::shared_ptr<WorkerChannel> channel;
   bool capacity = false;
@@ -81,27 +79,26 @@ void WorkerRegistry::OnStepOutput(LinkId link, worker::v1::StepOutput* output) {
     const auto found = workers_.find(link);
     if (found == workers_.end()) return;
     Worker& worker = found->second;
-    for (const worker::v1::SequenceOutput& item : output->outputs()) {
-      const auto booking = worker.bookings.find(item.sequence_id());
+    for (const SequenceOutput& output : step.outputs) {
+      const auto booking = worker.bookings.find(output.sequence_id);
       if (booking == worker.bookings.end()) {
-        if (!item.has_finish()) unknown.push_back(item.sequence_id());
+        if (!output.finish.has_value()) unknown.push_back(output.sequence_id);
         handlers.push_back(nullptr);
         continue;
       }
-      capacity |= !booking->second.started || item.has_finish();
+      capacity |= !booking->second.started || output.finish.has_value();
       handlers.push_back(booking->second.handler);
-      if (!booking->second.started) LearnPrefix(&worker, booking->second, item);
+      if (!booking->second.started) LearnPrefix(&worker, booking->second, output);
       Start(&worker, booking->first, &booking->second);
-      if (item.has_finish()) {
-        RecordFinish(&worker, item);
+      if (output.finish.has_value()) {
+        RecordFinish(&worker, *output.finish);
         Release(&worker, booking);
       }
     }
     if (!unknown.empty()) channel = worker.channel;
   }
   for (size_t i = 0; i < handlers.size(); ++i) {
-    worker::v1::SequenceOutput* item = output->mutable_outputs(static_cast<int>(i));
-    if (handlers[i] != nullptr) handlers[i]->OnOutput(item);
+    if (handlers[i] != nullptr) handlers[i]->OnOutput(std::move(step.outputs[i]));
   }
   // Cancelled while this was under way, or sent just as its session was replaced.
   for (const uint64_t id : unknown) {
@@ -110,22 +107,22 @@ void WorkerRegistry::OnStepOutput(LinkId link, worker::v1::StepOutput* output) {
   if (capacity) on_capacity_();
 }
 
-void WorkerRegistry::OnLoadReport(LinkId link, const worker::v1::LoadReport& report) {
+void WorkerRegistry::OnLoadReport(LinkId link, const LoadReport& report) {
   MutexLock lock(&mutex_);
   const auto found = workers_.find(link);
   if (found == workers_.end()) return;
   Worker& worker = found->second;
   WorkerLoad& load = worker.load;
-  load.running_sequences = report.running_sequences();
-  load.waiting_sequences = report.waiting_sequences();
-  load.waiting_uncached_tokens = report.waiting_uncached_tokens();
-  load.kv_used_fraction = report.kv_total_blocks() == 0
+  load.running_sequences = report.running_sequences;
+  load.waiting_sequences = report.waiting_sequences;
+  load.waiting_uncached_tokens = report.waiting_uncached_tokens;
+  load.kv_used_fraction = report.kv_total_blocks == 0
                               ? 0
-                              : static_cast<double>(report.kv_leased_blocks()) /
-                                    static_cast<double>(report.kv_total_blocks());
-  load.prefill_tokens_per_s = report.prefill_tokens_per_s();
-  load.step_ms = report.step_ms();
-  worker.reported_sequence_id = report.includes_sequence_id();
+                              : static_cast<double>(report.kv_leased_blocks) /
+                                    static_cast<double>(report.kv_total_blocks);
+  load.prefill_tokens_per_s = report.prefill_tokens_per_s;
+  load.step_ms = report.step_ms;
+  worker.reported_sequence_id = report.includes_sequence_id;
   load.sent_sequences = 0;
   load.sent_tokens = 0;
   for (auto it = worker.bookings.upper_bound(worker.reported_sequence_id);
@@ -135,19 +132,19 @@ void WorkerRegistry::OnLoadReport(LinkId link, const worker::v1::LoadReport& rep
   }
 }
 
-void WorkerRegistry::OnKvEvents(LinkId link, const worker::v1::KvEvents& events) {
+void WorkerRegistry::OnKvEvents(LinkId link, const KvEvents& events) {
   MutexLock lock(&mutex_);
   const auto found = workers_.find(link);
   if (found != workers_.end()) found->second.prefixes.Apply(events);
 }
 
-void WorkerRegistry::OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) {
+void WorkerRegistry::OnSubmitCredit(LinkId link, const SubmitCredit& credit) {
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
     if (found == workers_.end()) return;
-    found->second.info.credit_sequences = credit.max_waiting_sequences();
-    found->second.info.credit_tokens = credit.max_waiting_tokens();
+    found->second.info.credit_sequences = credit.max_waiting_sequences;
+    found->second.info.credit_tokens = credit.max_waiting_tokens;
   }
   on_capacity_();
 }

@@ -4,10 +4,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-
-namespace pingti::worker::v1 {
-class SequenceOutput;
-}
+#include "router/worker_link/messages.h"
 
 namespace pingti::router {
 
@@ -22,8 +19,7 @@ class SequenceHandler {
   virtual ~SequenceHandler() = default;
   // The sequence is about to be sent; comes before its first output.
   virtual void OnPlaced(WorkerKey worker, uint64_t sequence_id) = 0;
-  // May take the message's parts.
-  virtual void OnOutput(worker::v1::SequenceOutput* output) = 0;
+  virtual void OnOutput(SequenceOutput output) = 0;
   // The worker is gone.
   virtual void OnLost(const absl::Status& why) = 0;
   // No worker had room for it in time.

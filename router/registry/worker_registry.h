@@ -94,10 +94,10 @@ class WorkerRegistry final : public WorkerEvents {
 
   void OnConnecting(LinkId link) override;
   void OnReady(LinkId link, const WorkerInfo& info) override;
-  void OnStepOutput(LinkId link, worker::v1::StepOutput* output) override;
-  void OnLoadReport(LinkId link, const worker::v1::LoadReport& report) override;
-  void OnKvEvents(LinkId link, const worker::v1::KvEvents& events) override;
-  void OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) override;
+  void OnStepOutput(LinkId link, StepOutput step) override;
+  void OnLoadReport(LinkId link, const LoadReport& report) override;
+  void OnKvEvents(LinkId link, const KvEvents& events) override;
+  void OnSubmitCredit(LinkId link, const SubmitCredit& credit) override;
   void OnDraining(LinkId link) override;
   void OnLost(LinkId link, const absl::Status& why) override;
 
@@ -132,9 +132,8 @@ class WorkerRegistry final : public WorkerEvents {
   static bool HasCredit(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
   static void LearnPrefix(Worker* worker, const Booking& booking,
-                          const worker::v1::SequenceOutput& first_output);
-  void RecordFinish(Worker* worker, const worker::v1::SequenceOutput& output)
-      PINGTI_REQUIRES(mutex_);
+                          const SequenceOutput& first_output);
+  void RecordFinish(Worker* worker, const Finish& finish) PINGTI_REQUIRES(mutex_);
   Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
 
   const BreakerOptions breaker_options_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/strings.h"
+#include "router/worker_link/wire.h"
 
 namespace pingti::router {
 namespace {
@@ -39,10 +40,13 @@ void Session::Start(const std::string& router_id) {
   StartCall();
 }
 
-void Session::Submit(std::vector<worker::v1::Sequence> sequences) {
+void Session::Submit(std::vector<Sequence> sequences) {
+  std::vector<worker::v1::Sequence> messages;
+  messages.reserve(sequences.size());
+  for (const Sequence& sequence : sequences) messages.push_back(ToWire(sequence));
   MutexLock lock(&mutex_);
   if (closed_) return;
-  for (worker::v1::Sequence& sequence : sequences) submits_.push_back(std::move(sequence));
+  for (worker::v1::Sequence& message : messages) submits_.push_back(std::move(message));
   WriteIfIdle();
 }
 
@@ -132,20 +136,20 @@ void Session::HandleMessage() {
       HandleWelcome();
       break;
     case Response::kStepOutput:
-      events_->OnStepOutput(link_, incoming_.mutable_step_output());
+      events_->OnStepOutput(link_, FromWire(incoming_.mutable_step_output()));
       CountStepOutput();
       break;
     case Response::kSubmitCredit:
-      events_->OnSubmitCredit(link_, incoming_.submit_credit());
+      events_->OnSubmitCredit(link_, FromWire(incoming_.submit_credit()));
       break;
     case Response::kLoadReport:
-      events_->OnLoadReport(link_, incoming_.load_report());
+      events_->OnLoadReport(link_, FromWire(incoming_.load_report()));
       break;
     case Response::kDraining:
       events_->OnDraining(link_);
       break;
     case Response::kKvEvents:
-      events_->OnKvEvents(link_, incoming_.kv_events());
+      events_->OnKvEvents(link_, FromWire(incoming_.kv_events()));
       break;
     case Response::MESSAGE_NOT_SET:  // a newer worker's message; worker.proto: safe to ignore
       break;

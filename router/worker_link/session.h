@@ -28,7 +28,7 @@ class Session final
           const Clock* clock);
 
   void Start(const std::string& router_id);
-  void Submit(std::vector<worker::v1::Sequence> sequences);
+  void Submit(std::vector<Sequence> sequences);
   void Cancel(uint64_t sequence_id);
 
   // Ends the stream; OnDone follows soon. The first reason given is the one that Join reports.

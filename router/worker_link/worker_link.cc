@@ -115,7 +115,7 @@ WorkerLink::~WorkerLink() {
   thread_.join();
 }
 
-void WorkerLink::Submit(std::vector<worker::v1::Sequence> sequences) {
+void WorkerLink::Submit(std::vector<Sequence> sequences) {
   std::shared_ptr<Session> session;
   {
     MutexLock lock(&mutex_);

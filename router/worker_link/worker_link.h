@@ -17,20 +17,13 @@
 #include "absl/status/status.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "router/worker_link/messages.h"
 #include "router/worker_link/served_model.h"
 
 namespace grpc {
 class ChannelCredentials;
 class ClientContext;
 }  // namespace grpc
-
-namespace pingti::worker::v1 {
-class KvEvents;
-class LoadReport;
-class Sequence;
-class StepOutput;
-class SubmitCredit;
-}  // namespace pingti::worker::v1
 
 namespace pingti::router {
 
@@ -57,11 +50,10 @@ class WorkerEvents {
   virtual ~WorkerEvents() = default;
   virtual void OnConnecting(LinkId link) = 0;
   virtual void OnReady(LinkId link, const WorkerInfo& info) = 0;
-  // May take the message's parts.
-  virtual void OnStepOutput(LinkId link, worker::v1::StepOutput* output) = 0;
-  virtual void OnLoadReport(LinkId link, const worker::v1::LoadReport& report) = 0;
-  virtual void OnKvEvents(LinkId link, const worker::v1::KvEvents& events) = 0;
-  virtual void OnSubmitCredit(LinkId link, const worker::v1::SubmitCredit& credit) = 0;
+  virtual void OnStepOutput(LinkId link, StepOutput output) = 0;
+  virtual void OnLoadReport(LinkId link, const LoadReport& report) = 0;
+  virtual void OnKvEvents(LinkId link, const KvEvents& events) = 0;
+  virtual void OnSubmitCredit(LinkId link, const SubmitCredit& credit) = 0;
   virtual void OnDraining(LinkId link) = 0;
   // The session ended (stalled, stream broken, refused). Also called when a connection attempt
   // failed before OnReady.
@@ -95,7 +87,7 @@ class WorkerChannel {
   virtual ~WorkerChannel() = default;
   // Queues sequences for the next SubmitBatch. Dropped silently when the session is gone: OnLost
   // has been or will be called, and whoever listens resubmits.
-  virtual void Submit(std::vector<worker::v1::Sequence> sequences) = 0;
+  virtual void Submit(std::vector<Sequence> sequences) = 0;
   virtual void Cancel(uint64_t sequence_id) = 0;
 };
 
@@ -108,7 +100,7 @@ class WorkerLink final : public WorkerChannel {
   // Ends the session (without OnLost) and joins; no event comes after it.
   ~WorkerLink() override;
 
-  void Submit(std::vector<worker::v1::Sequence> sequences) override;
+  void Submit(std::vector<Sequence> sequences) override;
   void Cancel(uint64_t sequence_id) override;
 
   const std::string& address() const { return address_; }

@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BASE = ["common/base"]
 WORKER_TENSOR = BASE + ["worker/tensor"]
 ROUTER_COMMON = BASE + ["common/config", "common/metrics", "common/net", "common/text",
-                        "common/grammar", "proto"]
+                        "common/grammar"]
+PROTO = ["proto"]  # wire types stop where the wire ends
 TOOLS_WITH_A_MODEL = BASE + ["tools", "worker/tensor", "worker/weights", "worker/quant",
                              "worker/backend", "worker/backend/choose", "worker/comm",
                              "worker/layers", "worker/model"]
@@ -54,15 +55,15 @@ EDGES = {
     "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
                              "worker/engine/scheduler", "worker/engine/sequence",
                              "worker/grammar", "common/grammar"],
-    "worker/server": ROUTER_COMMON + ["worker/engine", "worker/engine/scheduler",
+    "worker/server": ROUTER_COMMON + PROTO + ["worker/engine", "worker/engine/scheduler",
                                       "worker/engine/sequence", "worker/cache", "worker/model",
                                       "worker/weights", "worker/sampling", "worker/backend"],
-    "worker/main.cc": ROUTER_COMMON + ["worker"],
+    "worker/main.cc": ROUTER_COMMON + PROTO + ["worker"],
     # Picks the device for main.cc.
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
     "router/main.cc": ROUTER_COMMON + ["router"],
     "router/router_config": BASE + ["common/config"],
-    "tools": ROUTER_COMMON + ["worker/weights", "worker/tensor"],
+    "tools": ROUTER_COMMON + PROTO + ["worker/weights", "worker/tensor"],
     "tools/device_flag": ["worker/backend"],
     # These run a model's layers in their own process: no server, no engine.
     "tools/quantize": TOOLS_WITH_A_MODEL,
@@ -72,6 +73,8 @@ EDGES = {
 }
 for part in ROUTER_PARTS:
     EDGES[part] = ROUTER_COMMON + ROUTER_PARTS
+for part in ("router/worker_link", "router/grpc"):
+    EDGES[part] = EDGES[part] + PROTO
 
 # Picking a backend is wiring: an edge to worker/backend does not bring these, only their own names do.
 PICKED = ("worker/backend/cpu", "worker/backend/cuda", "worker/backend/choose")

@@ -5,8 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
-
 namespace pingti::router {
 namespace {
 

@@ -22,8 +22,6 @@
 namespace pingti::router {
 namespace {
 
-using worker::v1::Finish;
-
 // Ids are bytes.
 class ByteTokenizer final : public text::Tokenizer {
  public:
@@ -73,9 +71,9 @@ class ScriptedWorker final : public WorkerChannel {
     thread_.join();
   }
 
-  void Submit(std::vector<worker::v1::Sequence> sequences) override {
+  void Submit(std::vector<Sequence> sequences) override {
     std::lock_guard lock(mutex_);
-    for (worker::v1::Sequence& sequence : sequences) arrived_.push_back(std::move(sequence));
+    for (Sequence& sequence : sequences) arrived_.push_back(std::move(sequence));
     changed_.notify_all();
   }
   void Cancel(uint64_t sequence_id) override {
@@ -103,9 +101,9 @@ class ScriptedWorker final : public WorkerChannel {
     std::unique_lock lock(mutex_);
     while (!stopping_ && arrived_.empty() && running_.empty()) changed_.wait(lock);
     for (; !arrived_.empty(); arrived_.pop_front()) {
-      const worker::v1::Sequence& sequence = arrived_.front();
-      running_[sequence.sequence_id()] = {Text(sequence.prompt_token_ids(0)),
-                                          static_cast<size_t>(sequence.generated_token_ids_size())};
+      const Sequence& sequence = arrived_.front();
+      running_[sequence.sequence_id] = {Text(sequence.prompt_token_ids[0]),
+                                        sequence.generated_token_ids.size()};
     }
     for (const uint64_t id : cancelled_) running_.erase(id);
     cancelled_.clear();
@@ -113,20 +111,20 @@ class ScriptedWorker final : public WorkerChannel {
   }
 
   void Step() {
-    worker::v1::StepOutput step;
+    StepOutput step;
     for (auto it = running_.begin(); it != running_.end();) {
-      worker::v1::SequenceOutput* output = step.add_outputs();
-      output->set_sequence_id(it->first);
+      SequenceOutput& output = step.outputs.emplace_back();
+      output.sequence_id = it->first;
       Running& running = it->second;
-      output->add_token_ids(static_cast<uint8_t>(running.text[running.next++]));
+      output.token_ids.push_back(static_cast<uint8_t>(running.text[running.next++]));
       if (running.next == running.text.size()) {
-        output->mutable_finish()->set_reason(Finish::REASON_MAX_TOKENS);
+        output.finish = Finish{Finish::Reason::kMaxTokens, 0, {}};
       } else if (random_() % 400 == 0) {
-        output->mutable_finish()->set_reason(Finish::REASON_PREEMPTED);
+        output.finish = Finish{Finish::Reason::kPreempted, 0, {}};
       }
-      it = output->has_finish() ? running_.erase(it) : std::next(it);
+      it = output.finish.has_value() ? running_.erase(it) : std::next(it);
     }
-    registry_->OnStepOutput(link_, &step);
+    registry_->OnStepOutput(link_, std::move(step));
   }
 
   void Run() {
@@ -153,7 +151,7 @@ class ScriptedWorker final : public WorkerChannel {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<worker::v1::Sequence> arrived_;
+  std::deque<Sequence> arrived_;
   std::vector<uint64_t> cancelled_;
   bool stopping_ = false;
   std::thread thread_;

@@ -6,19 +6,11 @@
 #include <set>
 #include <vector>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
-
 namespace pingti::router {
 namespace {
 
-using worker::v1::KvEvents;
-
 KvEvents Stored(uint64_t first_id, std::vector<uint64_t> hashes) {
-  KvEvents events;
-  events.set_first_event_id(first_id);
-  events.add_events()->mutable_stored()->mutable_block_hashes()->Assign(hashes.begin(),
-                                                                        hashes.end());
-  return events;
+  return {first_id, {{KvEvent::Kind::kStored, std::move(hashes)}}};
 }
 
 TEST(PrefixIndex, CountsTheLongestKnownBeginning) {
@@ -32,15 +24,9 @@ TEST(PrefixIndex, CountsTheLongestKnownBeginning) {
 TEST(PrefixIndex, RemovedAndClearedBlocksAreForgotten) {
   PrefixIndex index(100);
   index.Apply(Stored(1, {10, 11}));
-  KvEvents removed;
-  removed.set_first_event_id(2);
-  removed.add_events()->mutable_removed()->add_block_hashes(11);
-  index.Apply(removed);
+  index.Apply({2, {{KvEvent::Kind::kRemoved, {11}}}});
   EXPECT_EQ(index.CountLeading(std::vector<uint64_t>{10, 11}), 1u);
-  KvEvents cleared;
-  cleared.set_first_event_id(3);
-  cleared.add_events()->mutable_cleared();
-  index.Apply(cleared);
+  index.Apply({3, {{KvEvent::Kind::kCleared}}});
   EXPECT_EQ(index.size(), 0u);
 }
 
@@ -60,10 +46,7 @@ TEST(PrefixIndex, NeverHoldsMoreThanItsBound) {
   EXPECT_EQ(index.size(), 3u);
   index.Add(std::vector<uint64_t>{6});
   EXPECT_EQ(index.size(), 3u);
-  KvEvents removed;
-  removed.set_first_event_id(2);
-  removed.add_events()->mutable_removed()->add_block_hashes(1);
-  index.Apply(removed);
+  index.Apply({2, {{KvEvent::Kind::kRemoved, {1}}}});
   index.Add(std::vector<uint64_t>{6});
   EXPECT_EQ(index.CountLeading(std::vector<uint64_t>{6}), 1u);
 }
@@ -75,15 +58,14 @@ TEST(PrefixIndex, EqualsASetOfWhatWasStoredAndNotRemoved) {
   std::set<uint64_t> expected;
   uint64_t id = 1;
   for (int i = 0; i < 2000; ++i) {
-    KvEvents events;
-    events.set_first_event_id(id);
+    KvEvents events{id, {}};
     for (uint64_t k = 1 + random() % 3; k > 0; --k) {
       const uint64_t hash = 1 + random() % 200;
       if (random() % 2 == 0) {
-        events.add_events()->mutable_stored()->add_block_hashes(hash);
+        events.events.push_back({KvEvent::Kind::kStored, {hash}});
         expected.insert(hash);
       } else {
-        events.add_events()->mutable_removed()->add_block_hashes(hash);
+        events.events.push_back({KvEvent::Kind::kRemoved, {hash}});
         expected.erase(hash);
       }
       ++id;

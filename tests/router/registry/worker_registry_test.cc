@@ -8,17 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "proto/pingti/worker/v1/worker.pb.h"
 #include "tests/testing/fake_clock.h"
 
 namespace pingti::router {
 namespace {
 
-using worker::v1::Finish;
-
 class FakeChannel final : public WorkerChannel {
  public:
-  void Submit(std::vector<worker::v1::Sequence>) override {}
+  void Submit(std::vector<Sequence>) override {}
   void Cancel(uint64_t id) override { cancelled.push_back(id); }
   std::vector<uint64_t> cancelled;
 };
@@ -26,7 +23,7 @@ class FakeChannel final : public WorkerChannel {
 class FakeHandler final : public SequenceHandler {
  public:
   void OnPlaced(WorkerKey, uint64_t) override {}
-  void OnOutput(worker::v1::SequenceOutput*) override { ++outputs; }
+  void OnOutput(SequenceOutput) override { ++outputs; }
   void OnLost(const absl::Status&) override { ++lost; }
   void OnQueueTimeout() override {}
   int outputs = 0;
@@ -64,13 +61,11 @@ class WorkerRegistryTest : public ::testing::Test {
   }
 
   void Output(const std::string& address, uint64_t id, Finish::Reason reason) {
-    worker::v1::StepOutput step;
-    step.add_outputs()->set_sequence_id(id);
-    step.mutable_outputs(0)->add_token_ids(1);
-    if (reason != Finish::REASON_UNSPECIFIED) {
-      step.mutable_outputs(0)->mutable_finish()->set_reason(reason);
-    }
-    registry_.OnStepOutput(links_.at(address), &step);
+    SequenceOutput output;
+    output.sequence_id = id;
+    output.token_ids = {1};
+    if (reason != Finish::Reason::kUnspecified) output.finish = Finish{reason, 0, {}};
+    registry_.OnStepOutput(links_.at(address), {{std::move(output)}});
   }
 
   testing::FakeClock clock_;
@@ -103,7 +98,7 @@ TEST_F(WorkerRegistryTest, CreditBoundsWhatWaitsThere) {
   registry_.Book(key, 40, handler);
   EXPECT_TRUE(registry_.Candidates("f", 0, {}).empty()) << "sequences";
   capacity_ = 0;
-  Output("a", first, Finish::REASON_UNSPECIFIED);  // it runs now: no longer waiting
+  Output("a", first, Finish::Reason::kUnspecified);  // it runs now: no longer waiting
   EXPECT_EQ(capacity_, 1);
   EXPECT_EQ(registry_.Candidates("f", 10, {}).size(), 1u);
 }
@@ -124,16 +119,16 @@ TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
   WorkerLoad load = registry_.Candidates("f", 0, {})[0];
   EXPECT_EQ(load.sent_sequences, 2u);
   EXPECT_EQ(load.sent_tokens, 30u);
-  worker::v1::LoadReport report;
-  report.set_running_sequences(1);
-  report.set_includes_sequence_id(first);
+  LoadReport report;
+  report.running_sequences = 1;
+  report.includes_sequence_id = first;
   registry_.OnLoadReport(links_.at("a"), report);
   load = registry_.Candidates("f", 0, {})[0];
   EXPECT_EQ(load.running_sequences, 1u);
   EXPECT_EQ(load.sent_sequences, 1u);
   EXPECT_EQ(load.sent_tokens, 20u);
   // What ends after the report is load no more.
-  Output("a", first, Finish::REASON_MAX_TOKENS);
+  Output("a", first, Finish::Reason::kMaxTokens);
   load = registry_.Candidates("f", 0, {})[0];
   EXPECT_EQ(load.running_sequences, 0u);
   EXPECT_EQ(load.sent_sequences, 1u);
@@ -169,11 +164,11 @@ TEST_F(WorkerRegistryTest, ClientErrorsDoNotOpenTheBreaker) {
   Ready("a");
   auto handler = std::make_shared<FakeHandler>();
   for (int i = 0; i < 10; ++i) {
-    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::REASON_REJECTED);
+    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::Reason::kRejected);
   }
   EXPECT_NE(OnlyKey(), 0u);
   for (int i = 0; i < 2; ++i) {
-    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::REASON_ERROR);
+    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::Reason::kError);
   }
   EXPECT_EQ(OnlyKey(), 0u);
   clock_.Advance(std::chrono::seconds(5));
@@ -186,7 +181,7 @@ TEST_F(WorkerRegistryTest, OutputOfAForgottenSequenceIsCancelled) {
   auto handler = std::make_shared<FakeHandler>();
   const uint64_t id = registry_.Book(OnlyKey(), 1, handler).sequence_id;
   registry_.Cancel(OnlyKey(), id);
-  Output("a", id, Finish::REASON_UNSPECIFIED);
+  Output("a", id, Finish::Reason::kUnspecified);
   EXPECT_EQ(handler->outputs, 0);
   EXPECT_EQ(channels_.at("a")->cancelled, (std::vector<uint64_t>{id, id}));
 }
@@ -207,11 +202,7 @@ TEST_F(WorkerRegistryTest, CandidatesTellWhatTheyHaveCached) {
   Ready("a", "f", 10, 1000);
   const std::vector<uint64_t> hashes = {11, 12, 13};
   EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 0u);
-  worker::v1::KvEvents events;
-  events.set_first_event_id(1);
-  events.add_events()->mutable_stored()->add_block_hashes(11);
-  events.mutable_events(0)->mutable_stored()->add_block_hashes(12);
-  registry_.OnKvEvents(links_.at("a"), events);
+  registry_.OnKvEvents(links_.at("a"), {1, {{KvEvent::Kind::kStored, {11, 12}}}});
   EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 32u);
   // What is cached need not be computed: it is no load.
   registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 32, hashes);
@@ -228,11 +219,11 @@ TEST_F(WorkerRegistryTest, AFirstOutputTeachesWhatWasCachedBefore) {
   const std::vector<uint64_t> hashes = {11, 12, 13};
   const uint64_t id =
       registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 0, hashes).sequence_id;
-  worker::v1::StepOutput step;
-  step.add_outputs()->set_sequence_id(id);
-  step.mutable_outputs(0)->add_token_ids(1);
-  step.mutable_outputs(0)->set_cached_prompt_tokens(32);
-  registry_.OnStepOutput(links_.at("a"), &step);
+  SequenceOutput output;
+  output.sequence_id = id;
+  output.token_ids = {1};
+  output.cached_prompt_tokens = 32;
+  registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
   EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 32u);
 }
 
