@@ -36,6 +36,7 @@
 #include "router/pipeline/inference_service.h"
 #include "router/pipeline/ticker.h"
 #include "router/playground/playground.h"
+#include "router/policy/choose_policy.h"
 #include "router/registry/worker_registry.h"
 #include "router/router_config.h"
 #include "router/worker_link/model_store.h"
@@ -204,7 +205,8 @@ class Readiness {
 
 absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy, MakePolicy(config.policy));
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
+                          MakePolicy(config.policy, config.policy_settings));
   PINGTI_RETURN_IF_ERROR(CheckLinkTls(MakeLinkOptions(config)));
   metrics::Registry metrics_registry;
   metrics_registry.AddProcessMetrics("pingti-router");

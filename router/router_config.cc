@@ -37,6 +37,27 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
   schema->Add("tls_key_file", &config->tls_key_file, "Private key (PEM) of that certificate.");
 }
 
+// The weights of router/policy/cost.h.
+void AddCost(CostSettings* cost, config::Schema* schema) {
+  schema
+      ->Add("cost_tokens_per_sequence", &cost->tokens_per_sequence,
+            "What a sequence at a worker costs the next one there, as tokens to prefill. Used by "
+            "the policies prefix_affinity and least_loaded, as the three settings below.")
+      .Range(0, 1 << 20);
+  schema
+      ->Add("cost_full_cache", &cost->full_cache,
+            "What a full KV cache costs; a cache in part full costs the square of that part.")
+      .Range(milliseconds(0), hours(1));
+  schema
+      ->Add("cost_unknown_prefill_rate", &cost->unknown_prefill_tokens_per_s,
+            "Tokens per second that workers are taken to prefill until one reports its rate.")
+      .Range(1, 1e9);
+  schema
+      ->Add("cost_unknown_step", &cost->unknown_step,
+            "Time that a step is taken to last until a worker reports it.")
+      .Range(milliseconds(1), hours(1));
+}
+
 void AddWorkers(RouterConfig* config, config::Schema* schema) {
   schema->Group("Workers");
   schema
@@ -49,6 +70,7 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
               "Ready workers it takes for /readyz to say so.");
   schema->Add("policy", &config->policy,
               "How a worker is chosen: prefix_affinity, least_loaded or round_robin.");
+  AddCost(&config->policy_settings.cost, schema);
   schema
       ->Add("stall_timeout", &config->stall_timeout,
             "A worker that sends nothing for this long is given up, its sequences go elsewhere.")

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/config/schema.h"
+#include "router/policy/choose_policy.h"
 
 namespace pingti::router {
 
@@ -29,6 +30,7 @@ struct RouterConfig {
   std::chrono::milliseconds dns_interval{5'000};
   uint32_t min_ready_workers = 1;
   std::string policy = "prefix_affinity";
+  PolicySettings policy_settings;
   std::chrono::milliseconds stall_timeout{1'500};
   std::chrono::milliseconds connect_timeout{5'000};
   bool worker_tls = false;

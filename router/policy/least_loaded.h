@@ -6,13 +6,19 @@
 
 namespace pingti::router {
 
-// Cost: see cost.h, with the whole prompt to compute.
+// Join the shortest queue (Winston, "Optimality of the shortest line discipline", 1977), where a
+// queue's length is the time it will take: cost.h, with the whole prompt to compute.
 class LeastLoadedPolicy final : public Policy {
  public:
+  static constexpr std::string_view kName = "least_loaded";
+
+  explicit LeastLoadedPolicy(CostSettings settings);
+
+  std::string_view name() const override { return kName; }
   size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
 
  private:
-  CheapestWorker cheapest_{[](uint64_t prompt_tokens, const WorkerLoad&) { return prompt_tokens; }};
+  CheapestWorker cheapest_;
 };
 
 }  // namespace pingti::router

@@ -7,20 +7,23 @@
 
 namespace pingti::router {
 
-// Cost: see cost.h, with what is cached taken off the prompt. So a prefix is worth exactly the time
-// it saves: a worker that has it gets the sequence until its queue is longer than another's by that
-// much, and one that has nothing gets its share as soon as others have more to do. No worker is
-// ever left out for what it has not cached.
+// Weighs a cached prefix against load as Preble does (Srivatsa et al., "Preble: Efficient
+// Distributed Prompt Scheduling for LLM Serving", 2024), in one estimate: cost.h, with what is
+// cached taken off the prompt. So a prefix is worth exactly the time it saves: a worker that has it
+// gets the sequence until its queue is longer than another's by that much, and one that has nothing
+// gets its share as soon as others have more to do. No worker is ever left out for what it has not
+// cached.
 class PrefixAffinityPolicy final : public Policy {
  public:
+  static constexpr std::string_view kName = "prefix_affinity";
+
+  explicit PrefixAffinityPolicy(CostSettings settings);
+
+  std::string_view name() const override { return kName; }
   size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
 
  private:
-  // The last token is always computed: its logits are the answer's first.
-  CheapestWorker cheapest_{[](uint64_t prompt_tokens, const WorkerLoad& load) -> uint64_t {
-    return load.cached_prompt_tokens < prompt_tokens ? prompt_tokens - load.cached_prompt_tokens
-                                                     : 1;
-  }};
+  CheapestWorker cheapest_;
 };
 
 }  // namespace pingti::router

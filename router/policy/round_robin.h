@@ -5,10 +5,14 @@
 
 namespace pingti::router {
 
-// The next worker, by ascending key, after the one picked last; so a worker that comes or goes does
-// not make another one be skipped.
+// Round robin, which is what weighted round robin (Katevenis, Sidiropoulos and Courcoubetis, 1991)
+// becomes with equal weights: the next worker, by ascending key, after the one picked last; so a
+// worker that comes or goes does not make another one be skipped.
 class RoundRobinPolicy final : public Policy {
  public:
+  static constexpr std::string_view kName = "round_robin";
+
+  std::string_view name() const override { return kName; }
   size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
 
  private:

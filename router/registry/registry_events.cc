@@ -8,7 +8,7 @@
 namespace pingti::router {
 namespace {
 
-// A worker's word on the size of its cache is believed up to here: 20 MB of index.
+// A worker's word on the size of its cache is believed up to here.
 constexpr uint64_t kMaxIndexedBlocks = 1u << 20;
 
 }  // namespace
@@ -34,7 +34,8 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.load.max_batch_size = info.max_batch_size;
     worker.reported_sequence_id = 0;
     worker.dispatched = metrics_->worker_dispatch.With({worker.address});
-    worker.prefixes = PrefixIndex(std::min(info.kv_total_blocks, kMaxIndexedBlocks));
+    worker.prefixes = std::make_shared<WorkerPrefixes>(
+        &prefix_index_, std::min(info.kv_total_blocks, kMaxIndexedBlocks));
     worker.breaker = Breaker(breaker_options_);
     LogInfo("worker ready", {{"worker", worker.address},
                              {"worker_id", info.worker_id},
@@ -60,12 +61,17 @@ void WorkerRegistry::RecordFinish(Worker* worker, const Finish& finish) {
   }
 }
 
-void WorkerRegistry::LearnPrefix(Worker* worker, const Booking& booking,
-                                 const SequenceOutput& first_output) {
-  const uint32_t block_tokens = std::max(worker->info.model->kv_block_tokens, 1u);
+std::span<const uint64_t> WorkerRegistry::CachedBlocks(const Worker& worker, const Booking& booking,
+                                                       const SequenceOutput& first_output) {
+  const uint32_t block_tokens = std::max(worker.info.model->kv_block_tokens, 1u);
   const size_t num_cached = first_output.cached_prompt_tokens / block_tokens;
-  worker->prefixes.Add(
-      booking.block_hashes.first(std::min(num_cached, booking.block_hashes.size())));
+  return booking.block_hashes.first(std::min(num_cached, booking.block_hashes.size()));
+}
+
+std::shared_ptr<WorkerPrefixes> WorkerRegistry::FindPrefixes(LinkId link) {
+  MutexLock lock(&mutex_);
+  const auto found = workers_.find(link);
+  return found == workers_.end() ? nullptr : found->second.prefixes;
 }
 
 void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
@@ -73,12 +79,15 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
   handlers.reserve(step.outputs.size());
   std::vector<uint64_t> unknown;
   std::shared_ptr<WorkerChannel> channel;
+  std::vector<std::span<const uint64_t>> learned;  // kept by `handlers`
+  std::shared_ptr<WorkerPrefixes> prefixes;
   bool capacity = false;
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
     if (found == workers_.end()) return;
     Worker& worker = found->second;
+    prefixes = worker.prefixes;
     for (const SequenceOutput& output : step.outputs) {
       const auto booking = worker.bookings.find(output.sequence_id);
       if (booking == worker.bookings.end()) {
@@ -88,7 +97,10 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
       }
       capacity |= !booking->second.started || output.finish.has_value();
       handlers.push_back(booking->second.handler);
-      if (!booking->second.started) LearnPrefix(&worker, booking->second, output);
+      if (!booking->second.started) {
+        const auto blocks = CachedBlocks(worker, booking->second, output);
+        if (!blocks.empty()) learned.push_back(blocks);
+      }
       Start(&worker, booking->first, &booking->second);
       if (output.finish.has_value()) {
         RecordFinish(&worker, *output.finish);
@@ -96,6 +108,9 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
       }
     }
     if (!unknown.empty()) channel = worker.channel;
+  }
+  for (const auto blocks : learned) {
+    if (prefixes != nullptr) prefixes->Add(blocks);
   }
   for (size_t i = 0; i < handlers.size(); ++i) {
     if (handlers[i] != nullptr) handlers[i]->OnOutput(std::move(step.outputs[i]));
@@ -133,9 +148,8 @@ void WorkerRegistry::OnLoadReport(LinkId link, const LoadReport& report) {
 }
 
 void WorkerRegistry::OnKvEvents(LinkId link, const KvEvents& events) {
-  MutexLock lock(&mutex_);
-  const auto found = workers_.find(link);
-  if (found != workers_.end()) found->second.prefixes.Apply(events);
+  const std::shared_ptr<WorkerPrefixes> prefixes = FindPrefixes(link);
+  if (prefixes != nullptr) prefixes->Apply(events);
 }
 
 void WorkerRegistry::OnSubmitCredit(LinkId link, const SubmitCredit& credit) {
@@ -159,6 +173,7 @@ void WorkerRegistry::OnDraining(LinkId link) {
 
 void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
   std::map<uint64_t, Booking> lost;
+  std::shared_ptr<WorkerPrefixes> prefixes;  // leaves the index after the lock
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -169,7 +184,7 @@ void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
     worker.state = WorkerState::kDead;
     worker.waiting_sequences = 0;
     worker.waiting_tokens = 0;
-    worker.prefixes = PrefixIndex(0);
+    prefixes = std::exchange(worker.prefixes, nullptr);
     lost = std::exchange(worker.bookings, {});
   }
   for (auto& [id, booking] : lost) booking.handler->OnLost(why);

@@ -157,26 +157,37 @@ bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
                                                    const std::vector<WorkerKey>& excluded,
                                                    std::span<const uint64_t> block_hashes) const {
-  const auto now = clock_->Now();
-  std::vector<WorkerLoad> others;
-  std::vector<WorkerLoad> failed_before;
+  Choice others;
+  Choice failed_before;
   bool any_other = false;
-  MutexLock lock(&mutex_);
-  for (const auto& [id, worker] : workers_) {
-    if (worker.state != WorkerState::kReady || worker.info.model->fingerprint != fingerprint) {
-      continue;
+  uint32_t block_tokens = 0;
+  {
+    const auto now = clock_->Now();
+    MutexLock lock(&mutex_);
+    for (const auto& [id, worker] : workers_) {
+      if (worker.state != WorkerState::kReady || worker.info.model->fingerprint != fingerprint) {
+        continue;
+      }
+      const bool is_excluded =
+          std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
+      any_other |= !is_excluded;
+      if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
+        continue;
+      }
+      Choice& choice = is_excluded ? failed_before : others;
+      choice.loads.push_back(worker.load);
+      choice.slots.push_back(worker.prefixes->slot());
+      block_tokens = worker.info.model->kv_block_tokens;
     }
-    const bool is_excluded =
-        std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
-    any_other |= !is_excluded;
-    if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
-      continue;
-    }
-    WorkerLoad& load = (is_excluded ? failed_before : others).emplace_back(worker.load);
-    load.cached_prompt_tokens =
-        worker.prefixes.CountLeading(block_hashes) * worker.info.model->kv_block_tokens;
   }
-  return any_other ? others : failed_before;
+  Choice& choice = any_other ? others : failed_before;
+  if (choice.loads.empty() || block_hashes.empty()) return std::move(choice.loads);
+  // A slot may by now belong to another session: its load is then off, and booking it fails.
+  const PrefixIndex::Match match = prefix_index_.Find(block_hashes);
+  for (size_t i = 0; i < choice.loads.size(); ++i) {
+    choice.loads[i].cached_prompt_tokens = match.Blocks(choice.slots[i]) * block_tokens;
+  }
+  return std::move(choice.loads);
 }
 
 WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {

@@ -18,10 +18,10 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/metrics/router_metrics.h"
-#include "router/policy/policy.h"
 #include "router/registry/breaker.h"
 #include "router/registry/prefix_index.h"
 #include "router/registry/sequence_handler.h"
+#include "router/registry/worker_load.h"
 #include "router/worker_link/worker_link.h"
 
 namespace pingti::router {
@@ -124,23 +124,32 @@ class WorkerRegistry final : public WorkerEvents {
     uint64_t waiting_tokens = 0;
     Breaker breaker;
     std::map<uint64_t, Booking> bookings;  // ordered: ids are in the order of sending
-    PrefixIndex prefixes{0};
+    // Null without a session; shared with a link's call that is under way when the session ends.
+    std::shared_ptr<WorkerPrefixes> prefixes;
+  };
+
+  struct Choice {
+    std::vector<WorkerLoad> loads;
+    std::vector<size_t> slots;  // of the prefix index, beside the loads
   };
 
   static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
   static bool HasCredit(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
-  static void LearnPrefix(Worker* worker, const Booking& booking,
-                          const SequenceOutput& first_output);
+  static std::span<const uint64_t> CachedBlocks(const Worker& worker, const Booking& booking,
+                                                const SequenceOutput& first_output);
   void RecordFinish(Worker* worker, const Finish& finish) PINGTI_REQUIRES(mutex_);
   Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
+  // Null without a session.
+  std::shared_ptr<WorkerPrefixes> FindPrefixes(LinkId link);
 
   const BreakerOptions breaker_options_;
   const Clock* const clock_;
   metrics::RouterMetrics* const metrics_;
   LinkFactory factory_;
   std::function<void()> on_capacity_;
+  PrefixIndex prefix_index_;  // has locks of its own, and is not used under mutex_
 
   mutable Mutex mutex_;
   std::map<LinkId, Worker> workers_ PINGTI_GUARDED_BY(mutex_);

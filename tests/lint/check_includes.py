@@ -62,7 +62,9 @@ EDGES = {
     # Picks the device for main.cc.
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
     "router/main.cc": ROUTER_COMMON + ["router"],
-    "router/router_config": BASE + ["common/config"],
+    "router/router_config": BASE + ["common/config", "router/policy/choose_policy"],
+    # The one place that knows all policies, for wiring alone.
+    "router/policy/choose_policy": BASE + ["router/policy"],
     "tools": ROUTER_COMMON + PROTO + ["worker/weights", "worker/tensor"],
     "tools/device_flag": ["worker/backend"],
     # These run a model's layers in their own process: no server, no engine.
@@ -76,8 +78,10 @@ for part in ROUTER_PARTS:
 for part in ("router/worker_link", "router/grpc"):
     EDGES[part] = EDGES[part] + PROTO
 
-# Picking a backend is wiring: an edge to worker/backend does not bring these, only their own names do.
-PICKED = ("worker/backend/cpu", "worker/backend/cuda", "worker/backend/choose")
+# Picking a backend or a policy is wiring: an edge to the folder above does not bring these, only
+# their own names do.
+PICKED = ("worker/backend/cpu", "worker/backend/cuda", "worker/backend/choose",
+          "router/policy/choose_policy")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 OURS = ("common/", "router/", "worker/", "kernels/", "tools/", "proto/", "tests/", "bench/")
@@ -94,7 +98,7 @@ def unit_of(path):
 
 def allowed(target, edges):
     unit = unit_of(target)
-    if unit in PICKED and "" not in edges and "worker" not in edges:
+    if unit in PICKED and not {"", "worker", "router"} & set(edges):
         return unit in edges
     return any(edge == "" or target == edge or target.startswith(edge + "/") or
                re.match(re.escape(edge) + r"[._]", target) for edge in edges)

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/strings.h"
+#include "router/policy/choose_policy.h"
 #include "tests/testing/fake_worker.h"
 
 namespace pingti::testing {

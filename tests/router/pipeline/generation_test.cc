@@ -18,6 +18,7 @@
 
 #include "common/base/strings.h"
 #include "router/pipeline/inference_service.h"
+#include "router/policy/choose_policy.h"
 
 namespace pingti::router {
 namespace {

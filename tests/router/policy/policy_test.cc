@@ -1,9 +1,9 @@
-#include "router/policy/policy.h"
-
 #include <gtest/gtest.h>
 
 #include <map>
 #include <vector>
+
+#include "router/policy/choose_policy.h"
 
 namespace pingti::router {
 namespace {
@@ -16,9 +16,11 @@ WorkerLoad Load(uint64_t key) {
 }
 
 TEST(MakePolicy, NamesWhatThereIs) {
-  EXPECT_TRUE(MakePolicy("prefix_affinity").ok());
-  EXPECT_TRUE(MakePolicy("least_loaded").ok());
-  EXPECT_TRUE(MakePolicy("round_robin").ok());
+  for (const char* name : {"prefix_affinity", "least_loaded", "round_robin"}) {
+    const auto policy = MakePolicy(name);
+    ASSERT_TRUE(policy.ok()) << policy.status();
+    EXPECT_EQ((*policy)->name(), name);
+  }
   const absl::Status status = MakePolicy("fastest").status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_NE(status.message().find("least_loaded"), absl::string_view::npos);
@@ -59,6 +61,21 @@ TEST(LeastLoaded, AvoidsAFullCache) {
   std::vector<WorkerLoad> loads = {Load(1), Load(2)};
   loads[0].kv_used_fraction = 0.95;
   EXPECT_EQ(policy->Pick(10, loads), 1u);
+}
+
+TEST(LeastLoaded, ItsWeightsAreSettings) {
+  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  loads[0].kv_used_fraction = 0.95;
+  loads[1].running_sequences = 3;  // 3 * 128 tokens at 2,000 tokens/s are 0.19 s
+  EXPECT_EQ((*MakePolicy("least_loaded"))->Pick(10, loads), 1u);
+  PolicySettings cache_is_free;
+  cache_is_free.cost.full_cache = std::chrono::milliseconds(0);
+  EXPECT_EQ((*MakePolicy("least_loaded", cache_is_free))->Pick(10, loads), 0u);
+  PolicySettings slow;
+  slow.cost.unknown_prefill_tokens_per_s = 200;
+  EXPECT_EQ((*MakePolicy("least_loaded", slow))->Pick(10, loads), 0u);
+  slow.cost.tokens_per_sequence = 1;
+  EXPECT_EQ((*MakePolicy("least_loaded", slow))->Pick(10, loads), 1u);
 }
 
 TEST(LeastLoaded, SpreadsABurstEvenly) {

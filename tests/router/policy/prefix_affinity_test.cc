@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "router/policy/policy.h"
+#include "router/policy/choose_policy.h"
 
 namespace pingti::router {
 namespace {
