@@ -37,6 +37,7 @@
 #include "router/pipeline/ticker.h"
 #include "router/playground/playground.h"
 #include "router/policy/choose_policy.h"
+#include "router/queue/choose_order.h"
 #include "router/registry/worker_registry.h"
 #include "router/router_config.h"
 #include "router/worker_link/model_store.h"
@@ -129,13 +130,14 @@ net::HttpServerOptions MakeHttpOptions(const RouterConfig& config) {
 // Everything between the listeners and the workers. Members are in order of dependence.
 class Core {
  public:
-  Core(const RouterConfig& config, std::unique_ptr<Policy> policy, metrics::RouterMetrics* metrics)
+  Core(const RouterConfig& config, std::unique_ptr<Policy> policy,
+       std::unique_ptr<QueueOrder> order, metrics::RouterMetrics* metrics)
       : clock_(RealClock()),
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
         admission_(MakeAdmissionOptions(config), clock_),
         registry_(BreakerOptions{}, clock_, metrics),
-        dispatcher_(&registry_, std::move(policy), clock_),
+        dispatcher_(&registry_, std::move(policy), std::move(order), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
         context_{MakeGenerationOptions(config),
                  &dispatcher_,
@@ -207,11 +209,12 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
                           MakePolicy(config.policy, config.policy_settings));
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<QueueOrder> order, MakeQueueOrder(config.queue_order));
   PINGTI_RETURN_IF_ERROR(CheckLinkTls(MakeLinkOptions(config)));
   metrics::Registry metrics_registry;
   metrics_registry.AddProcessMetrics("pingti-router");
   metrics::RouterMetrics metrics(&metrics_registry);
-  Core core(config, std::move(policy), &metrics);
+  Core core(config, std::move(policy), std::move(order), &metrics);
   Readiness readiness(&core.registry(), config.min_ready_workers);
   ApiHandler handler(&core.service(), &keys);
   const std::unique_ptr<grpc::Service> grpc_service = MakeInferenceGrpc(&core.service(), &keys);

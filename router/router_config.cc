@@ -93,6 +93,10 @@ void AddWorkerTls(RouterConfig* config, config::Schema* schema) {
 
 void AddRequests(RouterConfig* config, config::Schema* schema) {
   schema->Group("Requests");
+  schema->Add(
+      "queue_order", &config->queue_order,
+      "Who is next among sequences of one priority: fair (API keys take turns by tokens) or "
+      "fifo (first come, first served).");
   schema
       ->Add("max_queued_requests", &config->max_queued_requests,
             "Requests that may wait for their first token; more are refused with 429.")

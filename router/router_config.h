@@ -40,6 +40,7 @@ struct RouterConfig {
   std::string worker_tls_server_name;
 
   // Requests.
+  std::string queue_order = "fair";
   int64_t max_queued_requests = 4096;
   int64_t max_queued_tokens = 8 << 20;
   int64_t max_concurrent_requests = 16384;

@@ -6,13 +6,14 @@
 
 namespace pingti::router {
 
-Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy, const Clock* clock)
-    : registry_(registry), clock_(clock), policy_(std::move(policy)) {}
+Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy,
+                       std::unique_ptr<QueueOrder> order, const Clock* clock)
+    : registry_(registry), clock_(clock), policy_(std::move(policy)), queue_(std::move(order)) {}
 
 void Dispatcher::Submit(SequenceJob job) {
   {
     MutexLock lock(&mutex_);
-    batcher_.Add(std::move(job));
+    queue_.Add(std::move(job));
   }
   Pump();
 }
@@ -20,7 +21,7 @@ void Dispatcher::Submit(SequenceJob job) {
 void Dispatcher::CancelQueued(uint64_t job_id) {
   SequenceJob job;  // freed after the lock
   MutexLock lock(&mutex_);
-  batcher_.Remove(job_id, &job);
+  queue_.Remove(job_id, &job);
 }
 
 void Dispatcher::CancelPlaced(WorkerKey worker, uint64_t sequence_id) {
@@ -53,7 +54,7 @@ void Dispatcher::PumpOnce() {
   std::map<WorkerKey, std::shared_ptr<WorkerChannel>> channels;
   {
     MutexLock lock(&mutex_);
-    batcher_.TakePlaceable(
+    queue_.TakePlaceable(
         [&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
           const WorkerLoad chosen = Choose(job);
           if (chosen.worker == 0) return false;
@@ -81,7 +82,7 @@ void Dispatcher::Tick() {
   std::vector<SequenceJob> expired;
   {
     MutexLock lock(&mutex_);
-    expired = batcher_.TakeExpired(clock_->Now());
+    expired = queue_.TakeExpired(clock_->Now());
   }
   for (const SequenceJob& job : expired) job.handler->OnQueueTimeout();
   Pump();  // a breaker may have closed by time alone
@@ -89,7 +90,7 @@ void Dispatcher::Tick() {
 
 size_t Dispatcher::queued() const {
   MutexLock lock(&mutex_);
-  return batcher_.size();
+  return queue_.size();
 }
 
 }  // namespace pingti::router

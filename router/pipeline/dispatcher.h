@@ -11,8 +11,8 @@
 
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
-#include "router/batcher/batcher.h"
 #include "router/policy/policy.h"
+#include "router/queue/sequence_queue.h"
 #include "router/registry/worker_registry.h"
 
 namespace pingti::router {
@@ -21,7 +21,8 @@ namespace pingti::router {
 class Dispatcher {
  public:
   // `registry` must outlive this; its capacity listener should call Pump.
-  Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy, const Clock* clock);
+  Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy,
+             std::unique_ptr<QueueOrder> order, const Clock* clock);
 
   uint64_t NextJobId() { return next_job_id_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -50,7 +51,7 @@ class Dispatcher {
 
   mutable Mutex mutex_;
   std::unique_ptr<Policy> policy_ PINGTI_GUARDED_BY(mutex_);
-  Batcher batcher_ PINGTI_GUARDED_BY(mutex_);
+  SequenceQueue queue_ PINGTI_GUARDED_BY(mutex_);
 };
 
 }  // namespace pingti::router

@@ -148,6 +148,7 @@ void Generation::SubmitChoice(size_t index) {
   SequenceJob job;
   job.id = choice.job_id;
   job.fingerprint = model_->fingerprint;
+  job.tenant = request_.tenant;
   job.sequence = MakeSequence(choice);
   job.handler = std::make_shared<Attempt>(shared_from_this(), index, choice.attempt);
   job.excluded_workers = choice.excluded;

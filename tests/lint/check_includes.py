@@ -22,7 +22,7 @@ TOOLS_WITH_A_MODEL = BASE + ["tools", "worker/tensor", "worker/weights", "worker
                              "worker/layers", "worker/model"]
 ROUTER_PARTS = ["router/openai", "router/responses", "router/anthropic",
                 "router/http", "router/playground", "router/grpc", "router/pipeline", "router/admission",
-                "router/batcher", "router/policy", "router/registry", "router/discovery",
+                "router/queue", "router/policy", "router/registry", "router/discovery",
                 "router/worker_link", "router/api"]
 
 EDGES = {
@@ -63,8 +63,9 @@ EDGES = {
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
     "router/main.cc": ROUTER_COMMON + ["router"],
     "router/router_config": BASE + ["common/config", "router/policy/choose_policy"],
-    # The one place that knows all policies, for wiring alone.
+    # The places that know all policies and all orders, for wiring alone.
     "router/policy/choose_policy": BASE + ["router/policy"],
+    "router/queue/choose_order": BASE + ["router/queue"],
     "tools": ROUTER_COMMON + PROTO + ["worker/weights", "worker/tensor"],
     "tools/device_flag": ["worker/backend"],
     # These run a model's layers in their own process: no server, no engine.
@@ -81,7 +82,7 @@ for part in ("router/worker_link", "router/grpc"):
 # Picking a backend or a policy is wiring: an edge to the folder above does not bring these, only
 # their own names do.
 PICKED = ("worker/backend/cpu", "worker/backend/cuda", "worker/backend/choose",
-          "router/policy/choose_policy")
+          "router/policy/choose_policy", "router/queue/choose_order")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 OURS = ("common/", "router/", "worker/", "kernels/", "tools/", "proto/", "tests/", "bench/")

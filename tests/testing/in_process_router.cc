@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/strings.h"
 #include "router/policy/choose_policy.h"
+#include "router/queue/choose_order.h"
 #include "tests/testing/fake_worker.h"
 
 namespace pingti::testing {
@@ -16,7 +17,8 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
   const Clock* clock = RealClock();
   admission_ = std::make_unique<AdmissionController>(options.admission, clock);
   registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock, &metrics_);
-  dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy), clock);
+  dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy),
+                                             *MakeQueueOrder(options.queue_order), clock);
   pool_ = std::make_unique<TaskPool>(1, 256);
   context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(), clock,
               OsEntropy(),        &metrics_};

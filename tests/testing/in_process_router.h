@@ -22,6 +22,7 @@ namespace pingti::testing {
 struct InProcessRouterOptions {
   std::vector<std::string> workers{};
   std::string policy = "prefix_affinity";
+  std::string queue_order = "fair";
   router::GenerationOptions generation{};
   router::AdmissionOptions admission{};
   router::WorkerLinkOptions link{};

@@ -19,6 +19,7 @@
 #include "common/base/strings.h"
 #include "router/pipeline/inference_service.h"
 #include "router/policy/choose_policy.h"
+#include "router/queue/choose_order.h"
 
 namespace pingti::router {
 namespace {
@@ -237,7 +238,7 @@ class GenerationTest : public ::testing::Test {
   AdmissionController admission_{{}, clock_};
   // The scripted workers fail often: no breaker and no bound on attempts gets in their way.
   WorkerRegistry registry_{{.failures_to_open = 1'000'000}, clock_, &metrics_};
-  Dispatcher dispatcher_{&registry_, *MakePolicy("least_loaded"), clock_};
+  Dispatcher dispatcher_{&registry_, *MakePolicy("least_loaded"), *MakeQueueOrder("fair"), clock_};
   TaskPool pool_{1, 16};
   GenerationContext context_{
       {.max_attempts = 1000}, &dispatcher_, &admission_, &pool_, clock_, OsEntropy(), &metrics_};

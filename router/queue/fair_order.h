@@ -1,0 +1,50 @@
+// Turns between API keys by tokens: a key that asks for much waits behind its own, not before
+// another's.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "router/queue/queue_order.h"
+
+namespace pingti::router {
+
+// Start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair Queueing", SIGCOMM 1996) with
+// equal weights, a line per API key. The server's unit of work is a token, as in the virtual token
+// counter of Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024:
+//
+//   start of a job   = max(virtual time when its line had nothing waiting, finish of the job
+//   before) finish of a job  = its start + its tokens virtual time     = start of the job taken
+//   last
+//
+// While two keys both have sequences waiting, what they are given differs by no more than the
+// largest sequence of each. A key that was away gets no credit for it. Without keys there is one
+// line, which is first come, first served.
+class FairOrder final : public QueueOrder {
+ public:
+  static constexpr std::string_view kName = "fair";
+  // An answer's tokens are not known before: it counts as its max_tokens, and never as more than
+  // this, which is also what an answer without max_tokens counts as.
+  static constexpr uint32_t kMostAnswerTokens = 256;
+
+  std::string_view name() const override { return kName; }
+  std::string_view Line(const SequenceJob& job) const override { return job.tenant; }
+  double Rank(std::string_view line) const override;
+  void OnAdded(const SequenceJob& job) override;
+  void OnTaken(const SequenceJob& job) override;
+  void OnRemoved(const SequenceJob& job) override;
+
+ private:
+  struct Tenant {
+    double start = 0;    // of its next job
+    size_t waiting = 0;  // jobs
+  };
+
+  // As many as there are API keys, in tokens served since this router started.
+  std::map<std::string, Tenant, std::less<>> tenants_;
+  double virtual_time_ = 0;
+};
+
+}  // namespace pingti::router

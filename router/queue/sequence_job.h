@@ -1,0 +1,32 @@
+// One sequence on its way to a worker.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "router/registry/sequence_handler.h"
+#include "router/worker_link/messages.h"
+
+namespace pingti::router {
+
+struct SequenceJob {
+  uint64_t id = 0;
+  std::string fingerprint;  // the model build that must run it
+  std::string tenant;       // name of the API key, empty without keys
+  Sequence sequence;
+  // Shared: whoever holds the job may have to answer it while the request it belongs to is going
+  // away.
+  std::shared_ptr<SequenceHandler> handler;
+  std::vector<WorkerKey> excluded_workers;  // those that failed it before
+  int32_t priority = 0;
+  bool resumed = false;  // its client already reads: it goes before new ones of its priority
+  uint32_t tokens = 0;   // to prefill
+  std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
+  std::chrono::steady_clock::time_point give_up_at;
+};
+
+}  // namespace pingti::router

@@ -1,0 +1,138 @@
+// See sequence_queue.h.
+#include "router/queue/sequence_queue.h"
+
+#include <algorithm>
+#include <iterator>
+#include <tuple>
+
+namespace pingti::router {
+namespace {
+
+bool IsPicky(const SequenceJob& job) { return !job.excluded_workers.empty(); }
+
+}  // namespace
+
+void SequenceQueue::Add(SequenceJob job) {
+  const Class of_class(-static_cast<int64_t>(job.priority), !job.resumed);
+  const uint64_t arrival = arrivals_++;
+  tokens_ += job.tokens;
+  if (IsPicky(job)) {
+    ++picky_;
+  } else {
+    ++unpicky_[job.fingerprint];
+  }
+  order_->OnAdded(job);
+  std::string line(order_->Line(job));
+  Line& jobs = classes_[of_class][line];
+  positions_.emplace(job.id, Position{of_class, std::move(line), arrival});
+  jobs.emplace(arrival, std::move(job));
+}
+
+SequenceJob SequenceQueue::Detach(Line* line, Line::iterator it) {
+  SequenceJob job = std::move(it->second);
+  line->erase(it);
+  positions_.erase(job.id);
+  tokens_ -= job.tokens;
+  if (IsPicky(job)) {
+    --picky_;
+  } else if (const auto model = unpicky_.find(job.fingerprint); --model->second == 0) {
+    unpicky_.erase(model);
+  }
+  return job;
+}
+
+SequenceJob SequenceQueue::DetachAt(const Position& position) {
+  const auto lines = classes_.find(position.of_class);
+  const auto line = lines->second.find(position.line);
+  SequenceJob job = Detach(&line->second, line->second.find(position.arrival));
+  if (line->second.empty()) lines->second.erase(line);
+  if (lines->second.empty()) classes_.erase(lines);
+  return job;
+}
+
+bool SequenceQueue::Remove(uint64_t id, SequenceJob* job) {
+  const auto found = positions_.find(id);
+  if (found == positions_.end()) return false;
+  *job = DetachAt(Position(found->second));
+  order_->OnRemoved(*job);
+  return true;
+}
+
+bool SequenceQueue::MayFit(const SequenceJob& job, const FullModels& full) {
+  return IsPicky(job) || !full.contains(job.fingerprint);
+}
+
+bool SequenceQueue::AllFull(const FullModels& full) const {
+  return picky_ == 0 && std::all_of(unpicky_.begin(), unpicky_.end(),
+                                    [&](const auto& model) { return full.contains(model.first); });
+}
+
+void SequenceQueue::TakePlaceable(const Place& place, const Take& take) {
+  FullModels full;
+  for (auto it = classes_.begin(); it != classes_.end() && !AllFull(full);) {
+    TakeFromLines(&it->second, place, take, &full);
+    it = it->second.empty() ? classes_.erase(it) : std::next(it);
+  }
+}
+
+void SequenceQueue::TakeFromLines(Lines* lines, const Place& place, const Take& take,
+                                  FullModels* full) {
+  // A line's turn, and the job that it would send.
+  struct Turn {
+    double rank;
+    Lines::iterator line;
+    Line::iterator job;
+    // For a heap that has the lowest on top.
+    bool operator<(const Turn& other) const {
+      return std::tie(other.rank, other.job->first) < std::tie(rank, job->first);
+    }
+  };
+  std::vector<Turn> turns;
+  const auto push = [&](Lines::iterator line, Line::iterator job) {
+    while (job != line->second.end() && !MayFit(job->second, *full)) ++job;
+    if (job == line->second.end()) return;
+    turns.push_back({order_->Rank(line->first), line, job});
+    std::push_heap(turns.begin(), turns.end());
+  };
+  for (auto line = lines->begin(); line != lines->end(); ++line) push(line, line->second.begin());
+  while (!turns.empty() && !AllFull(*full)) {
+    std::pop_heap(turns.begin(), turns.end());
+    const auto [rank, line, job] = turns.back();
+    turns.pop_back();
+    const auto next = std::next(job);
+    if (!MayFit(job->second, *full)) {
+      push(line, next);
+    } else if (!place(job->second)) {
+      if (!IsPicky(job->second)) full->insert(job->second.fingerprint);
+      push(line, next);
+    } else {
+      SequenceJob taken = Detach(&line->second, job);
+      order_->OnTaken(taken);
+      if (line->second.empty()) {
+        lines->erase(line);
+      } else {
+        push(line, next);
+      }
+      take(std::move(taken));
+    }
+  }
+}
+
+std::vector<SequenceJob> SequenceQueue::TakeExpired(std::chrono::steady_clock::time_point now) {
+  std::vector<Position> expired;
+  for (const auto& [of_class, lines] : classes_) {
+    for (const auto& [name, line] : lines) {
+      for (const auto& [arrival, job] : line) {
+        if (now >= job.give_up_at) expired.push_back({of_class, name, arrival});
+      }
+    }
+  }
+  std::vector<SequenceJob> jobs;
+  for (const Position& position : expired) {
+    jobs.push_back(DetachAt(position));
+    order_->OnRemoved(jobs.back());
+  }
+  return jobs;
+}
+
+}  // namespace pingti::router

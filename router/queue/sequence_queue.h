@@ -1,0 +1,79 @@
+// Sequences that wait in this router for a worker's credit, and how they leave: best first, all
+// that can be placed in one round, so that the dispatcher gathers one envelope per worker.
+//
+// A round is never a barrier: whatever can be placed leaves at once, in order of priority, resumed
+// before new, then as the QueueOrder says; what has no worker with credit stays without holding
+// back others. Read next: queue_order.h, router/pipeline/dispatcher.h.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "router/queue/queue_order.h"
+#include "router/queue/sequence_job.h"
+
+namespace pingti::router {
+
+// Thread-compatible.
+class SequenceQueue {
+ public:
+  // Finds a worker for a job; false when none has credit for it now.
+  using Place = std::function<bool(const SequenceJob&)>;
+  using Take = std::function<void(SequenceJob)>;
+
+  explicit SequenceQueue(std::unique_ptr<QueueOrder> order) : order_(std::move(order)) {}
+
+  void Add(SequenceJob job);
+  // Takes a job out again; false when it is not waiting here.
+  bool Remove(uint64_t id, SequenceJob* job);
+
+  // Calls `place` for jobs in order, and right after each success `take` with that job. Once a job
+  // of some model found no worker, later ones of that model that exclude no worker are not tried.
+  void TakePlaceable(const Place& place, const Take& take);
+  // Jobs whose time in the queue is over.
+  std::vector<SequenceJob> TakeExpired(std::chrono::steady_clock::time_point now);
+
+  size_t size() const { return positions_.size(); }
+  uint64_t tokens() const { return tokens_; }
+
+ private:
+  using Line = std::map<uint64_t, SequenceJob>;  // by arrival
+  using Lines = std::map<std::string, Line, std::less<>>;
+  // Ascending: higher priority, then resumed before new.
+  using Class = std::pair<int64_t, bool>;
+  struct Position {
+    Class of_class;
+    std::string line;
+    uint64_t arrival;
+  };
+  // Models that have no worker with credit left in this round.
+  using FullModels = std::set<std::string, std::less<>>;
+
+  void TakeFromLines(Lines* lines, const Place& place, const Take& take, FullModels* full);
+  // Whether a job is worth trying.
+  static bool MayFit(const SequenceJob& job, const FullModels& full);
+  // Nothing that waits is worth trying any more.
+  bool AllFull(const FullModels& full) const;
+  // Takes a job out of its line and out of the counts; empty lines stay for the caller to erase.
+  SequenceJob Detach(Line* line, Line::iterator job);
+  SequenceJob DetachAt(const Position& position);
+
+  const std::unique_ptr<QueueOrder> order_;
+  std::map<Class, Lines> classes_;
+  std::unordered_map<uint64_t, Position> positions_;  // by job id
+  std::map<std::string, size_t> unpicky_;  // jobs that exclude no worker, by model; none is 0
+  size_t picky_ = 0;                       // jobs that exclude one
+  uint64_t arrivals_ = 0;
+  uint64_t tokens_ = 0;
+};
+
+}  // namespace pingti::router

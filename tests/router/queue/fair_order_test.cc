@@ -1,0 +1,130 @@
+#include "router/queue/fair_order.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "router/queue/choose_order.h"
+#include "router/queue/sequence_queue.h"
+
+namespace pingti::router {
+namespace {
+
+class FairOrderTest : public ::testing::Test {
+ protected:
+  void Add(const std::string& tenant, uint32_t tokens, int32_t priority = 0,
+           const std::string& model = "f") {
+    SequenceJob job;
+    job.id = next_id_++;
+    job.tenant = tenant;
+    job.fingerprint = model;
+    job.tokens = tokens;
+    job.priority = priority;
+    job.sequence.stop.max_tokens = 1;
+    queue_.Add(std::move(job));
+  }
+
+  // The tenants of the next `count` jobs, one letter each.
+  std::string Take(int count, const std::string& full_model = "") {
+    std::string tenants;
+    queue_.TakePlaceable(
+        [&](const SequenceJob& job) { return count > 0 && job.fingerprint != full_model; },
+        [&](SequenceJob job) {
+          tenants += job.tenant;
+          given_[job.tenant] += job.tokens + job.sequence.stop.max_tokens;
+          --count;
+        });
+    return tenants;
+  }
+
+  SequenceQueue queue_{*MakeQueueOrder("fair")};
+  std::map<std::string, uint64_t> given_;
+  uint64_t next_id_ = 1;
+};
+
+TEST_F(FairOrderTest, ATableNamesTheOrders) {
+  EXPECT_EQ((*MakeQueueOrder("fair"))->name(), "fair");
+  EXPECT_EQ((*MakeQueueOrder("fifo"))->name(), "fifo");
+  const absl::Status status = MakeQueueOrder("lifo").status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_NE(status.message().find("fair, fifo"), absl::string_view::npos);
+}
+
+TEST_F(FairOrderTest, ALongLineOfOneKeyDoesNotKeepAnotherWaiting) {
+  for (int i = 0; i < 100; ++i) Add("a", 50);
+  for (int i = 0; i < 3; ++i) Add("b", 50);
+  EXPECT_EQ(Take(7), "abababa");
+}
+
+TEST_F(FairOrderTest, TurnsAreCountedInTokens) {
+  for (int i = 0; i < 10; ++i) Add("a", 299);
+  for (int i = 0; i < 30; ++i) Add("b", 99);
+  EXPECT_EQ(Take(12), "abbbabbbabbb");
+}
+
+TEST_F(FairOrderTest, OneKeyAloneIsServedInOrderOfArrival) {
+  for (int i = 0; i < 3; ++i) Add("a", 10);
+  EXPECT_EQ(Take(2), "aa");
+  Add("a", 10);
+  EXPECT_EQ(Take(5), "aa");
+}
+
+TEST_F(FairOrderTest, AKeyThatWasAwayGetsNoCreditForIt) {
+  for (int i = 0; i < 20; ++i) Add("a", 100);
+  EXPECT_EQ(Take(10), "aaaaaaaaaa");
+  for (int i = 0; i < 5; ++i) Add("b", 100);
+  const std::string turns = Take(6);
+  EXPECT_EQ(std::count(turns.begin(), turns.end(), 'a'), 3) << turns;
+}
+
+TEST_F(FairOrderTest, WhatWasCancelledIsNotCharged) {
+  for (int i = 0; i < 50; ++i) Add("a", 1000);
+  Add("b", 10);
+  for (uint64_t id = 1; id <= 49; ++id) {
+    SequenceJob job;
+    ASSERT_TRUE(queue_.Remove(id, &job));
+  }
+  EXPECT_EQ(Take(2), "ab") << "equal turns: the job that came first";
+  Add("b", 10);
+  Add("a", 10);
+  EXPECT_EQ(Take(2), "ba") << "a had one of 1,000 tokens, not fifty";
+}
+
+TEST_F(FairOrderTest, PriorityGoesBeforeFairness) {
+  Add("a", 10);
+  for (int i = 0; i < 3; ++i) Add("b", 1000, /*priority=*/1);
+  EXPECT_EQ(Take(4), "bbba");
+}
+
+TEST_F(FairOrderTest, AFullModelHoldsUpNeitherKeyNorOtherModels) {
+  Add("a", 10, 0, "full");
+  Add("a", 10, 0, "free");
+  Add("b", 10, 0, "full");
+  Add("b", 10, 0, "free");
+  EXPECT_EQ(Take(4, "full"), "ab");
+  EXPECT_EQ(queue_.size(), 2u);
+}
+
+// The bound of the paper's theorem 1: what two keys get while both wait differs by at most the
+// largest job of each.
+TEST_F(FairOrderTest, KeysThatBothWaitNeverDifferByMoreThanALargestJobOfEach) {
+  std::mt19937_64 random(9);
+  constexpr uint32_t kLargest = 500;
+  for (int i = 0; i < 400; ++i) Add("a", 1 + random() % kLargest);
+  for (int i = 0; i < 400; ++i) Add("b", 1 + random() % 50);
+  for (int i = 0; i < 300; ++i) {
+    Take(1);
+    const auto a = static_cast<int64_t>(given_["a"]);
+    const auto b = static_cast<int64_t>(given_["b"]);
+    ASSERT_LE(std::abs(a - b), (kLargest + 1) + (50 + 1));
+  }
+}
+
+}  // namespace
+}  // namespace pingti::router
