@@ -79,7 +79,7 @@ void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& adm
   }
   for (const WorkerStatus& worker : registry.Workers()) ++states[WorkerStateName(worker.state)];
   for (const auto& [state, count] : states) metrics->workers.With({state}).Set(count);
-  metrics->queued_requests.Set(static_cast<double>(admission.queued_requests()));
+  metrics->queued_requests.Set(static_cast<double>(admission.queued_sequences()));
   metrics->queued_tokens.Set(static_cast<double>(admission.queued_tokens()));
 }
 
@@ -92,12 +92,14 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   return options;
 }
 
-AdmissionOptions MakeAdmissionOptions(const RouterConfig& config) {
+AdmissionOptions MakeAdmissionOptions(const RouterConfig& config, const ApiKeys& keys) {
   AdmissionOptions options;
-  options.max_queued_requests = static_cast<size_t>(config.max_queued_requests);
+  options.max_queued_sequences = static_cast<size_t>(config.max_queued_sequences);
   options.max_queued_tokens = static_cast<uint64_t>(config.max_queued_tokens);
-  options.max_concurrent_requests = static_cast<size_t>(config.max_concurrent_requests);
+  options.max_concurrent_sequences = static_cast<size_t>(config.max_concurrent_sequences);
   options.max_concurrent_per_key = static_cast<size_t>(config.max_concurrent_per_key);
+  options.max_priority = config.max_priority;
+  options.max_priority_of_key = keys.max_priority();
   return options;
 }
 
@@ -130,12 +132,12 @@ net::HttpServerOptions MakeHttpOptions(const RouterConfig& config) {
 // Everything between the listeners and the workers. Members are in order of dependence.
 class Core {
  public:
-  Core(const RouterConfig& config, std::unique_ptr<Policy> policy,
+  Core(const RouterConfig& config, const ApiKeys& keys, std::unique_ptr<Policy> policy,
        std::unique_ptr<QueueOrder> order, metrics::RouterMetrics* metrics)
       : clock_(RealClock()),
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
-        admission_(MakeAdmissionOptions(config), clock_),
+        admission_(MakeAdmissionOptions(config, keys), clock_),
         registry_(BreakerOptions{}, clock_, metrics),
         dispatcher_(&registry_, std::move(policy), std::move(order), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
@@ -214,7 +216,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   metrics::Registry metrics_registry;
   metrics_registry.AddProcessMetrics("pingti-router");
   metrics::RouterMetrics metrics(&metrics_registry);
-  Core core(config, std::move(policy), std::move(order), &metrics);
+  Core core(config, keys, std::move(policy), std::move(order), &metrics);
   Readiness readiness(&core.registry(), config.min_ready_workers);
   ApiHandler handler(&core.service(), &keys);
   const std::unique_ptr<grpc::Service> grpc_service = MakeInferenceGrpc(&core.service(), &keys);

@@ -98,21 +98,27 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       "Who is next among sequences of one priority: fair (API keys take turns by tokens) or "
       "fifo (first come, first served).");
   schema
-      ->Add("max_queued_requests", &config->max_queued_requests,
-            "Requests that may wait for their first token; more are refused with 429.")
+      ->Add("max_queued_sequences", &config->max_queued_sequences,
+            "Sequences (prompts times n) that may wait for their first token. When they are so "
+            "many, a request with a higher priority, or of an API key with less waiting, takes the "
+            "place of another; the rest are refused with 429.")
       .Range(1, 1 << 24);
   schema
       ->Add("max_queued_tokens", &config->max_queued_tokens,
-            "Their prompt tokens together; more are refused with 429.")
+            "Their prompt tokens together; with more it is the same.")
       .Range(1, 1e12);
   schema
-      ->Add("max_concurrent_requests", &config->max_concurrent_requests,
-            "Requests under way at once; 0: no limit.")
+      ->Add("max_concurrent_sequences", &config->max_concurrent_sequences,
+            "Sequences of requests under way at once; 0: no limit.")
       .Range(0, 1 << 24);
   schema
       ->Add("max_concurrent_per_key", &config->max_concurrent_per_key,
-            "Requests under way at once with one API key; 0: no limit.")
+            "Sequences of requests under way at once with one API key; 0: no limit.")
       .Range(0, 1 << 24);
+  schema->Add(
+      "max_priority", &config->max_priority,
+      "Highest priority that a request with an API key may ask for. A line of the keys' file "
+      "may give a key its own: KEY max_priority=N.");
   schema
       ->Add("queue_timeout", &config->queue_timeout,
             "How long a sequence waits for a worker with room.")

@@ -41,10 +41,11 @@ struct RouterConfig {
 
   // Requests.
   std::string queue_order = "fair";
-  int64_t max_queued_requests = 4096;
+  int64_t max_queued_sequences = 4096;
   int64_t max_queued_tokens = 8 << 20;
-  int64_t max_concurrent_requests = 16384;
+  int64_t max_concurrent_sequences = 16384;
   int64_t max_concurrent_per_key = 0;
+  int32_t max_priority = INT32_MAX;
   std::chrono::milliseconds queue_timeout{30'000};
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds keep_alive{10'000};

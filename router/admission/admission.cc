@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <optional>
 
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 
@@ -13,6 +14,8 @@ namespace {
 
 constexpr double kRateWindowSeconds = 10;
 constexpr int kMaxRetryAfterSeconds = 60;
+// A sequence's answer beside its prompt, when keys are compared.
+constexpr uint64_t kAnswerTokens = 256;
 
 absl::Status Full(std::string message, int retry_after) {
   return WithRetryAfter(
@@ -20,45 +23,162 @@ absl::Status Full(std::string message, int retry_after) {
       retry_after);
 }
 
+uint64_t WorkOf(size_t sequences, uint64_t tokens) { return tokens + kAnswerTokens * sequences; }
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController::Admit(
-    const std::string& tenant, uint64_t tokens) {
-  MutexLock lock(&mutex_);
-  if (queued_requests_ >= options_.max_queued_requests) {
-    return Full(Concat("the queue is full: ", queued_requests_, " requests wait, limit ",
-                       options_.max_queued_requests),
-                RetryAfterSeconds());
-  }
-  // A prompt larger than the whole budget may still run when it is alone.
-  if (queued_requests_ > 0 && queued_tokens_ + tokens > options_.max_queued_tokens) {
-    return Full(
-        Concat("the queue is full: ", queued_tokens_, " prompt tokens wait, this request has ",
-               tokens, ", limit ", options_.max_queued_tokens),
-        RetryAfterSeconds());
-  }
-  if (options_.max_concurrent_requests > 0 &&
-      concurrent_requests_ >= options_.max_concurrent_requests) {
-    return Full(Concat("too many requests at once: limit ", options_.max_concurrent_requests), 1);
-  }
-  if (options_.max_concurrent_per_key > 0 && !tenant.empty()) {
-    const auto used = per_key_.find(tenant);
-    if (used != per_key_.end() && used->second >= options_.max_concurrent_per_key) {
-      return Full(Concat("too many requests at once with this API key: limit ",
-                         options_.max_concurrent_per_key),
-                  1);
-    }
-  }
-  ++queued_requests_;
-  ++concurrent_requests_;
-  queued_tokens_ += tokens;
-  if (!tenant.empty()) ++per_key_[tenant];
-  return std::unique_ptr<Ticket>(new Ticket(this, tenant, tokens));
+AdmissionController::Rank AdmissionController::RankOf(const Ticket& ticket) {
+  return {ticket.request_.priority, ~ticket.arrival_};
 }
 
-void AdmissionController::Start(uint64_t tokens) {
-  --queued_requests_;
-  queued_tokens_ -= tokens;
+absl::Status AdmissionController::CheckEverFits(const AdmissionRequest& request) const {
+  const auto too_many = [&](size_t limit) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    Concat("the request asks for ", request.sequences,
+                           " sequences (prompts times n), expected at most ", limit),
+                    "n", "invalid_value");
+  };
+  if (request.sequences > options_.max_queued_sequences) {
+    return too_many(options_.max_queued_sequences);
+  }
+  if (options_.max_concurrent_sequences > 0 &&
+      request.sequences > options_.max_concurrent_sequences) {
+    return too_many(options_.max_concurrent_sequences);
+  }
+  if (request.tenant.empty()) return absl::OkStatus();
+  if (options_.max_concurrent_per_key > 0 && request.sequences > options_.max_concurrent_per_key) {
+    return too_many(options_.max_concurrent_per_key);
+  }
+  const auto own = options_.max_priority_of_key.find(request.tenant);
+  const int32_t ceiling =
+      own == options_.max_priority_of_key.end() ? options_.max_priority : own->second;
+  if (request.priority <= ceiling) return absl::OkStatus();
+  return FieldError("priority", Concat("'priority' is ", request.priority, ", expected at most ",
+                                       ceiling, " with this API key"));
+}
+
+absl::Status AdmissionController::CheckConcurrency(const AdmissionRequest& request) {
+  if (options_.max_concurrent_sequences > 0 &&
+      concurrent_sequences_ + request.sequences > options_.max_concurrent_sequences) {
+    return Full(Concat("too many sequences at once: ", concurrent_sequences_,
+                       " are under way, this request has ", request.sequences, ", limit ",
+                       options_.max_concurrent_sequences),
+                1);
+  }
+  if (options_.max_concurrent_per_key == 0 || request.tenant.empty()) return absl::OkStatus();
+  const auto tenant = tenants_.find(request.tenant);
+  const size_t used = tenant == tenants_.end() ? 0 : tenant->second.concurrent_sequences;
+  if (used + request.sequences <= options_.max_concurrent_per_key) return absl::OkStatus();
+  return Full(Concat("too many sequences at once with this API key: ", used,
+                     " are under way, this request has ", request.sequences, ", limit ",
+                     options_.max_concurrent_per_key),
+              1);
+}
+
+absl::Status AdmissionController::CheckQueue(const AdmissionRequest& request) {
+  // A prompt larger than the whole budget may still run when it is alone.
+  if (queued_sequences_ == 0) return absl::OkStatus();
+  if (queued_sequences_ + request.sequences > options_.max_queued_sequences) {
+    return Full(
+        Concat("the queue is full: ", queued_sequences_, " sequences wait, this request has ",
+               request.sequences, ", limit ", options_.max_queued_sequences),
+        RetryAfterSeconds());
+  }
+  if (queued_tokens_ + request.tokens > options_.max_queued_tokens) {
+    return Full(
+        Concat("the queue is full: ", queued_tokens_, " prompt tokens wait, this request has ",
+               request.tokens, ", limit ", options_.max_queued_tokens),
+        RetryAfterSeconds());
+  }
+  return absl::OkStatus();
+}
+
+AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequest& request) {
+  // The lowest priority that waits; of the keys that have such requests, the one with most work.
+  Tenants::iterator from = tenants_.end();
+  const auto lowest = [](const Tenants::iterator& it) {
+    return it->second.waiting.begin()->first.first;
+  };
+  for (auto it = tenants_.begin(); it != tenants_.end(); ++it) {
+    if (it->second.waiting.empty()) continue;
+    if (from == tenants_.end() || lowest(it) < lowest(from) ||
+        (lowest(it) == lowest(from) && it->second.queued_work > from->second.queued_work)) {
+      from = it;
+    }
+  }
+  if (from == tenants_.end() || lowest(from) > request.priority) return nullptr;
+  Ticket* victim = from->second.waiting.begin()->second;
+  if (lowest(from) < request.priority) return victim;
+  if (from->first == request.tenant) return nullptr;
+  const auto own = tenants_.find(request.tenant);
+  const uint64_t own_work = (own == tenants_.end() ? 0 : own->second.queued_work) +
+                            WorkOf(request.sequences, request.tokens);
+  const uint64_t left =
+      from->second.queued_work - WorkOf(victim->waiting_sequences_, victim->waiting_tokens_);
+  return left >= own_work ? victim : nullptr;
+}
+
+void AdmissionController::EnterQueue(Ticket* ticket) {
+  queued_sequences_ += ticket->waiting_sequences_;
+  queued_tokens_ += ticket->waiting_tokens_;
+  Tenant& tenant = tenants_[ticket->request_.tenant];
+  tenant.queued_work += WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
+  tenant.waiting.emplace(RankOf(*ticket), ticket);
+}
+
+void AdmissionController::LeaveQueue(Ticket* ticket) {
+  queued_sequences_ -= ticket->waiting_sequences_;
+  queued_tokens_ -= ticket->waiting_tokens_;
+  Tenant& tenant = tenants_[ticket->request_.tenant];
+  tenant.queued_work -= WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
+  tenant.waiting.erase(RankOf(*ticket));
+}
+
+absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController::Admit(
+    AdmissionRequest request, OnDisplaced on_displaced) {
+  PINGTI_RETURN_IF_ERROR(CheckEverFits(request));
+  std::unique_ptr<Ticket> ticket(new Ticket(this, std::move(request), std::move(on_displaced)));
+  std::vector<OnDisplaced> displaced;
+  absl::Status why;
+  {
+    MutexLock lock(&mutex_);
+    absl::Status refused = CheckConcurrency(ticket->request_);
+    std::vector<Ticket*> victims;
+    while (refused.ok()) {
+      refused = CheckQueue(ticket->request_);
+      if (refused.ok()) break;
+      Ticket* victim = FindVictim(ticket->request_);
+      if (victim == nullptr) break;
+      refused = absl::OkStatus();
+      LeaveQueue(victim);
+      victims.push_back(victim);
+    }
+    if (!refused.ok()) {
+      for (Ticket* victim : victims) EnterQueue(victim);
+      return refused;
+    }
+    why = Full(
+        "the queue is full, and a request came that goes before this one: of a higher priority, or "
+        "of an API key that has less waiting",
+        RetryAfterSeconds());
+    for (Ticket* victim : victims) {
+      victim->waiting_sequences_ = 0;
+      victim->waiting_tokens_ = 0;
+      victim->displaced_ = true;
+      displaced.push_back(victim->on_displaced_);
+    }
+    ticket->arrival_ = arrivals_++;
+    ticket->waiting_sequences_ = ticket->request_.sequences;
+    ticket->waiting_tokens_ = ticket->request_.tokens;
+    concurrent_sequences_ += ticket->request_.sequences;
+    tenants_[ticket->request_.tenant].concurrent_sequences += ticket->request_.sequences;
+    EnterQueue(ticket.get());
+  }
+  for (const OnDisplaced& tell : displaced) tell(why);
+  return ticket;
+}
+
+void AdmissionController::CountStart() {
   const auto now = clock_->Now();
   const double gap = std::chrono::duration<double>(now - last_start_).count();
   const double weight = 1 - std::exp(-std::min(gap, 1e3) / kRateWindowSeconds);
@@ -68,31 +188,42 @@ void AdmissionController::Start(uint64_t tokens) {
 
 int AdmissionController::RetryAfterSeconds() {
   if (start_rate_ <= 0) return 1;
-  const double seconds = std::ceil(static_cast<double>(queued_requests_) / start_rate_);
+  const double seconds = std::ceil(static_cast<double>(queued_sequences_) / start_rate_);
   return static_cast<int>(std::clamp(seconds, 1.0, static_cast<double>(kMaxRetryAfterSeconds)));
 }
 
-void AdmissionController::Ticket::MarkStarted() {
-  if (std::exchange(started_, true)) return;
+void AdmissionController::Ticket::OnSequenceStarted() {
   MutexLock lock(&controller_->mutex_);
-  controller_->Start(tokens_);
+  controller_->CountStart();
+  started_ = true;
+  if (waiting_sequences_ == 0) return;  // displaced, but the token was faster
+  controller_->LeaveQueue(this);
+  waiting_tokens_ -= waiting_tokens_ / waiting_sequences_;
+  --waiting_sequences_;
+  // The others go on waiting, but cannot be displaced without the one that runs.
+  controller_->queued_sequences_ += waiting_sequences_;
+  controller_->queued_tokens_ += waiting_tokens_;
+  controller_->tenants_[request_.tenant].queued_work += WorkOf(waiting_sequences_, waiting_tokens_);
+}
+
+bool AdmissionController::Ticket::displaced() const {
+  MutexLock lock(&controller_->mutex_);
+  return displaced_ && !started_;
 }
 
 AdmissionController::Ticket::~Ticket() {
   MutexLock lock(&controller_->mutex_);
-  if (!started_) {
-    --controller_->queued_requests_;
-    controller_->queued_tokens_ -= tokens_;
-  }
-  --controller_->concurrent_requests_;
-  if (tenant_.empty()) return;
-  const auto used = controller_->per_key_.find(tenant_);
-  if (--used->second == 0) controller_->per_key_.erase(used);
+  const auto tenant = controller_->tenants_.find(request_.tenant);
+  if (tenant == controller_->tenants_.end() || arrival_ == 0) return;  // never admitted
+  controller_->LeaveQueue(this);
+  controller_->concurrent_sequences_ -= request_.sequences;
+  tenant->second.concurrent_sequences -= request_.sequences;
+  if (tenant->second.concurrent_sequences == 0) controller_->tenants_.erase(tenant);
 }
 
-size_t AdmissionController::queued_requests() const {
+size_t AdmissionController::queued_sequences() const {
   MutexLock lock(&mutex_);
-  return queued_requests_;
+  return queued_sequences_;
 }
 
 uint64_t AdmissionController::queued_tokens() const {
@@ -100,9 +231,9 @@ uint64_t AdmissionController::queued_tokens() const {
   return queued_tokens_;
 }
 
-size_t AdmissionController::concurrent_requests() const {
+size_t AdmissionController::concurrent_sequences() const {
   MutexLock lock(&mutex_);
-  return concurrent_requests_;
+  return concurrent_sequences_;
 }
 
 }  // namespace pingti::router

@@ -1,12 +1,17 @@
-// Who gets in: bounded queues in requests and tokens, bounded concurrency per API key. What does
-// not fit is refused at once with a hint when to come back, never left to time out.
+// Who gets in: bounded queues in sequences and tokens, bounded concurrency per API key, a ceiling
+// on priorities. What does not fit is refused at once with a hint when to come back, never left to
+// time out.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
@@ -15,57 +20,106 @@
 namespace pingti::router {
 
 struct AdmissionOptions {
-  // Admitted requests that have no first token yet.
-  size_t max_queued_requests = 4096;
+  // Admitted sequences that have no first token yet, and their prompts' tokens.
+  size_t max_queued_sequences = 4096;
   uint64_t max_queued_tokens = 8u << 20;
-  // Admitted and not finished. 0: no limit.
-  size_t max_concurrent_requests = 16384;
+  // Sequences of requests that are admitted and not finished. 0: no limit.
+  size_t max_concurrent_sequences = 16384;
   size_t max_concurrent_per_key = 0;
+  // Of requests with an API key; those without may ask for any. By key where one has its own.
+  int32_t max_priority = std::numeric_limits<int32_t>::max();
+  std::map<std::string, int32_t> max_priority_of_key{};
 };
 
-// Thread-safe.
+// What a request asks for.
+struct AdmissionRequest {
+  std::string tenant{};  // name of the API key, empty without keys
+  int32_t priority = 0;
+  size_t sequences = 1;
+  uint64_t tokens = 0;  // to prefill, all sequences together
+};
+
+// When the queue is full, a newcomer takes the place of what waits with a lower priority; of what
+// waits with its own, if another key has so much more waiting that it still has as much as the
+// newcomer's after giving up its newest request (longest queue drop: Suter, Lakshman, Stiliadis and
+// Choudhury, "Design considerations for supporting TCP with per-flow queueing", INFOCOM 1998). So a
+// key that fills the queue cannot keep others out of it. Only requests without any token are
+// displaced. Thread-safe.
 class AdmissionController {
  public:
+  // Called at most once, without locks, on the thread that admits the newcomer.
+  using OnDisplaced = std::function<void(const absl::Status& why)>;
+
   // One request's place. Gives everything back when destroyed. Thread-compatible.
   class Ticket {
    public:
     ~Ticket();
-    // The request has its first token: it leaves the queue's count.
-    void MarkStarted();
+    // One more of the request's sequences has its first token: it leaves the queue's count, and the
+    // request is not displaced any more. REQUIRES: not called more often than there are sequences.
+    void OnSequenceStarted();
+    // No sequence has started, and OnDisplaced was or is being called.
+    bool displaced() const;
 
    private:
     friend class AdmissionController;
-    Ticket(AdmissionController* controller, std::string tenant, uint64_t tokens)
-        : controller_(controller), tenant_(std::move(tenant)), tokens_(tokens) {}
+    Ticket(AdmissionController* controller, AdmissionRequest request, OnDisplaced on_displaced)
+        : controller_(controller),
+          request_(std::move(request)),
+          on_displaced_(std::move(on_displaced)) {}
+
     AdmissionController* const controller_;
-    const std::string tenant_;
-    const uint64_t tokens_;
+    const AdmissionRequest request_;
+    const OnDisplaced on_displaced_;
+    // Under the controller's lock.
+    uint64_t arrival_ = 0;  // 0: not admitted
+    size_t waiting_sequences_ = 0;
+    uint64_t waiting_tokens_ = 0;
     bool started_ = false;
+    bool displaced_ = false;
   };
 
+  // `clock` must outlive this, and this the tickets.
   AdmissionController(AdmissionOptions options, const Clock* clock)
-      : options_(options), clock_(clock) {}
+      : options_(std::move(options)), clock_(clock) {}
 
-  // `tokens`: what the request has to prefill, all its prompts together.
-  // Errors: ResourceExhausted naming the limit that is reached, with Retry-After.
-  absl::StatusOr<std::unique_ptr<Ticket>> Admit(const std::string& tenant, uint64_t tokens);
+  // Errors: ResourceExhausted naming the limit that is reached, with Retry-After; InvalidArgument
+  // when the request would never be admitted.
+  absl::StatusOr<std::unique_ptr<Ticket>> Admit(AdmissionRequest request, OnDisplaced on_displaced);
 
-  size_t queued_requests() const;
+  size_t queued_sequences() const;
   uint64_t queued_tokens() const;
-  size_t concurrent_requests() const;
+  size_t concurrent_sequences() const;
 
  private:
-  void Start(uint64_t tokens) PINGTI_REQUIRES(mutex_);
+  // Ascending: what would be displaced first. Priority, then the newest.
+  using Rank = std::pair<int32_t, uint64_t>;
+  struct Tenant {
+    size_t concurrent_sequences = 0;
+    uint64_t queued_work = 0;           // see WorkOf
+    std::map<Rank, Ticket*> waiting{};  // requests that no sequence has started of
+  };
+  using Tenants = std::map<std::string, Tenant>;
+
+  static Rank RankOf(const Ticket& ticket);
+  absl::Status CheckEverFits(const AdmissionRequest& request) const;
+  absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
+  absl::Status CheckQueue(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
+  // What to take out of the queue for `request`; null: nothing may go for it.
+  Ticket* FindVictim(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
+  void EnterQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);
+  void LeaveQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);
+  void CountStart() PINGTI_REQUIRES(mutex_);
   int RetryAfterSeconds() PINGTI_REQUIRES(mutex_);
 
   const AdmissionOptions options_;
   const Clock* const clock_;
   mutable Mutex mutex_;
-  size_t queued_requests_ PINGTI_GUARDED_BY(mutex_) = 0;
+  size_t queued_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;
   uint64_t queued_tokens_ PINGTI_GUARDED_BY(mutex_) = 0;
-  size_t concurrent_requests_ PINGTI_GUARDED_BY(mutex_) = 0;
-  std::map<std::string, size_t> per_key_ PINGTI_GUARDED_BY(mutex_);
-  // Requests started per second, an exponential mean over about 10 s: what Retry-After is made of.
+  size_t concurrent_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;
+  uint64_t arrivals_ PINGTI_GUARDED_BY(mutex_) = 1;
+  Tenants tenants_ PINGTI_GUARDED_BY(mutex_);  // those with requests under way
+  // Sequences started per second, an exponential mean over about 10 s: what Retry-After is made of.
   double start_rate_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::chrono::steady_clock::time_point last_start_ PINGTI_GUARDED_BY(mutex_){};
 };

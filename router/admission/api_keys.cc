@@ -1,6 +1,9 @@
 // See api_keys.h.
 #include "router/admission/api_keys.h"
 
+#include <charconv>
+#include <optional>
+
 #include "common/base/sha256.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
@@ -16,6 +19,24 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
+// Takes "max_priority=N" off the end of a line. Errors: InvalidArgument.
+absl::StatusOr<std::optional<int32_t>> TakeMaxPriority(std::string_view* line) {
+  constexpr std::string_view kName = "max_priority=";
+  const size_t blank = line->find_last_of(" \t");
+  if (blank == std::string_view::npos || !line->substr(blank + 1).starts_with(kName)) {
+    return std::optional<int32_t>();
+  }
+  const std::string_view digits = line->substr(blank + 1 + kName.size());
+  int32_t value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  if (error != std::errc() || end != digits.data() + digits.size()) {
+    return absl::InvalidArgumentError(
+        Concat("max_priority is '", digits, "', expected a whole number"));
+  }
+  *line = Trim(line->substr(0, blank));
+  return std::optional<int32_t>(value);
+}
+
 }  // namespace
 
 absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
@@ -23,10 +44,15 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
   int line_number = 0;
   while (!text.empty()) {
     const size_t end = text.find('\n');
-    const std::string_view line = Trim(text.substr(0, end));
+    std::string_view line = Trim(text.substr(0, end));
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     ++line_number;
     if (line.empty() || line.front() == '#') continue;
+    const absl::StatusOr<std::optional<int32_t>> max_priority = TakeMaxPriority(&line);
+    if (!max_priority.ok()) {
+      return absl::InvalidArgumentError(Concat("API keys, line ", line_number, ": ",
+                                               std::string(max_priority.status().message())));
+    }
     const size_t colon = line.find(':');
     const std::string_view key =
         Trim(colon == std::string_view::npos ? line : line.substr(colon + 1));
@@ -41,6 +67,7 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
       return absl::InvalidArgumentError(
           Concat("API keys, line ", line_number, ": the same key stands there twice"));
     }
+    if (max_priority->has_value()) keys.max_priority_[name] = **max_priority;
   }
   return keys;
 }

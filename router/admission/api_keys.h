@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,9 +17,12 @@ class ApiKeys {
   ApiKeys() = default;
 
   // One key a line, or "name:key"; blank lines and lines that start with '#' are skipped. A key
-  // without a name is its own tenant under "key-N", N its place. Errors: InvalidArgument with the
-  // line.
+  // without a name is its own tenant under "key-N", N its place. After the key, and blanks,
+  // "max_priority=N" may follow. Errors: InvalidArgument with the line.
   static absl::StatusOr<ApiKeys> Parse(std::string_view text);
+
+  // By tenant, where a key names one.
+  const std::map<std::string, int32_t>& max_priority() const { return max_priority_; }
 
   bool empty() const { return tenants_.empty(); }
 
@@ -30,6 +34,7 @@ class ApiKeys {
   // By the key's sha256: the look-up's time then tells nothing about a key, and a core dump has
   // none.
   std::map<std::string, std::string> tenants_;
+  std::map<std::string, int32_t> max_priority_;
 };
 
 }  // namespace pingti::router

@@ -96,7 +96,14 @@ void Generation::Handle(Prepared event) {
   if (!event.prompts.ok()) return Fail(event.prompts.status());
   prompts_ = *std::move(event.prompts);
   absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket =
-      context_->admission->Admit(request_.tenant, prompts_.num_tokens());
+      context_->admission->Admit({.tenant = request_.tenant,
+                                  .priority = request_.params.priority,
+                                  .sequences = request_.num_choices(),
+                                  .tokens = prompts_.num_tokens() * request_.params.n},
+                                 [generation = weak_from_this()](const absl::Status& why) {
+                                   const std::shared_ptr<Generation> self = generation.lock();
+                                   if (self != nullptr) self->Deliver(Displaced{why});
+                                 });
   if (!ticket.ok()) return Fail(ticket.status());
   ticket_ = *std::move(ticket);
   context_->metrics->prompt_tokens.With({model_->id})
@@ -203,6 +210,10 @@ void Generation::Resume(size_t index, const absl::Status& why) {
                                          {"reason", why.ToString()}});
   context_->metrics->resumed_sequences.Increment();
   SubmitChoice(index);
+}
+
+void Generation::Handle(Displaced event) {
+  if (!done() && ticket_->displaced()) Fail(event.why);
 }
 
 void Generation::Handle(Cancelled event) {

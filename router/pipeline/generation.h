@@ -93,11 +93,14 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     absl::Status why;
     bool queue_timeout;
   };
+  struct Displaced {
+    absl::Status why;
+  };
   struct Cancelled {
     absl::Status why;
   };
   struct Ticked {};
-  using Event = std::variant<Prepared, Placed, Output, Lost, Cancelled, Ticked>;
+  using Event = std::variant<Prepared, Placed, Output, Lost, Displaced, Cancelled, Ticked>;
 
   struct Choice {
     enum class State { kQueued, kPlaced, kFinished };
@@ -112,6 +115,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     std::vector<WorkerKey> excluded;
     std::vector<uint32_t> generated;
     uint32_t cached_prompt_tokens = 0;
+    bool started = false;  // its first output came
     bool echoed = false;
     std::chrono::steady_clock::time_point queued_at;
     std::chrono::steady_clock::time_point last_token;
@@ -123,6 +127,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void Handle(Placed event);
   void Handle(Output event);
   void Handle(Lost event);
+  void Handle(Displaced event);
   void Handle(Cancelled event);
   void Handle(Ticked event);
 

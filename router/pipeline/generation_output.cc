@@ -97,7 +97,7 @@ void Generation::Handle(Output event) {
   ChoiceDelta delta;
   delta.index = static_cast<uint32_t>(event.choice);
   if (!output.token_ids.empty()) {
-    ticket_->MarkStarted();
+    if (!std::exchange(choice.started, true)) ticket_->OnSequenceStarted();
     choice.cached_prompt_tokens =
         std::max(choice.cached_prompt_tokens, output.cached_prompt_tokens);
     if (!choice.echoed) Echo(&choice, output, &delta);

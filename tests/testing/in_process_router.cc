@@ -15,6 +15,8 @@ using namespace router;  // NOLINT: everything here is the router's
 
 InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&metrics_registry_) {
   const Clock* clock = RealClock();
+  keys_ = *ApiKeys::Parse(options.api_keys);
+  options.admission.max_priority_of_key = keys_.max_priority();
   admission_ = std::make_unique<AdmissionController>(options.admission, clock);
   registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock, &metrics_);
   dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy),
@@ -23,7 +25,6 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
   context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(), clock,
               OsEntropy(),        &metrics_};
   service_ = std::make_unique<InferenceService>(&context_, registry_.get());
-  keys_ = *ApiKeys::Parse(options.api_keys);
   handler_ = std::make_unique<ApiHandler>(service_.get(), &keys_);
   registry_->Connect(
       [this, link = options.link, clock](LinkId id, const std::string& address) {

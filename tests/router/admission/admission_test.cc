@@ -2,6 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "router/admission/api_keys.h"
 #include "router/api/api_error.h"
 #include "tests/testing/fake_clock.h"
@@ -9,53 +16,200 @@
 namespace pingti::router {
 namespace {
 
-TEST(Admission, RefusesAtOnceWhenTheQueueIsFull) {
-  testing::FakeClock clock;
-  AdmissionController admission({.max_queued_requests = 2}, &clock);
-  auto first = admission.Admit("", 10);
-  auto second = admission.Admit("", 10);
+using Ticket = std::unique_ptr<AdmissionController::Ticket>;
+
+// Admits, and counts displacements.
+class Admission : public ::testing::Test {
+ protected:
+  void Limit(AdmissionOptions options) {
+    admission_ = std::make_unique<AdmissionController>(std::move(options), &clock_);
+  }
+  absl::StatusOr<Ticket> Admit(AdmissionRequest request, int* displaced = nullptr) {
+    return admission_->Admit(std::move(request), [displaced](const absl::Status& why) {
+      EXPECT_TRUE(absl::IsResourceExhausted(why)) << why;
+      EXPECT_GE(RetryAfterSeconds(why), 1);
+      ASSERT_NE(displaced, nullptr) << "displaced unexpectedly";
+      ++*displaced;
+    });
+  }
+
+  testing::FakeClock clock_;
+  std::unique_ptr<AdmissionController> admission_;
+};
+
+TEST_F(Admission, RefusesAtOnceWhenTheQueueIsFull) {
+  Limit({.max_queued_sequences = 2});
+  auto first = Admit({.tokens = 10});
+  auto second = Admit({.tokens = 10});
   ASSERT_TRUE(first.ok() && second.ok());
-  const absl::Status refused = admission.Admit("", 10).status();
+  const absl::Status refused = Admit({.tokens = 10}).status();
   EXPECT_TRUE(absl::IsResourceExhausted(refused));
   EXPECT_GE(RetryAfterSeconds(refused), 1);
-  (*first)->MarkStarted();
-  EXPECT_TRUE(admission.Admit("", 10).ok());
+  (*first)->OnSequenceStarted();
+  EXPECT_TRUE(Admit({.tokens = 10}).ok());
 }
 
-TEST(Admission, BoundsTokensButLetsOneLargePromptThrough) {
-  testing::FakeClock clock;
-  AdmissionController admission({.max_queued_tokens = 100}, &clock);
-  auto large = admission.Admit("", 1000);
+TEST_F(Admission, BoundsTokensButLetsOneLargePromptThrough) {
+  Limit({.max_queued_tokens = 100});
+  auto large = Admit({.tokens = 1000});
   ASSERT_TRUE(large.ok());
-  EXPECT_TRUE(absl::IsResourceExhausted(admission.Admit("", 1).status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tokens = 1}).status()));
   large = absl::CancelledError();
-  EXPECT_EQ(admission.queued_tokens(), 0u);
-  EXPECT_TRUE(admission.Admit("", 1).ok());
+  EXPECT_EQ(admission_->queued_tokens(), 0u);
+  EXPECT_TRUE(Admit({.tokens = 1}).ok());
 }
 
-TEST(Admission, BoundsWhatOneKeyHasUnderWay) {
-  testing::FakeClock clock;
-  AdmissionController admission({.max_concurrent_per_key = 1}, &clock);
-  auto alice = admission.Admit("alice", 1);
-  ASSERT_TRUE(alice.ok());
-  (*alice)->MarkStarted();
-  EXPECT_TRUE(absl::IsResourceExhausted(admission.Admit("alice", 1).status()));
-  EXPECT_TRUE(admission.Admit("bob", 1).ok());
-  alice = absl::CancelledError();
-  EXPECT_TRUE(admission.Admit("alice", 1).ok());
+TEST_F(Admission, CountsSequencesRatherThanRequests) {
+  Limit({.max_queued_sequences = 100, .max_concurrent_per_key = 80});
+  auto batch = Admit({.tenant = "alice", .sequences = 64, .tokens = 6400});
+  ASSERT_TRUE(batch.ok());
+  EXPECT_EQ(admission_->queued_sequences(), 64u);
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "alice", .sequences = 17}).status()));
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "bob", .sequences = 37}).status()));
+  for (int i = 0; i < 63; ++i) (*batch)->OnSequenceStarted();
+  EXPECT_EQ(admission_->queued_sequences(), 1u);
+  EXPECT_EQ(admission_->queued_tokens(), 100u);
+  EXPECT_TRUE(Admit({.tenant = "bob", .sequences = 37}).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "alice", .sequences = 17}).status()))
+      << "what runs is under way still";
+  batch = absl::CancelledError();
+  EXPECT_EQ(admission_->queued_sequences(), 0u);
+  EXPECT_EQ(admission_->concurrent_sequences(), 0u);
 }
 
-TEST(Admission, RetryAfterFollowsTheRateOfStarts) {
-  testing::FakeClock clock;
-  AdmissionController admission({.max_queued_requests = 20}, &clock);
-  std::vector<std::unique_ptr<AdmissionController::Ticket>> waiting;
-  for (int i = 0; i < 100; ++i) {  // one start a second
-    clock.Advance(std::chrono::seconds(1));
-    auto ticket = admission.Admit("", 1);
-    (*ticket)->MarkStarted();
+TEST_F(Admission, WhatCanNeverFitIsTheClientsError) {
+  Limit({.max_queued_sequences = 100, .max_concurrent_per_key = 8});
+  for (const auto& status :
+       {Admit({.sequences = 101}).status(), Admit({.tenant = "alice", .sequences = 9}).status()}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_EQ(ErrorParam(status), "n");
   }
-  for (int i = 0; i < 20; ++i) waiting.push_back(*admission.Admit("", 1));
-  EXPECT_NEAR(RetryAfterSeconds(admission.Admit("", 1).status()), 20, 2);
+}
+
+TEST_F(Admission, BoundsWhatOneKeyHasUnderWay) {
+  Limit({.max_concurrent_per_key = 1});
+  auto alice = Admit({.tenant = "alice"});
+  ASSERT_TRUE(alice.ok());
+  (*alice)->OnSequenceStarted();
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "alice"}).status()));
+  EXPECT_TRUE(Admit({.tenant = "bob"}).ok());
+  alice = absl::CancelledError();
+  EXPECT_TRUE(Admit({.tenant = "alice"}).ok());
+}
+
+TEST_F(Admission, KeysHaveACeilingOfPriority) {
+  Limit({.max_priority = 0, .max_priority_of_key = {{"vip", 5}}});
+  EXPECT_TRUE(Admit({.tenant = "alice", .priority = 0}).ok());
+  EXPECT_TRUE(Admit({.tenant = "vip", .priority = 5}).ok());
+  EXPECT_TRUE(Admit({.tenant = "", .priority = 9}).ok()) << "without keys there is none";
+  const absl::Status refused = Admit({.tenant = "alice", .priority = 1}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused));
+  EXPECT_EQ(ErrorParam(refused), "priority");
+  EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "vip", .priority = 6}).status()));
+}
+
+TEST_F(Admission, AHigherPriorityDisplacesTheNewestOfTheLowest) {
+  Limit({.max_queued_sequences = 3});
+  int displaced[3] = {};
+  auto older = Admit({.priority = 0}, &displaced[0]);
+  auto newer = Admit({.priority = 0}, &displaced[1]);
+  auto higher = Admit({.priority = 1}, &displaced[2]);
+  auto newcomer = Admit({.priority = 2});
+  ASSERT_TRUE(newcomer.ok());
+  EXPECT_EQ(std::vector<int>(displaced, displaced + 3), (std::vector<int>{0, 1, 0}));
+  EXPECT_TRUE((*newer)->displaced());
+  EXPECT_FALSE((*older)->displaced());
+  EXPECT_EQ(admission_->queued_sequences(), 3u);
+}
+
+TEST_F(Admission, NothingIsDisplacedForWhatStillWouldNotFit) {
+  Limit({.max_queued_sequences = 4});
+  auto low = Admit({.priority = 0});
+  auto high = Admit({.priority = 5, .sequences = 3});
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.priority = 3, .sequences = 2}).status()));
+  EXPECT_EQ(admission_->queued_sequences(), 4u);
+}
+
+TEST_F(Admission, AKeyThatFillsTheQueueKeepsNobodyOut) {
+  Limit({.max_queued_sequences = 10});
+  int displaced = 0;
+  std::vector<Ticket> greedy;
+  for (int i = 0; i < 10; ++i) greedy.push_back(*Admit({.tenant = "greedy"}, &displaced));
+  std::vector<Ticket> modest;
+  for (int i = 0; i < 5; ++i) {
+    auto ticket = Admit({.tenant = "modest"});
+    ASSERT_TRUE(ticket.ok()) << ticket.status();
+    modest.push_back(*std::move(ticket));
+  }
+  EXPECT_EQ(displaced, 5);
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "modest"}).status()))
+      << "half is its part";
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "greedy"}).status()));
+}
+
+TEST_F(Admission, WhatHasBegunIsNotDisplaced) {
+  Limit({.max_queued_sequences = 4});
+  auto begun = Admit({.tenant = "greedy", .sequences = 4});
+  (*begun)->OnSequenceStarted();
+  EXPECT_TRUE(Admit({.tenant = "modest"}).ok()) << "one place became free";
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "modest", .sequences = 2}).status()));
+}
+
+TEST_F(Admission, ATokenThatIsFasterThanTheDisplacementWins) {
+  Limit({.max_queued_sequences = 1});
+  int displaced = 0;
+  auto first = Admit({.priority = 0}, &displaced);
+  auto second = Admit({.priority = 1});
+  EXPECT_EQ(displaced, 1);
+  (*first)->OnSequenceStarted();
+  EXPECT_FALSE((*first)->displaced());
+  EXPECT_EQ(admission_->queued_sequences(), 1u);
+  first = absl::CancelledError();
+  EXPECT_EQ(admission_->queued_sequences(), 1u);
+}
+
+TEST_F(Admission, BooksAreEmptyAfterAnyHistory) {
+  std::mt19937_64 random(4);
+  Limit({.max_queued_sequences = 40, .max_queued_tokens = 2000});
+  std::vector<std::pair<Ticket, size_t>> tickets;  // with sequences not started
+  int displaced = 0;
+  for (int i = 0; i < 5000; ++i) {
+    if (random() % 3 != 0 || tickets.empty()) {
+      const size_t sequences = 1 + random() % 8;
+      auto ticket = Admit({.tenant = std::string(1, static_cast<char>('a' + random() % 3)),
+                           .priority = static_cast<int32_t>(random() % 3),
+                           .sequences = sequences,
+                           .tokens = random() % 300},
+                          &displaced);
+      if (ticket.ok()) tickets.emplace_back(*std::move(ticket), sequences);
+    } else if (auto& [ticket, left] = tickets[random() % tickets.size()];
+               left > 0 && random() % 2 == 0) {
+      ticket->OnSequenceStarted();
+      --left;
+    } else {
+      std::swap(tickets[random() % tickets.size()], tickets.back());
+      tickets.pop_back();
+    }
+    ASSERT_LE(admission_->queued_sequences(), 40u);
+    ASSERT_LE(admission_->queued_tokens(), 2000u);
+  }
+  EXPECT_GT(displaced, 100);
+  tickets.clear();
+  EXPECT_EQ(admission_->queued_sequences(), 0u);
+  EXPECT_EQ(admission_->queued_tokens(), 0u);
+  EXPECT_EQ(admission_->concurrent_sequences(), 0u);
+}
+
+TEST_F(Admission, RetryAfterFollowsTheRateOfStarts) {
+  Limit({.max_queued_sequences = 20});
+  std::vector<Ticket> waiting;
+  for (int i = 0; i < 100; ++i) {  // one start a second
+    clock_.Advance(std::chrono::seconds(1));
+    auto ticket = Admit({.tokens = 1});
+    (*ticket)->OnSequenceStarted();
+  }
+  for (int i = 0; i < 20; ++i) waiting.push_back(*Admit({.tokens = 1}));
+  EXPECT_NEAR(RetryAfterSeconds(Admit({.tokens = 1}).status()), 20, 2);
 }
 
 TEST(ApiKeys, NameTheTenant) {
@@ -65,6 +219,17 @@ TEST(ApiKeys, NameTheTenant) {
   EXPECT_EQ(*keys->Authenticate("Bearer secret-b"), "key-2");
   EXPECT_TRUE(absl::IsUnauthenticated(keys->Authenticate("Bearer secret").status()));
   EXPECT_TRUE(absl::IsUnauthenticated(keys->Authenticate("").status()));
+}
+
+TEST(ApiKeys, AKeyMayHaveACeilingOfPriority) {
+  const absl::StatusOr<ApiKeys> keys =
+      ApiKeys::Parse("alice:secret-a max_priority=5\nsecret-b \tmax_priority=-1\nbob:secret-c\n");
+  ASSERT_TRUE(keys.ok()) << keys.status();
+  EXPECT_EQ(*keys->Authenticate("Bearer secret-a"), "alice");
+  EXPECT_EQ(*keys->Authenticate("Bearer secret-b"), "key-2");
+  EXPECT_EQ(keys->max_priority(), (std::map<std::string, int32_t>{{"alice", 5}, {"key-2", -1}}));
+  const absl::Status bad = ApiKeys::Parse("a\nb max_priority=high\n").status();
+  EXPECT_NE(bad.message().find("line 2: max_priority is 'high'"), absl::string_view::npos) << bad;
 }
 
 TEST(ApiKeys, WithoutKeysEverybodyMayAsk) {

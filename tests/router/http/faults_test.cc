@@ -215,7 +215,7 @@ TEST_F(Faults, AClientThatLeavesCancelsItsSequence) {
 
 TEST_F(Faults, AFullQueueIsRefusedAtOnce) {
   InProcessRouterOptions options;
-  options.admission.max_queued_requests = 2;
+  options.admission.max_queued_sequences = 2;
   Start(1, options);
   std::vector<std::future<SseAnswer>> answers;
   for (int i = 0; i < 2; ++i) answers.push_back(Ask());

@@ -276,7 +276,7 @@ TEST_F(GenerationTest, NoTokenIsLostOrDoubledWhateverWorkersDo) {
   }
   EXPECT_GT(answered, kThreads * kRequests / 2);
   EXPECT_GT(metrics_.resumed_sequences.Value(), 0);
-  EXPECT_EQ(admission_.concurrent_requests(), 0u);
+  EXPECT_EQ(admission_.concurrent_sequences(), 0u);
   EXPECT_EQ(dispatcher_.queued(), 0u);
   for (const WorkerStatus& worker : registry_.Workers()) EXPECT_EQ(worker.booked_sequences, 0u);
 }
@@ -307,7 +307,7 @@ TEST_F(GenerationTest, CancelAtAnyMomentLeavesNothingBehind) {
     (*generation)->Cancel(absl::CancelledError("test"));
   }
   WaitAll();
-  EXPECT_EQ(admission_.concurrent_requests(), 0u);
+  EXPECT_EQ(admission_.concurrent_sequences(), 0u);
   EXPECT_EQ(dispatcher_.queued(), 0u);
   for (const WorkerStatus& worker : registry_.Workers()) EXPECT_EQ(worker.booked_sequences, 0u);
 }
