@@ -137,8 +137,10 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       ->Add("prepare_threads", &config->prepare_threads,
             "Threads that render and tokenize long prompts.")
       .Range(1, 64);
-  schema->Add("api_keys_file", &config->api_keys_file,
-              "File with one API key a line, KEY or NAME:KEY; empty: no keys are asked for.");
+  schema->Add(
+      "api_keys_file", &config->api_keys_file,
+      "File with one API key a line, KEY or NAME:KEY, after which max_priority=N may stand; "
+      "empty: no keys are asked for.");
   schema->Add("api_keys", &config->api_keys,
               "API keys without a file, separated by commas; best given by the environment.");
 }

@@ -20,6 +20,8 @@ void WorkerRegistry::OnConnecting(LinkId link) {
 }
 
 void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
+  auto prefixes = std::make_shared<WorkerPrefixes>(
+      &prefix_index_, std::min(info.kv_total_blocks, kMaxIndexedBlocks));
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -34,8 +36,7 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.load.max_batch_size = info.max_batch_size;
     worker.reported_sequence_id = 0;
     worker.dispatched = metrics_->worker_dispatch.With({worker.address});
-    worker.prefixes = std::make_shared<WorkerPrefixes>(
-        &prefix_index_, std::min(info.kv_total_blocks, kMaxIndexedBlocks));
+    std::swap(worker.prefixes, prefixes);
     worker.breaker = Breaker(breaker_options_);
     LogInfo("worker ready", {{"worker", worker.address},
                              {"worker_id", info.worker_id},
