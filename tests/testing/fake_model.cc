@@ -51,13 +51,13 @@ absl::Status FakeModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   max_batch_tokens_ = max_batch_tokens;
   max_batch_size_ = max_batch_size;
   cells_.assign(static_cast<size_t>(num_blocks) * kv_block_tokens, 0);
-  logits_.resize(max_batch_size);
+  logits_.resize(max_batch_tokens);
   return absl::OkStatus();
 }
 
 absl::Status FakeModel::CheckBatch(const worker::ForwardBatch& batch) const {
   if (batch.num_tokens() > max_batch_tokens_ || batch.num_seqs() > max_batch_size_ ||
-      static_cast<int32_t>(batch.logit_tokens.size()) > max_batch_size_) {
+      batch.logit_tokens.size() > batch.token_ids.size()) {
     return absl::InvalidArgumentError(
         Concat("a batch of ", batch.num_tokens(), " tokens, ", batch.num_seqs(), " sequences and ",
                batch.logit_tokens.size(), " rows: more than was allocated for"));

@@ -1,4 +1,4 @@
-// See engine_core.h: sessions, queues and the order of a step's phases.
+// See engine_core.h: requests on their way in, and the order of a step's phases.
 #include "worker/engine/engine_core.h"
 
 #include <algorithm>
@@ -6,7 +6,10 @@
 
 #include "common/base/check.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/backend/backend.h"
+#include "worker/engine/groups/forked_samples.h"
 
 namespace pingti::worker {
 namespace {
@@ -25,8 +28,6 @@ RequestLimits LimitsOf(const Model& model, const EngineOptions& options) {
   return limits;
 }
 
-void Blend(double* mean, double value) { *mean += (value - *mean) * 0.1; }
-
 }  // namespace
 
 EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& options,
@@ -38,6 +39,9 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       limits_(LimitsOf(*model, options)),
       cache_(options.num_kv_blocks, options.kv_block_tokens),
       scheduler_(&cache_, options.budget),
+      finisher_(&scheduler_, &outputs_, &stats_),
+      taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
+      beams_(&scheduler_, &outputs_, &finisher_, &stats_),
       batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
@@ -45,148 +49,132 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
 }
 
 EngineCore::~EngineCore() {
-  for (auto& [id, session] : sessions_) {
-    for (auto& [sequence_id, group] : session.groups) {
-      for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
-    }
-  }
+  requests_.ForEach([&](RequestGroup* group) {
+    for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
+  });
 }
 
 void EngineCore::OpenSession(SessionId id, std::unique_ptr<SessionSink> sink) {
-  const bool is_new = sessions_.try_emplace(id).second;
-  PINGTI_CHECK(is_new);
-  sessions_[id].sink = std::move(sink);
+  outputs_.Open(id, std::move(sink));
+  requests_.OpenSession(id);
 }
 
 void EngineCore::CloseSession(SessionId id) {
-  const auto it = sessions_.find(id);
-  if (it == sessions_.end()) return;
-  for (auto& [sequence_id, group] : it->second.groups) {
-    StopAwaiting(group.get());
+  requests_.ForEachOf(id, [&](RequestGroup* group) {
+    awaiting_.erase(group);
     for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
     stats_.finished[static_cast<int>(FinishReason::kCancelled)] += 1;
-    --num_groups_;
-  }
-  std::erase_if(retired_, [&](const RequestGroup* group) { return group->session == id; });
-  sessions_.erase(it);
+  });
+  finisher_.Forget(id);
+  requests_.CloseSession(id);
+  outputs_.Close(id);
 }
 
-bool EngineCore::Submit(SessionId session_id, Request request) {
-  const auto it = sessions_.find(session_id);
-  if (it == sessions_.end()) return false;  // closed meanwhile
-  Session& session = it->second;
-  session.highest_sequence_id = std::max(session.highest_sequence_id, request.sequence_id);
-  session.accepted_any = true;
-  if (const auto same = session.groups.find(request.sequence_id); same != session.groups.end()) {
+bool EngineCore::Submit(SessionId session, Request request) {
+  if (!requests_.has_session(session)) return false;  // closed meanwhile
+  outputs_.Accept(session, request.sequence_id);
+  if (RequestGroup* same = requests_.Find(session, request.sequence_id); same != nullptr) {
     // Outputs of the two could not be told apart, so both end, in one answer.
-    FinishGroup(same->second.get(), FinishReason::kError,
-                absl::AlreadyExistsError(Concat("sequence_id ", request.sequence_id,
-                                                " came twice: expected a new one")));
+    finisher_.FinishRequest(same, FinishReason::kError,
+                            absl::AlreadyExistsError(Concat("sequence_id ", request.sequence_id,
+                                                            " came twice: expected a new one")));
     return false;
   }
   absl::Status status = ValidateRequest(request, limits_);
-  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size() + num_awaiting_) >=
+  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size() + awaiting_.size()) >=
                          options_.max_waiting_sequences) {
     status = absl::ResourceExhaustedError(Concat(
         "the queue is full: ", options_.max_waiting_sequences, " sequences wait at this worker"));
   }
   if (!status.ok()) {
-    Reject(&session, request, std::move(status));
+    Reject(session, request, std::move(status));
     return false;
   }
 
-  const uint64_t sequence_id = request.sequence_id;
-  auto group = std::make_unique<RequestGroup>(std::move(request), session_id, next_order_++,
-                                              limits_, options_.kv_block_tokens);
-  RequestGroup* added = group.get();
-  session.groups.emplace(sequence_id, std::move(group));
-  ++num_groups_;
+  RequestGroup* group = requests_.Add(std::make_unique<RequestGroup>(
+      std::move(request), session, next_order_++, limits_, options_.kv_block_tokens));
   if (!device_.ok()) {
-    FinishGroup(added, FinishReason::kPreempted, device_);
+    finisher_.FinishRequest(group, FinishReason::kPreempted, device_);
     return false;
   }
-  if (added->request.grammar.has_value()) {
-    added->awaits_grammar = true;
-    ++num_awaiting_;
+  if (group->request.grammar.has_value()) {
+    awaiting_.insert(group);
     return true;
   }
-  Enqueue(added);
+  Enqueue(group);
   return false;
 }
 
-void EngineCore::SetGrammar(SessionId session_id, uint64_t sequence_id,
+void EngineCore::Reject(SessionId session, const Request& request, absl::Status status) {
+  LogInfo("request rejected", {{"request_id", request.request_id}, {"reason", status.ToString()}});
+  Finish finish;
+  finish.reason = FinishReason::kRejected;
+  finish.status = std::move(status);
+  finish.usage.prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size());
+  outputs_.Add(session, request.sequence_id)->finish = std::move(finish);
+  stats_.finished[static_cast<int>(FinishReason::kRejected)] += 1;
+}
+
+void EngineCore::SetGrammar(SessionId session, uint64_t sequence_id,
                             absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled) {
-  const auto it = sessions_.find(session_id);
-  if (it == sessions_.end()) return;
-  const auto found = it->second.groups.find(sequence_id);
-  if (found == it->second.groups.end() || !found->second->awaits_grammar) return;
-  RequestGroup* group = found->second.get();
-  StopAwaiting(group);
+  RequestGroup* group = requests_.Find(session, sequence_id);
+  if (group == nullptr || awaiting_.erase(group) == 0 || group->done) return;
   absl::Status status = compiled.status();
   if (status.ok()) {
     Sample& first = *group->samples[0];
     first.grammar = std::make_unique<GrammarState>(*std::move(compiled));
     status = first.grammar->Replay(group->request.generated_token_ids);
   }
-  if (!status.ok()) return FinishGroup(group, FinishReason::kRejected, status);
+  if (!status.ok()) return finisher_.FinishRequest(group, FinishReason::kRejected, status);
   Enqueue(group);
-}
-
-void EngineCore::StopAwaiting(RequestGroup* group) {
-  if (group->awaits_grammar) --num_awaiting_;
-  group->awaits_grammar = false;
 }
 
 void EngineCore::Enqueue(RequestGroup* group) {
   Sample* first = group->samples[0].get();
-  if (std::optional<Finish> finish = group->request.generated_token_ids.empty()
-                                         ? std::nullopt
-                                         : group->CheckFinished(*first)) {
-    // Resumed after its very last token.
-    FinishSample(group, first, *finish);
-    MaybeRetire(group);
-    return;
-  }
   Sequence& sequence = first->sequence;
+  if (!group->request.generated_token_ids.empty()) {
+    if (std::optional<Finish> finish = group->CheckFinished(*first, sequence.tokens.back())) {
+      // Resumed after its very last token.
+      return finisher_.FinishSample(group, first, *std::move(finish));
+    }
+  }
   sequence.num_uncached_estimate =
       sequence.target() - Scheduler::CountCachedBlocks(cache_, sequence) * options_.kv_block_tokens;
   if (sequence.hold_back > 0 && sequence.target() == 0) {
-    ForkSamples(group);  // nothing to share in a prompt of one token
+    ForkSamples(group, &scheduler_);  // nothing to share in a prompt of one token
   } else {
     scheduler_.Add(&sequence);
   }
 }
 
-void EngineCore::Cancel(SessionId session_id, std::span<const uint64_t> sequence_ids) {
-  const auto it = sessions_.find(session_id);
-  if (it == sessions_.end()) return;
+void EngineCore::Cancel(SessionId session, std::span<const uint64_t> sequence_ids) {
   for (const uint64_t id : sequence_ids) {
-    const auto group = it->second.groups.find(id);
-    if (group == it->second.groups.end()) continue;
-    FinishGroup(group->second.get(), FinishReason::kCancelled, absl::OkStatus());
+    RequestGroup* group = requests_.Find(session, id);
+    if (group == nullptr) continue;
+    finisher_.FinishRequest(group, FinishReason::kCancelled, absl::OkStatus());
   }
 }
 
 void EngineCore::GiveBackAll(const absl::Status& why) {
-  for (auto& [id, session] : sessions_) {
-    for (auto& [sequence_id, group] : session.groups) {
-      FinishGroup(group.get(), FinishReason::kPreempted, why);
-    }
-  }
+  requests_.ForEach(
+      [&](RequestGroup* group) { finisher_.FinishRequest(group, FinishReason::kPreempted, why); });
 }
 
 bool EngineCore::Step() {
   const TimePoint begin = clock_->Now();
+  ProposeDrafts();
   scheduler_.Plan(begin, &plan_);
   const bool has_batch = !plan_.chunks.empty();
   if (plan_.changes_anything()) {
     copies_.clear();
     scheduler_.Apply(plan_, &copies_);
-    FinishExpired();
+    for (Sequence* sequence : plan_.expired) {
+      finisher_.FinishRequest(sequence->group, FinishReason::kDeadline, absl::OkStatus());
+    }
   }
   if (has_batch) {
     ++step_;
-    Admitted();
+    NoteAdmissions();
     batch_.Build(plan_, copies_);
     const absl::Status status = RunModel();
     if (status.ok()) {
@@ -196,14 +184,34 @@ bool EngineCore::Step() {
       HandleFailedStep(status);
     }
   }
-  const bool progressed = plan_.changes_anything() || !retired_.empty();
+  const bool progressed = plan_.changes_anything() || !finisher_.retired().empty();
   EraseRetired();
-  if (has_batch) UpdateRates(clock_->Now() - begin);
+  if (has_batch) {
+    stats_.duration = clock_->Now() - begin;
+    rates_.Add(stats_);
+  }
   Publish();
   return progressed;
 }
 
-void EngineCore::Admitted() {
+void EngineCore::ProposeDrafts() {
+  if (options_.drafts == nullptr) return;
+  for (Sequence* sequence : scheduler_.state().running) {
+    const RequestGroup& group = *sequence->group;
+    const bool may_have_some = sequence->decodes() && sequence->num_draft == 0 &&
+                               sequence->hold_back == 0 && group.beam == nullptr;
+    // The last token of an answer is drawn, so that it needs no draft.
+    const int32_t most = group.max_output - group.samples[sequence->index]->num_output - 1;
+    if (!may_have_some || most <= 0) continue;
+    drafts_.clear();
+    options_.drafts->Propose(*sequence, most, &drafts_);
+    PINGTI_CHECK(static_cast<int32_t>(drafts_.size()) <= most);
+    sequence->tokens.insert(sequence->tokens.end(), drafts_.begin(), drafts_.end());
+    sequence->num_draft = static_cast<int32_t>(drafts_.size());
+  }
+}
+
+void EngineCore::NoteAdmissions() {
   const TimePoint now = clock_->Now();
   stats_.num_sequences = static_cast<int32_t>(plan_.chunks.size());
   stats_.num_tokens = plan_.num_tokens;
@@ -220,56 +228,84 @@ void EngineCore::Admitted() {
   }
 }
 
-void EngineCore::Reject(Session* session, const Request& request, absl::Status status) {
-  LogInfo("request rejected", {{"request_id", request.request_id}, {"reason", status.ToString()}});
-  SequenceOutput* output = NewOutput(session, request.sequence_id);
-  Finish finish;
-  finish.reason = FinishReason::kRejected;
-  finish.status = std::move(status);
-  finish.usage.prompt_tokens = static_cast<int32_t>(request.prompt_token_ids.size());
-  output->finish = std::move(finish);
-  stats_.finished[static_cast<int>(FinishReason::kRejected)] += 1;
+absl::Status EngineCore::RunModel() {
+  PINGTI_RETURN_IF_ERROR(model_->Forward(batch_.forward(), batch_.copies()));
+  // While a device still computes.
+  batch_.FillGrammarMasks();
+  if (batch_.draws_anything()) {
+    PINGTI_RETURN_IF_ERROR(model_->Sample(batch_.sampling_rows(), batch_.sampled()));
+  }
+  if (!batch_.logprob_requests().empty()) {
+    PINGTI_RETURN_IF_ERROR(model_->Logprobs(batch_.logprob_requests(), batch_.logprob_results()));
+  }
+  return absl::OkStatus();
+}
+
+void EngineCore::TakeResults() {
+  for (size_t i = 0; i < plan_.chunks.size(); ++i) TakeChunk(i);
+  // Replaces sequences: no chunk may be looked at after this.
+  beams_.AdvanceAll();
+}
+
+void EngineCore::TakeChunk(size_t index) {
+  const PlannedChunk& chunk = plan_.chunks[index];
+  Sequence* sequence = chunk.sequence;
+  RequestGroup* group = sequence->group;
+  if (sequence->row_per_token) {
+    group->TakePromptLogprobs(sequence->num_computed, batch_.prompt_logprobs(index));
+    sequence->row_per_token = sequence->num_computed + chunk.num_tokens < group->num_prompt() - 1;
+  }
+  // A beam that an earlier chunk of its group ended is not in the queues any more.
+  if (group->done || sequence->state != Sequence::State::kRunning) return;
+  const std::span<SampledToken> drawn = batch_.drawn(index);
+  if (!drawn.empty() && group->first_token == TimePoint::max()) {
+    group->first_token = clock_->Now();
+  }
+  if (!drawn.empty() && group->beam == nullptr) {
+    return taker_.Take(chunk, drawn, batch_.mask_status(index));
+  }
+  scheduler_.Commit(sequence, chunk.num_tokens);
+  if (!drawn.empty()) {
+    const absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
+    if (!status.ok()) {
+      LogError("beams failed",
+               {{"request_id", group->request.request_id}, {"error", status.ToString()}});
+      return finisher_.FinishRequest(group, FinishReason::kError, status);
+    }
+    beams_.TakeCandidates(group, group->samples[sequence->index].get(), &drawn[0]);
+  } else if (sequence->hold_back > 0 && sequence->pending() == 0) {
+    ForkSamples(group, &scheduler_);
+  }
+}
+
+void EngineCore::HandleFailedStep(const absl::Status& status) {
+  ++consecutive_failures_;
+  LogError("engine step failed", {{"step", step_}, {"error", status.ToString()}});
+  if (IsDeviceLost(status)) {
+    device_ = status;
+    return GiveBackAll(status);
+  }
+  for (const PlannedChunk& chunk : plan_.chunks) {
+    finisher_.FinishRequest(chunk.sequence->group, FinishReason::kError, status);
+  }
 }
 
 void EngineCore::EraseRetired() {
-  for (RequestGroup* group : retired_) {
-    const auto session = sessions_.find(group->session);
-    if (session == sessions_.end()) continue;
-    session->second.groups.erase(group->request.sequence_id);
-    --num_groups_;
+  for (RequestGroup* group : finisher_.retired()) {
+    awaiting_.erase(group);
+    requests_.Erase(group);
   }
-  retired_.clear();
+  finisher_.ClearRetired();
 }
 
 void EngineCore::Publish() {
-  for (auto& [id, session] : sessions_) {
-    if (session.accepted_any) session.sink->OnAccepted(session.highest_sequence_id);
-    session.accepted_any = false;
-    if (session.num_outputs == 0) continue;
-    session.sink->OnStep(step_, std::span(session.outputs).first(session.num_outputs));
-    session.num_outputs = 0;
-  }
+  outputs_.Publish(step_);
   if (observer_ != nullptr) {
     if (!cache_.events().empty()) observer_->OnCacheEvents(cache_.events());
     observer_->OnStepEnd(stats_, load());
   }
   cache_.ClearEvents();
   stats_ = StepStats();
-}
-
-void EngineCore::UpdateRates(std::chrono::nanoseconds duration) {
-  stats_.duration = duration;
-  const double seconds = std::chrono::duration<double>(duration).count();
-  const int32_t prefill_tokens = stats_.num_tokens - stats_.num_decode_tokens;
-  Blend(&mean_step_s_, seconds);
-  if (prefill_tokens > 0) {
-    Blend(&mean_prefill_s_, seconds);
-    Blend(&mean_prefill_tokens_, prefill_tokens);
-  }
-  if (stats_.num_decode_tokens > 0) {
-    Blend(&mean_decode_s_, seconds);
-    Blend(&mean_decode_tokens_, stats_.num_decode_tokens);
-  }
 }
 
 LoadSnapshot EngineCore::load() const {
@@ -284,9 +320,9 @@ LoadSnapshot EngineCore::load() const {
   load.kv_total_blocks = pool.total();
   load.kv_leased_blocks = pool.leased();
   load.kv_cached_blocks = pool.cached();
-  if (mean_prefill_s_ > 0) load.prefill_tokens_per_s = mean_prefill_tokens_ / mean_prefill_s_;
-  if (mean_decode_s_ > 0) load.decode_tokens_per_s = mean_decode_tokens_ / mean_decode_s_;
-  load.step_ms = mean_step_s_ * 1e3;
+  load.prefill_tokens_per_s = rates_.prefill_tokens_per_s();
+  load.decode_tokens_per_s = rates_.decode_tokens_per_s();
+  load.step_ms = rates_.step_ms();
   load.preemptions_total = scheduler_.preemptions_total();
   return load;
 }

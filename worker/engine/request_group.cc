@@ -108,9 +108,14 @@ int32_t RequestGroup::num_top_logprobs(const Sample& sample) const {
   return request.sampling.best_of > request.sampling.n ? 0 : -1;
 }
 
-std::optional<Finish> RequestGroup::CheckFinished(const Sample& sample) const {
+void RequestGroup::TakePromptLogprobs(int32_t position, std::span<SampledToken> results) {
+  for (SampledToken& result : results) {
+    prompt_logprobs[++position] = {result.logprob, std::move(result.top)};
+  }
+}
+
+std::optional<Finish> RequestGroup::CheckFinished(const Sample& sample, int32_t last) const {
   Finish finish;
-  const int32_t last = sample.sequence.tokens.back();
   // A text that its grammar has ended is over, however short.
   const bool may_stop = sample.num_output > request.stop.min_tokens ||
                         (sample.grammar != nullptr && sample.grammar->ended());

@@ -47,9 +47,9 @@ struct RequestGroup {
     return std::span(sample.sequence.tokens).subspan(num_prompt());
   }
   bool is_stop(int32_t token_id) const;
-  // Whether stop tokens may not be drawn as the sample's next token.
-  bool SuppressesStops(const Sample& sample) const {
-    return sample.num_output < request.stop.min_tokens;
+  // Whether stop tokens may not be drawn as the sample's next token, or as the one `ahead` further.
+  bool SuppressesStops(const Sample& sample, int32_t ahead = 0) const {
+    return sample.num_output + ahead < request.stop.min_tokens;
   }
   // Nothing is sent before all samples have ended.
   bool holds_outputs() const {
@@ -57,8 +57,10 @@ struct RequestGroup {
   }
   // -1, or how many alternatives are to be computed for each token.
   int32_t num_top_logprobs(const Sample& sample) const;
-  // The reason, if the sample is over after its latest token.
-  std::optional<Finish> CheckFinished(const Sample& sample) const;
+  // The reason, if the sample is over after `last`, its latest token that is no draft.
+  std::optional<Finish> CheckFinished(const Sample& sample, int32_t last) const;
+  // Takes the log-probabilities of the prompt's tokens behind a chunk that begins at `position`.
+  void TakePromptLogprobs(int32_t position, std::span<SampledToken> results);
   Usage UsageOf(const Sample& sample) const;
   bool AllFinished() const;
 
@@ -70,8 +72,6 @@ struct RequestGroup {
   const int32_t max_output;  // tokens, generated_token_ids included
   std::unique_ptr<BeamSearch> beam;
   std::vector<std::unique_ptr<Sample>> samples;
-  // The grammar is being compiled: no sequence is queued yet.
-  bool awaits_grammar = false;
   bool forked = false;  // n > 1: the prompt was computed and copied
   bool done = false;    // everything was sent; leaves at the end of the step
 

@@ -2,6 +2,10 @@
 #include "worker/engine/step_batch.h"
 
 #include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "worker/sampling/token_counts.h"
 
 namespace pingti::worker {
 
@@ -9,17 +13,20 @@ StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq)
     : max_blocks_per_seq_(max_blocks_per_seq) {
   const size_t tokens = static_cast<size_t>(budget.max_tokens);
   const size_t sequences = static_cast<size_t>(budget.max_sequences);
+  const size_t rows = static_cast<size_t>(budget.rows());
   token_ids_.reserve(tokens);
   positions_.reserve(tokens);
   query_start_.reserve(sequences + 1);
   context_len_.reserve(sequences);
   block_table_.reserve(sequences * static_cast<size_t>(max_blocks_per_seq));
-  logit_tokens_.reserve(sequences);
   copies_.reserve(sequences);
   rows_.reserve(sequences);
-  sampling_rows_.reserve(sequences);
   constrained_.reserve(sequences);
-  sampled_.resize(sequences);
+  logit_tokens_.reserve(rows);
+  sampling_rows_.reserve(rows);
+  sampled_.resize(rows);
+  mask_status_.resize(rows);
+  draft_counts_.resize(rows);
 }
 
 void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies) {
@@ -33,7 +40,7 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   sampling_rows_.clear();
   constrained_.clear();
   logprob_requests_.clear();
-  samples_anything_ = false;
+  draws_anything_ = false;
   for (const PlannedCopy& copy : copies) copies_.push_back({copy.from, copy.to});
 
   // The table is as wide as the longest sequence of this step needs.
@@ -55,14 +62,49 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   forward_.logit_tokens = logit_tokens_;
 }
 
-void StepBatch::FillGrammarMasks() {
-  for (Sample* sample : constrained_) {
-    const RequestGroup& group = *sample->sequence.group;
-    const bool suppresses_stops = group.SuppressesStops(*sample);
-    // A failure ends the sample when its token is taken.
-    sample->grammar->FillMask(group.sampling.Mask(false), group.sampling.Mask(suppresses_stops))
-        .IgnoreError();
+std::span<SampledToken> StepBatch::logprob_results() {
+  if (logprob_results_.size() < logprob_requests_.size()) {
+    logprob_results_.resize(logprob_requests_.size());
   }
+  return std::span(logprob_results_).first(logprob_requests_.size());
+}
+
+void StepBatch::FillGrammarMasks() {
+  if (constrained_.empty()) return;
+  // One vocabulary, so one size.
+  const size_t words = constrained_[0].sample->grammar->mask_words();
+  size_t num_rows = 0;
+  for (const Constrained& constrained : constrained_) num_rows += constrained.num_rows;
+  if (masks_.size() < num_rows * words) masks_.resize(num_rows * words);
+  std::span<uint32_t> left = masks_;
+  for (const Constrained& constrained : constrained_) {
+    FillMasksOf(constrained, left.first(constrained.num_rows * words));
+    left = left.subspan(constrained.num_rows * words);
+  }
+}
+
+void StepBatch::FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks) {
+  Sample* sample = constrained.sample;
+  const Sequence& sequence = sample->sequence;
+  const RequestGroup& group = *sequence.group;
+  const size_t words = masks.size() / constrained.num_rows;
+  GrammarState& grammar = *sample->grammar;
+  std::optional<GrammarState::Place> place;
+  if (constrained.num_rows > 1) place = grammar.place();
+  for (size_t i = 0; i < constrained.num_rows; ++i) {
+    const size_t row = constrained.first_row + i;
+    const std::span<uint32_t> mask = masks.subspan(i * words, words);
+    const bool suppresses_stops = group.SuppressesStops(*sample, static_cast<int32_t>(i));
+    mask_status_[row] =
+        grammar.FillMask(group.sampling.Mask(false), group.sampling.Mask(suppresses_stops), mask);
+    sampling_rows_[row].allowed_mask = mask;
+    if (i + 1 == constrained.num_rows) break;
+    // No token is taken behind a draft that the grammar forbids.
+    const int32_t draft =
+        sequence.tokens[sequence.first_drawn_from() + 1 + static_cast<int32_t>(i)];
+    if (!grammar.Accept(draft).ok()) break;
+  }
+  if (place.has_value()) grammar.ReturnTo(*std::move(place));
 }
 
 void StepBatch::AddChunk(const PlannedChunk& chunk, size_t index) {
@@ -86,37 +128,50 @@ void StepBatch::AddRows(const PlannedChunk& chunk) {
   const int32_t begin = sequence.num_computed;
   const int32_t end = begin + chunk.num_tokens;
   const int32_t first_token = static_cast<int32_t>(token_ids_.size());
+  const int32_t first_drawn =
+      sequence.hold_back > 0 ? end : std::clamp(sequence.first_drawn_from(), begin, end);
   Rows rows;
-  rows.first = static_cast<int32_t>(logit_tokens_.size());
-  rows.samples = end == sequence.target() && sequence.hold_back == 0;
-  const int32_t first_position = sequence.row_per_token ? begin : (rows.samples ? end - 1 : end);
-  for (int32_t position = first_position; position < end; ++position) {
+  rows.first_request = logprob_requests_.size();
+  for (int32_t position = sequence.row_per_token ? begin : first_drawn; position < end;
+       ++position) {
     const int32_t row = static_cast<int32_t>(logit_tokens_.size());
     logit_tokens_.push_back(first_token + position - begin);
     if (sequence.row_per_token && position + 1 < group.num_prompt()) {
       logprob_requests_.push_back(
           {row, sequence.tokens[position + 1], group.request.logprobs.top_logprobs});
     }
-    SamplingRow greedy;
-    greedy.temperature = 0.0f;
-    sampling_rows_.push_back(greedy);
-  }
-  if (rows.samples) {
-    Sample& sample = *group.samples[sequence.index];
-    sampling_rows_.back() =
-        sample.sampling.Row(end, group.SuppressesStops(sample), group.num_top_logprobs(sample));
-    if (group.beam != nullptr) {
-      // Beams take their tokens from the list of the most likely ones, unmasked.
-      sampling_rows_.back().allowed_mask = {};
+    if (position < first_drawn) {
+      sampling_rows_.emplace_back().temperature = 0.0f;  // its draw is not looked at
+    } else {
+      AddDrawnRow(sequence, position, position - first_drawn);
     }
-    if (sample.grammar != nullptr) {
-      sampling_rows_.back().allowed_mask = sample.grammar->mask();
-      constrained_.push_back(&sample);
-    }
-    samples_anything_ = true;
   }
-  rows.count = static_cast<int32_t>(logit_tokens_.size()) - rows.first;
+  rows.num_drawn = static_cast<size_t>(end - first_drawn);
+  rows.first_drawn = logit_tokens_.size() - rows.num_drawn;
+  rows.num_requests = logprob_requests_.size() - rows.first_request;
+  if (rows.num_drawn > 0) {
+    Sample* sample = group.samples[sequence.index].get();
+    if (sample->grammar != nullptr) {
+      constrained_.push_back({sample, rows.first_drawn, rows.num_drawn});
+    }
+    draws_anything_ = true;
+  }
   rows_.push_back(rows);
+}
+
+void StepBatch::AddDrawnRow(const Sequence& sequence, int32_t position, int32_t ahead) {
+  const RequestGroup& group = *sequence.group;
+  const Sample& sample = *group.samples[sequence.index];
+  SamplingRow row = sample.sampling.Row(position + 1, group.SuppressesStops(sample, ahead),
+                                        group.num_top_logprobs(sample));
+  if (ahead > 0 && !row.token_counts.empty()) {
+    std::vector<TokenCount>& counts = draft_counts_[sampling_rows_.size()];
+    CountsAfter(sampling_rows_.back().token_counts, sequence.tokens[position], &counts);
+    row.token_counts = counts;
+  }
+  // Beams take their tokens from the list of the most likely ones, unmasked.
+  if (group.beam != nullptr) row.allowed_mask = {};
+  sampling_rows_.push_back(row);
 }
 
 }  // namespace pingti::worker

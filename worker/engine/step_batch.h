@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "worker/engine/request_group.h"
 #include "worker/engine/scheduler.h"
 #include "worker/model/model.h"
@@ -15,13 +16,6 @@ namespace pingti::worker {
 
 class StepBatch {
  public:
-  // Rows of logits of one chunk: [first, first + count), the last one sampled if `samples`.
-  struct Rows {
-    int32_t first = 0;
-    int32_t count = 0;
-    bool samples = false;
-  };
-
   StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq);
 
   // Fills the arrays for a plan that was applied. Sequences must not change until the step is done.
@@ -31,26 +25,54 @@ class StepBatch {
   std::span<const BlockCopy> copies() const { return copies_; }
   std::span<const SamplingRow> sampling_rows() const { return sampling_rows_; }
   std::span<const LogprobRequest> logprob_requests() const { return logprob_requests_; }
-  // Writes the masks that the sampling rows of constrained samples point to. What fails is in the
-  // sample's GrammarState::status(). Between Build and the sampling.
+  bool draws_anything() const { return draws_anything_; }
+  // Writes the masks of the rows of constrained samples, each as if the drafts before it had been
+  // drawn. Between Build and the sampling.
   void FillGrammarMasks();
-
-  // Of plan.chunks[i].
-  const Rows& rows(size_t chunk) const { return rows_[chunk]; }
-  bool samples_anything() const { return samples_anything_; }
 
   // Where the model writes; one per row and one per request.
   std::span<SampledToken> sampled() { return std::span(sampled_).first(sampling_rows_.size()); }
-  std::span<SampledToken> logprob_results() {
-    if (logprob_results_.size() < logprob_requests_.size()) {
-      logprob_results_.resize(logprob_requests_.size());
-    }
-    return std::span(logprob_results_).first(logprob_requests_.size());
+  std::span<SampledToken> logprob_results();
+
+  // ---- of plan.chunks[chunk]
+
+  // What was drawn behind its last tokens: nothing while a prompt is not at its end; one token, and
+  // one more for each draft that was computed.
+  std::span<SampledToken> drawn(size_t chunk) {
+    const Rows& rows = rows_[chunk];
+    return std::span(sampled_).subspan(rows.first_drawn, rows.num_drawn);
+  }
+  // What became of the masks of drawn(chunk), if the sample is constrained.
+  std::span<const absl::Status> mask_status(size_t chunk) const {
+    const Rows& rows = rows_[chunk];
+    return std::span(mask_status_).subspan(rows.first_drawn, rows.num_drawn);
+  }
+  // Log-probabilities of the prompt's tokens behind the chunk's first ones.
+  std::span<SampledToken> prompt_logprobs(size_t chunk) {
+    const Rows& rows = rows_[chunk];
+    return std::span(logprob_results_).subspan(rows.first_request, rows.num_requests);
   }
 
  private:
+  // Which rows of logits, and which requests for log-probabilities, are one chunk's.
+  struct Rows {
+    size_t first_drawn = 0;
+    size_t num_drawn = 0;
+    size_t first_request = 0;
+    size_t num_requests = 0;
+  };
+  // Rows that are drawn from for one sample with a grammar.
+  struct Constrained {
+    Sample* sample;
+    size_t first_row;
+    size_t num_rows;
+  };
+
   void AddChunk(const PlannedChunk& chunk, size_t index);
   void AddRows(const PlannedChunk& chunk);
+  // The row for the token after `position`, as if the `ahead` drafts up to there had been drawn.
+  void AddDrawnRow(const Sequence& sequence, int32_t position, int32_t ahead);
+  void FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks);
 
   const int32_t max_blocks_per_seq_;
   ForwardBatch forward_;
@@ -63,11 +85,16 @@ class StepBatch {
   std::vector<BlockCopy> copies_;
   std::vector<Rows> rows_;
   std::vector<SamplingRow> sampling_rows_;
-  std::vector<Sample*> constrained_;  // have a grammar and a row that is sampled
   std::vector<LogprobRequest> logprob_requests_;
   std::vector<SampledToken> sampled_;
   std::vector<SampledToken> logprob_results_;
-  bool samples_anything_ = false;
+  bool draws_anything_ = false;
+
+  std::vector<Constrained> constrained_;
+  std::vector<uint32_t> masks_;            // of all rows in constrained_, one after the other
+  std::vector<absl::Status> mask_status_;  // by row; of those in constrained_
+  // By row: penalties of a row behind drafts count these too.
+  std::vector<std::vector<TokenCount>> draft_counts_;
 };
 
 }  // namespace pingti::worker

@@ -9,11 +9,22 @@
 #include "common/base/strings.h"
 
 namespace pingti::worker {
+namespace {
+
+// False, and nothing is changed, when no bit would be left.
+bool Narrow(std::span<const uint32_t> to, std::span<uint32_t> mask) {
+  if (to.empty()) return true;
+  bool any = false;
+  for (size_t i = 0; i < mask.size() && !any; ++i) any = (mask[i] & to[i]) != 0;
+  if (!any) return false;
+  for (size_t i = 0; i < mask.size(); ++i) mask[i] &= to[i];
+  return true;
+}
+
+}  // namespace
 
 GrammarState::GrammarState(std::shared_ptr<grammar::CompiledGrammar> compiled)
-    : compiled_(std::move(compiled)),
-      matcher_(compiled_),
-      mask_(compiled_->vocabulary().mask_words(), ~0u) {}
+    : compiled_(std::move(compiled)), matcher_(compiled_) {}
 
 absl::Status GrammarState::Replay(std::span<const int32_t> tokens) {
   for (size_t i = 0; i < tokens.size(); ++i) {
@@ -28,36 +39,31 @@ absl::Status GrammarState::Replay(std::span<const int32_t> tokens) {
 absl::Status GrammarState::Accept(int32_t token) {
   const absl::Status status = matcher_.Accept(token);
   if (status.ok()) ended_ = ended_ || compiled_->vocabulary().is_end_token(token);
-  status_.Update(status);
   return status;
 }
 
+void GrammarState::ReturnTo(Place place) {
+  matcher_ = std::move(place.matcher);
+  ended_ = place.ended;
+}
+
 absl::Status GrammarState::FillMask(std::span<const uint32_t> allowed,
-                                    std::span<const uint32_t> preferred) {
-  const absl::Status status = TryFillMask(allowed, preferred);
-  if (!status.ok()) std::fill(mask_.begin(), mask_.end(), ~0u);
-  status_.Update(status);
+                                    std::span<const uint32_t> preferred, std::span<uint32_t> mask) {
+  const absl::Status status = TryFillMask(allowed, preferred, mask);
+  if (!status.ok()) std::fill(mask.begin(), mask.end(), ~0u);
   return status;
 }
 
 absl::Status GrammarState::TryFillMask(std::span<const uint32_t> allowed,
-                                       std::span<const uint32_t> preferred) {
-  PINGTI_RETURN_IF_ERROR(matcher_.FillMask(mask_));
-  if (!Narrow(allowed)) {
+                                       std::span<const uint32_t> preferred,
+                                       std::span<uint32_t> mask) {
+  PINGTI_RETURN_IF_ERROR(matcher_.FillMask(mask));
+  if (!Narrow(allowed, mask)) {
     return absl::FailedPreconditionError(
         "allowed_token_ids has none of the tokens that the grammar allows next");
   }
-  Narrow(preferred);
+  Narrow(preferred, mask);
   return absl::OkStatus();
-}
-
-bool GrammarState::Narrow(std::span<const uint32_t> to) {
-  if (to.empty()) return true;
-  bool any = false;
-  for (size_t i = 0; i < mask_.size() && !any; ++i) any = (mask_[i] & to[i]) != 0;
-  if (!any) return false;
-  for (size_t i = 0; i < mask_.size(); ++i) mask_[i] &= to[i];
-  return true;
 }
 
 }  // namespace pingti::worker

@@ -1,6 +1,7 @@
 // See token_counts.h.
 #include "worker/sampling/token_counts.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace pingti::worker {
@@ -10,6 +11,19 @@ void TokenCounts::Reset(std::span<const int32_t> prompt, int32_t max_tokens) {
   counts_.reserve(max_tokens);
   index_.assign(std::bit_ceil(static_cast<uint32_t>(max_tokens) * 2 + 1), -1);
   for (const int32_t token : prompt) ++Slot(token).prompt_count;
+}
+
+void CountsAfter(std::span<const TokenCount> counts, int32_t token_id,
+                 std::vector<TokenCount>* after) {
+  after->assign(counts.begin(), counts.end());
+  const auto found = std::find_if(after->begin(), after->end(), [&](const TokenCount& count) {
+    return count.token_id == token_id;
+  });
+  if (found != after->end()) {
+    ++found->output_count;
+  } else {
+    after->push_back({token_id, 0, 1});
+  }
 }
 
 TokenCount& TokenCounts::Slot(int32_t token_id) {

@@ -28,4 +28,8 @@ class TokenCounts {
   std::vector<int32_t> index_;  // open addressing, at most half full; -1: empty
 };
 
+// Writes to `after` what `counts` becomes with one more output token. Linear in their number.
+void CountsAfter(std::span<const TokenCount> counts, int32_t token_id,
+                 std::vector<TokenCount>* after);
+
 }  // namespace pingti::worker

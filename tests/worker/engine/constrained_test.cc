@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tests/worker/engine/engine_testing.h"
+#include "tests/worker/engine/fake_drafts.h"
 #include "worker/engine/engine.h"
 
 namespace pingti::worker {
@@ -107,6 +108,26 @@ TEST(Constrained, WhatEndsMatchesItsGrammar) {
     ++whole;
   }
   EXPECT_GT(whole, 6);
+}
+
+TEST(Constrained, DraftsNeverChangeAnAnswer) {
+  CollectedMap expected;
+  for (uint64_t id = 0; id < kNumMixed; ++id) expected[{id, 0}].tokens = RunAlone(Mixed(id));
+  for (uint32_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    FakeDrafts drafts(&expected, {.wrong_in = 1 + static_cast<int32_t>(seed % 4), .seed = seed});
+    CoreSetup setup = GrammarSetup();
+    setup.max_rows = 30;
+    setup.num_blocks = 60;
+    setup.drafts = &drafts;
+    TestCore test(setup);
+    for (uint64_t id = 0; id < kNumMixed; ++id) SubmitTo(&test, Mixed(id));
+    test.RunAll();
+    EXPECT_GT(drafts.num_proposed(), 100);
+    for (uint64_t id = 0; id < kNumMixed; ++id) {
+      EXPECT_EQ(test.Get(id).tokens, (expected[{id, 0}].tokens)) << id;
+    }
+  }
 }
 
 TEST(Constrained, BatchedEqualsAloneUnderPreemption) {

@@ -55,8 +55,10 @@ struct CoreSetup {
   int32_t block_tokens = 4;
   int32_t max_tokens = 64;
   int32_t max_sequences = 8;
+  int32_t max_rows = 0;  // 0: max_sequences
   int32_t max_waiting = 1024;
   std::shared_ptr<const grammar::Vocabulary> vocabulary;  // null: no grammars
+  DraftSource* drafts = nullptr;
 };
 
 // A core over any model, stepped by hand, that checks its invariants after every step.
@@ -67,12 +69,13 @@ class CoreDriver {
         model->Allocate(setup.num_blocks, setup.block_tokens, setup.max_tokens, setup.max_sequences)
             .ok());
     EngineOptions options;
-    options.budget = {setup.max_tokens, setup.max_sequences};
+    options.budget = {setup.max_tokens, setup.max_sequences, setup.max_rows};
     options.num_kv_blocks = setup.num_blocks;
     options.kv_block_tokens = setup.block_tokens;
     options.max_waiting_sequences = setup.max_waiting;
     options.eos_token_ids = {kEos};
     options.vocabulary = setup.vocabulary;
+    options.drafts = setup.drafts;
     core = std::make_unique<EngineCore>(model, &clock, options, nullptr);
     core->OpenSession(1, std::make_unique<CollectingSink>(&out));
   }

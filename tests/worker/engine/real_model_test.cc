@@ -13,6 +13,7 @@
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/engine/engine_testing.h"
+#include "tests/worker/engine/fake_drafts.h"
 #include "tests/worker/engine/mixed_requests.h"
 #include "tests/worker/engine/scripted_model.h"
 #include "worker/model/load_model.h"
@@ -140,6 +141,23 @@ TEST_P(RealModelTest, BatchedEqualsAlone) {
             << " tokens would have been others\n";
   EXPECT_LT(static_cast<double>(scripted_->differing()),
             kDifferingShareBf16 * static_cast<double>(scripted_->replayed()));
+}
+
+// In bf16 the tokens are the first run's by construction, and their log-probabilities are compared.
+TEST_P(RealModelTest, DraftsNeverChangeAnAnswer) {
+  const CollectedMap alone = RunAlone();
+  for (const uint32_t seed : {1u, 2u}) {
+    SCOPED_TRACE(seed);
+    FakeDrafts drafts(&alone, {.wrong_in = 2 + static_cast<int32_t>(seed), .seed = seed});
+    CoreSetup setup = RoomForAll();
+    setup.max_rows = 40;
+    setup.drafts = &drafts;
+    CoreDriver driver(model(), setup);
+    SubmitAll(&driver);
+    driver.RunAll();
+    EXPECT_GT(drafts.num_proposed(), 100);
+    ExpectSameAnswers(alone, driver.out, tolerance_);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RealModelTest,

@@ -15,48 +15,46 @@ GrammarState StateOf(const std::string& regex) {
 }
 
 std::vector<uint32_t> Only(const GrammarState& state, std::vector<int32_t> tokens) {
-  std::vector<uint32_t> mask(state.mask().size(), 0);
+  std::vector<uint32_t> mask(state.mask_words(), 0);
   for (const int32_t token : tokens) mask[token >> 5] |= 1u << (token & 31);
   return mask;
 }
 
-std::vector<int32_t> Allowed(const GrammarState& state) {
+std::vector<int32_t> Allowed(GrammarState* state, const std::vector<uint32_t>& preferred = {}) {
+  std::vector<uint32_t> mask(state->mask_words());
+  EXPECT_TRUE(state->FillMask({}, preferred, mask).ok());
   std::vector<int32_t> tokens;
-  for (int32_t t = 0; t < static_cast<int32_t>(state.mask().size()) * 32; ++t) {
-    if ((state.mask()[t >> 5] >> (t & 31) & 1) != 0) tokens.push_back(t);
+  for (int32_t t = 0; t < static_cast<int32_t>(mask.size()) * 32; ++t) {
+    if ((mask[t >> 5] >> (t & 31) & 1) != 0) tokens.push_back(t);
   }
   return tokens;
 }
 
 TEST(GrammarState, AllowsWhatTheGrammarAllows) {
   GrammarState state = StateOf("a[bc]?");
-  ASSERT_TRUE(state.FillMask({}, {}).ok());
-  EXPECT_EQ(Allowed(state), std::vector<int32_t>{Byte('a')});
+  EXPECT_EQ(Allowed(&state), std::vector<int32_t>{Byte('a')});
   ASSERT_TRUE(state.Accept(Byte('a')).ok());
-  ASSERT_TRUE(state.FillMask({}, {}).ok());
-  EXPECT_EQ(Allowed(state), (std::vector<int32_t>{grammar::kTestEnd, Byte('b'), Byte('c')}));
+  EXPECT_EQ(Allowed(&state), (std::vector<int32_t>{grammar::kTestEnd, Byte('b'), Byte('c')}));
   EXPECT_FALSE(state.ended());
   ASSERT_TRUE(state.Accept(grammar::kTestEnd).ok());
   EXPECT_TRUE(state.ended());
-  ASSERT_TRUE(state.FillMask({}, {}).ok());
-  EXPECT_EQ(Allowed(state), std::vector<int32_t>{grammar::kTestEnd});
+  EXPECT_EQ(Allowed(&state), std::vector<int32_t>{grammar::kTestEnd});
 }
 
 TEST(GrammarState, PrefersButDoesNotInsist) {
   GrammarState state = StateOf("a[bc]?");
   ASSERT_TRUE(state.Replay(std::vector<int32_t>{Byte('a')}).ok());
-  ASSERT_TRUE(state.FillMask({}, Only(state, {Byte('b')})).ok());
-  EXPECT_EQ(Allowed(state), std::vector<int32_t>{Byte('b')});
+  EXPECT_EQ(Allowed(&state, Only(state, {Byte('b')})), std::vector<int32_t>{Byte('b')});
   ASSERT_TRUE(state.Accept(Byte('b')).ok());
-  ASSERT_TRUE(state.FillMask({}, Only(state, {Byte('b')})).ok());
-  EXPECT_EQ(Allowed(state), std::vector<int32_t>{grammar::kTestEnd});
+  EXPECT_EQ(Allowed(&state, Only(state, {Byte('b')})), std::vector<int32_t>{grammar::kTestEnd});
 }
 
 TEST(GrammarState, FailsWhenWhatIsAllowedLeavesNothing) {
   GrammarState state = StateOf("a");
-  EXPECT_EQ(state.FillMask(Only(state, {Byte('z')}), {}).code(),
+  std::vector<uint32_t> mask(state.mask_words(), 0);
+  EXPECT_EQ(state.FillMask(Only(state, {Byte('z')}), {}, mask).code(),
             absl::StatusCode::kFailedPrecondition);
-  EXPECT_FALSE(state.status().ok());
+  EXPECT_EQ(mask, std::vector<uint32_t>(state.mask_words(), ~0u));
 }
 
 TEST(GrammarState, ACopyGoesItsOwnWay) {
@@ -66,6 +64,20 @@ TEST(GrammarState, ACopyGoesItsOwnWay) {
   ASSERT_TRUE(copy.Accept(Byte('c')).ok());
   ASSERT_TRUE(state.Accept(Byte('b')).ok());
   EXPECT_FALSE(copy.Accept(Byte('b')).ok());
+}
+
+TEST(GrammarState, ReadsAheadAndComesBack) {
+  GrammarState state = StateOf("ab?c?");
+  ASSERT_TRUE(state.Accept(Byte('a')).ok());
+  const std::vector<int32_t> here = Allowed(&state);
+  const GrammarState::Place place = state.place();
+  ASSERT_TRUE(state.Accept(Byte('b')).ok());
+  EXPECT_EQ(Allowed(&state), (std::vector<int32_t>{grammar::kTestEnd, Byte('c')}));
+  ASSERT_TRUE(state.Accept(grammar::kTestEnd).ok());
+  state.ReturnTo(place);
+  EXPECT_FALSE(state.ended());
+  EXPECT_EQ(Allowed(&state), here);
+  EXPECT_TRUE(state.Accept(Byte('c')).ok());
 }
 
 TEST(GrammarState, NamesTheTokenThatCannotBeReplayed) {

@@ -37,6 +37,23 @@ TEST(TokenCounts, CountsPromptAndOutputLikeAMap) {
   }
 }
 
+TEST(TokenCounts, OneMoreOutputTokenIsCountedBesideTheOthers) {
+  TokenCounts counts;
+  counts.Reset(std::vector<int32_t>{7, 8, 7}, 20);
+  std::vector<TokenCount> after;
+  std::vector<TokenCount> later;
+  CountsAfter(counts.counts(), 8, &after);
+  CountsAfter(after, 9, &later);
+  for (const int32_t token : {8, 9}) counts.AddOutput(token);
+  ASSERT_EQ(later.size(), counts.counts().size());
+  for (size_t i = 0; i < later.size(); ++i) {
+    EXPECT_EQ(later[i].token_id, counts.counts()[i].token_id);
+    EXPECT_EQ(later[i].prompt_count, counts.counts()[i].prompt_count);
+    EXPECT_EQ(later[i].output_count, counts.counts()[i].output_count);
+  }
+  EXPECT_EQ(after.size(), 2u);
+}
+
 TEST(RowBuilder, AllowedTokensAndSuppressedStopsBecomeMasks) {
   SamplingParameters p;
   p.allowed_token_ids = {3, 40, 69};

@@ -1,22 +1,31 @@
-// Part of EngineCore: beams wait for each other after every token, then continue as BeamSearch
-// says.
+#include "worker/engine/groups/beam_steps.h"
+
 #include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "common/base/check.h"
-#include "worker/engine/engine_core.h"
 
 namespace pingti::worker {
 
-void EngineCore::TakeBeamCandidates(RequestGroup* group, Sample* sample, SampledToken* token) {
-  sample->candidates = std::move(token->top);
-  PINGTI_CHECK_MSG(!sample->candidates.empty(), "the model gave a beam no candidates");
-  if (std::find(beam_groups_.begin(), beam_groups_.end(), group) == beam_groups_.end()) {
-    beam_groups_.push_back(group);
+void BeamSteps::TakeCandidates(RequestGroup* group, Sample* beam, SampledToken* token) {
+  beam->candidates = std::move(token->top);
+  PINGTI_CHECK_MSG(!beam->candidates.empty(), "the model gave a beam no candidates");
+  if (std::find(groups_.begin(), groups_.end(), group) == groups_.end()) {
+    groups_.push_back(group);
   }
 }
 
-void EngineCore::AdvanceBeams(RequestGroup* group) {
+void BeamSteps::AdvanceAll() {
+  for (RequestGroup* group : groups_) {
+    if (!group->done) Advance(group);
+  }
+  groups_.clear();
+}
+
+void BeamSteps::Advance(RequestGroup* group) {
   std::vector<std::span<const TopLogprob>> candidates;
   std::vector<std::span<const int32_t>> outputs;
   for (const auto& sample : group->samples) {
@@ -26,15 +35,15 @@ void EngineCore::AdvanceBeams(RequestGroup* group) {
   }
   const bool goes_on =
       group->beam->Advance(candidates, outputs, group->SuppressesStops(*group->samples[0]));
-  stats_.output_tokens += static_cast<int32_t>(group->beam->beams().size());
+  stats_->output_tokens += static_cast<int32_t>(group->beam->beams().size());
   if (goes_on) {
-    RearrangeBeams(group);
+    Rearrange(group);
   } else {
-    FinishBeams(group);
+    SendFinished(group);
   }
 }
 
-void EngineCore::RearrangeBeams(RequestGroup* group) {
+void BeamSteps::Rearrange(RequestGroup* group) {
   std::vector<std::unique_ptr<Sample>> parents = std::move(group->samples);
   group->samples.clear();
   const auto beams = group->beam->beams();
@@ -42,7 +51,7 @@ void EngineCore::RearrangeBeams(RequestGroup* group) {
     const bool has_child = std::any_of(beams.begin(), beams.end(), [&](const auto& beam) {
       return beam.parent == static_cast<int32_t>(i);
     });
-    if (!has_child) scheduler_.Remove(&parents[i]->sequence);
+    if (!has_child) scheduler_->Remove(&parents[i]->sequence);
   }
   // A parent's place in the batch and its blocks go to its first child; the others copy that one.
   std::vector<Sample*> child_of(parents.size(), nullptr);
@@ -58,9 +67,9 @@ void EngineCore::RearrangeBeams(RequestGroup* group) {
     child->cumulative_logprob = beams[i].cumulative_logprob;
     if (child_of[beams[i].parent] == nullptr) {
       child_of[beams[i].parent] = child;
-      scheduler_.Replace(&parent->sequence, &child->sequence);
+      scheduler_->Replace(&parent->sequence, &child->sequence);
     } else {
-      scheduler_.Fork(child_of[beams[i].parent]->sequence, &child->sequence);
+      scheduler_->Fork(child_of[beams[i].parent]->sequence, &child->sequence);
     }
   }
   // Tokens differ from here on.
@@ -69,15 +78,14 @@ void EngineCore::RearrangeBeams(RequestGroup* group) {
   }
 }
 
-void EngineCore::FinishBeams(RequestGroup* group) {
-  group->done = true;
-  retired_.push_back(group);
-  for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
+void BeamSteps::SendFinished(RequestGroup* group) {
+  finisher_->Retire(group);
+  for (auto& sample : group->samples) scheduler_->Remove(&sample->sequence);
   const auto finished = group->beam->finished();
   Sample* sample = group->samples[0].get();
   for (int32_t i = 0; i < group->request.sampling.n; ++i) {
     const FinishedBeam& beam = finished[std::min<size_t>(i, finished.size() - 1)];
-    SequenceOutput* output = OutputFor(group, sample, i);
+    SequenceOutput* output = outputs_->For(group, sample, i);
     output->token_ids = beam.output;
     Finish finish;
     finish.stop_token_id = beam.stop_token_id;
@@ -88,7 +96,7 @@ void EngineCore::FinishBeams(RequestGroup* group) {
     finish.usage = group->UsageOf(*sample);
     finish.usage.output_tokens = static_cast<int32_t>(beam.output.size());
     finish.cumulative_logprob = beam.cumulative_logprob;
-    stats_.finished[static_cast<int>(finish.reason)] += 1;
+    stats_->finished[static_cast<int>(finish.reason)] += 1;
     output->finish = std::move(finish);
   }
 }
