@@ -146,6 +146,22 @@ absl::Status ProfilingBackend::AddRmsNorm(MatrixView delta, MatrixView residual,
   return Time(Stage::kNorm, [&] { return inner_->AddRmsNorm(delta, residual, weight, eps, out); });
 }
 
+absl::Status ProfilingBackend::LayerNorm(MatrixView x, const DeviceBuffer& weight,
+                                         const DeviceBuffer* bias, float eps, MatrixView out) {
+  return Time(Stage::kNorm, [&] { return inner_->LayerNorm(x, weight, bias, eps, out); });
+}
+
+absl::Status ProfilingBackend::AddLayerNorm(MatrixView delta, MatrixView residual,
+                                            const DeviceBuffer& weight, const DeviceBuffer* bias,
+                                            float eps, MatrixView out) {
+  return Time(Stage::kNorm,
+              [&] { return inner_->AddLayerNorm(delta, residual, weight, bias, eps, out); });
+}
+
+absl::Status ProfilingBackend::Add(MatrixView delta, MatrixView sum) {
+  return Time(Stage::kNorm, [&] { return inner_->Add(delta, sum); });
+}
+
 absl::Status ProfilingBackend::Linear(const worker::LinearWeight& weight, MatrixView x,
                                       MatrixView out) {
   const auto stage = stage_of_.find(&weight);
@@ -167,6 +183,11 @@ absl::Status ProfilingBackend::Attention(MatrixView qkv, const worker::Attention
 
 absl::Status ProfilingBackend::SiluMul(MatrixView gate_up, MatrixView out) {
   return Time(Stage::kMlp, [&] { return inner_->SiluMul(gate_up, out); });
+}
+
+absl::Status ProfilingBackend::Activate(worker::ActivationFunction activation, MatrixView x,
+                                        MatrixView out) {
+  return Time(Stage::kMlp, [&] { return inner_->Activate(activation, x, out); });
 }
 
 absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t> rows,

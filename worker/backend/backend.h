@@ -28,6 +28,7 @@
 #include "worker/backend/kv_block_layout.h"
 #include "worker/backend/kv_shape.h"
 #include "worker/backend/sampling_params.h"
+#include "worker/tensor/activation_function.h"
 #include "worker/tensor/packed_weights.h"
 #include "worker/tensor/tensor_view.h"
 
@@ -158,6 +159,11 @@ struct AttentionShape {
   int64_t head_dim = 0;
   float scale = 1.0f;  // of the scores
   int64_t window = 0;  // a token sees the last `window` tokens, itself included; 0: all
+  // Not 0: a score s becomes logit_softcap * tanh(s / logit_softcap), after scaling (Gemma 2).
+  float logit_softcap = 0.0f;
+  // ALiBi (Press et al., "Train Short, Test Long"): a key at position j adds slope * (j - i) to the
+  // score of a query at position i. f32 [num_heads]; null: none.
+  const DeviceBuffer* alibi_slopes = nullptr;
 };
 
 // Whether attention of this shape may read a cache's layer: a key and a value plane of its sizes,
@@ -260,6 +266,16 @@ class Backend {
   // residual += delta; out = RmsNorm(residual).
   virtual absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
                                   float eps, MatrixView out) = 0;
+  // out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; x and out may be the same.
+  // `bias` may be null: none.
+  virtual absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
+                                 float eps, MatrixView out) = 0;
+  // residual += delta; out = LayerNorm(residual).
+  virtual absl::Status AddLayerNorm(MatrixView delta, MatrixView residual,
+                                    const DeviceBuffer& weight, const DeviceBuffer* bias, float eps,
+                                    MatrixView out) = 0;
+  // sum += delta.
+  virtual absl::Status Add(MatrixView delta, MatrixView sum) = 0;
   // out = x W^T + bias; any number of rows. `out` may be f32 whatever activation_dtype() is.
   virtual absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) = 0;
   // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
@@ -272,6 +288,8 @@ class Backend {
                                  int64_t layer, MatrixView out) = 0;
   // out = silu(gate) * up, where gate_up's rows hold gate, then up.
   virtual absl::Status SiluMul(MatrixView gate_up, MatrixView out) = 0;
+  // out = activation(x); x and out may be the same.
+  virtual absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
 

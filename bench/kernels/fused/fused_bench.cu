@@ -132,15 +132,15 @@ struct Bench {
     for (bool int8 : {false, true}) {
       Time(int8 ? "swiglu + int8" : "swiglu", elements * (int8 ? 5 : 6), sets,
            [&, int8](int set, cudaStream_t stream) {
-             SwiGluParams p;
-             p.gate_up = x.data() + 2 * set * one;
-             p.gate_up_stride = 2 * kWidth;
+             ActivationParams p;
+             p.x = x.data() + 2 * set * one;
+             p.x_stride = 2 * kWidth;
              p.out = int8 ? nullptr : out.data() + set * one;
              p.quantized = int8 ? quantized.data() + set * one : nullptr;
              p.scales = scales.data();
              p.out_stride = p.quantized_stride = p.width = kWidth;
              p.num_tokens = tokens;
-             return LaunchSwiGlu(p, stream);
+             return LaunchActivation(p, stream);
            });
     }
   }

@@ -5,6 +5,7 @@
 
 #include <bit>
 
+#include "kernels/attention/prefill/plan.h"
 #include "kernels/attention/prefill/variants.h"
 #include "kernels/common/status.h"
 
@@ -29,6 +30,14 @@ constexpr Variant kVariants[] = {
     {DType::kF16, 64, prefill::LaunchSm90<__half, 64>, prefill::LaunchSm80<__half, 64>},
 };
 
+// The portable kernel with transformed scores; null if none was built for the head size.
+Launcher FindTransform(const PagedKv& kv) {
+  if (kv.dtype != DType::kBf16) return nullptr;
+  if (kv.head_dim == 64) return prefill::LaunchSm80<__nv_bfloat16, 64, true>;
+  if (kv.head_dim == 128) return prefill::LaunchSm80<__nv_bfloat16, 128, true>;
+  return nullptr;
+}
+
 bool Aligned16(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 bool ValidKv(const PagedKv& kv) {
@@ -48,6 +57,7 @@ bool ValidParams(const PrefillAttentionParams& params) {
   const bool heads = params.num_q_heads > 0 && params.num_q_heads % params.kv.num_kv_heads == 0;
   const bool masks = params.window >= 0 && (params.window == 0 || params.causal);
   return pointers && strides && heads && masks && params.softmax_scale > 0 &&
+         params.logit_softcap >= 0 && IsAligned(params.alibi_slopes, 4) &&
          params.workspace_bytes >=
              PrefillAttentionWorkspaceBytes(params.total_q_tokens, params.num_seqs);
 }
@@ -63,6 +73,10 @@ cudaError_t LaunchPrefillAttention(const PrefillAttentionParams& params, cudaStr
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   if (device.compute_capability < 80) return cudaErrorNotSupported;
+  if (prefill::TransformsScores(params)) {
+    const Launcher launcher = FindTransform(params.kv);
+    return launcher == nullptr ? cudaErrorNotSupported : launcher(params, stream);
+  }
   // sm_90a code runs on 9.0 alone; newer cards take the portable path.
   const bool sm90 = device.compute_capability == 90;
   for (const Variant& variant : kVariants) {

@@ -214,7 +214,8 @@ cudaError_t LaunchPrefillPlan(const PrefillAttentionParams& params, cudaStream_t
   }
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
-  const int tile_rows = prefill::TileRows(device.compute_capability, params.kv.head_dim);
+  const int kernel = prefill::TransformsScores(params) ? 80 : device.compute_capability;
+  const int tile_rows = prefill::TileRows(kernel, params.kv.head_dim);
   return prefill::LaunchPlan(params, tile_rows, stream);
 }
 

@@ -32,6 +32,10 @@ struct alignas(32) PlanHeader {
   int32_t heads_per_section;  // KV heads worked on together, so that their K and V stay in L2
 };
 
+inline bool TransformsScores(const PrefillAttentionParams& params) {
+  return params.logit_softcap != 0 || params.alibi_slopes != nullptr;
+}
+
 // Query rows of a tile. The plan and the kernel of a (device, head_dim) agree through this.
 constexpr int TileRows(int compute_capability, int head_dim) {
   if (compute_capability != 90) return 64;

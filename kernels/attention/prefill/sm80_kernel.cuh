@@ -40,14 +40,19 @@ struct Sm80Args {
   PagedKv kv;
   int32_t group;       // query heads a KV head
   int32_t page_shift;  // log2 of page_tokens
-  float scale_log2;    // softmax_scale * log2 e
+  float scale_log2;    // of scores, times log2 e
   bool causal;
   int32_t window;
+  // Of scores that are transformed; they are scaled there, and scale_log2 is log2 e alone.
+  float scale;
+  float logit_softcap;
+  const float* alibi_slopes;
 };
 
-template <typename T_, int kHeadDim_>
+template <typename T_, int kHeadDim_, bool kTransform_>
 struct Sm80Traits {
   using T = T_;
+  static constexpr bool kTransform = kTransform_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kRows = TileRows(80, kHeadDim);
   static constexpr int kTokens = 64;
@@ -162,6 +167,27 @@ struct Sm80Block {
 
   __device__ __forceinline__ int Position(int half) const {
     return item.position + 16 * Warp() + Lane() / 4 + 8 * half;
+  }
+
+  // Scales and caps scores and adds ALiBi; see prefill_attention.h.
+  __device__ __forceinline__ void Transform(float (&scores)[kColumnBlocks][4], int tile) const {
+    const float slope = args.alibi_slopes != nullptr ? __ldg(args.alibi_slopes + head) : 0.0f;
+    const int column = tile * Tr::kTokens + 2 * (Lane() % 4);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int distance = column - Position(half);
+#pragma unroll
+      for (int j = 0; j < kColumnBlocks; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float score = scores[j][2 * half + e] * args.scale;
+          if (args.logit_softcap != 0.0f) {
+            score = args.logit_softcap * tanhf(score / args.logit_softcap);
+          }
+          scores[j][2 * half + e] = fmaf(slope, static_cast<float>(distance + 8 * j + e), score);
+        }
+      }
+    }
   }
 
   // Sets scores of keys that a row may not see to -inf.
@@ -282,6 +308,7 @@ struct Sm80Block {
       __syncthreads();  // V is there; K is no longer read
       if (tile > first_tile) LoadKv(shared.k, args.kv.k, tile - 1);
       CpAsyncCommit();
+      if constexpr (Tr::kTransform) Transform(scores, tile);
       Mask(scores, tile);
       Softmax(scores);
       MultiplyPv(scores);

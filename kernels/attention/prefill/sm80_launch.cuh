@@ -9,9 +9,9 @@
 
 namespace pingti::kernels::prefill {
 
-template <typename T, int kHeadDim>
+template <typename T, int kHeadDim, bool kTransform>
 cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream) {
-  using Tr = Sm80Traits<T, kHeadDim>;
+  using Tr = Sm80Traits<T, kHeadDim, kTransform>;
   Sm80Args args;
   args.header = static_cast<PlanHeader*>(params.workspace);
   args.items = Items(params.workspace);
@@ -24,9 +24,12 @@ cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream
   args.kv = params.kv;
   args.group = params.num_q_heads / params.kv.num_kv_heads;
   args.page_shift = std::countr_zero(static_cast<uint32_t>(params.kv.page_tokens));
-  args.scale_log2 = params.softmax_scale * 1.44269504f;
+  args.scale_log2 = (kTransform ? 1.0f : params.softmax_scale) * 1.44269504f;
   args.causal = params.causal;
   args.window = params.window;
+  args.scale = params.softmax_scale;
+  args.logit_softcap = params.logit_softcap;
+  args.alibi_slopes = params.alibi_slopes;
 
   constexpr int kSharedBytes = sizeof(Sm80Shared<Tr>);
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(

@@ -12,8 +12,8 @@ namespace pingti::kernels::prefill {
 template <typename T, int kHeadDim>
 cudaError_t LaunchSm90(const PrefillAttentionParams& params, cudaStream_t stream);
 
-// sm80_kernel.cuh.
-template <typename T, int kHeadDim>
+// sm80_kernel.cuh. kTransform: with what TransformsScores (plan.h) tells of.
+template <typename T, int kHeadDim, bool kTransform = false>
 cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels::prefill

@@ -1,11 +1,12 @@
-// SwiGLU and the embedding gather against float64 and copied rows: lengths of every launch shape,
-// padded strides, quantized output, ids outside the table's slice, both dtypes.
+// Activations, sums and the embedding gather against float64 and copied rows: lengths of every
+// launch shape, padded strides, quantized output, ids outside the table's slice, both dtypes.
 
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "pingti/kernels/activation.h"
+#include "pingti/kernels/add.h"
 #include "pingti/kernels/embedding.h"
 #include "tests/kernels/testing/compare.h"
 #include "tests/kernels/testing/device.h"
@@ -15,28 +16,55 @@
 namespace pingti::kernels::testing {
 namespace {
 
+struct Function {
+  const char* name;
+  ActivationKind kind;
+  bool gated;
+};
+
+constexpr Function kFunctions[] = {{"swiglu", ActivationKind::kSilu, true},
+                                   {"silu", ActivationKind::kSilu, false},
+                                   {"geglu", ActivationKind::kGelu, true},
+                                   {"gelu", ActivationKind::kGelu, false},
+                                   {"tanh geglu", ActivationKind::kGeluTanh, true},
+                                   {"tanh gelu", ActivationKind::kGeluTanh, false}};
+
+double Activated(ActivationKind kind, double x) {
+  switch (kind) {
+    case ActivationKind::kSilu:
+      return x / (1 + std::exp(-x));
+    case ActivationKind::kGelu:
+      return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case ActivationKind::kGeluTanh:
+      break;
+  }
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+}
+
 template <typename T>
-void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int8, DType dtype,
-               uint64_t seed) {
+void RunActivation(TestRun* run, const Function& function, int tokens, int width, bool with_out,
+                   bool with_int8, DType dtype, uint64_t seed) {
   Random random(seed);
-  const int in_stride = 2 * width + 8;
+  const int in_stride = (function.gated ? 2 : 1) * width + 8;
   const int stride = width + 16;
   const std::vector<T> x = RandomNormal<T>(static_cast<size_t>(tokens) * in_stride, &random, 4.0f);
   const DeviceBuffer<T> dx(x);
   const DeviceBuffer<T> out(static_cast<size_t>(tokens) * stride);
   const DeviceBuffer<int8_t> quantized(static_cast<size_t>(tokens) * stride);
   const DeviceBuffer<float> scales(tokens);
-  SwiGluParams p;
-  p.gate_up = dx.data();
-  p.gate_up_stride = in_stride;
+  ActivationParams p;
+  p.x = dx.data();
+  p.x_stride = in_stride;
   p.out = with_out ? out.data() : nullptr;
   p.quantized = with_int8 ? quantized.data() : nullptr;
   p.scales = with_int8 ? scales.data() : nullptr;
   p.out_stride = p.quantized_stride = stride;
   p.num_tokens = tokens;
   p.width = width;
+  p.kind = function.kind;
+  p.gated = function.gated;
   p.dtype = dtype;
-  const cudaError_t error = LaunchSwiGlu(p, nullptr);
+  const cudaError_t error = LaunchActivation(p, nullptr);
   run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
   if (!run->ExpectDeviceOk()) return;
   const std::vector<T> got = out.ToHost();
@@ -47,8 +75,8 @@ void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int
   for (int64_t t = 0; t < tokens; ++t) {
     std::vector<double> y(width);
     for (int i = 0; i < width; ++i) {
-      const double gate = ToDouble(x[t * in_stride + i]);
-      y[i] = gate / (1 + std::exp(-gate)) * ToDouble(x[t * in_stride + width + i]);
+      y[i] = Activated(function.kind, ToDouble(x[t * in_stride + i]));
+      if (function.gated) y[i] *= ToDouble(x[t * in_stride + width + i]);
     }
     if (with_int8 &&
         !ExpectQuantizedRow(run, t, y.data(), &got_quantized[t * stride], got_scales[t], width)) {
@@ -59,9 +87,38 @@ void RunSwiGlu(TestRun* run, int tokens, int width, bool with_out, bool with_int
   }
   if (!with_out) return;
   const ErrorStats stats = Compare(got_rows, want_rows);
+  // Rounding to dtype.
   const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;
   run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2,
               stats.num_bad);
+}
+
+void RunAdd(TestRun* run, int tokens, int width, uint64_t seed) {
+  if (!run->Begin("add " + std::to_string(tokens) + "x" + std::to_string(width), seed)) return;
+  Random random(seed);
+  const int stride = width + 8;
+  const size_t size = static_cast<size_t>(tokens) * stride;
+  const std::vector<__nv_bfloat16> x = RandomNormal<__nv_bfloat16>(size, &random);
+  const std::vector<__nv_bfloat16> before = RandomNormal<__nv_bfloat16>(size, &random, 3.0f);
+  const DeviceBuffer<__nv_bfloat16> dx(x);
+  const DeviceBuffer<__nv_bfloat16> sum(before);
+  AddParams p;
+  p.x = dx.data();
+  p.sum = sum.data();
+  p.x_stride = p.sum_stride = stride;
+  p.num_tokens = tokens;
+  p.width = width;
+  run->Expect(LaunchAdd(p, nullptr) == cudaSuccess, "launch");
+  if (!run->ExpectDeviceOk()) return;
+  const std::vector<__nv_bfloat16> got = sum.ToHost();
+  for (size_t i = 0; i < size; ++i) {
+    const bool in_row = static_cast<int>(i % stride) < width;
+    const float want = ToDouble(before[i]) + (in_row ? ToDouble(x[i]) : 0.0);
+    if (!run->Expect(ToDouble(got[i]) == ToDouble(FromFloat<__nv_bfloat16>(want)), "element %zu",
+                     i)) {
+      return;
+    }
+  }
 }
 
 void RunEmbedding(TestRun* run, int tokens, int width, uint64_t seed) {
@@ -158,17 +215,21 @@ int main(int argc, char** argv) {
       if (tokens == 400 && width > 4104) continue;
       for (int mode = 1; mode < 4; ++mode) {
         const bool out = mode & 1, int8 = mode & 2;
-        const std::string name = "swiglu " + std::to_string(tokens) + "x" + std::to_string(width) +
+        const std::string name = " " + std::to_string(tokens) + "x" + std::to_string(width) +
                                  (out ? " out" : "") + (int8 ? " int8" : "");
-        if (run.Begin(name + " bf16", ++seed)) {
-          RunSwiGlu<__nv_bfloat16>(&run, tokens, width, out, int8, DType::kBf16, seed);
+        for (const Function& function : kFunctions) {
+          if (run.Begin(function.name + name + " bf16", ++seed)) {
+            RunActivation<__nv_bfloat16>(&run, function, tokens, width, out, int8, DType::kBf16,
+                                         seed);
+          }
         }
-        if (run.Begin(name + " f16", ++seed)) {
-          RunSwiGlu<__half>(&run, tokens, width, out, int8, DType::kF16, seed);
+        if (run.Begin(kFunctions[0].name + name + " f16", ++seed)) {
+          RunActivation<__half>(&run, kFunctions[0], tokens, width, out, int8, DType::kF16, seed);
         }
       }
     }
     for (int width : {8, 576, 8200}) {
+      RunAdd(&run, tokens, width, ++seed);
       RunEmbedding(&run, tokens, width, ++seed);
       RunInt8Embedding(&run, tokens, width, ++seed);
     }

@@ -22,6 +22,7 @@ struct Row {
   const PrefillAttentionParams& params;
   int seq;
   int head;
+  int position;  // of the query
 
   __device__ const T* Token(const void* pool, int token) const {
     const PagedKv& kv = params.kv;
@@ -38,7 +39,13 @@ struct Row {
     for (int d = 0; d < params.kv.head_dim; ++d) {
       sum += static_cast<Acc>(Load(q[d])) * static_cast<Acc>(Load(k[d]));
     }
-    return sum * static_cast<Acc>(params.softmax_scale);
+    sum *= static_cast<Acc>(params.softmax_scale);
+    const Acc cap = params.logit_softcap;
+    if (cap != 0) sum = cap * tanh(sum / cap);
+    if (params.alibi_slopes != nullptr) {
+      sum += static_cast<Acc>(params.alibi_slopes[head]) * static_cast<Acc>(token - position);
+    }
+    return sum;
   }
 };
 
@@ -55,7 +62,7 @@ __global__ void ReferenceKernel(const PrefillAttentionParams params, double* out
   const int position = kv_len - (params.q_start[seq + 1] - row);
   const int end = params.causal ? min(kv_len, position + 1) : kv_len;
   const int begin = params.window > 0 ? max(position - params.window + 1, 0) : 0;
-  const Row<T> keys{params, seq, head};
+  const Row<T> keys{params, seq, head, position};
   const T* q =
       static_cast<const T*>(params.q) + row * params.q_token_stride + head * params.q_head_stride;
   const int thread = threadIdx.x;

@@ -20,6 +20,11 @@ struct Masks {
   int window = 0;
 };
 
+struct Transform {
+  float logit_softcap = 0;
+  bool alibi = false;
+};
+
 // Which kernel a case runs: the one the launcher picks for this card, or the portable one.
 enum class Path { kDefault, kSm80 };
 
@@ -116,7 +121,7 @@ void CheckUntouched(TestRun* run, const PagedBatch<T>& batch, const PrefillAtten
 
 template <typename T>
 void RunCase(TestRun* run, Path path, const std::string& name, BatchShape shape, Masks masks,
-             uint64_t seed, int out_padding = 0) {
+             uint64_t seed, int out_padding = 0, Transform transform = {}) {
   shape.dtype = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
   const std::string full_name =
       name + (std::is_same_v<T, __half> ? " f16" : " bf16") + (path == Path::kSm80 ? " sm80" : "");
@@ -125,6 +130,11 @@ void RunCase(TestRun* run, Path path, const std::string& name, BatchShape shape,
   PrefillAttentionParams params = batch.Params();
   params.causal = masks.causal;
   params.window = masks.window;
+  params.logit_softcap = transform.logit_softcap;
+  std::vector<float> slopes;  // not powers of two
+  for (int h = 0; h < shape.num_q_heads; ++h) slopes.push_back(0.3f / (1 + h));
+  const DeviceBuffer<float> dslopes(slopes);
+  if (transform.alibi) params.alibi_slopes = dslopes.data();
   Outputs<T> outputs(&params, out_padding);
   cudaError_t error = Plan<T>(path, params);
   run->Expect(error == cudaSuccess, "plan: %s", cudaGetErrorString(error));
@@ -222,6 +232,30 @@ void RunLong(TestRun* run, Path path, int head_dim) {
   RunCase<T>(run, path, hd + "2048 tokens", shape, {true, 0}, 10);
 }
 
+void RunTransforms(TestRun* run, int head_dim) {
+  using T = __nv_bfloat16;
+  const std::string hd = "hd" + std::to_string(head_dim) + " ";
+  uint64_t seed = 500 + head_dim;
+  BatchShape shape;
+  shape.head_dim = head_dim;
+  shape.num_q_heads = 6;
+  shape.num_kv_heads = 2;
+  shape.q_scale = 3.0f;  // scores that a cap of 2 bends
+  for (int page : {64, 16}) {
+    shape.page_tokens = page;
+    shape.seqs = EdgeLengths();
+    for (const Transform transform : {Transform{2.0f, false}, {0, true}, {2.0f, true}}) {
+      const std::string name = hd + (transform.logit_softcap != 0 ? "softcap " : "") +
+                               (transform.alibi ? "alibi " : "") + "page " + std::to_string(page);
+      for (const Masks masks : {Masks{true, 0}, {false, 0}, {true, 100}}) {
+        RunCase<T>(run, Path::kDefault,
+                   name + (masks.causal ? " causal " : " full ") + std::to_string(masks.window),
+                   shape, masks, seed++, 0, transform);
+      }
+    }
+  }
+}
+
 void RunRefusals(TestRun* run) {
   if (!run->Begin("refuses what it cannot do", 0)) return;
   BatchShape shape;
@@ -250,6 +284,13 @@ void RunRefusals(TestRun* run) {
   params.workspace_bytes = 8;
   expect(params, cudaErrorInvalidValue, "small workspace");
   params = good;
+  params.logit_softcap = -1;
+  expect(params, cudaErrorInvalidValue, "a negative cap");
+  params = good;
+  params.logit_softcap = 1;
+  params.kv.dtype = DType::kF16;
+  expect(params, cudaErrorNotSupported, "transformed scores in f16");
+  params = good;
   params.num_seqs = 0;
   expect(params, cudaSuccess, "no sequences");
   params = good;
@@ -264,6 +305,8 @@ int main(int argc, char** argv) {
   using namespace pingti::kernels::testing;
   TestRun run("prefill_test", argc, argv);
   RunRefusals(&run);
+  RunTransforms(&run, 64);
+  RunTransforms(&run, 128);
   for (Path path : {Path::kDefault, Path::kSm80}) {
     RunShapes<__nv_bfloat16>(&run, path, 128);
     RunShapes<__nv_bfloat16>(&run, path, 64);

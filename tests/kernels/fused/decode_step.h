@@ -334,14 +334,14 @@ class DecodeStep {
     quantize.num_tokens = kSeqs;
     PINGTI_CUDA(LaunchQuantizeTokens(quantize, stream));
     LaunchS8(layer.gate_up, quantized_, gate_up_, stream);
-    SwiGluParams swiglu;
-    swiglu.gate_up = gate_up_.data();
-    swiglu.gate_up_stride = 2 * kWidth;
+    ActivationParams swiglu;
+    swiglu.x = gate_up_.data();
+    swiglu.x_stride = 2 * kWidth;
     swiglu.quantized = activated_.data();
     swiglu.scales = token_scales_.data();
     swiglu.quantized_stride = swiglu.width = kWidth;
     swiglu.num_tokens = kSeqs;
-    PINGTI_CUDA(LaunchSwiGlu(swiglu, stream));
+    PINGTI_CUDA(LaunchActivation(swiglu, stream));
     LaunchS8(layer.down, activated_, delta_, stream);
   }
 

@@ -31,6 +31,8 @@ struct Case {
   int64_t block_tokens;
   bool head_norms;
   KvFormat kv_format = KvFormat::kModel;
+  float logit_softcap = 0.0f;
+  bool alibi = false;
 };
 
 constexpr Case kCases[] = {{9, 3, 64, 0, 16, false},
@@ -61,6 +63,11 @@ class Sequences {
     EXPECT_TRUE(device->backend()->AllocateWorkspace(limits).ok());
     cache_ = *device->backend()->AllocateKvCache(
         {Layers(c), kNumSeqs * kBlocks, c.block_tokens, WeightFormat::kBf16, c.kv_format});
+    // Steep enough that a wrong distance shows, and none a power of two.
+    for (int64_t h = 0; h < c.num_heads; ++h) {
+      slopes_.push_back(0.3f * std::pow(0.7f, static_cast<float>(h)));
+    }
+    device_slopes_ = *device->backend()->UploadF32(slopes_);
     q_norm_values_ = RandomValues(c.head_dim, &rng_);
     k_norm_values_ = RandomValues(c.head_dim, &rng_);
     q_norm_ = *device->backend()->UploadF32(q_norm_values_);
@@ -115,8 +122,13 @@ class Sequences {
                                input.view().dtype);
     const MatrixView in = repeatable ? repeated_[tokens].first->view() : input.view();
     const TestMatrix& out = repeatable ? *repeated_[tokens].second : fresh_out;
-    const AttentionShape shape{case_.num_heads, case_.num_kv_heads, case_.head_dim, kScale,
-                               case_.window};
+    const AttentionShape shape{case_.num_heads,
+                               case_.num_kv_heads,
+                               case_.head_dim,
+                               kScale,
+                               case_.window,
+                               case_.logit_softcap,
+                               case_.alibi ? device_slopes_.get() : nullptr};
     HeadNorms norms;
     if (case_.head_norms) norms = {q_norm_.get(), k_norm_.get(), kEps};
     ASSERT_TRUE(backend
@@ -190,7 +202,14 @@ class Sequences {
           &rows[static_cast<size_t>(t)][static_cast<size_t>((case_.num_heads + kv) * dim)];
       double score = 0.0;
       for (int64_t d = 0; d < dim; ++d) score += q[d] * k[d];
-      scores.push_back(static_cast<double>(kScale) * score);
+      score *= static_cast<double>(kScale);
+      const double cap = case_.logit_softcap;
+      if (cap != 0.0) score = cap * std::tanh(score / cap);
+      if (case_.alibi) {
+        score += static_cast<double>(slopes_[static_cast<size_t>(head)]) *
+                 static_cast<double>(t - position);
+      }
+      scores.push_back(score);
     }
     const double max = *std::max_element(scores.begin(), scores.end());
     double total = 0.0;
@@ -222,6 +241,8 @@ class Sequences {
   std::mt19937 rng_;
   std::vector<std::vector<std::vector<double>>> rows_;  // [seq][token]: rotated qkv
   std::unique_ptr<KvCache> cache_;
+  std::vector<float> slopes_;  // of ALiBi
+  std::unique_ptr<DeviceBuffer> device_slopes_;
   std::vector<float> q_norm_values_, k_norm_values_;
   std::unique_ptr<DeviceBuffer> q_norm_, k_norm_;
   // In and out of repeated steps, by their number of tokens.
@@ -243,6 +264,23 @@ TEST(OpsAttentionTest, MixedStepsEqualTheFormula) {
     ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 1, 1}, false));
     ASSERT_NO_FATAL_FAILURE(sequences.Step({40, 1, 0, 17}, false));
     EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+  }
+}
+
+TEST(OpsAttentionTest, CappedScoresAndAlibiEqualTheFormula) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (Case c : kCases) {
+    for (const bool alibi : {false, true}) {
+      c.alibi = alibi;
+      c.logit_softcap = alibi ? 0.0f : 3.0f;
+      Sequences sequences(device.get(), c);
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 70, 33, 0}, false));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 130, 90}, false));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 1, 1}, true));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({40, 1, 0, 17}, false));
+      EXPECT_LT(sequences.RelativeError(), kRelativeError)
+          << c.num_heads << " heads, " << (alibi ? "alibi" : "softcap");
+    }
   }
 }
 

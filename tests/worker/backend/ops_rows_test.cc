@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <random>
 #include <vector>
 
@@ -35,10 +36,12 @@ class OpsRowsTest : public ::testing::Test {
   }
   Backend* backend() { return device_->backend(); }
 
-  void ExpectNear(const std::vector<float>& got, const std::vector<double>& expected) {
+  // `size`: of the terms that an element near 0 may be the difference of.
+  void ExpectNear(const std::vector<float>& got, const std::vector<double>& expected,
+                  double size = 1e-2) {
     ASSERT_EQ(got.size(), expected.size());
     for (size_t i = 0; i < got.size(); ++i) {
-      ASSERT_NEAR(got[i], expected[i], device_->tolerance() * (std::fabs(expected[i]) + 1e-2))
+      ASSERT_NEAR(got[i], expected[i], device_->tolerance() * (std::fabs(expected[i]) + size))
           << "element " << i << " seed " << kSeed;
     }
   }
@@ -131,6 +134,135 @@ TEST_F(OpsRowsTest, AddRmsNormAddsToTheResidualAndNormalisesIt) {
   // From the sum as the device keeps it.
   ASSERT_NO_FATAL_FAILURE(
       ExpectNear(out.Read(), Normalised({added.begin(), added.end()}, weight, 1e-6)));
+}
+
+std::vector<double> LayerNormalised(const std::vector<double>& x, const std::vector<float>& weight,
+                                    const std::vector<float>& bias, double eps) {
+  std::vector<double> out(x.size());
+  const size_t cols = weight.size();
+  for (size_t row = 0; row < x.size() / cols; ++row) {
+    const double* values = &x[row * cols];
+    double mean = 0;
+    for (size_t i = 0; i < cols; ++i) mean += values[i] / static_cast<double>(cols);
+    double variance = 0;
+    for (size_t i = 0; i < cols; ++i) {
+      variance += (values[i] - mean) * (values[i] - mean) / static_cast<double>(cols);
+    }
+    const double scale = 1.0 / std::sqrt(variance + eps);
+    for (size_t i = 0; i < cols; ++i) {
+      out[row * cols + i] = (values[i] - mean) * scale * weight[i] + (bias.empty() ? 0.0 : bias[i]);
+    }
+  }
+  return out;
+}
+
+TEST_F(OpsRowsTest, LayerNormEqualsItsFormula) {
+  for (const int64_t cols : {64, 200, 576, 1024}) {
+    for (const int64_t rows : {1, 5, 300}) {
+      for (const bool has_bias : {false, true}) {
+        // Around 2: the mean must be taken off first.
+        std::vector<float> x = RandomValues(rows * cols, &rng_);
+        for (float& value : x) value = Bf16ToFloat(FloatToBf16(value + 2.0f));
+        const std::vector<float> weight = RandomValues(cols, &rng_);
+        std::vector<float> bias;
+        std::unique_ptr<DeviceBuffer> device_bias;
+        if (has_bias) {
+          bias = RandomValues(cols, &rng_);
+          device_bias = *backend()->UploadF32(bias);
+        }
+        const auto device_weight = *backend()->UploadF32(weight);
+        const TestMatrix input(device_.get(), rows, cols, x);
+        const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
+        ASSERT_TRUE(
+            backend()
+                ->LayerNorm(input.view(), *device_weight, device_bias.get(), 1e-5f, out.view())
+                .ok());
+        ASSERT_NO_FATAL_FAILURE(
+            ExpectNear(out.Read(), LayerNormalised({x.begin(), x.end()}, weight, bias, 1e-5), 0.2));
+        ASSERT_TRUE(
+            backend()
+                ->LayerNorm(input.view(), *device_weight, device_bias.get(), 1e-5f, input.view())
+                .ok());
+        ASSERT_EQ(input.Read(), out.Read()) << "in place";
+      }
+    }
+  }
+}
+
+TEST_F(OpsRowsTest, AddLayerNormAddsToTheResidualAndNormalisesIt) {
+  const int64_t rows = 37;
+  const int64_t cols = 576;
+  const std::vector<float> delta = RandomValues(rows * cols, &rng_);
+  const std::vector<float> residual = RandomValues(rows * cols, &rng_);
+  const std::vector<float> weight = RandomValues(cols, &rng_);
+  const std::vector<float> bias = RandomValues(cols, &rng_);
+  const auto device_weight = *backend()->UploadF32(weight);
+  const auto device_bias = *backend()->UploadF32(bias);
+  const TestMatrix device_delta(device_.get(), rows, cols, delta);
+  const TestMatrix device_residual(device_.get(), rows, cols, residual);
+  const TestMatrix out(device_.get(), rows, cols, device_delta.view().dtype);
+  ASSERT_TRUE(backend()
+                  ->AddLayerNorm(device_delta.view(), device_residual.view(), *device_weight,
+                                 device_bias.get(), 1e-6f, out.view())
+                  .ok());
+  std::vector<double> sum;
+  for (size_t i = 0; i < delta.size(); ++i) sum.push_back(double{delta[i]} + residual[i]);
+  const std::vector<float> added = device_residual.Read();
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(added, sum));
+  // From the sum as the device keeps it.
+  ASSERT_NO_FATAL_FAILURE(ExpectNear(
+      out.Read(), LayerNormalised({added.begin(), added.end()}, weight, bias, 1e-6), 0.2));
+}
+
+TEST_F(OpsRowsTest, AddAddsToTheSecondMatrixAlone) {
+  for (const int64_t rows : {1, 33}) {
+    const int64_t cols = 200;
+    const std::vector<float> delta = RandomValues(rows * cols, &rng_);
+    const std::vector<float> before = RandomValues(rows * cols, &rng_);
+    const TestMatrix device_delta(device_.get(), rows, cols, delta);
+    const TestMatrix sum(device_.get(), rows, cols, before);
+    ASSERT_TRUE(backend()->Add(device_delta.view(), sum.view()).ok());
+    std::vector<double> expected;
+    for (size_t i = 0; i < delta.size(); ++i) expected.push_back(double{delta[i]} + before[i]);
+    ASSERT_NO_FATAL_FAILURE(ExpectNear(sum.Read(), expected));
+    ASSERT_EQ(device_delta.Read(), delta);
+  }
+}
+
+double Activated(ActivationFunction activation, double x) {
+  switch (activation) {
+    case ActivationFunction::kSilu:
+      return x / (1.0 + std::exp(-x));
+    case ActivationFunction::kGelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case ActivationFunction::kGeluTanh:
+      break;
+  }
+  return 0.5 * x *
+         (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+
+TEST_F(OpsRowsTest, ActivationsEqualTheirFormulas) {
+  for (const ActivationFunction activation :
+       {ActivationFunction::kSilu, ActivationFunction::kGelu, ActivationFunction::kGeluTanh}) {
+    SCOPED_TRACE(static_cast<int>(activation));
+    for (const int64_t rows : {1, 77}) {
+      const int64_t cols = 200;
+      std::vector<float> x = RandomValues(rows * cols, &rng_);
+      // From where each function is 0 to where it is its argument.
+      for (int64_t i = 0; i < cols; ++i) {
+        x[static_cast<size_t>(i)] = static_cast<float>(i - cols / 2) / 8.0f;
+      }
+      const TestMatrix input(device_.get(), rows, cols, x);
+      const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
+      ASSERT_TRUE(backend()->Activate(activation, input.view(), out.view()).ok());
+      std::vector<double> expected;
+      for (const float value : x) expected.push_back(Activated(activation, value));
+      ASSERT_NO_FATAL_FAILURE(ExpectNear(out.Read(), expected));
+      ASSERT_TRUE(backend()->Activate(activation, input.view(), input.view()).ok());
+      ASSERT_EQ(input.Read(), out.Read()) << "in place";
+    }
+  }
 }
 
 TEST_F(OpsRowsTest, SiluMulEqualsItsFormula) {

@@ -80,6 +80,26 @@ void TileValues(const AttentionTile& tile, const float (*weights)[kKvTile], cons
   }
 }
 
+// softcap * tanh(scores / softcap).
+inline void CapScores(float softcap, float* scores) {
+  const Vf cap = Set1(softcap);
+  const Vf inverse = Set1(1.0f / softcap);
+  for (int v = 0; v < kTileVectors; ++v) {
+    Store(scores + 16 * v, Mul(cap, Tanh(Mul(Load(scores + 16 * v), inverse))));
+  }
+}
+
+// Adds slope * (key's position - query's position) to each score.
+inline void AddAlibi(float slope, int64_t first_key, int64_t query, float* scores) {
+  alignas(64) static constexpr float kColumns[16] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                     8, 9, 10, 11, 12, 13, 14, 15};
+  const Vf columns = Load(kColumns);
+  for (int v = 0; v < kTileVectors; ++v) {
+    const Vf distance = Add(columns, Set1(static_cast<float>(first_key + 16 * v - query)));
+    Store(scores + 16 * v, Fma(Set1(slope), distance, Load(scores + 16 * v)));
+  }
+}
+
 template <int kRows>
 void AttentionRowsTile(const AttentionTile& tile, const AttentionRows& rows, int64_t r) {
   alignas(64) float scores[kRows][kKvTile];
@@ -88,6 +108,10 @@ void AttentionRowsTile(const AttentionTile& tile, const AttentionRows& rows, int
   for (int i = 0; i < kRows; ++i) {
     int64_t begin = rows.first[r + i] - tile.first_token;
     int64_t end = rows.last[r + i] + 1 - tile.first_token;
+    if (rows.logit_softcap != 0.0f) CapScores(rows.logit_softcap, scores[i]);
+    if (rows.alibi_slope != nullptr) {
+      AddAlibi(rows.alibi_slope[r + i], tile.first_token, rows.last[r + i], scores[i]);
+    }
     begin = begin < 0 ? 0 : begin > kKvTile ? kKvTile : begin;
     end = end < 0 ? 0 : end > tile.num_tokens ? tile.num_tokens : end;
     factor[i] =

@@ -17,7 +17,7 @@ int64_t MaxRows(const AttentionShape& shape) {
 }  // namespace
 
 // One thread's part, in floats: keys, values, scaled queries, outputs, then per row the running
-// maximum and sum; and the row's pointer and bounds, kept in 8-byte units at the front.
+// maximum, sum and ALiBi slope; and the row's pointer and bounds, kept in 8-byte units at the end.
 struct CpuAttention::Scratch {
   const float** query;
   int64_t* first;
@@ -28,6 +28,7 @@ struct CpuAttention::Scratch {
   float* out;
   float* running_max;
   float* running_sum;
+  float* alibi_slope;
 };
 
 absl::Status CpuAttention::Allocate(int64_t max_tokens, int64_t max_seqs) {
@@ -39,7 +40,7 @@ absl::Status CpuAttention::Allocate(int64_t max_tokens, int64_t max_seqs) {
 absl::Status CpuAttention::EnsureScratch(const AttentionShape& shape) {
   const int64_t rows = MaxRows(shape);
   const int64_t bytes =
-      rows * 3 * 8 + (2 * kKvTile * shape.head_dim + 2 * rows * shape.head_dim + 2 * rows) * 4;
+      rows * 3 * 8 + (2 * kKvTile * shape.head_dim + 2 * rows * shape.head_dim + 4 * rows) * 4;
   const int64_t per_thread = (bytes + 127) / 128 * 128;
   if (per_thread <= scratch_per_thread_) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(scratch_, AlignedBuffer::Make(per_thread * pool_->num_threads()));
@@ -57,7 +58,9 @@ CpuAttention::Scratch CpuAttention::ScratchOf(int thread, const AttentionShape& 
   scratch.out = scratch.queries + rows * shape.head_dim;
   scratch.running_max = scratch.out + rows * shape.head_dim;
   scratch.running_sum = scratch.running_max + rows;
-  scratch.first = reinterpret_cast<int64_t*>(scratch.running_sum + rows);
+  scratch.alibi_slope = scratch.running_sum + rows;
+  // A fourth row of floats keeps what follows at a multiple of 8 bytes.
+  scratch.first = reinterpret_cast<int64_t*>(scratch.alibi_slope + 2 * rows);
   scratch.last = scratch.first + rows;
   scratch.query = reinterpret_cast<const float**>(scratch.last + rows);
   return scratch;
@@ -94,6 +97,9 @@ void CpuAttention::RunTask(const Task& task, const StepInputs& step, MatrixView 
   const int64_t group = shape.num_heads / shape.num_kv_heads;
   const int64_t dim = shape.head_dim;
   const int64_t rows = task.num_queries * group;
+  const auto* slopes = shape.alibi_slopes == nullptr
+                           ? nullptr
+                           : static_cast<const float*>(shape.alibi_slopes->data());
   int64_t first_token = step.positions[task.first_query];
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t token = task.first_query + r / group;
@@ -108,6 +114,7 @@ void CpuAttention::RunTask(const Task& task, const StepInputs& step, MatrixView 
     first_token = std::min(first_token, scratch.first[r]);
     scratch.running_max[r] = -1e30f;  // finite, so that a fully masked tile changes nothing
     scratch.running_sum[r] = 0.0f;
+    if (slopes != nullptr) scratch.alibi_slope[r] = slopes[task.head * group + r % group];
   }
   std::memset(scratch.out, 0, static_cast<size_t>(rows * dim) * 4);
   const int64_t end = step.positions[task.first_query + task.num_queries - 1] + 1;
@@ -117,8 +124,10 @@ void CpuAttention::RunTask(const Task& task, const StepInputs& step, MatrixView 
     AttentionTile tile{scratch.keys, scratch.values, dim, first, std::min(kKvTile, end - first)};
     cache.LoadTile(layer, task.head, block_table, first, tile.num_tokens, scratch.keys,
                    scratch.values);
-    kernels_->attention_tile(tile, {scratch.query, scratch.out, scratch.running_max,
-                                    scratch.running_sum, scratch.first, scratch.last, rows});
+    kernels_->attention_tile(
+        tile, {scratch.query, scratch.out, scratch.running_max, scratch.running_sum, scratch.first,
+               scratch.last, slopes == nullptr ? nullptr : scratch.alibi_slope, shape.logit_softcap,
+               rows});
   }
   for (int64_t r = 0; r < rows; ++r) {
     float* target = static_cast<float*>(out.data) + (task.first_query + r / group) * out.stride +

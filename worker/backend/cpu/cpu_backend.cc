@@ -187,6 +187,27 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
+                         float eps, MatrixView out) override {
+    const float* offset = bias == nullptr ? nullptr : Floats(*bias);
+    ForRows(x.rows, [&](int64_t t) {
+      kernels_->layer_norm(Row(x, t), Floats(weight), offset, eps, x.cols, Row(out, t));
+    });
+    return absl::OkStatus();
+  }
+
+  absl::Status AddLayerNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
+                            const DeviceBuffer* bias, float eps, MatrixView out) override {
+    PINGTI_RETURN_IF_ERROR(Add(delta, residual));
+    return LayerNorm(residual, weight, bias, eps, out);
+  }
+
+  absl::Status Add(MatrixView delta, MatrixView sum) override {
+    ForRows(delta.rows,
+            [&](int64_t t) { kernels_->add_in_place(Row(sum, t), Row(delta, t), delta.cols); });
+    return absl::OkStatus();
+  }
+
   absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
     return RunLinear(static_cast<const CpuLinearWeight&>(weight), x, out, *kernels_, &pool_,
                      &stage_);
@@ -218,6 +239,12 @@ class CpuBackend : public Backend {
       const float* gate = Row(gate_up, t);
       kernels_->silu_mul(gate, gate + out.cols, out.cols, Row(out, t));
     });
+    return absl::OkStatus();
+  }
+
+  absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) override {
+    ForRows(x.rows,
+            [&](int64_t t) { kernels_->activate(activation, Row(x, t), x.cols, Row(out, t)); });
     return absl::OkStatus();
   }
 

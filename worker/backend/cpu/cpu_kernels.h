@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "worker/tensor/activation_function.h"
+
 namespace pingti::worker::cpu {
 
 inline constexpr int64_t kPanelCols = 16;  // output columns of a packed weight panel
@@ -52,7 +54,10 @@ struct AttentionRows {
   float* running_max = nullptr;         // [rows]
   float* running_sum = nullptr;         // [rows]
   const int64_t* first = nullptr;       // [rows], first token the row sees
-  const int64_t* last = nullptr;        // [rows], last token the row sees
+  const int64_t* last = nullptr;        // [rows], last token the row sees: its own
+  // [rows], see AttentionShape; null: none.
+  const float* alibi_slope = nullptr;
+  float logit_softcap = 0.0f;  // see AttentionShape; 0: none
   int64_t rows = 0;
 };
 
@@ -75,8 +80,13 @@ struct CpuKernels {
                        int64_t out_stride);
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t count, float* out);
+  // `bias` may be null. x and out may be the same.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps,
+                     int64_t count, float* out);
   void (*add_in_place)(float* x, const float* delta, int64_t count);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
+  // x and out may be the same.
+  void (*activate)(ActivationFunction activation, const float* x, int64_t count, float* out);
   // Rotates by halves: (x[i], x[i + half]).
   void (*rope)(float* x, const float* cos, const float* sin, int64_t half);
 

@@ -1,4 +1,4 @@
-// Row-wise kernels: norms, activations, rotation, conversions, reductions over logits. Included by
+// Row-wise kernels: norms, rotation, conversions, reductions over logits. Included by
 // kernels_impl.h inside the namespace of an instruction set. Tails shorter than a vector go through
 // a padded copy, so every element takes the same path.
 
@@ -39,18 +39,30 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t count, floa
   }
 }
 
-void AddInPlace(float* x, const float* delta, int64_t count) {
+// The variance is of the differences from the mean, which are summed in a pass of their own.
+void LayerNorm(const float* x, const float* weight, const float* bias, float eps, int64_t count,
+               float* out) {
+  Vf sum = Zero();
+  for (int64_t i = 0; i < count; i += 16) sum = Add(sum, LoadAt(x, i, count));
+  const float mean = ReduceAdd(sum) / static_cast<float>(count);
+  const Vf shift = Set1(mean);
+  Vf squares = Zero();
   for (int64_t i = 0; i < count; i += 16) {
-    StoreAt(x, i, count, Add(LoadAt(x, i, count), LoadAt(delta, i, count)));
+    const Vf centred = Sub(LoadAt(x, i, count, mean), shift);
+    squares = Fma(centred, centred, squares);
+  }
+  const float variance = ReduceAdd(squares) / static_cast<float>(count);
+  const Vf scale = Set1(1.0f / __builtin_sqrtf(variance + eps));
+  for (int64_t i = 0; i < count; i += 16) {
+    const Vf normed = Mul(Sub(LoadAt(x, i, count), shift), scale);
+    const Vf offset = bias != nullptr ? LoadAt(bias, i, count) : Zero();
+    StoreAt(out, i, count, Fma(normed, LoadAt(weight, i, count), offset));
   }
 }
 
-void SiluMul(const float* gate, const float* up, int64_t count, float* out) {
-  const Vf one = Set1(1.0f);
+void AddInPlace(float* x, const float* delta, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) {
-    const Vf g = LoadAt(gate, i, count);
-    const Vf sigmoid = Div(one, Add(one, Exp(Sub(Zero(), g))));
-    StoreAt(out, i, count, Mul(Mul(g, sigmoid), LoadAt(up, i, count)));
+    StoreAt(x, i, count, Add(LoadAt(x, i, count), LoadAt(delta, i, count)));
   }
 }
 

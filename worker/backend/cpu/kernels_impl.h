@@ -40,8 +40,12 @@ inline Vf Exp(Vf x) {
   return ZeroBelow(x, -87.33f, ScaleByPow2(p, n));
 }
 
-#include "worker/backend/cpu/attention_impl.h"
+// First, for its loads and stores of tails.
 #include "worker/backend/cpu/elementwise_impl.h"
+
+// Before attention, which uses it.
+#include "worker/backend/cpu/activation_impl.h"
+#include "worker/backend/cpu/attention_impl.h"
 #include "worker/backend/cpu/panel_impl.h"
 
 }  // namespace
@@ -55,8 +59,10 @@ const CpuKernels* Kernels() {
       .float_to_f16 = FloatToF16Row,
       .f16_to_float = F16ToFloatRows,
       .rms_norm = RmsNorm,
+      .layer_norm = LayerNorm,
       .add_in_place = AddInPlace,
       .silu_mul = SiluMul,
+      .activate = Activate,
       .rope = Rope,
       .attention_tile = AttentionTileKernel,
       .argmax = ArgMax,

@@ -13,10 +13,15 @@
 namespace pingti::worker::cuda {
 namespace {
 
+bool TransformsScores(const AttentionShape& shape) {
+  return shape.alibi_slopes != nullptr || shape.logit_softcap != 0.0f;
+}
+
 // What the plans depend on beside the step's arrays.
 bool SharePlans(const AttentionShape& a, const AttentionShape& b) {
   return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
-         a.head_dim == b.head_dim && a.window == b.window;
+         a.head_dim == b.head_dim && a.window == b.window &&
+         TransformsScores(a) == TransformsScores(b);
 }
 
 }  // namespace
@@ -144,6 +149,10 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   params.total_q_tokens = step.num_tokens - step.num_decode_tokens;
   params.softmax_scale = shape.scale;
   params.window = static_cast<int32_t>(shape.window);
+  params.logit_softcap = shape.logit_softcap;
+  if (shape.alibi_slopes != nullptr) {
+    params.alibi_slopes = static_cast<const float*>(shape.alibi_slopes->data());
+  }
   params.workspace = plans->prefill->data();
   params.workspace_bytes = static_cast<size_t>(plans->prefill->bytes());
   if (plans->prefill_step != step_) {
@@ -154,11 +163,18 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   return absl::OkStatus();
 }
 
-absl::Status CudaAttention::Run(const StepPointers& step, MatrixView qkv,
+absl::Status CudaAttention::Run(const StepPointers& arrays, MatrixView qkv,
                                 const AttentionShape& shape, const CudaKvCache& cache,
                                 int64_t layer, MatrixView out, cudaStream_t stream) {
   PINGTI_CHECK(Fits(shape, cache.shape().layers[static_cast<size_t>(layer)]) &&
-               qkv.rows == step.num_tokens && out.rows == step.num_tokens);
+               qkv.rows == arrays.num_tokens && out.rows == arrays.num_tokens);
+  StepPointers step = arrays;
+  if (TransformsScores(shape)) {
+    // The prefill kernel alone can do it: it takes all sequences.
+    step.num_decode = 0;
+    step.num_decode_tokens = 0;
+    step.prefill_start = arrays.query_start;
+  }
   PINGTI_ASSIGN_OR_RETURN(Plans * plans, PlansFor(shape));
   kernels::PagedKv kv = cache.View(layer);
   kv.block_table = step.block_table;

@@ -28,11 +28,12 @@ class CudaAttention {
   // Plans made before belong to another step.
   void BeginStep() { ++step_; }
   // See Backend::Attention.
-  absl::Status Run(const StepPointers& step, MatrixView qkv, const AttentionShape& shape,
+  absl::Status Run(const StepPointers& arrays, MatrixView qkv, const AttentionShape& shape,
                    const CudaKvCache& cache, int64_t layer, MatrixView out, cudaStream_t stream);
 
  private:
-  // Plans and decode's partial results of the layers with equal sizes and window.
+  // Plans and decode's partial results of the layers with equal sizes and window that
+  // all transform their scores or all do not.
   struct Plans {
     AttentionShape shape;
     std::unique_ptr<CudaBuffer> decode;

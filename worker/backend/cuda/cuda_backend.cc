@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "pingti/kernels/activation.h"
+#include "pingti/kernels/add.h"
 #include "pingti/kernels/embedding.h"
 #include "pingti/kernels/norm.h"
 #include "pingti/kernels/rope_kv.h"
@@ -36,6 +37,18 @@ constexpr int kMinComputeCapability = 80;
 constexpr int64_t kGraphBytes = int64_t{512} << 20;
 
 const float* Floats(const DeviceBuffer& buffer) { return static_cast<const float*>(buffer.data()); }
+
+kernels::ActivationKind KernelKind(ActivationFunction activation) {
+  switch (activation) {
+    case ActivationFunction::kSilu:
+      return kernels::ActivationKind::kSilu;
+    case ActivationFunction::kGelu:
+      return kernels::ActivationKind::kGelu;
+    case ActivationFunction::kGeluTanh:
+      break;
+  }
+  return kernels::ActivationKind::kGeluTanh;
+}
 
 // Rows in bf16, wherever they come from, or in int8 with a scale each.
 class CudaEmbedding : public EmbeddingTable {
@@ -199,6 +212,29 @@ class CudaBackend : public Backend {
     return Normalise(delta, &residual, weight, eps, out);
   }
 
+  absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
+                         float eps, MatrixView out) override {
+    return LayerNormalise(x, nullptr, weight, bias, eps, out);
+  }
+
+  absl::Status AddLayerNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
+                            const DeviceBuffer* bias, float eps, MatrixView out) override {
+    return LayerNormalise(delta, &residual, weight, bias, eps, out);
+  }
+
+  absl::Status Add(MatrixView delta, MatrixView sum) override {
+    linear_->ForgetQuantized(sum);
+    kernels::AddParams params;
+    params.x = delta.data;
+    params.x_stride = delta.stride;
+    params.sum = sum.data;
+    params.sum_stride = sum.stride;
+    params.num_tokens = static_cast<int32_t>(sum.rows);
+    params.width = static_cast<int32_t>(sum.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchAdd(params, stream_));
+    return absl::OkStatus();
+  }
+
   absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
     return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_);
   }
@@ -231,19 +267,11 @@ class CudaBackend : public Backend {
   }
 
   absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {
-    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
-    kernels::SwiGluParams params;
-    params.gate_up = gate_up.data;
-    params.gate_up_stride = gate_up.stride;
-    params.out = out.data;
-    params.out_stride = out.stride;
-    params.quantized = quantized.values;
-    params.quantized_stride = quantized.stride;
-    params.scales = quantized.scales;
-    params.num_tokens = static_cast<int32_t>(out.rows);
-    params.width = static_cast<int32_t>(out.cols);
-    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSwiGlu(params, stream_));
-    return absl::OkStatus();
+    return RunActivation(kernels::ActivationKind::kSilu, true, gate_up, out);
+  }
+
+  absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) override {
+    return RunActivation(KernelKind(activation), false, x, out);
   }
 
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
@@ -307,6 +335,49 @@ class CudaBackend : public Backend {
     params.num_tokens = static_cast<int32_t>(x.rows);
     params.hidden = static_cast<int32_t>(x.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRmsNorm(params, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status LayerNormalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
+                              const DeviceBuffer* bias, float eps, MatrixView out) {
+    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+    kernels::LayerNormParams params;
+    params.x = x.data;
+    params.x_stride = x.stride;
+    if (residual != nullptr) {
+      params.residual = residual->data;
+      params.residual_stride = residual->stride;
+    }
+    params.weight = Floats(weight);
+    params.bias = bias == nullptr ? nullptr : Floats(*bias);
+    params.eps = eps;
+    params.out = out.data;
+    params.out_stride = out.stride;
+    params.quantized = quantized.values;
+    params.quantized_stride = quantized.stride;
+    params.scales = quantized.scales;
+    params.num_tokens = static_cast<int32_t>(x.rows);
+    params.hidden = static_cast<int32_t>(x.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchLayerNorm(params, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status RunActivation(kernels::ActivationKind kind, bool gated, MatrixView x,
+                             MatrixView out) {
+    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+    kernels::ActivationParams params;
+    params.kind = kind;
+    params.gated = gated;
+    params.x = x.data;
+    params.x_stride = x.stride;
+    params.out = out.data;
+    params.out_stride = out.stride;
+    params.quantized = quantized.values;
+    params.quantized_stride = quantized.stride;
+    params.scales = quantized.scales;
+    params.num_tokens = static_cast<int32_t>(out.rows);
+    params.width = static_cast<int32_t>(out.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchActivation(params, stream_));
     return absl::OkStatus();
   }
 

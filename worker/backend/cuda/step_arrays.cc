@@ -41,7 +41,7 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   layout.tokens = tokens;
   layout.begin = begin;
   layout.context_len = Place(&end, limits_.max_seqs * 4);
-  layout.query_start = Place(&end, (limits_.max_seqs + 2) * 4);
+  layout.query_start = Place(&end, 2 * (limits_.max_seqs + 1) * 4);
   layout.token_ids = Place(&end, tokens * 4);
   layout.slots = Place(&end, tokens * 8);
   layout.cos = Place(&end, tokens * half_dim_ * 4);
@@ -52,7 +52,7 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
 
 int64_t StepArrays::BytesFor(const StepLimits& limits) {
   const int64_t rows = limits.max_tokens + limits.max_seqs;
-  return rows * (12 + limits.head_dim * 4) + limits.max_seqs * (limits.max_blocks_per_seq + 4) * 4;
+  return rows * (12 + limits.head_dim * 4) + limits.max_seqs * (limits.max_blocks_per_seq + 5) * 4;
 }
 
 absl::Status StepArrays::Allocate(const StepLimits& limits) {
@@ -106,8 +106,9 @@ void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs,
   pointers_.token_ids = reinterpret_cast<const int32_t*>(base + layout.token_ids);
   pointers_.context_len = reinterpret_cast<const int32_t*>(base + layout.context_len);
   const auto* query_start = reinterpret_cast<const int32_t*>(base + layout.query_start);
+  pointers_.query_start = query_start;
   pointers_.decode_start = decodes.uniform ? nullptr : query_start;
-  pointers_.prefill_start = query_start + decodes.num_seqs + 1;
+  pointers_.prefill_start = query_start + inputs.query_start.size();
   pointers_.slots = reinterpret_cast<const int64_t*>(base + layout.slots);
   pointers_.cos = reinterpret_cast<const float*>(base + layout.cos);
   pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
@@ -143,11 +144,9 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
   std::memcpy(pinned + layout.token_ids, inputs.token_ids.data(), inputs.token_ids.size_bytes());
   std::memcpy(pinned + layout.context_len, inputs.context_len.data(),
               inputs.context_len.size_bytes());
-  auto* decode_start = reinterpret_cast<int32_t*>(pinned + layout.query_start);
-  auto* prefill_start = decode_start + decodes.num_seqs + 1;
-  for (int32_t s = 0; s <= decodes.num_seqs; ++s) {
-    decode_start[s] = inputs.query_start[static_cast<size_t>(s)];
-  }
+  auto* query_start = reinterpret_cast<int32_t*>(pinned + layout.query_start);
+  std::copy(inputs.query_start.begin(), inputs.query_start.end(), query_start);
+  auto* prefill_start = query_start + inputs.query_start.size();
   for (int32_t s = decodes.num_seqs; s <= static_cast<int32_t>(inputs.context_len.size()); ++s) {
     prefill_start[s - decodes.num_seqs] =
         inputs.query_start[static_cast<size_t>(s)] - decodes.num_tokens;

@@ -22,6 +22,7 @@ namespace pingti::worker::cuda {
 struct StepPointers {
   const int32_t* token_ids = nullptr;      // [num_tokens]
   const int32_t* context_len = nullptr;    // [num_seqs]
+  const int32_t* query_start = nullptr;    // [num_seqs + 1], rows of the step
   const int32_t* decode_start = nullptr;   // [num_decode + 1]; null: decode_len tokens each
   const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1]
   const int64_t* slots = nullptr;          // [num_tokens], see kernels' rope_kv.h
@@ -60,7 +61,7 @@ class StepArrays {
     int64_t begin = 0;
     int64_t token_ids = 0;
     int64_t context_len = 0;
-    int64_t query_start = 0;  // of the decodes, then of the prefills
+    int64_t query_start = 0;  // of all sequences, then of the prefills from 0
     int64_t slots = 0;
     int64_t cos = 0;
     int64_t sin = 0;

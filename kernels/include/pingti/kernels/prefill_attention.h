@@ -5,8 +5,9 @@
 //
 // over the keys j < kv_len that query i may see. Query i of a sequence sits at position
 // p = kv_len - q_len + i: causal keeps j <= p, a window keeps j > p - window. A query that sees no
-// key gets zeros. Source: Dao et al., FlashAttention-2 (alg. 1) and FlashAttention-3 (sections 3.1
-// and 3.2, arXiv:2407.08608).
+// key gets zeros. Scores may be transformed before the softmax: capped, or with ALiBi added.
+// Source: Dao et al., FlashAttention-2 (alg. 1) and FlashAttention-3 (sections 3.1 and 3.2,
+// arXiv:2407.08608).
 //
 // Two launches: the plan orders the work of one step on the device, and every layer of that step
 // uses it. Thread-safe: launches share nothing but the workspace they are given.
@@ -44,6 +45,10 @@ struct PrefillAttentionParams {
   bool causal = true;
   int32_t window = 0;  // keys a query sees, itself included; 0: all. Needs causal.
 
+  // Transforms of scaled scores, which need kBf16 and take the portable kernel on every card.
+  float logit_softcap = 0;              // not 0: s becomes logit_softcap * tanh(s / logit_softcap)
+  const float* alibi_slopes = nullptr;  // [num_q_heads]: slope * (j - p) is added; null: none
+
   // PrefillAttentionWorkspaceBytes() bytes, 256-byte aligned; the plan's result. Launches that run
   // at the same time need one each.
   void* workspace = nullptr;
@@ -56,7 +61,8 @@ inline constexpr int32_t kMaxPrefillSeqs = 4096;
 size_t PrefillAttentionWorkspaceBytes(int32_t total_q_tokens, int32_t num_seqs);
 
 // Orders the work of a batch: reads q_start and kv_len, writes workspace. Of `params`, only the
-// lengths, counts, head numbers, head_dim, dtype, causal and window matter. Once for all layers
+// lengths, counts, head numbers, head_dim, dtype, causal, window and whether scores are transformed
+// matter. Once for all layers
 // that share them.
 cudaError_t LaunchPrefillPlan(const PrefillAttentionParams& params, cudaStream_t stream);
 
