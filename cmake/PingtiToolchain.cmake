@@ -3,6 +3,7 @@
 find_program(PINGTI_CCACHE ccache)
 if(PINGTI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${PINGTI_CCACHE})
+  set(CMAKE_CUDA_COMPILER_LAUNCHER ${PINGTI_CCACHE})
 endif()
 
 add_library(pingti_warnings INTERFACE)
@@ -11,6 +12,9 @@ target_compile_options(pingti_warnings INTERFACE
   # g++ 12 sees overlaps in "text" + std::string that are not there (GCC bug 105651).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+
+# A build for the sanitizers: enough optimisation for tests in time, and line numbers for reports.
+set(CMAKE_CXX_FLAGS_SANITIZED "-O1 -g1 -DNDEBUG")
 
 add_library(pingti_sanitizer INTERFACE)
 if(PINGTI_SANITIZER STREQUAL "address")

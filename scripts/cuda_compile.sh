@@ -1,10 +1,17 @@
 #!/usr/bin/env bash
-# Compiles kernels/ with its tests and benches for every architecture, the worker with its GPU backend,
-# and the test programs that tests/gpu/run.sh runs; checks the compiler's report for register spills.
+# Compiles kernels/ with its tests and benches, the worker with its GPU backend, and the test programs
+# that tests/gpu/run.sh runs; checks the compiler's report for register spills.
+#   scripts/cuda_compile.sh [--architectures LIST]      (default: every one; CMake's list, "90a-real")
 # Needs no GPU. Uses nvcc from PATH; without one, the toolkit that NVIDIA publishes as Python packages,
 # kept in the cache.
 source "$(dirname "$0")/lib.sh"
 
+architectures=()
+if [ "${1:-}" = --architectures ]; then
+  architectures=(-DCMAKE_CUDA_ARCHITECTURES="${2:?--architectures needs a list}")
+  shift 2
+fi
+[ $# -eq 0 ] || die "unknown argument '$1': expected --architectures LIST"
 "$ROOT/scripts/install_packages.sh" build
 find_cuda
 
@@ -16,7 +23,7 @@ configure() {
 }
 configure -S "$ROOT/kernels" -B "$ROOT/build/kernels" -G Ninja  # it has to do without the rest
 cd "$ROOT"
-configure --preset cuda -DPINGTI_KERNELS_TESTS=ON -DPINGTI_KERNELS_BENCH=ON
+configure --preset cuda -DPINGTI_KERNELS_TESTS=ON -DPINGTI_KERNELS_BENCH=ON "${architectures[@]}"
 # Reports are added up over builds, so one that has nothing left to compile is checked as well.
 mapfile -t cuda_tests < <(ctest --test-dir "$build" -N |
   sed -nE 's/^ +Test +#[0-9]+: (.*_cuda_.*test)$/\1/p')

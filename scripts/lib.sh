@@ -10,7 +10,11 @@ die() {
   exit 1
 }
 
-step() { printf '==> %s\n' "$*" >&2; }
+# Says what begins. Where PINGTI_STEPS names a file, the time is noted there too (see .ci/run).
+step() {
+  printf '==> %s\n' "$*" >&2
+  if [ -n "${PINGTI_STEPS:-}" ]; then printf '%s %s\n' "$(date +%s)" "$*" >>"$PINGTI_STEPS"; fi
+}
 
 # Puts nvcc on PATH: the one that is there, or the toolkit that NVIDIA publishes as Python packages,
 # kept in the cache.

@@ -8,6 +8,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/grammar/json_view.h"
 #include "common/grammar/schema_compiler.h"
 #include "common/grammar/schema_merge.h"
 
@@ -15,9 +16,6 @@ namespace pingti::grammar {
 namespace {
 
 namespace json = boost::json;
-
-std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
-std::string_view View(json::string_view text) { return {text.data(), text.size()}; }
 
 constexpr int32_t kMostMerges = 2'000;
 constexpr int32_t kMostReferences = 32;  // in a row, while merging

@@ -15,7 +15,7 @@ namespace {
 
 // Lengths are cut off here, which is as good as without bound.
 constexpr int64_t kMostChars = 1 << 30;
-constexpr int32_t kMostRepeats = 100'000;
+constexpr int32_t kMostRegexRepeats = 100'000;
 
 struct Part {
   ExprId expr = 0;
@@ -161,8 +161,8 @@ class RegexParser {
     if (in_.Take(",")) *max = in_.Peek() == '}' ? kUnbounded : in_.TakeNumber();
     if (!in_.Take("}")) return Bad("a repeat other than {n}, {n,} or {n,m}");
     if (*max != kUnbounded && *max < *min) return Bad("a repeat with its bounds out of order");
-    if (std::max(*min, *max) > kMostRepeats) {
-      return Refused(Concat("a repeat of more than ", kMostRepeats, " times"));
+    if (std::max(*min, *max) > kMostRegexRepeats) {
+      return Refused(Concat("a repeat of more than ", kMostRegexRepeats, " times"));
     }
     return absl::OkStatus();
   }

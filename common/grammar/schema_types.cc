@@ -7,6 +7,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/grammar/code_points.h"
+#include "common/grammar/json_view.h"
 #include "common/grammar/schema_compiler.h"
 #include "common/grammar/schema_format.h"
 #include "common/grammar/schema_merge.h"
@@ -16,8 +17,6 @@ namespace {
 
 namespace json = boost::json;
 
-std::string_view View(const json::string& text) { return {text.data(), text.size()}; }
-std::string_view View(json::string_view text) { return {text.data(), text.size()}; }
 json::string_view Key(std::string_view text) { return {text.data(), text.size()}; }
 
 // Names that further properties must differ from, character by character.

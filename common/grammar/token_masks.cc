@@ -8,7 +8,7 @@ namespace pingti::grammar {
 namespace {
 
 // State masks are dropped and worked out anew beyond this.
-constexpr size_t kMostBytes = 64 << 20;
+constexpr size_t kMostCachedBytes = 64 << 20;
 constexpr int32_t kNoLimit = std::numeric_limits<int32_t>::max();
 
 void SetBit(std::span<uint32_t> mask, int32_t token) { mask[token >> 5] |= 1u << (token & 31); }
@@ -53,7 +53,7 @@ void Walk(const Vocabulary& vocabulary, Configurations* configurations, ConfigId
 
 void TokenMasks::Fill(Configurations* configurations, ConfigId id, std::span<uint32_t> mask) {
   std::fill(mask.begin(), mask.end(), 0u);
-  if (memory_bytes_ > kMostBytes) {
+  if (memory_bytes_ > kMostCachedBytes) {
     masks_.clear();
     memory_bytes_ = 0;
   }
@@ -81,7 +81,7 @@ void TokenMasks::Fill(Configurations* configurations, ConfigId id, std::span<uin
 }
 
 void TokenMasks::Prepare(Configurations* configurations, StateId state, int32_t call) {
-  if (memory_bytes_ <= kMostBytes) MaskOf(configurations, state, call);
+  if (memory_bytes_ <= kMostCachedBytes) MaskOf(configurations, state, call);
 }
 
 void TokenMasks::SetStateTokens(const StateMask& state_mask, int32_t left,

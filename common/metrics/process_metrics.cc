@@ -70,8 +70,8 @@ std::optional<double> CountOpenDescriptors() {
   return count - 1;  // less the one that looks
 }
 
-prometheus::MetricFamily Family(std::string_view name, std::string_view help,
-                                prometheus::MetricType type, double value) {
+prometheus::MetricFamily OneValueFamily(std::string_view name, std::string_view help,
+                                        prometheus::MetricType type, double value) {
   prometheus::MetricFamily family;
   family.name = std::string(name);
   family.help = std::string(help);
@@ -91,10 +91,11 @@ prometheus::MetricFamily Family(std::string_view name, std::string_view help,
 std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   std::vector<prometheus::MetricFamily> families;
   const auto counter = [&](const CounterSpec<0>& spec, double value) {
-    families.push_back(Family(spec.name, spec.help, prometheus::MetricType::Counter, value));
+    families.push_back(
+        OneValueFamily(spec.name, spec.help, prometheus::MetricType::Counter, value));
   };
   const auto gauge = [&](const GaugeSpec<0>& spec, double value) {
-    families.push_back(Family(spec.name, spec.help, prometheus::MetricType::Gauge, value));
+    families.push_back(OneValueFamily(spec.name, spec.help, prometheus::MetricType::Gauge, value));
   };
   const double ticks_per_second = static_cast<double>(::sysconf(_SC_CLK_TCK));
   if (const std::optional<ProcStat> stat = ReadStat()) {

@@ -18,7 +18,7 @@ namespace pingti::text {
 namespace {
 
 // Ranks are ids; a file cannot make the tables larger than this.
-constexpr int32_t kMaxTokens = 4'000'000;
+constexpr int32_t kMaxRank = 4'000'000;
 
 absl::Status ReadLine(std::string_view line, size_t number, std::vector<std::string>* pieces) {
   const size_t space = line.find(' ');
@@ -30,7 +30,7 @@ absl::Status ReadLine(std::string_view line, size_t number, std::vector<std::str
     const auto parsed = std::from_chars(line.data() + space + 1, end, rank);
     if (parsed.ec != std::errc() || parsed.ptr != end) rank = -1;
   }
-  if (rank < 0 || rank >= kMaxTokens || !absl::Base64Unescape(encoded, &bytes) || bytes.empty()) {
+  if (rank < 0 || rank >= kMaxRank || !absl::Base64Unescape(encoded, &bytes) || bytes.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "tiktoken file, line ", number, ": expected a base64 token, a space and a rank"));
   }

@@ -16,6 +16,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("PINGTI_BIN", ROOT / "build/release/bin"))
 MODEL_ID = "SmolLM2-135M-Instruct"
 
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that. With a
+# handler here, they begin with the default: to end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 def model_path():
     path = os.environ.get("PINGTI_TEST_MODEL")

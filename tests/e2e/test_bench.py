@@ -236,9 +236,11 @@ def test_a_terminal_gets_a_progress_bar(cluster):
             shown += piece
     except OSError:
         pass  # how Linux tells the end of a pseudo-terminal
+    try:
+        assert running.wait(20) == 0
     finally:
         os.close(master)
-        assert running.wait(20) == 0
+        running.kill()
     lines = re.findall(r"1 streams \[(#*)(\.*)\] (\d+)/4, \d+ running, 0 failed, \d+ tokens/s",
                        shown.decode())
     assert lines, shown

@@ -28,12 +28,26 @@ def free_offset():
     raise AssertionError("no free range of ports")
 
 
-def start_demo(*args, offset=None):
-    offset = free_offset() if offset is None else offset
-    popen = subprocess.Popen([DEMO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             start_new_session=True,
-                             env={**program_env(), "DEMO_PORT_OFFSET": str(offset)})
-    return popen, offset
+@pytest.fixture
+def start_demo():
+    """Starts the demo in a session of its own, which ends with the test however that ends."""
+    started = []
+
+    def start(*args, offset=None):
+        offset = free_offset() if offset is None else offset
+        popen = subprocess.Popen([DEMO, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 start_new_session=True,
+                                 env={**program_env(), "DEMO_PORT_OFFSET": str(offset)})
+        started.append(popen)
+        return popen, offset
+
+    yield start
+    for popen in started:
+        try:
+            os.killpg(popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # nothing is left of it, as it should be
+        popen.wait()
 
 
 def session_members(session):
@@ -47,7 +61,7 @@ def assert_nothing_left(popen):
                f"no process left: {session_members(popen.pid)}")
 
 
-def test_once_answers_and_leaves_nothing_behind():
+def test_once_answers_and_leaves_nothing_behind(start_demo):
     popen, _ = start_demo("--once")
     output, _ = popen.communicate(timeout=60)
     assert popen.returncode == 0, output
@@ -57,7 +71,7 @@ def test_once_answers_and_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("delay_s", [0.05, 0.4, 1.0, None])
-def test_ctrl_c_at_any_stage_leaves_nothing_behind(delay_s):
+def test_ctrl_c_at_any_stage_leaves_nothing_behind(start_demo, delay_s):
     popen, offset = start_demo()
     if delay_s is None:
         wait_until(lambda: http_get(f"http://127.0.0.1:{9090 + offset}/readyz")[0] == 200, 60, "ready")
@@ -69,7 +83,7 @@ def test_ctrl_c_at_any_stage_leaves_nothing_behind(delay_s):
     assert_nothing_left(popen)
 
 
-def test_even_a_killed_demo_leaves_nothing_behind():
+def test_even_a_killed_demo_leaves_nothing_behind(start_demo):
     popen, offset = start_demo()
     wait_until(lambda: http_get(f"http://127.0.0.1:{9090 + offset}/readyz")[0] == 200, 60, "ready")
     popen.kill()
@@ -77,7 +91,7 @@ def test_even_a_killed_demo_leaves_nothing_behind():
     assert_nothing_left(popen)
 
 
-def test_a_port_in_use_is_named():
+def test_a_port_in_use_is_named(start_demo):
     offset = free_offset()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 8080 + offset))
@@ -93,7 +107,7 @@ def test_a_port_in_use_is_named():
     (lambda folder: folder / "missing.gguf", "missing.gguf"),
     (lambda folder: ROOT / "LICENSE", "LICENSE"),
 ])
-def test_a_wrong_model_is_named(tmp_path, make_model, named):
+def test_a_wrong_model_is_named(start_demo, tmp_path, make_model, named):
     popen, _ = start_demo("--once", "--model", str(make_model(tmp_path)))
     output, _ = popen.communicate(timeout=60)
     assert popen.returncode == 1

@@ -162,9 +162,12 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     process = subprocess.Popen([conftest.BIN / "pingti", "quantize", tmp_path / "in", tmp_path / "out",
                                 "--threads", "1", "--device", "cpu"],
                                stderr=subprocess.PIPE, text=True, env=conftest.program_env())
-    assert process.stderr.readline() == "layer 0 done\n"
-    assert len(list(tmp_path.glob("out.partial-*"))) == 1
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    try:
+        assert process.stderr.readline() == "layer 0 done\n"
+        assert len(list(tmp_path.glob("out.partial-*"))) == 1
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert [p.name for p in tmp_path.iterdir()] == ["in"]

@@ -1,15 +1,12 @@
 // See fake_worker.h. What a test calls; the service is in fake_worker_service.cc.
 #include "tests/testing/fake_worker.h"
 
-#include <chrono>
-#include <thread>
 #include <utility>
 
 #include "tests/testing/fake_worker_service.h"
 
 namespace pingti::testing {
 
-using std::chrono::steady_clock;
 using worker::v1::Finish;
 using worker::v1::SessionResponse;
 
@@ -17,15 +14,6 @@ std::vector<uint32_t> ByteTokens(std::string_view text) {
   std::vector<uint32_t> ids;
   for (const char c : text) ids.push_back(static_cast<uint8_t>(c));
   return ids;
-}
-
-bool WaitFor(const std::function<bool()>& condition) {
-  const steady_clock::time_point deadline = steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
 }
 
 FakeWorker::FakeWorker(FakeWorkerOptions options)

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "proto/pingti/worker/v1/worker.pb.h"
+#include "tests/testing/wait_for.h"  // IWYU pragma: export
 
 namespace pingti::testing {
 
@@ -100,8 +101,5 @@ class FakeWorker {
   class Service;
   std::unique_ptr<Service> service_;
 };
-
-// Waits until `condition` holds; false after 10 s.
-bool WaitFor(const std::function<bool()>& condition);
 
 }  // namespace pingti::testing

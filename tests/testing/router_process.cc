@@ -18,6 +18,7 @@
 #include "common/base/check.h"
 #include "common/base/strings.h"
 #include "common/net/http_client.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::testing {
 namespace {
@@ -71,7 +72,7 @@ RouterProcess::RouterProcess(const std::string& program, const std::vector<std::
   PINGTI_CHECK_MSG(
       posix_spawn(&pid_, program.c_str(), nullptr, nullptr, argv.data(), environment.data()) == 0,
       program);
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!IsReady(admin_port)) {
     PINGTI_CHECK_MSG(std::chrono::steady_clock::now() < deadline, "the router was not ready");
     std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -3,18 +3,12 @@
 // programs that were carried to another machine (tests/gpu/run.sh).
 #pragma once
 
-#include <cstdlib>
 #include <string>
 #include <string_view>
 
 namespace pingti {
 
 // Absolute path of a file or folder, given relative to the repository's root.
-inline std::string SourcePath(std::string_view relative) {
-  const char* moved = std::getenv("PINGTI_SOURCE_DIR");
-  std::string path = moved != nullptr && *moved != '\0' ? moved : PINGTI_SOURCE_DIR;
-  path.append("/").append(relative);
-  return path;
-}
+std::string SourcePath(std::string_view relative);
 
 }  // namespace pingti

@@ -26,7 +26,7 @@ TEST(InspectModel, DescribesTheDefaultModel) {
 }
 
 TEST(InspectModel, SaysHowACheckpointIsPacked) {
-  const std::string tiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+  const std::string tiny = SourcePath("tests/golden/model/tiny/");
   const auto gptq = InspectModel(tiny + "qwen2_gptq4", {});
   ASSERT_TRUE(gptq.ok()) << gptq.status();
   EXPECT_NE(gptq->find("quantization     gptq, 4 bits, groups of 32\n"), std::string::npos)

@@ -11,7 +11,6 @@
 namespace pingti::worker {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr size_t kMaxPendingEvents = 1u << 16;
 
 void FillCredit(const SubmitCredit& credit, v1::SubmitCredit* message) {

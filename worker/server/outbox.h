@@ -24,6 +24,9 @@ class Welcome;
 
 namespace pingti::worker {
 
+// The version of proto/pingti/worker/v1 that a session speaks: Hello and Welcome carry it.
+inline constexpr uint32_t kProtocolVersion = 1;
+
 // Submissions a router may have waiting here.
 struct SubmitCredit {
   uint32_t max_waiting_sequences = 0;

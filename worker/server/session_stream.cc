@@ -12,8 +12,6 @@
 namespace pingti::worker {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
-
 // The engine's end of an outbox.
 class OutboxSink : public SessionSink {
  public:

@@ -134,7 +134,7 @@ Value Round(Interpreter*, const Value& input, const Args& args) {
   return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
 }
 
-constexpr FilterEntry kFilters[] = {
+constexpr FilterEntry kNumberFilters[] = {
     {"abs", Abs},
     {"float", ToFloatFilter},
     {"int", ToIntFilter},
@@ -144,7 +144,7 @@ constexpr FilterEntry kFilters[] = {
 }  // namespace
 
 const FilterEntry* FindNumberFilter(std::string_view name) {
-  for (const FilterEntry& entry : kFilters) {
+  for (const FilterEntry& entry : kNumberFilters) {
     if (entry.name == name) return &entry;
   }
   return nullptr;

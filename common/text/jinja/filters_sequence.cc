@@ -350,7 +350,7 @@ Value Attr(Interpreter* interpreter, const Value& input, const Args& args) {
   return interpreter->GetAttribute(input, name);
 }
 
-constexpr FilterEntry kFilters[] = {
+constexpr FilterEntry kSequenceFilters[] = {
     {"attr", Attr},
     {"batch", Batch},
     {"count", LengthFilter},
@@ -379,7 +379,7 @@ constexpr FilterEntry kFilters[] = {
 }  // namespace
 
 const FilterEntry* FindSequenceFilter(std::string_view name) {
-  for (const FilterEntry& entry : kFilters) {
+  for (const FilterEntry& entry : kSequenceFilters) {
     if (entry.name == name) return &entry;
   }
   return nullptr;

@@ -232,7 +232,7 @@ Value Default(Interpreter*, const Value& input, const Args& args) {
 }
 
 template <std::string (*convert)(std::string_view)>
-Value Convert(Interpreter*, const Value& input, const Args& args) {
+Value ConvertInput(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("filter", args, {});
   return Value(convert(ToString(input)));
 }
@@ -242,8 +242,8 @@ Value String(Interpreter*, const Value& input, const Args& args) {
   return Value(ToString(input));
 }
 
-constexpr FilterEntry kFilters[] = {
-    {"capitalize", Convert<Capitalize>},
+constexpr FilterEntry kTextFilters[] = {
+    {"capitalize", ConvertInput<Capitalize>},
     {"center", Center},
     {"d", Default},
     {"default", Default},
@@ -252,7 +252,7 @@ constexpr FilterEntry kFilters[] = {
     {"forceescape", Escape},
     {"format", Format},
     {"indent", Indent},
-    {"lower", Convert<ToLower>},
+    {"lower", ConvertInput<ToLower>},
     {"replace", Replace},
     {"safe", String},
     {"string", String},
@@ -260,7 +260,7 @@ constexpr FilterEntry kFilters[] = {
     {"tojson", ToJson},
     {"trim", Trim},
     {"truncate", Truncate},
-    {"upper", Convert<ToUpper>},
+    {"upper", ConvertInput<ToUpper>},
     {"urlencode", Urlencode},
     {"wordcount", Wordcount},
 };
@@ -268,7 +268,7 @@ constexpr FilterEntry kFilters[] = {
 }  // namespace
 
 const FilterEntry* FindTextFilter(std::string_view name) {
-  for (const FilterEntry& entry : kFilters) {
+  for (const FilterEntry& entry : kTextFilters) {
     if (entry.name == name) return &entry;
   }
   return nullptr;

@@ -292,7 +292,7 @@ Value IsCase(Interpreter*, const Value& self, const Args& args) {
 }
 
 template <std::string (*convert)(std::string_view)>
-Value Convert(Interpreter*, const Value& self, const Args& args) {
+Value ConvertSelf(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("method", args, {});
   return Value(convert(self.as_string()));
 }
@@ -342,13 +342,13 @@ Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args
   return Value(std::move(out));
 }
 
-struct MethodEntry {
+struct TextMethodEntry {
   std::string_view name;
   Method method;
 };
-constexpr MethodEntry kMethods[] = {
-    {"capitalize", Convert<Capitalize>},
-    {"casefold", Convert<ToLower>},
+constexpr TextMethodEntry kMethods[] = {
+    {"capitalize", ConvertSelf<Capitalize>},
+    {"casefold", ConvertSelf<ToLower>},
     {"center", Justify<Side::kBoth>},
     {"count", Count},
     {"endswith", Affix<true>},
@@ -366,7 +366,7 @@ constexpr MethodEntry kMethods[] = {
     {"isupper", IsCase<true>},
     {"join", JoinMethod},
     {"ljust", Justify<Side::kLeft>},
-    {"lower", Convert<ToLower>},
+    {"lower", ConvertSelf<ToLower>},
     {"lstrip", StripMethod<true, false>},
     {"partition", Partition<false>},
     {"removeprefix", RemoveAffix<false>},
@@ -382,16 +382,16 @@ constexpr MethodEntry kMethods[] = {
     {"splitlines", Splitlines},
     {"startswith", Affix<false>},
     {"strip", StripMethod<true, true>},
-    {"swapcase", Convert<SwapCase>},
-    {"title", Convert<TitleCase>},
-    {"upper", Convert<ToUpper>},
+    {"swapcase", ConvertSelf<SwapCase>},
+    {"title", ConvertSelf<TitleCase>},
+    {"upper", ConvertSelf<ToUpper>},
     {"zfill", Zfill},
 };
 
 }  // namespace
 
 Method FindTextMethod(std::string_view name) {
-  for (const MethodEntry& entry : kMethods) {
+  for (const TextMethodEntry& entry : kMethods) {
     if (entry.name == name) return entry.method;
   }
   return nullptr;

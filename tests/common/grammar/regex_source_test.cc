@@ -11,14 +11,14 @@ namespace {
 
 using Kind = GrammarSource::Kind;
 
-struct Case {
+struct RegexCase {
   const char* pattern;
   std::vector<std::string> yes;
   std::vector<std::string> no;
 };
 
 TEST(RegexSource, MatchesWhatThePatternSays) {
-  const std::vector<Case> cases = {
+  const std::vector<RegexCase> cases = {
       {"abc", {"abc"}, {"", "ab", "abcd", "xabc"}},
       {"a|bc|", {"a", "bc", ""}, {"b", "abc"}},
       {"a*b+c?", {"b", "aabbc", "bc"}, {"a", "ac", "bcc"}},
@@ -41,7 +41,7 @@ TEST(RegexSource, MatchesWhatThePatternSays) {
       {"(a?b?){2,300}c", {"c", "abababc", "aac"}, {"abab"}},
       {"[a-f]{2,5000}", {"ab", "abcdefabcdef"}, {"a", "g"}},
   };
-  for (const Case& c : cases) {
+  for (const RegexCase& c : cases) {
     const auto grammar = CompileForTest(Kind::kRegex, c.pattern);
     ASSERT_TRUE(grammar.ok()) << c.pattern << ": " << grammar.status();
     for (const std::string& text : c.yes)

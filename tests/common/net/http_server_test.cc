@@ -15,11 +15,14 @@
 #include "common/base/mutex.h"
 #include "common/base/strings.h"
 #include "tests/common/net/tcp_client.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::net {
 namespace {
 
+using ::pingti::testing::kPatience;
 using ::pingti::testing::TcpClient;
+using ::pingti::testing::WaitFor;
 using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::EndsWith;
@@ -28,8 +31,6 @@ using ::testing::Not;
 using ::testing::StartsWith;
 
 using Responder = std::shared_ptr<HttpResponder>;
-
-constexpr std::chrono::seconds kPatience{20};
 
 // Keeps what handlers get until a test asks for it. Thread-safe.
 class Mailbox {
@@ -82,15 +83,6 @@ std::string ReadAllOf(uint16_t port, std::string_view sent) {
   const std::string answer = client.ReadAll();
   EXPECT_TRUE(client.ended()) << "the server did not close after: " << sent.substr(0, 100);
   return answer;
-}
-
-bool WaitFor(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::yield();
-  }
-  return true;
 }
 
 TEST(HttpServerTest, AnswersWithLengthAndKeepsTheConnection) {

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +17,7 @@
 #include "common/net/http_server.h"
 #include "tests/common/net/tcp_client.h"
 #include "tests/common/net/test_certificates.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::net {
 namespace {
@@ -25,8 +25,9 @@ namespace {
 using std::chrono::milliseconds;
 using testing::TcpClient;
 using testing::TestCertificate;
+using testing::WaitFor;
 
-// A blocking TLS client; waits at most TcpClient::kPatience.
+// A blocking TLS client; waits at most testing::kPatience.
 class TlsClient {
  public:
   explicit TlsClient(uint16_t port, const std::string& ca_file, const char* protocols = nullptr)
@@ -39,7 +40,7 @@ class TlsClient {
       SSL_CTX_set_alpn_protos(context_.get(), reinterpret_cast<const unsigned char*>(protocols),
                               static_cast<unsigned>(std::string(protocols).size()));
     }
-    const timeval patience{.tv_sec = TcpClient::kPatience.count(), .tv_usec = 0};
+    const timeval patience{.tv_sec = testing::kPatience.count(), .tv_usec = 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -138,15 +139,6 @@ class HttpsServerTest : public ::testing::Test {
   std::shared_ptr<HttpResponder> hanging_;
   std::unique_ptr<HttpServer> server_;
 };
-
-bool WaitFor(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + TcpClient::kPatience;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  return true;
-}
 
 std::string Post(const std::string& path, const std::string& body) {
   return Concat("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Length: ", body.size(), "\r\n\r\n",

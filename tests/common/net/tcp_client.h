@@ -13,13 +13,13 @@
 #include <string>
 #include <string_view>
 
+#include "tests/testing/wait_for.h"
+
 namespace pingti::testing {
 
 // Every wait ends after kPatience, so that a broken server fails a test rather than hangs it.
 class TcpClient {
  public:
-  static constexpr std::chrono::seconds kPatience{20};
-
   explicit TcpClient(uint16_t port, int receive_buffer_bytes = 0) {
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (receive_buffer_bytes > 0) {

@@ -7,18 +7,12 @@
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "tests/router/refused.h"
 
 namespace pingti::router {
 namespace {
 
 namespace json = boost::json;
-
-struct Refused {
-  const char* json;
-  const char* param;
-  const char* code;
-};
-void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.json; }
 
 class TurnsRefuse : public ::testing::TestWithParam<Refused> {};
 
@@ -28,12 +22,6 @@ TEST_P(TurnsRefuse, TheFieldByItsPath) {
   EXPECT_EQ(ErrorParam(messages.status()), GetParam().param) << messages.status();
   EXPECT_EQ(ErrorCode(messages.status()), GetParam().code) << messages.status();
 }
-
-constexpr char kUnsupported[] = "unsupported_parameter";
-constexpr char kUnknown[] = "unknown_parameter";
-constexpr char kMissing[] = "missing_required_parameter";
-constexpr char kType[] = "invalid_type";
-constexpr char kValue[] = "invalid_value";
 
 INSTANTIATE_TEST_SUITE_P(
     UsersTurns, TurnsRefuse,

@@ -7,6 +7,7 @@
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "tests/router/refused.h"
 
 namespace pingti::router {
 namespace {
@@ -18,13 +19,6 @@ std::string Body(const std::string& more) {
          (more.empty() ? "" : "," + more) + "}";
 }
 
-struct Refused {
-  const char* json;
-  const char* param;
-  const char* code;
-};
-void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.json; }
-
 class MessagesRefuse : public ::testing::TestWithParam<Refused> {};
 
 TEST_P(MessagesRefuse, TheFieldByItsNameHere) {
@@ -34,12 +28,6 @@ TEST_P(MessagesRefuse, TheFieldByItsNameHere) {
   EXPECT_EQ(ErrorParam(parsed.status()), GetParam().param) << parsed.status();
   EXPECT_EQ(ErrorCode(parsed.status()), GetParam().code) << parsed.status();
 }
-
-constexpr char kUnsupported[] = "unsupported_parameter";
-constexpr char kUnknown[] = "unknown_parameter";
-constexpr char kMissing[] = "missing_required_parameter";
-constexpr char kType[] = "invalid_type";
-constexpr char kValue[] = "invalid_value";
 
 INSTANTIATE_TEST_SUITE_P(
     NotServed, MessagesRefuse,

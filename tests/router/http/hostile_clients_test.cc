@@ -22,7 +22,7 @@ namespace json = boost::json;
 using std::chrono::milliseconds;
 using worker::v1::Sequence;
 
-constexpr char kAsk[] = R"({"model":"fake","messages":[{"role":"user","content":"hi"}]})";
+constexpr char kPlainAsk[] = R"({"model":"fake","messages":[{"role":"user","content":"hi"}]})";
 
 std::string Request(const std::string& body, const std::string& path = "/v1/chat/completions") {
   return Concat("POST ", path, " HTTP/1.1\r\nHost: h\r\nContent-Length: ", body.size(), "\r\n\r\n",
@@ -39,7 +39,7 @@ class HostileClients : public ::testing::Test {
   }
   // Whether the router serves a well-behaved client.
   bool Serves() {
-    const net::HttpResponse response = router_->Post("/v1/chat/completions", kAsk);
+    const net::HttpResponse response = router_->Post("/v1/chat/completions", kPlainAsk);
     return response.status == 200 &&
            response.body.find("Hello from the fake worker.") != std::string::npos;
   }
@@ -118,7 +118,7 @@ TEST_F(HostileClients, AClientGoneMidStreamIsCancelledBeforeTheNextStep) {
 
 TEST_F(HostileClients, PipelinedRequestsAreAnsweredInOrder) {
   Start();
-  const std::string chat = Request(kAsk);
+  const std::string chat = Request(kPlainAsk);
   const std::string models = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
   const std::string nowhere = "GET /nowhere HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
   TcpClient client(router_->http_port());

@@ -13,7 +13,7 @@
 namespace pingti::router {
 namespace {
 
-WorkerLoad Load(uint64_t key) {
+WorkerLoad LoadWithTimes(uint64_t key) {
   WorkerLoad load;
   load.worker = key;
   load.max_batch_size = 32;
@@ -24,7 +24,7 @@ WorkerLoad Load(uint64_t key) {
 
 TEST(PrefixAffinity, TheLongestCachedBeginningWins) {
   const auto policy = *MakePolicy("prefix_affinity");
-  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2), LoadWithTimes(3)};
   loads[1].cached_prompt_tokens = 64;
   loads[2].cached_prompt_tokens = 320;
   EXPECT_EQ(policy->Pick(400, loads), 2u);
@@ -32,7 +32,7 @@ TEST(PrefixAffinity, TheLongestCachedBeginningWins) {
 
 TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
   const auto policy = *MakePolicy("prefix_affinity");
-  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[0].cached_prompt_tokens = 300;  // 0.3 s at 1,000 tokens/s
   loads[0].waiting_uncached_tokens = 250;
   EXPECT_EQ(policy->Pick(400, loads), 0u);
@@ -42,7 +42,7 @@ TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
 
 TEST(PrefixAffinity, APrefixThatAllShareDoesNotGatherThemAtOneWorker) {
   const auto policy = *MakePolicy("prefix_affinity");
-  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2), LoadWithTimes(3)};
   loads[1].cached_prompt_tokens = 48;  // the system prompt
   for (int i = 0; i < 30; ++i) ++loads[policy->Pick(80, loads)].running_sequences;
   for (const WorkerLoad& load : loads) EXPECT_NEAR(load.running_sequences, 10, 1);
@@ -50,7 +50,7 @@ TEST(PrefixAffinity, APrefixThatAllShareDoesNotGatherThemAtOneWorker) {
 
 TEST(PrefixAffinity, ALongPrefixIsWorthAFewMoreNeighbours) {
   const auto policy = *MakePolicy("prefix_affinity");
-  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[1].cached_prompt_tokens = 2000;
   loads[1].running_sequences = 5;
   EXPECT_EQ(policy->Pick(2100, loads), 1u);
@@ -58,7 +58,7 @@ TEST(PrefixAffinity, ALongPrefixIsWorthAFewMoreNeighbours) {
 
 TEST(PrefixAffinity, MoreCachedThanThePromptHasIsNoMoreThanAllOfIt) {
   const auto policy = *MakePolicy("prefix_affinity");
-  std::vector<WorkerLoad> loads = {Load(1), Load(2)};
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[0].cached_prompt_tokens = 1'000'000;
   loads[0].waiting_uncached_tokens = 200;
   loads[1].cached_prompt_tokens = 96;
@@ -72,7 +72,7 @@ TEST(PrefixAffinity, WithoutPrefixesItIsLeastLoaded) {
   for (int round = 0; round < 500; ++round) {
     std::vector<WorkerLoad> loads;
     for (uint64_t key = 1; key <= 5; ++key) {
-      WorkerLoad load = Load(key);
+      WorkerLoad load = LoadWithTimes(key);
       load.running_sequences = random() % 20;
       load.waiting_uncached_tokens = random() % 500;
       load.sent_tokens = random() % 500;
@@ -97,7 +97,7 @@ class Simulation {
   double Ask(double now, int conversation, uint64_t tokens) {
     std::vector<WorkerLoad> loads;
     for (size_t i = 0; i < workers_.size(); ++i) {
-      WorkerLoad load = Load(i + 1);
+      WorkerLoad load = LoadWithTimes(i + 1);
       load.prefill_tokens_per_s = kRate;
       const double backlog = std::max(0.0, workers_[i].busy_until - now);
       load.waiting_uncached_tokens = static_cast<uint64_t>(backlog * kRate);

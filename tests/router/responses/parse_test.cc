@@ -7,6 +7,7 @@
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "tests/router/refused.h"
 
 namespace pingti::router {
 namespace {
@@ -17,13 +18,6 @@ std::string Body(const std::string& more) {
   return R"({"model":"m","input":"hi")" + (more.empty() ? "" : "," + more) + "}";
 }
 
-struct Refused {
-  const char* json;
-  const char* param;
-  const char* code;
-};
-void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.json; }
-
 class ResponsesRefuses : public ::testing::TestWithParam<Refused> {};
 
 TEST_P(ResponsesRefuses, TheFieldByItsNameHere) {
@@ -33,12 +27,6 @@ TEST_P(ResponsesRefuses, TheFieldByItsNameHere) {
   EXPECT_EQ(ErrorParam(parsed.status()), GetParam().param) << parsed.status();
   EXPECT_EQ(ErrorCode(parsed.status()), GetParam().code) << parsed.status();
 }
-
-constexpr char kUnsupported[] = "unsupported_parameter";
-constexpr char kUnknown[] = "unknown_parameter";
-constexpr char kMissing[] = "missing_required_parameter";
-constexpr char kType[] = "invalid_type";
-constexpr char kValue[] = "invalid_value";
 
 INSTANTIATE_TEST_SUITE_P(
     NotServed, ResponsesRefuses,

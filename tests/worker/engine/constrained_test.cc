@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "tests/testing/wait_for.h"
 #include "tests/worker/engine/engine_testing.h"
 #include "tests/worker/engine/fake_drafts.h"
 #include "worker/engine/engine.h"
@@ -304,7 +305,7 @@ TEST(Constrained, AGrammarThatDoesNotCompileFailsAlone) {
   for (uint64_t id = 0; id < kNumMixed; ++id) requests.push_back(Mixed(id));
   requests[5].grammar = GrammarSource{GrammarSource::Kind::kRegex, "a(b"};
   engine.Submit(session, std::move(requests));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + testing::kPatience;
   MutexLock lock(&shared->mutex);
   while (shared->finished.size() < kNumMixed) {
     ASSERT_TRUE(shared->changed.WaitUntil(&shared->mutex, deadline)) << shared->finished.size();

@@ -4,17 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <thread>
 
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/fake_model.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::worker {
 namespace {
 
-constexpr std::chrono::seconds kPatience{20};
+using testing::kPatience;
 
 // Counts endings and tokens; tests wait on it.
 struct Tally {
@@ -72,15 +72,6 @@ class EngineTest : public ::testing::Test {
     return requests;
   }
 
-  static bool WaitUntil(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::yield();
-    }
-    return true;
-  }
-
   testing::FakeModel model;
   testing::FakeClock clock;
   EngineOptions options;
@@ -93,7 +84,7 @@ TEST_F(EngineTest, AnswersFromItsOwnThreadAndGoesIdle) {
   const SessionId session = engine.OpenSession(std::make_unique<TallySink>(tally));
   engine.Submit(session, Requests(20, 5));
   ASSERT_TRUE(tally->WaitFinished(20));
-  EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return engine.idle(); }));
   EXPECT_GT(engine.steps(), 0u);
   EXPECT_TRUE(engine.Healthy().ok());
 }
@@ -116,14 +107,14 @@ TEST_F(EngineTest, ManyThreadsMaySubmitCancelAndClose) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return engine.idle(); }));
 }
 
 TEST_F(EngineTest, AStepBeyondItsDeadlineIsUnhealthy) {
   Engine engine(&model, &clock, options, nullptr);
   const SessionId session = engine.OpenSession(std::make_unique<TallySink>(tally));
   // Time alone is no reason while there is nothing to do.
-  EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return engine.idle(); }));
   clock.Advance(std::chrono::hours(1));
   EXPECT_TRUE(engine.Healthy().ok());
   model.Stall();
@@ -136,7 +127,7 @@ TEST_F(EngineTest, AStepBeyondItsDeadlineIsUnhealthy) {
   EXPECT_NE(status.ToString().find("expected one within 5000 ms"), std::string::npos) << status;
   model.Release();
   ASSERT_TRUE(tally->WaitFinished(1));
-  EXPECT_TRUE(WaitUntil([&] { return engine.Healthy().ok(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return engine.Healthy().ok(); }));
 }
 
 TEST_F(EngineTest, StepsThatKeepFailingAreUnhealthy) {
@@ -146,7 +137,7 @@ TEST_F(EngineTest, StepsThatKeepFailingAreUnhealthy) {
   for (int i = 0; i < 3; ++i) {
     engine.Submit(session, Requests(1, 5));
     ASSERT_TRUE(tally->WaitFinished(i + 1));
-    EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+    EXPECT_TRUE(testing::WaitFor([&] { return engine.idle(); }));
   }
   EXPECT_FALSE(engine.Healthy().ok());
 }
@@ -157,12 +148,12 @@ TEST_F(EngineTest, ALostDeviceIsUnhealthyAtOnceAndSaysWhy) {
   model.LoseDevice("CUDA error at a kernel");
   engine.Submit(session, Requests(3, 5));
   ASSERT_TRUE(tally->WaitFinished(3));
-  EXPECT_TRUE(WaitUntil([&] { return !engine.Healthy().ok(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return !engine.Healthy().ok(); }));
   EXPECT_EQ(engine.Healthy(), absl::DataLossError("CUDA error at a kernel"));
   // The thread lives on and gives back what comes.
   engine.Submit(session, Requests(2, 5));
   EXPECT_TRUE(tally->WaitFinished(5));
-  EXPECT_TRUE(WaitUntil([&] { return engine.idle(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return engine.idle(); }));
 }
 
 TEST_F(EngineTest, AStepThatThrowsIsUnhealthy) {
@@ -170,7 +161,7 @@ TEST_F(EngineTest, AStepThatThrowsIsUnhealthy) {
   const SessionId session = engine.OpenSession(std::make_unique<TallySink>(tally));
   model.ThrowOnForward();
   engine.Submit(session, Requests(1, 5));
-  EXPECT_TRUE(WaitUntil([&] { return !engine.Healthy().ok(); }));
+  EXPECT_TRUE(testing::WaitFor([&] { return !engine.Healthy().ok(); }));
 }
 
 TEST_F(EngineTest, EndsWithWorkInProgress) {

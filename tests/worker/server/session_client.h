@@ -12,10 +12,11 @@
 
 #include "common/base/strings.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::worker {
 
-inline constexpr std::chrono::seconds kPatience{30};
+using testing::kPatience;
 
 // Blocks in reads, for at most kPatience over its life.
 class Client {
