@@ -2,7 +2,7 @@
 // against float64 first. One line a shape; prefill_compare.py adds FlashAttention-2 and cuDNN from
 // the same run.
 //
-//   bench_prefill [--head-dim 128] [--heads 64] [--kv-heads 8] [--page 128] [--dtype bf16|f16]
+//   bench_prefill [--head-dim 128] [--heads 64] [--kv-heads 8] [--page 128]
 //                 [--full] [--window N] [--prefix N] [--batch N] [--csv] Q_LEN...
 //
 // Without --batch the batch holds 16,384 tokens. --prefix: tokens in the cache before the new ones.
@@ -43,14 +43,11 @@ struct Options {
   int window = 0;
   int prefix = 0;
   int batch = 0;
-  bool f16 = false;
   bool full = false;
   bool csv = false;
   std::vector<int> q_lens;
 };
 
-// 2-byte elements of either type: bf16 random bits rounded to f16 would need another fill, and the
-// bits of small bf16 numbers are ordinary f16 numbers, so one fill serves both.
 DeviceBuffer<__nv_bfloat16> RandomTensor(size_t size, uint32_t seed) {
   DeviceBuffer<__nv_bfloat16> buffer(size);
   PINGTI_CUDA(FillBf16(buffer.data(), size, -1.7f, 1.7f, seed));
@@ -128,7 +125,7 @@ class Case {
     p.kv.num_kv_heads = options_.kv_heads;
     p.kv.page_tokens = options_.page;
     p.kv.head_dim = options_.head_dim;
-    p.kv.dtype = options_.f16 ? DType::kF16 : DType::kBf16;
+    p.kv.dtype = DType::kBf16;
     SetDenseStrides(&p.kv);
     p.num_q_heads = options_.heads;
     p.q_start = q_start_.data();
@@ -160,14 +157,12 @@ class Case {
     p.total_q_tokens = count;
     DeviceBuffer<double> want(count * row);
     PINGTI_CUDA(testing::AttentionReference(p, testing::Precision::kFloat64, want.data(), nullptr));
-    if (options_.f16) return Error<__half>(first * row, want);
-    return Error<__nv_bfloat16>(first * row, want);
+    return Error(first * row, want);
   }
 
-  template <typename T>
   double Error(int64_t begin, const DeviceBuffer<double>& want) const {
-    std::vector<T> got(want.size());
-    PINGTI_CUDA(cudaMemcpy(got.data(), out_.data() + begin, got.size() * sizeof(T),
+    std::vector<__nv_bfloat16> got(want.size());
+    PINGTI_CUDA(cudaMemcpy(got.data(), out_.data() + begin, got.size() * sizeof(__nv_bfloat16),
                            cudaMemcpyDeviceToHost));
     const testing::ErrorStats stats = testing::Compare(got, want.ToHost());
     return stats.Finite() ? stats.rel_l2 : INFINITY;
@@ -228,8 +223,6 @@ int Main(int argc, char** argv) {
     if (number != std::end(numbers)) {
       if (++i == argc) return Usage(argument.c_str());
       *number->value = std::atoi(argv[i]);
-    } else if (argument == "--dtype" && i + 1 < argc) {
-      options.f16 = std::strcmp(argv[++i], "f16") == 0;
     } else if (argument == "--full") {
       options.full = true;
     } else if (argument == "--csv") {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 #include <cstdint>
 
@@ -12,25 +11,14 @@
 
 namespace pingti::kernels::decode {
 
-// Widens the int8 in the low byte of each half of `x` (high bytes ignored) exactly.
-template <class T>
-__device__ __forceinline__ uint32_t Widen2(uint32_t x);
-// bf16: 0x4300 | low 7 bits = 128 + them, and 0x4300 | sign bit = 128 or 256: their difference is
-// the two's complement value.
-template <>
-__device__ __forceinline__ uint32_t Widen2<__nv_bfloat16>(uint32_t x) {
+// Widens the int8 in the low byte of each half of `x` (high bytes ignored) to bf16, exactly:
+// 0x4300 | low 7 bits = 128 + them, and 0x4300 | sign bit = 128 or 256; their difference is the
+// two's complement value.
+__device__ __forceinline__ uint32_t Widen2(uint32_t x) {
   const uint32_t magnitude = (x & 0x007F007Fu) | 0x43004300u;
   const uint32_t bias = (x & 0x00800080u) | 0x43004300u;
   const __nv_bfloat162 value = __hsub2(reinterpret_cast<const __nv_bfloat162&>(magnitude),
                                        reinterpret_cast<const __nv_bfloat162&>(bias));
-  return reinterpret_cast<const uint32_t&>(value);
-}
-// fp16: 0x6400 | (byte ^ 0x80) = 1024 + 128 + value.
-template <>
-__device__ __forceinline__ uint32_t Widen2<__half>(uint32_t x) {
-  const uint32_t magic = ((x & 0x00FF00FFu) ^ 0x00800080u) | 0x64006400u;
-  const __half2 bias = __floats2half2_rn(1152.0f, 1152.0f);
-  const __half2 value = __hsub2(reinterpret_cast<const __half2&>(magic), bias);
   return reinterpret_cast<const uint32_t&>(value);
 }
 
@@ -76,8 +64,8 @@ __device__ __forceinline__ void ForEachKFragment(uint32_t tile, int token, const
       LoadMatrix4(r, tile + ChunkOffset<Tr>(row, chunk + matrix / 2));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        use(chunk + i / 2, i % 2, Widen2<typename Tr::T>(__byte_perm(r[i], 0, 0x4140)),
-            Widen2<typename Tr::T>(__byte_perm(r[i], 0, 0x4342)));
+        use(chunk + i / 2, i % 2, Widen2(__byte_perm(r[i], 0, 0x4140)),
+            Widen2(__byte_perm(r[i], 0, 0x4342)));
       }
     }
   } else {
@@ -118,8 +106,8 @@ __device__ __forceinline__ void ForEachVFragment(uint32_t tile, int token, int v
       for (int i = 0; i < 2; ++i) {  // chunk + i is one 16-dim output block
         uint32_t low = r[2 * i] & keep_low;
         uint32_t high = r[2 * i + 1] & keep_high;
-        use(chunk + i, 0, Widen2<typename Tr::T>(low), Widen2<typename Tr::T>(high));
-        use(chunk + i, 1, Widen2<typename Tr::T>(low >> 8), Widen2<typename Tr::T>(high >> 8));
+        use(chunk + i, 0, Widen2(low), Widen2(high));
+        use(chunk + i, 1, Widen2(low >> 8), Widen2(high >> 8));
       }
     } else {
       use(chunk / 2, 0, r[0] & keep_low, r[1] & keep_high);

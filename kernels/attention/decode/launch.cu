@@ -1,8 +1,5 @@
 // Checks the parameters of a decode launch and picks its kernel instance. Host code only.
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "kernels/attention/decode/launch.h"
 #include "kernels/attention/decode/traits.cuh"
 #include "kernels/common/status.h"
@@ -16,30 +13,24 @@ using decode::Traits;
 using Launcher = cudaError_t (*)(const DecodeAttentionParams&, cudaStream_t);
 
 // By row tiles: 1, 2, 4, 8.
-template <class T, bool kInt8, int kHeadDim>
+template <bool kInt8, int kHeadDim>
 constexpr Launcher kByRowTiles[4] = {
-    LaunchInstance<Traits<T, kInt8, kHeadDim, 1>>, LaunchInstance<Traits<T, kInt8, kHeadDim, 2>>,
-    LaunchInstance<Traits<T, kInt8, kHeadDim, 4>>, LaunchInstance<Traits<T, kInt8, kHeadDim, 8>>};
+    LaunchInstance<Traits<kInt8, kHeadDim, 1>>, LaunchInstance<Traits<kInt8, kHeadDim, 2>>,
+    LaunchInstance<Traits<kInt8, kHeadDim, 4>>, LaunchInstance<Traits<kInt8, kHeadDim, 8>>};
 
-template <class T, bool kInt8>
+template <bool kInt8>
 const Launcher* ByHeadDim(int head_dim) {
-  if (head_dim == 64) return kByRowTiles<T, kInt8, 64>;
-  if (head_dim == 128) return kByRowTiles<T, kInt8, 128>;
+  if (head_dim == 64) return kByRowTiles<kInt8, 64>;
+  if (head_dim == 128) return kByRowTiles<kInt8, 128>;
   return nullptr;
 }
 
 // Null if no instance was built for the combination.
 Launcher FindLauncher(const DecodeAttentionParams& p) {
   const bool int8_kv = p.kv.dtype == DType::kI8;
-  if (!int8_kv && p.kv.dtype != p.dtype) return nullptr;
-  const Launcher* by_row_tiles = nullptr;
-  if (p.dtype == DType::kBf16) {
-    by_row_tiles = int8_kv ? ByHeadDim<__nv_bfloat16, true>(p.kv.head_dim)
-                           : ByHeadDim<__nv_bfloat16, false>(p.kv.head_dim);
-  } else if (p.dtype == DType::kF16) {
-    by_row_tiles =
-        int8_kv ? ByHeadDim<__half, true>(p.kv.head_dim) : ByHeadDim<__half, false>(p.kv.head_dim);
-  }
+  if (!int8_kv && p.kv.dtype != DType::kBf16) return nullptr;
+  const Launcher* by_row_tiles =
+      int8_kv ? ByHeadDim<true>(p.kv.head_dim) : ByHeadDim<false>(p.kv.head_dim);
   if (by_row_tiles == nullptr) return nullptr;
   const int rows = p.shape.max_q_len * (p.shape.num_q_heads / p.shape.num_kv_heads);
   return by_row_tiles[rows <= 16 ? 0 : rows <= 32 ? 1 : rows <= 64 ? 2 : 3];

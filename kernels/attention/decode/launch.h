@@ -9,7 +9,7 @@
 namespace pingti::kernels::decode {
 
 // Launches the kernel of one Traits on checked parameters. Defined in launch_instance.cuh and
-// instantiated by one file a (dtype, KV type, head size), so that they compile in parallel.
+// instantiated by one file per KV type and head size, so that they compile in parallel.
 template <class Tr>
 cudaError_t LaunchInstance(const DecodeAttentionParams& params, cudaStream_t stream);
 

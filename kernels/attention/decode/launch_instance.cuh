@@ -85,14 +85,4 @@ cudaError_t LaunchInstance(const DecodeAttentionParams& params, cudaStream_t str
                           device.compute_capability, args);
 }
 
-#define PINGTI_DECODE_INSTANCES(T, kInt8, kHeadDim)                                                \
-  template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 1>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);                \
-  template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 2>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);                \
-  template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 4>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t);                \
-  template cudaError_t LaunchInstance<Traits<T, kInt8, kHeadDim, 8>>(const DecodeAttentionParams&, \
-                                                                     cudaStream_t)
-
 }  // namespace pingti::kernels::decode

@@ -3,6 +3,8 @@
 // decode_launch.cu sizes the launch with it.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -14,11 +16,11 @@ inline constexpr int kThreads = (kConsumerWarps + 1) * 32;  // + one warp that l
 inline constexpr int kMaxStages = 12;
 inline constexpr int kMergeDims = 64;  // head dims reduced across warps per pass
 
-// T: type of q, P and the output (and of 16-bit KV). kRowTiles: 16-row tiles of packed
+// kRowTiles: 16-row tiles of packed
 // (query token, head of the group) rows: 1, 2, 4 or 8.
-template <typename T_, bool kInt8Kv, int kHeadDim_, int kRowTiles_>
+template <bool kInt8Kv, int kHeadDim_, int kRowTiles_>
 struct Traits {
-  using T = T_;
+  using T = __nv_bfloat16;  // of q, P and the output, and of 16-bit KV
   static constexpr bool kInt8 = kInt8Kv;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kRowTiles = kRowTiles_;

@@ -1,8 +1,5 @@
 // Checks a prefill launch and picks the specialisation. Host code only.
 // Next: sm90_kernel.cuh and sm80_kernel.cuh (the kernels), plan.cu (the order of work).
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <bit>
 
 #include "kernels/attention/prefill/plan.h"
@@ -22,12 +19,8 @@ struct Variant {
 };
 
 constexpr Variant kVariants[] = {
-    {DType::kBf16, 128, prefill::LaunchSm90<__nv_bfloat16, 128>,
-     prefill::LaunchSm80<__nv_bfloat16, 128>},
-    {DType::kBf16, 64, prefill::LaunchSm90<__nv_bfloat16, 64>,
-     prefill::LaunchSm80<__nv_bfloat16, 64>},
-    {DType::kF16, 128, prefill::LaunchSm90<__half, 128>, prefill::LaunchSm80<__half, 128>},
-    {DType::kF16, 64, prefill::LaunchSm90<__half, 64>, prefill::LaunchSm80<__half, 64>},
+    {DType::kBf16, 128, prefill::LaunchSm90<128>, prefill::LaunchSm80<128>},
+    {DType::kBf16, 64, prefill::LaunchSm90<64>, prefill::LaunchSm80<64>},
 };
 
 // The portable kernel with transformed scores; null if none was built for the head size.

@@ -52,8 +52,7 @@ inline Sm90Args MakeSm90Args(const PrefillAttentionParams& params) {
 
 template <class Tr>
 cudaError_t LaunchSm90Traits(const PrefillAttentionParams& params, cudaStream_t stream) {
-  const auto dtype = params.kv.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
-                                                    : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  constexpr auto dtype = CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
   CUtensorMap q_map, k_map, v_map;
   PINGTI_CUDA_RETURN(EncodeQ(&q_map, params, dtype, Tr::kRows));
   PINGTI_CUDA_RETURN(EncodeKvPool(&k_map, params.kv, params.kv.k, dtype, 64, kMaxBoxTokens,
@@ -83,14 +82,14 @@ cudaError_t LaunchSm90Traits(const PrefillAttentionParams& params, cudaStream_t 
 }
 
 // Pairs of blocks share K and V where heads come in pairs and the block has registers to spare.
-template <typename T, int kHeadDim>
+template <int kHeadDim>
 cudaError_t LaunchSm90(const PrefillAttentionParams& params, cudaStream_t stream) {
-  if constexpr (Sm90Traits<T, kHeadDim, 1>::kConsumers == 2) {
+  if constexpr (Sm90Traits<kHeadDim, 1>::kConsumers == 2) {
     if (params.num_q_heads / params.kv.num_kv_heads % 2 == 0) {
-      return LaunchSm90Traits<Sm90Traits<T, kHeadDim, 2>>(params, stream);
+      return LaunchSm90Traits<Sm90Traits<kHeadDim, 2>>(params, stream);
     }
   }
-  return LaunchSm90Traits<Sm90Traits<T, kHeadDim, 1>>(params, stream);
+  return LaunchSm90Traits<Sm90Traits<kHeadDim, 1>>(params, stream);
 }
 
 }  // namespace pingti::kernels::prefill

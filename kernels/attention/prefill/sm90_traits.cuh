@@ -2,6 +2,8 @@
 // memory, and the arguments it is launched with. Next: sm90_producer.cuh, sm90_consumer.cuh.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <cstdint>
 
 #include "kernels/attention/prefill/work.cuh"
@@ -32,9 +34,9 @@ inline constexpr int kMaxBoxTokens = kTileKv / 2;
 // kCluster: blocks that do the same work item for adjacent query heads of one KV head. Two halve
 // what K and V cost in L2 reads: power, on a card that its power limit holds back. Needs an even
 // group, and registers for the producer that three consumers do not leave.
-template <typename T_, int kHeadDim_, int kCluster_>
+template <int kHeadDim_, int kCluster_>
 struct Sm90Traits {
-  using T = T_;
+  using T = __nv_bfloat16;  // of q, K, V, P and the output
   static constexpr int kCluster = kCluster_;
   static constexpr int kLoadTokens = kTileKv / kCluster;  // of a KV tile, by each block
   static constexpr int kHeadDim = kHeadDim_;

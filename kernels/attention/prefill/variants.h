@@ -8,12 +8,17 @@
 
 namespace pingti::kernels::prefill {
 
-// T: __nv_bfloat16 or __half. sm90_kernel.cuh.
-template <typename T, int kHeadDim>
+// sm90_kernel.cuh.
+template <int kHeadDim>
 cudaError_t LaunchSm90(const PrefillAttentionParams& params, cudaStream_t stream);
 
+<<<<<<< HEAD
 // sm80_kernel.cuh. kTransform: with what TransformsScores (plan.h) tells of.
 template <typename T, int kHeadDim, bool kTransform = false>
+=======
+// sm80_kernel.cuh.
+template <int kHeadDim>
+>>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
 cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels::prefill

@@ -17,7 +17,7 @@ enum class Precision {
 
 // Computes rows 0 .. q_start[num_seqs] - 1 of o into `out`, dense [total_q_tokens, num_q_heads,
 // head_dim] of double; other rows are left alone. Ignores params.out and params.workspace. Any
-// head_dim up to 256, dtype kBf16 or kF16, any page_tokens.
+// head_dim up to 256, dtype kBf16, any page_tokens.
 cudaError_t AttentionReference(const PrefillAttentionParams& params, Precision precision,
                                double* out, cudaStream_t stream);
 

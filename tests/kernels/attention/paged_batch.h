@@ -3,6 +3,8 @@
 // garbage. Single thread. Next: attention_reference.h.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,6 +18,8 @@
 
 namespace pingti::kernels::testing {
 
+using Bf16 = __nv_bfloat16;
+
 struct SequenceLengths {
   int q_len;
   int kv_len;  // tokens in the cache, the new ones included
@@ -27,15 +31,12 @@ struct BatchShape {
   int num_kv_heads = 1;
   int head_dim = 128;
   int page_tokens = 64;
-  DType dtype = DType::kBf16;
   bool fused_pool = false;  // K and V planes of one allocation
   int q_padding = 0;        // elements between the tokens of q, as in a fused q, k, v matrix; 8 n
   int spare_rows = 0;       // poisoned rows of q past the last sequence
   float q_scale = 1.0f;     // larger: sharper softmax
 };
 
-// T: __nv_bfloat16 or __half, as shape.dtype says.
-template <typename T>
 class PagedBatch {
  public:
   PagedBatch(const BatchShape& shape, uint64_t seed) : shape_(shape), random_(seed) {
@@ -81,20 +82,20 @@ class PagedBatch {
     kv_len_ = DeviceBuffer<int32_t>(kv_len);
   }
 
-  static std::vector<T> Poisoned(size_t size) {
-    std::vector<T> values(size);
-    std::memset(static_cast<void*>(values.data()), 0xFF, size * sizeof(T));
+  static std::vector<Bf16> Poisoned(size_t size) {
+    std::vector<Bf16> values(size);
+    std::memset(static_cast<void*>(values.data()), 0xFF, size * sizeof(Bf16));
     return values;
   }
 
   void FillQueries() {
-    std::vector<T> q = Poisoned(total_rows() * QTokenStride());
+    std::vector<Bf16> q = Poisoned(total_rows() * QTokenStride());
     for (int row = 0; row < total_q_; ++row) {
       for (int i = 0; i < shape_.num_q_heads * shape_.head_dim; ++i) {
-        q[row * QTokenStride() + i] = FromFloat<T>(random_.Normal() * shape_.q_scale);
+        q[row * QTokenStride() + i] = FromFloat<Bf16>(random_.Normal() * shape_.q_scale);
       }
     }
-    q_ = DeviceBuffer<T>(q);
+    q_ = DeviceBuffer<Bf16>(q);
   }
 
   void FillPool() {
@@ -109,7 +110,7 @@ class PagedBatch {
     kv_.num_kv_heads = shape_.num_kv_heads;
     kv_.head_dim = shape_.head_dim;
     kv_.page_tokens = page_tokens;
-    kv_.dtype = shape_.dtype;
+    kv_.dtype = DType::kBf16;
     kv_.num_pages = pages + 3;
     SetDenseStrides(&kv_, shape_.fused_pool ? 2 : 1);
     std::vector<int32_t> order(kv_.num_pages);
@@ -122,9 +123,9 @@ class PagedBatch {
     for (int32_t& entry : table) entry = static_cast<int32_t>(random_.Next());
     const int64_t plane = kv_.head_stride * shape_.num_kv_heads;
     const size_t size = static_cast<size_t>(kv_.page_stride) * kv_.num_pages;
-    std::vector<T> k = Poisoned(size);
-    std::vector<T> v = shape_.fused_pool ? std::vector<T>() : Poisoned(size);
-    T* v_base = shape_.fused_pool ? k.data() + plane : v.data();
+    std::vector<Bf16> k = Poisoned(size);
+    std::vector<Bf16> v = shape_.fused_pool ? std::vector<Bf16>() : Poisoned(size);
+    Bf16* v_base = shape_.fused_pool ? k.data() + plane : v.data();
     int next = 0;
     for (size_t s = 0; s < shape_.seqs.size(); ++s) {
       for (int first = 0; first < shape_.seqs[s].kv_len; first += page_tokens) {
@@ -136,17 +137,18 @@ class PagedBatch {
       }
     }
     block_table_ = DeviceBuffer<int32_t>(table);
-    k_ = DeviceBuffer<T>(k);
-    v_ = DeviceBuffer<T>(v);
+    k_ = DeviceBuffer<Bf16>(k);
+    v_ = DeviceBuffer<Bf16>(v);
     kv_.k = k_.data();
     kv_.v = shape_.fused_pool ? k_.data() + plane : v_.data();
     kv_.block_table = block_table_.data();
   }
 
-  void FillPage(T* page, int tokens) {
+  void FillPage(Bf16* page, int tokens) {
     for (int head = 0; head < shape_.num_kv_heads; ++head) {
-      T* first = page + head * kv_.head_stride;
-      for (int i = 0; i < tokens * shape_.head_dim; ++i) first[i] = FromFloat<T>(random_.Normal());
+      Bf16* first = page + head * kv_.head_stride;
+      for (int i = 0; i < tokens * shape_.head_dim; ++i)
+        first[i] = FromFloat<Bf16>(random_.Normal());
     }
   }
 
@@ -155,7 +157,7 @@ class PagedBatch {
   int total_q_ = 0;
   PagedKv kv_;
   DeviceBuffer<int32_t> q_start_, kv_len_, block_table_;
-  DeviceBuffer<T> q_, k_, v_;
+  DeviceBuffer<Bf16> q_, k_, v_;
 };
 
 }  // namespace pingti::kernels::testing

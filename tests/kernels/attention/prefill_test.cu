@@ -28,29 +28,26 @@ struct Transform {
 // Which kernel a case runs: the one the launcher picks for this card, or the portable one.
 enum class Path { kDefault, kSm80 };
 
-template <typename T>
 cudaError_t Plan(Path path, const PrefillAttentionParams& params) {
   if (path == Path::kDefault) return LaunchPrefillPlan(params, nullptr);
   return prefill::LaunchPlan(params, prefill::TileRows(80, params.kv.head_dim), nullptr);
 }
 
-template <typename T>
 cudaError_t Launch(Path path, const PrefillAttentionParams& params) {
   if (path == Path::kDefault) return LaunchPrefillAttention(params, nullptr);
-  return params.kv.head_dim == 64 ? prefill::LaunchSm80<T, 64>(params, nullptr)
-                                  : prefill::LaunchSm80<T, 128>(params, nullptr);
+  return params.kv.head_dim == 64 ? prefill::LaunchSm80<64>(params, nullptr)
+                                  : prefill::LaunchSm80<128>(params, nullptr);
 }
 
 // Owns what a launch writes.
-template <typename T>
 struct Outputs {
-  DeviceBuffer<T> out;
+  DeviceBuffer<Bf16> out;
   DeviceBuffer<uint8_t> workspace;
 
   // Points `params` at fresh poisoned buffers, with `padding` elements between the tokens of out.
   Outputs(PrefillAttentionParams* params, int padding) {
     const int64_t token = static_cast<int64_t>(params->num_q_heads) * params->kv.head_dim + padding;
-    out = DeviceBuffer<T>(params->total_q_tokens * token);
+    out = DeviceBuffer<Bf16>(params->total_q_tokens * token);
     workspace = DeviceBuffer<uint8_t>(
         PrefillAttentionWorkspaceBytes(params->total_q_tokens, params->num_seqs));
     params->out = out.data();
@@ -61,16 +58,14 @@ struct Outputs {
   }
 };
 
-template <typename T>
-uint16_t Bits(T value) {
+uint16_t Bits(Bf16 value) {
   uint16_t bits;
   std::memcpy(&bits, &value, sizeof(bits));
   return bits;
 }
 
-template <typename T>
-void CheckErrors(TestRun* run, const PagedBatch<T>& batch, const PrefillAttentionParams& params,
-                 const std::vector<T>& strided) {
+void CheckErrors(TestRun* run, const PagedBatch& batch, const PrefillAttentionParams& params,
+                 const std::vector<Bf16>& strided) {
   const int row_elements = params.num_q_heads * params.kv.head_dim;
   const size_t size = static_cast<size_t>(batch.num_rows()) * row_elements;
   DeviceBuffer<double> reference(size);
@@ -81,7 +76,7 @@ void CheckErrors(TestRun* run, const PagedBatch<T>& batch, const PrefillAttentio
   run->Expect(AttentionReference(params, Precision::kLow, low.data(), nullptr) == cudaSuccess,
               "low-precision reference did not launch");
   if (!run->ExpectDeviceOk()) return;
-  std::vector<T> got(size);
+  std::vector<Bf16> got(size);
   for (int row = 0; row < batch.num_rows(); ++row) {
     std::copy_n(strided.begin() + row * params.out_token_stride, row_elements,
                 got.begin() + static_cast<size_t>(row) * row_elements);
@@ -104,9 +99,8 @@ void CheckErrors(TestRun* run, const PagedBatch<T>& batch, const PrefillAttentio
 }
 
 // Rows past the last sequence and the gaps between tokens keep their poison.
-template <typename T>
-void CheckUntouched(TestRun* run, const PagedBatch<T>& batch, const PrefillAttentionParams& params,
-                    const std::vector<T>& out) {
+void CheckUntouched(TestRun* run, const PagedBatch& batch, const PrefillAttentionParams& params,
+                    const std::vector<Bf16>& out) {
   const int64_t used = static_cast<int64_t>(params.num_q_heads) * params.kv.head_dim;
   for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
     const bool ours =
@@ -119,17 +113,22 @@ void CheckUntouched(TestRun* run, const PagedBatch<T>& batch, const PrefillAtten
   }
 }
 
-template <typename T>
 void RunCase(TestRun* run, Path path, const std::string& name, BatchShape shape, Masks masks,
+<<<<<<< HEAD
              uint64_t seed, int out_padding = 0, Transform transform = {}) {
   shape.dtype = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
   const std::string full_name =
       name + (std::is_same_v<T, __half> ? " f16" : " bf16") + (path == Path::kSm80 ? " sm80" : "");
+=======
+             uint64_t seed, int out_padding = 0) {
+  const std::string full_name = name + (path == Path::kSm80 ? " sm80" : "");
+>>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
   if (!run->Begin(full_name, seed)) return;
-  PagedBatch<T> batch(shape, seed);
+  PagedBatch batch(shape, seed);
   PrefillAttentionParams params = batch.Params();
   params.causal = masks.causal;
   params.window = masks.window;
+<<<<<<< HEAD
   params.logit_softcap = transform.logit_softcap;
   std::vector<float> slopes;  // not powers of two
   for (int h = 0; h < shape.num_q_heads; ++h) slopes.push_back(0.3f / (1 + h));
@@ -137,20 +136,24 @@ void RunCase(TestRun* run, Path path, const std::string& name, BatchShape shape,
   if (transform.alibi) params.alibi_slopes = dslopes.data();
   Outputs<T> outputs(&params, out_padding);
   cudaError_t error = Plan<T>(path, params);
+=======
+  Outputs outputs(&params, out_padding);
+  cudaError_t error = Plan(path, params);
+>>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
   run->Expect(error == cudaSuccess, "plan: %s", cudaGetErrorString(error));
-  error = Launch<T>(path, params);
+  error = Launch(path, params);
   run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
   if (!run->ExpectDeviceOk()) return;
-  const std::vector<T> first = outputs.out.ToHost();
+  const std::vector<Bf16> first = outputs.out.ToHost();
   CheckErrors(run, batch, params, first);
   CheckUntouched(run, batch, params, first);
 
   outputs.out.Poison();
-  error = Launch<T>(path, params);
+  error = Launch(path, params);
   run->Expect(error == cudaSuccess, "second launch: %s", cudaGetErrorString(error));
   if (!run->ExpectDeviceOk()) return;
-  const std::vector<T> second = outputs.out.ToHost();
-  run->Expect(std::memcmp(first.data(), second.data(), first.size() * sizeof(T)) == 0,
+  const std::vector<Bf16> second = outputs.out.ToHost();
+  run->Expect(std::memcmp(first.data(), second.data(), first.size() * sizeof(Bf16)) == 0,
               "two runs of one plan differ");
 }
 
@@ -162,7 +165,6 @@ std::vector<SequenceLengths> EdgeLengths() {
           {5, 256},   {130, 515}, {64, 191},  {200, 1023}};
 }
 
-template <typename T>
 void RunShapes(TestRun* run, Path path, int head_dim) {
   const std::string hd = "hd" + std::to_string(head_dim) + " ";
   uint64_t seed = 100 + head_dim;
@@ -174,40 +176,38 @@ void RunShapes(TestRun* run, Path path, int head_dim) {
     shape.num_kv_heads = 2;
     shape.seqs = EdgeLengths();
     const std::string pages = "page " + std::to_string(page);
-    RunCase<T>(run, path, hd + "edges causal " + pages, shape, {true, 0}, seed++);
-    RunCase<T>(run, path, hd + "edges full " + pages, shape, {false, 0}, seed++);
-    RunCase<T>(run, path, hd + "edges window 100 " + pages, shape, {true, 100}, seed++);
+    RunCase(run, path, hd + "edges causal " + pages, shape, {true, 0}, seed++);
+    RunCase(run, path, hd + "edges full " + pages, shape, {false, 0}, seed++);
+    RunCase(run, path, hd + "edges window 100 " + pages, shape, {true, 100}, seed++);
   }
   shape.page_tokens = 64;
   for (auto [heads, kv_heads] : {std::pair{3, 3}, {9, 3}, {14, 2}, {8, 1}, {28, 4}}) {
     shape.num_q_heads = heads;
     shape.num_kv_heads = kv_heads;
     shape.seqs = {{300, 300}, {77, 500}};
-    RunCase<T>(run, path, hd + "heads " + std::to_string(heads) + "/" + std::to_string(kv_heads),
-               shape, {true, 0}, seed++);
+    RunCase(run, path, hd + "heads " + std::to_string(heads) + "/" + std::to_string(kv_heads),
+            shape, {true, 0}, seed++);
   }
   shape.num_q_heads = 4;
   shape.num_kv_heads = 2;
   shape.seqs = {{0, 0}, {5, 5}, {0, 77}, {0, 0}, {130, 131}, {0, 9}};
-  RunCase<T>(run, path, hd + "empty sequences", shape, {true, 0}, seed++);
+  RunCase(run, path, hd + "empty sequences", shape, {true, 0}, seed++);
   shape.seqs = {{40, 0}, {300, 7}, {10, 10}};
-  RunCase<T>(run, path, hd + "queries that see no key", shape, {true, 0}, seed++);
+  RunCase(run, path, hd + "queries that see no key", shape, {true, 0}, seed++);
   for (int window : {1, 2, 64, 127, 128, 129, 500}) {
     shape.seqs = {{700, 700}, {33, 900}, {129, 257}};
-    RunCase<T>(run, path, hd + "window " + std::to_string(window), shape, {true, window}, seed++);
+    RunCase(run, path, hd + "window " + std::to_string(window), shape, {true, window}, seed++);
   }
   shape.seqs = {{799, 799}, {1023, 1024}};
   shape.q_scale = 12.0f;
-  RunCase<T>(run, path, hd + "sharp softmax", shape, {true, 0}, seed++);
+  RunCase(run, path, hd + "sharp softmax", shape, {true, 0}, seed++);
   shape.q_scale = 1.0f;
   shape.fused_pool = true;
   shape.q_padding = 4 * head_dim;
   shape.spare_rows = 70;
-  RunCase<T>(run, path, hd + "fused pool, strided q and out, spare rows", shape, {true, 0}, seed++,
-             8);
+  RunCase(run, path, hd + "fused pool, strided q and out, spare rows", shape, {true, 0}, seed++, 8);
 }
 
-template <typename T>
 void RunLong(TestRun* run, Path path, int head_dim) {
   const std::string hd = "hd" + std::to_string(head_dim) + " ";
   BatchShape shape;
@@ -216,9 +216,9 @@ void RunLong(TestRun* run, Path path, int head_dim) {
   shape.num_kv_heads = 1;
   shape.page_tokens = 64;
   shape.seqs = {{3, 131072}, {130, 4096}, {1, 131071}};
-  RunCase<T>(run, path, hd + "128k prefix", shape, {true, 0}, 7);
+  RunCase(run, path, hd + "128k prefix", shape, {true, 0}, 7);
   shape.page_tokens = 128;
-  RunCase<T>(run, path, hd + "128k prefix, window 4096", shape, {true, 4096}, 8);
+  RunCase(run, path, hd + "128k prefix, window 4096", shape, {true, 4096}, 8);
   shape.num_q_heads = 8;
   shape.seqs.assign(300, {0, 0});
   Random random(9);
@@ -226,10 +226,10 @@ void RunLong(TestRun* run, Path path, int head_dim) {
     seq.q_len = random.Below(4) == 0 ? random.Below(300) : random.Below(3);
     seq.kv_len = seq.q_len + random.Below(400);
   }
-  RunCase<T>(run, path, hd + "300 random sequences", shape, {true, 0}, 9);
+  RunCase(run, path, hd + "300 random sequences", shape, {true, 0}, 9);
   shape.num_kv_heads = 8;
   shape.seqs = {{2048, 2048}};
-  RunCase<T>(run, path, hd + "2048 tokens", shape, {true, 0}, 10);
+  RunCase(run, path, hd + "2048 tokens", shape, {true, 0}, 10);
 }
 
 void RunTransforms(TestRun* run, int head_dim) {
@@ -260,9 +260,9 @@ void RunRefusals(TestRun* run) {
   if (!run->Begin("refuses what it cannot do", 0)) return;
   BatchShape shape;
   shape.seqs = {{4, 4}};
-  PagedBatch<__nv_bfloat16> batch(shape, 1);
+  PagedBatch batch(shape, 1);
   PrefillAttentionParams good = batch.Params();
-  Outputs<__nv_bfloat16> outputs(&good, 0);
+  Outputs outputs(&good, 0);
   auto expect = [&](PrefillAttentionParams params, cudaError_t want, const char* what) {
     const cudaError_t got = LaunchPrefillAttention(params, nullptr);
     run->Expect(got == want, "%s: %s", what, cudaGetErrorString(got));
@@ -308,12 +308,8 @@ int main(int argc, char** argv) {
   RunTransforms(&run, 64);
   RunTransforms(&run, 128);
   for (Path path : {Path::kDefault, Path::kSm80}) {
-    RunShapes<__nv_bfloat16>(&run, path, 128);
-    RunShapes<__nv_bfloat16>(&run, path, 64);
-    RunShapes<__half>(&run, path, 128);
-    RunShapes<__half>(&run, path, 64);
-    RunLong<__nv_bfloat16>(&run, path, 128);
-    RunLong<__half>(&run, path, 64);
+    for (int head_dim : {128, 64}) RunShapes(&run, path, head_dim);
+    for (int head_dim : {128, 64}) RunLong(&run, path, head_dim);
   }
   return run.Finish();
 }

@@ -97,7 +97,6 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
   params.out_token_stride = out.stride;
   params.out_head_stride = shape.head_dim;
   params.softmax_scale = shape.scale;
-  params.dtype = kernels::DType::kBf16;
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDecodeAttention(params, stream));
   return absl::OkStatus();
 }

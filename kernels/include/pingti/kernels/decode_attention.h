@@ -58,21 +58,20 @@ struct DecodeAttentionParams {
                                // run one after the other
   void* workspace = nullptr;   // device, DecodeWorkspaceBytes
 
-  const void* q = nullptr;       // device, [num_rows, num_q_heads, head_dim], dense head_dim
+  const void* q = nullptr;       // device, bf16 [num_rows, num_q_heads, head_dim], dense head_dim
   int64_t q_token_stride = 0;    // elements, even
   int64_t q_head_stride = 0;     // elements, even
   void* out = nullptr;           // device, same shape and dtype as q, 8-byte aligned rows
   int64_t out_token_stride = 0;  // elements, multiples of 4
   int64_t out_head_stride = 0;
   float softmax_scale = 0.0f;  // usually 1 / sqrt(head_dim)
-  DType dtype = DType::kBf16;  // of q and out: kBf16 or kF16
 };
 
 // out[r, h] = softmax(softmax_scale * q[r, h] . K^T + causal and window mask) V, accumulated in
-// float; P is rounded to `dtype` before it multiplies V. Query head h reads KV head
+// float; P is rounded to bf16 before it multiplies V. Query head h reads KV head
 // h / (num_q_heads / num_kv_heads). Deterministic for one plan on one device.
 // cudaErrorInvalidValue: a null pointer, misalignment, or a shape outside the ranges above.
-// cudaErrorNotSupported: a device older than sm_80, or a head size or dtype not listed.
+// cudaErrorNotSupported: a device older than sm_80, or a head size or a KV type not listed.
 cudaError_t LaunchDecodeAttention(const DecodeAttentionParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels

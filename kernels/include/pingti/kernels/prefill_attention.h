@@ -32,7 +32,7 @@ struct PrefillAttentionParams {
   int64_t out_token_stride = 0;  // multiples of 8
   int64_t out_head_stride = 0;
 
-  PagedKv kv;               // head_dim 64 or 128, dtype kBf16 or kF16: also the type of q and out
+  PagedKv kv;               // head_dim 64 or 128, dtype kBf16: also the type of q and out
   int32_t num_q_heads = 0;  // a multiple of kv.num_kv_heads
 
   // Sequence s owns the rows [q_start[s], q_start[s + 1]) of q and out.

@@ -4,6 +4,8 @@
 // attention_reference.h.
 #pragma once
 
+#include <cuda_bf16.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -19,6 +21,8 @@
 
 namespace pingti::kernels::testing {
 
+using Bf16 = __nv_bfloat16;
+
 struct DecodeCase {
   std::vector<int> kv_lens;
   std::vector<int> q_lens;  // empty: max_q_len each, and no q_starts array
@@ -32,14 +36,12 @@ struct DecodeCase {
   float q_scale = 1.0f;
 };
 
-template <typename T>
 class DecodeBatch {
  public:
-  DecodeBatch(const DecodeCase& shape, DType dtype, uint64_t seed)
-      : shape_(shape), dtype_(dtype), random_(seed) {
+  DecodeBatch(const DecodeCase& shape, uint64_t seed) : shape_(shape), random_(seed) {
     FillLengths();
-    q_ = DeviceBuffer<T>(
-        RandomNormal<T>(static_cast<size_t>(total_q_) * RowElements(), &random_, shape_.q_scale));
+    q_ = DeviceBuffer<Bf16>(RandomNormal<Bf16>(static_cast<size_t>(total_q_) * RowElements(),
+                                               &random_, shape_.q_scale));
     FillPool();
   }
 
@@ -62,7 +64,6 @@ class DecodeBatch {
     p.q_token_stride = p.out_token_stride = RowElements();
     p.q_head_stride = p.out_head_stride = shape_.head_dim;
     p.softmax_scale = 1.0f / std::sqrt(static_cast<float>(shape_.head_dim));
-    p.dtype = dtype_;
     return p;
   }
 
@@ -114,7 +115,7 @@ class DecodeBatch {
       pages += count;
       most = std::max(most, count);
     }
-    DescribePool(&kv_, pages, dtype_);
+    DescribePool(&kv_, pages, DType::kBf16);
     DescribePool(&kv8_, pages, DType::kI8);
     std::vector<int32_t> order(pages);
     for (int i = 0; i < pages; ++i) order[i] = i;
@@ -135,11 +136,11 @@ class DecodeBatch {
   }
 
   // One plane (K or V): the 16-bit values, and with int8_kv the bytes and scales they equal.
-  void FillPlane(const std::vector<std::pair<int, int>>& used, DeviceBuffer<T>* values,
+  void FillPlane(const std::vector<std::pair<int, int>>& used, DeviceBuffer<Bf16>* values,
                  DeviceBuffer<int8_t>* bytes, DeviceBuffer<float>* scales) {
     const size_t size = static_cast<size_t>(kv_.page_stride) * kv_.num_pages;
-    std::vector<T> value(size);
-    std::memset(static_cast<void*>(value.data()), 0xFF, size * sizeof(T));
+    std::vector<Bf16> value(size);
+    std::memset(static_cast<void*>(value.data()), 0xFF, size * sizeof(Bf16));
     std::vector<int8_t> byte(shape_.int8_kv ? size : 0, -128);
     std::vector<float> scale(shape_.int8_kv ? size / shape_.head_dim : 0,
                              std::numeric_limits<float>::quiet_NaN());
@@ -153,16 +154,16 @@ class DecodeBatch {
             const size_t i = row * shape_.head_dim + d;
             if (shape_.int8_kv) {
               byte[i] = static_cast<int8_t>(static_cast<int>(random_.Below(255)) - 127);
-              value[i] = FromFloat<T>(power * byte[i]);
+              value[i] = FromFloat<Bf16>(power * byte[i]);
             } else {
-              value[i] = FromFloat<T>(random_.Normal());
+              value[i] = FromFloat<Bf16>(random_.Normal());
             }
           }
           if (shape_.int8_kv) scale[row] = power;
         }
       }
     }
-    *values = DeviceBuffer<T>(value);
+    *values = DeviceBuffer<Bf16>(value);
     *bytes = DeviceBuffer<int8_t>(byte);
     *scales = DeviceBuffer<float>(scale);
   }
@@ -182,12 +183,11 @@ class DecodeBatch {
   }
 
   DecodeCase shape_;
-  DType dtype_;
   Random random_;
   int total_q_ = 0;
   PagedKv kv_, kv8_;
   DeviceBuffer<int32_t> q_start_, kv_len_, block_table_;
-  DeviceBuffer<T> q_, k_, v_;
+  DeviceBuffer<Bf16> q_, k_, v_;
   DeviceBuffer<int8_t> k8_, v8_;
   DeviceBuffer<float> k_scale_, v_scale_;
 };

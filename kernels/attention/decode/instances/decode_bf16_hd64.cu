@@ -1,5 +1,0 @@
-#include "kernels/attention/decode/launch_instance.cuh"
-
-namespace pingti::kernels::decode {
-PINGTI_DECODE_INSTANCES(__nv_bfloat16, false, 64);
-}  // namespace pingti::kernels::decode

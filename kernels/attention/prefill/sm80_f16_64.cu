@@ -1,6 +1,0 @@
-// Instantiates sm80_kernel.cuh for __half, head_dim 64. Nothing else.
-#include "kernels/attention/prefill/sm80_launch.cuh"
-
-namespace pingti::kernels::prefill {
-template cudaError_t LaunchSm80<__half, 64>(const PrefillAttentionParams&, cudaStream_t);
-}  // namespace pingti::kernels::prefill

@@ -1,6 +1,0 @@
-// Instantiates sm90_kernel.cuh for __nv_bfloat16, head_dim 64. Nothing else.
-#include "kernels/attention/prefill/sm90_launch.cuh"
-
-namespace pingti::kernels::prefill {
-template cudaError_t LaunchSm90<__nv_bfloat16, 64>(const PrefillAttentionParams&, cudaStream_t);
-}  // namespace pingti::kernels::prefill
