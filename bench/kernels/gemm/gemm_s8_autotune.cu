@@ -1,7 +1,7 @@
 // Question: which variant of the int8 GEMM is fastest for which shape? Times every variant on the
-// layer shapes of a 7B and a 72B model and prints kernels/gemm/gemm_s8_tuned.h anew:
+// layer shapes of a 7B and a 72B model and prints kernels/gemm/int8/tuned.h anew:
 //
-//   bench_gemm_s8_autotune > kernels/gemm/gemm_s8_tuned.h
+//   bench_gemm_s8_autotune > kernels/gemm/int8/tuned.h
 //
 // Every variant is verified against cuBLASLt's accumulators first; a wrong one ends the program.
 #include <cstdio>
@@ -75,7 +75,7 @@ int Autotune() {
       "// Measured variants of the int8 GEMM. Generated: bench_gemm_s8_autotune prints this file.\n"
       "// Device: %s.\n"
       "#pragma once\n\n"
-      "#include \"kernels/gemm/gemm_s8_table.h\"\n\n"
+      "#include \"kernels/gemm/int8/table.h\"\n\n"
       "namespace pingti::kernels {\n\n"
       "// The fastest variant for an exact n and k and for m above the entry before, up to max_m.\n"
       "struct GemmS8TunedEntry {\n"

@@ -9,7 +9,7 @@
 // Each timing starts after a pause, so that all see the same clock; --sustained leaves the pauses
 // out: the card then runs hot, at whatever clock its power limit allows.
 // --variants times every variant instead of the table's choice: its output is what the table in
-// kernels/gemm/gemm_s8.cu is made from.
+// kernels/gemm/int8/launch.cu is made from.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,7 @@
 #include "bench/kernels/gemm/gemm_s8_case.h"
 #include "bench/kernels/harness/timing.h"
 #include "kernels/common/status.h"
-#include "kernels/gemm/gemm_s8_table.h"
+#include "kernels/gemm/int8/table.h"
 #include "tests/kernels/testing/device.h"
 
 namespace pingti::kernels::bench {

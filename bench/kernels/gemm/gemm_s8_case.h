@@ -11,7 +11,7 @@
 
 #include "bench/kernels/gemm/cublaslt.h"
 #include "bench/kernels/harness/timing.h"
-#include "kernels/gemm/gemm_s8_table.h"
+#include "kernels/gemm/int8/table.h"
 #include "tests/kernels/testing/device.h"
 
 namespace pingti::kernels::bench {

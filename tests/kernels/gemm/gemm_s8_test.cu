@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/common/status.h"
-#include "kernels/gemm/gemm_s8_table.h"
+#include "kernels/gemm/int8/table.h"
 #include "pingti/kernels/gemm_s8.h"
 #include "tests/kernels/gemm/gemm_reference.cuh"
 #include "tests/kernels/testing/compare.h"

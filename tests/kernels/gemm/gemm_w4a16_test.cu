@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/gemm/stream_k.h"
+#include "kernels/gemm/common/stream_k.h"
 #include "pingti/kernels/gemm_w4a16.h"
 #include "tests/kernels/gemm/gemm_reference.cuh"
 #include "tests/kernels/testing/compare.h"

@@ -1,8 +1,0 @@
-// Instantiation of the mma.sync int8 GEMM for tiles of 128 x 128.
-#include "kernels/gemm/gemm_s8_mma_launch.cuh"
-
-namespace pingti::kernels {
-
-template cudaError_t LaunchGemmS8MmaAs<128>(const GemmS8Params&, cudaStream_t);
-
-}  // namespace pingti::kernels

@@ -1,9 +1,0 @@
-// Instantiations of the decode int8 GEMM for up to 32 tokens.
-#include "kernels/gemm/gemm_s8_stream_launch.cuh"
-
-namespace pingti::kernels {
-
-template cudaError_t LaunchGemmS8StreamAs<32, 11, 1>(const GemmS8Params&, cudaStream_t);
-template cudaError_t LaunchGemmS8StreamAs<32, 11, 2>(const GemmS8Params&, cudaStream_t);
-
-}  // namespace pingti::kernels

@@ -1,9 +1,0 @@
-// Instantiations of the prefill int8 GEMM for tiles of 128 x 256.
-#include "kernels/gemm/gemm_s8_tile_launch.cuh"
-
-namespace pingti::kernels {
-
-template cudaError_t LaunchGemmS8TileAs<256, 4, 1>(const GemmS8Params&, int, cudaStream_t);
-template cudaError_t LaunchGemmS8TileAs<256, 4, 2>(const GemmS8Params&, int, cudaStream_t);
-
-}  // namespace pingti::kernels

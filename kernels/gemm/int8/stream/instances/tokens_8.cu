@@ -1,0 +1,8 @@
+// Instantiations of the decode int8 GEMM for up to 8 tokens.
+#include "kernels/gemm/int8/stream/launch_instance.cuh"
+
+namespace pingti::kernels {
+
+template cudaError_t LaunchGemmS8StreamAs<8, 12, 1>(const GemmS8Params&, cudaStream_t);
+
+}  // namespace pingti::kernels

@@ -1,0 +1,40 @@
+// Which variant of the int8 GEMM a shape gets: plain host arithmetic over a small table, so that
+// the choice can be printed, tested and regenerated (bench/kernels/gemm/autotune.cu). Pure
+// functions, thread-safe. Read next: int8/tile/launch.h, int8/stream/launch.h, int8/mma/launch.h.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <vector>
+
+#include "kernels/include/pingti/kernels/gemm_s8.h"
+
+namespace pingti::kernels {
+
+enum class GemmS8Family {
+  kStream,  // sm_90a, m <= 128: weights as wgmma's M, stream-K
+  kTile,    // sm_90a, prefill tiles of 128 x block
+  kMma,     // sm_80 and later, mma.sync tiles of block x 128
+};
+
+struct GemmS8Variant {
+  GemmS8Family family = GemmS8Family::kTile;
+  int block = 0;    // kStream: token tile. kTile: output columns of a tile. kMma: its rows.
+  int cluster = 1;  // kStream: blocks that share tokens. kTile: blocks that share a w tile.
+  int stages = 0;   // kStream: depth of the pipeline
+  int group_m = 0;  // kTile: cluster rows walked before moving along n
+};
+
+// Every variant that can run m tokens on a device of this compute capability.
+std::vector<GemmS8Variant> GemmS8Variants(int m, int compute_capability);
+
+// The table's choice. `m`, `n`, `k` positive.
+GemmS8Variant PickGemmS8Variant(int m, int n, int k, int num_sms, int compute_capability);
+
+// Checks the params and launches this variant, whatever the table says. For tests and benches.
+cudaError_t LaunchGemmS8Variant(const GemmS8Params& params, const GemmS8Variant& variant,
+                                cudaStream_t stream);
+
+const char* GemmS8FamilyName(GemmS8Family family);
+
+}  // namespace pingti::kernels

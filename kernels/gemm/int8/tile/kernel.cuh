@@ -1,0 +1,323 @@
+// int8 W8A8 GEMM for prefill: y = bf16(s32(a w^T) * token_scale * channel_scale + bias + residual).
+//
+//   a [m, k] s8 row-major, w [n, k] s8 row-major, y [m, n] bf16 row-major; scales f32; see
+//   include/pingti/kernels/gemm_s8.h for strides and alignments. s32 accumulation, exact; the
+//   epilogue is f32, so y is within one bf16 ulp of the float64 result where nothing cancels.
+// Mapping: persistent blocks of three warpgroups in clusters of kCluster along m. Warpgroup 0 loads
+//   (one thread): its own a tile and 1/kCluster of the shared w tile, multicast to the cluster.
+//   Warpgroups 1 and 2 each own 64 rows of the 128 x kBlockN tile, accumulators in registers. They
+//   do not wait for each other, so one's epilogue overlaps the other's products, and the loader
+//   runs ahead into the next tile during both.
+// Shared memory: kStages x (128 + kBlockN) x 128 B, two staging buffers a warpgroup for the stores.
+// Bound: 2 m n k operations over the s8 wgmma rate (1,978 TOP/s measured on an H100 without loads).
+// sm_90a only. Source: PTX ISA (wgmma, TMA, mbarrier). Read next: launch.h (the variants).
+#pragma once
+
+#include <cuda.h>
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "kernels/common/mbarrier.cuh"
+#include "kernels/common/tma.cuh"
+#include "kernels/common/wgmma_desc.cuh"
+#include "kernels/common/wgmma_s8.cuh"
+#include "kernels/gemm/int8/epilogue.cuh"
+#include "kernels/gemm/int8/tile/launch.h"
+
+namespace pingti::kernels {
+
+template <int kBlockN_, int kStages_, int kCluster_>
+struct GemmS8TileTraits {
+  static constexpr int kBlockM = 128;
+  static constexpr int kBlockN = kBlockN_;
+  static constexpr int kBlockK = 128;  // bytes: one swizzle row
+  static constexpr int kStages = kStages_;
+  static constexpr int kCluster = kCluster_;
+  static constexpr int kThreads = 384;
+  // Columns per output store: one 128-byte (or 64-byte) swizzle row of bf16.
+  static constexpr int kStoreN = kBlockN % 64 == 0 ? 64 : 32;
+
+  static constexpr int kABytes = kBlockM * kBlockK;
+  static constexpr int kWBytes = kBlockN * kBlockK;
+  static constexpr int kStageBytes = kABytes + kWBytes;
+  static constexpr int kStoreBytes = 64 * kStoreN * 2;
+  static constexpr int kSharedBytes = kStages * kStageBytes + 4 * kStoreBytes + 16 * kStages + 1024;
+
+  static_assert(kBlockN % 32 == 0 && kBlockN <= 256, "store boxes are 32 or 64 columns wide");
+  // Pairs of SMs share a part of the chip everywhere; larger clusters leave some SMs without one,
+  // and clusters of four measured slower than pairs on an H100.
+  static_assert(kCluster == 1 || kCluster == 2);
+  static_assert(kBlockN / kCluster % 8 == 0, "a multicast part is whole swizzle groups of 8 rows");
+  static_assert(kSharedBytes <= 232448, "227 KB is what a block may have");
+};
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+// Walks output tiles: groups of `group_m` cluster rows, row fastest inside a group, so that a wave
+// of blocks rereads the same few rows of a and w out of L2.
+struct GemmS8TileWalk {
+  int m_tiles;  // in units of one cluster's rows
+  int n_tiles;
+  int group_m;
+
+  __device__ __forceinline__ void At(int index, int* m_tile, int* n_tile) const {
+    const int group_size = group_m * n_tiles;
+    const int group = index / group_size;
+    const int first = group * group_m;
+    const int rows = min(group_m, m_tiles - first);
+    const int within = index - group * group_size;
+    *n_tile = within / rows;
+    *m_tile = first + within - *n_tile * rows;
+  }
+};
+
+// The loader's whole life: fills stage after stage, for every tile of this block.
+template <typename Traits>
+__device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtensorMap& map_w,
+                                          const GemmS8TileArgs& args, const GemmS8TileWalk& walk,
+                                          uint8_t* stages, uint64_t* full, uint64_t* empty) {
+  constexpr int kPart = Traits::kBlockN / Traits::kCluster;
+  const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;
+  const uint64_t policy = L2EvictNormal();
+  const int k_blocks = (args.k + Traits::kBlockK - 1) / Traits::kBlockK;
+  int stage = 0;
+  uint32_t parity = 1;
+  for (int index = blockIdx.x / Traits::kCluster; index < walk.m_tiles * walk.n_tiles;
+       index += gridDim.x / Traits::kCluster) {
+    int m_tile;
+    int n_tile;
+    walk.At(index, &m_tile, &n_tile);
+    const int row_a = (m_tile * Traits::kCluster + rank) * Traits::kBlockM;
+    const int row_w = n_tile * Traits::kBlockN + rank * kPart;
+    for (int kb = 0; kb < k_blocks; ++kb) {
+      // Both blocks' math warps have read what this stage held: the multicast may overwrite it.
+      MbarrierWait(&empty[stage], parity);
+      uint8_t* a = stages + stage * Traits::kStageBytes;
+      uint8_t* w = a + Traits::kABytes;
+      MbarrierArriveExpectBytes(&full[stage], Traits::kStageBytes);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        // Zero-filling rows that do not exist is slow: reread the first ones, whose results the
+        // store clips away just the same.
+        const int row = row_a + 64 * half;
+        TmaLoad2d(a + half * 64 * Traits::kBlockK, &map_a, &full[stage], kb * Traits::kBlockK,
+                  row < args.m ? row : 0, policy);
+      }
+      if constexpr (Traits::kCluster > 1) {
+        TmaLoad2dMulticast(w + rank * kPart * Traits::kBlockK, &map_w, &full[stage],
+                           kb * Traits::kBlockK, row_w, (1 << Traits::kCluster) - 1, policy);
+      } else {
+        TmaLoad2d(w, &map_w, &full[stage], kb * Traits::kBlockK, row_w, policy);
+      }
+      if (++stage == Traits::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  }
+  // No block leaves while its peer may still signal its barriers: every stage is drained first.
+  for (int i = 0; i < Traits::kStages; ++i) {
+    MbarrierWait(&empty[stage], parity);
+    if (++stage == Traits::kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+// One warpgroup's products of one tile: acc[64, kBlockN] over all of k. Leaves `stage` and `parity`
+// at the next tile's first stage.
+template <typename Traits>
+__device__ __forceinline__ void MultiplyTile(int32_t (&acc)[Traits::kBlockN / 2], int k_blocks,
+                                             int warpgroup, uint8_t* stages, uint64_t* full,
+                                             uint64_t* empty, int* stage, uint32_t* parity) {
+  const int lane = threadIdx.x % 32;
+  int previous = -1;
+  for (int kb = 0; kb < k_blocks; ++kb) {
+    MbarrierWait(&full[*stage], *parity);
+    const uint8_t* a = stages + *stage * Traits::kStageBytes + warpgroup * 64 * Traits::kBlockK;
+    const uint64_t a_descriptor = MakeKMajorDescriptor128B(a);
+    const uint64_t w_descriptor =
+        MakeKMajorDescriptor128B(stages + *stage * Traits::kStageBytes + Traits::kABytes);
+    WgmmaFence();
+#pragma unroll
+    for (int step = 0; step < Traits::kBlockK / 32; ++step) {
+      WgmmaS8<Traits::kBlockN>::Run(acc, a_descriptor + 2 * step, w_descriptor + 2 * step,
+                                    kb > 0 || step > 0);
+    }
+    WgmmaCommit();
+    // The batch before this one is done: its stage goes back to both blocks' loaders.
+    WgmmaWait<1>();
+    if (previous >= 0 && lane < Traits::kCluster) MbarrierArriveCluster(&empty[previous], lane);
+    previous = *stage;
+    if (++*stage == Traits::kStages) {
+      *stage = 0;
+      *parity ^= 1;
+    }
+  }
+  WgmmaWait<0>();
+#pragma unroll
+  for (int i = 0; i < Traits::kBlockN / 2; ++i) WgmmaFenceRegister(acc[i]);
+  if (lane < Traits::kCluster) MbarrierArriveCluster(&empty[previous], lane);
+}
+
+__device__ __forceinline__ void StoreMatrix4(void* smem, uint32_t r0, uint32_t r1, uint32_t r2,
+                                             uint32_t r3) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(SmemAddress(smem)),
+      "r"(r0), "r"(r1), "r"(r2), "r"(r3)
+      : "memory");
+}
+
+// Scales one warpgroup's 64 x kBlockN accumulators and stores them through two staging buffers.
+template <typename Traits>
+__device__ __forceinline__ void StoreTile(const int32_t (&acc)[Traits::kBlockN / 2],
+                                          const CUtensorMap& map_y, const GemmS8TileArgs& args,
+                                          int row0, int col0, int warpgroup, uint8_t* staging) {
+  constexpr int kStoreN = Traits::kStoreN;
+  const int thread = threadIdx.x % 128;
+  const int warp = thread / 32;
+  const int lane = thread % 32;
+  const int row = row0 + 16 * warp + lane / 4;  // and row + 8
+  const float token_scale0 = row < args.m ? __ldg(args.token_scale + row) : 0.0f;
+  const float token_scale1 = row + 8 < args.m ? __ldg(args.token_scale + row + 8) : 0.0f;
+
+#pragma unroll
+  for (int chunk = 0; chunk < Traits::kBlockN / kStoreN; ++chunk) {
+    const int chunk_col = col0 + chunk * kStoreN;
+    float2 scale[kStoreN / 8];
+    float2 bias[kStoreN / 8];
+#pragma unroll
+    for (int j = 0; j < kStoreN / 8; ++j) {
+      const int col = chunk_col + 8 * j + 2 * (lane % 4);
+      const bool inside = col < args.n;
+      scale[j] = inside ? __ldg(reinterpret_cast<const float2*>(args.channel_scale + col))
+                        : make_float2(0.0f, 0.0f);
+      bias[j] =
+          inside && args.bias != nullptr ? LoadBf16Pair(args.bias + col) : make_float2(0.0f, 0.0f);
+    }
+    uint8_t* buffer = staging + (2 * warpgroup + chunk % 2) * Traits::kStoreBytes;
+    // The store that last read this buffer is done with it.
+    if (thread == 0) BulkWaitRead<1>();
+    NamedBarrierSync(1 + warpgroup, 128);
+#pragma unroll
+    for (int j = 0; j < kStoreN / 8; j += 2) {
+      uint32_t packed[4];
+#pragma unroll
+      for (int h = 0; h < 4; ++h) {  // h = 2 * (which 8 columns) + (which 8 rows)
+        const int jj = j + h / 2;
+        const int i = (chunk * kStoreN / 8 + jj) * 4 + 2 * (h % 2);
+        float2 addend = bias[jj];
+        if (args.residual != nullptr) {
+          const int r = row + 8 * (h % 2);
+          const int col = chunk_col + 8 * jj + 2 * (lane % 4);
+          if (r < args.m && col < args.n) {
+            const float2 residual =
+                LoadBf16Pair(args.residual + r * args.residual_row_stride + col);
+            addend.x += residual.x;
+            addend.y += residual.y;
+          }
+        }
+        packed[h] = ScalePair(acc[i], acc[i + 1], h % 2 == 0 ? token_scale0 : token_scale1,
+                              scale[jj], addend);
+      }
+      // Lane l addresses row l % 16 of its warp's slab, 16-byte column j + l / 16, swizzled as the
+      // tensor map of y expects.
+      const int store_row = 16 * warp + lane % 16;
+      const int mask = kStoreN == 64 ? store_row % 8 : store_row / 2 % 4;
+      StoreMatrix4(buffer + store_row * (kStoreN * 2) + 16 * ((j + lane / 16) ^ mask), packed[0],
+                   packed[1], packed[2], packed[3]);
+    }
+    FenceProxyAsync();
+    NamedBarrierSync(1 + warpgroup, 128);
+    if (thread == 0) {
+      TmaStore2d(&map_y, buffer, chunk_col, row0);
+      BulkCommit();
+    }
+  }
+}
+
+// Writes one warpgroup's accumulators as they are.
+template <typename Traits>
+__device__ __forceinline__ void StoreAccumulators(const int32_t (&acc)[Traits::kBlockN / 2],
+                                                  const GemmS8TileArgs& args, int row0, int col0) {
+  const int lane = threadIdx.x % 32;
+  const int row = row0 + 16 * (threadIdx.x % 128 / 32) + lane / 4;
+#pragma unroll
+  for (int i = 0; i < Traits::kBlockN / 2; i += 2) {
+    const int r = row + 8 * (i / 2 % 2);
+    const int col = col0 + 8 * (i / 4) + 2 * (lane % 4);
+    if (r < args.m && col < args.n) {
+      *reinterpret_cast<int2*>(args.accumulators + static_cast<int64_t>(r) * args.n + col) =
+          make_int2(acc[i], acc[i + 1]);
+    }
+  }
+}
+
+#endif  // __CUDA_ARCH_FEAT_SM90_ALL
+
+template <typename Traits, bool kRaw>
+__global__ void __launch_bounds__(Traits::kThreads, 1)
+    GemmS8TileKernel(const __grid_constant__ CUtensorMap map_a,
+                     const __grid_constant__ CUtensorMap map_w,
+                     const __grid_constant__ CUtensorMap map_y, const GemmS8TileArgs args) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  extern __shared__ uint8_t shared[];
+  uint8_t* stages = shared + (1024 - SmemAddress(shared) % 1024) % 1024;
+  uint8_t* staging = stages + Traits::kStages * Traits::kStageBytes;
+  uint64_t* full = reinterpret_cast<uint64_t*>(staging + 4 * Traits::kStoreBytes);
+  uint64_t* empty = full + Traits::kStages;
+
+  if (threadIdx.x == 0) {
+    TmaPrefetchDescriptor(&map_a);
+    TmaPrefetchDescriptor(&map_w);
+    TmaPrefetchDescriptor(&map_y);
+    for (int i = 0; i < Traits::kStages; ++i) {
+      MbarrierInit(&full[i], 1);
+      MbarrierInit(&empty[i], 8 * Traits::kCluster);  // eight math warps of each block
+    }
+    MbarrierInitFence();
+  }
+  if constexpr (Traits::kCluster > 1) {
+    ClusterSync();
+  } else {
+    __syncthreads();
+  }
+  WaitForPriorKernels();
+
+  const GemmS8TileWalk walk = {
+      (args.m + Traits::kBlockM * Traits::kCluster - 1) / (Traits::kBlockM * Traits::kCluster),
+      (args.n + Traits::kBlockN - 1) / Traits::kBlockN, args.group_m};
+  const int role = threadIdx.x / 128;
+  if (role == 0) {
+    DecreaseRegisters<40>();
+    if (threadIdx.x == 0) LoadTiles<Traits>(map_a, map_w, args, walk, stages, full, empty);
+  } else {
+    IncreaseRegisters<232>();
+    const int warpgroup = role - 1;
+    const int k_blocks = (args.k + Traits::kBlockK - 1) / Traits::kBlockK;
+    const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;
+    int stage = 0;
+    uint32_t parity = 0;
+    for (int index = blockIdx.x / Traits::kCluster; index < walk.m_tiles * walk.n_tiles;
+         index += gridDim.x / Traits::kCluster) {
+      int m_tile;
+      int n_tile;
+      walk.At(index, &m_tile, &n_tile);
+      const int row0 = (m_tile * Traits::kCluster + rank) * Traits::kBlockM + 64 * warpgroup;
+      const int col0 = n_tile * Traits::kBlockN;
+      int32_t acc[Traits::kBlockN / 2];
+      MultiplyTile<Traits>(acc, k_blocks, warpgroup, stages, full, empty, &stage, &parity);
+      if constexpr (kRaw) {
+        StoreAccumulators<Traits>(acc, args, row0, col0);
+      } else {
+        StoreTile<Traits>(acc, map_y, args, row0, col0, warpgroup, staging);
+      }
+    }
+    if (threadIdx.x % 128 == 0) BulkWait<0>();
+  }
+#endif
+}
+
+}  // namespace pingti::kernels
