@@ -25,6 +25,7 @@
 #include "common/config/load.h"
 #include "common/metrics/router_metrics.h"
 #include "common/net/admin_server.h"
+#include "common/net/grpc_log.h"
 #include "common/net/grpc_server.h"
 #include "common/net/http_server.h"
 #include "router/admission/admission.h"
@@ -287,7 +288,10 @@ int Main(int argc, char** argv) {
   }
   SignalWaiter signals;
   absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
-  if (status.ok()) status = Serve(config, &signals);
+  if (status.ok()) {
+    net::RouteGrpcLog();
+    status = Serve(config, &signals);
+  }
   if (status.ok()) return 0;
   std::fprintf(stderr, "pingti-router: %s\n", std::string(status.message()).c_str());
   return 1;

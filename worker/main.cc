@@ -21,6 +21,7 @@
 #include "common/base/version.h"
 #include "common/config/load.h"
 #include "common/metrics/worker_metrics.h"
+#include "common/net/grpc_log.h"
 #include "worker/device.h"
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/model/load_model.h"
@@ -254,6 +255,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "pingti-worker: %s\n", std::string(status.message()).c_str());
     return kExitUsage;
   }
+  net::RouteGrpcLog();
   status = Serve(config, &signals);
   if (status.ok()) return 0;
   LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});

@@ -45,11 +45,6 @@ class BoundedQueue {
     return true;
   }
 
-  std::optional<T> TryPop() {
-    MutexLock lock(&mutex_);
-    return TakeFront();
-  }
-
   // Waits for an item. Empty when closed and drained.
   std::optional<T> Pop() {
     MutexLock lock(&mutex_);

@@ -129,6 +129,4 @@ absl::Status Matcher::FillMask(std::span<uint32_t> mask) {
 
 bool Matcher::can_end() const { return ended_ || config().accepting; }
 
-bool Matcher::can_continue() const { return !ended_ && !config().items.empty(); }
-
 }  // namespace pingti::grammar

@@ -76,8 +76,6 @@ class Matcher {
 
   // Whether the text may end here.
   bool can_end() const;
-  // Whether the text may go on here.
-  bool can_continue() const;
 
  private:
   const Configurations::Config& config() const { return memory_->configurations.config(config_); }

@@ -119,15 +119,6 @@ __device__ __forceinline__ void TmaStore2d(const CUtensorMap* map, const void* s
                : "memory");
 }
 
-__device__ __forceinline__ void TmaStore3d(const CUtensorMap* map, const void* smem, int c0, int c1,
-                                           int c2) {
-  asm volatile(
-      "cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
-          reinterpret_cast<uint64_t>(map)),
-      "r"(SmemAddress(smem)), "r"(c0), "r"(c1), "r"(c2)
-      : "memory");
-}
-
 __device__ __forceinline__ void BulkCommit() {
   asm volatile("cp.async.bulk.commit_group;" ::: "memory");
 }

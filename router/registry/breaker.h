@@ -37,9 +37,6 @@ class Breaker {
   }
   // The probe ended without telling anything (cancelled, refused as malformed): try another.
   void OnNeutral() { probing_ = false; }
-  bool IsOpen(TimePoint now) const {
-    return failures_ >= options_.failures_to_open && now < open_until_;
-  }
 
  private:
   BreakerOptions options_;

@@ -22,9 +22,9 @@ TEST(BoundedQueueTest, KeepsOrderAndRefusesWhenFull) {
   EXPECT_FALSE(queue.TryPush(std::move(third)));
   EXPECT_NE(third, nullptr) << "a refused item stays with the caller";
   EXPECT_EQ(queue.size(), 2u);
-  EXPECT_EQ(**queue.TryPop(), 1);
+  EXPECT_EQ(**queue.Pop(), 1);
   EXPECT_EQ(**queue.Pop(), 2);
-  EXPECT_FALSE(queue.TryPop().has_value());
+  EXPECT_FALSE(queue.Pop(Clock::now()).has_value());
 }
 
 TEST(BoundedQueueTest, WaitsEndAtTheirDeadline) {

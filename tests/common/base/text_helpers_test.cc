@@ -6,10 +6,8 @@
 #include <limits>
 #include <set>
 #include <string>
-#include <unordered_set>
 
 #include "common/base/edit_distance.h"
-#include "common/base/ids.h"
 #include "common/base/random_id.h"
 #include "common/base/sha256.h"
 #include "common/base/strings.h"
@@ -97,19 +95,6 @@ TEST(DurationTest, WritesWhatReadsBackTheSame) {
   EXPECT_EQ(FormatDuration(milliseconds(1500)), "1500ms");
   EXPECT_EQ(FormatDuration(milliseconds(0)), "0ms");
   EXPECT_EQ(*ParseDuration(FormatDuration(milliseconds(0))), milliseconds(0));
-}
-
-using CatId = StrongId<struct CatIdTag, uint64_t>;
-using DogId = StrongId<struct DogIdTag, uint64_t>;
-static_assert(!std::is_convertible_v<uint64_t, CatId>);
-static_assert(!std::is_convertible_v<CatId, uint64_t>);
-static_assert(!std::is_constructible_v<DogId, CatId>);
-
-TEST(StrongIdTest, IsOrderedAndHashable) {
-  EXPECT_LT(CatId(1), CatId(2));
-  EXPECT_EQ(CatId(3).value(), 3u);
-  const std::unordered_set<CatId> cats = {CatId(1), CatId(2), CatId(1)};
-  EXPECT_EQ(cats.size(), 2u);
 }
 
 // Gives one byte after the other, then counts up.
