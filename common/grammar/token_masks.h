@@ -1,4 +1,4 @@
-// Which tokens may come next in a configuration: one bit a token.
+// Which tokens may come next in a configuration: one bit per token.
 //
 // A token either stays within the rule that its state belongs to (or below it), which depends on
 // the state alone, or leaves it on the way, which depends on the stack. The first kind is worked

@@ -84,7 +84,7 @@ class Bpe {
   // has none they are dropped, as Hugging Face's BPE does.
   void Encode(std::string_view word, Scratch* scratch, std::vector<TokenId>* ids) const;
 
-  // Appends the tokens of bytes that are not UTF-8, one a byte.
+  // Appends the tokens of bytes that are not UTF-8, one per byte.
   void EncodeBytes(std::string_view bytes, std::vector<TokenId>* ids) const;
 
   TokenId Find(std::string_view piece) const { return pieces_.Find(piece); }

@@ -80,7 +80,7 @@ struct TiktokenOptions {
   std::vector<std::string> special_tokens;  // ids follow the file's last rank
   bool normalize_nfc = false;               // Qwen v1 does
 };
-// A tiktoken file: base64 token, space, rank, one a line.
+// A tiktoken file: base64 token, space, rank, one per line.
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTiktokenTokenizer(std::string_view file,
                                                                  TiktokenOptions options);
 

@@ -1,5 +1,5 @@
 // Embedding gather: see embedding.h. Grid: (token, stretch of the row); a thread writes 16 bytes at
-// a time. Bytes a token: 2 * width (int8: width) read and 2 * width written, bound by memory
+// a time. Bytes per token: 2 * width (int8: width) read and 2 * width written, bound by memory
 // bandwidth. Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it
 // (overlap.h).
 

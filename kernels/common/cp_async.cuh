@@ -1,4 +1,4 @@
-// Asynchronous copies of 4 to 16 bytes a thread from global to shared memory (sm_80 on).
+// Asynchronous copies of 4 to 16 bytes per thread from global to shared memory (sm_80 on).
 // Source: PTX ISA 8.x, "cp.async". Read next: mma_sm80.cuh.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Launch shape of kernels that keep one row in a block's registers, eight elements a vector: how
+// Launch shape of kernels that keep one row in a block's registers, eight elements per vector: how
 // many vectors a thread holds and how many threads a block has. Host only.
 #pragma once
 

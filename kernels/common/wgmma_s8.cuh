@@ -15,7 +15,7 @@ namespace pingti::kernels {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// D[64, kN] = A[64, 32] B[kN, 32]^T (+ D if accumulate). D is `acc`, kN / 2 registers a thread.
+// D[64, kN] = A[64, 32] B[kN, 32]^T (+ D if accumulate). D is `acc`, kN / 2 registers per thread.
 template <int kN>
 struct WgmmaS8;
 

@@ -1,12 +1,13 @@
 // RMSNorm with residual add and per-token int8 quantization: see norm.h for the formula.
 //
-// Grid: one block a row; a thread keeps 1 to 8 vectors of eight elements in registers
+// Grid: one block per row; a thread keeps 1 to 8 vectors of eight elements in registers
 // (row_launch.h),
 //   so each element is read once and written once. One block reduction gives both the sum of
 //   squares and max |h * weight|: the quantization scale needs no second one, as y is their product
 //   times 1/rms.
 // Accumulation: float. Tolerance: out within one rounding of dtype; quantized within one step.
-// Bytes a row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized); weight
+// Bytes per row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized);
+// weight
 //   stays in the caches. Bound by memory bandwidth; at one token by launch latency.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).

@@ -1,8 +1,8 @@
 // Symmetric int8 quantization per token: see quantize.h for the formula.
 //
-// Grid: one block a row, the row in registers (row_launch.h), one block reduction for max |x|.
+// Grid: one block per row, the row in registers (row_launch.h), one block reduction for max |x|.
 // Exact: the scale is one float division, the rounding one multiplication with 127 / max |x|.
-// Bytes a row: 2 * width read, width + 4 written. Bound by memory bandwidth.
+// Bytes per row: 2 * width read, width + 4 written. Bound by memory bandwidth.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 
 #include "kernels/common/mbarrier.cuh"

@@ -6,7 +6,7 @@
 //   (token, group of heads); a thread works on kHeadsPerThread heads with one load of cos and sin.
 // Head sums (norm, int8 scale) are shuffles among a head's lanes; everything is float until stored.
 // Tolerance: one rounding of dtype; int8: one step.
-// Bytes a token: 2 * (q + k + v) read, 2 * q written, and k + v in the cache's type; cos and sin
+// Bytes per token: 2 * (q + k + v) read, 2 * q written, and k + v in the cache's type; cos and sin
 //   4 * head_dim. Bound by memory bandwidth.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Source: Su et al., "RoFormer" (2021), section 3.4.

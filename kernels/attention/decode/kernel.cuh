@@ -15,9 +15,9 @@
 //   multiply, each with its own tokens and its own running softmax, so tiles need no block barrier;
 //   they combine once per piece (finish.cuh). Loading runs ahead across pieces.
 // Shared memory: up to 12 stages of K + V tiles (16 KB each at head_dim 128, 16-bit: 6 stages),
-//   32 KB to combine. One block an SM; registers are not the limit.
+//   32 KB to combine. One block per SM; registers are not the limit.
 // Bytes: kv_tokens * num_kv_heads * head_dim * 2 * element size, each read once; FLOPs: 4 *
-//   kv_tokens * num_q_heads * head_dim. At 8 heads a group and 16-bit KV that is 8 FLOP a byte:
+//   kv_tokens * num_q_heads * head_dim. At 8 heads per group and 16-bit KV that is 8 FLOP per byte:
 //   bound by memory bandwidth on every GPU with tensor cores.
 // Architectures: sm_90a (TMA), sm_80 and newer (cp.async).
 // Sources: FlashAttention (Dao et al. 2022), online softmax; Flash-Decoding, split KV; Stream-K

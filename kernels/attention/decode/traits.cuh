@@ -16,8 +16,7 @@ inline constexpr int kThreads = (kConsumerWarps + 1) * 32;  // + one warp that l
 inline constexpr int kMaxStages = 12;
 inline constexpr int kMergeDims = 64;  // head dims reduced across warps per pass
 
-// kRowTiles: 16-row tiles of packed
-// (query token, head of the group) rows: 1, 2, 4 or 8.
+// kRowTiles: 16-row tiles of packed (query token, head of the group) rows: 1, 2, 4 or 8.
 template <bool kInt8Kv, int kHeadDim_, int kRowTiles_>
 struct Traits {
   using T = __nv_bfloat16;  // of q, P and the output, and of 16-bit KV

@@ -38,7 +38,7 @@ struct Sm80Args {
   int64_t out_token_stride;
   int64_t out_head_stride;
   PagedKv kv;
-  int32_t group;       // query heads a KV head
+  int32_t group;       // query heads per KV head
   int32_t page_shift;  // log2 of page_tokens
   float scale_log2;    // of scores, times log2 e
   bool causal;

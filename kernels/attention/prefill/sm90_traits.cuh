@@ -19,7 +19,7 @@ struct Sm90Args {
   const int32_t* block_table;
   int64_t block_table_stride;
   int32_t num_kv_heads;
-  int32_t group;  // query heads a KV head
+  int32_t group;  // query heads per KV head
   int32_t num_pages;
   int32_t page_shift;  // log2 of page_tokens
   int32_t box_tokens;  // min(page_tokens, kMaxBoxTokens)

@@ -17,13 +17,13 @@ struct Tile {
 };
 
 // The draw of tiles by workers: blocks, or clusters that do one work item for kHeads adjacent query
-// heads of a KV head, one a block. Heads of a section vary fastest, then items, then sections:
+// heads of a KV head, one per block. Heads of a section vary fastest, then items, then sections:
 // workers that run at the same time share K and V. Every thread that holds one keeps the same
 // values.
 template <int kHeads>
 class TileSource {
  public:
-  // group: query heads a KV head, a multiple of kHeads.
+  // group: query heads per KV head, a multiple of kHeads.
   __device__ __forceinline__ TileSource(PlanHeader* header, const WorkItem* items, int num_kv_heads,
                                         int group)
       : header_(header),

@@ -31,10 +31,10 @@ struct StreamK {
   }
 };
 
-// How many of at most `max_blocks` blocks to use. Where whole blocks a tile use nearly all of them,
-// ranges that end where tiles end leave fewer partial sums. Measured on an H100: at 91 % of the
-// blocks that is 15 % faster for a 38 us product (W8A16, m = 16), at 82 to 85 % 3 to 12 % for int8
-// ones of 8 to 13 us and neither here nor there for one of 26 us; at 61 % it is 8 % slower.
+// How many of at most `max_blocks` blocks to use. Where whole blocks per tile use nearly all of
+// them, ranges that end where tiles end leave fewer partial sums. Measured on an H100: at 91 % of
+// the blocks that is 15 % faster for a 38 us product (W8A16, m = 16), at 82 to 85 % 3 to 12 % for
+// int8 ones of 8 to 13 us and neither here nor there for one of 26 us; at 61 % it is 8 % slower.
 inline int StreamKBlocks(int tiles, int k_blocks, int max_blocks) {
   constexpr int kNearlyAllPercent = 80;
   const int per_tile = max_blocks / tiles;

@@ -5,13 +5,13 @@
 //   f32 and added up in f32: y is within one bf16 ulp of float64 where nothing cancels.
 // Mapping: stream-K over tiles of 128 or 256 weight rows in stages of 128 or 256 k
 // (common/stream_k.h),
-//   one or two blocks an SM. Each of eight warps multiplies 32 (or 16) rows x 128 k of a stage;
+//   one or two blocks per SM. Each of eight warps multiplies 32 (or 16) rows x 128 k of a stage;
 //   where a stage has 256 k, pairs of warps share their rows and add up at the end of a tile.
 //   Weights are mma.m16n8k16's A, made in registers from packed words; tokens are B, shared by the
 //   block through ldmatrix. Cut tiles meet in common/join_partials.cuh, always added in the same
 //   order.
 // Shared memory: kStages of weights (a lane reads only what it copied itself), swizzled tokens,
-//   scales and zeros, filled by cp.async; 160 KB an SM (two blocks: 222 KB, which sm_80 runs as
+//   scales and zeros, filled by cp.async; 160 KB per SM (two blocks: 222 KB, which sm_80 runs as
 //   one).
 // Bound: n k bits / 8 bytes of weights over memory bandwidth; about 1.4 instructions a weight and
 //   lane. sm_80 and later; on sm_90a the first stages' weights come before the previous kernel has
@@ -44,8 +44,8 @@ struct GemmW4A16Traits {
   static constexpr int kGroups = 8 / kSteps;  // scales a chunk and row
   static constexpr int kWarps = 8;
   static constexpr int kThreads = 32 * kWarps;
-  // Measured on an H100. With few tokens two blocks an SM hide the latency of unpacking. 8-bit
-  // weights then prefer one slab of 16 rows a warp; 4-bit weights two slabs, which share every
+  // Measured on an H100. With few tokens two blocks per SM hide the latency of unpacking. 8-bit
+  // weights then prefer one slab of 16 rows per warp; 4-bit weights two slabs, which share every
   // fragment of tokens that ldmatrix brings, in pairs of warps that halve k: a tile of 128 rows
   // instead of 256 leaves half the partial sums.
   static constexpr bool kFewTokens = kTokens <= 16;
@@ -55,7 +55,7 @@ struct GemmW4A16Traits {
   static constexpr int kOutSlabs = kSlabs / kKWarps;  // of a warp once the pairs have met
   static constexpr int kBlockRows = 16 * kOutSlabs * kWarps;
   static constexpr int kStageK = kPackedK * kKWarps;
-  static constexpr int kVectors = kSlabs * kBits / 2;  // 16-byte weight vectors a lane and stage
+  static constexpr int kVectors = kSlabs * kBits / 2;  // 16-byte weight vectors per lane and stage
   static constexpr int kRegisters = kSlabs * kTokens / 2;  // accumulators a thread
   static constexpr int kOutRegisters = kRegisters / kKWarps;
 

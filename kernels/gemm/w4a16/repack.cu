@@ -51,7 +51,7 @@ __global__ void RepackKernel(RepackWeightsParams p, int bits, int64_t words) {
   const int row0 = static_cast<int>(block / chunks) * kPackedRows;
   const int k0 = static_cast<int>(block % chunks) * kPackedK;
   const int slab = vector / (bits / 2);
-  const int slab_word = vector % (bits / 2) * 4 + word;  // 0..2 bits - 1: one or two words a step
+  const int slab_word = vector % (bits / 2) * 4 + word;  // 0..2 bits - 1: one or two words per step
   const int step = bits == 4 ? slab_word : slab_word / 2;
 
   uint32_t out = 0;

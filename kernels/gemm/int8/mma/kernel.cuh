@@ -30,8 +30,8 @@ struct GemmS8MmaTraits {
   static constexpr int kThreads = 256;
   static constexpr int kWarpsM = kBlockM >= 64 ? 2 : 1;
   static constexpr int kWarpsN = 8 / kWarpsM;
-  static constexpr int kSlabsM = kBlockM / kWarpsM / 16;  // 16-row slabs a warp
-  static constexpr int kSlabsN = kBlockN / kWarpsN / 16;  // 16-column slabs a warp
+  static constexpr int kSlabsM = kBlockM / kWarpsM / 16;  // 16-row slabs per warp
+  static constexpr int kSlabsN = kBlockN / kWarpsN / 16;  // 16-column slabs per warp
   static constexpr int kRegisters = kSlabsM * kSlabsN * 8;
   static constexpr int kABytes = kBlockM * kBlockK;
   static constexpr int kStageBytes = kABytes + kBlockN * kBlockK;

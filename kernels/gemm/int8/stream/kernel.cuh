@@ -3,7 +3,7 @@
 //
 //   a [m, k] s8, w [n, k] s8, y [m, n] bf16, all row-major; accumulation in s32, exact, so the
 //   order in which partial sums meet cannot change the result: any split is deterministic.
-// Mapping: stream-K. One block an SM; the k-blocks of all 128-row tiles form one line that is cut
+// Mapping: stream-K. One block per SM; the k-blocks of all 128-row tiles form one line that is cut
 //   into equal ranges (common/stream_k.h). One warp loads; two warpgroups of math own 64 rows each.
 //   In clusters of two, the pair works on neighbouring tiles and multicasts the tokens they share.
 //   A tile cut by a range border is finished by whichever block comes last
@@ -36,7 +36,7 @@ struct GemmS8StreamTraits {
   static constexpr int kTokens = kTokens_;
   static constexpr int kStages = kStages_;
   static constexpr int kCluster = kCluster_;  // blocks that share their tokens: 1 or 2
-  static constexpr int kRows = 128;           // weight rows a tile
+  static constexpr int kRows = 128;           // weight rows per tile
   static constexpr int kBlockK = 128;         // bytes: one swizzle row
   static constexpr int kThreads = 288;        // two math warpgroups, then the loading warp
   static constexpr int kRegisters = kTokens / 2;

@@ -15,7 +15,7 @@ namespace pingti::kernels {
 // Largest token tile, and the grid the workspace is sized for at most.
 inline constexpr int kGemmS8StreamMaxTokens = 128;
 inline constexpr int kGemmS8StreamMaxBlocks = 160;
-// Counters first (two warpgroups a block), then two partial tiles of 128 rows a block.
+// Counters first (two warpgroups per block), then two partial tiles of 128 rows per block.
 inline constexpr size_t kGemmS8StreamCounterBytes = 4096;
 static_assert(kGemmS8StreamMaxBlocks * 2 * sizeof(uint32_t) <= kGemmS8StreamCounterBytes);
 inline constexpr size_t kGemmS8StreamWorkspaceBytes =

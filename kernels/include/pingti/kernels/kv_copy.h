@@ -22,7 +22,7 @@ struct KvCopyPlane {
   int64_t packed_offset = 0;      // bytes, a multiple of 16: where a page lies once packed
 };
 
-// A cache has at most this many planes a layer: k, v, and the scales of both.
+// A cache has at most this many planes per layer: k, v, and the scales of both.
 inline constexpr int kMaxKvCopyPlanesPerLayer = 4;
 
 // Writes the planes of one layer's cache, whose pages must be dense, to `planes`: k, v and, for
