@@ -131,8 +131,8 @@ void BenchStreams(const std::string& program, int num_streams, double seconds) {
       num_streams, tokens / wall, tokens / used, router.ResidentMegabytes());
 }
 
-// English words, numbers and code as JSON writes them, in a fixed order: about 3 bytes a token with
-// SmolLM2's vocabulary.
+// English words, numbers and code as JSON writes them, in a fixed order: about 3 bytes per token
+// with SmolLM2's vocabulary.
 std::string LongText(size_t num_bytes) {
   constexpr std::string_view kPieces[] = {
       "The router renders the chat template and tokenizes what the client sent. ",

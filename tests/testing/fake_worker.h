@@ -3,8 +3,8 @@
 //
 // Serves on 127.0.0.1, port 0. Its "model" is a function from a sequence to all of its output
 // tokens, so a sequence that is resumed with generated_token_ids goes on exactly where it would
-// have. One thread runs the steps: every running sequence gets `tokens_per_step` tokens a step, and
-// steps can be let through one by one. The vocabulary is bytes (id = byte) plus a few special
+// have. One thread runs the steps: every running sequence gets `tokens_per_step` tokens per step,
+// and steps can be let through one by one. The vocabulary is bytes (id = byte) plus a few special
 // tokens.
 #pragma once
 

@@ -140,7 +140,7 @@ struct Outcome {
   int least_taken = 0;
 };
 
-// Conversations that grow by 60 tokens a turn, in random order, at `rate` requests a second. With
+// Conversations that grow by 60 tokens per turn, in random order, at `rate` requests a second. With
 // `skewed`, half of all requests belong to one conversation.
 Outcome Simulate(const std::string& policy, double rate, bool skewed) {
   constexpr int kRequests = 4000;
