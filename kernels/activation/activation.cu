@@ -6,13 +6,9 @@
 //   block of 512 threads per row: 71 % of copy bandwidth at width 29568 on an H100). Without
 //   quantization nothing ties a row together: a block takes one stretch of a row, and its vectors
 //   are independent.
-<<<<<<< HEAD:kernels/activation/activation.cu
-// Computes in float; out is rounded once. Bytes a row: 4 * width (plain: 2 * width) read, 2 * width
+// Computes in float; out is rounded once. Bytes per row: 4 * width (plain: 2 * width) read, 2 *
+// width
 //   (out) and width (quantized) written. Bound by memory bandwidth.
-=======
-// Computes in float; out is rounded once. Bytes per row: 4 * width read, 2 * width (out) and width
-//   (quantized) written. Bound by memory bandwidth.
->>>>>>> 6a20800 (Comments of the kernels say per):kernels/activation/swiglu.cu
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Sources: Shazeer, "GLU Variants Improve Transformer" (2020); Hendrycks and Gimpel, "Gaussian
 // Error
@@ -173,16 +169,10 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
   }
 }
 
-<<<<<<< HEAD:kernels/activation/activation.cu
-// One block a row.
+// One block per row.
 template <class F>
 cudaError_t LaunchQuantize(const ActivationParams& p, const DeviceTraits& device,
                            cudaStream_t stream) {
-=======
-// One block per row.
-template <class T>
-cudaError_t LaunchQuantize(const SwiGluParams& p, const DeviceTraits& device, cudaStream_t stream) {
->>>>>>> 6a20800 (Comments of the kernels say per):kernels/activation/swiglu.cu
   const RowLaunch shape = ChooseRowLaunch(p.num_tokens, p.width, device.num_sms);
   return LaunchWithVectors(shape.vectors_per_thread, [&](auto vectors) {
     return LaunchOverlapped(ActivationQuantizeKernel<F, vectors, 1>, dim3(p.num_tokens),

@@ -1,7 +1,7 @@
 // Sum of two matrices: see add.h. Grid: (token, stretch of the row); a thread adds eight elements a
-// vector, and its vectors are independent. Bytes a row: 4 * width read and 2 * width written, bound
-// by memory bandwidth; at one token by launch latency. Architectures: sm_80 and newer; on sm_90 its
-// start overlaps the kernel before it (overlap.h).
+// vector, and its vectors are independent. Bytes per row: 4 * width read and 2 * width written,
+// bound by memory bandwidth; at one token by launch latency. Architectures: sm_80 and newer; on
+// sm_90 its start overlaps the kernel before it (overlap.h).
 
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/overlap.h"

@@ -1,10 +1,11 @@
 // Layer norm with residual add and per-token int8 quantization: see norm.h for the formula.
 //
-// Grid: one block a row; a thread keeps 1 to 8 vectors of eight elements in registers
+// Grid: one block per row; a thread keeps 1 to 8 vectors of eight elements in registers
 //   (row_launch.h), so each element is read once and written once. Block reductions: the sum, then
 //   the sum of squared differences from the mean, then (if quantized) max |y|.
 // Accumulation: float. Tolerance: out within one rounding of dtype; quantized within one step.
-// Bytes a row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized); weight
+// Bytes per row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized);
+// weight
 //   and bias stay in the caches. Bound by memory bandwidth; at one token by launch latency.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).

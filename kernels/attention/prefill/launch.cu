@@ -26,8 +26,8 @@ constexpr Variant kVariants[] = {
 // The portable kernel with transformed scores; null if none was built for the head size.
 Launcher FindTransform(const PagedKv& kv) {
   if (kv.dtype != DType::kBf16) return nullptr;
-  if (kv.head_dim == 64) return prefill::LaunchSm80<__nv_bfloat16, 64, true>;
-  if (kv.head_dim == 128) return prefill::LaunchSm80<__nv_bfloat16, 128, true>;
+  if (kv.head_dim == 64) return prefill::LaunchSm80<64, true>;
+  if (kv.head_dim == 128) return prefill::LaunchSm80<128, true>;
   return nullptr;
 }
 

@@ -49,16 +49,10 @@ struct Sm80Args {
   const float* alibi_slopes;
 };
 
-<<<<<<< HEAD
-template <typename T_, int kHeadDim_, bool kTransform_>
-struct Sm80Traits {
-  using T = T_;
-  static constexpr bool kTransform = kTransform_;
-=======
-template <int kHeadDim_>
+template <int kHeadDim_, bool kTransform_>
 struct Sm80Traits {
   using T = __nv_bfloat16;  // of q, K, V, P and the output
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
+  static constexpr bool kTransform = kTransform_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kRows = TileRows(80, kHeadDim);
   static constexpr int kTokens = 64;

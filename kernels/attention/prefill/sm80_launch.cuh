@@ -9,15 +9,9 @@
 
 namespace pingti::kernels::prefill {
 
-<<<<<<< HEAD
-template <typename T, int kHeadDim, bool kTransform>
+template <int kHeadDim, bool kTransform>
 cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream) {
-  using Tr = Sm80Traits<T, kHeadDim, kTransform>;
-=======
-template <int kHeadDim>
-cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream) {
-  using Tr = Sm80Traits<kHeadDim>;
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
+  using Tr = Sm80Traits<kHeadDim, kTransform>;
   Sm80Args args;
   args.header = static_cast<PlanHeader*>(params.workspace);
   args.items = Items(params.workspace);

@@ -12,13 +12,8 @@ namespace pingti::kernels::prefill {
 template <int kHeadDim>
 cudaError_t LaunchSm90(const PrefillAttentionParams& params, cudaStream_t stream);
 
-<<<<<<< HEAD
 // sm80_kernel.cuh. kTransform: with what TransformsScores (plan.h) tells of.
-template <typename T, int kHeadDim, bool kTransform = false>
-=======
-// sm80_kernel.cuh.
-template <int kHeadDim>
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
+template <int kHeadDim, bool kTransform = false>
 cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels::prefill

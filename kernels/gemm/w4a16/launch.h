@@ -24,7 +24,7 @@ inline constexpr int kPackedK = 128;
 inline constexpr int kGemmW4A16MaxTokens = 64;
 inline constexpr int kGemmW4A16MaxSms = 160;  // the workspace is sized for this many at most
 // Blocks are 256 threads; a launch leaves at most two partial tiles per block, and up to three
-// blocks an SM together have at most 64 accumulators for each of 256 threads.
+// blocks per SM together have at most 64 accumulators for each of 256 threads.
 inline constexpr size_t kGemmW4A16CounterBytes = 4096;
 inline constexpr size_t kGemmW4A16WorkspaceBytes =
     kGemmW4A16CounterBytes + size_t{kGemmW4A16MaxSms} * 2 * 256 * 64 * sizeof(float);

@@ -60,15 +60,9 @@ __global__ void ReferenceKernel(const PrefillAttentionParams params, double* out
   const int position = kv_len - (params.q_start[seq + 1] - row);
   const int end = params.causal ? min(kv_len, position + 1) : kv_len;
   const int begin = params.window > 0 ? max(position - params.window + 1, 0) : 0;
-<<<<<<< HEAD
-  const Row<T> keys{params, seq, head, position};
-  const T* q =
-      static_cast<const T*>(params.q) + row * params.q_token_stride + head * params.q_head_stride;
-=======
-  const Row keys{params, seq, head};
+  const Row keys{params, seq, head, position};
   const Bf16* q = static_cast<const Bf16*>(params.q) + row * params.q_token_stride +
                   head * params.q_head_stride;
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
   const int thread = threadIdx.x;
 
   Acc highest = -INFINITY;

@@ -114,32 +114,20 @@ void CheckUntouched(TestRun* run, const PagedBatch& batch, const PrefillAttentio
 }
 
 void RunCase(TestRun* run, Path path, const std::string& name, BatchShape shape, Masks masks,
-<<<<<<< HEAD
              uint64_t seed, int out_padding = 0, Transform transform = {}) {
-  shape.dtype = std::is_same_v<T, __half> ? DType::kF16 : DType::kBf16;
-  const std::string full_name =
-      name + (std::is_same_v<T, __half> ? " f16" : " bf16") + (path == Path::kSm80 ? " sm80" : "");
-=======
-             uint64_t seed, int out_padding = 0) {
   const std::string full_name = name + (path == Path::kSm80 ? " sm80" : "");
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
   if (!run->Begin(full_name, seed)) return;
   PagedBatch batch(shape, seed);
   PrefillAttentionParams params = batch.Params();
   params.causal = masks.causal;
   params.window = masks.window;
-<<<<<<< HEAD
   params.logit_softcap = transform.logit_softcap;
   std::vector<float> slopes;  // not powers of two
   for (int h = 0; h < shape.num_q_heads; ++h) slopes.push_back(0.3f / (1 + h));
   const DeviceBuffer<float> dslopes(slopes);
   if (transform.alibi) params.alibi_slopes = dslopes.data();
-  Outputs<T> outputs(&params, out_padding);
-  cudaError_t error = Plan<T>(path, params);
-=======
   Outputs outputs(&params, out_padding);
   cudaError_t error = Plan(path, params);
->>>>>>> 5c2f84f (Attention is bf16 alone, as the worker calls it)
   run->Expect(error == cudaSuccess, "plan: %s", cudaGetErrorString(error));
   error = Launch(path, params);
   run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
@@ -248,9 +236,9 @@ void RunTransforms(TestRun* run, int head_dim) {
       const std::string name = hd + (transform.logit_softcap != 0 ? "softcap " : "") +
                                (transform.alibi ? "alibi " : "") + "page " + std::to_string(page);
       for (const Masks masks : {Masks{true, 0}, {false, 0}, {true, 100}}) {
-        RunCase<T>(run, Path::kDefault,
-                   name + (masks.causal ? " causal " : " full ") + std::to_string(masks.window),
-                   shape, masks, seed++, 0, transform);
+        RunCase(run, Path::kDefault,
+                name + (masks.causal ? " causal " : " full ") + std::to_string(masks.window), shape,
+                masks, seed++, 0, transform);
       }
     }
   }

@@ -41,7 +41,7 @@ constexpr Case kCases[] = {{9, 3, 64, 0, 16, false},
                            {16, 2, 128, 130, 16, false}};
 
 // Layer 0 has other sizes than layer 1, where attention runs.
-std::vector<KvLayerShape> Layers(const AttentionCase& c) {
+std::vector<KvLayerShape> Layers(const Case& c) {
   return {KeyValueLayer(c.num_kv_heads + 1, c.head_dim == 64 ? 128 : 64),
           KeyValueLayer(c.num_kv_heads, c.head_dim, c.window)};
 }
@@ -300,7 +300,7 @@ TEST(OpsAttentionTest, RepeatedStepsSeeTheNewArrays) {
 
 TEST(OpsAttentionTest, RepeatedStepsMayHaveSeveralTokensPerSequence) {
   const auto device = testing::MakeDeviceUnderTest();
-  for (const AttentionCase& c : kAttentionCases) {
+  for (const Case& c : kCases) {
     Sequences sequences(device.get(), c);
     ASSERT_NO_FATAL_FAILURE(sequences.Step({20, 50, 33, 17}, false));
     for (int32_t length = 1; length <= 8; ++length) {
@@ -315,7 +315,7 @@ TEST(OpsAttentionTest, RepeatedStepsMayHaveSeveralTokensPerSequence) {
 
 TEST(OpsAttentionTest, StepsMayMixAnyNumbersOfTokensPerSequence) {
   const auto device = testing::MakeDeviceUnderTest();
-  for (const AttentionCase& c : kAttentionCases) {
+  for (const Case& c : kCases) {
     Sequences sequences(device.get(), c);
     ASSERT_NO_FATAL_FAILURE(sequences.Step({8, 5, 20, 3}, false));
     for (int32_t length = 1; length <= 9; ++length) {
