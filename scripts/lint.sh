@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, include edges, the map of the folders, shell syntax, and clang-tidy on the files that changed.
+# Formatting, include edges, comments, the map of the folders, shell syntax, and clang-tidy on the files that changed.
 #   scripts/lint.sh [--all]      --all: clang-tidy on every file, not only the changed ones
 source "$(dirname "$0")/lib.sh"
 
@@ -20,6 +20,9 @@ git ls-files -co --exclude-standard -z '*.cc' '*.h' '*.cu' '*.cuh' |
 
 step "include edges"
 python3 tests/lint/check_includes.py || failed=true
+
+step "comments"
+python3 tests/lint/check_comments.py || failed=true
 
 step "map of the folders"
 python3 tests/lint/check_map.py || failed=true

@@ -7,12 +7,10 @@
 //   quantization nothing ties a row together: a block takes one stretch of a row, and its vectors
 //   are independent.
 // Computes in float; out is rounded once. Bytes per row: 4 * width (plain: 2 * width) read, 2 *
-// width
-//   (out) and width (quantized) written. Bound by memory bandwidth.
+//   width (out) and width (quantized) written. Bound by memory bandwidth.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Sources: Shazeer, "GLU Variants Improve Transformer" (2020); Hendrycks and Gimpel, "Gaussian
-// Error
-//   Linear Units (GELUs)" (2016).
+//   Error Linear Units (GELUs)" (2016).
 
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/overlap.h"

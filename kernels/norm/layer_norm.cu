@@ -5,8 +5,7 @@
 //   the sum of squared differences from the mean, then (if quantized) max |y|.
 // Accumulation: float. Tolerance: out within one rounding of dtype; quantized within one step.
 // Bytes per row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized);
-// weight
-//   and bias stay in the caches. Bound by memory bandwidth; at one token by launch latency.
+//   weight and bias stay in the caches. Bound by memory bandwidth; at one token by launch latency.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Source: Ba, Kiros and Hinton, "Layer Normalization" (2016).
 

@@ -7,8 +7,7 @@
 //   times 1/rms.
 // Accumulation: float. Tolerance: out within one rounding of dtype; quantized within one step.
 // Bytes per row: hidden * (2 read + 2 read and 2 written with residual + 2 out + 1 quantized);
-// weight
-//   stays in the caches. Bound by memory bandwidth; at one token by launch latency.
+//   weight stays in the caches. Bound by memory bandwidth; at one token by launch latency.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Source: Zhang and Sennrich, "Root Mean Square Layer Normalization" (2019).
 

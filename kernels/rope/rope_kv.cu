@@ -1,9 +1,9 @@
 // Bias, q/k norm, rotary embedding and KV append: see rope_kv.h for the formula.
 //
 // Mapping: head_dim / 8 lanes take one head; lane j holds elements 4j..4j+3 of the head's lower
-// half
-//   and of its upper half, so that the partners of either rotation style sit in one lane. Grid:
-//   (token, group of heads); a thread works on kHeadsPerThread heads with one load of cos and sin.
+//   half and of its upper half, so that the partners of either rotation style sit in one lane.
+//   Grid: (token, group of heads); a thread works on kHeadsPerThread heads with one load of cos and
+//   sin.
 // Head sums (norm, int8 scale) are shuffles among a head's lanes; everything is float until stored.
 // Tolerance: one rounding of dtype; int8: one step.
 // Bytes per token: 2 * (q + k + v) read, 2 * q written, and k + v in the cache's type; cos and sin

@@ -1,12 +1,10 @@
 // The sampling kernel: see sampling.h for what a row goes through.
 //
 // Mapping: on sm_90 a cluster of eight blocks holds a row, each block an eighth of the vocabulary
-// in
-//   shared memory, so that every pass after the first costs one sweep of shared memory and one
+//   in shared memory, so that every pass after the first costs one sweep of shared memory and one
 //   exchange between blocks. Before sm_90 one block per row works in the workspace (L2).
 // Draw: one sweep counts and weighs tokens by distance from the maximum (1024 bins). Whole bins
-// from
-//   the top, at most 1024 tokens, go to the first block, which sorts them and adds up their
+//   from the top, at most 1024 tokens, go to the first block, which sorts them and adds up their
 //   weights. Where top_k, top_p, min_p and the draw all end among them, as they do for most answers
 //   of a trained model, that is all. Flatter distributions end further down: select.cuh finds the
 //   bin.

@@ -2,8 +2,8 @@
 // every sequence, one persistent block per SM.
 //
 // Inputs: q [rows, num_q_heads, head_dim] bf16 or fp16; K, V pages [page, kv_head, token,
-// head_dim],
-//   the same type or int8 with a float scale per token and head (kv_layout.h); the plan of plan.cu.
+//   head_dim], the same type or int8 with a float scale per token and head (kv_layout.h); the plan
+//   of plan.cu.
 // Output: [rows, num_q_heads, head_dim] like q. Scores, softmax and output accumulate in float; P
 //   (times the value scale for int8) is rounded to q's type for the second product, int8 KV widens
 //   exactly. Tolerance against float64 on the same inputs: relative 2-norm 4e-3 (bf16), 1e-3

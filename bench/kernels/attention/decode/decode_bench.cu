@@ -1,10 +1,9 @@
 // Question: what share of memory bandwidth does paged decode attention reach at a given batch?
-// Checks every row against float64 first. One line a batch; decode_compare.py adds FlashAttention-2
+// Checks every row against float64 first. One line per batch; decode_compare.py adds FlashAttention-2
 // and cuDNN from the same run.
 //
 //   bench_decode [--heads 64] [--kv-heads 8] [--head-dim 128] [--page 64] [--q-len 1] [--int8]
-//   [--csv]
-//                [--no-check] BATCH...
+//                [--csv] [--no-check] BATCH...
 //
 // BATCH is COUNTxKV_LEN terms joined by '+': 32x4096, or 1x131072+31x4096 for mixed lengths.
 // Bytes: K, V and (int8) their scales, each once. The plan is timed apart: it serves all layers.

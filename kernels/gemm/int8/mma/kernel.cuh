@@ -2,9 +2,8 @@
 //
 //   a [m, k] s8, w [n, k] s8, y [m, n] bf16, all row-major; s32 accumulation, exact.
 // Mapping: stream-K over tiles of kBlockM x 128 in steps of 128 k (common/stream_k.h), one block an
-// SM, so
-//   that few tiles still fill the device. Eight warps, kWarpsM x kWarpsN; cut tiles are finished by
-//   whichever block comes last (common/join_partials.cuh).
+//   SM, so that few tiles still fill the device. Eight warps, kWarpsM x kWarpsN; cut tiles are
+//   finished by whichever block comes last (common/join_partials.cuh).
 // Shared memory: three stages of swizzled 128-byte rows, 96 KB at most, which sm_86 and sm_89 have
 // too. Bound: mma.sync's s8 rate for large m, n k bytes over memory bandwidth for small m. Source:
 // PTX ISA (mma.sync, ldmatrix, cp.async).

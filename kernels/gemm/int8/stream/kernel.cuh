@@ -9,8 +9,7 @@
 //   A tile cut by a range border is finished by whichever block comes last
 //   (common/join_partials.cuh).
 // Shared memory: kStages x (128 + kTokens) x 128 B, as deep as 227 KB allow: the bytes in flight,
-// not
-//   the arithmetic, decide the speed.
+//   not the arithmetic, decide the speed.
 // Bound: n k bytes of weights once over memory bandwidth; tokens come out of L2.
 // sm_90a only. Source: PTX ISA (wgmma, TMA, mbarrier, griddepcontrol, movmatrix).
 #pragma once

@@ -1,7 +1,6 @@
 // Weight-only quantized matrix product (W4A16, W8A16) with group scales:
-//   y[m, n] = bf16(sum over groups g of scale[g, n] * sum over k in g of a[m, k] (q[n, k] - zero[g,
-//   n])
-//                  + bias[n] + residual[m, n])
+//   y[m, n] = bf16(bias[n] + residual[m, n] + sum over groups g of
+//                  scale[g, n] * sum over k in g of a[m, k] (q[n, k] - zero[g, n]))
 // q is 4 bits (0..15) or 8 bits (0..255), exact in bf16 after the zero is subtracted; products are
 // bf16, sums and scales f32. Meant for few tokens: the weights are read once per 64 tokens.
 // Runs on sm_80 and later. Thread-safe: launches share nothing but the workspace they are given.

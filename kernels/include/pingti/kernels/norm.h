@@ -10,8 +10,7 @@
 
 namespace pingti::kernels {
 
-// Per row: h = x + residual (rounded to dtype and written back to residual) or, without residual, h
-// = x;
+// Per row: h = x + residual (rounded to dtype and written back to residual), or h = x without one;
 //   y = h / sqrt(mean(h^2) + eps) * weight
 // Writes y to `out`, or its quantized form to `quantized` and `scales`, or both.
 struct RmsNormParams {
