@@ -1,6 +1,6 @@
 // Question: what share of memory bandwidth does paged decode attention reach at a given batch?
-// Checks every row against float64 first. One line per batch; decode_compare.py adds FlashAttention-2
-// and cuDNN from the same run.
+// Checks every row against float64 first. One line per batch; decode_compare.py adds
+// FlashAttention-2 and cuDNN from the same run.
 //
 //   bench_decode [--heads 64] [--kv-heads 8] [--head-dim 128] [--page 64] [--q-len 1] [--int8]
 //                [--csv] [--no-check] BATCH...
