@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/strings.h"
+#include "common/net/sse.h"
 #include "router/api/api_error.h"
 #include "router/api/json_text.h"
 #include "router/openai/write_logprobs.h"
@@ -189,7 +190,7 @@ void ChunkWriter::Last(const UsageCounts& usage, std::string* out) {
     AppendUsage(usage, out);
     *out += "}\n\n";
   }
-  *out += "data: [DONE]\n\n";
+  *out += net::kSseDone;
 }
 
 std::string WriteError(std::string_view message, std::string_view type, std::string_view param,

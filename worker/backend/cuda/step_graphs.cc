@@ -12,7 +12,6 @@ void StepGraphs::Clear() {
     if (graph != nullptr) cudaGraphExecDestroy(graph);
   }
   graphs_.clear();
-  num_graphs_ = 0;
 }
 
 absl::Status StepGraphs::Capture(const std::function<absl::Status()>& operations,
@@ -35,10 +34,7 @@ absl::Status StepGraphs::Run(const StepShape& shape,
   if (shape.num_tokens() > kMaxTokens) return operations();
   const auto [it, is_first] = graphs_.try_emplace(shape, nullptr);
   if (is_first) return operations();
-  if (it->second == nullptr) {
-    PINGTI_RETURN_IF_ERROR(Capture(operations, stream, &it->second));
-    ++num_graphs_;
-  }
+  if (it->second == nullptr) PINGTI_RETURN_IF_ERROR(Capture(operations, stream, &it->second));
   PINGTI_RETURN_IF_CUDA_ERROR(cudaGraphLaunch(it->second, stream));
   return absl::OkStatus();
 }

@@ -28,7 +28,6 @@ class StepGraphs {
   // Runs `operations`, which issue a step of this shape on `stream`, or their graph.
   absl::Status Run(const StepShape& shape, const std::function<absl::Status()>& operations,
                    cudaStream_t stream);
-  size_t num_graphs() const { return num_graphs_; }
 
  private:
   // Larger steps are long enough to hide their launches.
@@ -39,7 +38,6 @@ class StepGraphs {
 
   // Null: came up once.
   std::map<StepShape, cudaGraphExec_t> graphs_;
-  size_t num_graphs_ = 0;
 };
 
 }  // namespace pingti::worker::cuda
