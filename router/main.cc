@@ -33,6 +33,8 @@
 #include "router/discovery/discovery.h"
 #include "router/grpc/inference_grpc.h"
 #include "router/http/api_handler.h"
+#include "router/observer/access_log.h"
+#include "router/observer/metrics_watcher.h"
 #include "router/pipeline/dispatcher.h"
 #include "router/pipeline/inference_service.h"
 #include "router/pipeline/ticker.h"
@@ -142,13 +144,14 @@ class Core {
         registry_(BreakerOptions{}, clock_, metrics),
         dispatcher_(&registry_, std::move(policy), std::move(order), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
+        metrics_watcher_(metrics),
         context_{MakeGenerationOptions(config),
                  &dispatcher_,
                  &admission_,
                  pool_.get(),
                  clock_,
                  OsEntropy(),
-                 metrics},
+                 {&metrics_watcher_, &access_log_}},
         service_(&context_, &registry_) {
     registry_.Connect(
         [this](LinkId id, const std::string& address) {
@@ -186,6 +189,8 @@ class Core {
   WorkerRegistry registry_;
   Dispatcher dispatcher_;
   std::unique_ptr<TaskPool> pool_;
+  MetricsWatcher metrics_watcher_;
+  AccessLog access_log_;
   GenerationContext context_;
   InferenceService service_;
   std::unique_ptr<Ticker> ticker_;

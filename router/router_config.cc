@@ -131,7 +131,7 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       .Range(milliseconds(10), hours(1));
   schema
       ->Add("max_attempts", &config->max_attempts,
-            "How often one answer may be started or resumed on a worker.")
+            "How often in a row one answer may fail at a worker, without a token in between.")
       .Range(1, 100);
   schema
       ->Add("prepare_threads", &config->prepare_threads,

@@ -6,7 +6,7 @@
 
 namespace pingti::text {
 
-StopMatcher::StopMatcher(std::vector<std::string> stops) : nodes_(1), stops_(std::move(stops)) {
+StopStrings::StopStrings(std::vector<std::string> stops) : nodes_(1), stops_(std::move(stops)) {
   for (size_t i = 0; i < stops_.size(); ++i) {
     int node = 0;
     for (const char c : stops_[i]) {
@@ -25,14 +25,14 @@ StopMatcher::StopMatcher(std::vector<std::string> stops) : nodes_(1), stops_(std
   LinkFailures();
 }
 
-int StopMatcher::Child(int node, char c) const {
+int StopStrings::Child(int node, char c) const {
   for (const auto& [byte, child] : nodes_[static_cast<size_t>(node)].children) {
     if (byte == c) return child;
   }
   return -1;
 }
 
-int StopMatcher::Next(int node, char c) const {
+int StopStrings::Next(int node, char c) const {
   while (true) {
     const int child = Child(node, c);
     if (child >= 0) return child;
@@ -41,7 +41,7 @@ int StopMatcher::Next(int node, char c) const {
   }
 }
 
-void StopMatcher::LinkFailures() {
+void StopStrings::LinkFailures() {
   std::vector<int> queue;
   for (const auto& [byte, child] : nodes_[0].children) queue.push_back(child);
   for (size_t i = 0; i < queue.size(); ++i) {
@@ -61,19 +61,19 @@ StopMatcher::Result StopMatcher::Push(std::string_view text) {
   Result result;
   held_ += text;
   for (const char c : text) {
-    state_ = Next(state_, c);
+    state_ = stops_->Next(state_, c);
     ++seen_;
-    const int stop = nodes_[static_cast<size_t>(state_)].stop;
-    if (stop >= 0 && !stops_[static_cast<size_t>(stop)].empty()) {
+    const int stop = stops_->nodes_[static_cast<size_t>(state_)].stop;
+    if (stop >= 0 && !stops_->stops_[static_cast<size_t>(stop)].empty()) {
       result.stopped = true;
-      result.matched = stops_[static_cast<size_t>(stop)];
+      result.matched = stops_->stops_[static_cast<size_t>(stop)];
       result.text = held_.substr(0, seen_ - result.matched.size());
       held_.clear();
       seen_ = 0;
       return result;
     }
   }
-  const size_t keep = static_cast<size_t>(nodes_[static_cast<size_t>(state_)].depth);
+  const size_t keep = static_cast<size_t>(stops_->nodes_[static_cast<size_t>(state_)].depth);
   result.text = held_.substr(0, held_.size() - keep);
   held_.erase(0, held_.size() - keep);
   seen_ = held_.size();

@@ -1,6 +1,7 @@
 // See api_error.h. The extra parts travel as status payloads.
 #include "router/api/api_error.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <utility>
@@ -13,6 +14,8 @@ namespace {
 
 constexpr char kParam[] = "pingti/param";
 constexpr char kCode[] = "pingti/code";
+constexpr size_t kMaxMessageBytes = 2'000;
+constexpr size_t kMaxParamBytes = 200;
 constexpr char kRetryAfter[] = "pingti/retry-after";
 
 std::string Payload(const absl::Status& status, const char* key) {
@@ -36,10 +39,18 @@ std::string WithIndex(std::string_view pattern, std::string_view index) {
 
 }  // namespace
 
+std::string Shorten(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  size_t end = max_bytes;
+  // 10xxxxxx continues a character of UTF-8, which has at most four bytes.
+  while (end > 0 && max_bytes - end < 4 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  return Concat(text.substr(0, end), "...");
+}
+
 absl::Status ApiError(absl::StatusCode status, std::string message, std::string_view param,
                       std::string_view code) {
-  absl::Status result(status, message);
-  if (!param.empty()) result.SetPayload(kParam, absl::Cord(std::string(param)));
+  absl::Status result(status, Shorten(message, kMaxMessageBytes));
+  if (!param.empty()) result.SetPayload(kParam, absl::Cord(Shorten(param, kMaxParamBytes)));
   if (!code.empty()) result.SetPayload(kCode, absl::Cord(std::string(code)));
   return result;
 }

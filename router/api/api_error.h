@@ -2,6 +2,7 @@
 // where a status becomes an HTTP status. (gRPC's codes are absl's own numbers.)
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,7 +11,11 @@
 
 namespace pingti::router {
 
-// A status about one field of a request. `code` may be empty (JSON null).
+// `text`, or its beginning and "..." where it has more than `max_bytes` bytes; no character is cut.
+std::string Shorten(std::string_view text, size_t max_bytes);
+
+// A status about one field of a request. `code` may be empty (JSON null). What quotes a client's
+// own words at length is cut: it goes into logs and answers.
 absl::Status ApiError(absl::StatusCode status, std::string message, std::string_view param,
                       std::string_view code);
 

@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "common/text/utf8.h"
 #include "router/api/api_error.h"
+#include "router/api/limits.h"
 #include "router/openai/chat_body.h"
 #include "router/openai/template_context.h"
 
@@ -152,6 +153,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
   }
   if (!chat.tool_choice().empty()) body["tool_choice"] = ToolChoiceToJson(chat.tool_choice());
   PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request));
+  PINGTI_RETURN_IF_ERROR(CheckLimits(request));
   return request;
 }
 
@@ -175,6 +177,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
     case v1::CompleteRequest::PROMPT_NOT_SET:
       return FieldError("prompt", "expected 'text' or 'token_ids'");
   }
+  PINGTI_RETURN_IF_ERROR(CheckLimits(request));
   return request;
 }
 

@@ -7,14 +7,13 @@
 #include <grpcpp/grpcpp.h>
 
 #include <deque>
-#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "common/base/mutex.h"
 #include "router/grpc/convert.h"
-#include "router/pipeline/generation.h"
+#include "router/pipeline/client_watch.h"
 
 namespace pingti::router {
 
@@ -28,14 +27,9 @@ class StreamReactor;
 template <typename Response>
 class StreamSink final : public ResponseSink {
  public:
-  using Ended = std::function<void(const absl::Status& status, const UsageCounts& usage)>;
-
   // `head` is what all messages share.
-  StreamSink(StreamReactor<Response>* reactor, Response head, size_t num_choices, Ended ended)
-      : head_(std::move(head)),
-        ended_(std::move(ended)),
-        role_sent_(num_choices, false),
-        reactor_(reactor) {}
+  StreamSink(StreamReactor<Response>* reactor, Response head, size_t num_choices)
+      : head_(std::move(head)), role_sent_(num_choices, false), reactor_(reactor) {}
 
   bool OnDelta(ChoiceDelta delta) override {
     Response message = head_;
@@ -48,7 +42,6 @@ class StreamSink final : public ResponseSink {
     return true;
   }
   void OnDone(const UsageCounts& usage) override {
-    ended_(absl::OkStatus(), usage);
     Response message = head_;
     ToProto(usage, message.mutable_usage());
     MutexLock lock(&mutex_);
@@ -56,7 +49,6 @@ class StreamSink final : public ResponseSink {
     FinishWith(grpc::Status::OK);
   }
   void OnError(const absl::Status& status) override {
-    ended_(status, {});
     MutexLock lock(&mutex_);
     waiting_.clear();
     FinishWith(grpc::Status(static_cast<grpc::StatusCode>(status.code()), StatusText(status)));
@@ -101,7 +93,6 @@ class StreamSink final : public ResponseSink {
   }
 
   const Response head_;
-  const Ended ended_;
   std::vector<bool> role_sent_;  // generation's calls only
 
   Mutex mutex_;
@@ -114,45 +105,25 @@ class StreamSink final : public ResponseSink {
   bool finished_ PINGTI_GUARDED_BY(mutex_) = false;
 };
 
-// Deletes itself when gRPC is done with it.
+// Deletes itself when gRPC is done with it, which is never before Finish.
 template <typename Response>
 class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
-  // Both once, before the handler returns; a request refused before that has neither.
+  // Before anything is written; a request refused before that has none.
   void SetSink(std::shared_ptr<StreamSink<Response>> sink) { sink_ = std::move(sink); }
-  void SetGeneration(const std::shared_ptr<Generation>& generation) {
-    {
-      MutexLock lock(&mutex_);
-      generation_ = generation;
-      if (!cancelled_) return;
-    }
-    Cancel(generation.get());
-  }
+  // Outlives this: a generation may start while the client leaves.
+  const std::shared_ptr<ClientWatch>& client() const { return client_; }
 
   void OnWriteDone(bool ok) override { sink_->OnWriteDone(ok); }
-  void OnCancel() override {
-    std::shared_ptr<Generation> generation;
-    {
-      MutexLock lock(&mutex_);
-      cancelled_ = true;
-      generation = generation_.lock();
-    }
-    if (generation != nullptr) Cancel(generation.get());
-  }
+  void OnCancel() override { client_->OnGone(); }
   void OnDone() override {
     if (sink_ != nullptr) sink_->Detach();
     delete this;
   }
 
  private:
-  static void Cancel(Generation* generation) {
-    generation->Cancel(absl::CancelledError("the client is gone"));
-  }
-
   std::shared_ptr<StreamSink<Response>> sink_;
-  Mutex mutex_;
-  std::weak_ptr<Generation> generation_ PINGTI_GUARDED_BY(mutex_);
-  bool cancelled_ PINGTI_GUARDED_BY(mutex_) = false;
+  const std::shared_ptr<ClientWatch> client_ = std::make_shared<ClientWatch>();
 };
 
 }  // namespace pingti::router

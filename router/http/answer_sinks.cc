@@ -8,12 +8,17 @@
 
 namespace pingti::router {
 
+void AddIds(const AnswerIds& ids, const ErrorShape& shape, net::HttpResponse* response) {
+  response->headers.emplace_back(shape.request_id_header, ids.request_id);
+  if (!ids.trace_parent.empty()) response->headers.emplace_back("traceparent", ids.trace_parent);
+}
+
 net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& shape,
-                                std::string_view request_id) {
+                                const AnswerIds& ids) {
   net::HttpResponse response;
   response.status = ToHttpError(status).status;
-  response.body = shape.body(status, request_id);
-  response.headers.emplace_back(shape.request_id_header, request_id);
+  response.body = shape.body(status, ids.request_id);
+  AddIds(ids, shape, &response);
   const int retry_after = RetryAfterSeconds(status);
   if (retry_after > 0) response.headers.emplace_back("retry-after", Concat(retry_after));
   if (response.status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
@@ -31,14 +36,12 @@ bool BodySink::OnDelta(ChoiceDelta delta) {
 void BodySink::OnDone(const UsageCounts& usage) {
   net::HttpResponse response;
   response.body = context_.writer->Whole(choices_, usage);
-  response.headers.emplace_back(context_.errors->request_id_header, context_.request_id);
-  context_.ended(response.status, usage);
+  AddIds(context_.ids, *context_.errors, &response);
   context_.responder->Send(std::move(response));
 }
 
 void BodySink::OnError(const absl::Status& status) {
-  context_.ended(ToHttpError(status).status, {});
-  context_.responder->Send(ErrorResponse(status, *context_.errors, context_.request_id));
+  context_.responder->Send(ErrorResponse(status, *context_.errors, context_.ids));
 }
 
 void EventSink::StartIfNeeded() {
@@ -47,7 +50,7 @@ void EventSink::StartIfNeeded() {
   head.content_type = "text/event-stream; charset=utf-8";
   head.headers.emplace_back("cache-control", "no-cache");
   head.headers.emplace_back("x-accel-buffering", "no");  // nginx would hold events back
-  head.headers.emplace_back(context_.errors->request_id_header, context_.request_id);
+  AddIds(context_.ids, *context_.errors, &head);
   context_.responder->StartStream(std::move(head));
 }
 
@@ -62,16 +65,13 @@ void EventSink::OnDone(const UsageCounts& usage) {
   StartIfNeeded();
   std::string events;
   context_.writer->Last(usage, &events);
-  context_.ended(200, usage);
   context_.responder->Write(std::move(events));
   context_.responder->EndStream();
 }
 
 void EventSink::OnError(const absl::Status& status) {
-  const int http_status = ToHttpError(status).status;
-  context_.ended(http_status, {});
   if (!started_) {
-    context_.responder->Send(ErrorResponse(status, *context_.errors, context_.request_id));
+    context_.responder->Send(ErrorResponse(status, *context_.errors, context_.ids));
     return;
   }
   std::string events;

@@ -1,7 +1,6 @@
 // Where a generation's output goes over HTTP: one JSON body, or server-sent events.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,20 +12,23 @@
 
 namespace pingti::router {
 
-// Told once how an answer ended: HTTP status, and tokens where there were any.
-using AnswerEnded = std::function<void(int http_status, const UsageCounts& usage)>;
+// The headers by which a client finds its request again.
+struct AnswerIds {
+  std::string request_id;    // in the header that the API has for it
+  std::string trace_parent;  // echoed; empty: the client sent none
+};
+void AddIds(const AnswerIds& ids, const ErrorShape& shape, net::HttpResponse* response);
 
-// An error answer with the API's own body, Retry-After and the request id's header.
+// An error answer with the API's own body, Retry-After and the ids' headers.
 net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& shape,
-                                std::string_view request_id);
+                                const AnswerIds& ids);
 
 // What both sinks need to know of one answer.
 struct AnswerContext {
-  std::string request_id;
+  AnswerIds ids;
   const ErrorShape* errors;
   std::unique_ptr<AnswerWriter> writer;
   std::shared_ptr<net::HttpResponder> responder;
-  AnswerEnded ended;
 };
 
 // Gathers the choices and sends them as one body.

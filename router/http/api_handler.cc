@@ -10,49 +10,15 @@
 #include "router/anthropic/parse.h"
 #include "router/anthropic/writer.h"
 #include "router/api/api_error.h"
+#include "router/api/client_ids.h"
 #include "router/http/answer_sinks.h"
 #include "router/openai/chat_call.h"
 #include "router/openai/parse.h"
 #include "router/openai/write.h"
-#include "router/pipeline/request_log.h"
+#include "router/pipeline/client_watch.h"
 #include "router/responses/responses_call.h"
 
 namespace pingti::router {
-
-using std::chrono::steady_clock;
-
-// Brings the end of a connection and the generation it has to cancel together, whichever comes
-// first.
-class ApiHandler::CloseWatch {
- public:
-  void OnClose() {
-    std::shared_ptr<Generation> generation;
-    {
-      MutexLock lock(&mutex_);
-      closed_ = true;
-      generation = generation_.lock();
-    }
-    if (generation != nullptr) Cancel(generation.get());
-  }
-  void OnStarted(const std::shared_ptr<Generation>& generation) {
-    {
-      MutexLock lock(&mutex_);
-      generation_ = generation;
-      if (!closed_) return;
-    }
-    Cancel(generation.get());
-  }
-
- private:
-  static void Cancel(Generation* generation) {
-    generation->Cancel(absl::CancelledError("the client is gone"));
-  }
-
-  Mutex mutex_;
-  bool closed_ PINGTI_GUARDED_BY(mutex_) = false;
-  // Weak: the generation owns the connection's responder, which owns this.
-  std::weak_ptr<Generation> generation_ PINGTI_GUARDED_BY(mutex_);
-};
 
 // One row of the route table. Exactly one of `parse`, `show` and `answer` is set.
 struct ApiHandler::Endpoint {
@@ -64,7 +30,6 @@ struct ApiHandler::Endpoint {
   void (ApiHandler::*show)(const ExchangePtr& exchange) = nullptr;
   // Runs here or on the pool, by the body's size.
   absl::StatusOr<std::string> (ApiHandler::*answer)(std::string_view body) = nullptr;
-  bool needs_key = true;
 };
 
 // One request and its answer.
@@ -72,14 +37,17 @@ struct ApiHandler::Exchange {
   net::HttpRequest request;
   std::shared_ptr<net::HttpResponder> responder;
   const Endpoint* endpoint = nullptr;
-  std::string id;
-  std::string tenant;
-  steady_clock::time_point arrived;
-  std::shared_ptr<CloseWatch> close_watch;  // shared with the connection
+  AnswerIds ids;
+  bool has_client_id = false;  // ids.request_id is the client's own
+  std::shared_ptr<ClientWatch> client = std::make_shared<ClientWatch>();  // for its connection
+  std::shared_ptr<RequestLife> life;  // of what starts a generation
 
+  const ErrorShape& errors() const {
+    return endpoint == nullptr ? kOpenAiErrors : *endpoint->errors;
+  }
   void SendError(const absl::Status& status) {
-    const ErrorShape& shape = endpoint == nullptr ? kOpenAiErrors : *endpoint->errors;
-    responder->Send(ErrorResponse(status, shape, id));
+    if (life != nullptr) life->End(status);
+    responder->Send(ErrorResponse(status, errors(), ids));
   }
 };
 
@@ -129,8 +97,13 @@ void ApiHandler::Handle(net::HttpRequest request, std::shared_ptr<net::HttpRespo
   auto exchange = std::make_shared<Exchange>();
   exchange->request = std::move(request);
   exchange->responder = std::move(responder);
-  exchange->id = RandomId("req-", service_->context().entropy);
-  exchange->arrived = service_->context().clock->Now();
+  ClientIds ids = ReadClientIds(exchange->request.Header("x-request-id"),
+                                exchange->request.Header("traceparent"));
+  exchange->has_client_id = !ids.request_id.empty();
+  exchange->ids = {exchange->has_client_id ? std::move(ids.request_id)
+                                           : RandomId("req-", service_->context().entropy),
+                   std::move(ids.trace_parent)};
+  exchange->responder->OnClose([client = exchange->client] { client->OnGone(); });
   Route(exchange);
 }
 
@@ -151,14 +124,18 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
     return;
   }
   exchange->endpoint = endpoint;
-  if (endpoint->needs_key) {
-    absl::StatusOr<std::string> tenant = Authenticate(request);
-    if (!tenant.ok()) return exchange->SendError(tenant.status());
-    exchange->tenant = *std::move(tenant);
+  absl::StatusOr<std::string> tenant = Authenticate(request);
+  if (!tenant.ok() || endpoint->parse != nullptr) {
+    exchange->life = service_->Received({.transport = Transport::kHttp,
+                                         .endpoint = endpoint->path,
+                                         .id = exchange->ids.request_id,
+                                         .trace_parent = exchange->ids.trace_parent});
   }
+  if (!tenant.ok()) return exchange->SendError(tenant.status());
   if (endpoint->show != nullptr) return (this->*endpoint->show)(exchange);
   if (endpoint->answer != nullptr) return AnswerWith(exchange, endpoint->answer);
-  Generate(exchange);
+  exchange->life->SetTenant(*tenant);
+  RunPrepared(exchange, [this, exchange] { StartGeneration(exchange); });
 }
 
 absl::StatusOr<std::string> ApiHandler::Authenticate(const net::HttpRequest& request) const {
@@ -168,11 +145,11 @@ absl::StatusOr<std::string> ApiHandler::Authenticate(const net::HttpRequest& req
   return keys_->Authenticate(Concat("Bearer ", key));
 }
 
-void ApiHandler::Generate(const ExchangePtr& exchange) {
-  exchange->close_watch = std::make_shared<CloseWatch>();
-  exchange->responder->OnClose([watch = exchange->close_watch] { watch->OnClose(); });
-  const bool taken = service_->RunPrepared(exchange->request.body.size(),
-                                           [this, exchange] { StartGeneration(exchange); });
+void ApiHandler::RunPrepared(const ExchangePtr& exchange, std::function<void()> task) {
+  const bool taken =
+      service_->RunPrepared(exchange->request.body.size(), [exchange, task = std::move(task)] {
+        if (!exchange->client->gone()) task();
+      });
   if (!taken) exchange->SendError(PoolFull());
 }
 
@@ -186,32 +163,23 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   absl::StatusOr<ParsedCall> call = endpoint.parse(
       {exchange->request.body, exchange->request.Header("anthropic-version"), id, created});
   std::string().swap(exchange->request.body);
-  if (!call.ok()) {
-    RecordRequest(*service_,
-                  {endpoint.path, "", exchange->id, Concat(ToHttpError(call.status()).status),
-                   exchange->arrived},
-                  {});
-    return exchange->SendError(call.status());
-  }
-  exchange->id = id;
+  if (!call.ok()) return exchange->SendError(call.status());
+  RequestLife& life = *exchange->life;
+  if (!exchange->has_client_id) exchange->ids.request_id = id;
+  life.SetAnswerId(exchange->ids.request_id, id);
   GenerationRequest& request = call->request;
-  request.tenant = exchange->tenant;
-  AnswerEnded ended = [this, path = endpoint.path, model = request.model, id,
-                       arrived = exchange->arrived](int status, const UsageCounts& usage) {
-    RecordRequest(*service_, {path, model, id, Concat(status), arrived}, usage);
-  };
-  AnswerContext answer{id, endpoint.errors, std::move(call->writer), exchange->responder,
-                       std::move(ended)};
+  request.tenant = life.info().tenant;
+  AnswerContext answer{exchange->ids, endpoint.errors, std::move(call->writer),
+                       exchange->responder};
   std::shared_ptr<ResponseSink> sink;
   if (call->stream) {
     sink = std::make_shared<EventSink>(std::move(answer));
   } else {
     sink = std::make_shared<BodySink>(std::move(answer), request.num_choices());
   }
-  absl::StatusOr<std::shared_ptr<Generation>> generation =
-      service_->Start(std::move(request), sink);
-  if (!generation.ok()) return sink->OnError(generation.status());
-  exchange->close_watch->OnStarted(*generation);
+  const std::shared_ptr<Generation> generation =
+      service_->Start(std::move(request), exchange->life, std::move(sink));
+  if (generation != nullptr) exchange->client->OnStarted(generation);
 }
 
 void ApiHandler::ListModels(const ExchangePtr& exchange) {
@@ -243,14 +211,13 @@ void ApiHandler::ShowModel(const ExchangePtr& exchange) {
 
 void ApiHandler::AnswerWith(const ExchangePtr& exchange,
                             absl::StatusOr<std::string> (ApiHandler::*answer)(std::string_view)) {
-  const bool taken = service_->RunPrepared(exchange->request.body.size(), [=, this] {
+  RunPrepared(exchange, [=, this] {
     absl::StatusOr<std::string> body = (this->*answer)(exchange->request.body);
     if (!body.ok()) return exchange->SendError(body.status());
     net::HttpResponse response;
     response.body = *std::move(body);
     exchange->responder->Send(std::move(response));
   });
-  if (!taken) exchange->SendError(PoolFull());
 }
 
 absl::StatusOr<std::string> ApiHandler::TokenizeNow(std::string_view body) {

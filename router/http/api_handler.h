@@ -5,7 +5,7 @@
 // answer_sinks.h.
 #pragma once
 
-#include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,7 +30,6 @@ class ApiHandler {
   static net::HttpResponse ProtocolError(int status, std::string_view reason);
 
  private:
-  class CloseWatch;
   struct Endpoint;
   struct Exchange;
   using ExchangePtr = std::shared_ptr<Exchange>;
@@ -39,7 +38,8 @@ class ApiHandler {
 
   void Route(const ExchangePtr& exchange);
   absl::StatusOr<std::string> Authenticate(const net::HttpRequest& request) const;
-  void Generate(const ExchangePtr& exchange);
+  // Runs `task` here or on the pool, by the body's size; not at all once the client is gone.
+  void RunPrepared(const ExchangePtr& exchange, std::function<void()> task);
   void StartGeneration(const ExchangePtr& exchange);
   void ListModels(const ExchangePtr& exchange);
   void ShowModel(const ExchangePtr& exchange);

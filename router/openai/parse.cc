@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
+#include "router/api/limits.h"
 #include "router/openai/parse_params.h"
 #include "router/openai/template_context.h"
 
@@ -108,6 +109,7 @@ absl::StatusOr<ParsedRequest> ParseChatObject(json::object object, size_t body_b
   parsed.request.body_bytes = body_bytes;
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
   PINGTI_RETURN_IF_ERROR(ReadChatParams(object, &parsed.request));
+  PINGTI_RETURN_IF_ERROR(CheckLimits(parsed.request));
   PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
   return parsed;
 }
@@ -121,6 +123,7 @@ absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
   PINGTI_RETURN_IF_ERROR(ReadCompletionParams(object, &parsed.request));
   PINGTI_RETURN_IF_ERROR(ReadPrompts(object, &parsed.request.prompts));
+  PINGTI_RETURN_IF_ERROR(CheckLimits(parsed.request));
   return parsed;
 }
 

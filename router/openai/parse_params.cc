@@ -108,12 +108,7 @@ absl::Status StopTokenIds(std::string_view field, const json::value& value,
 
 absl::Status LogitBias(std::string_view field, const json::value& value,
                        GenerationRequest* request) {
-  constexpr size_t kMaxEntries = 1024;
   if (!value.is_object()) return WrongType(field, value, "an object of token id to bias");
-  if (value.get_object().size() > kMaxEntries) {
-    return FieldError(field, Concat("'", field, "' has ", value.get_object().size(),
-                                    " entries, expected at most ", kMaxEntries));
-  }
   for (const auto& member : value.get_object()) {
     const std::string_view key = View(member.key());
     uint32_t id = 0;

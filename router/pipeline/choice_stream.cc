@@ -5,15 +5,15 @@
 
 namespace pingti::router {
 
-ChoiceStream::ChoiceStream(const ServedModel* model, const std::vector<std::string>& stops,
+ChoiceStream::ChoiceStream(const ServedModel* model, const text::StopStrings* stops,
                            Options options)
     : model_(model),
       detokenizer_(model->tokenizer.get(), /*skip_special_tokens=*/true),
-      stop_matcher_(stops),
-      has_stops_(!stops.empty()),
       reasoning_(MarkersOf(options.split_reasoning ? model->reasoning : ReasoningFormat::kNone),
                  options.reasoning_open),
-      tool_calls_(std::move(options.tool_calls)) {}
+      tool_calls_(std::move(options.tool_calls)) {
+  if (stops != nullptr) stop_matcher_.emplace(stops);
+}
 
 bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta) {
   ++num_tokens_;
@@ -25,8 +25,8 @@ bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDe
     held_logprobs_.push_back(std::move(held));
   }
   text_in_ += text.size();
-  if (has_stops_) {
-    text::StopMatcher::Result result = stop_matcher_.Push(text);
+  if (stop_matcher_.has_value()) {
+    text::StopMatcher::Result result = stop_matcher_->Push(text);
     text = std::move(result.text);
     stopped_ = result.stopped;
     matched_stop_ = std::move(result.matched);
@@ -69,10 +69,10 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
   if (!stopped_) {
     std::string rest = detokenizer_.Finish();
     text_in_ += rest.size();
-    if (has_stops_) {
-      text::StopMatcher::Result result = stop_matcher_.Push(rest);
+    if (stop_matcher_.has_value()) {
+      text::StopMatcher::Result result = stop_matcher_->Push(rest);
       rest = std::move(result.text);
-      if (!result.stopped) rest += stop_matcher_.Finish();
+      if (!result.stopped) rest += stop_matcher_->Finish();
       matched_stop_ = std::move(result.matched);
     }
     Emit(rest, delta);

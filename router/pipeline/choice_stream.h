@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,8 +29,8 @@ class ChoiceStream {
     bool reasoning_open = false;
     std::unique_ptr<ToolCallParser> tool_calls;  // null: text stays text
   };
-  // `model` must outlive this.
-  ChoiceStream(const ServedModel* model, const std::vector<std::string>& stops, Options options);
+  // `model` and `stops` must outlive this; `stops` is null where there are none.
+  ChoiceStream(const ServedModel* model, const text::StopStrings* stops, Options options);
 
   // Adds one token and what it changes to `delta`. `logprobs` may be null. True when a stop string
   // is complete: nothing more may be pushed, call Finish.
@@ -59,8 +60,7 @@ class ChoiceStream {
 
   const ServedModel* const model_;
   text::Detokenizer detokenizer_;
-  text::StopMatcher stop_matcher_;
-  const bool has_stops_;
+  std::optional<text::StopMatcher> stop_matcher_;
   ReasoningSplitter reasoning_;
   std::unique_ptr<ToolCallParser> tool_calls_;
   std::deque<HeldLogprob> held_logprobs_;

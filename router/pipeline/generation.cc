@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/log.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/output_grammar.h"
@@ -39,32 +38,27 @@ class Generation::Attempt final : public SequenceHandler {
 };
 
 Generation::Generation(const GenerationContext* context, GenerationRequest request,
-                       std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink)
+                       std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink,
+                       std::shared_ptr<RequestLife> life)
     : context_(context),
       request_(std::move(request)),
       model_(std::move(model)),
       sink_(std::move(sink)),
+      life_(std::move(life)),
       arrived_(context->clock->Now()),
-      last_sent_(arrived_.time_since_epoch().count()) {
-  metrics::RouterMetrics* metrics = context_->metrics;
-  metrics->requests_in_flight.Increment();
-  time_to_first_token_ = metrics->time_to_first_token_seconds.With({model_->id});
-  inter_token_latency_ = metrics->inter_token_latency_seconds.With({model_->id});
-  queue_time_ = metrics->queue_time_seconds.With({model_->id});
-  output_tokens_ = metrics->output_tokens.With({model_->id});
-}
-
-Generation::~Generation() { context_->metrics->requests_in_flight.Decrement(); }
+      last_sent_(arrived_.time_since_epoch().count()) {}
 
 void Generation::Start() {
   auto prepare = [self = shared_from_this()] {
+    if (self->done()) return;  // the client left while this waited
     self->Deliver(
         Prepared{PreparePrompts(*self->model_, self->request_, self->context_->clock->WallNow())});
   };
-  // A grammar is compiled to check it, which may take long.
-  if (request_.body_bytes <= context_->options.inline_bytes && !request_.is_constrained()) {
+  // A grammar is compiled to check it, which may take long however short the request is.
+  const bool is_inline = request_.body_bytes <= context_->options.inline_bytes;
+  if (!is_inline || !request_.is_constrained()) {
     prepare();
-  } else if (!context_->pool->TryPost(prepare)) {
+  } else if (!context_->pool->TryPost(TaskLength::kLong, prepare)) {
     Deliver(Prepared{PoolFull()});
   }
 }
@@ -95,6 +89,7 @@ void Generation::Handle(Prepared event) {
   if (done()) return;
   if (!event.prompts.ok()) return Fail(event.prompts.status());
   prompts_ = *std::move(event.prompts);
+  life_->Tokenized(prompts_.num_tokens());
   absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket =
       context_->admission->Admit({.tenant = request_.tenant,
                                   .priority = request_.params.priority,
@@ -106,8 +101,6 @@ void Generation::Handle(Prepared event) {
                                  });
   if (!ticket.ok()) return Fail(ticket.status());
   ticket_ = *std::move(ticket);
-  context_->metrics->prompt_tokens.With({model_->id})
-      .Increment(static_cast<double>(prompts_.num_tokens()));
   MakeChoices();
   for (size_t i = 0; i < choices_.size() && !done(); ++i) SubmitChoice(i);
 }
@@ -121,6 +114,7 @@ void Generation::MakeChoices() {
     context_->entropy->Fill(bytes);
     std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(&seed));
   }
+  if (!request_.params.stop.empty()) stops_.emplace(request_.params.stop);
   choices_.resize(request_.num_choices());
   unfinished_ = choices_.size();
   for (size_t i = 0; i < choices_.size(); ++i) {
@@ -139,8 +133,8 @@ void Generation::MakeChoices() {
           request_.require_tool_call ? ForcedCallFormat(*model_) : model_->tool_calls,
           [entropy = context_->entropy] { return RandomId("call_", entropy); });
     }
-    choice.stream =
-        std::make_unique<ChoiceStream>(model_.get(), request_.params.stop, std::move(options));
+    choice.stream = std::make_unique<ChoiceStream>(
+        model_.get(), stops_.has_value() ? &*stops_ : nullptr, std::move(options));
   }
 }
 
@@ -148,10 +142,10 @@ void Generation::SubmitChoice(size_t index) {
   Choice& choice = choices_[index];
   choice.state = Choice::State::kQueued;
   choice.attempt = next_attempt_++;
-  ++choice.attempts;
   choice.worker = 0;
   choice.job_id = context_->dispatcher->NextJobId();
   choice.queued_at = context_->clock->Now();
+  life_->Queued({choice.queued_at, index});
   SequenceJob job;
   job.id = choice.job_id;
   job.fingerprint = model_->fingerprint;
@@ -181,13 +175,12 @@ void Generation::Handle(Placed event) {
   choice.state = Choice::State::kPlaced;
   choice.worker = event.worker;
   choice.sequence_id = event.sequence_id;
-  queue_time_.Observe(
-      std::chrono::duration<double>(context_->clock->Now() - choice.queued_at).count());
+  life_->Placed({context_->clock->Now(), event.choice, event.worker, choice.queued_at});
 }
 
 void Generation::Handle(Lost event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
-  if (!event.queue_timeout) return Resume(event.choice, event.why);
+  if (!event.queue_timeout) return Resume(event.choice, /*orderly=*/false, event.why);
   Fail(WithRetryAfter(ApiError(absl::StatusCode::kUnavailable,
                                Concat("no worker of model '", model_->id, "' had room within ",
                                       context_->options.queue_timeout.count(), " ms"),
@@ -195,20 +188,19 @@ void Generation::Handle(Lost event) {
                       5));
 }
 
-void Generation::Resume(size_t index, const absl::Status& why) {
+void Generation::Resume(size_t index, bool orderly, const absl::Status& why) {
+  // A rolling restart may hand a long answer back many times. The bound only ends a circle.
+  constexpr int kMaxHandBacks = 100;
   Choice& choice = choices_[index];
-  if (choice.attempts >= context_->options.max_attempts) {
+  ++(orderly ? choice.hand_backs : choice.failures);
+  if (choice.failures >= context_->options.max_attempts || choice.hand_backs >= kMaxHandBacks) {
     Fail(ApiError(absl::StatusCode::kUnavailable,
-                  Concat("the request failed on ", choice.attempts,
+                  Concat("the request failed on ", choice.failures + choice.hand_backs,
                          " workers, the last time with: ", std::string(why.message())),
                   "", "worker_unavailable"));
     return;
   }
-  LogInfo("sequence resumed elsewhere", {{"request_id", request_.id},
-                                         {"choice", index},
-                                         {"tokens_so_far", choice.generated.size()},
-                                         {"reason", why.ToString()}});
-  context_->metrics->resumed_sequences.Increment();
+  life_->Resumed({context_->clock->Now(), index, choice.generated.size(), why});
   SubmitChoice(index);
 }
 
@@ -218,7 +210,6 @@ void Generation::Handle(Displaced event) {
 
 void Generation::Handle(Cancelled event) {
   if (done()) return;
-  if (absl::IsCancelled(event.why)) context_->metrics->client_disconnects.Increment();
   Fail(event.why);
 }
 
@@ -250,6 +241,7 @@ void Generation::Fail(const absl::Status& status) {
   CancelAtWorkers();
   done_.store(true, std::memory_order_release);
   ticket_ = nullptr;
+  life_->End(status);
   sink_->OnError(status);
 }
 
@@ -269,6 +261,7 @@ void Generation::CompleteIfFinished() {
   usage.cached_prompt_tokens = std::min(usage.cached_prompt_tokens, usage.prompt_tokens);
   done_.store(true, std::memory_order_release);
   ticket_ = nullptr;
+  life_->End(absl::OkStatus(), usage);
   sink_->OnDone(usage);
 }
 

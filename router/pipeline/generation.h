@@ -23,9 +23,9 @@
 
 #include "common/base/clock.h"
 #include "common/base/random_id.h"
-#include "common/metrics/router_metrics.h"
 #include "router/admission/admission.h"
 #include "router/api/request.h"
+#include "router/observer/request_life.h"
 #include "router/pipeline/choice_stream.h"
 #include "router/pipeline/dispatcher.h"
 #include "router/pipeline/mailbox.h"
@@ -38,10 +38,12 @@ struct GenerationOptions {
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds queue_timeout{30'000};
   std::chrono::milliseconds keep_alive{10'000};
-  // How often one choice may be sent to a worker in all.
+  // How often one choice may fail at a worker without a token in between.
   int max_attempts = 4;
   // Requests larger than this are parsed and prepared on the task pool.
   size_t inline_bytes = 16u << 10;
+  // And those larger than this do not share a queue with the others there.
+  size_t long_bytes = 256u << 10;
 };
 
 // What every request uses; all outlive the requests.
@@ -52,16 +54,18 @@ struct GenerationContext {
   TaskPool* pool;
   const Clock* clock;
   EntropySource* entropy;
-  metrics::RouterMetrics* metrics;
+  std::vector<RequestWatcher*> watchers{};
 };
 
 // Thread-safe. Shared by the transport, the dispatcher's jobs and the workers' books.
 class Generation final : public std::enable_shared_from_this<Generation> {
  public:
+  // `life` is that of a request which was accepted and not ended.
   Generation(const GenerationContext* context, GenerationRequest request,
-             std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink);
-  ~Generation();
+             std::shared_ptr<const ServedModel> model, std::shared_ptr<ResponseSink> sink,
+             std::shared_ptr<RequestLife> life);
 
+  // REQUIRES: runs on the task pool where the request is longer than `inline_bytes`.
   void Start();
   // The client is gone or the router stops: sequences are cancelled at their workers. The sink
   // hears `why`.
@@ -108,7 +112,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     size_t prompt = 0;
     uint64_t seed = 0;
     uint64_t attempt = 0;  // names the current one; 0: none
-    int attempts = 0;
+    int failures = 0;      // since the last token
+    int hand_backs = 0;    // orderly ones since the last token
     uint64_t job_id = 0;
     WorkerKey worker = 0;
     uint64_t sequence_id = 0;
@@ -143,11 +148,13 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   bool PushTokens(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
   // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
   void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
-  void RecordTokens(Choice* choice, int num_tokens);
+  void RecordTokens(size_t index, size_t num_tokens);
   void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
   // What to do when a worker ended the sequence without finishing it.
   void HandleAbnormalEnd(size_t index, const Finish& finish);
-  void Resume(size_t index, const absl::Status& why);
+  // Sends a choice that is at no worker any more to another one. `orderly`: the worker drains, and
+  // said so.
+  void Resume(size_t index, bool orderly, const absl::Status& why);
   void Send(ChoiceDelta delta);
   void CompleteIfFinished();
   void CancelAtWorkers();
@@ -159,6 +166,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   GenerationRequest request_;
   const std::shared_ptr<const ServedModel> model_;
   const std::shared_ptr<ResponseSink> sink_;
+  const std::shared_ptr<RequestLife> life_;
   const std::chrono::steady_clock::time_point arrived_;
   std::atomic<bool> done_{false};
   // When the client last got a byte, as a steady_clock count; read by Tick outside the mailbox.
@@ -167,14 +175,11 @@ class Generation final : public std::enable_shared_from_this<Generation> {
 
   // Inside the mailbox only.
   PreparedPrompts prompts_;
+  std::optional<text::StopStrings> stops_;  // compiled once for all choices
   std::unique_ptr<AdmissionController::Ticket> ticket_;
   std::vector<Choice> choices_;
   size_t unfinished_ = 0;
   uint64_t next_attempt_ = 1;
-  metrics::Histogram time_to_first_token_;
-  metrics::Histogram inter_token_latency_;
-  metrics::Histogram queue_time_;
-  metrics::Counter output_tokens_;
 };
 
 }  // namespace pingti::router

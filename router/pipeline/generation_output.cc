@@ -102,7 +102,7 @@ void Generation::Handle(Output event) {
         std::max(choice.cached_prompt_tokens, output.cached_prompt_tokens);
     if (!choice.echoed) Echo(&choice, output, &delta);
     if (scores_only()) return FinishScored(&choice, has_finish, std::move(delta));
-    RecordTokens(&choice, static_cast<int>(output.token_ids.size()));
+    RecordTokens(event.choice, output.token_ids.size());
     if (!PushTokens(&choice, output, &delta)) {
       if (!has_finish) context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
       FinishChoice(&choice, FinishReason::kStop, &delta);
@@ -147,16 +147,14 @@ bool Generation::PushTokens(Choice* choice, const SequenceOutput& output, Choice
   return true;
 }
 
-void Generation::RecordTokens(Choice* choice, int num_tokens) {
+void Generation::RecordTokens(size_t index, size_t num_tokens) {
+  Choice& choice = choices_[index];
   const auto now = context_->clock->Now();
-  output_tokens_.Increment(num_tokens);
-  if (choice->generated.empty()) {
-    time_to_first_token_.Observe(std::chrono::duration<double>(now - arrived_).count());
-  } else {
-    inter_token_latency_.Observe(std::chrono::duration<double>(now - choice->last_token).count() /
-                                 num_tokens);
-  }
-  choice->last_token = now;
+  const bool is_first = choice.generated.empty();
+  life_->Tokens({now, index, num_tokens,
+                 is_first ? std::nullopt : std::optional<TimePoint>(choice.last_token)});
+  choice.last_token = now;
+  choice.failures = choice.hand_backs = 0;
 }
 
 void Generation::Echo(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta) {
@@ -205,7 +203,7 @@ void Generation::HandleAbnormalEnd(size_t index, const Finish& finish) {
   choice.attempt = 0;
   if (!transient) return Fail(FromFinish(finish));
   choice.excluded.push_back(choice.worker);
-  Resume(index,
+  Resume(index, finish.reason == Finish::Reason::kPreempted,
          absl::UnavailableError(Concat(FinishReasonName(finish.reason), " ", finish.message)));
 }
 

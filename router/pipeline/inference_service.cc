@@ -29,20 +29,37 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> InferenceService::FindModel(
                   "model", "model_not_found");
 }
 
-absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Start(
-    GenerationRequest request, std::shared_ptr<ResponseSink> sink) {
+std::shared_ptr<RequestLife> InferenceService::Received(RequestInfo info) const {
+  return std::make_shared<RequestLife>(std::move(info), context_->watchers, context_->clock);
+}
+
+absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Make(
+    GenerationRequest request, const std::shared_ptr<RequestLife>& life,
+    const std::shared_ptr<ResponseSink>& sink) {
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model, FindModel(request.model));
   PINGTI_RETURN_IF_ERROR(ValidateRequest(*model, request));
   // New requests do not wait for a worker to come back; those that already run do (see Resume).
   if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
-  auto generation =
-      std::make_shared<Generation>(context_, std::move(request), std::move(model), std::move(sink));
+  life->Accepted(request.model, model->id);
+  return std::make_shared<Generation>(context_, std::move(request), std::move(model), sink, life);
+}
+
+std::shared_ptr<Generation> InferenceService::Start(GenerationRequest request,
+                                                    std::shared_ptr<RequestLife> life,
+                                                    std::shared_ptr<ResponseSink> sink) {
+  life->SetModel(request.model);
+  absl::StatusOr<std::shared_ptr<Generation>> generation = Make(std::move(request), life, sink);
+  if (!generation.ok()) {
+    life->End(generation.status());
+    sink->OnError(generation.status());
+    return nullptr;
+  }
   {
     MutexLock lock(&mutex_);
-    running_.push_back(generation);
+    running_.push_back(*generation);
   }
-  generation->Start();
-  return generation;
+  (*generation)->Start();
+  return *std::move(generation);
 }
 
 absl::StatusOr<InferenceService::TokenizedPrompt> InferenceService::Tokenize(
@@ -61,7 +78,12 @@ absl::StatusOr<std::string> InferenceService::Detokenize(std::string_view name,
 }
 
 bool InferenceService::RunPrepared(size_t body_bytes, std::function<void()> task) {
-  if (body_bytes > context_->options.inline_bytes) return context_->pool->TryPost(std::move(task));
+  const GenerationOptions& options = context_->options;
+  if (body_bytes > options.inline_bytes) {
+    const bool is_very_long = body_bytes > options.long_bytes;
+    return context_->pool->TryPost(is_very_long ? TaskLength::kVeryLong : TaskLength::kLong,
+                                   std::move(task));
+  }
   task();
   return true;
 }

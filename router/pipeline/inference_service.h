@@ -3,6 +3,7 @@
 // Keeps the requests that run, to tick them and to end them when the router stops.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,11 +23,14 @@ class InferenceService {
   InferenceService(const GenerationContext* context, WorkerRegistry* registry)
       : context_(context), registry_(registry) {}
 
-  // Starts the request; `sink` may hear its end before this returns. An error means that `sink` is
-  // not called at all. Errors: NotFound (model), Unavailable (no worker is known yet),
-  // InvalidArgument naming the field.
-  absl::StatusOr<std::shared_ptr<Generation>> Start(GenerationRequest request,
-                                                    std::shared_ptr<ResponseSink> sink);
+  // A request has arrived; observers hear of it from here on.
+  std::shared_ptr<RequestLife> Received(RequestInfo info) const;
+
+  // Starts the request; `sink` may hear its end before this returns. Null: it was refused, and
+  // `sink` heard why: NotFound (model), Unavailable (no worker is known yet), InvalidArgument
+  // naming the field. REQUIRES: runs within a task of RunPrepared.
+  std::shared_ptr<Generation> Start(GenerationRequest request, std::shared_ptr<RequestLife> life,
+                                    std::shared_ptr<ResponseSink> sink);
 
   // The prompt that a request would have, for those who only want to count. See TokenizePrompt.
   // Errors: as Start.
@@ -44,7 +48,8 @@ class InferenceService {
   absl::StatusOr<std::shared_ptr<const ServedModel>> FindModel(std::string_view name) const;
   std::vector<ModelStatus> Models() const { return registry_->Models(); }
 
-  // Runs `task` now, or on the pool when the request it serves is long. False: the pool is full.
+  // Where requests are read and prepared: runs `task` now, or on the pool when the request it
+  // serves is long. False: the pool is full.
   bool RunPrepared(size_t body_bytes, std::function<void()> task);
 
   const GenerationContext& context() const { return *context_; }
@@ -56,6 +61,10 @@ class InferenceService {
   size_t num_running() const;
 
  private:
+  absl::StatusOr<std::shared_ptr<Generation>> Make(GenerationRequest request,
+                                                   const std::shared_ptr<RequestLife>& life,
+                                                   const std::shared_ptr<ResponseSink>& sink);
+
   const GenerationContext* const context_;
   WorkerRegistry* const registry_;
   mutable Mutex mutex_;

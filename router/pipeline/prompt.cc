@@ -2,7 +2,6 @@
 #include "router/pipeline/prompt.h"
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 #include <utility>
 
@@ -17,9 +16,9 @@
 namespace pingti::router {
 namespace {
 
-constexpr uint32_t kMaxTopLogprobs = 20;
-constexpr size_t kMaxStops = 16;
-constexpr uint32_t kMaxChoices = 128;
+// Normalizing may shrink a text before it is cut into tokens: at most to a third, as NFC makes one
+// syllable of three bytes of three Hangul letters.
+constexpr uint64_t kMaxShrinking = 3;
 
 absl::Status TooLong(const ServedModel& model, size_t prompt_tokens, uint64_t max_tokens,
                      std::string_view param) {
@@ -29,6 +28,17 @@ absl::Status TooLong(const ServedModel& model, size_t prompt_tokens, uint64_t ma
              " tokens. However, you requested ", prompt_tokens + max_tokens, " tokens (",
              prompt_tokens, " in the prompt, ", max_tokens, " for the answer)."),
       param, "context_length_exceeded");
+}
+
+// Refuses what cannot fit the context before it costs the time to tokenize it.
+absl::Status CheckTextLength(const ServedModel& model, std::string_view field, size_t bytes) {
+  const uint64_t most = kMaxShrinking * model.max_context_tokens * model.max_token_bytes;
+  if (bytes <= most) return absl::OkStatus();
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("This model's maximum context length is ", model.max_context_tokens,
+                         " tokens. However, '", field, "' has ", bytes,
+                         " bytes of text, which are more tokens than that however they are cut."),
+                  field, "context_length_exceeded");
 }
 
 absl::Status CheckIds(const ServedModel& model, std::string_view field,
@@ -46,37 +56,6 @@ bool EndsInside(std::string_view text, std::string_view marker) {
   const size_t last = text.find_last_not_of(" \t\r\n");
   return !marker.empty() && last != std::string_view::npos &&
          text.substr(0, last + 1).ends_with(marker);
-}
-
-// `!(x in range)` rather than `x out of range`: NaN is out of every range.
-absl::Status CheckRange(std::string_view field, const std::optional<double>& value, double least,
-                        double most) {
-  if (!value.has_value() || (*value >= least && *value <= most)) return absl::OkStatus();
-  return FieldError(
-      field, Concat("'", field, "' is ", *value, ", expected a number from ", least, " to ", most));
-}
-
-absl::Status ValidateSampling(const GenerationParams& params) {
-  PINGTI_RETURN_IF_ERROR(CheckRange("temperature", params.temperature, 0, 2));
-  PINGTI_RETURN_IF_ERROR(CheckRange("top_p", params.top_p, 0, 1));
-  if (params.top_p.has_value() && *params.top_p == 0) {
-    return FieldError("top_p", "'top_p' is 0, expected a number above 0 and at most 1");
-  }
-  PINGTI_RETURN_IF_ERROR(CheckRange("min_p", params.min_p, 0, 1));
-  PINGTI_RETURN_IF_ERROR(CheckRange("presence_penalty", params.presence_penalty, -2, 2));
-  PINGTI_RETURN_IF_ERROR(CheckRange("frequency_penalty", params.frequency_penalty, -2, 2));
-  PINGTI_RETURN_IF_ERROR(CheckRange("repetition_penalty", params.repetition_penalty, 0.01, 10));
-  if (params.n < 1 || params.n > kMaxChoices) {
-    return FieldError("n", Concat("'n' is ", params.n, ", expected 1 to ", kMaxChoices));
-  }
-  if (params.top_logprobs > kMaxTopLogprobs) {
-    return FieldError("top_logprobs", Concat("'top_logprobs' is ", params.top_logprobs,
-                                             ", expected 0 to ", kMaxTopLogprobs));
-  }
-  if (params.top_logprobs > 0 && !params.logprobs) {
-    return FieldError("top_logprobs", "'top_logprobs' needs 'logprobs': true");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ValidateCompletion(const ServedModel& model, const GenerationRequest& request) {
@@ -113,8 +92,9 @@ std::vector<uint64_t> BlockHashes(const std::vector<uint32_t>& ids, size_t block
 }
 
 // Ids of a plain text with what the model puts around every text of its own accord.
-absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view text,
-                                                   bool add_special_tokens) {
+absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std::string_view field,
+                                                   std::string_view text, bool add_special_tokens) {
+  PINGTI_RETURN_IF_ERROR(CheckTextLength(model, field, text.size()));
   std::vector<text::TokenId> ids;
   const text::EncodeOptions options{.add_special_tokens = add_special_tokens,
                                     .parse_special_tokens = true};
@@ -129,8 +109,9 @@ absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std
 
 // A text that stands within another: nothing around it and no special tokens in it, for code may
 // well spell one.
-absl::Status AppendPlainText(const ServedModel& model, std::string_view text,
-                             std::vector<uint32_t>* ids) {
+absl::Status AppendPlainText(const ServedModel& model, std::string_view field,
+                             std::string_view text, std::vector<uint32_t>* ids) {
+  PINGTI_RETURN_IF_ERROR(CheckTextLength(model, field, text.size()));
   std::vector<text::TokenId> encoded;
   PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(
       text, {.add_special_tokens = false, .parse_special_tokens = false}, &encoded));
@@ -142,12 +123,12 @@ absl::Status AppendPlainText(const ServedModel& model, std::string_view text,
 // a stand-in, whose tokens are then left out (as CodeLlama's own encode_infilling does).
 absl::Status AppendContinuedText(const ServedModel& model, std::string_view text,
                                  std::vector<uint32_t>* ids) {
-  if (!model.tokenizer->StripsLeadingSpace()) return AppendPlainText(model, text, ids);
+  if (!model.tokenizer->StripsLeadingSpace()) return AppendPlainText(model, "suffix", text, ids);
   constexpr std::string_view kStandIn = "☺";
   std::vector<uint32_t> alone;
   std::vector<uint32_t> together;
-  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, kStandIn, &alone));
-  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, Concat(kStandIn, text), &together));
+  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, "suffix", kStandIn, &alone));
+  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, "suffix", Concat(kStandIn, text), &together));
   ids->insert(ids->end(), together.begin() + static_cast<ptrdiff_t>(alone.size()), together.end());
   return absl::OkStatus();
 }
@@ -158,13 +139,13 @@ absl::StatusOr<std::vector<uint32_t>> FillInTheMiddle(const ServedModel& model,
                                                       std::string_view suffix) {
   const FimTokens& fim = *model.fim;
   std::vector<uint32_t> ids;
-  PINGTI_ASSIGN_OR_RETURN(ids, TokenizeText(model, "", /*add_special_tokens=*/true));
+  PINGTI_ASSIGN_OR_RETURN(ids, TokenizeText(model, "prompt", "", /*add_special_tokens=*/true));
   const std::optional<text::TokenId> bos = model.tokenizer->bos_token_id();
   const bool with_bos = bos.has_value() && !ids.empty() && ids[0] == static_cast<uint32_t>(*bos);
   ids.resize(with_bos ? 1 : 0);
   ids.push_back(static_cast<uint32_t>(fim.prefix));
   if (const auto* text = std::get_if<std::string>(&prompt)) {
-    PINGTI_RETURN_IF_ERROR(AppendPlainText(model, *text, &ids));
+    PINGTI_RETURN_IF_ERROR(AppendPlainText(model, "prompt", *text, &ids));
   } else {
     const auto& tokens = std::get<std::vector<uint32_t>>(prompt);
     ids.insert(ids.end(), tokens.begin(), tokens.end());
@@ -216,7 +197,7 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
 // Without special tokens of its own: the template writes them (as apply_chat_template does).
 absl::StatusOr<std::vector<uint32_t>> TokenizeRendered(const ServedModel& model,
                                                        std::string_view rendered) {
-  return TokenizeText(model, rendered, /*add_special_tokens=*/false);
+  return TokenizeText(model, "messages", rendered, /*add_special_tokens=*/false);
 }
 
 }  // namespace
@@ -229,20 +210,7 @@ uint64_t PreparedPrompts::num_tokens() const {
 
 absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request) {
   const GenerationParams& params = request.params;
-  PINGTI_RETURN_IF_ERROR(ValidateSampling(params));
   PINGTI_RETURN_IF_ERROR(ValidateCompletion(model, request));
-  if (params.min_tokens > 0 && params.max_tokens.has_value() &&
-      params.min_tokens > *params.max_tokens) {
-    return FieldError("min_tokens", Concat("'min_tokens' is ", params.min_tokens,
-                                           ", above 'max_tokens' ", *params.max_tokens));
-  }
-  if (params.stop.size() > kMaxStops) {
-    return FieldError("stop", Concat("'stop' has ", params.stop.size(),
-                                     " strings, expected at most ", kMaxStops));
-  }
-  for (const std::string& stop : params.stop) {
-    if (stop.empty()) return FieldError("stop", "'stop' has an empty string");
-  }
   if (request.is_constrained() && !model.grammars) {
     return UnsupportedField(
         request.require_tool_call ? "tool_choice" : request.grammar_field,
@@ -254,7 +222,6 @@ absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& 
       return FieldError("logit_bias", Concat("token id ", id, " is outside the vocabulary of ",
                                              model.vocab_size, " tokens"));
     }
-    PINGTI_RETURN_IF_ERROR(CheckRange("logit_bias", bias, -100, 100));
   }
   return absl::OkStatus();
 }
@@ -264,7 +231,8 @@ absl::StatusOr<std::vector<uint32_t>> TokenizePrompt(const ServedModel& model,
                                                      bool add_special_tokens,
                                                      std::chrono::system_clock::time_point now) {
   if (request.kind == GenerationRequest::Kind::kCompletion) {
-    return TokenizeText(model, std::get<std::string>(request.prompts.front()), add_special_tokens);
+    return TokenizeText(model, "prompt", std::get<std::string>(request.prompts.front()),
+                        add_special_tokens);
   }
   PINGTI_ASSIGN_OR_RETURN(const std::string rendered, RenderChat(model, request, now));
   return TokenizeRendered(model, rendered);
@@ -298,7 +266,7 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
       PINGTI_RETURN_IF_ERROR(CheckIds(model, field, prepared.token_ids.back()));
     } else if (const auto* text = std::get_if<std::string>(&prompt)) {
       PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),
-                              TokenizeText(model, *text, /*add_special_tokens=*/true));
+                              TokenizeText(model, field, *text, /*add_special_tokens=*/true));
     } else {
       prepared.token_ids.push_back(std::get<std::vector<uint32_t>>(prompt));
       PINGTI_RETURN_IF_ERROR(CheckIds(model, field, prepared.token_ids.back()));

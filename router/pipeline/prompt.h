@@ -43,8 +43,8 @@ absl::StatusOr<std::vector<uint32_t>> TokenizePrompt(const ServedModel& model,
 absl::StatusOr<std::string> DetokenizeIds(const ServedModel& model,
                                           const std::vector<uint32_t>& ids);
 
-// Ranges of the parameters, ids against the model's vocabulary, and what needs something of the
-// model. Errors: InvalidArgument naming the field as the HTTP API spells it.
+// What depends on the model: ids against its vocabulary, and fields that need something of it. The
+// rest is router/api/limits.h. Errors: InvalidArgument naming the field as the HTTP API spells it.
 absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request);
 
 }  // namespace pingti::router

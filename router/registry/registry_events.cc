@@ -54,7 +54,12 @@ void WorkerRegistry::RecordFinish(Worker* worker, const Finish& finish) {
       worker->breaker.OnSuccess();
       break;
     case Finish::Reason::kError:
-      worker->breaker.OnFailure(clock_->Now());
+      // What a client's request causes by itself says nothing of the worker.
+      if (finish.code == static_cast<uint32_t>(absl::StatusCode::kInvalidArgument)) {
+        worker->breaker.OnNeutral();
+      } else {
+        worker->breaker.OnFailure(clock_->Now());
+      }
       break;
     default:  // refused, cancelled, late or handed back: no verdict on the worker
       worker->breaker.OnNeutral();

@@ -94,6 +94,10 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
                             text::ChatTemplate::Parse(tool_use->second, {}));
   }
   model->fim = FindFimTokens(*tokenizer);
+  for (text::TokenId id = 0; id < tokenizer->vocab_size(); ++id) {
+    model->max_token_bytes =
+        std::max(model->max_token_bytes, static_cast<uint32_t>(tokenizer->TokenBytes(id).size()));
+  }
   model->tokenizer = std::move(tokenizer);
   return std::shared_ptr<const ServedModel>(std::move(model));
 }

@@ -31,6 +31,7 @@ struct ServedModel {
   uint32_t max_context_tokens = 0;
   uint32_t kv_block_tokens = 0;
   uint32_t vocab_size = 0;
+  uint32_t max_token_bytes = 0;  // of the vocabulary's longest token
 
   std::shared_ptr<const text::Tokenizer> tokenizer;         // shared between fingerprints by sha256
   std::unique_ptr<const text::ChatTemplate> chat_template;  // null: the model has none

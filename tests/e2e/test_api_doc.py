@@ -221,6 +221,17 @@ def test_the_page_has_exactly_the_codes_of_errors():
     assert sorted(written) == sorted(used)
 
 
+def test_the_page_has_exactly_the_formats_of_thoughts_and_tool_calls():
+    text = source("router/api/answer_format.cc")
+    calls = re.findall(r'\{"(\w+)", ToolCallFormat::', text)
+    thoughts = re.findall(r'ReasoningFormat::\w+, \{"([^"]+)", "([^"]+)"\}', text)
+    assert len(calls) >= 3 and len(thoughts) >= 3
+    rows = [row[0] for row in PAGE["Formats"]]
+    begin = rows.index("tool calls")
+    assert [tuple(re.findall(r"`([^`]+)`", row)) for row in rows[2:begin]] == thoughts
+    assert [row.strip("`") for row in rows[begin + 2:]] == calls
+
+
 # Codes of status that the router has and never sends: the client of the one is gone.
 NEVER_SENT = {"403", "499"}
 

@@ -22,8 +22,13 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
   dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy),
                                              *MakeQueueOrder(options.queue_order), clock);
   pool_ = std::make_unique<TaskPool>(1, 256);
-  context_ = {options.generation, dispatcher_.get(), admission_.get(), pool_.get(), clock,
-              OsEntropy(),        &metrics_};
+  context_ = {options.generation,
+              dispatcher_.get(),
+              admission_.get(),
+              pool_.get(),
+              clock,
+              OsEntropy(),
+              {&metrics_watcher_, &access_log_}};
   service_ = std::make_unique<InferenceService>(&context_, registry_.get());
   handler_ = std::make_unique<ApiHandler>(service_.get(), &keys_);
   registry_->Connect(

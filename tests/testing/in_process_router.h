@@ -12,6 +12,8 @@
 #include "router/admission/admission.h"
 #include "router/admission/api_keys.h"
 #include "router/http/api_handler.h"
+#include "router/observer/access_log.h"
+#include "router/observer/metrics_watcher.h"
 #include "router/pipeline/inference_service.h"
 #include "router/pipeline/ticker.h"
 #include "router/worker_link/model_store.h"
@@ -59,6 +61,8 @@ class InProcessRouter {
   std::unique_ptr<router::WorkerRegistry> registry_;
   std::unique_ptr<router::Dispatcher> dispatcher_;
   std::unique_ptr<router::TaskPool> pool_;
+  router::MetricsWatcher metrics_watcher_{&metrics_};
+  router::AccessLog access_log_;
   router::GenerationContext context_;
   std::unique_ptr<router::InferenceService> service_;
   router::ApiKeys keys_;

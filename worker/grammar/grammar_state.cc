@@ -21,6 +21,13 @@ bool Narrow(std::span<const uint32_t> to, std::span<uint32_t> mask) {
   return true;
 }
 
+// A grammar that overflows does so at every worker: that is the client's error and no moment's
+// shortage, for which a router would try the next worker.
+absl::Status AsClientsError(const absl::Status& status) {
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::InvalidArgumentError(Concat("grammar: ", std::string(status.message())));
+}
+
 }  // namespace
 
 GrammarState::GrammarState(std::shared_ptr<grammar::CompiledGrammar> compiled)
@@ -37,7 +44,7 @@ absl::Status GrammarState::Replay(std::span<const int32_t> tokens) {
 }
 
 absl::Status GrammarState::Accept(int32_t token) {
-  const absl::Status status = matcher_.Accept(token);
+  const absl::Status status = AsClientsError(matcher_.Accept(token));
   if (status.ok()) ended_ = ended_ || compiled_->vocabulary().is_end_token(token);
   return status;
 }
@@ -57,7 +64,7 @@ absl::Status GrammarState::FillMask(std::span<const uint32_t> allowed,
 absl::Status GrammarState::TryFillMask(std::span<const uint32_t> allowed,
                                        std::span<const uint32_t> preferred,
                                        std::span<uint32_t> mask) {
-  PINGTI_RETURN_IF_ERROR(matcher_.FillMask(mask));
+  PINGTI_RETURN_IF_ERROR(AsClientsError(matcher_.FillMask(mask)));
   if (!Narrow(allowed, mask)) {
     return absl::FailedPreconditionError(
         "allowed_token_ids has none of the tokens that the grammar allows next");

@@ -138,7 +138,8 @@ TEST(DetokenizerTest, RandomPiecesOfTextComeOutWholeAndAsSoonAsTheyCan) {
 }
 
 TEST(StopMatcherTest, StopsAcrossPiecesAndKeepsTheTextBefore) {
-  StopMatcher matcher({"</s>", "\n\nUser:"});
+  const StopStrings stops({"</s>", "\n\nUser:"});
+  StopMatcher matcher(&stops);
   EXPECT_EQ(matcher.Push("Hi").text, "Hi");
   EXPECT_EQ(matcher.Push("!\n").text, "!");
   EXPECT_EQ(matcher.Push("\nUse").text, "");
@@ -149,7 +150,8 @@ TEST(StopMatcherTest, StopsAcrossPiecesAndKeepsTheTextBefore) {
 }
 
 TEST(StopMatcherTest, GivesBackWhatOnlyLookedLikeAStop) {
-  StopMatcher matcher({"abcd"});
+  const StopStrings stops({"abcd"});
+  StopMatcher matcher(&stops);
   EXPECT_EQ(matcher.Push("xabc").text, "x");
   EXPECT_EQ(matcher.Push("ab").text, "abc");
   EXPECT_EQ(matcher.Finish(), "ab");
@@ -157,7 +159,8 @@ TEST(StopMatcherTest, GivesBackWhatOnlyLookedLikeAStop) {
 }
 
 TEST(StopMatcherTest, WithoutStopsEverythingPassesAtOnce) {
-  StopMatcher matcher({});
+  const StopStrings stops({});
+  StopMatcher matcher(&stops);
   const StopMatcher::Result result = matcher.Push("anything");
   EXPECT_EQ(result.text, "anything");
   EXPECT_FALSE(result.stopped);
@@ -188,7 +191,8 @@ TEST(StopMatcherTest, RandomTextInRandomPiecesStopsWhereASearchWould) {
     for (size_t i = 0; i < 1 + rng() % 3; ++i) stops.push_back(random_text(3 + rng() % 5));
     const std::string text = random_text(rng() % 40);
     const auto [expected, expected_stop] = NaiveStop(text, stops);
-    StopMatcher matcher(stops);
+    const StopStrings compiled(stops);
+    StopMatcher matcher(&compiled);
     std::string sent, matched;
     for (size_t pos = 0; pos < text.size() && matched.empty();) {
       const size_t size = std::min<size_t>(1 + rng() % 4, text.size() - pos);

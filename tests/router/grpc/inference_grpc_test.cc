@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -126,6 +127,56 @@ TEST_F(InferenceGrpcTest, ACancelledCallCancelsTheSequence) {
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
+}
+
+TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
+  Start();
+  const auto refuse = [&](const std::function<void(v1::GenerationParams*)>& change) {
+    v1::ChatRequest request = Request();
+    change(request.mutable_params());
+    grpc::ClientContext context;
+    std::vector<v1::ChatResponse> responses;
+    const grpc::Status status = Chat(request, &context, &responses);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    return status.error_message();
+  };
+  EXPECT_NE(refuse([](auto* p) { p->set_n(4'294'967'295u); }).find("'n'"), std::string::npos);
+  EXPECT_NE(refuse([](auto* p) { p->add_stop(std::string(1'000'000, 'x')); }).find("'stop'"),
+            std::string::npos);
+  EXPECT_NE(refuse([](auto* p) {
+              for (int i = 0; i < 100'000; ++i) p->add_stop_token_ids(7);
+            }).find("'stop_token_ids'"),
+            std::string::npos);
+  EXPECT_NE(refuse([](auto* p) {
+              for (uint32_t i = 0; i < 2'000; ++i) (*p->mutable_logit_bias())[i] = 1;
+            }).find("'logit_bias'"),
+            std::string::npos);
+  EXPECT_EQ(worker_->num_submitted(), 0u);
+}
+
+TEST_F(InferenceGrpcTest, TheClientsIdsAreEchoed) {
+  Start();
+  grpc::ClientContext context;
+  const std::string parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  context.AddMetadata("x-request-id", "order-17");
+  context.AddMetadata("traceparent", parent);
+  std::vector<v1::ChatResponse> responses;
+  ASSERT_TRUE(Chat(Request(), &context, &responses).ok());
+  const auto& metadata = context.GetServerInitialMetadata();
+  EXPECT_EQ(metadata.find("x-request-id")->second, "order-17");
+  EXPECT_EQ(metadata.find("traceparent")->second, parent);
+}
+
+TEST_F(InferenceGrpcTest, ALongRequestIsPreparedOnThePoolAndAnswered) {
+  Start();
+  v1::ChatRequest request = Request();
+  // More than is prepared on the spot, and unknown to a worker: the text alone is too long.
+  request.mutable_messages(0)->set_content(std::string(1'000'000, ' '));
+  grpc::ClientContext context;
+  std::vector<v1::ChatResponse> responses;
+  const grpc::Status status = Chat(request, &context, &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(status.error_message().find("maximum context length"), std::string::npos);
 }
 
 TEST_F(InferenceGrpcTest, ABadFieldIsNamed) {

@@ -163,6 +163,58 @@ TEST_F(Faults, AMalformedSequenceIsTheClientsErrorAndIsNotRetried) {
   EXPECT_EQ(workers_[0]->num_submitted() + workers_[1]->num_submitted(), 1u);
 }
 
+TEST_F(Faults, AGrammarThatFailsWhileItRunsIsTheClientsErrorAndNoVerdictOnTheWorker) {
+  Start(2);
+  Finish failure;
+  failure.set_reason(Finish::REASON_ERROR);
+  failure.set_code(3);  // INVALID_ARGUMENT
+  failure.set_message("grammar: reads this text in too many ways");
+  for (auto& worker : workers_) {
+    worker->RefuseNext(10, failure);
+    worker->ReleaseSteps();
+  }
+  for (int i = 0; i < 20; ++i) {
+    const SseAnswer answer = StreamChat(*router_, kAsk);
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_NE(answer.error.find("too many ways"), std::string::npos);
+  }
+  // One worker each: none was tried again, and no breaker opened.
+  EXPECT_EQ(workers_[0]->num_submitted() + workers_[1]->num_submitted(), 20u);
+  for (int i = 0; i < 4; ++i) ExpectWhole(StreamChat(*router_, kAsk));
+}
+
+TEST_F(Faults, AttemptsThatMadeProgressDoNotCount) {
+  InProcessRouterOptions options;
+  options.generation.max_attempts = 2;
+  Start(5, options);
+  auto answer = Ask();
+  for (int i = 0; i < 4; ++i) {
+    FakeWorker* busy = Busy();
+    busy->AllowSteps(3);
+    ASSERT_TRUE(WaitFor(
+        [&] { return router_->metrics().output_tokens.With({"fake"}).Value() >= 3 * (i + 1); }));
+    busy->Kill();
+  }
+  Busy()->ReleaseSteps();
+  ExpectWhole(answer.get());
+  EXPECT_EQ(router_->metrics().resumed_sequences.Value(), 4);
+}
+
+TEST_F(Faults, OrderlyHandBacksDoNotCount) {
+  InProcessRouterOptions options;
+  options.generation.max_attempts = 2;
+  Start(5, options);
+  auto answer = Ask();
+  for (int i = 0; i < 4; ++i) {
+    FakeWorker* busy = Busy();
+    busy->Drain();
+    busy->GiveBack();
+    ASSERT_TRUE(WaitFor([&] { return router_->metrics().resumed_sequences.Value() == i + 1; }));
+  }
+  Busy()->ReleaseSteps();
+  ExpectWhole(answer.get());
+}
+
 TEST_F(Faults, AttemptsAreBounded) {
   InProcessRouterOptions options;
   options.generation.max_attempts = 2;

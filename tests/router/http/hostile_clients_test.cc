@@ -213,5 +213,59 @@ TEST_F(HostileClients, APromptOfTenMegabytesIsRefusedForItsTokensWhenItsBytesAre
   EXPECT_TRUE(Serves());
 }
 
+TEST_F(HostileClients, TextThatCannotFitIsRefusedBeforeItIsTokenized) {
+  Start();
+  const std::string body = Concat(R"({"model":"fake","messages":[{"role":"user","content":")",
+                                  std::string(10'000'000, ' '), R"("}]})");
+  const net::HttpResponse refused = router_->Post("/v1/chat/completions", body);
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("context_length_exceeded"), std::string::npos);
+  EXPECT_NE(refused.body.find("bytes of text"), std::string::npos);
+  EXPECT_EQ(router_->Post("/v1/tokenize", body).status, 400);
+  EXPECT_TRUE(Serves());
+}
+
+TEST_F(HostileClients, ALongNameIsCutWhereItIsToldAgain) {
+  Start();
+  const net::HttpResponse refused = router_->Post(
+      "/v1/chat/completions", Concat(R"({"model":")", std::string(5'000'000, 'm'),
+                                     R"(","messages":[{"role":"user","content":"hi"}]})"));
+  EXPECT_EQ(refused.status, 404);
+  EXPECT_LT(refused.body.size(), 5'000u);
+  EXPECT_EQ(router_->MetricsText().find("mmm"), std::string::npos);
+}
+
+TEST_F(HostileClients, WrongKeysAreCounted) {
+  InProcessRouterOptions options;
+  options.api_keys = "good";
+  Start(options);
+  for (int i = 0; i < 30; ++i) {
+    EXPECT_EQ(router_->Post("/v1/chat/completions", kAsk, {{"authorization", "Bearer no"}}).status,
+              401);
+  }
+  EXPECT_EQ(router_->metrics().requests.With({"/v1/chat/completions", "", "401"}).Value(), 30);
+}
+
+TEST_F(HostileClients, AClientsIdsAreEchoedAndBadOnesAreNot) {
+  Start();
+  const auto header = [](const net::HttpResponse& response, std::string_view wanted) {
+    for (const auto& [name, value] : response.headers) {
+      if (name == wanted) return value;
+    }
+    return std::string();
+  };
+  const std::string parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  for (const char* body : {kAsk, "{}"}) {
+    const net::HttpResponse response = router_->Post(
+        "/v1/chat/completions", body, {{"x-request-id", "order-17"}, {"traceparent", parent}});
+    EXPECT_EQ(header(response, "x-request-id"), "order-17");
+    EXPECT_EQ(header(response, "traceparent"), parent);
+  }
+  const net::HttpResponse response = router_->Post(
+      "/v1/chat/completions", kAsk, {{"x-request-id", "a b"}, {"traceparent", "nonsense"}});
+  EXPECT_TRUE(header(response, "x-request-id").starts_with("chatcmpl-"));
+  EXPECT_EQ(header(response, "traceparent"), "");
+}
+
 }  // namespace
 }  // namespace pingti::testing

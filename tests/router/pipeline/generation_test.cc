@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/base/strings.h"
+#include "router/observer/metrics_watcher.h"
 #include "router/pipeline/inference_service.h"
 #include "router/policy/choose_policy.h"
 #include "router/queue/choose_order.h"
@@ -223,8 +224,7 @@ class GenerationTest : public ::testing::Test {
       --running_;
       ended_.notify_all();
     });
-    const auto generation = service_.Start(std::move(request), sink);
-    if (!generation.ok()) sink->OnError(generation.status());
+    service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink);
     return sink;
   }
   void WaitAll() {
@@ -240,8 +240,9 @@ class GenerationTest : public ::testing::Test {
   WorkerRegistry registry_{{.failures_to_open = 1'000'000}, clock_, &metrics_};
   Dispatcher dispatcher_{&registry_, *MakePolicy("least_loaded"), *MakeQueueOrder("fair"), clock_};
   TaskPool pool_{1, 16};
+  MetricsWatcher watcher_{&metrics_};
   GenerationContext context_{
-      {.max_attempts = 1000}, &dispatcher_, &admission_, &pool_, clock_, OsEntropy(), &metrics_};
+      {.max_attempts = 1000}, &dispatcher_, &admission_, &pool_, clock_, OsEntropy(), {&watcher_}};
   InferenceService service_{&context_, &registry_};
   std::mutex mutex_;
   std::condition_variable ended_;
@@ -298,13 +299,11 @@ TEST_F(GenerationTest, CancelAtAnyMomentLeavesNothingBehind) {
       --running_;
       ended_.notify_all();
     });
-    const auto generation = service_.Start(std::move(request), sink);
-    if (!generation.ok()) {
-      sink->OnError(generation.status());
-      continue;
-    }
+    const auto generation =
+        service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink);
+    if (generation == nullptr) continue;
     for (uint32_t spin = random() % 2000; spin > 0; --spin) std::this_thread::yield();
-    (*generation)->Cancel(absl::CancelledError("test"));
+    generation->Cancel(absl::CancelledError("test"));
   }
   WaitAll();
   EXPECT_EQ(admission_.concurrent_sequences(), 0u);

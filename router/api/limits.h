@@ -1,0 +1,20 @@
+// The limits of a request that depend on no model, alike for every API and transport. Checked as
+// soon as a request is read, before anything is allocated or repeated by a number that it names.
+#pragma once
+
+#include "absl/status/status.h"
+#include "router/api/request.h"
+
+namespace pingti::router {
+
+inline constexpr uint32_t kMaxChoices = 128;        // n
+inline constexpr size_t kMaxSequences = 2'048;      // prompts times n
+inline constexpr size_t kMaxStops = 16;             // strings
+inline constexpr size_t kMaxStopBytes = 16u << 10;  // of all of them
+inline constexpr size_t kMaxStopTokenIds = 1'024;
+inline constexpr size_t kMaxLogitBiases = 1'024;
+
+// Errors: InvalidArgument naming the field as the HTTP API spells it.
+absl::Status CheckLimits(const GenerationRequest& request);
+
+}  // namespace pingti::router

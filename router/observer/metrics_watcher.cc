@@ -1,0 +1,80 @@
+// See metrics_watcher.h.
+#include "router/observer/metrics_watcher.h"
+
+#include <string>
+#include <utility>
+
+namespace pingti::router {
+namespace {
+
+double Seconds(TimePoint from, TimePoint to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// Handles are looked up once a request, so that its tokens cost no lock.
+class MetricsObserver final : public RequestObserver {
+ public:
+  explicit MetricsObserver(metrics::RouterMetrics* metrics) : metrics_(metrics) {}
+
+  void OnAccepted(const RequestInfo&, const RequestAccepted& event) override {
+    accepted_ = true;
+    model_ = event.model;
+    metrics_->requests_in_flight.Increment();
+    prompt_tokens_ = metrics_->prompt_tokens.With({event.model_id});
+    time_to_first_token_ = metrics_->time_to_first_token_seconds.With({event.model_id});
+    inter_token_latency_ = metrics_->inter_token_latency_seconds.With({event.model_id});
+    queue_time_ = metrics_->queue_time_seconds.With({event.model_id});
+    output_tokens_ = metrics_->output_tokens.With({event.model_id});
+  }
+  void OnTokenized(const RequestInfo&, const RequestTokenized& event) override {
+    uncounted_prompt_tokens_ = event.prompt_tokens;
+  }
+  void OnQueued(const RequestInfo&, const SequenceQueued&) override {
+    // Only now is it certain that admission let the request in.
+    const uint64_t tokens = std::exchange(uncounted_prompt_tokens_, 0);
+    if (tokens > 0) prompt_tokens_.Increment(static_cast<double>(tokens));
+  }
+  void OnPlaced(const RequestInfo&, const SequencePlaced& event) override {
+    queue_time_.Observe(Seconds(event.queued_at, event.at));
+  }
+  void OnTokens(const RequestInfo& request, const TokensArrived& event) override {
+    const auto num_tokens = static_cast<double>(event.num_tokens);
+    output_tokens_.Increment(num_tokens);
+    if (event.previous.has_value()) {
+      inter_token_latency_.Observe(Seconds(*event.previous, event.at) / num_tokens);
+    } else {
+      time_to_first_token_.Observe(Seconds(request.received, event.at));
+    }
+  }
+  void OnResumed(const RequestInfo&, const SequenceResumed&) override {
+    metrics_->resumed_sequences.Increment();
+  }
+  void OnEnded(const RequestInfo& request, const RequestEnded& event) override {
+    if (accepted_) metrics_->requests_in_flight.Decrement();
+    if (absl::IsCancelled(event.status)) metrics_->client_disconnects.Increment();
+    metrics_->requests.With({request.endpoint, model_, event.code}).Increment();
+    metrics_->request_duration_seconds.With({request.endpoint, model_})
+        .Observe(Seconds(request.received, event.at));
+  }
+
+ private:
+  metrics::RouterMetrics* const metrics_;
+  bool accepted_ = false;
+  // Empty until the request is accepted: anybody can make up names of models that do not exist, and
+  // they stay out of the labels.
+  std::string model_;
+  uint64_t uncounted_prompt_tokens_ = 0;
+  metrics::Counter prompt_tokens_;
+  metrics::Histogram time_to_first_token_;
+  metrics::Histogram inter_token_latency_;
+  metrics::Histogram queue_time_;
+  metrics::Counter output_tokens_;
+};
+
+}  // namespace
+
+std::unique_ptr<RequestObserver> MetricsWatcher::OnReceived(const RequestInfo&) {
+  return std::make_unique<MetricsObserver>(metrics_);
+}
+
+}  // namespace pingti::router

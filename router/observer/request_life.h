@@ -1,0 +1,51 @@
+// Tells the observers of one request what happens to it. Who moves the request on holds this and
+// calls the function of that name, once per event.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "router/observer/request_observer.h"
+
+namespace pingti::router {
+
+// Thread-compatible: first the transport's, then its Generation's. Shared between those two.
+class RequestLife {
+ public:
+  // The request has arrived. `clock` must outlive this.
+  RequestLife(RequestInfo info, std::span<RequestWatcher* const> watchers, const Clock* clock);
+  // A request that nobody ended is one whose client left before it began.
+  ~RequestLife();
+  RequestLife(const RequestLife&) = delete;
+  RequestLife& operator=(const RequestLife&) = delete;
+
+  const RequestInfo& info() const { return info_; }
+  // What the transport learns one after the other.
+  void SetTenant(std::string_view tenant) { info_.tenant = tenant; }
+  void SetModel(std::string_view model);
+  // `id` may be the answer's own, where the client sent none.
+  void SetAnswerId(std::string_view id, std::string_view answer_id) {
+    info_.id = id;
+    info_.answer_id = answer_id;
+  }
+
+  void Accepted(std::string_view model, std::string_view model_id);
+  void Tokenized(uint64_t prompt_tokens);
+  void Queued(const SequenceQueued& event);
+  void Placed(const SequencePlaced& event);
+  void Tokens(const TokensArrived& event);
+  void Resumed(const SequenceResumed& event);
+  // Before the client can know of it. Only the first call counts.
+  void End(const absl::Status& status, const UsageCounts& usage = {});
+
+ private:
+  RequestInfo info_;
+  const Clock* const clock_;
+  std::vector<std::unique_ptr<RequestObserver>> observers_;
+  bool ended_ = false;
+};
+
+}  // namespace pingti::router
