@@ -1,6 +1,7 @@
 // See session.h. Order of what goes up: hello, cancels, credit, submits.
 #include "router/worker_link/session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/strings.h"
@@ -12,14 +13,20 @@ namespace {
 constexpr uint32_t kProtocolVersion = 1;
 constexpr uint32_t kOutputCredit = 256;
 constexpr uint32_t kCreditGrant = 64;  // given back in lots of this many StepOutputs
-// One envelope's share: keeps a single message far below the size limit.
-constexpr size_t kMaxEnvelopeTokens = 1u << 20;
+// What an envelope gathers before the next one begins: large enough that headers do not count,
+// small enough that others' cancels and credit do not wait for long.
+constexpr size_t kEnvelopeBytes = 4u << 20;
 
 }  // namespace
 
 Session::Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info,
-                 WorkerEvents* events, const Clock* clock)
-    : link_(link), stub_(stub), events_(events), clock_(clock), card_info_(std::move(card_info)) {
+                 int max_message_bytes, WorkerEvents* events, const Clock* clock)
+    : link_(link),
+      max_envelope_bytes_(std::min(kEnvelopeBytes, static_cast<size_t>(max_message_bytes))),
+      stub_(stub),
+      events_(events),
+      clock_(clock),
+      card_info_(std::move(card_info)) {
   Touch();
 }
 
@@ -91,10 +98,12 @@ bool Session::BuildNextWrite() {
   }
   if (submits_.empty()) return false;
   worker::v1::SubmitBatch* batch = outgoing_.mutable_submit();
-  size_t tokens = 0;
+  constexpr size_t kFramingBytes = 16;  // tag and length of a sequence, and of the batch once
+  size_t bytes = kFramingBytes;
   size_t taken = 0;
-  while (taken < submits_.size() && tokens < kMaxEnvelopeTokens) {
-    tokens += static_cast<size_t>(submits_[taken].prompt_token_ids_size());
+  while (taken < submits_.size()) {
+    bytes += submits_[taken].ByteSizeLong() + kFramingBytes;
+    if (taken > 0 && bytes > max_envelope_bytes_) break;
     *batch->add_sequences() = std::move(submits_[taken++]);
   }
   submits_.erase(submits_.begin(), submits_.begin() + static_cast<ptrdiff_t>(taken));

@@ -24,8 +24,9 @@ class Session final
     : public grpc::ClientBidiReactor<worker::v1::SessionRequest, worker::v1::SessionResponse> {
  public:
   // `card_info` is completed by the worker's Welcome and then given to OnReady.
-  Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info, WorkerEvents* events,
-          const Clock* clock);
+  // One message up is at most about `max_message_bytes`, unless a single sequence is larger.
+  Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info, int max_message_bytes,
+          WorkerEvents* events, const Clock* clock);
 
   void Start(const std::string& router_id);
   void Submit(std::vector<Sequence> sequences);
@@ -38,6 +39,9 @@ class Session final
   bool WaitDone(std::chrono::steady_clock::time_point deadline);
   // After done: why.
   absl::Status result();
+
+  // The worker's silence so far counts no more.
+  void GrantFreshPeriod() { Touch(); }
 
   bool ready() const { return ready_.load(std::memory_order_acquire); }
   std::chrono::steady_clock::time_point last_message() const {
@@ -60,6 +64,7 @@ class Session final
   void Close();
 
   const LinkId link_;
+  const size_t max_envelope_bytes_;
   worker::v1::Worker::Stub* const stub_;
   WorkerEvents* const events_;
   const Clock* const clock_;

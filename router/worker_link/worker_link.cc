@@ -170,7 +170,8 @@ absl::Status WorkerLink::RunOnce(bool* was_ready) {
       }));
   info.max_batch_size = card.max_batch_size();
   info.kv_total_blocks = card.kv_total_blocks();
-  auto session = std::make_shared<Session>(id_, stub.get(), std::move(info), events_, clock_);
+  auto session = std::make_shared<Session>(id_, stub.get(), std::move(info),
+                                           options_.max_message_bytes, events_, clock_);
   {
     MutexLock lock(&mutex_);
     if (stopping_) return absl::CancelledError("stopping");
@@ -186,9 +187,14 @@ absl::Status WorkerLink::RunOnce(bool* was_ready) {
 
 absl::Status WorkerLink::RunSession(Session* session) {
   const milliseconds period = std::max(options_.stall_timeout / 8, milliseconds(5));
+  auto watched = clock_->Now();
   while (!session->WaitDone(steady_clock::now() + period)) {
     const milliseconds limit = session->ready() ? options_.stall_timeout : options_.connect_timeout;
-    const auto silent = clock_->Now() - session->last_message();
+    const auto now = clock_->Now();
+    // Late by more than a few periods, it was this process that stood still (a stopped or throttled
+    // container, a move to another machine). What the worker sent meanwhile is about to be read.
+    if (now - std::exchange(watched, now) > 4 * period) session->GrantFreshPeriod();
+    const auto silent = now - session->last_message();
     if (silent > limit) {
       session->Abort(absl::DeadlineExceededError(Concat(
           "the worker sent nothing for ", std::chrono::duration_cast<milliseconds>(silent).count(),
