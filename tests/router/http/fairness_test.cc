@@ -110,7 +110,7 @@ TEST_F(Fairness, AFullQueueGivesWayToAnotherKeyAndTheDisplacedAreToldSo) {
   worker_->ReleaseSteps();
   EXPECT_EQ(modest.get().status, 200);
   for (auto& answer : greedy) EXPECT_EQ(answer.get().status, 200);
-  EXPECT_EQ(router_->service().num_running(), 0u);
+  EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
 }
 
 TEST_F(Fairness, AHigherPriorityTakesTheNewestPlaceOfTheLowest) {
