@@ -9,6 +9,7 @@ namespace {
 using worker::DeviceBuffer;
 using worker::KvCache;
 using worker::MatrixView;
+using worker::Operand;
 
 Stage StageOfWeight(std::string_view name) {
   const auto has = [name](std::string_view part) {
@@ -137,23 +138,24 @@ absl::Status ProfilingBackend::Embed(const worker::EmbeddingTable& table, Matrix
 }
 
 absl::Status ProfilingBackend::RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
-                                       MatrixView out) {
+                                       const Operand& out) {
   return Time(Stage::kNorm, [&] { return inner_->RmsNorm(x, weight, eps, out); });
 }
 
 absl::Status ProfilingBackend::AddRmsNorm(MatrixView delta, MatrixView residual,
-                                          const DeviceBuffer& weight, float eps, MatrixView out) {
+                                          const DeviceBuffer& weight, float eps,
+                                          const Operand& out) {
   return Time(Stage::kNorm, [&] { return inner_->AddRmsNorm(delta, residual, weight, eps, out); });
 }
 
 absl::Status ProfilingBackend::LayerNorm(MatrixView x, const DeviceBuffer& weight,
-                                         const DeviceBuffer* bias, float eps, MatrixView out) {
+                                         const DeviceBuffer* bias, float eps, const Operand& out) {
   return Time(Stage::kNorm, [&] { return inner_->LayerNorm(x, weight, bias, eps, out); });
 }
 
 absl::Status ProfilingBackend::AddLayerNorm(MatrixView delta, MatrixView residual,
                                             const DeviceBuffer& weight, const DeviceBuffer* bias,
-                                            float eps, MatrixView out) {
+                                            float eps, const Operand& out) {
   return Time(Stage::kNorm,
               [&] { return inner_->AddLayerNorm(delta, residual, weight, bias, eps, out); });
 }
@@ -162,7 +164,7 @@ absl::Status ProfilingBackend::Add(MatrixView delta, MatrixView sum) {
   return Time(Stage::kNorm, [&] { return inner_->Add(delta, sum); });
 }
 
-absl::Status ProfilingBackend::Linear(const worker::LinearWeight& weight, MatrixView x,
+absl::Status ProfilingBackend::Linear(const worker::LinearWeight& weight, const Operand& x,
                                       MatrixView out) {
   const auto stage = stage_of_.find(&weight);
   PINGTI_CHECK_MSG(stage != stage_of_.end(), "the weight was prepared by another backend");
@@ -177,16 +179,16 @@ absl::Status ProfilingBackend::RopeAndAppendKv(MatrixView qkv, const worker::Att
 }
 
 absl::Status ProfilingBackend::Attention(MatrixView qkv, const worker::AttentionShape& shape,
-                                         const KvCache& cache, int64_t layer, MatrixView out) {
+                                         const KvCache& cache, int64_t layer, const Operand& out) {
   return Time(Stage::kAttention, [&] { return inner_->Attention(qkv, shape, cache, layer, out); });
 }
 
-absl::Status ProfilingBackend::SiluMul(MatrixView gate_up, MatrixView out) {
+absl::Status ProfilingBackend::SiluMul(MatrixView gate_up, const Operand& out) {
   return Time(Stage::kMlp, [&] { return inner_->SiluMul(gate_up, out); });
 }
 
 absl::Status ProfilingBackend::Activate(worker::ActivationFunction activation, MatrixView x,
-                                        MatrixView out) {
+                                        const Operand& out) {
   return Time(Stage::kMlp, [&] { return inner_->Activate(activation, x, out); });
 }
 

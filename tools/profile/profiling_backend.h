@@ -82,28 +82,28 @@ class ProfilingBackend : public worker::Backend {
                           std::span<const worker::BlockCopy> copies) override;
   absl::Status Embed(const worker::EmbeddingTable& table, worker::MatrixView out) override;
   absl::Status RmsNorm(worker::MatrixView x, const worker::DeviceBuffer& weight, float eps,
-                       worker::MatrixView out) override;
+                       const worker::Operand& out) override;
   absl::Status AddRmsNorm(worker::MatrixView delta, worker::MatrixView residual,
                           const worker::DeviceBuffer& weight, float eps,
-                          worker::MatrixView out) override;
+                          const worker::Operand& out) override;
   absl::Status LayerNorm(worker::MatrixView x, const worker::DeviceBuffer& weight,
                          const worker::DeviceBuffer* bias, float eps,
-                         worker::MatrixView out) override;
+                         const worker::Operand& out) override;
   absl::Status AddLayerNorm(worker::MatrixView delta, worker::MatrixView residual,
                             const worker::DeviceBuffer& weight, const worker::DeviceBuffer* bias,
-                            float eps, worker::MatrixView out) override;
+                            float eps, const worker::Operand& out) override;
   absl::Status Add(worker::MatrixView delta, worker::MatrixView sum) override;
-  absl::Status Linear(const worker::LinearWeight& weight, worker::MatrixView x,
+  absl::Status Linear(const worker::LinearWeight& weight, const worker::Operand& x,
                       worker::MatrixView out) override;
   absl::Status RopeAndAppendKv(worker::MatrixView qkv, const worker::AttentionShape& shape,
                                const worker::HeadNorms& norms, worker::KvCache& cache,
                                int64_t layer) override;
   absl::Status Attention(worker::MatrixView qkv, const worker::AttentionShape& shape,
                          const worker::KvCache& cache, int64_t layer,
-                         worker::MatrixView out) override;
-  absl::Status SiluMul(worker::MatrixView gate_up, worker::MatrixView out) override;
+                         const worker::Operand& out) override;
+  absl::Status SiluMul(worker::MatrixView gate_up, const worker::Operand& out) override;
   absl::Status Activate(worker::ActivationFunction activation, worker::MatrixView x,
-                        worker::MatrixView out) override;
+                        const worker::Operand& out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;
   absl::Status Sample(worker::MatrixView logits, std::span<const worker::SamplingRow> rows,

@@ -125,7 +125,7 @@ absl::Status LayerRunner::Allocate() {
                             config_.num_kv_heads,
                             config_.head_dim,
                             config_.vocab_size,
-                            /*int8_weights_later=*/true};
+                            /*plain_operands=*/true};
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(limits));
 
   worker::DecoderActivations& act = activations_;
@@ -133,11 +133,11 @@ absl::Status LayerRunner::Allocate() {
   const std::array<std::pair<MatrixView*, int64_t>, 8> by_token = {{{&original_, hidden},
                                                                     {&quantized_, hidden},
                                                                     {&act.delta, hidden},
-                                                                    {&act.normed, hidden},
+                                                                    {&act.normed.values, hidden},
                                                                     {&act.qkv, qkv},
-                                                                    {&act.context, heads},
+                                                                    {&act.context.values, heads},
                                                                     {&act.gate_up, 2 * inner},
-                                                                    {&act.hidden, inner}}};
+                                                                    {&act.hidden.values, inner}}};
   for (const auto& [matrix, cols] : by_token) {
     PINGTI_RETURN_IF_ERROR(AllocateMatrix(rows, cols, matrix));
   }
@@ -227,12 +227,12 @@ absl::Status LayerRunner::RunOriginal(worker::DecoderLayerWeights weights, int64
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(original_, *block.weights().input_norm,
                                            static_cast<float>(config_.rms_norm_eps), act.normed));
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kQkv, act.normed));
+  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kQkv, act.normed.values));
   PINGTI_RETURN_IF_ERROR(RunLayer(block, original_));
   // The layer leaves the inputs of its other products in the activations.
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kO, act.context));
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kGateUp, act.normed));
-  return TakeSample(block.weights(), LinearGroup::kDown, act.hidden);
+  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kO, act.context.values));
+  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kGateUp, act.normed.values));
+  return TakeSample(block.weights(), LinearGroup::kDown, act.hidden.values);
 }
 
 absl::StatusOr<MatrixView> LayerRunner::SmoothedInput(LinearGroup group, const LayerPlan& plan) {

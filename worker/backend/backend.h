@@ -27,6 +27,7 @@
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
 #include "worker/backend/kv_shape.h"
+#include "worker/backend/operand.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/tensor/activation_function.h"
 #include "worker/tensor/packed_weights.h"
@@ -74,6 +75,8 @@ class LinearWeight {
   virtual ~LinearWeight() = default;
   virtual int64_t out_features() const = 0;
   virtual int64_t in_features() const = 0;
+  // The form of activations that products with this weight read.
+  virtual OperandType operand_type() const = 0;
   virtual int64_t bytes() const = 0;
 };
 
@@ -125,7 +128,9 @@ struct StepLimits {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
-  bool int8_weights_later = false;  // some are prepared after the workspace was allocated
+  // Linear may be given operands that lack the form which the weight reads, and makes it itself, in
+  // workspace that is allocated for that.
+  bool plain_operands = false;
 };
 
 // One step's batch, in host memory that the caller keeps unchanged until the step's last operation;
@@ -246,7 +251,8 @@ class Backend {
   // outlive the timer.
   virtual std::unique_ptr<DeviceTimer> MakeTimer(const Clock* clock);
 
-  // ---- each step; matrices have num_tokens rows unless said otherwise
+  // ---- each step; matrices have num_tokens rows unless said otherwise. Operations that write an
+  // Operand write every form that it has.
 
   // Operations until the next BeginStep belong to this batch.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
@@ -262,22 +268,24 @@ class Backend {
   virtual absl::Status Embed(const EmbeddingTable& table, MatrixView out) = 0;
   // out = x / sqrt(mean(x^2) + eps) * weight; x and out may be the same.
   virtual absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
-                               MatrixView out) = 0;
+                               const Operand& out) = 0;
   // residual += delta; out = RmsNorm(residual).
   virtual absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
-                                  float eps, MatrixView out) = 0;
+                                  float eps, const Operand& out) = 0;
   // out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias; x and out may be the same.
   // `bias` may be null: none.
   virtual absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
-                                 float eps, MatrixView out) = 0;
+                                 float eps, const Operand& out) = 0;
   // residual += delta; out = LayerNorm(residual).
   virtual absl::Status AddLayerNorm(MatrixView delta, MatrixView residual,
                                     const DeviceBuffer& weight, const DeviceBuffer* bias, float eps,
-                                    MatrixView out) = 0;
+                                    const Operand& out) = 0;
   // sum += delta.
   virtual absl::Status Add(MatrixView delta, MatrixView sum) = 0;
   // out = x W^T + bias; any number of rows. `out` may be f32 whatever activation_dtype() is.
-  virtual absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) = 0;
+  // Errors: InvalidArgument when x lacks the form that the weight reads and
+  // StepLimits::plain_operands was not set.
+  virtual absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) = 0;
   // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
   // k by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
   virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,
@@ -285,11 +293,12 @@ class Backend {
   // Causal attention of the batch's queries over their sequences' cached keys and values.
   // out: [num_tokens, num_heads * head_dim].
   virtual absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
-                                 int64_t layer, MatrixView out) = 0;
+                                 int64_t layer, const Operand& out) = 0;
   // out = silu(gate) * up, where gate_up's rows hold gate, then up.
-  virtual absl::Status SiluMul(MatrixView gate_up, MatrixView out) = 0;
+  virtual absl::Status SiluMul(MatrixView gate_up, const Operand& out) = 0;
   // out = activation(x); x and out may be the same.
-  virtual absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) = 0;
+  virtual absl::Status Activate(ActivationFunction activation, MatrixView x,
+                                const Operand& out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
 

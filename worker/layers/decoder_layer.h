@@ -30,11 +30,11 @@ struct DecoderLayerWeights {
 struct DecoderActivations {
   MatrixView residual;  // [tokens, hidden], the stream that blocks add to
   MatrixView delta;     // [tokens, hidden], the last block's output, not yet added
-  MatrixView normed;    // [tokens, hidden]
+  Operand normed;       // [tokens, hidden]
   MatrixView qkv;       // [tokens, (heads + 2 kv_heads) * head_dim]
-  MatrixView context;   // [tokens, heads * head_dim]
+  Operand context;      // [tokens, heads * head_dim]
   MatrixView gate_up;   // [tokens, 2 * intermediate]
-  MatrixView hidden;    // [tokens, intermediate]
+  Operand hidden;       // [tokens, intermediate]
 };
 
 class DecoderLayer {

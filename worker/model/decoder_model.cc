@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <initializer_list>
 #include <utility>
 
 #include "common/base/check.h"
@@ -57,9 +58,48 @@ int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch
   const int64_t heads = config_.num_heads * config_.head_dim;
   const int64_t kv = config_.num_kv_heads * config_.head_dim;
   const int64_t row = 4 * config_.hidden_size + 2 * heads + 2 * kv + 3 * config_.intermediate_size;
-  return max_batch_tokens * row * BlockBytes(backend_->activation_dtype()) +
+  int64_t quantized = 0;
+  for (const QuantizedColumn& column : QuantizedColumns()) {
+    quantized += QuantizedBytes(column.type, max_batch_tokens, column.cols);
+  }
+  return max_batch_tokens * row * BlockBytes(backend_->activation_dtype()) + quantized +
          max_batch_size * config_.vocab_size * int64_t{sizeof(float)} +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
+}
+
+OperandType DecoderModel::OperandTypeOf(
+    std::initializer_list<std::unique_ptr<LinearWeight> DecoderLayerWeights::*> readers) const {
+  for (const DecoderLayer& layer : weights_.layers) {
+    for (const auto reader : readers) {
+      const OperandType type = (layer.weights().*reader)->operand_type();
+      if (type.quant != QuantType::kNone) return type;
+    }
+  }
+  return {};
+}
+
+std::array<DecoderModel::QuantizedColumn, 4> DecoderModel::QuantizedColumns() const {
+  using Weights = DecoderLayerWeights;
+  const int64_t hidden = config_.hidden_size;
+  return {{{OperandTypeOf({&Weights::qkv, &Weights::gate_up}), hidden},
+           {OperandTypeOf({&Weights::o}), config_.num_heads * config_.head_dim},
+           {OperandTypeOf({&Weights::down}), config_.intermediate_size},
+           {weights_.lm_head->operand_type(), hidden}}};
+}
+
+absl::Status DecoderModel::AllocateQuantized() {
+  const std::array<QuantizedView*, 4> views{&activations_.normed.quantized,
+                                            &activations_.context.quantized,
+                                            &activations_.hidden.quantized, &final_quantized_};
+  const std::array<QuantizedColumn, 4> columns = QuantizedColumns();
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const auto [type, cols] = columns[i];
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer,
+                            backend_->Allocate(QuantizedBytes(type, max_tokens_, cols)));
+    *views[i] = PlaceQuantized(type, buffer->data(), max_tokens_, cols);
+    buffers_.push_back(std::move(buffer));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DecoderModel::AllocateMatrix(int64_t rows, int64_t cols, DType dtype,
@@ -95,17 +135,18 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   const Wanted wanted[] = {
       {&activations_.residual, config_.hidden_size},
       {&activations_.delta, config_.hidden_size},
-      {&activations_.normed, config_.hidden_size},
+      {&activations_.normed.values, config_.hidden_size},
       {&activations_.qkv, qkv},
-      {&activations_.context, heads},
+      {&activations_.context.values, heads},
       {&activations_.gate_up, 2 * config_.intermediate_size},
-      {&activations_.hidden, config_.intermediate_size},
+      {&activations_.hidden.values, config_.intermediate_size},
       {&gathered_, config_.hidden_size},
   };
   for (const Wanted& want : wanted) {
     PINGTI_RETURN_IF_ERROR(
         AllocateMatrix(max_tokens_, want.cols, backend_->activation_dtype(), want.matrix));
   }
+  PINGTI_RETURN_IF_ERROR(AllocateQuantized());
   const auto rope_values = static_cast<size_t>(max_tokens_ * config_.head_dim / 2);
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
@@ -180,9 +221,11 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   const int64_t tokens = batch.num_tokens();
   if (tokens == 0) return absl::OkStatus();
   DecoderActivations act = activations_;
-  for (MatrixView* matrix : {&act.residual, &act.delta, &act.normed, &act.qkv, &act.context,
-                             &act.gate_up, &act.hidden}) {
+  for (MatrixView* matrix : {&act.residual, &act.delta, &act.qkv, &act.gate_up}) {
     *matrix = matrix->Rows(0, tokens);
+  }
+  for (Operand* operand : {&act.normed, &act.context, &act.hidden}) {
+    *operand = operand->Rows(0, tokens);
   }
   const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
   PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
@@ -218,14 +261,15 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Decode
   MatrixView residual = act.residual;
   if (rows < batch.num_tokens()) {
     // Only the rows that are asked for are finished: of a prompt, that is one.
-    delta = act.normed.Rows(0, rows);  // the layers are done with it
+    delta = act.normed.values.Rows(0, rows);  // the layers are done with it
     residual = gathered_.Rows(0, rows);
     PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.delta, batch.logit_tokens, delta));
     PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.residual, batch.logit_tokens, residual));
   }
+  const Operand normed{act.delta.Rows(0, rows), final_quantized_};
   PINGTI_RETURN_IF_ERROR(backend_->AddRmsNorm(delta, residual, *weights_.final_norm,
-                                              static_cast<float>(config_.rms_norm_eps), delta));
-  return backend_->Linear(*weights_.lm_head, delta, logits_);
+                                              static_cast<float>(config_.rms_norm_eps), normed));
+  return backend_->Linear(*weights_.lm_head, normed, logits_);
 }
 
 absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,

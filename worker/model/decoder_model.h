@@ -5,6 +5,8 @@
 // load_model.cc.
 #pragma once
 
+#include <array>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -50,6 +52,17 @@ class DecoderModel : public Model {
   // Nothing if the step depends on more than its arrays and shape.
   std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
   absl::Status ComputeLogits(const ForwardBatch& batch, const DecoderActivations& activations);
+  // A quantized form of activations.
+  struct QuantizedColumn {
+    OperandType type;
+    int64_t cols;
+  };
+  // What the weights read of `normed`, `context`, `hidden`, and the rows that give logits.
+  std::array<QuantizedColumn, 4> QuantizedColumns() const;
+  // The quantized form that any layer's `readers` read.
+  OperandType OperandTypeOf(
+      std::initializer_list<std::unique_ptr<LinearWeight> DecoderLayerWeights::*> readers) const;
+  absl::Status AllocateQuantized();
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
@@ -69,6 +82,7 @@ class DecoderModel : public Model {
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
   DecoderActivations activations_;             // with max_tokens_ rows
+  QuantizedView final_quantized_;              // of the rows that give logits
   MatrixView gathered_;                        // [max_tokens, hidden]: normed rows that need logits
   MatrixView seq_logits_;                      // f32 [max_seqs, vocab]
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows

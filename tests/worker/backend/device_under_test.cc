@@ -48,6 +48,39 @@ std::vector<uint8_t> TestMatrix::ReadRaw() const {
   return bytes;
 }
 
+TestOperand::TestOperand(DeviceUnderTest* device, OperandType type, int64_t rows, int64_t cols)
+    : device_(device),
+      values_(device, rows, cols, device->backend()->activation_dtype()),
+      quantized_(*device->backend()->Allocate(QuantizedBytes(type, rows, cols))),
+      view_(values_.view(), PlaceQuantized(type, quantized_->data(), rows, cols)) {
+  const std::vector<uint8_t> nonsense(static_cast<size_t>(quantized_->bytes()), 0x7f);
+  device_->CopyIn(nonsense.data(), quantized_->data(), quantized_->bytes());
+}
+
+void TestOperand::PoisonValues() {
+  values_.Write(std::vector<float>(static_cast<size_t>(view_.values.rows * view_.values.cols),
+                                   std::nanf("")));
+}
+
+void TestOperand::ReadQuantized(std::vector<float>* values, std::vector<float>* scales) const {
+  const QuantizedView& form = view_.quantized;
+  const int64_t rows = view_.values.rows;
+  const int64_t cols = view_.values.cols;
+  std::vector<int8_t> q(static_cast<size_t>(rows * form.stride));
+  std::vector<float> group_scales(static_cast<size_t>(rows * form.num_groups));
+  device_->CopyOut(form.values, q.data(), static_cast<int64_t>(q.size()));
+  device_->CopyOut(form.scales, group_scales.data(), static_cast<int64_t>(4 * group_scales.size()));
+  const int64_t group = form.type.group_size == 0 ? cols : form.type.group_size;
+  values->clear();
+  scales->clear();
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      scales->push_back(group_scales[static_cast<size_t>(r * form.num_groups + c / group)]);
+      values->push_back(scales->back() * q[static_cast<size_t>(r * form.stride + c)]);
+    }
+  }
+}
+
 std::vector<float> RandomValues(int64_t count, std::mt19937* rng) {
   std::normal_distribution<float> normal;
   std::vector<float> values(static_cast<size_t>(count));

@@ -45,15 +45,33 @@ class TestMatrix {
   TestMatrix(DeviceUnderTest* device, int64_t rows, int64_t cols, const std::vector<float>& values);
 
   const MatrixView& view() const { return view_; }
+  void Write(const std::vector<float>& values);
   std::vector<float> Read() const;
   std::vector<uint8_t> ReadRaw() const;
 
  private:
-  void Write(const std::vector<float>& values);
-
   DeviceUnderTest* const device_;
   std::unique_ptr<DeviceBuffer> buffer_;
   MatrixView view_;
+};
+
+// A matrix of activations with the quantized form that a weight reads, which starts as nonsense.
+class TestOperand {
+ public:
+  TestOperand(DeviceUnderTest* device, OperandType type, int64_t rows, int64_t cols);
+
+  const Operand& view() const { return view_; }
+  // Overwrites the values alone, past all rules.
+  void PoisonValues();
+  std::vector<float> ReadValues() const { return values_.Read(); }
+  // What the quantized form stands for, [rows, cols], and each value's scale.
+  void ReadQuantized(std::vector<float>* values, std::vector<float>* scales) const;
+
+ private:
+  DeviceUnderTest* const device_;
+  TestMatrix values_;
+  std::unique_ptr<DeviceBuffer> quantized_;
+  Operand view_;
 };
 
 // Normal values, rounded to bf16 so that every device holds the same.

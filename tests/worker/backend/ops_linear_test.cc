@@ -109,9 +109,9 @@ class OpsLinearTest : public ::testing::Test {
   OpsLinearTest() : device_(testing::MakeDeviceUnderTest()), rng_(kSeed) {}
   Backend* backend() { return device_->backend(); }
 
-  void Allocate(bool int8_weights_later = false) {
+  void Allocate() {
     StepLimits limits;
-    limits.int8_weights_later = int8_weights_later;
+    limits.plain_operands = true;
     limits.max_tokens = kMaxTokens;
     limits.max_seqs = 8;
     limits.max_in_features = 1024;
@@ -221,11 +221,10 @@ TEST_F(OpsLinearTest, EveryFormatIsWithinItsToleranceOfTheFormula) {
   }
 }
 
-// A device may keep the int8 form of a product's input for the next product.
 TEST_F(OpsLinearTest, ProductAfterACopyFromTheHostSeesIt) {
   const int64_t rows = 9;
   const int64_t in = 512;
-  ASSERT_NO_FATAL_FAILURE(Allocate(/*int8_weights_later=*/true));
+  ASSERT_NO_FATAL_FAILURE(Allocate());
   Weights weights;
   MakeWeights(DType::kI8, 96, in, &rng_, &weights);
   LinearSource source;

@@ -96,13 +96,14 @@ class CpuBackend : public Backend {
     return CpuKvCache::Make(shape, kernels_);
   }
 
-  // The quantized form of activations, and a row of scores a thread.
+  // The activations of a product in another form.
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    return 2 * limits.max_tokens * limits.max_in_features;
+    return 4 * limits.max_tokens * limits.max_in_features;
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
-    PINGTI_RETURN_IF_ERROR(stage_.Allocate(limits.max_tokens, limits.max_in_features));
+    PINGTI_RETURN_IF_ERROR(
+        stage_.Allocate(limits.max_tokens, limits.max_in_features, limits.plain_operands));
     return attention_.Allocate(limits.max_tokens, limits.max_seqs);
   }
 
@@ -164,51 +165,55 @@ class CpuBackend : public Backend {
             Concat("token id ", id, "; expected 0 to ", embedding.rows() - 1));
       }
     }
-    ForRows(out.rows, [&](int64_t t) {
+    pool_.RunRows(out.rows, [&](int64_t t) {
       embedding.Lookup(step_.token_ids[static_cast<size_t>(t)], Row(out, t));
     });
     return absl::OkStatus();
   }
 
   absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
-                       MatrixView out) override {
-    ForRows(x.rows, [&](int64_t t) {
-      kernels_->rms_norm(Row(x, t), Floats(weight), eps, x.cols, Row(out, t));
+                       const Operand& out) override {
+    pool_.RunRows(x.rows, [&](int64_t t) {
+      kernels_->rms_norm(Row(x, t), Floats(weight), eps, x.cols, Row(out.values, t));
+      WriteForms(out, t);
     });
     return absl::OkStatus();
   }
 
   absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
-                          float eps, MatrixView out) override {
-    ForRows(delta.rows, [&](int64_t t) {
+                          float eps, const Operand& out) override {
+    pool_.RunRows(delta.rows, [&](int64_t t) {
       kernels_->add_in_place(Row(residual, t), Row(delta, t), delta.cols);
-      kernels_->rms_norm(Row(residual, t), Floats(weight), eps, delta.cols, Row(out, t));
+      kernels_->rms_norm(Row(residual, t), Floats(weight), eps, delta.cols, Row(out.values, t));
+      WriteForms(out, t);
     });
     return absl::OkStatus();
   }
 
   absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
-                         float eps, MatrixView out) override {
+                         float eps, const Operand& out) override {
     const float* offset = bias == nullptr ? nullptr : Floats(*bias);
-    ForRows(x.rows, [&](int64_t t) {
-      kernels_->layer_norm(Row(x, t), Floats(weight), offset, eps, x.cols, Row(out, t));
+    pool_.RunRows(x.rows, [&](int64_t t) {
+      kernels_->layer_norm(Row(x, t), Floats(weight), offset, eps, x.cols, Row(out.values, t));
+      WriteForms(out, t);
     });
     return absl::OkStatus();
   }
 
   absl::Status AddLayerNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
-                            const DeviceBuffer* bias, float eps, MatrixView out) override {
+                            const DeviceBuffer* bias, float eps, const Operand& out) override {
     PINGTI_RETURN_IF_ERROR(Add(delta, residual));
     return LayerNorm(residual, weight, bias, eps, out);
   }
 
   absl::Status Add(MatrixView delta, MatrixView sum) override {
-    ForRows(delta.rows,
-            [&](int64_t t) { kernels_->add_in_place(Row(sum, t), Row(delta, t), delta.cols); });
+    pool_.RunRows(delta.rows, [&](int64_t t) {
+      kernels_->add_in_place(Row(sum, t), Row(delta, t), delta.cols);
+    });
     return absl::OkStatus();
   }
 
-  absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
+  absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) override {
     return RunLinear(static_cast<const CpuLinearWeight&>(weight), x, out, *kernels_, &pool_,
                      &stage_);
   }
@@ -221,30 +226,38 @@ class CpuBackend : public Backend {
     for (int64_t s = 0; s < num_seqs; ++s) {
       const int64_t first = step_.query_start[static_cast<size_t>(s)];
       const int64_t end = step_.query_start[static_cast<size_t>(s) + 1];
-      ForRows(end - first,
-              [&](int64_t i) { AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i); });
+      pool_.RunRows(end - first, [&](int64_t i) {
+        AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i);
+      });
     }
     return absl::OkStatus();
   }
 
   absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
-                         int64_t layer, MatrixView out) override {
+                         int64_t layer, const Operand& out) override {
     const auto& cpu_cache = static_cast<const CpuKvCache&>(cache);
     PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
-    return attention_.Run(step_, qkv, shape, cpu_cache, layer, out);
+    PINGTI_RETURN_IF_ERROR(attention_.Run(step_, qkv, shape, cpu_cache, layer, out.values));
+    if (out.quantized.type.quant == QuantType::kNone) return absl::OkStatus();
+    pool_.RunRows(out.values.rows, [&](int64_t t) { WriteForms(out, t); });
+    return absl::OkStatus();
   }
 
-  absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {
-    ForRows(out.rows, [&](int64_t t) {
+  absl::Status SiluMul(MatrixView gate_up, const Operand& out) override {
+    const int64_t width = out.values.cols;
+    pool_.RunRows(out.values.rows, [&](int64_t t) {
       const float* gate = Row(gate_up, t);
-      kernels_->silu_mul(gate, gate + out.cols, out.cols, Row(out, t));
+      kernels_->silu_mul(gate, gate + width, width, Row(out.values, t));
+      WriteForms(out, t);
     });
     return absl::OkStatus();
   }
 
-  absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) override {
-    ForRows(x.rows,
-            [&](int64_t t) { kernels_->activate(activation, Row(x, t), x.cols, Row(out, t)); });
+  absl::Status Activate(ActivationFunction activation, MatrixView x, const Operand& out) override {
+    pool_.RunRows(x.rows, [&](int64_t t) {
+      kernels_->activate(activation, Row(x, t), x.cols, Row(out.values, t));
+      WriteForms(out, t);
+    });
     return absl::OkStatus();
   }
 
@@ -289,14 +302,9 @@ class CpuBackend : public Backend {
   }
 
  private:
-  // Cheap work on each row: a few rows are not worth waking a thread for.
-  template <typename Body>
-  void ForRows(int64_t rows, const Body& body) {
-    constexpr int64_t kRowsPerTask = 8;
-    pool_.Run((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-      const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
-      for (int64_t r = task * kRowsPerTask; r < end; ++r) body(r);
-    });
+  // The other forms of a row whose values were written.
+  void WriteForms(const Operand& out, int64_t row) {
+    if (out.quantized.type.quant != QuantType::kNone) QuantizeOperandRow(out, row, *kernels_);
   }
 
   void AppendToken(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -29,13 +29,12 @@ enum class PanelFormat {
 
 // Activations in the form that a panel format multiplies with.
 struct ActivationRows {
-  const float* f32 = nullptr;         // [rows, depth], kF32
-  const uint16_t* bf16 = nullptr;     // [rows, depth], kBf16
-  const int8_t* q = nullptr;          // [rows, depth], the quantized formats
-  const float* scale = nullptr;       // [rows, groups]; kI8 has one group
-  const int32_t* sum = nullptr;       // [rows, groups], sums of q
-  const float* scaled_sum = nullptr;  // [rows, groups], scale * sum
-  int64_t depth = 0;                  // padded with zeros to a multiple of 32
+  const float* f32 = nullptr;      // [rows, depth], kF32
+  const uint16_t* bf16 = nullptr;  // [rows, depth], kBf16
+  const int8_t* q = nullptr;       // [rows, depth], the quantized formats
+  const float* scale = nullptr;    // [rows, groups]; kI8 has one group
+  const int32_t* sum = nullptr;    // [rows, groups], sums of q
+  int64_t depth = 0;               // padded with zeros to a multiple of 32
   int64_t groups = 0;
 };
 
@@ -72,7 +71,7 @@ struct CpuKernels {
 
   // x [depth] -> q padded to padded_depth with one scale (kI8) or one per group of 32.
   void (*quantize_row)(const float* x, int64_t depth, int64_t padded_depth, bool groups, int8_t* q,
-                       float* scale, int32_t* sum, float* scaled_sum);
+                       float* scale, int32_t* sum);
   void (*float_to_bf16)(const float* x, int64_t count, uint16_t* out);
   void (*float_to_f16)(const float* x, int64_t count, uint16_t* out);
   // `rows` rows of `cols` values; strides in elements.

@@ -1,7 +1,6 @@
 #include "worker/backend/cpu/cpu_linear.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "common/base/check.h"
@@ -15,20 +14,35 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Formats of one kind can share converted activations.
-enum class ActivationKind { kF32, kBf16, kInt8PerToken, kInt8PerGroup };
-
-ActivationKind KindOf(PanelFormat format) {
+OperandType OperandTypeOf(PanelFormat format) {
   switch (format) {
     case PanelFormat::kF32:
-      return ActivationKind::kF32;
     case PanelFormat::kBf16:
-      return ActivationKind::kBf16;
+      return {};
     case PanelFormat::kI8:
-      return ActivationKind::kInt8PerToken;
-    default:
-      return ActivationKind::kInt8PerGroup;
+      return {QuantType::kInt8, 0};
+    case PanelFormat::kQ8:
+    case PanelFormat::kQ4:
+    case PanelFormat::kQ4Min:
+      return {QuantType::kInt8, kGroup};
   }
+  CheckFailed(__FILE__, __LINE__, "known PanelFormat", "");
+}
+
+// Whether parts of two formats can share converted activations.
+bool ShareActivations(PanelFormat a, PanelFormat b) {
+  const OperandType type = OperandTypeOf(a);
+  return a == b || (type.quant != QuantType::kNone && type == OperandTypeOf(b));
+}
+
+ActivationRows QuantizedRows(const QuantizedView& view) {
+  ActivationRows rows;
+  rows.q = static_cast<const int8_t*>(view.values);
+  rows.scale = view.scales;
+  rows.sum = view.sums;
+  rows.depth = view.stride;
+  rows.groups = view.num_groups;
+  return rows;
 }
 
 }  // namespace
@@ -60,64 +74,71 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
   return weight;
 }
 
+OperandType CpuLinearWeight::operand_type() const {
+  for (const PackedMatrix& part : parts_) {
+    const OperandType type = OperandTypeOf(part.format());
+    if (type.quant != QuantType::kNone) return type;
+  }
+  return {};
+}
+
 int64_t CpuLinearWeight::bytes() const {
   int64_t bytes = static_cast<int64_t>(bias_.size()) * 4;
   for (const PackedMatrix& part : parts_) bytes += part.bytes();
   return bytes;
 }
 
-absl::Status ActivationStage::Allocate(int64_t max_rows, int64_t max_depth) {
+void QuantizeOperandRow(const Operand& x, int64_t row, const CpuKernels& kernels) {
+  const QuantizedView& form = x.quantized;
+  const int64_t first = row * form.num_groups;
+  kernels.quantize_row(static_cast<const float*>(x.values.data) + row * x.values.stride,
+                       x.values.cols, form.stride, form.type.group_size != 0,
+                       static_cast<int8_t*>(form.values) + row * form.stride, form.scales + first,
+                       form.sums + first);
+}
+
+absl::Status ActivationStage::Allocate(int64_t max_rows, int64_t max_depth, bool quantizes) {
+  quantizes_ = quantizes;
   max_rows_ = max_rows;
   max_depth_ = RoundUp(max_depth, kGroup);
-  const int64_t groups = max_depth_ / kGroup;
-  PINGTI_ASSIGN_OR_RETURN(values_, AlignedBuffer::Make(max_rows_ * max_depth_ * 4));
-  PINGTI_ASSIGN_OR_RETURN(scales_, AlignedBuffer::Make(max_rows_ * groups * 4));
-  PINGTI_ASSIGN_OR_RETURN(sums_, AlignedBuffer::Make(max_rows_ * groups * 4));
-  PINGTI_ASSIGN_OR_RETURN(scaled_sums_, AlignedBuffer::Make(max_rows_ * groups * 4));
+  const int64_t quantized = QuantizedBytes({QuantType::kInt8, kGroup}, max_rows_, max_depth_);
+  PINGTI_ASSIGN_OR_RETURN(values_,
+                          AlignedBuffer::Make(std::max(max_rows_ * max_depth_ * 4, quantized)));
   return absl::OkStatus();
 }
 
-ActivationRows ActivationStage::Convert(MatrixView x, int64_t padded_depth, PanelFormat format,
+ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth, PanelFormat format,
                                         const CpuKernels& kernels, ThreadPool* pool) {
-  PINGTI_CHECK(x.rows <= max_rows_ && padded_depth <= max_depth_);
-  const ActivationKind kind = KindOf(format);
-  const auto* input = static_cast<const float*>(x.data);
+  const MatrixView& in = x.values;
+  PINGTI_CHECK(in.rows <= max_rows_ && padded_depth <= max_depth_);
+  const OperandType type = OperandTypeOf(format);
+  if (type.quant != QuantType::kNone) {
+    if (x.quantized.type == type) return QuantizedRows(x.quantized);
+    const Operand converted{in, PlaceQuantized(type, values_.as<void>(), in.rows, in.cols)};
+    pool->RunRows(in.rows, [&](int64_t r) { QuantizeOperandRow(converted, r, kernels); });
+    return QuantizedRows(converted.quantized);
+  }
   ActivationRows rows;
   rows.depth = padded_depth;
-  rows.groups = kind == ActivationKind::kInt8PerGroup ? padded_depth / kGroup : 1;
-  if (kind == ActivationKind::kF32 && x.cols == padded_depth && x.stride == padded_depth) {
-    rows.f32 = input;
+  rows.groups = 1;
+  const auto* input = static_cast<const float*>(in.data);
+  const auto padding = static_cast<size_t>(padded_depth - in.cols);
+  if (format == PanelFormat::kBf16) {
+    rows.bf16 = values_.as<uint16_t>();
+    pool->RunRows(in.rows, [&](int64_t r) {
+      uint16_t* out = values_.as<uint16_t>() + r * padded_depth;
+      kernels.float_to_bf16(input + r * in.stride, in.cols, out);
+      std::fill_n(out + in.cols, padding, uint16_t{0});
+    });
     return rows;
   }
+  rows.f32 = input;
+  if (in.stride == padded_depth && padding == 0) return rows;
   rows.f32 = values_.as<float>();
-  rows.bf16 = values_.as<uint16_t>();
-  rows.q = values_.as<int8_t>();
-  rows.scale = scales_.as<float>();
-  rows.sum = sums_.as<int32_t>();
-  rows.scaled_sum = scaled_sums_.as<float>();
-  const auto convert_row = [&](int64_t r) {
-    const float* source = input + r * x.stride;
-    const int64_t padding = padded_depth - x.cols;
-    if (kind == ActivationKind::kF32) {
-      float* out = values_.as<float>() + r * padded_depth;
-      std::memcpy(out, source, static_cast<size_t>(x.cols) * 4);
-      std::fill_n(out + x.cols, padding, 0.0f);
-    } else if (kind == ActivationKind::kBf16) {
-      uint16_t* out = values_.as<uint16_t>() + r * padded_depth;
-      kernels.float_to_bf16(source, x.cols, out);
-      std::fill_n(out + x.cols, padding, uint16_t{0});
-    } else {
-      const int64_t first = r * rows.groups;
-      kernels.quantize_row(source, x.cols, padded_depth, kind == ActivationKind::kInt8PerGroup,
-                           values_.as<int8_t>() + r * padded_depth, scales_.as<float>() + first,
-                           sums_.as<int32_t>() + first, scaled_sums_.as<float>() + first);
-    }
-  };
-  constexpr int64_t kRowsPerTask = 8;  // below, starting threads costs more than the rows
-  const int64_t tasks = (x.rows + kRowsPerTask - 1) / kRowsPerTask;
-  pool->Run(tasks, [&](int64_t task, int) {
-    const int64_t end = std::min(x.rows, (task + 1) * kRowsPerTask);
-    for (int64_t r = task * kRowsPerTask; r < end; ++r) convert_row(r);
+  pool->RunRows(in.rows, [&](int64_t r) {
+    float* out = values_.as<float>() + r * padded_depth;
+    std::copy_n(input + r * in.stride, in.cols, out);
+    std::fill_n(out + in.cols, padding, 0.0f);
   });
   return rows;
 }
@@ -142,7 +163,6 @@ ActivationRows Slice(const ActivationRows& x, int64_t first) {
   if (x.q != nullptr) slice.q += first * x.depth;
   if (x.scale != nullptr) slice.scale += first * x.groups;
   if (x.sum != nullptr) slice.sum += first * x.groups;
-  if (x.scaled_sum != nullptr) slice.scaled_sum += first * x.groups;
   return slice;
 }
 
@@ -170,21 +190,26 @@ int64_t PanelsPerTask(int64_t num_panels, int num_threads) {
 
 }  // namespace
 
-absl::Status RunLinear(const CpuLinearWeight& weight, MatrixView x, MatrixView out,
+absl::Status RunLinear(const CpuLinearWeight& weight, const Operand& x, MatrixView out,
                        const CpuKernels& kernels, ThreadPool* pool, ActivationStage* stage) {
-  PINGTI_CHECK(x.cols == weight.in_features() && out.cols == weight.out_features() &&
-               x.rows == out.rows && x.dtype == DType::kF32 && out.dtype == DType::kF32);
+  const MatrixView& in = x.values;
+  PINGTI_CHECK(in.cols == weight.in_features() && out.cols == weight.out_features() &&
+               in.rows == out.rows && in.dtype == DType::kF32 && out.dtype == DType::kF32);
+  const OperandType type = weight.operand_type();
+  if (type.quant != QuantType::kNone && x.quantized.type != type && !stage->quantizes()) {
+    return MissingFormError(type, x);
+  }
   ActivationRows rows;
   int64_t column = 0;
   const PackedMatrix* before = nullptr;
   for (const PackedMatrix& part : weight.parts()) {
-    if (before == nullptr || KindOf(before->format()) != KindOf(part.format())) {
+    if (before == nullptr || !ShareActivations(before->format(), part.format())) {
       rows = stage->Convert(x, part.padded_depth(), part.format(), kernels, pool);
     }
     before = &part;
     const ProductJob job{&part,
                          &rows,
-                         x.rows,
+                         in.rows,
                          weight.bias() == nullptr ? nullptr : weight.bias() + column,
                          static_cast<float*>(out.data) + column,
                          out.stride};

@@ -21,6 +21,8 @@ class CpuLinearWeight : public LinearWeight {
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
+  // That of the first part that reads a quantized form.
+  OperandType operand_type() const override;
   int64_t bytes() const override;
 
   const std::vector<PackedMatrix>& parts() const { return parts_; }
@@ -35,27 +37,31 @@ class CpuLinearWeight : public LinearWeight {
   int64_t in_features_ = 0;
 };
 
-// Converts activations; owns the scratch they are converted into. Confined to the engine thread.
+// Row `row` of an operand's quantized form from its values. REQUIRES: it has one.
+void QuantizeOperandRow(const Operand& x, int64_t row, const CpuKernels& kernels);
+
+// Converts activations that come in another form than a product reads; owns the scratch they are
+// converted into. Confined to the engine thread.
 class ActivationStage {
  public:
-  absl::Status Allocate(int64_t max_rows, int64_t max_depth);
+  // `quantizes`: also where an operand could have come quantized.
+  absl::Status Allocate(int64_t max_rows, int64_t max_depth, bool quantizes);
+  bool quantizes() const { return quantizes_; }
 
-  // Rows of x in the form that `format` needs, valid until the next call. f32 rows are used in
-  // place where they need no padding.
-  ActivationRows Convert(MatrixView x, int64_t padded_depth, PanelFormat format,
+  // Rows of x in the form that `format` needs, valid until the next call. What x has in that form
+  // is used in place: f32 rows where they need no padding, and quantized rows.
+  ActivationRows Convert(const Operand& x, int64_t padded_depth, PanelFormat format,
                          const CpuKernels& kernels, ThreadPool* pool);
 
  private:
+  bool quantizes_ = false;
   int64_t max_rows_ = 0;
   int64_t max_depth_ = 0;
-  AlignedBuffer values_;  // f32, bf16 or int8 rows
-  AlignedBuffer scales_;
-  AlignedBuffer sums_;
-  AlignedBuffer scaled_sums_;
+  AlignedBuffer values_;  // f32 or bf16 rows, or a quantized form
 };
 
-// out: f32 [x.rows, weight.out_features()].
-absl::Status RunLinear(const CpuLinearWeight& weight, MatrixView x, MatrixView out,
+// out: f32 [x.values.rows, weight.out_features()].
+absl::Status RunLinear(const CpuLinearWeight& weight, const Operand& x, MatrixView out,
                        const CpuKernels& kernels, ThreadPool* pool, ActivationStage* stage);
 
 }  // namespace pingti::worker::cpu

@@ -119,7 +119,7 @@ void F16ToFloatRows(const uint16_t* x, int64_t rows, int64_t stride, int64_t col
 
 // Symmetric: scale = largest magnitude / 127, q = round(x / scale).
 inline void QuantizeSpan(const float* x, int64_t count, int64_t padded, int8_t* q, float* scale,
-                         int32_t* sum, float* scaled_sum) {
+                         int32_t* sum) {
   Vf most = Zero();
   for (int64_t i = 0; i < count; i += 16) most = Max(most, Abs(LoadAt(x, i, count)));
   const float largest = ReduceMax(most);
@@ -133,19 +133,17 @@ inline void QuantizeSpan(const float* x, int64_t count, int64_t padded, int8_t* 
   }
   *scale = step;
   *sum = total;
-  *scaled_sum = step * static_cast<float>(total);
 }
 
 void QuantizeRow(const float* x, int64_t depth, int64_t padded_depth, bool groups, int8_t* q,
-                 float* scale, int32_t* sum, float* scaled_sum) {
+                 float* scale, int32_t* sum) {
   if (!groups) {
-    QuantizeSpan(x, depth, padded_depth, q, scale, sum, scaled_sum);
+    QuantizeSpan(x, depth, padded_depth, q, scale, sum);
     return;
   }
   for (int64_t i = 0, g = 0; i < padded_depth; i += kGroup, ++g) {
     const int64_t left = depth - i;
-    QuantizeSpan(x + i, left < kGroup ? left : kGroup, kGroup, q + i, scale + g, sum + g,
-                 scaled_sum + g);
+    QuantizeSpan(x + i, left < kGroup ? left : kGroup, kGroup, q + i, scale + g, sum + g);
   }
 }
 

@@ -4,6 +4,7 @@
 // microseconds apart, then sleep, so that an idle worker costs nothing.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -32,6 +33,17 @@ class ThreadPool {
           (*static_cast<const Body*>(context))(task, thread);
         },
         &body);
+  }
+
+  // body(row) for every row in [0, num_rows), for work so cheap that a few rows are not worth
+  // waking a thread for.
+  template <typename Body>
+  void RunRows(int64_t num_rows, const Body& body) {
+    constexpr int64_t kRowsPerTask = 8;
+    Run((num_rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+      const int64_t end = std::min(num_rows, (task + 1) * kRowsPerTask);
+      for (int64_t row = task * kRowsPerTask; row < end; ++row) body(row);
+    });
   }
 
  private:

@@ -50,6 +50,11 @@ kernels::ActivationKind KernelKind(ActivationFunction activation) {
   return kernels::ActivationKind::kGeluTanh;
 }
 
+// The one form besides the values that kernels write: int8 with a scale per token.
+bool HasFormOfKernels(const Operand& x) {
+  return x.quantized.type.quant == QuantType::kNone || x.quantized.type == kInt8PerToken;
+}
+
 // Rows in bf16, wherever they come from, or in int8 with a scale each.
 class CudaEmbedding : public EmbeddingTable {
  public:
@@ -99,7 +104,6 @@ class CudaBackend : public Backend {
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
                             MakeLinearWeight(source, Upload(), stream_));
-    has_int8_ = has_int8_ || weight->form == LinearForm::kInt8;
     return std::unique_ptr<LinearWeight>(std::move(weight));
   }
 
@@ -125,9 +129,8 @@ class CudaBackend : public Backend {
   }
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    const bool quantizes = has_int8_ || limits.int8_weights_later;
-    return (quantizes ? limits.max_tokens * (limits.max_in_features + 4) : 0) +
-           StepArrays::BytesFor(limits) + CudaAttention::BytesFor(limits) + kGraphBytes;
+    return CudaLinear::BytesFor(limits) + StepArrays::BytesFor(limits) +
+           CudaAttention::BytesFor(limits) + kGraphBytes;
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
@@ -137,7 +140,7 @@ class CudaBackend : public Backend {
     graphs_.Clear();
     rows_.reset();
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
-    PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits, has_int8_ || limits.int8_weights_later));
+    PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
     return attention_.Allocate(limits, arrays_.max_decode_len());
   }
@@ -147,7 +150,6 @@ class CudaBackend : public Backend {
   }
 
   absl::Status CopyFromHost(std::span<const float> values, MatrixView matrix) override {
-    linear_->ForgetQuantized(matrix);
     return cuda::CopyFromHost(values, matrix, stream_);
   }
 
@@ -203,27 +205,26 @@ class CudaBackend : public Backend {
   }
 
   absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,
-                       MatrixView out) override {
+                       const Operand& out) override {
     return Normalise(x, nullptr, weight, eps, out);
   }
 
   absl::Status AddRmsNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
-                          float eps, MatrixView out) override {
+                          float eps, const Operand& out) override {
     return Normalise(delta, &residual, weight, eps, out);
   }
 
   absl::Status LayerNorm(MatrixView x, const DeviceBuffer& weight, const DeviceBuffer* bias,
-                         float eps, MatrixView out) override {
+                         float eps, const Operand& out) override {
     return LayerNormalise(x, nullptr, weight, bias, eps, out);
   }
 
   absl::Status AddLayerNorm(MatrixView delta, MatrixView residual, const DeviceBuffer& weight,
-                            const DeviceBuffer* bias, float eps, MatrixView out) override {
+                            const DeviceBuffer* bias, float eps, const Operand& out) override {
     return LayerNormalise(delta, &residual, weight, bias, eps, out);
   }
 
   absl::Status Add(MatrixView delta, MatrixView sum) override {
-    linear_->ForgetQuantized(sum);
     kernels::AddParams params;
     params.x = delta.data;
     params.x_stride = delta.stride;
@@ -235,7 +236,7 @@ class CudaBackend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status Linear(const LinearWeight& weight, MatrixView x, MatrixView out) override {
+  absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) override {
     return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_);
   }
 
@@ -260,17 +261,18 @@ class CudaBackend : public Backend {
   }
 
   absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
-                         int64_t layer, MatrixView out) override {
-    linear_->ForgetQuantized(out);
-    return attention_.Run(arrays_.device(), qkv, shape, static_cast<const CudaKvCache&>(cache),
-                          layer, out, stream_);
+                         int64_t layer, const Operand& out) override {
+    PINGTI_RETURN_IF_ERROR(attention_.Run(arrays_.device(), qkv, shape,
+                                          static_cast<const CudaKvCache&>(cache), layer, out.values,
+                                          stream_));
+    return WriteQuantized(out, stream_);
   }
 
-  absl::Status SiluMul(MatrixView gate_up, MatrixView out) override {
+  absl::Status SiluMul(MatrixView gate_up, const Operand& out) override {
     return RunActivation(kernels::ActivationKind::kSilu, true, gate_up, out);
   }
 
-  absl::Status Activate(ActivationFunction activation, MatrixView x, MatrixView out) override {
+  absl::Status Activate(ActivationFunction activation, MatrixView x, const Operand& out) override {
     return RunActivation(KernelKind(activation), false, x, out);
   }
 
@@ -306,7 +308,6 @@ class CudaBackend : public Backend {
   }
 
   absl::Status Gather(kernels::EmbeddingParams params, MatrixView out) {
-    linear_->ForgetQuantized(out);
     params.out = out.data;
     params.out_stride = out.stride;
     params.num_tokens = static_cast<int32_t>(out.rows);
@@ -316,8 +317,8 @@ class CudaBackend : public Backend {
   }
 
   absl::Status Normalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
-                         float eps, MatrixView out) {
-    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+                         float eps, const Operand& out) {
+    PINGTI_CHECK(HasFormOfKernels(out));
     kernels::RmsNormParams params;
     params.x = x.data;
     params.x_stride = x.stride;
@@ -327,11 +328,11 @@ class CudaBackend : public Backend {
     }
     params.weight = Floats(weight);
     params.eps = eps;
-    params.out = out.data;
-    params.out_stride = out.stride;
-    params.quantized = quantized.values;
-    params.quantized_stride = quantized.stride;
-    params.scales = quantized.scales;
+    params.out = out.values.data;
+    params.out_stride = out.values.stride;
+    params.quantized = static_cast<int8_t*>(out.quantized.values);
+    params.quantized_stride = out.quantized.stride;
+    params.scales = out.quantized.scales;
     params.num_tokens = static_cast<int32_t>(x.rows);
     params.hidden = static_cast<int32_t>(x.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRmsNorm(params, stream_));
@@ -339,8 +340,8 @@ class CudaBackend : public Backend {
   }
 
   absl::Status LayerNormalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
-                              const DeviceBuffer* bias, float eps, MatrixView out) {
-    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+                              const DeviceBuffer* bias, float eps, const Operand& out) {
+    PINGTI_CHECK(HasFormOfKernels(out));
     kernels::LayerNormParams params;
     params.x = x.data;
     params.x_stride = x.stride;
@@ -351,11 +352,11 @@ class CudaBackend : public Backend {
     params.weight = Floats(weight);
     params.bias = bias == nullptr ? nullptr : Floats(*bias);
     params.eps = eps;
-    params.out = out.data;
-    params.out_stride = out.stride;
-    params.quantized = quantized.values;
-    params.quantized_stride = quantized.stride;
-    params.scales = quantized.scales;
+    params.out = out.values.data;
+    params.out_stride = out.values.stride;
+    params.quantized = static_cast<int8_t*>(out.quantized.values);
+    params.quantized_stride = out.quantized.stride;
+    params.scales = out.quantized.scales;
     params.num_tokens = static_cast<int32_t>(x.rows);
     params.hidden = static_cast<int32_t>(x.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchLayerNorm(params, stream_));
@@ -363,20 +364,20 @@ class CudaBackend : public Backend {
   }
 
   absl::Status RunActivation(kernels::ActivationKind kind, bool gated, MatrixView x,
-                             MatrixView out) {
-    const CudaLinear::Quantized quantized = linear_->QuantizedTarget(out);
+                             const Operand& out) {
+    PINGTI_CHECK(HasFormOfKernels(out));
     kernels::ActivationParams params;
     params.kind = kind;
     params.gated = gated;
     params.x = x.data;
     params.x_stride = x.stride;
-    params.out = out.data;
-    params.out_stride = out.stride;
-    params.quantized = quantized.values;
-    params.quantized_stride = quantized.stride;
-    params.scales = quantized.scales;
-    params.num_tokens = static_cast<int32_t>(out.rows);
-    params.width = static_cast<int32_t>(out.cols);
+    params.out = out.values.data;
+    params.out_stride = out.values.stride;
+    params.quantized = static_cast<int8_t*>(out.quantized.values);
+    params.quantized_stride = out.quantized.stride;
+    params.scales = out.quantized.scales;
+    params.num_tokens = static_cast<int32_t>(out.values.rows);
+    params.width = static_cast<int32_t>(out.values.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchActivation(params, stream_));
     return absl::OkStatus();
   }
@@ -384,7 +385,6 @@ class CudaBackend : public Backend {
   const CudaBackendOptions options_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CudaLinear> linear_;
-  bool has_int8_ = false;
   std::optional<WeightUpload> upload_;  // while loading
   StepArrays arrays_;
   CudaAttention attention_;

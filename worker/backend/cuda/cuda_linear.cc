@@ -22,53 +22,50 @@ absl::StatusOr<std::unique_ptr<CudaLinear>> CudaLinear::Make() {
   return linear;
 }
 
-absl::Status CudaLinear::Allocate(const StepLimits& limits, bool quantizes) {
-  quantized_of_ = nullptr;
-  max_tokens_ = quantizes ? limits.max_tokens : 0;
-  PINGTI_ASSIGN_OR_RETURN(quantized_, CudaBuffer::Make(max_tokens_ * limits.max_in_features));
-  PINGTI_ASSIGN_OR_RETURN(quantized_scales_, CudaBuffer::Make(max_tokens_ * 4));
+absl::Status WriteQuantized(const Operand& x, cudaStream_t stream) {
+  if (x.quantized.type.quant == QuantType::kNone) return absl::OkStatus();
+  kernels::QuantizeTokensParams params;
+  params.x = x.values.data;
+  params.x_stride = x.values.stride;
+  params.quantized = static_cast<int8_t*>(x.quantized.values);
+  params.quantized_stride = x.quantized.stride;
+  params.scales = x.quantized.scales;
+  params.num_tokens = static_cast<int32_t>(x.values.rows);
+  params.width = static_cast<int32_t>(x.values.cols);
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
   return absl::OkStatus();
 }
 
-CudaLinear::Quantized CudaLinear::QuantizedTarget(MatrixView x) {
-  if (quantized_ == nullptr || x.rows > max_tokens_ || x.rows * x.cols > quantized_->bytes()) {
-    ForgetQuantized(x);
-    return {};
-  }
-  quantized_of_ = x.data;
-  quantized_rows_ = x.rows;
-  quantized_cols_ = x.cols;
-  return {quantized_->as<int8_t>(), x.cols, quantized_scales_->as<float>()};
+int64_t CudaLinear::BytesFor(const StepLimits& limits) {
+  return limits.plain_operands
+             ? QuantizedBytes(kInt8PerToken, limits.max_tokens, limits.max_in_features)
+             : 0;
 }
 
-absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+absl::Status CudaLinear::Allocate(const StepLimits& limits) {
+  PINGTI_ASSIGN_OR_RETURN(scratch_, CudaBuffer::Make(BytesFor(limits)));
+  return absl::OkStatus();
+}
+
+absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                                  cudaStream_t stream) {
-  if (quantized_of_ != x.data || quantized_rows_ != x.rows || quantized_cols_ != x.cols) {
-    const Quantized target = QuantizedTarget(x);
-    if (target.values == nullptr) {
-      return absl::InvalidArgumentError(Concat("an int8 product of ", x.rows, " x ", x.cols,
-                                               " activations; allocated for ", max_tokens_,
-                                               " rows"));
-    }
-    kernels::QuantizeTokensParams params;
-    params.x = x.data;
-    params.x_stride = x.stride;
-    params.quantized = target.values;
-    params.quantized_stride = target.stride;
-    params.scales = target.scales;
-    params.num_tokens = static_cast<int32_t>(x.rows);
-    params.width = static_cast<int32_t>(x.cols);
-    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
+  const MatrixView& values = x.values;
+  QuantizedView form = x.quantized;
+  if (form.type != kInt8PerToken) {
+    const int64_t bytes = QuantizedBytes(kInt8PerToken, values.rows, values.cols);
+    if (scratch_ == nullptr || bytes > scratch_->bytes()) return MissingFormError(kInt8PerToken, x);
+    form = PlaceQuantized(kInt8PerToken, scratch_->data(), values.rows, values.cols);
+    PINGTI_RETURN_IF_ERROR(WriteQuantized({values, form}, stream));
   }
   kernels::GemmS8Params params;
-  params.m = static_cast<int>(x.rows);
+  params.m = static_cast<int>(values.rows);
   params.n = static_cast<int>(weight.rows);
   params.k = static_cast<int>(weight.cols);
-  params.a = quantized_->as<int8_t>();
-  params.a_row_stride = x.cols;
+  params.a = static_cast<const int8_t*>(form.values);
+  params.a_row_stride = form.stride;
   params.w = weight.values->as<int8_t>();
   params.w_row_stride = weight.cols;
-  params.token_scale = quantized_scales_->as<float>();
+  params.token_scale = form.scales;
   params.channel_scale = weight.scales->as<float>();
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   params.y = static_cast<__nv_bfloat16*>(out.data);
@@ -107,22 +104,22 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   return absl::OkStatus();
 }
 
-absl::Status CudaLinear::Run(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                              cudaStream_t stream) {
-  PINGTI_CHECK(x.cols == weight.cols && out.cols == weight.rows && x.rows == out.rows);
+  const MatrixView& values = x.values;
+  PINGTI_CHECK(values.cols == weight.cols && out.cols == weight.rows && values.rows == out.rows);
   PINGTI_CHECK(weight.form != LinearForm::kInt8 || out.dtype == DType::kBf16);
-  if (x.rows == 0) return absl::OkStatus();
-  ForgetQuantized(out);
+  if (values.rows == 0) return absl::OkStatus();
   switch (weight.form) {
     case LinearForm::kBf16:
       return blas_->Multiply(weight.values->data(),
-                             weight.bias == nullptr ? nullptr : weight.bias->data(), x, out,
+                             weight.bias == nullptr ? nullptr : weight.bias->data(), values, out,
                              stream);
     case LinearForm::kInt8:
       return RunInt8(weight, x, out, stream);
     case LinearForm::kGrouped4:
     case LinearForm::kGrouped8:
-      return RunGrouped(weight, x, out, stream);
+      return RunGrouped(weight, values, out, stream);
   }
   CheckFailed(__FILE__, __LINE__, "known LinearForm", "");
 }

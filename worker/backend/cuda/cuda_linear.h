@@ -21,12 +21,18 @@
 
 namespace pingti::worker::cuda {
 
+// The quantized activations that the kernels write and read.
+inline constexpr OperandType kInt8PerToken{QuantType::kInt8, 0};
+
 enum class LinearForm { kBf16, kInt8, kGrouped4, kGrouped8 };
 
 class CudaLinearWeight : public LinearWeight {
  public:
   int64_t out_features() const override { return rows; }
   int64_t in_features() const override { return cols; }
+  OperandType operand_type() const override {
+    return form == LinearForm::kInt8 ? kInt8PerToken : OperandType{};
+  }
   int64_t bytes() const override {
     return values->bytes() + (scales ? scales->bytes() : 0) + (zeros ? zeros->bytes() : 0) +
            (bias ? bias->bytes() : 0);
@@ -53,34 +59,25 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
                                                                    WeightUpload* upload,
                                                                    cudaStream_t stream);
 
-// Runs products. Owns the quantized form of one matrix of activations: who writes activations may
-// write that form with them (see kernels' norm.h and activation.h), and products that come after
-// use it.
+// The quantized form of an operand's values, if it has one. For operations whose kernels do not
+// write it themselves, as those of norm.h and activation.h do.
+absl::Status WriteQuantized(const Operand& x, cudaStream_t stream);
+
+// Runs products.
 class CudaLinear {
  public:
   static absl::StatusOr<std::unique_ptr<CudaLinear>> Make();
-  // `quantizes`: some weight is int8.
-  absl::Status Allocate(const StepLimits& limits, bool quantizes);
-
-  // Where whoever writes `x` puts its int8 form; null when no product needs one.
-  struct Quantized {
-    int8_t* values = nullptr;  // [x.rows, stride]
-    int64_t stride = 0;
-    float* scales = nullptr;  // [x.rows]
-  };
-  Quantized QuantizedTarget(MatrixView x);
-  // `x` was written without its int8 form.
-  void ForgetQuantized(MatrixView x) {
-    if (quantized_of_ == x.data) quantized_of_ = nullptr;
-  }
+  // Memory to quantize operands in, where the limits say that they come without that form.
+  static int64_t BytesFor(const StepLimits& limits);
+  absl::Status Allocate(const StepLimits& limits);
 
   // See Backend::Linear.
-  absl::Status Run(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+  absl::Status Run(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                    cudaStream_t stream);
 
  private:
   CudaLinear() = default;
-  absl::Status RunInt8(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+  absl::Status RunInt8(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                        cudaStream_t stream);
   absl::Status RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
                           cudaStream_t stream);
@@ -88,13 +85,7 @@ class CudaLinear {
   std::unique_ptr<Blas> blas_;
   std::unique_ptr<CudaBuffer> int8_workspace_;
   std::unique_ptr<CudaBuffer> grouped_workspace_;
-  std::unique_ptr<CudaBuffer> quantized_;         // int8 [max_tokens, max_in_features]
-  std::unique_ptr<CudaBuffer> quantized_scales_;  // f32 [max_tokens]
-  int64_t max_tokens_ = 0;
-  // What quantized_ holds.
-  const void* quantized_of_ = nullptr;
-  int64_t quantized_rows_ = 0;
-  int64_t quantized_cols_ = 0;
+  std::unique_ptr<CudaBuffer> scratch_;  // for one quantized operand
 };
 
 }  // namespace pingti::worker::cuda

@@ -76,7 +76,7 @@ class Checker {
     ASSERT_TRUE(backend_->RopeAndAppendKv(input, shape, {}, *cache_, 0).ok());
     ASSERT_TRUE(backend_
                     ->Attention(input, shape, *cache_, 0,
-                                {out.data(), DType::kF32, tokens, out_cols, out_cols})
+                                MatrixView{out.data(), DType::kF32, tokens, out_cols, out_cols})
                     .ok());
     for (size_t s = 0, row = 0; s < chunk.size(); ++s) {
       for (int32_t t = 0; t < chunk[s]; ++t, ++row) {
@@ -157,7 +157,8 @@ TEST_P(CpuAttentionTest, ACopiedBlockReadsAsTheOriginal) {
       ASSERT_TRUE(backend->RopeAndAppendKv(input, shape, {}, *cache, layer).ok());
     }
     ASSERT_TRUE(
-        backend->Attention(input, shape, *cache, 1, {out->data(), DType::kF32, 3, 16, 16}).ok());
+        backend->Attention(input, shape, *cache, 1, MatrixView{out->data(), DType::kF32, 3, 16, 16})
+            .ok());
   };
   attend(0, &out_a, true);
   const std::vector<BlockCopy> copies{{0, 3}};

@@ -77,7 +77,11 @@ MatrixSource Source(const std::vector<uint8_t>& bytes, DType dtype, int64_t rows
 class CpuLinearTest : public ::testing::TestWithParam<std::string> {
  protected:
   CpuLinearTest() : backend_(*MakeCpuBackend({.num_threads = 2, .kernels = GetParam()})) {
-    EXPECT_TRUE(backend_->AllocateWorkspace({64, 8, 1024}).ok());
+    EXPECT_TRUE(
+        backend_
+            ->AllocateWorkspace(
+                {.max_tokens = 64, .max_seqs = 8, .max_in_features = 1024, .plain_operands = true})
+            .ok());
   }
 
   // y [rows, out] for x [rows, in]; outputs start poisoned.
@@ -86,7 +90,7 @@ class CpuLinearTest : public ::testing::TestWithParam<std::string> {
     const int64_t in = weight.in_features();
     const int64_t out = weight.out_features();
     EXPECT_TRUE(backend_
-                    ->Linear(weight, {x.data(), DType::kF32, rows, in, in},
+                    ->Linear(weight, MatrixView{x.data(), DType::kF32, rows, in, in},
                              {y.data(), DType::kF32, rows, out, out})
                     .ok());
     return y;
