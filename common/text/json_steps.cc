@@ -106,9 +106,29 @@ absl::Status ReadNormalizer(const JsonAt& at, Normalizer* normalizer) {
   return absl::OkStatus();
 }
 
+// Behind ByteLevel there are bytes, spelled as characters.
+absl::Status ReadByteStep(const JsonAt& at, const std::string& type, PreTokenizer* pre_tokenizer) {
+  if (type == "Digits") {
+    PINGTI_ASSIGN_OR_RETURN(const bool single, JsonBoolOr(at, "individual_digits", false));
+    pre_tokenizer->Add(SplitByBytes(
+        IsNumericByte, 1, single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous));
+    return absl::OkStatus();
+  }
+  if (type == "Split") {
+    PINGTI_ASSIGN_OR_RETURN(const Pattern pattern, ReadPattern(at));
+    PINGTI_ASSIGN_OR_RETURN(const SplitBehavior behavior, ReadBehavior(at, ""));
+    PINGTI_ASSIGN_OR_RETURN(const bool invert, JsonBoolOr(at, "invert", false));
+    if (pattern.is_regex && pattern.text == kThreeDigitsPattern && !invert) {
+      pre_tokenizer->Add(SplitByBytes(IsAsciiDigit, 3, behavior));
+      return absl::OkStatus();
+    }
+  }
+  return Unsupported(at, absl::StrCat("pre-tokenizer '", type, "' behind ByteLevel"));
+}
+
 absl::Status ReadPreTokenizer(const JsonAt& at, PreTokenizer* pre_tokenizer, bool* byte_level) {
-  if (*byte_level) return Unsupported(at, "a pre-tokenizer behind ByteLevel");
   PINGTI_ASSIGN_OR_RETURN(const std::string type, JsonString(at, "type"));
+  if (*byte_level) return ReadByteStep(at, type, pre_tokenizer);
   if (type == "Sequence") {
     PINGTI_ASSIGN_OR_RETURN(const auto* steps, JsonArray(at, "pretokenizers"));
     for (size_t i = 0; i < steps->size(); ++i) {

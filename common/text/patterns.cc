@@ -19,6 +19,8 @@ const std::string_view kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
     R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+const std::string_view kThreeDigitsPattern = "[0-9][0-9][0-9]";
+
 namespace {
 
 constexpr std::string_view kDeepSeekV3Words =
@@ -80,6 +82,15 @@ absl::Status AddDeepSeekV3(FamilyRules* rules) {
   return AddPattern(kDeepSeekV3Words, rules);
 }
 
+// The last two steps come behind ByteLevel and see bytes.
+absl::Status AddFalcon(FamilyRules* rules) {
+  PINGTI_RETURN_IF_ERROR(AddPattern(R"([\p{P}$+<=>^`|~]+)", rules));
+  PINGTI_RETURN_IF_ERROR(AddPattern(kGpt2Pattern, rules));
+  rules->pre_tokenizer.Add(SplitByBytes(IsNumericByte, 1, SplitBehavior::kContiguous));
+  rules->pre_tokenizer.Add(SplitByBytes(IsAsciiDigit, 3, SplitBehavior::kIsolated));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<FamilyRules> MakeFamilyRules(std::string_view family) {
@@ -102,11 +113,13 @@ absl::StatusOr<FamilyRules> MakeFamilyRules(std::string_view family) {
     PINGTI_RETURN_IF_ERROR(AddDeepSeekCoder(&rules));
   } else if (family == "deepseek-v3") {
     PINGTI_RETURN_IF_ERROR(AddDeepSeekV3(&rules));
+  } else if (family == "falcon") {
+    PINGTI_RETURN_IF_ERROR(AddFalcon(&rules));
   } else {
     return absl::UnimplementedError(absl::StrCat(
         "tokenizer.ggml.pre '", std::string(family),
         "' is not supported; supported: gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, "
-        "deepseek-llm, deepseek-coder, deepseek-v3"));
+        "deepseek-llm, deepseek-coder, deepseek-v3, falcon"));
   }
   return rules;
 }

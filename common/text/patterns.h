@@ -15,6 +15,8 @@ namespace pingti::text {
 extern const std::string_view kGpt2Pattern;
 extern const std::string_view kLlama3Pattern;
 extern const std::string_view kQwen2Pattern;
+// Falcon's last step: numbers are cut into threes from the left.
+extern const std::string_view kThreeDigitsPattern;
 
 struct FamilyRules {
   PreTokenizer pre_tokenizer;

@@ -146,6 +146,28 @@ class CharStep : public SplitStep {
   bool (*is_delimiter_)(char32_t);
 };
 
+class ByteStep : public SplitStep {
+ public:
+  ByteStep(bool (*is_delimiter)(unsigned char), size_t run, SplitBehavior behavior)
+      : SplitStep(behavior, /*invert=*/false), is_delimiter_(is_delimiter), run_(run) {}
+
+ protected:
+  absl::Status Find(std::string_view word, RegexScratch*, Regex::VisitMatch visit) const override {
+    size_t count = 0;  // delimiter bytes up to here
+    for (size_t pos = 0; pos < word.size(); ++pos) {
+      count = is_delimiter_(static_cast<unsigned char>(word[pos])) ? count + 1 : 0;
+      if (count < run_) continue;
+      PINGTI_RETURN_IF_ERROR(visit({pos + 1 - run_, pos + 1}));
+      count = 0;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool (*is_delimiter_)(unsigned char);
+  size_t run_;
+};
+
 class PrefixSpaceStep : public PreTokenizerStep {
  public:
   absl::Status Apply(Word word, const WordPipe& out) const override {
@@ -219,6 +241,18 @@ std::unique_ptr<PreTokenizerStep> SplitByChar(bool (*is_delimiter)(char32_t),
                                               SplitBehavior behavior) {
   return std::make_unique<CharStep>(is_delimiter, behavior);
 }
+std::unique_ptr<PreTokenizerStep> SplitByBytes(bool (*is_delimiter)(unsigned char), size_t run,
+                                               SplitBehavior behavior) {
+  return std::make_unique<ByteStep>(is_delimiter, run, behavior);
+}
+
+bool IsNumericByte(unsigned char byte) {
+  return IsAsciiDigit(byte) || byte == 0xB2 || byte == 0xB3 || byte == 0xB9 ||
+         (byte >= 0xBC && byte <= 0xBE);
+}
+
+bool IsAsciiDigit(unsigned char byte) { return byte >= '0' && byte <= '9'; }
+
 std::unique_ptr<PreTokenizerStep> PrefixSpace() { return std::make_unique<PrefixSpaceStep>(); }
 std::unique_ptr<PreTokenizerStep> Metaspace(std::string mark, MetaspacePrepend prepend,
                                             bool split) {

@@ -70,6 +70,14 @@ std::unique_ptr<PreTokenizerStep> SplitByRegex(Regex regex, SplitBehavior behavi
 // Delimiters are single characters of a class.
 std::unique_ptr<PreTokenizerStep> SplitByChar(bool (*is_delimiter)(char32_t),
                                               SplitBehavior behavior);
+// Delimiters are `run` bytes of a class that follow each other, from the left. Words may then end
+// within a character: for steps behind ByteLevel, which sees bytes.
+std::unique_ptr<PreTokenizerStep> SplitByBytes(bool (*is_delimiter)(unsigned char), size_t run,
+                                               SplitBehavior behavior);
+// Those that GPT-2's spelling of bytes (byte_alphabet.h) makes a number: digits, and the bytes that
+// are superscripts and fractions in Latin-1.
+bool IsNumericByte(unsigned char byte);
+bool IsAsciiDigit(unsigned char byte);
 // Every word that does not start with a space gets one (ByteLevel's add_prefix_space).
 std::unique_ptr<PreTokenizerStep> PrefixSpace();
 

@@ -10,8 +10,8 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-constexpr const char* kFamilies[] = {"gpt-2",        "smollm",         "llama-bpe",  "qwen2",
-                                     "deepseek-llm", "deepseek-coder", "deepseek-v3"};
+constexpr const char* kFamilies[] = {"gpt-2",        "smollm",         "llama-bpe",   "qwen2",
+                                     "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon"};
 
 Words Cut(const PreTokenizer& pre_tokenizer, std::string_view text, bool starts_text = true) {
   Words words;
@@ -47,6 +47,8 @@ TEST(PreTokenizerTest, FamiliesCutWordsDigitsAndSpacesTheirWay) {
             (Words{"I", "'", "ll", " ", " pay", " ", "1", "2", "3", "4", " x", "\n", "\n"}));
   EXPECT_EQ(CutAs("deepseek-v3", text),
             (Words{"I", "'ll", " ", " pay", " ", "123", "4", " x", "\n\n"}));
+  EXPECT_EQ(CutAs("falcon", text),
+            (Words{"I", "'", "ll", " ", " pay", " ", "123", "4", " x", "\n\n"}));
 }
 
 TEST(PreTokenizerTest, WordsJoinedAgainAreTheText) {

@@ -132,8 +132,8 @@ TEST_F(TokenizerGoldenTest, StreamedTokensGiveTheTextThatHuggingFaceDecodes) {
 }
 
 TEST_F(TokenizerGoldenTest, GgufFamiliesGiveTheIdsOfTheirTokenizerJson) {
-  for (const char* name :
-       {"smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3"}) {
+  for (const char* name : {"smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm",
+                           "deepseek-coder", "deepseek-v3", "falcon"}) {
     SCOPED_TRACE(name);
     GgufTokenizerData data = GgufData(Configuration(name));
     data.model = "gpt2";

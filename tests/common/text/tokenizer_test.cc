@@ -115,7 +115,7 @@ TEST(TokenizerTest, UnsupportedJsonPartsAreRefusedByName) {
               HasSubstr("'BertProcessing'"));
   EXPECT_THAT(with("truncation", R"({"max_length": 5})"), HasSubstr("truncation"));
   EXPECT_THAT(with("pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
-      {"type": "ByteLevel"}, {"type": "Digits"}]})"),
+      {"type": "ByteLevel"}, {"type": "Punctuation"}]})"),
               HasSubstr("behind ByteLevel"));
 }
 

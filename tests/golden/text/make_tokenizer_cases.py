@@ -40,7 +40,8 @@ EASTERN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 DEEPSEEK_LLM = [r"[\r\n]", rf"\s?[{CASED}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", EASTERN]
 DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EASTERN]
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
-GGUF_FAMILIES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3")
+GGUF_FAMILIES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+                 "falcon")
 DIGITS = {"type": "Digits", "individual_digits": True}
 
 
@@ -99,6 +100,9 @@ def configurations():
     yield "llama-bpe", "bytes", None, sequence(split(LLAMA3), BYTES), byte_decoder, added
     yield "qwen2", "bytes", {"type": "NFC"}, sequence(split(QWEN2), BYTES), byte_decoder, added
     yield "deepseek-v3", "bytes", None, sequence(*[split(p) for p in DEEPSEEK], BYTES), byte_decoder, added
+    yield "falcon", "bytes", None, sequence(
+        {"type": "Punctuation", "behavior": "Contiguous"}, gpt2, {"type": "Digits", "individual_digits": False},
+        split("[0-9][0-9][0-9]")), byte_decoder, added
     for family, patterns in (("deepseek-llm", DEEPSEEK_LLM), ("deepseek-coder", DEEPSEEK_CODER)):
         yield family, "bytes", None, sequence(*[split(p) for p in patterns], DIGITS, BYTES), byte_decoder, added
     yield "added", "bytes", {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}, \
