@@ -240,8 +240,9 @@ TEST_F(HostileClients, WrongKeysAreCounted) {
   options.api_keys = "good";
   Start(options);
   for (int i = 0; i < 30; ++i) {
-    EXPECT_EQ(router_->Post("/v1/chat/completions", kAsk, {{"authorization", "Bearer no"}}).status,
-              401);
+    EXPECT_EQ(
+        router_->Post("/v1/chat/completions", kPlainAsk, {{"authorization", "Bearer no"}}).status,
+        401);
   }
   EXPECT_EQ(router_->metrics().requests.With({"/v1/chat/completions", "", "401"}).Value(), 30);
 }
@@ -255,14 +256,14 @@ TEST_F(HostileClients, AClientsIdsAreEchoedAndBadOnesAreNot) {
     return std::string();
   };
   const std::string parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-  for (const char* body : {kAsk, "{}"}) {
+  for (const char* body : {kPlainAsk, "{}"}) {
     const net::HttpResponse response = router_->Post(
         "/v1/chat/completions", body, {{"x-request-id", "order-17"}, {"traceparent", parent}});
     EXPECT_EQ(header(response, "x-request-id"), "order-17");
     EXPECT_EQ(header(response, "traceparent"), parent);
   }
   const net::HttpResponse response = router_->Post(
-      "/v1/chat/completions", kAsk, {{"x-request-id", "a b"}, {"traceparent", "nonsense"}});
+      "/v1/chat/completions", kPlainAsk, {{"x-request-id", "a b"}, {"traceparent", "nonsense"}});
   EXPECT_TRUE(header(response, "x-request-id").starts_with("chatcmpl-"));
   EXPECT_EQ(header(response, "traceparent"), "");
 }
