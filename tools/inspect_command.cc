@@ -9,13 +9,14 @@
 
 #include "common/base/status_macros.h"
 #include "tools/inspect_fit.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
 namespace {
 
 using worker::Checkpoint;
-using worker::ModelConfig;
+using worker::DecoderSpec;
 using worker::RopeScaling;
 using worker::TensorView;
 
@@ -78,21 +79,22 @@ std::string RopeText(const worker::RopeConfig& rope) {
 }
 
 void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
-  const ModelConfig& config = checkpoint.config();
+  const DecoderSpec& spec = checkpoint.spec();
+  const worker::LayerSpec& layer = spec.layers.front();
   report->Add("name", checkpoint.display_name());
   report->Add("format", checkpoint.format());
-  report->Add("architecture", config.architecture);
+  report->Add("architecture", spec.architecture);
   report->Add("parameters", Millions(checkpoint.num_parameters()));
-  report->Add("layers", std::to_string(config.num_layers));
-  report->Add("hidden", std::to_string(config.hidden_size) + ", MLP " +
-                            std::to_string(config.intermediate_size));
-  report->Add("attention", std::to_string(config.num_heads) + " query heads, " +
-                               std::to_string(config.num_kv_heads) + " key-value heads of " +
-                               std::to_string(config.head_dim));
-  report->Add("vocabulary", std::to_string(config.vocab_size) +
-                                (config.tie_embeddings ? ", tied embeddings" : ""));
-  report->Add("context", std::to_string(config.max_context) + " tokens");
-  report->Add("rope", RopeText(config.rope));
+  report->Add("layers", std::to_string(spec.num_layers()));
+  report->Add("hidden",
+              std::to_string(spec.hidden_size) + ", MLP " + std::to_string(layer.mlp.inner));
+  report->Add("attention", std::to_string(layer.attention.num_heads) + " query heads, " +
+                               std::to_string(layer.attention.num_kv_heads) +
+                               " key-value heads of " + std::to_string(layer.attention.head_dim));
+  report->Add("vocabulary", std::to_string(spec.vocab_size) +
+                                (spec.tied_embeddings() ? ", tied embeddings" : ""));
+  report->Add("context", std::to_string(spec.max_context) + " tokens");
+  report->Add("rope", RopeText(spec.rope));
 }
 
 // "gptq, 4 bits, groups of 128"; empty when nothing is packed.
@@ -141,12 +143,12 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
 }
 
 void AddMemory(const Checkpoint& checkpoint, Report* report) {
-  const ModelConfig& config = checkpoint.config();
-  const int64_t per_token = KvBytesPerToken(config);
+  const DecoderSpec& spec = checkpoint.spec();
+  const int64_t per_token = KvBytesPerToken(spec);
   report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16");
   for (const int64_t sequences : {int64_t{1}, int64_t{8}, int64_t{32}}) {
-    report->Add("", ApproximateSize(per_token * config.max_context * sequences) + " for " +
-                        std::to_string(sequences) + " x " + std::to_string(config.max_context) +
+    report->Add("", ApproximateSize(per_token * spec.max_context * sequences) + " for " +
+                        std::to_string(sequences) + " x " + std::to_string(spec.max_context) +
                         " tokens");
   }
 }
@@ -154,13 +156,13 @@ void AddMemory(const Checkpoint& checkpoint, Report* report) {
 // The contexts asked for, or powers of 4 up to the model's own.
 void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report* report) {
   std::vector<int64_t> contexts = options.contexts;
-  const int64_t longest = checkpoint.config().max_context;
+  const int64_t longest = checkpoint.spec().max_context;
   if (contexts.empty()) {
     for (int64_t context = 2048; context < longest; context *= 4) contexts.push_back(context);
     contexts.push_back(longest);
   }
   report->AddLine("");
-  report->AddLine(FitTable(checkpoint.config(), options.memory_fraction, contexts));
+  report->AddLine(FitTable(checkpoint.spec(), options.memory_fraction, contexts));
 }
 
 }  // namespace

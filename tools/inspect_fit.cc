@@ -2,10 +2,12 @@
 
 #include <cstdio>
 
+#include "worker/model/decoder_blocks.h"
+
 namespace pingti::tools {
 namespace {
 
-using worker::ModelConfig;
+using worker::DecoderSpec;
 
 const char* BitsName(WeightBits bits) {
   switch (bits) {
@@ -31,6 +33,20 @@ int64_t MatrixBytes(int64_t rows, int64_t cols, WeightBits bits) {
   return rows * cols / 2 + 4 * (rows * cols / 32);
 }
 
+int64_t WeightBytes(const worker::WeightSpec& weight, WeightBits bits) {
+  const int64_t rows = weight.rows();
+  if (weight.is_vector()) return 4 * rows;
+  // In int8 the embedding has a scale a row, the output projection 16 bits per 128 weights.
+  constexpr int64_t kHeadGroup = 128;
+  const bool int8 = bits == WeightBits::k8;
+  if (weight.role == worker::WeightRole::kLogits && int8) {
+    return rows * (weight.cols + 2 * ((weight.cols + kHeadGroup - 1) / kHeadGroup));
+  }
+  const bool vocabulary = weight.split == worker::Split::kVocabulary;
+  return MatrixBytes(rows, weight.cols, vocabulary && !int8 ? WeightBits::k16 : bits) +
+         (weight.bias ? 4 * rows : 0);
+}
+
 std::string Cell(int64_t value) {
   char text[32];
   if (value == 0) return "        -";
@@ -47,42 +63,31 @@ const std::vector<Card>& KnownCards() {
   return cards;
 }
 
-int64_t DeviceWeightBytes(const ModelConfig& config, WeightBits bits) {
-  const int64_t hidden = config.hidden_size;
-  const int64_t inner = config.intermediate_size;
-  const int64_t q = config.num_heads * config.head_dim;
-  const int64_t kv = config.num_kv_heads * config.head_dim;
-  const int64_t matrices = MatrixBytes(q + 2 * kv, hidden, bits) + MatrixBytes(hidden, q, bits) +
-                           MatrixBytes(2 * inner, hidden, bits) + MatrixBytes(hidden, inner, bits);
-  int64_t values = 2 * hidden;
-  if (config.qkv_bias) values += q + 2 * kv;
-  if (config.o_bias) values += hidden;
-  if (config.mlp_bias) values += 2 * inner + hidden;
-  if (config.qk_norm) values += 2 * config.head_dim;
-  // In int8 the embedding has a scale a row, the output projection 16 bits per 128 weights.
-  constexpr int64_t kHeadGroup = 128;
-  int64_t vocabulary = 2 * MatrixBytes(config.vocab_size, hidden, WeightBits::k16);
-  if (bits == WeightBits::k8) {
-    vocabulary = MatrixBytes(config.vocab_size, hidden, WeightBits::k8) +
-                 config.vocab_size * (hidden + 2 * ((hidden + kHeadGroup - 1) / kHeadGroup));
+int64_t DeviceWeightBytes(const DecoderSpec& spec, WeightBits bits) {
+  int64_t bytes = 0;
+  for (const worker::WeightSpec& weight : worker::DeclaredWeights(spec)) {
+    bytes += WeightBytes(weight, bits);
   }
-  return config.num_layers * (matrices + 4 * values) + 4 * hidden + vocabulary;
+  return bytes;
 }
 
-int64_t KvBytesPerToken(const ModelConfig& config) {
+int64_t KvBytesPerToken(const DecoderSpec& spec) {
   constexpr int64_t kBf16Bytes = 2;
-  return 2 * config.num_layers * config.num_kv_heads * config.head_dim * kBf16Bytes;
+  int64_t values = 0;
+  for (const worker::LayerSpec& layer : spec.layers) {
+    values += 2 * layer.attention.num_kv_heads * layer.attention.head_dim;
+  }
+  return values * kBf16Bytes;
 }
 
-int64_t SequencesThatFit(const ModelConfig& config, WeightBits bits, const Card& card, double share,
+int64_t SequencesThatFit(const DecoderSpec& spec, WeightBits bits, const Card& card, double share,
                          int64_t context) {
   const auto usable = static_cast<int64_t>(static_cast<double>(card.memory_mib << 20) * share);
-  const int64_t left = usable - kReservedBytes - DeviceWeightBytes(config, bits);
-  return left <= 0 ? 0 : left / (KvBytesPerToken(config) * context);
+  const int64_t left = usable - kReservedBytes - DeviceWeightBytes(spec, bits);
+  return left <= 0 ? 0 : left / (KvBytesPerToken(spec) * context);
 }
 
-std::string FitTable(const ModelConfig& config, double share,
-                     const std::vector<int64_t>& contexts) {
+std::string FitTable(const DecoderSpec& spec, double share, const std::vector<int64_t>& contexts) {
   char text[128];
   std::snprintf(
       text, sizeof(text),
@@ -99,10 +104,10 @@ std::string FitTable(const ModelConfig& config, double share,
   for (const Card& card : KnownCards()) {
     for (const WeightBits bits : {WeightBits::k16, WeightBits::k8, WeightBits::k4}) {
       std::snprintf(text, sizeof(text), "%-11s %-6s %6.1f GB", std::string(card.name).c_str(),
-                    BitsName(bits), static_cast<double>(DeviceWeightBytes(config, bits)) * 1e-9);
+                    BitsName(bits), static_cast<double>(DeviceWeightBytes(spec, bits)) * 1e-9);
       out += text;
       for (const int64_t context : contexts) {
-        out += Cell(SequencesThatFit(config, bits, card, share, context));
+        out += Cell(SequencesThatFit(spec, bits, card, share, context));
       }
       out += "\n";
     }

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "worker/weights/model_config.h"
+#include "worker/spec/decoder_spec.h"
 
 namespace pingti::tools {
 
@@ -24,22 +24,22 @@ enum class WeightBits { k16, k8, k4 };
 // (int8: one a row; 4 bits: one 16-bit scale and minimum for 32 values), embedding and output
 // projection in 8 bit with int8, else in 16, both held even where they are tied; biases and norms
 // in 32.
-int64_t DeviceWeightBytes(const worker::ModelConfig& config, WeightBits bits);
+int64_t DeviceWeightBytes(const worker::DecoderSpec& spec, WeightBits bits);
 
 // Keys and values of one token in bf16, over all layers.
-int64_t KvBytesPerToken(const worker::ModelConfig& config);
+int64_t KvBytesPerToken(const worker::DecoderSpec& spec);
 
 // Activations and what CUDA itself takes, about.
 inline constexpr int64_t kReservedBytes = int64_t{1} << 30;
 
 // Sequences of `context` tokens whose keys and values fit beside the weights into `share` of the
 // card's memory (a worker's gpu_memory_fraction); 0 when not one does.
-int64_t SequencesThatFit(const worker::ModelConfig& config, WeightBits bits, const Card& card,
+int64_t SequencesThatFit(const worker::DecoderSpec& spec, WeightBits bits, const Card& card,
                          double share, int64_t context);
 
 // A table: a line per card and width of the weights, a column per context. One card holds the whole
 // model: there is no tensor parallelism across cards.
-std::string FitTable(const worker::ModelConfig& config, double share,
+std::string FitTable(const worker::DecoderSpec& spec, double share,
                      const std::vector<int64_t>& contexts);
 
 }  // namespace pingti::tools

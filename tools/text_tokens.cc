@@ -63,7 +63,7 @@ TextTokens ArbitraryTokens(int64_t vocab_size, int max_tokens) {
 absl::StatusOr<TextTokens> ReadTokens(const worker::Checkpoint& checkpoint, const std::string& path,
                                       int max_tokens) {
   PINGTI_ASSIGN_OR_RETURN(const auto tokenizer, MakeTokenizer(checkpoint.text()));
-  const int64_t vocab_size = checkpoint.config().vocab_size;
+  const int64_t vocab_size = checkpoint.spec().vocab_size;
   if (tokenizer == nullptr) {
     if (path.empty()) return ArbitraryTokens(vocab_size, max_tokens);
     return absl::InvalidArgumentError(

@@ -25,6 +25,7 @@
 #include "worker/device.h"
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/server/kv_budget.h"
 #include "worker/server/model_card.h"
 #include "worker/server/worker_config.h"
@@ -103,7 +104,7 @@ absl::StatusOr<LoadedModel> Load(const WorkerConfig& config, Device device) {
   PINGTI_RETURN_IF_ERROR(CheckFits(config, loaded));
   LogInfo("loading the model", {{"model", config.model},
                                 {"device", loaded.device.name},
-                                {"architecture", loaded.checkpoint->config().architecture},
+                                {"architecture", loaded.checkpoint->spec().architecture},
                                 {"parameters", loaded.checkpoint->num_parameters()},
                                 {"format", loaded.checkpoint->dominant_format()}});
   LoadOptions options = LoadOptionsOf(config);

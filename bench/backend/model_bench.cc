@@ -15,6 +15,7 @@
 
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {

@@ -16,7 +16,9 @@
 #include <vector>
 
 #include "worker/backend/cuda/cuda_backend.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -107,20 +109,20 @@ double Seconds(const Body& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-// Bytes of weights that a decode step reads.
-double WeightBytes(const ModelConfig& c, bool int8) {
-  const double q = static_cast<double>(c.num_heads * c.head_dim);
-  const double kv = static_cast<double>(c.num_kv_heads * c.head_dim);
-  const double hidden = static_cast<double>(c.hidden_size);
-  const double block = hidden * (2 * q + 2 * kv + 3 * static_cast<double>(c.intermediate_size));
-  const double head = static_cast<double>(c.vocab_size) * hidden;
-  // int8: the output projection has a 16-bit scale per 128 weights.
-  return static_cast<double>(c.num_layers) * block * (int8 ? 1 : 2) +
-         head * (int8 ? 1 + 2.0 / 128 : 2);
+// Bytes of weights that a decode step reads: all matrices but the embedding.
+double WeightBytes(const DecoderSpec& spec, bool int8) {
+  double bytes = 0.0;
+  for (const WeightSpec& weight : DeclaredWeights(spec)) {
+    if (weight.is_vector() || weight.role == WeightRole::kEmbedding) continue;
+    const auto values = static_cast<double>(weight.rows() * weight.cols);
+    // int8: the output projection has a 16-bit scale per 128 weights.
+    const double int8_bytes = weight.role == WeightRole::kLogits ? 1 + 2.0 / 128 : 1;
+    bytes += values * (int8 ? int8_bytes : 2);
+  }
+  return bytes;
 }
 
-void BenchDecode(Model* model, const ModelConfig& config, bool int8, int32_t batch,
-                 int32_t context) {
+void BenchDecode(Model* model, const DecoderSpec& spec, bool int8, int32_t batch, int32_t context) {
   Streams streams(model, batch, (context + 4 * kTimedSteps) / kBlockTokens + 1);
   streams.Fill(context);
   for (int i = 0; i < 8; ++i) streams.Decode(true);
@@ -135,7 +137,7 @@ void BenchDecode(Model* model, const ModelConfig& config, bool int8, int32_t bat
                         kTimedSteps;
   const double kv_bytes = static_cast<double>(model->KvBytesPerBlock(kBlockTokens)) / kBlockTokens *
                           batch * (context + 2 * kTimedSteps);
-  const double floor = (WeightBytes(config, int8) + kv_bytes) / kReadBytesPerSecond;
+  const double floor = (WeightBytes(spec, int8) + kv_bytes) / kReadBytesPerSecond;
   const double step = Median(waited);
   std::printf(
       "decode %3d x %d: step %7.3f ms, device %7.3f ms, %8.1f tokens/s, roofline %6.3f ms "
@@ -160,7 +162,7 @@ int Main(int argc, char** argv) {
   Require(checkpoint.status());
   const auto backend = MakeCudaBackend({});
   Require(backend.status());
-  const ModelConfig& config = (*checkpoint)->config();
+  const DecoderSpec& spec = (*checkpoint)->spec();
   LoadOptions options;
   options.format = int8 ? WeightFormat::kInt8 : WeightFormat::kBf16;
   if (form.ends_with("+kv8")) options.kv_format = KvFormat::kInt8;
@@ -183,7 +185,7 @@ int Main(int argc, char** argv) {
   }
   std::printf("prompt of %d: %.2f ms, %.0f tokens/s\n", kPromptTokens, Median(prompts) * 1e3,
               kPromptTokens / Median(prompts));
-  for (const int32_t batch : batches) BenchDecode(model->get(), config, int8, batch, context);
+  for (const int32_t batch : batches) BenchDecode(model->get(), spec, int8, batch, context);
   return 0;
 }
 

@@ -35,7 +35,10 @@ EDGES = {
 
     "worker/tensor": BASE,
     "worker/quant": TENSOR,
-    "worker/weights": TENSOR,
+    # What a decoder is made of, as plain data: seen by those who read it from files, those who make
+    # blocks of it, and those who only count.
+    "worker/spec": BASE,
+    "worker/weights": TENSOR + ["worker/spec"],
     "worker/comm": TENSOR,
     "worker/cache": BASE,
     "worker/backend": TENSOR,
@@ -46,9 +49,11 @@ EDGES = {
     "worker/sampling": BASE + ["worker/backend"],
     # Needs each token's bytes, so it is the one place of the worker that knows tokenizers.
     "worker/grammar": BASE + ["common/grammar", "common/text", "worker/weights"],
-    "worker/layers": TENSOR + ["worker/backend", "worker/comm", "worker/quant"],
-    "worker/model": TENSOR + ["worker/backend", "worker/layers", "worker/weights", "worker/quant",
-                              "worker/comm"],
+    "worker/layers": TENSOR + ["worker/spec", "worker/backend", "worker/comm", "worker/quant"],
+    # A family's page describes; it sees neither blocks nor devices.
+    "worker/model/families": TENSOR + ["worker/spec", "worker/weights"],
+    "worker/model": TENSOR + ["worker/spec", "worker/backend", "worker/layers", "worker/weights",
+                              "worker/model/families", "worker/quant", "worker/comm"],
     "worker/engine/sequence": BASE + ["worker/cache", "worker/sampling", "worker/backend"],
     "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
     "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
@@ -56,8 +61,8 @@ EDGES = {
                              "worker/grammar", "common/grammar"],
     "worker/server": BASE + ["common/config", "common/metrics", "common/net", "proto",
                              "worker/engine", "worker/engine/scheduler", "worker/engine/sequence",
-                             "worker/cache", "worker/model", "worker/weights", "worker/sampling",
-                             "worker/backend"],
+                             "worker/cache", "worker/model", "worker/spec", "worker/weights",
+                             "worker/sampling", "worker/backend"],
     # Picks the device for main.cc.
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
     "worker/main.cc": ["common/*", "worker/*"],
@@ -90,12 +95,15 @@ EDGES = {
 
     "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/weights",
                      "worker/backend"],
+    # Reads what the blocks of a model declare, without weights or a device.
+    "tools/inspect": TENSOR + ["tools", "worker/spec", "worker/weights", "worker/model"],
     "tools/bench": BASE + ["common/net", "tools"],
     # These run a model's layers in their own process: no server, no engine.
     "tools/quantize": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/comm",
-                                "worker/layers", "worker/model", "worker/quant", "worker/weights"],
+                                "worker/layers", "worker/model", "worker/quant", "worker/spec",
+                                "worker/weights"],
     "tools/profile": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/model",
-                               "worker/weights"],
+                               "worker/spec", "worker/weights"],
     "tools/main.cc": ["common/*", "tools", "tools/*"],
 
     "bench": ["*"],

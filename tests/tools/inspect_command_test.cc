@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/source_dir.h"
 #include "tools/inspect_fit.h"
+#include "worker/model/open_checkpoint.h"
 
 namespace pingti::tools {
 namespace {
@@ -20,7 +21,7 @@ TEST(InspectModel, DescribesTheDefaultModel) {
        {"architecture     llama\n", "parameters       134.5 million\n", "layers           30\n",
         "9 query heads, 3 key-value heads of 64", "context          8192 tokens",
         "gpt2 (smollm), 49152 tokens", "22.5 KiB a token in bf16",
-        "Q4_1  [576, 1536]  model.layers.0.mlp.down_proj.weight"}) {
+        "Q4_1  [576, 1536]  blk.0.ffn_down.weight"}) {
     EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
   }
 }
@@ -52,18 +53,13 @@ TEST(InspectModel, RefusesAFileThatIsNoModel) {
 }
 
 // A 72B shape: 80 layers of 8192, 64 query and 8 key-value heads of 128, MLP 29568.
-worker::ModelConfig Shape72B() {
-  worker::ModelConfig config;
-  config.num_layers = 80;
-  config.hidden_size = 8192;
-  config.intermediate_size = 29568;
-  config.num_heads = 64;
-  config.num_kv_heads = 8;
-  config.head_dim = 128;
-  config.vocab_size = 152064;
-  config.max_context = 32768;
-  config.qkv_bias = true;
-  return config;
+worker::DecoderSpec Shape72B() {
+  const auto spec = worker::ParseHfConfig(
+      R"({"architectures":["Qwen2ForCausalLM"],"num_hidden_layers":80,"hidden_size":8192,)"
+      R"("intermediate_size":29568,"num_attention_heads":64,"num_key_value_heads":8,)"
+      R"("vocab_size":152064,"max_position_embeddings":32768})");
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return *spec;
 }
 
 const Card& CardNamed(std::string_view name) {
@@ -75,32 +71,32 @@ const Card& CardNamed(std::string_view name) {
 }
 
 TEST(InspectFit, CountsTheWeightsOfA72BModel) {
-  const worker::ModelConfig config = Shape72B();
+  const worker::DecoderSpec spec = Shape72B();
   // 70.2 billion in the blocks' matrices, twice 1.25 billion in the vocabulary's.
-  EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(config, WeightBits::k16)), 145.4e9, 0.1e9);
-  EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(config, WeightBits::k8)), 72.7e9, 0.1e9);
-  EXPECT_EQ(KvBytesPerToken(config), 327680);
+  EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(spec, WeightBits::k16)), 145.4e9, 0.1e9);
+  EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(spec, WeightBits::k8)), 72.7e9, 0.1e9);
+  EXPECT_EQ(KvBytesPerToken(spec), 327680);
 }
 
 TEST(InspectFit, FitsA72BModelWhereThereIsRoom) {
-  const worker::ModelConfig config = Shape72B();
-  EXPECT_EQ(SequencesThatFit(config, WeightBits::k16, CardNamed("H200"), 0.95, 2048), 0);
-  EXPECT_GT(SequencesThatFit(config, WeightBits::k8, CardNamed("H100 80 GB"), 0.95, 2048), 1);
-  EXPECT_LT(SequencesThatFit(config, WeightBits::k8, CardNamed("H100 80 GB"), 0.95, 2048), 16);
-  EXPECT_GT(SequencesThatFit(config, WeightBits::k8, CardNamed("H200"), 0.95, 2048), 50);
-  EXPECT_GT(SequencesThatFit(config, WeightBits::k4, CardNamed("H100 80 GB"), 0.95, 2048), 20);
-  EXPECT_EQ(SequencesThatFit(config, WeightBits::k4, CardNamed("A100 40 GB"), 0.95, 2048), 0);
+  const worker::DecoderSpec spec = Shape72B();
+  EXPECT_EQ(SequencesThatFit(spec, WeightBits::k16, CardNamed("H200"), 0.95, 2048), 0);
+  EXPECT_GT(SequencesThatFit(spec, WeightBits::k8, CardNamed("H100 80 GB"), 0.95, 2048), 1);
+  EXPECT_LT(SequencesThatFit(spec, WeightBits::k8, CardNamed("H100 80 GB"), 0.95, 2048), 16);
+  EXPECT_GT(SequencesThatFit(spec, WeightBits::k8, CardNamed("H200"), 0.95, 2048), 50);
+  EXPECT_GT(SequencesThatFit(spec, WeightBits::k4, CardNamed("H100 80 GB"), 0.95, 2048), 20);
+  EXPECT_EQ(SequencesThatFit(spec, WeightBits::k4, CardNamed("A100 40 GB"), 0.95, 2048), 0);
 }
 
 TEST(InspectFit, MemoryThatFitsIsNeverMoreThanTheCardHas) {
-  const worker::ModelConfig config = Shape72B();
+  const worker::DecoderSpec spec = Shape72B();
   for (const Card& card : KnownCards()) {
     for (const WeightBits bits : {WeightBits::k16, WeightBits::k8, WeightBits::k4}) {
       for (const int64_t context : {1, 4096, 32768}) {
-        const int64_t sequences = SequencesThatFit(config, bits, card, 0.98, context);
+        const int64_t sequences = SequencesThatFit(spec, bits, card, 0.98, context);
         if (sequences == 0) continue;
-        const int64_t taken = DeviceWeightBytes(config, bits) + kReservedBytes +
-                              sequences * context * KvBytesPerToken(config);
+        const int64_t taken = DeviceWeightBytes(spec, bits) + kReservedBytes +
+                              sequences * context * KvBytesPerToken(spec);
         EXPECT_LE(taken, card.memory_mib << 20) << card.name;
       }
     }

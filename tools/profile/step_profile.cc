@@ -14,6 +14,7 @@
 #include "tools/text_tokens.h"
 #include "worker/backend/choose/choose_device.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -103,16 +104,16 @@ absl::StatusOr<TextTokens> Prompt(const worker::Checkpoint& checkpoint,
   std::mt19937_64 random(1);
   for (int i = 0; i < options.context; ++i) {
     tokens.ids.push_back(
-        static_cast<int32_t>(random() % static_cast<uint64_t>(checkpoint.config().vocab_size)));
+        static_cast<int32_t>(random() % static_cast<uint64_t>(checkpoint.spec().vocab_size)));
   }
   return tokens;
 }
 
-absl::Status CheckOptions(const ProfileOptions& options, const worker::ModelConfig& config) {
-  if (int64_t{options.context} + options.decode_steps > config.max_context) {
+absl::Status CheckOptions(const ProfileOptions& options, const worker::DecoderSpec& spec) {
+  if (int64_t{options.context} + options.decode_steps > spec.max_context) {
     return absl::InvalidArgumentError(Concat("context ", options.context, " and ",
                                              options.decode_steps, " decode steps; the model has ",
-                                             config.max_context, " tokens"));
+                                             spec.max_context, " tokens"));
   }
   if (options.max_batch_tokens < options.batch) {
     return absl::InvalidArgumentError(Concat("max-batch-tokens ", options.max_batch_tokens,
@@ -195,7 +196,7 @@ absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const C
   PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, options.random_weights
                                                      ? worker::OpenRandomCheckpoint(options.model)
                                                      : worker::OpenCheckpoint(options.model));
-  PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->config()));
+  PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->spec()));
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
   PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
   ProfilingBackend backend(device.backend.get(), clock);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -12,6 +14,7 @@
 #include "common/base/strings.h"
 #include "tools/quantize/int8_rows.h"
 #include "tools/quantize/parallel_rows.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
 
@@ -22,65 +25,83 @@ using worker::Checkpoint;
 using worker::DType;
 using worker::TensorView;
 
-std::string LayerPrefix(int64_t layer) { return Concat("model.layers.", layer, "."); }
-
-std::vector<std::string_view> ModulesOf(LinearGroup group) {
-  switch (group) {
-    case LinearGroup::kQkv:
-      return {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
-    case LinearGroup::kO:
-      return {"self_attn.o_proj"};
-    case LinearGroup::kGateUp:
-      return {"mlp.gate_proj", "mlp.up_proj"};
-    case LinearGroup::kDown:
-      break;
-  }
-  return {"mlp.down_proj"};
-}
-
-// `name`: without the layer's prefix.
-std::optional<LinearGroup> GroupOfWeight(std::string_view name) {
-  for (size_t g = 0; g < kNumGroups; ++g) {
-    const auto group = static_cast<LinearGroup>(g);
-    for (const std::string_view module : ModulesOf(group)) {
-      if (name == Concat(module, ".weight")) return group;
+// A layer's tensors by what the plan does to them.
+class LayerTensors {
+ public:
+  LayerTensors(const worker::DecoderSpec& spec, int64_t layer, const LayerPlan& plan)
+      : spec_(spec.layers[static_cast<size_t>(layer)]), plan_(plan) {
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      const auto group = static_cast<LinearGroup>(g);
+      for (const std::string& module : GroupModules(spec, layer, group)) {
+        group_of_[module + ".weight"] = group;
+      }
     }
+    names_ = LayerTensorNames(spec, layer);
   }
-  return std::nullopt;
-}
 
-const std::vector<float>& Smoothing(const LayerPlan& plan, LinearGroup group) {
-  return plan.smoothing[static_cast<size_t>(group)];
-}
+  bool Has(const std::string& name) const { return names_.count(name) != 0; }
 
-// What the rows of a tensor are divided by, since a later product's weights are multiplied by it.
-const std::vector<float>* RowDivisor(std::string_view name, const LayerPlan& plan) {
-  const std::vector<float>* divisor = nullptr;
-  if (name == "input_layernorm.weight") divisor = &Smoothing(plan, LinearGroup::kQkv);
-  if (name == "post_attention_layernorm.weight") divisor = &Smoothing(plan, LinearGroup::kGateUp);
-  if (name.rfind("mlp.up_proj.", 0) == 0) divisor = &Smoothing(plan, LinearGroup::kDown);
-  return divisor == nullptr || divisor->empty() ? nullptr : divisor;
-}
+  // Of a matrix that is multiplied; unset for everything else.
+  std::optional<LinearGroup> GroupOf(const std::string& name) const {
+    const auto found = group_of_.find(name);
+    return found == group_of_.end() ? std::nullopt : std::optional(found->second);
+  }
+
+  // Row r of the tensor is divided by divisor[r - first], from `first` on.
+  struct RowDivisor {
+    const std::vector<float>* divisor = nullptr;
+    int64_t first = 0;
+  };
+  // What a later product's weights are multiplied by, what makes its input is divided by.
+  RowDivisor DivisorOf(const std::string& name) const {
+    RowDivisor found;
+    const worker::RowBlock& up = spec_.mlp.gate_up.back();
+    if (name == spec_.attention_norm.module + ".weight") found = {&Smoothing(LinearGroup::kQkv), 0};
+    if (name == spec_.mlp_norm.module + ".weight") found = {&Smoothing(LinearGroup::kGateUp), 0};
+    if (name == up.module + ".weight" || name == up.module + ".bias") {
+      found = {&Smoothing(LinearGroup::kDown), up.first};
+    }
+    return found.divisor == nullptr || found.divisor->empty() ? RowDivisor{} : found;
+  }
+
+  // Of the columns of a matrix; null: nothing.
+  const std::vector<float>* MultiplierOf(const std::string& name) const {
+    const std::optional<LinearGroup> group = GroupOf(name);
+    if (!group.has_value() || Smoothing(*group).empty()) return nullptr;
+    return &Smoothing(*group);
+  }
+
+ private:
+  const std::vector<float>& Smoothing(LinearGroup group) const {
+    return plan_.smoothing[static_cast<size_t>(group)];
+  }
+
+  const worker::LayerSpec& spec_;
+  const LayerPlan& plan_;
+  std::map<std::string, LinearGroup> group_of_;
+  std::set<std::string> names_;
+};
 
 int64_t Columns(const TensorView& tensor) { return tensor.shape.size() == 2 ? tensor.shape[1] : 1; }
 
 // Row `r` of a tensor with the plan applied; vectors have rows of one value.
 class RowReader {
  public:
-  RowReader(const TensorView& tensor, std::string_view name, const LayerPlan& plan)
-      : tensor_(tensor), divisor_(RowDivisor(name, plan)) {
-    if (const auto group = GroupOfWeight(name)) multiplier_ = &Smoothing(plan, *group);
-    if (multiplier_ != nullptr && multiplier_->empty()) multiplier_ = nullptr;
-    row_.resize(static_cast<size_t>(Columns(tensor)));
-  }
+  RowReader(const TensorView& tensor, const LayerTensors& layer)
+      : tensor_(tensor),
+        divisor_(layer.DivisorOf(tensor.name)),
+        multiplier_(layer.MultiplierOf(tensor.name)),
+        row_(static_cast<size_t>(Columns(tensor))) {}
 
-  bool changes() const { return divisor_ != nullptr || multiplier_ != nullptr; }
+  bool changes() const { return divisor_.divisor != nullptr || multiplier_ != nullptr; }
   std::span<const float> Read(int64_t r) {
     const int64_t cols = Columns(tensor_);
     const auto* data = static_cast<const char*>(tensor_.data);
     worker::Dequantize(tensor_.dtype, data + r * cols * worker::BlockBytes(tensor_.dtype), cols,
                        row_.data());
-    const float divisor = divisor_ == nullptr ? 1.0f : (*divisor_)[static_cast<size_t>(r)];
+    const bool divided = divisor_.divisor != nullptr && r >= divisor_.first;
+    const float divisor =
+        divided ? (*divisor_.divisor)[static_cast<size_t>(r - divisor_.first)] : 1.0f;
     for (size_t c = 0; c < row_.size(); ++c) {
       row_[c] = row_[c] / divisor * (multiplier_ == nullptr ? 1.0f : (*multiplier_)[c]);
     }
@@ -89,8 +110,8 @@ class RowReader {
 
  private:
   const TensorView& tensor_;
-  const std::vector<float>* divisor_;
-  const std::vector<float>* multiplier_ = nullptr;
+  const LayerTensors::RowDivisor divisor_;
+  const std::vector<float>* multiplier_;
   std::vector<float> row_;
 };
 
@@ -115,9 +136,9 @@ OwnedTensor MakeTensor(std::string name, DType dtype, std::vector<int64_t> shape
   return tensor;
 }
 
-OwnedTensor Keep(const TensorView& source, std::string_view name, const LayerPlan& plan) {
+OwnedTensor Keep(const TensorView& source, const LayerTensors& layer) {
   OwnedTensor kept = MakeTensor(source.name, source.dtype, source.shape);
-  RowReader reader(source, name, plan);
+  RowReader reader(source, layer);
   if (!reader.changes()) {
     std::memcpy(kept.bytes.data(), source.data, kept.bytes.size());
     return kept;
@@ -133,7 +154,7 @@ OwnedTensor Keep(const TensorView& source, std::string_view name, const LayerPla
 }
 
 // The weight and its scales, which have the checkpoint's type where that has float's range.
-void Quantize(const TensorView& source, std::string_view name, const LayerPlan& plan, int threads,
+void Quantize(const TensorView& source, const LayerTensors& layer, int threads,
               std::vector<OwnedTensor>* out) {
   const bool bf16 = source.dtype == DType::kBf16;
   OwnedTensor weight = MakeTensor(source.name, DType::kI8, source.shape);
@@ -142,7 +163,7 @@ void Quantize(const TensorView& source, std::string_view name, const LayerPlan& 
   const auto cols = static_cast<size_t>(source.shape[1]);
   const std::span q(reinterpret_cast<int8_t*>(weight.bytes.data()), weight.bytes.size());
   ForRowRanges(source.shape[0], threads, [&](int64_t begin, int64_t end) {
-    RowReader reader(source, name, plan);
+    RowReader reader(source, layer);
     for (int64_t r = begin; r < end; ++r) {
       const float row_scale =
           QuantizeRow(reader.Read(r), bf16, q.subspan(static_cast<size_t>(r) * cols, cols));
@@ -161,32 +182,54 @@ std::string_view GroupName(LinearGroup group) {
   return kNames[static_cast<size_t>(group)];
 }
 
-std::vector<std::string> GroupModules(int64_t layer, LinearGroup group) {
+worker::WeightRole RoleOf(LinearGroup group) {
+  static constexpr PerGroup<worker::WeightRole> kRoles = {
+      worker::WeightRole::kQkv, worker::WeightRole::kAttentionOut, worker::WeightRole::kMlpIn,
+      worker::WeightRole::kMlpOut};
+  return kRoles[static_cast<size_t>(group)];
+}
+
+std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t layer,
+                                      LinearGroup group) {
   std::vector<std::string> modules;
-  for (const std::string_view module : ModulesOf(group)) {
-    modules.push_back(Concat(LayerPrefix(layer), module));
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec, layer)) {
+    if (weight.role != RoleOf(group)) continue;
+    for (const worker::RowBlock& part : weight.parts) {
+      const bool again = !modules.empty() && modules.back() == part.module;
+      if (!again) modules.push_back(part.module);
+    }
   }
   return modules;
 }
 
+std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t layer) {
+  std::set<std::string> names;
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec, layer)) {
+    for (const worker::RowBlock& part : weight.parts) {
+      names.insert(Concat(part.module, weight.suffix));
+      if (weight.bias) names.insert(part.module + ".bias");
+    }
+  }
+  return names;
+}
+
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint, int64_t layer,
                                                        const LayerPlan& plan, int threads) {
-  const std::string prefix = LayerPrefix(layer);
+  const LayerTensors tensors(checkpoint.spec(), layer, plan);
   std::vector<OwnedTensor> out;
   for (const TensorView& tensor : checkpoint.tensors()) {
-    if (tensor.name.rfind(prefix, 0) != 0) continue;
+    if (!tensors.Has(tensor.name)) continue;
     if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
         tensor.dtype != DType::kBf16) {
       return absl::UnimplementedError(Concat("tensor '", tensor.name, "' is ",
                                              worker::DTypeName(tensor.dtype),
                                              "; expected F32, F16 or BF16"));
     }
-    const std::string_view name = std::string_view(tensor.name).substr(prefix.size());
-    const std::optional<LinearGroup> group = GroupOfWeight(name);
+    const std::optional<LinearGroup> group = tensors.GroupOf(tensor.name);
     if (group.has_value() && !plan.keep[static_cast<size_t>(*group)]) {
-      Quantize(tensor, name, plan, threads, &out);
+      Quantize(tensor, tensors, threads, &out);
     } else {
-      out.push_back(Keep(tensor, name, plan));
+      out.push_back(Keep(tensor, tensors));
     }
     checkpoint.Release(tensor);
   }
@@ -198,15 +241,15 @@ absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpo
 
 std::vector<float> LargestWeights(const Checkpoint& checkpoint, int64_t layer, LinearGroup group,
                                   const LayerPlan& plan, int threads) {
+  const LayerTensors tensors(checkpoint.spec(), layer, plan);
   std::mutex mutex;
   std::vector<float> largest;
-  for (const std::string_view module : ModulesOf(group)) {
-    const std::string name = Concat(module, ".weight");
-    const TensorView* tensor = checkpoint.Find(LayerPrefix(layer) + name);
+  for (const std::string& module : GroupModules(checkpoint.spec(), layer, group)) {
+    const TensorView* tensor = checkpoint.Find(module + ".weight");
     PINGTI_CHECK(tensor != nullptr);
     largest.resize(static_cast<size_t>(tensor->shape[1]), 0.0f);
     ForRowRanges(tensor->shape[0], threads, [&](int64_t begin, int64_t end) {
-      RowReader reader(*tensor, name, plan);
+      RowReader reader(*tensor, tensors);
       std::vector<float> of_range(largest.size(), 0.0f);
       for (int64_t r = begin; r < end; ++r) UpdateLargest(reader.Read(r), of_range);
       const std::lock_guard lock(mutex);

@@ -6,11 +6,13 @@
 
 #include <array>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/spec/decoder_spec.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -24,8 +26,13 @@ using PerGroup = std::array<T, kNumGroups>;
 
 // "qkv", "o", "gate_up", "down".
 std::string_view GroupName(LinearGroup group);
+// What the group's product is for.
+worker::WeightRole RoleOf(LinearGroup group);
 // Modules of the group in layer `layer`, as "model.layers.0.mlp.up_proj".
-std::vector<std::string> GroupModules(int64_t layer, LinearGroup group);
+std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t layer,
+                                      LinearGroup group);
+// Of all tensors that the layer declares.
+std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t layer);
 
 struct LayerPlan {
   PerGroup<bool> keep{};  // stays in the checkpoint's own type

@@ -4,11 +4,14 @@
 #include <cmath>
 #include <numeric>
 #include <utility>
+#include <variant>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "tools/quantize/int8_rows.h"
 #include "worker/comm/communicator.h"
+#include "worker/model/decoder_blocks.h"
+#include "worker/model/load_model.h"
 #include "worker/model/rope_spec.h"
 
 namespace pingti::tools {
@@ -39,26 +42,22 @@ void MultiplyUp(const LayerPlan& plan, std::span<float> gate_up) {
   for (size_t c = 0; c < by.size(); ++c) up[c] *= by[c];
 }
 
-const worker::LinearWeight& WeightOf(const worker::DecoderLayerWeights& weights,
-                                     LinearGroup group) {
-  switch (group) {
-    case LinearGroup::kQkv:
-      return *weights.qkv;
-    case LinearGroup::kO:
-      return *weights.o;
-    case LinearGroup::kGateUp:
-      return *weights.gate_up;
-    case LinearGroup::kDown:
-      break;
-  }
-  return *weights.down;
+// The prepared weight of the group's product.
+const worker::LinearWeight& WeightOf(worker::DecoderLayer* layer, LinearGroup group) {
+  worker::Declarations declarations;
+  layer->DeclareWeights(&declarations);
+  const auto found = std::find_if(
+      declarations.begin(), declarations.end(),
+      [group](const worker::DeclaredWeight& d) { return d.spec.role == RoleOf(group); });
+  PINGTI_CHECK(found != declarations.end());
+  return **std::get<std::unique_ptr<worker::LinearWeight>*>(found->place);
 }
 
 }  // namespace
 
 LayerRunner::LayerRunner(const worker::Checkpoint& checkpoint, worker::Backend* backend)
-    : checkpoint_(checkpoint), config_(checkpoint.config()), backend_(backend) {
-  const worker::TensorView* embedding = checkpoint_.Find("model.embed_tokens.weight");
+    : checkpoint_(checkpoint), spec_(checkpoint.spec()), backend_(backend) {
+  const worker::TensorView* embedding = checkpoint_.Find(spec_.embedding + ".weight");
   PINGTI_CHECK(embedding != nullptr);
   const bool f32 = embedding->dtype == DType::kF32 && backend_->activation_dtype() == DType::kF32;
   format_ = f32 ? WeightFormat::kF32 : WeightFormat::kBf16;
@@ -78,7 +77,7 @@ absl::StatusOr<std::unique_ptr<LayerRunner>> LayerRunner::Make(const worker::Che
 }
 
 void LayerRunner::AddSequences(std::span<const int32_t> ids) {
-  const auto longest = static_cast<size_t>(std::min(kSequenceTokens, config_.max_context));
+  const auto longest = static_cast<size_t>(std::min(kSequenceTokens, spec_.max_context));
   for (size_t begin = 0; begin < ids.size(); begin += longest) {
     const size_t count = std::min(longest, ids.size() - begin);
     for (size_t i = 0; i < count; ++i) {
@@ -106,53 +105,54 @@ absl::Status LayerRunner::Allocate() {
   for (int64_t b = 0; b < num_seqs * blocks_per_seq; ++b) {
     block_table_.push_back(static_cast<int32_t>(b));
   }
+  const worker::DecoderLayer first(spec_.layers.front(), spec_.hidden_size, 0);
   // All layers use it in turn, whatever their window.
-  const worker::KvCacheShape cache{{worker::KeyValueLayer(config_.num_kv_heads, config_.head_dim)},
-                                   num_seqs * blocks_per_seq,
-                                   kBlockTokens,
-                                   format_};
+  worker::KvLayerShape kv = first.kv_shape();
+  kv.window = 0;
+  const worker::KvCacheShape cache{{kv}, num_seqs * blocks_per_seq, kBlockTokens, format_};
   PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(cache));
+  PINGTI_RETURN_IF_ERROR(AllocateSamples());
 
-  const int64_t hidden = config_.hidden_size;
-  const int64_t inner = config_.intermediate_size;
-  const int64_t heads = config_.num_heads * config_.head_dim;
-  const int64_t qkv = heads + 2 * config_.num_kv_heads * config_.head_dim;
+  const worker::AttentionShape attention = first.attention_shape();
   worker::StepLimits limits{rows,
                             num_seqs,
-                            std::max({hidden, heads, inner}),
+                            sample_in_.cols,
                             blocks_per_seq,
-                            config_.num_heads,
-                            config_.num_kv_heads,
-                            config_.head_dim,
-                            config_.vocab_size,
+                            attention.num_heads,
+                            attention.num_kv_heads,
+                            attention.head_dim,
+                            spec_.vocab_size,
                             /*plain_operands=*/true};
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(limits));
 
-  worker::DecoderActivations& act = activations_;
+  worker::ActivationPlan plan;
+  first.DeclareColumns(&plan);
+  PINGTI_ASSIGN_OR_RETURN(activations_,
+                          worker::AllocateActivations(backend_, plan, rows, &buffers_));
+  original_ = activations_.Values(worker::Activation::kResidual, spec_.hidden_size);
+  return AllocateMatrix(rows, spec_.hidden_size, &quantized_);
+}
+
+absl::Status LayerRunner::AllocateSamples() {
+  const auto rows = static_cast<int64_t>(token_ids_.size());
   const int64_t sampled = std::min(rows - calibration_rows_, kSampleRows);
-  const std::array<std::pair<MatrixView*, int64_t>, 8> by_token = {{{&original_, hidden},
-                                                                    {&quantized_, hidden},
-                                                                    {&act.delta, hidden},
-                                                                    {&act.normed.values, hidden},
-                                                                    {&act.qkv, qkv},
-                                                                    {&act.context.values, heads},
-                                                                    {&act.gate_up, 2 * inner},
-                                                                    {&act.hidden.values, inner}}};
-  for (const auto& [matrix, cols] : by_token) {
-    PINGTI_RETURN_IF_ERROR(AllocateMatrix(rows, cols, matrix));
+  int64_t widest_in = 0;
+  int64_t widest_out = 0;
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec_, 0)) {
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      if (weight.role != RoleOf(static_cast<LinearGroup>(g))) continue;
+      PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, weight.cols, &samples_[g].x));
+      PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, weight.rows(), &samples_[g].y));
+      widest_in = std::max(widest_in, weight.cols);
+      widest_out = std::max(widest_out, weight.rows());
+    }
   }
-  const PerGroup<std::pair<int64_t, int64_t>> shapes = {
-      {{hidden, qkv}, {heads, hidden}, {hidden, 2 * inner}, {inner, hidden}}};
-  for (size_t g = 0; g < kNumGroups; ++g) {
-    PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, shapes[g].first, &samples_[g].x));
-    PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, shapes[g].second, &samples_[g].y));
-  }
-  PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, std::max({hidden, heads, inner}), &sample_in_));
-  return AllocateMatrix(sampled, std::max({qkv, hidden, 2 * inner}), &sample_out_);
+  PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, widest_in, &sample_in_));
+  return AllocateMatrix(sampled, widest_out, &sample_out_);
 }
 
 absl::Status LayerRunner::EmbedTokens() {
-  worker::RotaryTable rotary(worker::MakeRotarySpec(config_));
+  worker::RotaryTable rotary(worker::MakeRotarySpec(spec_));
   const size_t rope_values = positions_.size() * static_cast<size_t>(rotary.half_dim());
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
@@ -160,36 +160,26 @@ absl::Status LayerRunner::EmbedTokens() {
   step_ = {token_ids_,   positions_,   query_start_,
            context_len_, block_table_, static_cast<int32_t>(kSequenceTokens / kBlockTokens),
            rope_cos_,    rope_sin_,    static_cast<int32_t>(kBlockTokens)};
-  worker::MatrixSource source;
-  source.tensor = *checkpoint_.Find("model.embed_tokens.weight");
-  PINGTI_ASSIGN_OR_RETURN(const auto table, backend_->PrepareEmbedding(source, format_));
-  checkpoint_.Release(source.tensor);
+  std::unique_ptr<worker::EmbeddingTable> table;
+  worker::LoadOptions load;
+  load.format = format_;
+  PINGTI_RETURN_IF_ERROR(
+      worker::LoadWeights(checkpoint_, backend_, load, {{worker::EmbeddingWeight(spec_), &table}}));
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(backend_->Embed(*table, original_));
   return backend_->Embed(*table, quantized_);
 }
 
-worker::AttentionShape LayerRunner::Attention(int64_t layer) const {
-  return {config_.num_heads, config_.num_kv_heads, config_.head_dim,
-          static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim))),
-          config_.window[static_cast<size_t>(layer)]};
-}
-
 // The layer is the only one of its cache, and its MLP's output joins the residual at once. The norm
 // that comes with the addition is for nobody, in place of what was added.
 absl::Status LayerRunner::RunLayer(const worker::DecoderLayer& layer, MatrixView residual) {
-  worker::DecoderActivations act = activations_;
-  act.residual = residual;
+  worker::Activations act = activations_;
+  act.Set(worker::Activation::kResidual, residual);
+  const MatrixView delta = act.Values(worker::Activation::kDelta, spec_.hidden_size);
   worker::SingleRankCommunicator comm;
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, comm, *cache_, act));
-  return backend_->AddRmsNorm(act.delta, residual, *layer.weights().post_norm,
-                              static_cast<float>(config_.rms_norm_eps), act.delta);
-}
-
-worker::DecoderLayer LayerRunner::MakeLayer(worker::DecoderLayerWeights weights,
-                                            int64_t layer) const {
-  return {0, std::move(weights), Attention(layer), static_cast<float>(config_.rms_norm_eps)};
+  return layer.mlp_norm().AddAndApply(*backend_, delta, residual, delta);
 }
 
 absl::Status LayerRunner::CopyRows(MatrixView from, MatrixView to) {
@@ -212,27 +202,30 @@ absl::Status LayerRunner::FindLargest(MatrixView matrix, std::vector<float>* lar
   return absl::OkStatus();
 }
 
-absl::Status LayerRunner::TakeSample(const worker::DecoderLayerWeights& weights, LinearGroup group,
+absl::Status LayerRunner::TakeSample(worker::DecoderLayer* layer, LinearGroup group,
                                      MatrixView input) {
   PINGTI_RETURN_IF_ERROR(
       FindLargest(input.Rows(0, calibration_rows_), &largest_[static_cast<size_t>(group)]));
   const Sample& sample = samples_[static_cast<size_t>(group)];
   PINGTI_RETURN_IF_ERROR(CopyRows(input.Rows(input.rows - sample.x.rows, sample.x.rows), sample.x));
-  return backend_->Linear(WeightOf(weights, group), sample.x, sample.y);
+  return backend_->Linear(WeightOf(layer, group), sample.x, sample.y);
 }
 
-absl::Status LayerRunner::RunOriginal(worker::DecoderLayerWeights weights, int64_t layer) {
-  const worker::DecoderActivations& act = activations_;
-  const worker::DecoderLayer block = MakeLayer(std::move(weights), layer);
+absl::Status LayerRunner::RunOriginal(worker::DecoderLayer* layer) {
+  const auto input = [&](worker::Activation which, LinearGroup group) {
+    return activations_.Values(which, samples_[static_cast<size_t>(group)].x.cols);
+  };
+  const MatrixView normed = input(worker::Activation::kNormed, LinearGroup::kQkv);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
-  PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(original_, *block.weights().input_norm,
-                                           static_cast<float>(config_.rms_norm_eps), act.normed));
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kQkv, act.normed.values));
-  PINGTI_RETURN_IF_ERROR(RunLayer(block, original_));
+  PINGTI_RETURN_IF_ERROR(layer->attention_norm().Apply(*backend_, original_, normed));
+  PINGTI_RETURN_IF_ERROR(TakeSample(layer, LinearGroup::kQkv, normed));
+  PINGTI_RETURN_IF_ERROR(RunLayer(*layer, original_));
   // The layer leaves the inputs of its other products in the activations.
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kO, act.context.values));
-  PINGTI_RETURN_IF_ERROR(TakeSample(block.weights(), LinearGroup::kGateUp, act.normed.values));
-  return TakeSample(block.weights(), LinearGroup::kDown, act.hidden.values);
+  PINGTI_RETURN_IF_ERROR(
+      TakeSample(layer, LinearGroup::kO, input(worker::Activation::kContext, LinearGroup::kO)));
+  PINGTI_RETURN_IF_ERROR(TakeSample(layer, LinearGroup::kGateUp, normed));
+  return TakeSample(layer, LinearGroup::kDown,
+                    input(worker::Activation::kInner, LinearGroup::kDown));
 }
 
 absl::StatusOr<MatrixView> LayerRunner::SmoothedInput(LinearGroup group, const LayerPlan& plan) {
@@ -274,7 +267,7 @@ absl::StatusOr<double> LayerRunner::ErrorOf(LinearGroup group, const LayerPlan& 
   return sum.Value();
 }
 
-absl::StatusOr<PerGroup<double>> LayerRunner::Errors(const worker::DecoderLayerWeights& weights,
+absl::StatusOr<PerGroup<double>> LayerRunner::Errors(worker::DecoderLayer* layer,
                                                      const LayerPlan& plan) {
   PerGroup<double> errors{};
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
@@ -282,14 +275,14 @@ absl::StatusOr<PerGroup<double>> LayerRunner::Errors(const worker::DecoderLayerW
     const auto group = static_cast<LinearGroup>(g);
     PINGTI_ASSIGN_OR_RETURN(const MatrixView x, SmoothedInput(group, plan));
     const MatrixView y = sample_out_.Columns(0, samples_[g].y.cols);
-    PINGTI_RETURN_IF_ERROR(backend_->Linear(WeightOf(weights, group), x, y));
+    PINGTI_RETURN_IF_ERROR(backend_->Linear(WeightOf(layer, group), x, y));
     PINGTI_ASSIGN_OR_RETURN(errors[g], ErrorOf(group, plan, y));
   }
   return errors;
 }
 
-absl::Status LayerRunner::RunQuantized(worker::DecoderLayerWeights weights, int64_t layer) {
-  return RunLayer(MakeLayer(std::move(weights), layer), quantized_);
+absl::Status LayerRunner::RunQuantized(const worker::DecoderLayer& layer) {
+  return RunLayer(layer, quantized_);
 }
 
 absl::StatusOr<TextQuality> LayerRunner::CompareLogits() {

@@ -34,17 +34,16 @@ class LayerRunner {
   // as a worker would, in bf16.
   worker::WeightFormat original_format() const { return format_; }
 
-  // Layers come in order, each first here, then in RunQuantized.
-  absl::Status RunOriginal(worker::DecoderLayerWeights weights, int64_t layer);
+  // Layers come in order, loaded as the first of the cache, each first here, then in RunQuantized.
+  absl::Status RunOriginal(worker::DecoderLayer* layer);
   // Of the layer that RunOriginal saw last: max|x| of each input channel over the calibration text.
   std::span<const float> largest_input(LinearGroup group) const {
     return largest_[static_cast<size_t>(group)];
   }
   // ||y - y'|| / ||y|| of each group's output, with that layer's inputs from the original model.
-  // `weights` were made by `plan`.
-  absl::StatusOr<PerGroup<double>> Errors(const worker::DecoderLayerWeights& weights,
-                                          const LayerPlan& plan);
-  absl::Status RunQuantized(worker::DecoderLayerWeights weights, int64_t layer);
+  // `layer` was made by `plan`.
+  absl::StatusOr<PerGroup<double>> Errors(worker::DecoderLayer* layer, const LayerPlan& plan);
+  absl::Status RunQuantized(const worker::DecoderLayer& layer);
 
   // After the last layer.
   absl::StatusOr<TextQuality> CompareLogits();
@@ -58,6 +57,7 @@ class LayerRunner {
   LayerRunner(const worker::Checkpoint& checkpoint, worker::Backend* backend);
   void AddSequences(std::span<const int32_t> ids);
   absl::Status Allocate();
+  absl::Status AllocateSamples();
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, worker::MatrixView* matrix);
   absl::Status EmbedTokens();
   // REQUIRES: equally many rows, dense.
@@ -67,14 +67,11 @@ class LayerRunner {
   // The group's sampled inputs as `plan` leaves them.
   absl::StatusOr<worker::MatrixView> SmoothedInput(LinearGroup group, const LayerPlan& plan);
   absl::StatusOr<double> ErrorOf(LinearGroup group, const LayerPlan& plan, worker::MatrixView y);
-  worker::DecoderLayer MakeLayer(worker::DecoderLayerWeights weights, int64_t layer) const;
   absl::Status RunLayer(const worker::DecoderLayer& layer, worker::MatrixView residual);
-  absl::Status TakeSample(const worker::DecoderLayerWeights& weights, LinearGroup group,
-                          worker::MatrixView input);
-  worker::AttentionShape Attention(int64_t layer) const;
+  absl::Status TakeSample(worker::DecoderLayer* layer, LinearGroup group, worker::MatrixView input);
 
   const worker::Checkpoint& checkpoint_;
-  const worker::ModelConfig& config_;
+  const worker::DecoderSpec& spec_;
   worker::Backend* const backend_;
   worker::WeightFormat format_;
 
@@ -91,7 +88,7 @@ class LayerRunner {
 
   std::vector<std::unique_ptr<worker::DeviceBuffer>> buffers_;
   std::unique_ptr<worker::KvCache> cache_;  // of one layer
-  worker::DecoderActivations activations_;  // its residual is one of the two below
+  worker::Activations activations_;         // its residual is one of the two below
   worker::MatrixView original_;             // [tokens, hidden]
   worker::MatrixView quantized_;
   PerGroup<Sample> samples_;

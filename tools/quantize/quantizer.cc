@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -16,7 +17,10 @@
 #include "tools/quantize/safetensors_writer.h"
 #include "tools/text_tokens.h"
 #include "worker/backend/choose/choose_device.h"
+#include "worker/model/declared_tensors.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -30,13 +34,14 @@ using worker::TensorView;
 // mapped on its own and given back when it is freed.
 constexpr int kMappedBlockBytes = 256 << 10;
 
+// Each layer in turn is the only one of the runner's cache, and so its first.
+constexpr int64_t kCacheLayer = 0;
+
 void MapLargeBlocks() {
 #if defined(__GLIBC__)
   ::mallopt(M_MMAP_THRESHOLD, kMappedBlockBytes);
 #endif
 }
-
-bool IsLayerTensor(const std::string& name) { return name.rfind("model.layers.", 0) == 0; }
 
 absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
   if (checkpoint.format() != "safetensors") {
@@ -50,21 +55,13 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-// Every tensor that the configuration asks for, and no other: found before hours of work.
-absl::Status CheckTensors(const Checkpoint& checkpoint) {
-  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> expected,
-                          worker::OpenRandomCheckpoint(checkpoint.path()));
-  for (const TensorView& wanted : expected->tensors()) {
-    const TensorView* tensor = checkpoint.Find(wanted.name);
-    if (tensor == nullptr) {
-      return absl::InvalidArgumentError(
-          Concat(checkpoint.path(), ": tensor '", wanted.name, "' is missing"));
-    }
-    if (tensor->shape != wanted.shape) {
-      return absl::InvalidArgumentError(Concat(checkpoint.path(), ": tensor '", wanted.name, "' ",
-                                               tensor->ShapeString(), ": expected shape ",
-                                               wanted.ShapeString()));
-    }
+// Every tensor that the blocks declare, and no other: found before hours of work.
+absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
+  const absl::Status checked =
+      worker::CheckTensors(checkpoint, worker::DeclaredWeights(checkpoint.spec()));
+  if (!checked.ok()) {
+    return absl::Status(checked.code(),
+                        Concat(checkpoint.path(), ": ", std::string(checked.message())));
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
@@ -72,12 +69,6 @@ absl::Status CheckTensors(const Checkpoint& checkpoint) {
       return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' is ",
                                              worker::DTypeName(tensor.dtype),
                                              "; expected F32, F16 or BF16"));
-    }
-    const bool tied_copy = checkpoint.config().tie_embeddings && tensor.name == "lm_head.weight";
-    if (expected->Find(tensor.name) == nullptr && !tied_copy) {
-      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name,
-                                             "' has no place in a '",
-                                             checkpoint.config().architecture, "' model"));
     }
   }
   return absl::OkStatus();
@@ -118,22 +109,26 @@ class Quantizer {
   absl::Status RunLayer(int64_t layer) {
     worker::LoadOptions load;
     load.format = runner_->original_format();
-    PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights original,
-                            worker::LoadLayerWeights(checkpoint_, backend_, load, layer));
-    PINGTI_RETURN_IF_ERROR(runner_->RunOriginal(std::move(original), layer));
+    {
+      PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayer original,
+                              worker::LoadLayer(checkpoint_, backend_, load, layer, kCacheLayer));
+      PINGTI_RETURN_IF_ERROR(runner_->RunOriginal(&original));
+    }
     LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
     PINGTI_ASSIGN_OR_RETURN(std::vector<OwnedTensor> tensors,
                             QuantizeLayer(checkpoint_, layer, plan, options_.threads));
-    PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayerWeights weights, LoadQuantized(tensors, layer));
-    PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(weights, plan));
+    std::optional<worker::DecoderLayer> quantized;
+    PINGTI_ASSIGN_OR_RETURN(quantized, LoadQuantized(tensors, layer));
+    PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(&*quantized, plan));
     if (FallBack(errors, &plan)) {
-      weights = {};
+      quantized.reset();
       tensors.clear();
       PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan, options_.threads));
-      PINGTI_ASSIGN_OR_RETURN(weights, LoadQuantized(tensors, layer));
+      PINGTI_ASSIGN_OR_RETURN(quantized, LoadQuantized(tensors, layer));
     }
-    PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(std::move(weights), layer));
+    PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(*quantized));
+    quantized.reset();
     report_.layers.push_back({errors, plan.keep});
     return WriteTensors(tensors);
   }
@@ -153,13 +148,13 @@ class Quantizer {
 
  private:
   absl::Status ApplyPatterns() {
-    plans_.resize(static_cast<size_t>(checkpoint_.config().num_layers));
+    plans_.resize(static_cast<size_t>(checkpoint_.spec().num_layers()));
     for (const std::string& pattern : options_.keep) {
       bool matched = false;
       for (size_t layer = 0; layer < plans_.size(); ++layer) {
         for (size_t g = 0; g < kNumGroups; ++g) {
-          for (const std::string& module :
-               GroupModules(static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
+          for (const std::string& module : GroupModules(
+                   checkpoint_.spec(), static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
             if (::fnmatch(pattern.c_str(), module.c_str(), 0) != 0) continue;
             plans_[layer].keep[g] = true;
             matched = true;
@@ -169,7 +164,8 @@ class Quantizer {
       if (!matched) {
         return absl::InvalidArgumentError(
             Concat("--keep '", pattern, "' matches no module; they are called as '",
-                   GroupModules(0, LinearGroup::kDown)[0], "', and lm_head is always kept"));
+                   GroupModules(checkpoint_.spec(), 0, LinearGroup::kDown)[0],
+                   "', and the output projection is always kept"));
       }
     }
     return absl::OkStatus();
@@ -200,14 +196,14 @@ class Quantizer {
   }
 
   // As a worker would load what was made. The tensors stay where they are.
-  absl::StatusOr<worker::DecoderLayerWeights> LoadQuantized(const std::vector<OwnedTensor>& tensors,
-                                                            int64_t layer) {
+  absl::StatusOr<worker::DecoderLayer> LoadQuantized(const std::vector<OwnedTensor>& tensors,
+                                                     int64_t layer) {
     Checkpoint::Parts parts;
     parts.path = options_.output;
-    parts.config = checkpoint_.config();
+    parts.spec = checkpoint_.spec();
     parts.compressed_int8.present = true;
     for (const OwnedTensor& tensor : tensors) parts.tensors.push_back(tensor.view);
-    return worker::LoadLayerWeights(Checkpoint(std::move(parts)), backend_, {}, layer);
+    return worker::LoadLayer(Checkpoint(std::move(parts)), backend_, {}, layer, kCacheLayer);
   }
 
   absl::Status WriteTensors(const std::vector<OwnedTensor>& tensors) {
@@ -220,8 +216,12 @@ class Quantizer {
 
   // What is not of a layer: embedding, last norm, output projection.
   absl::Status WriteOthers() {
+    std::set<std::string> of_layers;
+    for (int64_t i = 0; i < checkpoint_.spec().num_layers(); ++i) {
+      of_layers.merge(LayerTensorNames(checkpoint_.spec(), i));
+    }
     for (const TensorView& tensor : checkpoint_.tensors()) {
-      if (IsLayerTensor(tensor.name)) continue;
+      if (of_layers.count(tensor.name) != 0) continue;
       PINGTI_RETURN_IF_ERROR(
           writer_->Add(tensor.name, tensor.dtype, tensor.shape,
                        {static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes)}));
@@ -235,8 +235,8 @@ class Quantizer {
     for (size_t layer = 0; layer < plans_.size(); ++layer) {
       for (size_t g = 0; g < kNumGroups; ++g) {
         if (!plans_[layer].keep[g]) continue;
-        for (std::string& module :
-             GroupModules(static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
+        for (std::string& module : GroupModules(checkpoint_.spec(), static_cast<int64_t>(layer),
+                                                static_cast<LinearGroup>(g))) {
           modules.push_back(std::move(module));
         }
       }
@@ -265,10 +265,10 @@ absl::StatusOr<QuantizeReport> Quantize(
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                           worker::OpenCheckpoint(options.input));
   PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));
-  PINGTI_RETURN_IF_ERROR(CheckTensors(*checkpoint));
+  PINGTI_RETURN_IF_ERROR(CheckAllTensors(*checkpoint));
   Quantizer quantizer(options, *checkpoint, device.backend.get());
   PINGTI_RETURN_IF_ERROR(quantizer.Prepare());
-  for (int64_t layer = 0; layer < checkpoint->config().num_layers; ++layer) {
+  for (int64_t layer = 0; layer < checkpoint->spec().num_layers(); ++layer) {
     if (cancelled) return absl::CancelledError("interrupted; nothing was written");
     PINGTI_RETURN_IF_ERROR(quantizer.RunLayer(layer));
     on_layer(quantizer.report());

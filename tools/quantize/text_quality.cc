@@ -4,10 +4,13 @@
 #include <cmath>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "worker/quant/ggml_blocks.h"
+#include "worker/layers/norm.h"
+#include "worker/model/decoder_blocks.h"
+#include "worker/model/load_model.h"
 
 namespace pingti::tools {
 namespace {
@@ -31,21 +34,15 @@ bool LogSoftmax(std::span<float> row) {
 class Head {
  public:
   static absl::StatusOr<Head> Make(const LogitComparison& in) {
-    Head head(in.backend, static_cast<float>(in.checkpoint.config().rms_norm_eps));
-    const worker::TensorView& norm = *in.checkpoint.Find("model.norm.weight");
-    std::vector<float> values(static_cast<size_t>(norm.NumElements()));
-    worker::Dequantize(norm.dtype, norm.data, norm.NumElements(), values.data());
-    PINGTI_ASSIGN_OR_RETURN(head.norm_, in.backend->UploadF32(values));
-    worker::MatrixSource matrix;
-    matrix.tensor = *in.checkpoint.Find(
-        in.checkpoint.config().tie_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
-    worker::LinearSource source;
-    source.parts.push_back(matrix);
-    source.format = in.format;
-    source.f32_out = true;
-    PINGTI_ASSIGN_OR_RETURN(head.projection_, in.backend->PrepareLinear(source));
-    in.checkpoint.Release(matrix.tensor);
-    head.vocab_ = in.checkpoint.config().vocab_size;
+    const worker::DecoderSpec& spec = in.checkpoint.spec();
+    Head head(in.backend, worker::Norm(spec.final_norm, spec.hidden_size));
+    worker::Declarations declarations;
+    head.norm_.DeclareWeights(&declarations);
+    declarations.push_back({worker::LogitsWeight(spec), &head.projection_});
+    worker::LoadOptions load;
+    load.format = in.format;
+    PINGTI_RETURN_IF_ERROR(worker::LoadWeights(in.checkpoint, in.backend, load, declarations));
+    head.vocab_ = in.checkpoint.spec().vocab_size;
     PINGTI_ASSIGN_OR_RETURN(
         head.hidden_,
         in.backend->Allocate(kRows * in.original.cols * worker::BlockBytes(in.original.dtype)));
@@ -58,18 +55,17 @@ class Head {
   absl::Status Run(MatrixView states, int64_t first, int64_t count, std::span<float> out) {
     const MatrixView hidden{hidden_->data(), states.dtype, count, states.cols, states.cols};
     const MatrixView logits{logits_->data(), DType::kF32, count, vocab_, vocab_};
-    PINGTI_RETURN_IF_ERROR(backend_->RmsNorm(states.Rows(first, count), *norm_, eps_, hidden));
+    PINGTI_RETURN_IF_ERROR(norm_.Apply(*backend_, states.Rows(first, count), hidden));
     PINGTI_RETURN_IF_ERROR(backend_->Linear(*projection_, hidden, logits));
     return backend_->CopyToHost(logits, out);
   }
 
  private:
-  Head(worker::Backend* backend, float eps) : backend_(backend), eps_(eps) {}
+  Head(worker::Backend* backend, worker::Norm norm) : backend_(backend), norm_(std::move(norm)) {}
 
   worker::Backend* backend_;
-  float eps_;
+  worker::Norm norm_;
   int64_t vocab_ = 0;
-  std::unique_ptr<worker::DeviceBuffer> norm_;
   std::unique_ptr<worker::DeviceBuffer> hidden_;
   std::unique_ptr<worker::DeviceBuffer> logits_;
   std::unique_ptr<worker::LinearWeight> projection_;
@@ -103,7 +99,7 @@ struct Sums {
 
 absl::StatusOr<TextQuality> Compare(const LogitComparison& in) {
   PINGTI_ASSIGN_OR_RETURN(Head head, Head::Make(in));
-  const int64_t vocab = in.checkpoint.config().vocab_size;
+  const int64_t vocab = in.checkpoint.spec().vocab_size;
   std::vector<float> p(static_cast<size_t>(kRows * vocab));
   std::vector<float> q(p.size());
   Sums sums;

@@ -4,27 +4,44 @@
 
 namespace pingti::worker {
 
+DecoderLayer::DecoderLayer(const LayerSpec& spec, int64_t hidden_size, int64_t index)
+    : hidden_size_(hidden_size),
+      index_(index),
+      attention_norm_(spec.attention_norm, hidden_size),
+      attention_(spec.attention, hidden_size),
+      mlp_norm_(spec.mlp_norm, hidden_size),
+      mlp_(spec.mlp, hidden_size) {}
+
+void DecoderLayer::DeclareWeights(Declarations* out) {
+  attention_norm_.DeclareWeights(out);
+  attention_.DeclareWeights(out);
+  mlp_norm_.DeclareWeights(out);
+  mlp_.DeclareWeights(out);
+}
+
+void DecoderLayer::DeclareColumns(ActivationPlan* plan) const {
+  plan->Need(Activation::kResidual, hidden_size_);
+  plan->Need(Activation::kDelta, hidden_size_);
+  plan->Need(Activation::kNormed, hidden_size_);
+  attention_.DeclareColumns(Activation::kNormed, plan);
+  mlp_.DeclareColumns(Activation::kNormed, plan);
+}
+
 absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                                   const DecoderActivations& act) const {
+                                   const Activations& activations) const {
+  const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
+  const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
+  const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
   if (index_ == 0) {
-    PINGTI_RETURN_IF_ERROR(
-        backend.RmsNorm(act.residual, *weights_.input_norm, norm_eps_, act.normed));
+    PINGTI_RETURN_IF_ERROR(attention_norm_.Apply(backend, residual, normed));
   } else {
-    PINGTI_RETURN_IF_ERROR(
-        backend.AddRmsNorm(act.delta, act.residual, *weights_.input_norm, norm_eps_, act.normed));
+    PINGTI_RETURN_IF_ERROR(attention_norm_.AddAndApply(backend, delta, residual, normed));
   }
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*weights_.qkv, act.normed, act.qkv));
-  const HeadNorms norms{weights_.q_norm.get(), weights_.k_norm.get(), norm_eps_};
-  PINGTI_RETURN_IF_ERROR(backend.RopeAndAppendKv(act.qkv, attention_, norms, cache, index_));
-  PINGTI_RETURN_IF_ERROR(backend.Attention(act.qkv, attention_, cache, index_, act.context));
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*weights_.o, act.context, act.delta));
-  PINGTI_RETURN_IF_ERROR(comm.AllReduceSum(act.delta));
-  PINGTI_RETURN_IF_ERROR(
-      backend.AddRmsNorm(act.delta, act.residual, *weights_.post_norm, norm_eps_, act.normed));
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*weights_.gate_up, act.normed, act.gate_up));
-  PINGTI_RETURN_IF_ERROR(backend.SiluMul(act.gate_up, act.hidden));
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*weights_.down, act.hidden, act.delta));
-  return comm.AllReduceSum(act.delta);
+  PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, index_, activations, normed, delta));
+  PINGTI_RETURN_IF_ERROR(comm.AllReduceSum(delta));
+  PINGTI_RETURN_IF_ERROR(mlp_norm_.AddAndApply(backend, delta, residual, normed));
+  PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, delta));
+  return comm.AllReduceSum(delta);
 }
 
 }  // namespace pingti::worker

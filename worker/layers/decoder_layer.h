@@ -1,59 +1,49 @@
-// One transformer block: norm, attention, norm, gated MLP, with residuals. Every family that pingti
-// serves is this block with other options; nothing here names a family or a device.
+// One transformer layer: attention and feed-forward, each behind a norm and added to the residual.
+// What a family's layers are made of stands in their LayerSpec; nothing here names a family or a
+// device.
 //
-// Confined to the engine thread.
+// Confined to the engine thread. Next: attention.h, mlp.h, norm.h; worker/model/decoder_blocks.h.
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
 #include "worker/comm/communicator.h"
+#include "worker/layers/activations.h"
+#include "worker/layers/attention.h"
+#include "worker/layers/declarations.h"
+#include "worker/layers/mlp.h"
+#include "worker/layers/norm.h"
+#include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
 
-// Prepared weights of one block. q_norm and k_norm are null where the family has none.
-struct DecoderLayerWeights {
-  std::unique_ptr<DeviceBuffer> input_norm;  // f32 [hidden]
-  std::unique_ptr<DeviceBuffer> post_norm;   // f32 [hidden]
-  std::unique_ptr<DeviceBuffer> q_norm;      // f32 [head_dim]
-  std::unique_ptr<DeviceBuffer> k_norm;      // f32 [head_dim]
-  std::unique_ptr<LinearWeight> qkv;         // [(heads + 2 kv_heads) * head_dim, hidden]
-  std::unique_ptr<LinearWeight> o;           // [hidden, heads * head_dim]
-  std::unique_ptr<LinearWeight> gate_up;     // [2 * intermediate, hidden]
-  std::unique_ptr<LinearWeight> down;        // [hidden, intermediate]
-};
-
-// Activations that all layers share; rows are the step's tokens.
-struct DecoderActivations {
-  MatrixView residual;  // [tokens, hidden], the stream that blocks add to
-  MatrixView delta;     // [tokens, hidden], the last block's output, not yet added
-  Operand normed;       // [tokens, hidden]
-  MatrixView qkv;       // [tokens, (heads + 2 kv_heads) * head_dim]
-  Operand context;      // [tokens, heads * head_dim]
-  MatrixView gate_up;   // [tokens, 2 * intermediate]
-  Operand hidden;       // [tokens, intermediate]
-};
-
 class DecoderLayer {
  public:
-  DecoderLayer(int64_t index, DecoderLayerWeights weights, AttentionShape attention, float norm_eps)
-      : index_(index), weights_(std::move(weights)), attention_(attention), norm_eps_(norm_eps) {}
+  // `index`: of the layer in the KV cache; the one at 0 is the first.
+  DecoderLayer(const LayerSpec& spec, int64_t hidden_size, int64_t index);
 
-  // Adds the previous block's delta to the residual (not for the first block, whose residual is the
-  // embedding), runs the block, and leaves its MLP's output in activations.delta.
+  void DeclareWeights(Declarations* out);
+  void DeclareColumns(ActivationPlan* plan) const;
+  KvLayerShape kv_shape() const { return attention_.kv_shape(); }
+  AttentionShape attention_shape() const { return attention_.shape(); }
+
+  const Norm& attention_norm() const { return attention_norm_; }
+  const Norm& mlp_norm() const { return mlp_norm_; }
+
+  // Adds the previous layer's delta to the residual (not for the first layer, whose residual is the
+  // embedding), runs the layer, and leaves its feed-forward's output in kDelta.
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                       const DecoderActivations& activations) const;
-
-  const DecoderLayerWeights& weights() const { return weights_; }
+                       const Activations& activations) const;
 
  private:
+  int64_t hidden_size_;
   int64_t index_;
-  DecoderLayerWeights weights_;
-  AttentionShape attention_;
-  float norm_eps_;
+  Norm attention_norm_;
+  GqaAttention attention_;
+  Norm mlp_norm_;
+  GatedMlp mlp_;
 };
 
 }  // namespace pingti::worker

@@ -2,33 +2,38 @@
 
 #include <algorithm>
 #include <functional>
-#include <initializer_list>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/model/rope_spec.h"
 
 namespace pingti::worker {
 
-DecoderModel::DecoderModel(ModelConfig config, WeightFormat format, KvFormat kv_format,
+DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format,
                            Backend* backend, std::unique_ptr<Communicator> comm,
-                           DecoderWeights weights, RotarySpec rotary)
-    : config_(std::move(config)),
+                           DecoderBlocks blocks)
+    : hidden_size_(spec.hidden_size),
+      vocab_size_(spec.vocab_size),
+      max_context_(spec.max_context),
       format_(format),
       kv_format_(kv_format),
       backend_(backend),
       comm_(std::move(comm)),
-      weights_(std::move(weights)),
-      rotary_(std::move(rotary)) {}
+      blocks_(std::move(blocks)),
+      rotary_(MakeRotarySpec(spec)) {
+  blocks_.DeclareColumns(&plan_);
+  for (const WeightSpec& weight : DeclaredWeights(spec)) {
+    max_in_features_ = std::max(max_in_features_, weight.cols);
+  }
+}
 
 DecoderModel::~DecoderModel() = default;
 
 KvCacheShape DecoderModel::CacheShape(int64_t num_blocks, int64_t block_tokens) const {
   KvCacheShape shape{{}, num_blocks, block_tokens, format_, kv_format_};
-  for (const int64_t window : config_.window) {
-    shape.layers.push_back(KeyValueLayer(config_.num_kv_heads, config_.head_dim, window));
-  }
+  for (const DecoderLayer& layer : blocks_.layers()) shape.layers.push_back(layer.kv_shape());
   return shape;
 }
 
@@ -40,66 +45,26 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
   StepLimits limits;
   limits.max_tokens = max_tokens;
   limits.max_seqs = max_seqs;
-  limits.max_in_features = std::max(
-      {config_.hidden_size, config_.num_heads * config_.head_dim, config_.intermediate_size});
+  limits.max_in_features = max_in_features_;
   // A sequence may hold a block more than its tokens fill: the one that it is about to write.
   limits.max_blocks_per_seq =
       num_blocks_ == 0
           ? 0
-          : std::min(num_blocks_, (config_.max_context + block_tokens_ - 1) / block_tokens_) + 1;
-  limits.num_heads = config_.num_heads;
-  limits.num_kv_heads = config_.num_kv_heads;
-  limits.head_dim = config_.head_dim;
-  limits.vocab_size = config_.vocab_size;
+          : std::min(num_blocks_, (max_context_ + block_tokens_ - 1) / block_tokens_) + 1;
+  for (const DecoderLayer& layer : blocks_.layers()) {
+    const AttentionShape shape = layer.attention_shape();
+    limits.num_heads = std::max(limits.num_heads, shape.num_heads);
+    limits.num_kv_heads = std::max(limits.num_kv_heads, shape.num_kv_heads);
+    limits.head_dim = std::max(limits.head_dim, shape.head_dim);
+  }
+  limits.vocab_size = vocab_size_;
   return limits;
 }
 
 int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
-  const int64_t heads = config_.num_heads * config_.head_dim;
-  const int64_t kv = config_.num_kv_heads * config_.head_dim;
-  const int64_t row = 4 * config_.hidden_size + 2 * heads + 2 * kv + 3 * config_.intermediate_size;
-  int64_t quantized = 0;
-  for (const QuantizedColumn& column : QuantizedColumns()) {
-    quantized += QuantizedBytes(column.type, max_batch_tokens, column.cols);
-  }
-  return max_batch_tokens * row * BlockBytes(backend_->activation_dtype()) + quantized +
-         max_batch_size * config_.vocab_size * int64_t{sizeof(float)} +
+  return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
+         max_batch_size * vocab_size_ * int64_t{sizeof(float)} +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
-}
-
-OperandType DecoderModel::OperandTypeOf(
-    std::initializer_list<std::unique_ptr<LinearWeight> DecoderLayerWeights::*> readers) const {
-  for (const DecoderLayer& layer : weights_.layers) {
-    for (const auto reader : readers) {
-      const OperandType type = (layer.weights().*reader)->operand_type();
-      if (type.quant != QuantType::kNone) return type;
-    }
-  }
-  return {};
-}
-
-std::array<DecoderModel::QuantizedColumn, 4> DecoderModel::QuantizedColumns() const {
-  using Weights = DecoderLayerWeights;
-  const int64_t hidden = config_.hidden_size;
-  return {{{OperandTypeOf({&Weights::qkv, &Weights::gate_up}), hidden},
-           {OperandTypeOf({&Weights::o}), config_.num_heads * config_.head_dim},
-           {OperandTypeOf({&Weights::down}), config_.intermediate_size},
-           {weights_.lm_head->operand_type(), hidden}}};
-}
-
-absl::Status DecoderModel::AllocateQuantized() {
-  const std::array<QuantizedView*, 4> views{&activations_.normed.quantized,
-                                            &activations_.context.quantized,
-                                            &activations_.hidden.quantized, &final_quantized_};
-  const std::array<QuantizedColumn, 4> columns = QuantizedColumns();
-  for (size_t i = 0; i < columns.size(); ++i) {
-    const auto [type, cols] = columns[i];
-    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer,
-                            backend_->Allocate(QuantizedBytes(type, max_tokens_, cols)));
-    *views[i] = PlaceQuantized(type, buffer->data(), max_tokens_, cols);
-    buffers_.push_back(std::move(buffer));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status DecoderModel::AllocateMatrix(int64_t rows, int64_t cols, DType dtype,
@@ -125,33 +90,13 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   buffers_.clear();
   PINGTI_ASSIGN_OR_RETURN(cache_,
                           backend_->AllocateKvCache(CacheShape(num_blocks, kv_block_tokens)));
-  const int64_t heads = config_.num_heads * config_.head_dim;
-  const int64_t qkv = heads + 2 * config_.num_kv_heads * config_.head_dim;
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(Limits(max_tokens_, max_seqs_)));
-  struct Wanted {
-    MatrixView* matrix;
-    int64_t cols;
-  };
-  const Wanted wanted[] = {
-      {&activations_.residual, config_.hidden_size},
-      {&activations_.delta, config_.hidden_size},
-      {&activations_.normed.values, config_.hidden_size},
-      {&activations_.qkv, qkv},
-      {&activations_.context.values, heads},
-      {&activations_.gate_up, 2 * config_.intermediate_size},
-      {&activations_.hidden.values, config_.intermediate_size},
-      {&gathered_, config_.hidden_size},
-  };
-  for (const Wanted& want : wanted) {
-    PINGTI_RETURN_IF_ERROR(
-        AllocateMatrix(max_tokens_, want.cols, backend_->activation_dtype(), want.matrix));
-  }
-  PINGTI_RETURN_IF_ERROR(AllocateQuantized());
-  const auto rope_values = static_cast<size_t>(max_tokens_ * config_.head_dim / 2);
+  PINGTI_ASSIGN_OR_RETURN(activations_,
+                          AllocateActivations(backend_, plan_, max_tokens_, &buffers_));
+  const auto rope_values = static_cast<size_t>(max_tokens_ * rotary_.half_dim());
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
-  return AllocateMatrix(std::min(max_tokens_, max_seqs_), config_.vocab_size, DType::kF32,
-                        &seq_logits_);
+  return AllocateMatrix(std::min(max_tokens_, max_seqs_), vocab_size_, DType::kF32, &seq_logits_);
 }
 
 // More rows than sequences are rare (prompt log-probabilities), so they are not paid for up front;
@@ -161,11 +106,11 @@ absl::Status DecoderModel::PlaceLogits(int64_t rows) {
     logits_ = seq_logits_.Rows(0, rows);
     return absl::OkStatus();
   }
-  const int64_t bytes = rows * config_.vocab_size * int64_t{sizeof(float)};
+  const int64_t bytes = rows * vocab_size_ * int64_t{sizeof(float)};
   if (many_logits_ == nullptr || many_logits_->bytes() < bytes) {
     PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(bytes));
   }
-  logits_ = {many_logits_->data(), DType::kF32, rows, config_.vocab_size, config_.vocab_size};
+  logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, vocab_size_};
   return absl::OkStatus();
 }
 
@@ -185,7 +130,7 @@ absl::Status DecoderModel::CheckBatch(const ForwardBatch& batch) const {
     const int32_t last = batch.query_start[i + 1] - 1;
     PINGTI_CHECK(last >= batch.query_start[i] && last < batch.num_tokens());
     PINGTI_CHECK(batch.positions[static_cast<size_t>(last)] + 1 == batch.context_len[i] &&
-                 batch.context_len[i] <= config_.max_context);
+                 batch.context_len[i] <= max_context_);
     const int64_t blocks = (batch.context_len[i] + block_tokens_ - 1) / block_tokens_;
     PINGTI_CHECK(blocks <= batch.max_blocks_per_seq);
     for (int64_t b = 0; b < blocks; ++b) {
@@ -220,18 +165,13 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   PINGTI_RETURN_IF_ERROR(backend_->CopyBlocks(*cache_, copies));
   const int64_t tokens = batch.num_tokens();
   if (tokens == 0) return absl::OkStatus();
-  DecoderActivations act = activations_;
-  for (MatrixView* matrix : {&act.residual, &act.delta, &act.qkv, &act.gate_up}) {
-    *matrix = matrix->Rows(0, tokens);
-  }
-  for (Operand* operand : {&act.normed, &act.context, &act.hidden}) {
-    *operand = operand->Rows(0, tokens);
-  }
+  const Activations act = activations_.Rows(tokens);
   const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
   PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
   const auto operations = [&]() -> absl::Status {
-    PINGTI_RETURN_IF_ERROR(backend_->Embed(*weights_.embedding, act.residual));
-    for (const DecoderLayer& layer : weights_.layers) {
+    PINGTI_RETURN_IF_ERROR(
+        blocks_.Embed(*backend_, act.Values(Activation::kResidual, hidden_size_)));
+    for (const DecoderLayer& layer : blocks_.layers()) {
       PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, *comm_, *cache_, act));
     }
     return ComputeLogits(batch, act);
@@ -254,22 +194,24 @@ std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const 
   return shape;
 }
 
-absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const DecoderActivations& act) {
+absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activations& act) {
   const int64_t rows = logits_.rows;
   if (rows == 0) return absl::OkStatus();
-  MatrixView delta = act.delta;
-  MatrixView residual = act.residual;
+  MatrixView delta = act.Values(Activation::kDelta, hidden_size_);
+  MatrixView residual = act.Values(Activation::kResidual, hidden_size_);
   if (rows < batch.num_tokens()) {
-    // Only the rows that are asked for are finished: of a prompt, that is one.
-    delta = act.normed.values.Rows(0, rows);  // the layers are done with it
-    residual = gathered_.Rows(0, rows);
-    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.delta, batch.logit_tokens, delta));
-    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(act.residual, batch.logit_tokens, residual));
+    // Only the rows that are asked for are finished: of a prompt, that is one. The layers are done
+    // with kNormed.
+    const MatrixView all_delta =
+        std::exchange(delta, act.Values(Activation::kNormed, hidden_size_).Rows(0, rows));
+    const MatrixView all_residual =
+        std::exchange(residual, act.Values(Activation::kGathered, hidden_size_).Rows(0, rows));
+    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(all_delta, batch.logit_tokens, delta));
+    PINGTI_RETURN_IF_ERROR(backend_->GatherRows(all_residual, batch.logit_tokens, residual));
   }
-  const Operand normed{act.delta.Rows(0, rows), final_quantized_};
-  PINGTI_RETURN_IF_ERROR(backend_->AddRmsNorm(delta, residual, *weights_.final_norm,
-                                              static_cast<float>(config_.rms_norm_eps), normed));
-  return backend_->Linear(*weights_.lm_head, normed, logits_);
+  const Operand normed{act.Values(Activation::kDelta, hidden_size_).Rows(0, rows),
+                       act.Form(Activation::kFinal, hidden_size_)};
+  return blocks_.Logits(*backend_, delta, residual, normed, logits_);
 }
 
 absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,

@@ -1,41 +1,33 @@
-// The one Model of every family: embedding, decoder layers, norm, output projection, on any
-// backend. Owns the prepared weights, the KV cache and the activations.
+// The one Model of every family: runs a decoder's blocks on any backend. Owns the prepared weights,
+// the KV cache and the activations; how large they are follows from what the blocks declare.
 //
-// Confined to the engine thread, but for the const getters. Next: worker/layers/decoder_layer.h,
-// load_model.cc.
+// Confined to the engine thread, but for the const getters. Next: decoder_blocks.h,
+// worker/layers/decoder_layer.h, load_model.h.
 #pragma once
 
-#include <array>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "worker/backend/backend.h"
 #include "worker/comm/communicator.h"
-#include "worker/layers/decoder_layer.h"
+#include "worker/layers/activations.h"
 #include "worker/layers/rotary_table.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/model.h"
-#include "worker/weights/model_config.h"
+#include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
-
-struct DecoderWeights {
-  std::unique_ptr<EmbeddingTable> embedding;
-  std::vector<DecoderLayer> layers;
-  std::unique_ptr<DeviceBuffer> final_norm;  // f32 [hidden]
-  std::unique_ptr<LinearWeight> lm_head;     // [vocab, hidden]
-};
 
 class DecoderModel : public Model {
  public:
   // `backend` must outlive the model.
-  DecoderModel(ModelConfig config, WeightFormat format, KvFormat kv_format, Backend* backend,
-               std::unique_ptr<Communicator> comm, DecoderWeights weights, RotarySpec rotary);
+  DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
+               std::unique_ptr<Communicator> comm, DecoderBlocks blocks);
   ~DecoderModel() override;
 
-  int32_t vocab_size() const override { return static_cast<int32_t>(config_.vocab_size); }
-  int32_t max_context_tokens() const override { return static_cast<int32_t>(config_.max_context); }
+  int32_t vocab_size() const override { return static_cast<int32_t>(vocab_size_); }
+  int32_t max_context_tokens() const override { return static_cast<int32_t>(max_context_); }
   int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override;
   int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
@@ -51,28 +43,21 @@ class DecoderModel : public Model {
   StepInputs MakeStep(const ForwardBatch& batch);
   // Nothing if the step depends on more than its arrays and shape.
   std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
-  absl::Status ComputeLogits(const ForwardBatch& batch, const DecoderActivations& activations);
-  // A quantized form of activations.
-  struct QuantizedColumn {
-    OperandType type;
-    int64_t cols;
-  };
-  // What the weights read of `normed`, `context`, `hidden`, and the rows that give logits.
-  std::array<QuantizedColumn, 4> QuantizedColumns() const;
-  // The quantized form that any layer's `readers` read.
-  OperandType OperandTypeOf(
-      std::initializer_list<std::unique_ptr<LinearWeight> DecoderLayerWeights::*> readers) const;
-  absl::Status AllocateQuantized();
+  absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
 
-  const ModelConfig config_;
+  const int64_t hidden_size_;
+  const int64_t vocab_size_;
+  const int64_t max_context_;
   const WeightFormat format_;
   const KvFormat kv_format_;
   Backend* const backend_;
   const std::unique_ptr<Communicator> comm_;
-  DecoderWeights weights_;
+  DecoderBlocks blocks_;
+  ActivationPlan plan_;
+  int64_t max_in_features_ = 0;  // of any product
   RotaryTable rotary_;
 
   int64_t num_blocks_ = 0;
@@ -81,9 +66,7 @@ class DecoderModel : public Model {
   int64_t max_seqs_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
-  DecoderActivations activations_;             // with max_tokens_ rows
-  QuantizedView final_quantized_;              // of the rows that give logits
-  MatrixView gathered_;                        // [max_tokens, hidden]: normed rows that need logits
+  Activations activations_;                    // with max_tokens_ rows
   MatrixView seq_logits_;                      // f32 [max_seqs, vocab]
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
   MatrixView logits_;                          // f32 [rows of the last Forward, vocab]

@@ -1,12 +1,15 @@
 // Makes a Model that runs from a checkpoint on disk and a backend to run it on.
+// Next: weight_loader.h, declared_tensors.h.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
+#include "worker/layers/declarations.h"
 #include "worker/layers/decoder_layer.h"
 #include "worker/model/model.h"
 #include "worker/weights/checkpoint.h"
@@ -20,24 +23,34 @@ struct LoadOptions {
   // With kInt8, keeps embedding and output projection in 16 bit; else a backend that has
   // kInt8Weights keeps them so.
   bool wide_vocabulary = false;
-  // Called from the loading thread after each tensor group; bytes of the checkpoint. In the
-  // last call they are equal.
+  // Called from the loading thread after each weight; bytes of the checkpoint. In the last call
+  // they are equal.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
 };
+
+// Whether embedding and output projection become int8 weights: not those of a compressed
+// checkpoint, which has said which of its layers are int8.
+bool HasInt8Vocabulary(const Checkpoint& checkpoint, const LoadOptions& options);
 
 // About the bytes that the weights take once prepared, for a refusal before anything is loaded.
 int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& options);
 
-// `checkpoint` and `backend` must outlive the model. Every tensor's shape is checked against the
-// configuration, and no tensor of the checkpoint may be left over.
+// `checkpoint` and `backend` must outlive the model. Before anything is loaded, every tensor's
+// shape is checked against what the blocks declare, and no tensor of the checkpoint may be left
+// over.
 // Errors: InvalidArgument or Unimplemented naming the tensor or option; ResourceExhausted.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options);
 
-// One layer's weights alone, for tools that look at a model layer by layer in little memory: the
-// same checks of names and shapes, and the same errors, as in LoadModel. REQUIRES: `layer` is one
-// of the configuration's.
-absl::StatusOr<DecoderLayerWeights> LoadLayerWeights(const Checkpoint& checkpoint, Backend* backend,
-                                                     const LoadOptions& options, int64_t layer);
+// For tools that look at a model piece by piece in little memory: fills the places of the declared
+// weights, with the same checks of names and shapes, and the same errors, as LoadModel.
+absl::Status LoadWeights(const Checkpoint& checkpoint, Backend* backend, const LoadOptions& options,
+                         const Declarations& declarations);
+
+// One layer. `cache_layer`: where it keeps its keys and values. REQUIRES: `layer` is one of the
+// model's.
+absl::StatusOr<DecoderLayer> LoadLayer(const Checkpoint& checkpoint, Backend* backend,
+                                       const LoadOptions& options, int64_t layer,
+                                       int64_t cache_layer);
 
 }  // namespace pingti::worker

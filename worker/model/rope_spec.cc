@@ -53,14 +53,15 @@ double YarnAttentionFactor(const RopeConfig& rope) {
 
 }  // namespace
 
-RotarySpec MakeRotarySpec(const ModelConfig& config) {
-  const RopeConfig& rope = config.rope;
+RotarySpec MakeRotarySpec(const DecoderSpec& decoder) {
+  const RopeConfig& rope = decoder.rope;
+  const int64_t head_dim = decoder.layers.front().attention.head_dim;
   RotarySpec spec;
-  spec.max_positions = config.max_context;
+  spec.max_positions = decoder.max_context;
   spec.theta = rope.theta;
   spec.factor = rope.factor;
-  const auto dim = static_cast<double>(config.head_dim);
-  for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+  const auto dim = static_cast<double>(head_dim);
+  for (int64_t i = 0; i < head_dim / 2; ++i) {
     double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(i) / dim);
     if (!rope.freq_divisors.empty()) {
       frequency /= static_cast<double>(rope.freq_divisors[static_cast<size_t>(i)]);

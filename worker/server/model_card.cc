@@ -50,7 +50,7 @@ absl::Status AddText(const Checkpoint& checkpoint, ServedCard* served) {
   } else {
     return absl::InvalidArgumentError(
         Concat(checkpoint.path(),
-               ": no tokenizer: expected tokenizer.json, qwen.tiktoken or a GGUF file's "
+               ": no tokenizer: expected tokenizer.json, a .tiktoken file or a GGUF file's "
                "tokenizer.* keys. A SentencePiece tokenizer.model is not read: transformers makes "
                "tokenizer.json of it (save_pretrained of the fast tokenizer)"));
   }
@@ -107,12 +107,14 @@ std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card)
     hasher.Update(part);
     hasher.Update("\n");
   };
-  const ModelConfig& config = checkpoint.config();
-  add(Concat(config.architecture, " ", config.num_layers, " ", config.hidden_size, " ",
-             config.intermediate_size, " ", config.num_heads, " ", config.num_kv_heads, " ",
-             config.head_dim, " ", config.vocab_size, " ", config.rms_norm_eps, " ",
-             config.rope.theta, " ", static_cast<int>(config.rope.scaling), " ",
-             config.rope.factor));
+  const DecoderSpec& spec = checkpoint.spec();
+  add(Concat(spec.architecture, " ", spec.hidden_size, " ", spec.vocab_size, " ", spec.rope.theta,
+             " ", static_cast<int>(spec.rope.scaling), " ", spec.rope.factor));
+  for (const LayerSpec& layer : spec.layers) {
+    const AttentionSpec& attention = layer.attention;
+    add(Concat(attention.num_heads, " ", attention.num_kv_heads, " ", attention.head_dim, " ",
+               attention.window, " ", layer.mlp.inner, " ", layer.attention_norm.eps));
+  }
   for (const TensorView& tensor : checkpoint.tensors()) {
     std::string line = Concat(tensor.name, " ", static_cast<int>(tensor.dtype));
     for (const int64_t dim : tensor.shape) line += Concat(" ", dim);
@@ -145,7 +147,7 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
   for (const std::string& alias : facts.aliases) card->add_aliases(alias);
   card->set_created_unix_s(facts.created_unix_s);
   card->set_owned_by("pingti");
-  card->set_architecture(checkpoint.config().architecture);
+  card->set_architecture(checkpoint.spec().architecture);
   card->set_num_parameters(static_cast<uint64_t>(checkpoint.num_parameters()));
   card->set_weight_format(facts.weight_format);
   card->set_kv_format(facts.kv_format);

@@ -1,13 +1,9 @@
 #include "worker/weights/checkpoint.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "common/base/strings.h"
-#include "worker/weights/gguf_checkpoint.h"
-#include "worker/weights/hf_checkpoint.h"
 
 namespace pingti::worker {
 namespace {
@@ -78,31 +74,6 @@ std::string Checkpoint::dominant_format() const {
       std::max_element(values.begin(), values.end(),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
   return most == values.end() ? "" : most->first;
-}
-
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) {
-    return absl::NotFoundError(Concat("model path '", path, "' does not exist"));
-  }
-  if (!std::filesystem::is_directory(status)) return OpenGgufCheckpoint(path);
-  if (std::filesystem::exists(path + "/config.json", error)) {
-    return OpenHfCheckpoint(path, /*random_weights=*/false);
-  }
-  std::vector<std::string> gguf_files;
-  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
-    if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
-  }
-  if (gguf_files.size() == 1) return OpenGgufCheckpoint(gguf_files[0]);
-  return absl::NotFoundError(Concat("model directory '", path,
-                                    "' holds neither config.json nor one "
-                                    "GGUF file (it has ",
-                                    gguf_files.size(), ")"));
-}
-
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::string& directory) {
-  return OpenHfCheckpoint(directory, /*random_weights=*/true);
 }
 
 }  // namespace pingti::worker

@@ -1,8 +1,8 @@
-// A model on disk: its configuration, its tensors by name, and what the router needs to turn text
-// into tokens. Opening reads the structure only; weights stay in the mapped files.
+// A model on disk: what it is made of, its tensors by name, and what the router needs to turn text
+// into tokens. Weights stay in the mapped files.
 //
-// Next: gguf_checkpoint.cc and hf_checkpoint.cc, which make one; worker/model/load_model.h, which
-// turns it into a Model.
+// Next: worker/model/open_checkpoint.h, which makes one; worker/model/load_model.h, which turns it
+// into a Model.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,10 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "worker/spec/decoder_spec.h"
 #include "worker/tensor/packed_weights.h"
 #include "worker/tensor/tensor_view.h"
 #include "worker/weights/mapped_file.h"
-#include "worker/weights/model_config.h"
 
 namespace pingti::worker {
 
@@ -52,7 +51,7 @@ struct SamplingHints {
 struct TextAssets {
   std::string tokenizer_json;             // contents of tokenizer.json
   std::optional<GgufTokenizerKeys> gguf;  // from a GGUF file
-  std::string tiktoken;                   // contents of qwen.tiktoken
+  std::string tiktoken;                   // contents of a .tiktoken file
   std::string tokenizer_config_json;      // contents, for the router
   std::string chat_template;              // Jinja2; empty: none
   std::map<std::string, std::string> named_templates;
@@ -87,12 +86,10 @@ class Checkpoint {
   struct Parts {
     std::string path;
     std::string format;  // "gguf", "safetensors", "random"
-    ModelConfig config;
+    DecoderSpec spec;
     TextAssets text;
-    std::vector<TensorView> tensors;  // under Hugging Face names
+    std::vector<TensorView> tensors;  // under the file's own names
     std::vector<std::unique_ptr<MappedFile>> files;
-    // Rows of q and k are in GGUF's order for adjacent-pair rotation; see gguf_checkpoint.cc.
-    bool qk_rows_interleaved = false;
     CompressedInt8 compressed_int8;
     PackedQuantization packed;
     std::string display_name;
@@ -104,15 +101,14 @@ class Checkpoint {
   const std::string& format() const { return parts_.format; }
   // A name for people, from the file's metadata or its path.
   const std::string& display_name() const { return parts_.display_name; }
-  const ModelConfig& config() const { return parts_.config; }
+  const DecoderSpec& spec() const { return parts_.spec; }
   const TextAssets& text() const { return parts_.text; }
-  bool qk_rows_interleaved() const { return parts_.qk_rows_interleaved; }
   const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
   const PackedQuantization& packed() const { return parts_.packed; }
 
   const std::vector<TensorView>& tensors() const { return parts_.tensors; }
-  // Null when absent. Names are Hugging Face's ("model.layers.0.mlp.up_proj.weight") for every
-  // format.
+  // Null when absent. Names are the file's own: "model.layers.0.mlp.up_proj.weight" of safetensors,
+  // "blk.0.ffn_up.weight" of GGUF.
   const TensorView* Find(std::string_view name) const;
 
   // Takes a tensor's file pages out of memory once its values were taken over; they can still be
@@ -130,14 +126,5 @@ class Checkpoint {
   const Parts parts_;
   std::map<std::string, size_t, std::less<>> by_name_;
 };
-
-// Opens a .gguf file, or a directory that holds one .gguf file or config.json with safetensors.
-// Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that
-// pingti lacks, by name). Every message starts with the path.
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path);
-
-// A directory with config.json and, if there are any, the tokenizer's files: tensors have shapes
-// and no data, so that backends draw random weights. Errors as above.
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::string& directory);
 
 }  // namespace pingti::worker

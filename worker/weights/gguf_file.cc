@@ -13,6 +13,13 @@ const GgufValue* GgufFile::Find(std::string_view key) const {
   return it == values_.end() ? nullptr : &it->second;
 }
 
+const TensorView* GgufFile::FindTensor(std::string_view name) const {
+  for (const TensorView& tensor : tensors_) {
+    if (tensor.name == name) return &tensor;
+  }
+  return nullptr;
+}
+
 namespace {
 
 absl::Status WrongType(std::string_view key, std::string_view expected) {

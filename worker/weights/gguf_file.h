@@ -1,7 +1,7 @@
 // Reads the structure of a GGUF file, versions 2 and 3, little-endian (source: the GGUF
 // specification). Every length, count and offset of the file is checked before it is used: a
 // truncated or hostile file gives an error that names what is wrong, never a bad access.
-// Next: gguf_checkpoint.cc, which gives the keys and tensors their meaning.
+// Next: gguf_keys.h; worker/model/families, which give the keys and tensors their meaning.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,8 @@ class GgufFile {
   static absl::StatusOr<GgufFile> Parse(std::string_view bytes);
 
   const std::vector<TensorView>& tensors() const { return tensors_; }
+  // Null when absent.
+  const TensorView* FindTensor(std::string_view name) const;
   uint32_t version() const { return version_; }
 
   // Null when the key is absent.

@@ -104,6 +104,16 @@ absl::StatusOr<int64_t> JsonFields::IntOr(std::string_view key, int64_t fallback
   return *value;
 }
 
+absl::StatusOr<double> JsonFields::NumberOr(std::string_view key, double fallback) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> value, Number(key));
+  return value.value_or(fallback);
+}
+
+absl::StatusOr<bool> JsonFields::BoolOr(std::string_view key, bool fallback) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> value, Bool(key));
+  return value.value_or(fallback);
+}
+
 absl::StatusOr<json::value> ParseJsonObject(std::string_view text) {
   json::error_code error;
   json::value value = json::parse(json::string_view(text.data(), text.size()), error);

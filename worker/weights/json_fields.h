@@ -1,4 +1,5 @@
-// Typed look-ups in a JSON object that name the field when they fail. Internal to worker/weights.
+// Typed look-ups in a JSON object that name the field when they fail. For worker/weights and the
+// families' pages.
 #pragma once
 
 #include <boost/json/fwd.hpp>
@@ -34,6 +35,8 @@ class JsonFields {
   absl::StatusOr<int64_t> RequiredInt(std::string_view key, int64_t min, int64_t max) const;
   absl::StatusOr<int64_t> IntOr(std::string_view key, int64_t fallback, int64_t min,
                                 int64_t max) const;
+  absl::StatusOr<double> NumberOr(std::string_view key, double fallback) const;
+  absl::StatusOr<bool> BoolOr(std::string_view key, bool fallback) const;
 
  private:
   absl::Status Wrong(std::string_view key, std::string_view expected) const;

@@ -19,6 +19,7 @@
 #include "tests/worker/model/model_runner.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -167,7 +168,8 @@ TEST_F(QuantizerTest, PatternsAndTheErrorBoundKeepWholeProducts) {
       kept += is_kept ? 1 : 0;
       const bool by_pattern = layer == 0 && group == LinearGroup::kQkv;
       EXPECT_EQ(is_kept, by_pattern || report->layers[layer].error[g] > 0.0100);
-      for (const std::string& module : GroupModules(static_cast<int64_t>(layer), group)) {
+      for (const std::string& module :
+           GroupModules((*checkpoint)->spec(), static_cast<int64_t>(layer), group)) {
         const worker::DType dtype = (*checkpoint)->Find(module + ".weight")->dtype;
         EXPECT_EQ(dtype, is_kept ? worker::DType::kBf16 : worker::DType::kI8) << module;
       }

@@ -17,6 +17,7 @@
 #include "tests/worker/engine/mixed_requests.h"
 #include "tests/worker/engine/scripted_model.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {

@@ -20,6 +20,7 @@
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {

@@ -17,6 +17,7 @@
 #include "tests/worker/weights/gguf_builder.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {

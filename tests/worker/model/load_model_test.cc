@@ -13,6 +13,7 @@
 
 #include "tests/testing/source_dir.h"
 #include "worker/backend/cpu/cpu_backend.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -33,7 +34,7 @@ class LoadModelTest : public ::testing::Test {
     Checkpoint::Parts parts;
     parts.path = "dir/changed";
     parts.format = source_->format();
-    parts.config = source_->config();
+    parts.spec = source_->spec();
     parts.tensors = source_->tensors();
     parts.compressed_int8 = source_->compressed_int8();
     return parts;
@@ -85,7 +86,7 @@ TEST_F(LoadModelTest, AWrongShapeIsNamedWithTheExpectedOne) {
 
 TEST_F(LoadModelTest, AConfigurationThatPromisesOtherShapesIsRefused) {
   Checkpoint::Parts parts = PartsOf("llama3");
-  parts.config.vocab_size = 97;
+  parts.spec.vocab_size = 97;
   EXPECT_THAT(std::string(Load(std::move(parts)).message()),
               HasSubstr("tensor 'model.embed_tokens.weight' BF16 [96, 32]: expected shape "
                         "[97, 32]"));
@@ -105,7 +106,7 @@ TEST_F(LoadModelTest, ATensorThatNothingReadsIsRefused) {
 
 TEST_F(LoadModelTest, BiasesThatTheFamilyLacksAreRefused) {
   Checkpoint::Parts parts = PartsOf("qwen2");
-  parts.config.qkv_bias = false;
+  for (LayerSpec& layer : parts.spec.layers) layer.attention.qkv_bias = false;
   EXPECT_THAT(std::string(Load(std::move(parts)).message()),
               AllOf(HasSubstr("k_proj.bias' BF16 [16]"), HasSubstr("has no place")));
 }
@@ -137,10 +138,10 @@ TEST_F(LoadModelTest, ScalesOfAnotherShapeAreRefused) {
 
 TEST_F(LoadModelTest, EstimatesInt8WithItsVocabularyInEightOrSixteenBits) {
   const Checkpoint checkpoint(PartsOf("qwen2"));
-  const ModelConfig& config = checkpoint.config();
-  const int64_t vocabulary = 2 * config.vocab_size * config.hidden_size;
+  const DecoderSpec& spec = checkpoint.spec();
+  const int64_t vocabulary = 2 * spec.vocab_size * spec.hidden_size;
   const int64_t parameters =
-      checkpoint.num_parameters() + (config.tie_embeddings ? vocabulary / 2 : 0);
+      checkpoint.num_parameters() + (spec.tied_embeddings() ? vocabulary / 2 : 0);
   const auto estimate = [&](bool wide) {
     LoadOptions options;
     options.format = WeightFormat::kInt8;

@@ -18,6 +18,7 @@
 #include "tests/worker/model/model_runner.h"
 #include "worker/backend/cuda/cuda_backend.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {

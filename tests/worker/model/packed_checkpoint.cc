@@ -1,10 +1,13 @@
 #include "tests/worker/model/packed_checkpoint.h"
 
+#include <boost/json.hpp>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/strings.h"
-#include "worker/weights/hf_config.h"
+#include "worker/model/open_checkpoint.h"
+#include "worker/weights/hf_quantization.h"
+#include "worker/weights/json_fields.h"
 
 namespace pingti::worker::testing {
 namespace {
@@ -75,14 +78,18 @@ const std::vector<PackedForm>& PackedForms() {
 
 PackedCheckpoint::PackedCheckpoint(const PackedForm& form, uint32_t seed)
     : form_(form), rng_(seed) {
-  const absl::StatusOr<HfConfig> config = ParseHfConfig(Concat(
+  const std::string json = Concat(
       R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":64,"intermediate_size":160,)"
       R"("num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"vocab_size":96,)"
       R"("max_position_embeddings":256,"quantization_config":)",
-      form.quantization_config, "}"));
-  PINGTI_CHECK_MSG(config.ok(), config.status().ToString());
-  model_ = config->model;
-  config_ = config->quantization.packed;
+      form.quantization_config, "}");
+  const absl::StatusOr<DecoderSpec> spec = ParseHfConfig(json);
+  PINGTI_CHECK_MSG(spec.ok(), spec.status().ToString());
+  spec_ = *spec;
+  const boost::json::value root = *ParseJsonObject(json);
+  const auto quantization = ReadHfQuantization(JsonFields(root.get_object(), ""));
+  PINGTI_CHECK_MSG(quantization.ok(), quantization.status().ToString());
+  config_ = quantization->packed;
   AddPlain("model.embed_tokens.weight", {kVocab, kHidden}, 0.0f);
   AddPlain("lm_head.weight", {kVocab, kHidden}, 0.0f);
   AddPlain("model.norm.weight", {kHidden}, 1.0f);
@@ -113,7 +120,7 @@ Checkpoint::Parts PackedCheckpoint::Parts(const std::vector<TensorView>& tensors
   Checkpoint::Parts parts;
   parts.path = "dir/packed";
   parts.format = "safetensors";
-  parts.config = model_;
+  parts.spec = spec_;
   parts.packed = packed;
   parts.tensors = tensors;
   return parts;

@@ -46,7 +46,7 @@ class PackedCheckpoint {
 
   const PackedForm form_;
   std::mt19937 rng_;
-  ModelConfig model_;
+  DecoderSpec spec_;
   PackedQuantization config_;
   std::deque<BuiltPacked> modules_;
   std::deque<std::vector<float>> floats_;

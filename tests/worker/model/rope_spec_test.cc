@@ -8,8 +8,7 @@
 #include <string>
 
 #include "tests/worker/weights/gguf_builder.h"
-#include "worker/weights/gguf_checkpoint.h"
-#include "worker/weights/hf_config.h"
+#include "worker/model/open_checkpoint.h"
 
 namespace pingti::worker {
 namespace {
@@ -18,24 +17,24 @@ using testing::GgufBuilder;
 using ::testing::HasSubstr;
 
 // TinyLlama's sizes: 2 heads of 16 dimensions, 64 positions.
-ModelConfig FromConfigJson(const std::string& rope) {
+DecoderSpec FromConfigJson(const std::string& rope) {
   const auto config = ParseHfConfig(
       R"({"architectures":["LlamaForCausalLM"],"hidden_size":32,"intermediate_size":32,)"
       R"("num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,)"
       R"("max_position_embeddings":64,"rope_scaling":)" +
       rope + "}");
   EXPECT_TRUE(config.ok()) << config.status();
-  return config->model;
+  return *config;
 }
 
-ModelConfig FromGguf(const GgufBuilder& builder) {
+DecoderSpec FromGguf(const GgufBuilder& builder) {
   const std::string bytes = builder.Build();
   const auto parts = ParseGgufCheckpoint(bytes);
   EXPECT_TRUE(parts.ok()) << parts.status();
-  return parts->config;
+  return parts->spec;
 }
 
-void ExpectSameRotation(const ModelConfig& gguf, const ModelConfig& json) {
+void ExpectSameRotation(const DecoderSpec& gguf, const DecoderSpec& json) {
   EXPECT_EQ(gguf.max_context, json.max_context);
   const RotarySpec got = MakeRotarySpec(gguf);
   const RotarySpec want = MakeRotarySpec(json);
@@ -50,7 +49,7 @@ TEST(RopeSpecTest, LinearScaling) {
   GgufBuilder builder = testing::TinyLlama();
   builder.AddString("llama.rope.scaling.type", "linear");
   builder.AddF32("llama.rope.scaling.factor", 4.0f);
-  const ModelConfig config = FromGguf(builder);
+  const DecoderSpec config = FromGguf(builder);
   EXPECT_EQ(config.max_context, 256);
   ExpectSameRotation(config, FromConfigJson(R"({"type":"linear","factor":4.0})"));
 }
@@ -60,7 +59,7 @@ TEST(RopeSpecTest, Yarn) {
   builder.AddString("llama.rope.scaling.type", "yarn");
   builder.AddF32("llama.rope.scaling.factor", 4.0f);
   builder.AddU32("llama.rope.scaling.original_context_length", 32);
-  const ModelConfig config = FromGguf(builder);
+  const DecoderSpec config = FromGguf(builder);
   EXPECT_EQ(config.max_context, 128);
   ExpectSameRotation(
       config,
@@ -85,7 +84,7 @@ TEST(RopeSpecTest, YarnWithItsOwnRampAndAttentionFactor) {
 TEST(RopeSpecTest, Llama3DivisorsOfTheFileEqualTheFormula) {
   // What converters write into rope_freqs.weight for factor 8, low 1, high 4, 32 positions: 1 below
   // a wavelength of 8, 8 above one of 32, and 1 / ((1 - s) / 8 + s) between.
-  ModelConfig gguf = FromConfigJson("{}");
+  DecoderSpec gguf = FromConfigJson("{}");
   gguf.rope.freq_divisors = {1.0f, 3.29953895f, 8.0f, 8.0f, 8.0f, 8.0f, 8.0f, 8.0f};
   ExpectSameRotation(gguf, FromConfigJson(R"({"rope_type":"llama3","factor":8.0,)"
                                           R"("low_freq_factor":1.0,"high_freq_factor":4.0,)"

@@ -17,6 +17,7 @@
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/server/session_client.h"
 #include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/server/model_card.h"
 #include "worker/server/worker_server.h"
 #include "worker/weights/checkpoint.h"

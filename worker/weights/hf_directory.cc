@@ -1,15 +1,15 @@
-#include "worker/weights/hf_checkpoint.h"
+#include "worker/weights/hf_directory.h"
 
-#include <boost/json.hpp>
+#include <filesystem>
+#include <optional>
 #include <set>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "worker/weights/hf_config.h"
 #include "worker/weights/json_fields.h"
-#include "worker/weights/qwen1.h"
-#include "worker/weights/random_tensors.h"
 #include "worker/weights/safetensors_file.h"
 
 namespace pingti::worker {
@@ -66,7 +66,7 @@ absl::StatusOr<std::set<std::string>> ShardNames(const std::string& directory) {
   return names;
 }
 
-absl::Status ReadShards(const std::string& directory, Checkpoint::Parts* parts) {
+absl::Status ReadShards(const std::string& directory, HfDirectory* out) {
   PINGTI_ASSIGN_OR_RETURN(const std::set<std::string> shards, ShardNames(directory));
   std::set<std::string> seen;
   for (const std::string& shard : shards) {
@@ -79,9 +79,9 @@ absl::Status ReadShards(const std::string& directory, Checkpoint::Parts* parts) 
         return absl::InvalidArgumentError(
             Concat(path, ": tensor '", tensor.name, "' is in another shard too"));
       }
-      parts->tensors.push_back(std::move(tensor));
+      out->tensors.push_back(std::move(tensor));
     }
-    parts->files.push_back(std::move(file));
+    out->files.push_back(std::move(file));
   }
   return absl::OkStatus();
 }
@@ -136,7 +136,8 @@ absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text)
   return absl::OkStatus();
 }
 
-absl::Status ReadGenerationFields(const JsonFields& fields, TextAssets* text) {
+absl::Status ReadGenerationFields(const JsonFields& fields, HfDirectory* out) {
+  TextAssets* text = &out->text;
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> eos, fields.IntList("eos_token_id"));
   if (!eos.empty()) text->eos_token_ids = eos;
   PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> bos, fields.Int("bos_token_id"));
@@ -144,7 +145,7 @@ absl::Status ReadGenerationFields(const JsonFields& fields, TextAssets* text) {
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> pad, fields.IntList("pad_token_id"));
   if (!pad.empty()) text->pad_token_id = pad.front();
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format, fields.String("chat_format"));
-  if (format.value_or("") == "chatml") AddQwen1ChatFormat(text);
+  out->chat_format = format.value_or("");
   PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> sample, fields.Bool("do_sample"));
   if (!sample.value_or(false)) return absl::OkStatus();  // its numbers are not meant for use
   PINGTI_ASSIGN_OR_RETURN(text->sampling.temperature, fields.Number("temperature"));
@@ -155,58 +156,63 @@ absl::Status ReadGenerationFields(const JsonFields& fields, TextAssets* text) {
   return absl::OkStatus();
 }
 
-absl::Status ReadText(const std::string& directory, const HfConfig& config, TextAssets* text) {
-  text->bos_token_id = config.bos_token_id;
-  text->eos_token_ids = config.eos_token_ids;
-  text->pad_token_id = config.pad_token_id;
+// The first of the directory's files, by name, that ends in .tiktoken; empty when there is none.
+absl::StatusOr<std::string> ReadTiktoken(const std::string& directory) {
+  std::set<std::string> paths;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (entry.path().extension() == ".tiktoken") paths.insert(entry.path().string());
+  }
+  if (paths.empty()) return "";
+  return ReadRequired(*paths.begin());
+}
+
+absl::Status ReadSpecialTokens(const JsonFields& config, TextAssets* text) {
+  PINGTI_ASSIGN_OR_RETURN(text->bos_token_id, config.Int("bos_token_id"));
+  PINGTI_ASSIGN_OR_RETURN(text->eos_token_ids, config.IntList("eos_token_id"));
+  PINGTI_ASSIGN_OR_RETURN(text->pad_token_id, config.Int("pad_token_id"));
+  return absl::OkStatus();
+}
+
+absl::Status ReadText(const std::string& directory, HfDirectory* out) {
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tokenizer,
                           ReadOptional(directory + "/tokenizer.json"));
   if (tokenizer.has_value()) {
-    text->tokenizer_json = *std::move(tokenizer);
+    out->text.tokenizer_json = *std::move(tokenizer);
   } else {
-    PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tiktoken,
-                            ReadOptional(directory + "/qwen.tiktoken"));
-    if (tiktoken.has_value()) text->tiktoken = *std::move(tiktoken);
+    PINGTI_ASSIGN_OR_RETURN(out->text.tiktoken, ReadTiktoken(directory));
   }
-  PINGTI_RETURN_IF_ERROR(ReadTokenizerConfig(directory, text));
+  PINGTI_RETURN_IF_ERROR(ReadTokenizerConfig(directory, &out->text));
   const std::string path = directory + "/generation_config.json";
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptional(path));
   if (!generation.has_value()) return absl::OkStatus();
   const absl::StatusOr<json::value> root = ParseJsonObject(*generation);
   if (!root.ok()) return InFile(path, root.status());
-  const absl::Status status = ReadGenerationFields(JsonFields(root->get_object(), ""), text);
+  const absl::Status status = ReadGenerationFields(JsonFields(root->get_object(), ""), out);
   return status.ok() ? status : InFile(path, status);
+}
+
+// What config.json says whatever the family.
+absl::Status ReadConfig(HfDirectory* out) {
+  const JsonFields config(out->config.get_object(), "");
+  PINGTI_ASSIGN_OR_RETURN(out->quantization, ReadHfQuantization(config));
+  return ReadSpecialTokens(config, &out->text);
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHfCheckpoint(const std::string& directory,
-                                                             bool random_weights) {
+absl::StatusOr<HfDirectory> ReadHfDirectory(const std::string& directory, bool with_tensors) {
+  HfDirectory out;
   const std::string config_path = directory + "/config.json";
-  PINGTI_ASSIGN_OR_RETURN(const std::string config_json, ReadRequired(config_path));
-  absl::StatusOr<HfConfig> config = ParseHfConfig(config_json);
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, ReadRequired(config_path));
+  absl::StatusOr<json::value> config = ParseJsonObject(text);
   if (!config.ok()) return InFile(config_path, config.status());
-  Checkpoint::Parts parts;
-  parts.path = directory;
-  parts.format = "safetensors";
-  parts.config = config->model;
-  if (random_weights) {
-    parts.format = "random";
-    parts.tensors = ListRandomTensors(parts.config);
-  } else {
-    parts.compressed_int8 = config->quantization.int8;
-    parts.packed = config->quantization.packed;
-    PINGTI_RETURN_IF_ERROR(ReadShards(directory, &parts));
-    if (parts.config.architecture == "qwen") {
-      const absl::Status renamed = RenameQwen1Tensors(parts.config, &parts.tensors);
-      if (!renamed.ok()) return InFile(directory, renamed);
-    }
-  }
-  PINGTI_RETURN_IF_ERROR(ReadText(directory, *config, &parts.text));
-  std::string name = directory;
-  while (name.size() > 1 && name.back() == '/') name.pop_back();
-  parts.display_name = name.substr(name.rfind('/') + 1);
-  return std::make_unique<Checkpoint>(std::move(parts));
+  out.config = *std::move(config);
+  const absl::Status read = ReadConfig(&out);
+  if (!read.ok()) return InFile(config_path, read);
+  if (with_tensors) PINGTI_RETURN_IF_ERROR(ReadShards(directory, &out));
+  PINGTI_RETURN_IF_ERROR(ReadText(directory, &out));
+  return out;
 }
 
 }  // namespace pingti::worker

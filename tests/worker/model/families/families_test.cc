@@ -1,9 +1,14 @@
 #include "worker/weights/hf_config.h"
 
+// What config.json files of the families become, and that what is not served is refused by name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
+
+#include "worker/model/open_checkpoint.h"
+#include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
 namespace {
@@ -18,38 +23,43 @@ std::string Config(const std::string& architecture, const std::string& more = ""
          more + "}";
 }
 
+std::vector<int64_t> Windows(const DecoderSpec& spec) {
+  std::vector<int64_t> windows;
+  for (const LayerSpec& layer : spec.layers) windows.push_back(layer.attention.window);
+  return windows;
+}
+
 std::string ErrorOf(const std::string& json) {
   return std::string(ParseHfConfig(json).status().message());
 }
 
-TEST(HfConfigTest, FamiliesDifferByOptionsOnly) {
+TEST(FamiliesTest, FamiliesDifferByOptionsOnly) {
   const auto llama = ParseHfConfig(Config("LlamaForCausalLM"));
   ASSERT_TRUE(llama.ok()) << llama.status();
-  EXPECT_EQ(llama->model.head_dim, 16);
-  EXPECT_EQ(llama->model.num_kv_heads, 4);
-  EXPECT_FALSE(llama->model.qkv_bias);
-  EXPECT_TRUE(ParseHfConfig(Config("Qwen2ForCausalLM"))->model.qkv_bias);
-  EXPECT_FALSE(ParseHfConfig(Config("Qwen2ForCausalLM"))->model.o_bias);
-  EXPECT_TRUE(ParseHfConfig(Config("Qwen3ForCausalLM"))->model.qk_norm);
+  EXPECT_EQ(llama->layers[0].attention.head_dim, 16);
+  EXPECT_EQ(llama->layers[0].attention.num_kv_heads, 4);
+  EXPECT_FALSE(llama->layers[0].attention.qkv_bias);
+  EXPECT_TRUE(ParseHfConfig(Config("Qwen2ForCausalLM"))->layers[0].attention.qkv_bias);
+  EXPECT_FALSE(ParseHfConfig(Config("Qwen2ForCausalLM"))->layers[0].attention.out_bias);
+  EXPECT_TRUE(ParseHfConfig(Config("Qwen3ForCausalLM"))->layers[0].attention.q_norm.has_value());
   const auto mistral = ParseHfConfig(Config("MistralForCausalLM", R"(,"sliding_window":32)"));
-  EXPECT_EQ(mistral->model.window, (std::vector<int64_t>{32, 32, 32, 32}));
+  EXPECT_EQ(Windows(*mistral), (std::vector<int64_t>{32, 32, 32, 32}));
 }
 
-TEST(HfConfigTest, QwenUsesItsWindowOnlyWhereItSaysSo) {
-  EXPECT_EQ(ParseHfConfig(Config("Qwen2ForCausalLM", R"(,"sliding_window":32)"))->model.window,
+TEST(FamiliesTest, QwenUsesItsWindowOnlyWhereItSaysSo) {
+  EXPECT_EQ(Windows(*ParseHfConfig(Config("Qwen2ForCausalLM", R"(,"sliding_window":32)"))),
             (std::vector<int64_t>{0, 0, 0, 0}));
-  EXPECT_EQ(ParseHfConfig(Config("Qwen2ForCausalLM",
-                                 R"(,"sliding_window":32,)"
-                                 R"("use_sliding_window":true,"max_window_layers":3)"))
-                ->model.window,
+  EXPECT_EQ(Windows(*ParseHfConfig(Config("Qwen2ForCausalLM",
+                                          R"(,"sliding_window":32,)"
+                                          R"("use_sliding_window":true,"max_window_layers":3)"))),
             (std::vector<int64_t>{0, 0, 0, 32}));
 }
 
-TEST(HfConfigTest, ContextGrowsWithTheScalingThatIsMeantToGrowIt) {
+TEST(FamiliesTest, ContextGrowsWithTheScalingThatIsMeantToGrowIt) {
   const auto context = [](const std::string& scaling) {
     const auto config = ParseHfConfig(Config("LlamaForCausalLM", ",\"rope_scaling\":" + scaling));
     EXPECT_TRUE(config.ok()) << config.status();
-    return config->model.max_context;
+    return config->max_context;
   };
   EXPECT_EQ(context(R"({"type":"linear","factor":2.0})"), 1024);
   EXPECT_EQ(context(R"({"type":"dynamic","factor":4.0})"), 2048);
@@ -60,7 +70,7 @@ TEST(HfConfigTest, ContextGrowsWithTheScalingThatIsMeantToGrowIt) {
             512);
 }
 
-TEST(HfConfigTest, RefusalsNameTheFieldAndTheValue) {
+TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(ErrorOf(Config("GPT2LMHeadModel")), HasSubstr("'GPT2LMHeadModel'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"hidden_act":"gelu")")), HasSubstr("'gelu'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"partial_rotary_factor":0.5)")),

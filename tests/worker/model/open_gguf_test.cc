@@ -1,13 +1,17 @@
+// GGUF files as OpenCheckpoint sees them: what is read, and that broken files are refused by name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "tests/worker/weights/gguf_builder.h"
+#include "worker/model/declared_tensors.h"
+#include "worker/model/decoder_blocks.h"
+#include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
-#include "worker/weights/gguf_checkpoint.h"
 #include "worker/weights/gguf_file.h"
 
 namespace pingti::worker {
@@ -25,15 +29,16 @@ TEST(GgufTest, ReadsAModel) {
   const std::string bytes = TinyLlama().Build();
   const auto parts = ParseGgufCheckpoint(bytes);
   ASSERT_TRUE(parts.ok()) << parts.status();
-  EXPECT_EQ(parts->config.architecture, "llama");
-  EXPECT_EQ(parts->config.head_dim, 16);
-  EXPECT_EQ(parts->config.num_kv_heads, 1);
-  EXPECT_EQ(parts->config.vocab_size, 4);
-  EXPECT_TRUE(parts->config.tie_embeddings);
-  EXPECT_TRUE(parts->qk_rows_interleaved);
+  EXPECT_EQ(parts->spec.architecture, "llama");
+  EXPECT_EQ(parts->spec.layers[0].attention.head_dim, 16);
+  EXPECT_EQ(parts->spec.layers[0].attention.num_kv_heads, 1);
+  EXPECT_EQ(parts->spec.vocab_size, 4);
+  EXPECT_TRUE(parts->spec.tied_embeddings());
+  EXPECT_EQ(parts->spec.layers[0].attention.qkv[0].interleaved_heads, 2);
+  EXPECT_EQ(parts->spec.layers[0].attention.qkv[2].interleaved_heads, 0);
   EXPECT_EQ(parts->text.gguf->tokens, (std::vector<std::string>{"a", "b", "c", "d"}));
   EXPECT_EQ(parts->text.eos_token_ids, std::vector<int64_t>{2});
-  EXPECT_EQ(parts->tensors[0].name, "model.embed_tokens.weight");
+  EXPECT_EQ(parts->tensors[0].name, "token_embd.weight");
   EXPECT_EQ(parts->tensors[0].shape, (std::vector<int64_t>{4, 32}));
 }
 
@@ -87,9 +92,6 @@ TEST(GgufTest, RefusalsNameWhatIsWrong) {
   GgufBuilder huge = TinyLlama();
   huge.AddTensor("output.weight", {uint64_t{1} << 62, 4}, 8, 32);
   EXPECT_THAT(ErrorOf(huge.Build()), HasSubstr("dimension 0 is 4611686018427387904"));
-  GgufBuilder stranger = TinyLlama();
-  stranger.AddTensor("blk.0.ffn_gate_exps.weight", {32, 4}, 8, 136);
-  EXPECT_THAT(ErrorOf(stranger.Build()), HasSubstr("'blk.0.ffn_gate_exps.weight' belongs to no"));
   GgufBuilder experts = TinyLlama();
   experts.AddU32("llama.expert_count", 8);
   EXPECT_THAT(ErrorOf(experts.Build()), HasSubstr("mixture of experts"));
@@ -97,6 +99,20 @@ TEST(GgufTest, RefusalsNameWhatIsWrong) {
   family.AddString("general.architecture", "mamba");
   family.AddTensor("token_embd.weight", {32, 4}, 8, 136);
   EXPECT_THAT(ErrorOf(family.Build()), HasSubstr("architecture 'mamba'"));
+}
+
+TEST(GgufTest, ATensorThatNoBlockDeclaresIsRefused) {
+  GgufBuilder stranger = TinyLlama();
+  stranger.AddTensor("blk.0.ffn_gate_exps.weight", {32, 4}, 8, 136);
+  const std::string bytes = stranger.Build();
+  auto parts = ParseGgufCheckpoint(bytes);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  const Checkpoint checkpoint(*std::move(parts));
+  const absl::Status status = CheckTensors(checkpoint, DeclaredWeights(checkpoint.spec()));
+  EXPECT_TRUE(absl::IsUnimplemented(status)) << status;
+  EXPECT_THAT(
+      std::string(status.message()),
+      HasSubstr("'blk.0.ffn_gate_exps.weight' Q8_0 [4, 32] has no place in a 'llama' model"));
 }
 
 TEST(GgufTest, OpenNamesThePath) {

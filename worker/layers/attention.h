@@ -1,0 +1,49 @@
+// Grouped-query attention over a paged KV cache (Ainslie et al., "GQA"), with rotary positions.
+// Multi-head and multi-query attention are the cases of as many key-value heads as query heads and
+// of one. Confined to the engine thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "worker/backend/backend.h"
+#include "worker/layers/activations.h"
+#include "worker/layers/declarations.h"
+#include "worker/layers/norm.h"
+#include "worker/spec/decoder_spec.h"
+
+namespace pingti::worker {
+
+class GqaAttention {
+ public:
+  GqaAttention(AttentionSpec spec, int64_t hidden_size);
+
+  void DeclareWeights(Declarations* out);
+  // `input`: where the block's x will be.
+  void DeclareColumns(Activation input, ActivationPlan* plan) const;
+  // What the layer caches of each token.
+  KvLayerShape kv_shape() const {
+    return KeyValueLayer(spec_.num_kv_heads, spec_.head_dim, spec_.window);
+  }
+  AttentionShape shape() const;
+
+  // out = attention(x), this rank's part of the sum; both [tokens, hidden]. Keys and values go to
+  // layer `cache_layer` of the cache.
+  absl::Status Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
+                       const Activations& activations, const Operand& x, MatrixView out) const;
+
+ private:
+  int64_t q_cols() const { return spec_.num_heads * spec_.head_dim; }
+  int64_t qkv_cols() const { return q_cols() + 2 * spec_.num_kv_heads * spec_.head_dim; }
+  HeadNorms head_norms() const;
+
+  AttentionSpec spec_;
+  int64_t hidden_size_;
+  std::optional<Norm> q_norm_;         // [head_dim]
+  std::optional<Norm> k_norm_;         // [head_dim]
+  std::unique_ptr<LinearWeight> qkv_;  // [(heads + 2 kv_heads) * head_dim, hidden]
+  std::unique_ptr<LinearWeight> out_;  // [hidden, heads * head_dim]
+};
+
+}  // namespace pingti::worker

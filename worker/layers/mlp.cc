@@ -1,0 +1,45 @@
+#include "worker/layers/mlp.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace pingti::worker {
+
+GatedMlp::GatedMlp(MlpSpec spec, int64_t hidden_size)
+    : spec_(std::move(spec)), hidden_size_(hidden_size) {}
+
+void GatedMlp::DeclareWeights(Declarations* out) {
+  WeightSpec gate_up;
+  gate_up.role = WeightRole::kMlpIn;
+  gate_up.parts = spec_.gate_up;
+  gate_up.cols = hidden_size_;
+  gate_up.bias = spec_.bias;
+  gate_up.split = Split::kOutput;
+  out->push_back({std::move(gate_up), &gate_up_});
+  WeightSpec down;
+  down.role = WeightRole::kMlpOut;
+  down.parts = {WholeModule(spec_.down, hidden_size_)};
+  down.cols = spec_.inner;
+  down.bias = spec_.bias;
+  down.split = Split::kInput;
+  out->push_back({std::move(down), &down_});
+}
+
+void GatedMlp::DeclareColumns(Activation input, ActivationPlan* plan) const {
+  plan->NeedForm(input, hidden_size_, gate_up_.get());
+  plan->Need(Activation::kGateUp, 2 * spec_.inner);
+  plan->Need(Activation::kInner, spec_.inner);
+  plan->NeedForm(Activation::kInner, spec_.inner, down_.get());
+}
+
+absl::Status GatedMlp::Forward(Backend& backend, const Activations& activations, const Operand& x,
+                               MatrixView out) const {
+  const MatrixView gate_up = activations.Values(Activation::kGateUp, 2 * spec_.inner);
+  const Operand inner = activations.Input(Activation::kInner, spec_.inner);
+  PINGTI_RETURN_IF_ERROR(backend.Linear(*gate_up_, x, gate_up));
+  PINGTI_RETURN_IF_ERROR(backend.SiluMul(gate_up, inner));
+  return backend.Linear(*down_, inner, out);
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,25 @@
+#include "worker/layers/norm.h"
+
+#include <utility>
+
+namespace pingti::worker {
+
+Norm::Norm(NormSpec spec, int64_t size) : spec_(std::move(spec)), size_(size) {}
+
+void Norm::DeclareWeights(Declarations* out) {
+  WeightSpec weight;
+  weight.role = WeightRole::kNorm;
+  weight.parts = {WholeModule(spec_.module, size_)};
+  out->push_back({std::move(weight), &weight_});
+}
+
+absl::Status Norm::Apply(Backend& backend, MatrixView x, const Operand& out) const {
+  return backend.RmsNorm(x, *weight_, eps(), out);
+}
+
+absl::Status Norm::AddAndApply(Backend& backend, MatrixView delta, MatrixView residual,
+                               const Operand& out) const {
+  return backend.AddRmsNorm(delta, residual, *weight_, eps(), out);
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,115 @@
+#include "worker/model/declared_tensors.h"
+
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/quant/ggml_blocks.h"
+
+namespace pingti::worker {
+namespace {
+
+std::string Describe(const TensorView& tensor) {
+  return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
+}
+
+absl::StatusOr<const TensorView*> Find(const Checkpoint& checkpoint, const std::string& name,
+                                       std::vector<int64_t> shape) {
+  const TensorView* tensor = checkpoint.Find(name);
+  if (tensor == nullptr) {
+    return absl::InvalidArgumentError(Concat("tensor '", name, "' is missing"));
+  }
+  if (tensor->shape != shape) {
+    TensorView expected;
+    expected.shape = std::move(shape);
+    return absl::InvalidArgumentError(
+        Concat(Describe(*tensor), ": expected shape ", expected.ShapeString()));
+  }
+  if (!CanDequantize(tensor->dtype)) {
+    return absl::UnimplementedError(
+        Concat("tensor '", name, "': dtype ", DTypeName(tensor->dtype)));
+  }
+  return tensor;
+}
+
+bool IsPacked(const Checkpoint& checkpoint, const WeightSpec& weight, const RowBlock& part) {
+  return checkpoint.packed().present && !weight.is_vector() &&
+         checkpoint.Find(part.module + ".weight") == nullptr;
+}
+
+absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
+                        const RowBlock& part, ModuleTensors* found) {
+  if (IsPacked(checkpoint, weight, part)) {
+    if (weight.role == WeightRole::kEmbedding && HasPackedModule(checkpoint, part.module)) {
+      return absl::UnimplementedError(
+          Concat("module '", part.module, "' is quantized; expected a 16-bit embedding"));
+    }
+    PINGTI_ASSIGN_OR_RETURN(
+        found->packed, FindPackedModule(checkpoint, part.module, part.module_rows, weight.cols));
+    if (part.rows != part.module_rows) {
+      return absl::UnimplementedError(
+          Concat("module '", part.module,
+                 "' is quantized and its rows are not in the order of the "
+                 "product's; expected 16 bits"));
+    }
+    return absl::OkStatus();
+  }
+  std::vector<int64_t> shape = {part.module_rows};
+  if (!weight.is_vector()) shape.push_back(weight.cols);
+  const std::string name = Concat(part.module, weight.suffix);
+  PINGTI_ASSIGN_OR_RETURN(found->values, Find(checkpoint, name, std::move(shape)));
+  if (found->values->dtype != DType::kI8) return absl::OkStatus();
+  // compressed-tensors keeps one scale per output channel beside an int8 weight, as [rows, 1].
+  if (!checkpoint.compressed_int8().present) {
+    return absl::InvalidArgumentError(
+        Concat("tensor '", name, "' is I8, but config.json names no quantization"));
+  }
+  PINGTI_ASSIGN_OR_RETURN(found->row_scale,
+                          Find(checkpoint, name + "_scale", {part.module_rows, 1}));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<const TensorView*> ModuleTensors::All() const {
+  std::vector<const TensorView*> all;
+  for (const TensorView* tensor : {values, row_scale, bias}) {
+    if (tensor != nullptr) all.push_back(tensor);
+  }
+  if (packed.has_value()) all.insert(all.end(), packed->tensors.begin(), packed->tensors.end());
+  return all;
+}
+
+absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
+                                                const WeightSpec& weight, const RowBlock& part) {
+  ModuleTensors found;
+  PINGTI_RETURN_IF_ERROR(FindValues(checkpoint, weight, part, &found));
+  const std::string bias = part.module + ".bias";
+  if (weight.bias || (found.packed.has_value() && checkpoint.Find(bias) != nullptr)) {
+    PINGTI_ASSIGN_OR_RETURN(found.bias, Find(checkpoint, bias, {part.module_rows}));
+  }
+  return found;
+}
+
+absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<WeightSpec>& weights) {
+  const DecoderSpec& spec = checkpoint.spec();
+  std::set<std::string_view> known(spec.repeated_tensors.begin(), spec.repeated_tensors.end());
+  for (const WeightSpec& weight : weights) {
+    for (const RowBlock& part : JoinedParts(weight)) {
+      PINGTI_ASSIGN_OR_RETURN(const ModuleTensors found,
+                              FindModuleTensors(checkpoint, weight, part));
+      for (const TensorView* tensor : found.All()) known.insert(tensor->name);
+    }
+  }
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (known.count(tensor.name) != 0) continue;
+    return absl::UnimplementedError(
+        Concat(Describe(tensor), " has no place in a '", spec.architecture, "' model"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker

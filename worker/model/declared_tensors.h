@@ -1,0 +1,38 @@
+// Finds the tensors of a checkpoint that a declared weight consists of and checks that they mean
+// what the declaration says. Part of load_model.h; `pingti quantize` checks its input with it too.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/model/packed_module.h"
+#include "worker/spec/decoder_spec.h"
+#include "worker/spec/weight_spec.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::worker {
+
+// Tensors of one module. Either `values` or `packed` is set.
+struct ModuleTensors {
+  const TensorView* values = nullptr;     // [module_rows, cols], or [module_rows] of a vector
+  const TensorView* row_scale = nullptr;  // [module_rows, 1], beside values in int8
+  std::optional<PackedModule> packed;
+  const TensorView* bias = nullptr;  // [module_rows]
+
+  std::vector<const TensorView*> All() const;
+};
+
+// The tensors of a part of `weight`. A packed module may bring a bias that the family lacks:
+// quantizers write zeros there.
+// Errors: InvalidArgument (missing, another shape) or Unimplemented (type) naming the tensor.
+absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
+                                                const WeightSpec& weight, const RowBlock& part);
+
+// That every declared tensor is there as declared and that no other is: a tensor that nothing takes
+// is a part of the model that would be left out in silence. Reads no values.
+// Errors: as above.
+absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<WeightSpec>& weights);
+
+}  // namespace pingti::worker

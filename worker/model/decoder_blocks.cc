@@ -1,0 +1,84 @@
+#include "worker/model/decoder_blocks.h"
+
+#include <utility>
+
+#include "common/base/status_macros.h"
+
+namespace pingti::worker {
+namespace {
+
+std::vector<WeightSpec> SpecsOf(Declarations declarations) {
+  std::vector<WeightSpec> specs;
+  specs.reserve(declarations.size());
+  for (DeclaredWeight& declared : declarations) specs.push_back(std::move(declared.spec));
+  return specs;
+}
+
+WeightSpec VocabularyWeight(const DecoderSpec& spec, WeightRole role, const std::string& module) {
+  WeightSpec weight;
+  weight.role = role;
+  weight.parts = {WholeModule(module, spec.vocab_size)};
+  weight.cols = spec.hidden_size;
+  weight.split = Split::kVocabulary;
+  return weight;
+}
+
+}  // namespace
+
+DecoderBlocks::DecoderBlocks(const DecoderSpec& spec)
+    : embedding_spec_(EmbeddingWeight(spec)),
+      head_spec_(LogitsWeight(spec)),
+      hidden_size_(spec.hidden_size),
+      final_norm_(spec.final_norm, spec.hidden_size) {
+  layers_.reserve(spec.layers.size());
+  for (const LayerSpec& layer : spec.layers) {
+    layers_.emplace_back(layer, hidden_size_, static_cast<int64_t>(layers_.size()));
+  }
+}
+
+Declarations DecoderBlocks::DeclareWeights() {
+  Declarations out;
+  out.push_back({embedding_spec_, &embedding_});
+  out.push_back({head_spec_, &head_});
+  for (DecoderLayer& layer : layers_) layer.DeclareWeights(&out);
+  final_norm_.DeclareWeights(&out);
+  return out;
+}
+
+void DecoderBlocks::DeclareColumns(ActivationPlan* plan) const {
+  for (const DecoderLayer& layer : layers_) layer.DeclareColumns(plan);
+  plan->Need(Activation::kGathered, hidden_size_);
+  plan->NeedForm(Activation::kFinal, hidden_size_, head_.get());
+}
+
+absl::Status DecoderBlocks::Embed(Backend& backend, MatrixView out) const {
+  return backend.Embed(*embedding_, out);
+}
+
+absl::Status DecoderBlocks::Logits(Backend& backend, MatrixView delta, MatrixView residual,
+                                   const Operand& normed, MatrixView logits) const {
+  PINGTI_RETURN_IF_ERROR(final_norm_.AddAndApply(backend, delta, residual, normed));
+  return backend.Linear(*head_, normed, logits);
+}
+
+WeightSpec EmbeddingWeight(const DecoderSpec& spec) {
+  return VocabularyWeight(spec, WeightRole::kEmbedding, spec.embedding);
+}
+
+WeightSpec LogitsWeight(const DecoderSpec& spec) {
+  return VocabularyWeight(spec, WeightRole::kLogits, spec.head);
+}
+
+std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec) {
+  DecoderBlocks blocks(spec);
+  return SpecsOf(blocks.DeclareWeights());
+}
+
+std::vector<WeightSpec> DeclaredLayerWeights(const DecoderSpec& spec, int64_t layer) {
+  DecoderLayer block(spec.layers[static_cast<size_t>(layer)], spec.hidden_size, layer);
+  Declarations declarations;
+  block.DeclareWeights(&declarations);
+  return SpecsOf(std::move(declarations));
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,56 @@
+// All blocks of a decoder with their weights: embedding, layers, last norm, output projection. Made
+// of a DecoderSpec without weights, so that anyone can read what the blocks declare; a loader fills
+// them in (load_model.h).
+//
+// Confined to the engine thread.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/backend/backend.h"
+#include "worker/layers/activations.h"
+#include "worker/layers/declarations.h"
+#include "worker/layers/decoder_layer.h"
+#include "worker/layers/norm.h"
+#include "worker/spec/decoder_spec.h"
+
+namespace pingti::worker {
+
+class DecoderBlocks {
+ public:
+  explicit DecoderBlocks(const DecoderSpec& spec);
+
+  // In the order in which they are loaded. The places are good while this object stays where it is.
+  Declarations DeclareWeights();
+  void DeclareColumns(ActivationPlan* plan) const;
+
+  const std::vector<DecoderLayer>& layers() const { return layers_; }
+
+  // out[t] = the embedding of token t of the step.
+  absl::Status Embed(Backend& backend, MatrixView out) const;
+  // Logits of rows of the last layer's delta and residual, f32. Overwrites the residual and
+  // `normed`, which has kFinal's form and may share its values with delta.
+  absl::Status Logits(Backend& backend, MatrixView delta, MatrixView residual,
+                      const Operand& normed, MatrixView logits) const;
+
+ private:
+  WeightSpec embedding_spec_;
+  WeightSpec head_spec_;
+  int64_t hidden_size_;
+  std::unique_ptr<EmbeddingTable> embedding_;  // [vocab, hidden]
+  std::unique_ptr<LinearWeight> head_;         // [vocab, hidden]
+  std::vector<DecoderLayer> layers_;
+  Norm final_norm_;
+};
+
+// The embedding and the output projection.
+WeightSpec EmbeddingWeight(const DecoderSpec& spec);
+WeightSpec LogitsWeight(const DecoderSpec& spec);
+
+// What the blocks of a model declare, or those of one layer: for memory arithmetic and tools.
+std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec);
+std::vector<WeightSpec> DeclaredLayerWeights(const DecoderSpec& spec, int64_t layer);
+
+}  // namespace pingti::worker

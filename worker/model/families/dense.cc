@@ -1,0 +1,117 @@
+#include "worker/model/families/dense.h"
+
+#include "common/base/strings.h"
+
+namespace pingti::worker {
+namespace {
+
+std::vector<RowBlock> QkvRows(const DenseOptions& options, const DenseNames& names,
+                              const std::string& layer) {
+  const int64_t q = options.num_heads * options.head_dim;
+  const int64_t kv = options.num_kv_heads * options.head_dim;
+  if (!names.qkv.empty()) return StackedModule(Concat(layer, names.qkv), {q, kv, kv});
+  const bool interleaved = options.interleaved_qk;
+  return {WholeModule(Concat(layer, names.q), q, interleaved ? options.num_heads : 0),
+          WholeModule(Concat(layer, names.k), kv, interleaved ? options.num_kv_heads : 0),
+          WholeModule(Concat(layer, names.v), kv)};
+}
+
+AttentionSpec MakeAttention(const DenseOptions& options, const DenseNames& names,
+                            const std::string& layer, size_t index) {
+  AttentionSpec attention;
+  attention.num_heads = options.num_heads;
+  attention.num_kv_heads = options.num_kv_heads;
+  attention.head_dim = options.head_dim;
+  if (!options.window.empty()) attention.window = options.window[index];
+  attention.qkv = QkvRows(options, names, layer);
+  attention.qkv_bias = options.qkv_bias;
+  attention.out = Concat(layer, names.attention_out);
+  attention.out_bias = options.out_bias;
+  if (options.qk_norm) {
+    attention.q_norm = NormSpec{Concat(layer, names.q_norm), options.norm_eps};
+    attention.k_norm = NormSpec{Concat(layer, names.k_norm), options.norm_eps};
+  }
+  return attention;
+}
+
+MlpSpec MakeMlp(const DenseOptions& options, const DenseNames& names, const std::string& layer) {
+  MlpSpec mlp;
+  mlp.inner = options.inner_size;
+  if (names.gate_up.empty()) {
+    mlp.gate_up = {WholeModule(Concat(layer, names.gate), mlp.inner),
+                   WholeModule(Concat(layer, names.up), mlp.inner)};
+  } else {
+    mlp.gate_up = StackedModule(Concat(layer, names.gate_up), {mlp.inner, mlp.inner});
+  }
+  mlp.down = Concat(layer, names.down);
+  mlp.bias = options.mlp_bias;
+  return mlp;
+}
+
+}  // namespace
+
+const DenseNames& HfDenseNames() {
+  static constexpr DenseNames names = {.embedding = "model.embed_tokens",
+                                       .head = "lm_head",
+                                       .final_norm = "model.norm",
+                                       .layers = "model.layers.",
+                                       .attention_norm = "input_layernorm",
+                                       .q = "self_attn.q_proj",
+                                       .k = "self_attn.k_proj",
+                                       .v = "self_attn.v_proj",
+                                       .qkv = "",
+                                       .q_norm = "self_attn.q_norm",
+                                       .k_norm = "self_attn.k_norm",
+                                       .attention_out = "self_attn.o_proj",
+                                       .mlp_norm = "post_attention_layernorm",
+                                       .gate = "mlp.gate_proj",
+                                       .up = "mlp.up_proj",
+                                       .gate_up = "",
+                                       .down = "mlp.down_proj"};
+  return names;
+}
+
+const DenseNames& GgufDenseNames() {
+  static constexpr DenseNames names = {.embedding = "token_embd",
+                                       .head = "output",
+                                       .final_norm = "output_norm",
+                                       .layers = "blk.",
+                                       .attention_norm = "attn_norm",
+                                       .q = "attn_q",
+                                       .k = "attn_k",
+                                       .v = "attn_v",
+                                       .qkv = "",
+                                       .q_norm = "attn_q_norm",
+                                       .k_norm = "attn_k_norm",
+                                       .attention_out = "attn_output",
+                                       .mlp_norm = "ffn_norm",
+                                       .gate = "ffn_gate",
+                                       .up = "ffn_up",
+                                       .gate_up = "",
+                                       .down = "ffn_down"};
+  return names;
+}
+
+DecoderSpec MakeDenseDecoder(const DenseOptions& options, const DenseNames& names) {
+  DecoderSpec spec;
+  spec.architecture = options.architecture;
+  spec.hidden_size = options.hidden_size;
+  spec.vocab_size = options.vocab_size;
+  spec.max_context = options.max_context;
+  spec.rope = options.rope;
+  spec.embedding = std::string(names.embedding);
+  spec.head = std::string(options.tied_embeddings ? names.embedding : names.head);
+  // A tied checkpoint may still carry the copy.
+  if (options.tied_embeddings) spec.repeated_tensors = {Concat(names.head, ".weight")};
+  spec.final_norm = {std::string(names.final_norm), options.norm_eps};
+  for (int64_t i = 0; i < options.num_layers; ++i) {
+    const std::string layer = Concat(names.layers, i, ".");
+    spec.layers.push_back({{Concat(layer, names.attention_norm), options.norm_eps},
+                           MakeAttention(options, names, layer, static_cast<size_t>(i)),
+                           {Concat(layer, names.mlp_norm), options.norm_eps},
+                           MakeMlp(options, names, layer)});
+  }
+  return spec;
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,148 @@
+#include "worker/model/open_checkpoint.h"
+
+#include <boost/json.hpp>
+#include <filesystem>
+#include <optional>
+#include <set>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/model/decoder_blocks.h"
+#include "worker/model/families/family.h"
+#include "worker/weights/gguf_file.h"
+#include "worker/weights/gguf_text.h"
+#include "worker/weights/hf_directory.h"
+#include "worker/weights/json_fields.h"
+
+namespace pingti::worker {
+namespace {
+
+absl::Status InFile(const std::string& path, const absl::Status& status) {
+  return absl::Status(status.code(), Concat(path, ": ", std::string(status.message())));
+}
+
+// The last part of a path.
+std::string NameOf(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
+TensorView WithoutData(std::string name, std::vector<int64_t> shape) {
+  TensorView tensor;
+  tensor.name = std::move(name);
+  tensor.dtype = DType::kBf16;
+  tensor.shape = std::move(shape);
+  tensor.bytes = tensor.NumElements() * 2;
+  return tensor;
+}
+
+// The tensors that a checkpoint of the model has in bf16, without data.
+std::vector<TensorView> DeclaredTensors(const DecoderSpec& spec) {
+  std::vector<TensorView> tensors;
+  std::set<std::string> names;
+  const auto add = [&](std::string name, std::vector<int64_t> shape) {
+    if (!names.insert(name).second) return;
+    tensors.push_back(WithoutData(std::move(name), std::move(shape)));
+  };
+  for (const WeightSpec& weight : DeclaredWeights(spec)) {
+    for (const RowBlock& part : weight.parts) {
+      std::vector<int64_t> shape = {part.module_rows};
+      if (!weight.is_vector()) shape.push_back(weight.cols);
+      add(Concat(part.module, weight.suffix), std::move(shape));
+      if (weight.bias) add(Concat(part.module, ".bias"), {part.module_rows});
+    }
+  }
+  return tensors;
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenGguf(const std::string& path) {
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(path));
+  absl::StatusOr<Checkpoint::Parts> parts = ParseGgufCheckpoint(mapped->bytes());
+  if (!parts.ok()) return InFile(path, parts.status());
+  parts->path = path;
+  if (parts->display_name.empty()) parts->display_name = NameOf(path);
+  parts->files.push_back(std::move(mapped));
+  return std::make_unique<Checkpoint>(*std::move(parts));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
+                                                   bool random_weights) {
+  PINGTI_ASSIGN_OR_RETURN(HfDirectory files,
+                          ReadHfDirectory(directory, /*with_tensors=*/!random_weights));
+  const JsonFields config(files.config.get_object(), "");
+  const absl::StatusOr<const Family*> family = FindHfFamily(config);
+  if (!family.ok()) return InFile(directory + "/config.json", family.status());
+  absl::StatusOr<DecoderSpec> spec = (*family)->from_hf(config);
+  if (!spec.ok()) return InFile(directory + "/config.json", spec.status());
+  if ((*family)->add_chat_format != nullptr) {
+    (*family)->add_chat_format(files.chat_format, &files.text);
+  }
+  Checkpoint::Parts parts;
+  parts.path = directory;
+  parts.display_name = NameOf(directory);
+  parts.text = std::move(files.text);
+  if (random_weights) {
+    parts.format = "random";
+    parts.tensors = DeclaredTensors(*spec);
+  } else {
+    parts.format = "safetensors";
+    parts.compressed_int8 = std::move(files.quantization.int8);
+    parts.packed = std::move(files.quantization.packed);
+    parts.tensors = std::move(files.tensors);
+    parts.files = std::move(files.files);
+  }
+  parts.spec = *std::move(spec);
+  return std::make_unique<Checkpoint>(std::move(parts));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) {
+    return absl::NotFoundError(Concat("model path '", path, "' does not exist"));
+  }
+  if (!std::filesystem::is_directory(status)) return OpenGguf(path);
+  if (std::filesystem::exists(path + "/config.json", error)) {
+    return OpenHf(path, /*random_weights=*/false);
+  }
+  std::vector<std::string> gguf_files;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
+  }
+  if (gguf_files.size() == 1) return OpenGguf(gguf_files[0]);
+  return absl::NotFoundError(Concat("model directory '", path,
+                                    "' holds neither config.json nor one "
+                                    "GGUF file (it has ",
+                                    gguf_files.size(), ")"));
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::string& directory) {
+  return OpenHf(directory, /*random_weights=*/true);
+}
+
+absl::StatusOr<Checkpoint::Parts> ParseGgufCheckpoint(std::string_view bytes) {
+  PINGTI_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(bytes));
+  PINGTI_ASSIGN_OR_RETURN(const Family* family, FindGgufFamily(file));
+  Checkpoint::Parts parts;
+  parts.format = "gguf";
+  PINGTI_ASSIGN_OR_RETURN(parts.spec, family->from_gguf(file));
+  PINGTI_ASSIGN_OR_RETURN(parts.text, ReadGgufText(file));
+  PINGTI_ASSIGN_OR_RETURN(const auto name, file.String("general.name"));
+  parts.display_name = std::string(name.value_or(""));
+  parts.tensors = file.tensors();
+  return parts;
+}
+
+absl::StatusOr<DecoderSpec> ParseHfConfig(std::string_view config_json) {
+  PINGTI_ASSIGN_OR_RETURN(const boost::json::value root, ParseJsonObject(config_json));
+  const JsonFields config(root.get_object(), "");
+  PINGTI_ASSIGN_OR_RETURN(const Family* family, FindHfFamily(config));
+  return family->from_hf(config);
+}
+
+}  // namespace pingti::worker

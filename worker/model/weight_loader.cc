@@ -1,0 +1,158 @@
+#include "worker/model/weight_loader.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "common/base/status_macros.h"
+#include "worker/quant/ggml_blocks.h"
+
+namespace pingti::worker {
+namespace {
+
+// Rows [part.first, part.first + part.rows) of a tensor whose first dimension is the module's rows.
+TensorView RowsOf(const TensorView& tensor, const RowBlock& part) {
+  TensorView view = tensor;
+  if (part.rows == part.module_rows) return view;
+  const int64_t row_bytes = tensor.bytes / part.module_rows;
+  view.shape[0] = part.rows;
+  view.bytes = part.rows * row_bytes;
+  if (tensor.data != nullptr) {
+    view.data = static_cast<const char*>(tensor.data) + part.first * row_bytes;
+  }
+  return view;
+}
+
+std::vector<float> Values(const TensorView& tensor, float without_data) {
+  std::vector<float> values(static_cast<size_t>(tensor.NumElements()), without_data);
+  if (tensor.data != nullptr) {
+    Dequantize(tensor.dtype, tensor.data, tensor.NumElements(), values.data());
+  }
+  return values;
+}
+
+}  // namespace
+
+WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
+                           const LoadOptions& options)
+    : checkpoint_(checkpoint), backend_(backend), options_(options) {
+  for (const std::string& name : checkpoint.spec().repeated_tensors) {
+    if (const TensorView* tensor = checkpoint.Find(name)) MarkUsed({tensor});
+  }
+}
+
+absl::Status WeightLoader::Load(const Declarations& declarations) {
+  for (const DeclaredWeight& declared : declarations) {
+    PINGTI_RETURN_IF_ERROR(LoadOne(declared));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WeightLoader::LoadOne(const DeclaredWeight& declared) {
+  if (auto* const* linear = std::get_if<std::unique_ptr<LinearWeight>*>(&declared.place)) {
+    PINGTI_ASSIGN_OR_RETURN(**linear, Linear(declared.spec));
+  } else if (auto* const* table = std::get_if<std::unique_ptr<EmbeddingTable>*>(&declared.place)) {
+    PINGTI_ASSIGN_OR_RETURN(**table, Embedding(declared.spec));
+  } else {
+    PINGTI_ASSIGN_OR_RETURN(*std::get<std::unique_ptr<DeviceBuffer>*>(declared.place),
+                            Vector(declared.spec));
+  }
+  ReleaseSources();
+  ReportProgress();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<LinearWeight>> WeightLoader::Linear(const WeightSpec& weight) {
+  LinearSource source;
+  source.format = FormatOf(weight);
+  source.f32_out = weight.role == WeightRole::kLogits;
+  for (const RowBlock& part : JoinedParts(weight)) {
+    PINGTI_RETURN_IF_ERROR(AddPart(weight, part, &source));
+  }
+  if (!source.bias.empty()) source.bias.resize(static_cast<size_t>(weight.rows()));
+  return backend_->PrepareLinear(source);
+}
+
+absl::StatusOr<std::unique_ptr<EmbeddingTable>> WeightLoader::Embedding(const WeightSpec& weight) {
+  LinearSource source;
+  PINGTI_RETURN_IF_ERROR(AddPart(weight, weight.parts.front(), &source));
+  return backend_->PrepareEmbedding(source.parts.front(), FormatOf(weight));
+}
+
+absl::StatusOr<std::unique_ptr<DeviceBuffer>> WeightLoader::Vector(const WeightSpec& weight) {
+  const RowBlock& part = weight.parts.front();
+  PINGTI_ASSIGN_OR_RETURN(const ModuleTensors tensors,
+                          FindModuleTensors(checkpoint_, weight, part));
+  MarkUsed(tensors.All());
+  return backend_->UploadF32(Values(RowsOf(*tensors.values, part), /*without_data=*/1.0f));
+}
+
+absl::Status WeightLoader::AddPart(const WeightSpec& weight, const RowBlock& part,
+                                   LinearSource* source) {
+  PINGTI_ASSIGN_OR_RETURN(const ModuleTensors tensors,
+                          FindModuleTensors(checkpoint_, weight, part));
+  MarkUsed(tensors.All());
+  if (tensors.bias != nullptr) {
+    int64_t rows_before = 0;
+    for (const MatrixSource& before : source->parts) rows_before += before.tensor.shape[0];
+    source->bias.resize(static_cast<size_t>(rows_before));
+    const std::vector<float> values = Values(RowsOf(*tensors.bias, part), /*without_data=*/0.0f);
+    source->bias.insert(source->bias.end(), values.begin(), values.end());
+  }
+  PINGTI_ASSIGN_OR_RETURN(MatrixSource matrix, Matrix(tensors, part, weight.cols));
+  sources_.push_back(matrix.tensor);
+  if (tensors.packed.has_value()) {
+    for (const TensorView* tensor : tensors.packed->tensors) sources_.push_back(*tensor);
+  }
+  source->parts.push_back(std::move(matrix));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
+                                                  const RowBlock& part, int64_t cols) const {
+  MatrixSource source;
+  source.interleaved_heads = part.interleaved_heads;
+  if (tensors.packed.has_value()) {
+    source.packed = tensors.packed->weights;
+    source.tensor = source.packed->words;
+    source.tensor.shape = {part.rows, cols};
+    return source;
+  }
+  source.tensor = RowsOf(*tensors.values, part);
+  if (tensors.row_scale != nullptr) {
+    source.row_scale = Values(RowsOf(*tensors.row_scale, part), /*without_data=*/1.0f);
+  }
+  return source;
+}
+
+// Weights that a compressed checkpoint left in 16 bit stay so: that is its per-layer fallback. The
+// embedding and the output projection, which decides between tokens, are never rounded with their
+// activations.
+WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
+  if (options_.format != WeightFormat::kInt8) return options_.format;
+  if (weight.role == WeightRole::kEmbedding || weight.role == WeightRole::kLogits) {
+    return HasInt8Vocabulary(checkpoint_, options_) ? WeightFormat::kInt8Weights
+                                                    : WeightFormat::kStored;
+  }
+  return checkpoint_.compressed_int8().present ? WeightFormat::kStored : WeightFormat::kInt8;
+}
+
+void WeightLoader::MarkUsed(const std::vector<const TensorView*>& tensors) {
+  for (const TensorView* tensor : tensors) {
+    if (used_.insert(tensor->name).second) done_bytes_ += tensor->bytes;
+  }
+}
+
+// The file must not stay in memory beside what was made of it. A page that is read brings its
+// neighbours, so some of the last weight's are there again.
+void WeightLoader::ReleaseSources() {
+  for (const TensorView& tensor : released_) checkpoint_.Release(tensor);
+  for (const TensorView& tensor : sources_) checkpoint_.Release(tensor);
+  if (!sources_.empty()) released_ = std::exchange(sources_, {});
+}
+
+void WeightLoader::ReportProgress() const {
+  if (options_.progress) options_.progress(done_bytes_, checkpoint_.weight_bytes());
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,90 @@
+// What a decoder-only transformer is made of, whatever file described it: its blocks, their sizes
+// and options, and the checkpoint's names of their modules. A family's page
+// (worker/model/families) writes one; worker/layers makes blocks of it. Plain data; module names
+// are without ".weight".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "worker/spec/weight_spec.h"
+
+namespace pingti::worker {
+
+enum class RopeScaling { kNone, kLinear, kDynamicNtk, kYarn, kLlama3 };
+
+struct RopeConfig {
+  double theta = 10000.0;
+  RopeScaling scaling = RopeScaling::kNone;
+  double factor = 1.0;
+  int64_t original_max_position = 0;  // set whenever `scaling` needs it
+  // Llama 3.
+  double low_freq_factor = 1.0;
+  double high_freq_factor = 4.0;
+  // YaRN (Peng et al., "YaRN: Efficient Context Window Extension", section 3).
+  double beta_fast = 32.0;
+  double beta_slow = 1.0;
+  bool truncate = true;
+  std::optional<double> attention_factor;  // of cos and sin; unset: 0.1 ln(factor) + 1
+  std::optional<double> mscale;
+  std::optional<double> mscale_all_dim;
+  // GGUF's rope_freqs.weight: frequencies are divided by these. Empty: none. [head_dim / 2]
+  std::vector<float> freq_divisors;
+};
+
+// RMS norm (Zhang and Sennrich, "Root Mean Square Layer Normalization").
+struct NormSpec {
+  std::string module;
+  double eps = 1e-6;
+};
+
+// Grouped-query attention (Ainslie et al., "GQA").
+struct AttentionSpec {
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t window = 0;         // a token sees the last `window` tokens, itself included; 0: all
+  std::vector<RowBlock> qkv;  // rows of q, k and v
+  bool qkv_bias = false;
+  std::string out;  // [hidden, num_heads * head_dim]
+  bool out_bias = false;
+  // RMS norm of every query and key head before rotation; unset: none.
+  std::optional<NormSpec> q_norm;
+  std::optional<NormSpec> k_norm;
+};
+
+// down(silu(gate(x)) * up(x)) (Shazeer, "GLU Variants Improve Transformer").
+struct MlpSpec {
+  int64_t inner = 0;
+  std::vector<RowBlock> gate_up;  // [inner, hidden] each
+  std::string down;               // [hidden, inner]
+  bool bias = false;
+};
+
+struct LayerSpec {
+  NormSpec attention_norm;  // of attention's input
+  AttentionSpec attention;
+  NormSpec mlp_norm;  // of the feed-forward's input
+  MlpSpec mlp;
+};
+
+struct DecoderSpec {
+  std::string architecture;  // the page's name for people: "llama", "qwen2"
+  int64_t hidden_size = 0;
+  int64_t vocab_size = 0;
+  int64_t max_context = 0;
+  RopeConfig rope;
+  std::string embedding;  // [vocab, hidden]
+  std::string head;       // [vocab, hidden]; the embedding's module where they are tied
+  std::vector<LayerSpec> layers;
+  NormSpec final_norm;
+  // Tensors that a checkpoint may hold and that say nothing that is not read elsewhere.
+  std::vector<std::string> repeated_tensors;
+
+  int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
+  bool tied_embeddings() const { return head == embedding; }
+};
+
+}  // namespace pingti::worker

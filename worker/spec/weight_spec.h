@@ -1,0 +1,68 @@
+// What a block of a model says about one of its weights: where the values lie in the checkpoint,
+// their shape, what they are for, and how the ranks of a tensor-parallel group divide them. Loader,
+// memory arithmetic, `pingti quantize`, `pingti profile` and `pingti inspect` all read these.
+// Plain data. Next: decoder_spec.h; worker/layers/declarations.h, where blocks declare.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pingti::worker {
+
+// How ranks divide a weight. Every rank holds an equal share, in units of `split_unit`.
+enum class Split {
+  kWhole,       // every rank holds all of it
+  kOutput,      // rows: output features
+  kInput,       // columns: input features; the ranks' products are added up
+  kExpert,      // whole experts
+  kVocabulary,  // rows: tokens
+};
+
+// What a weight is for.
+enum class WeightRole {
+  kEmbedding,
+  kNorm,
+  kQkv,           // queries, keys and values, stacked
+  kAttentionOut,  // attention's output projection
+  kMlpIn,         // into the feed-forward's inner width: gate and up, stacked
+  kMlpOut,        // back from it
+  kLogits,        // the output projection; products are f32, activations are never rounded to int8
+};
+
+// Rows [first, first + rows) of a module's tensor, which has `module_rows` rows.
+struct RowBlock {
+  std::string module;  // as the checkpoint names it, without ".weight": "blk.0.attn_q"
+  int64_t rows = 0;
+  int64_t first = 0;
+  int64_t module_rows = 0;
+  // Not 0: these are the rows of so many heads in GGUF's order; see MatrixSource in
+  // worker/backend/backend.h.
+  int64_t interleaved_heads = 0;
+};
+
+// All rows of a module.
+RowBlock WholeModule(std::string module, int64_t rows, int64_t interleaved_heads = 0);
+// A module whose tensor stacks blocks of the given numbers of rows.
+std::vector<RowBlock> StackedModule(const std::string& module, const std::vector<int64_t>& rows);
+
+struct WeightSpec {
+  WeightRole role = WeightRole::kNorm;
+  std::vector<RowBlock> parts;  // stacked in this order
+  int64_t cols = 0;             // 0: a vector
+  bool bias = false;            // every module has one, in ".bias"
+  Split split = Split::kWhole;
+  int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
+  std::string_view suffix = ".weight";  // of the tensor's name, after the module's
+
+  bool is_vector() const { return cols == 0; }
+  int64_t rows() const;
+  int64_t num_values() const { return rows() * (is_vector() ? 1 : cols) + (bias ? rows() : 0); }
+};
+
+// The parts with neighbours that follow each other in one module joined to one: what a loader reads
+// at once.
+std::vector<RowBlock> JoinedParts(const WeightSpec& spec);
+
+}  // namespace pingti::worker
