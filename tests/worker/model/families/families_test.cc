@@ -1,5 +1,3 @@
-#include "worker/weights/hf_config.h"
-
 // What config.json files of the families become, and that what is not served is refused by name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
