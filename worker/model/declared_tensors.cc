@@ -12,10 +12,6 @@
 namespace pingti::worker {
 namespace {
 
-std::string Describe(const TensorView& tensor) {
-  return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
-}
-
 absl::StatusOr<const TensorView*> Find(const Checkpoint& checkpoint, const std::string& name,
                                        std::vector<int64_t> shape) {
   const TensorView* tensor = checkpoint.Find(name);
@@ -26,7 +22,7 @@ absl::StatusOr<const TensorView*> Find(const Checkpoint& checkpoint, const std::
     TensorView expected;
     expected.shape = std::move(shape);
     return absl::InvalidArgumentError(
-        Concat(Describe(*tensor), ": expected shape ", expected.ShapeString()));
+        Concat(DescribeTensor(*tensor), ": expected shape ", expected.ShapeString()));
   }
   if (!CanDequantize(tensor->dtype)) {
     return absl::UnimplementedError(
@@ -107,7 +103,7 @@ absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<Weight
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (known.count(tensor.name) != 0) continue;
     return absl::UnimplementedError(
-        Concat(Describe(tensor), " has no place in a '", spec.architecture, "' model"));
+        Concat(DescribeTensor(tensor), " has no place in a '", spec.architecture, "' model"));
   }
   return absl::OkStatus();
 }

@@ -27,10 +27,6 @@ const TensorNames& NamesOf(const PackedQuantization& quantization) {
   return quantization.layout == PackedLayout::kRowMajor ? kCompressed : kWordColumns;
 }
 
-std::string Describe(const TensorView& tensor) {
-  return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
-}
-
 // compressed-tensors leaves -1 in an index that it did not use.
 bool IsUnused(const TensorView& group_index) {
   const auto* bytes = static_cast<const uint8_t*>(group_index.data);
@@ -43,11 +39,11 @@ bool IsUnused(const TensorView& group_index) {
 absl::Status CheckGroupIndex(const TensorView& index, const PackedWeights& weights) {
   if (index.dtype != DType::kI32 || index.shape != std::vector<int64_t>{weights.cols}) {
     return absl::InvalidArgumentError(
-        Concat(Describe(index), ": expected I32 [", weights.cols, "]"));
+        Concat(DescribeTensor(index), ": expected I32 [", weights.cols, "]"));
   }
   if (!IsUnused(index) && !GroupsAreInOrder(index, weights.group_size)) {
     return absl::UnimplementedError(
-        Concat(Describe(index),
+        Concat(DescribeTensor(index),
                ": columns are reordered by activation (desc_act); expected groups "
                "of ",
                weights.group_size, " in order"));
@@ -59,7 +55,7 @@ absl::Status CheckGroupIndex(const TensorView& index, const PackedWeights& weigh
 absl::Status CheckShape(const TensorView& shape, const PackedWeights& weights) {
   const bool wide = shape.dtype == DType::kI64;
   if ((!wide && shape.dtype != DType::kI32) || shape.shape != std::vector<int64_t>{2}) {
-    return absl::InvalidArgumentError(Concat(Describe(shape), ": expected I64 or I32 [2]"));
+    return absl::InvalidArgumentError(Concat(DescribeTensor(shape), ": expected I64 or I32 [2]"));
   }
   int64_t sizes[2];
   if (wide) {
@@ -70,14 +66,18 @@ absl::Status CheckShape(const TensorView& shape, const PackedWeights& weights) {
     std::copy(std::begin(narrow), std::end(narrow), sizes);
   }
   if (sizes[0] != weights.rows || sizes[1] != weights.cols) {
-    return absl::InvalidArgumentError(Concat(Describe(shape), ": holds [", sizes[0], ", ", sizes[1],
-                                             "]; expected [", weights.rows, ", ", weights.cols,
-                                             "]"));
+    return absl::InvalidArgumentError(Concat(DescribeTensor(shape), ": holds [", sizes[0], ", ",
+                                             sizes[1], "]; expected [", weights.rows, ", ",
+                                             weights.cols, "]"));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+std::string DescribeTensor(const TensorView& tensor) {
+  return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
+}
 
 bool HasPackedModule(const Checkpoint& checkpoint, const std::string& module) {
   return checkpoint.packed().present &&

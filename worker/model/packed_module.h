@@ -17,6 +17,9 @@ struct PackedModule {
   std::vector<const TensorView*> tensors;  // all that belong to it, of the checkpoint
 };
 
+// For messages: "tensor 'model.norm.weight' BF16 [576]".
+std::string DescribeTensor(const TensorView& tensor);
+
 // Whether `module` ("model.layers.0.mlp.up_proj") has its values packed in words.
 bool HasPackedModule(const Checkpoint& checkpoint, const std::string& module);
 
