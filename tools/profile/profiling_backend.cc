@@ -11,15 +11,22 @@ using worker::KvCache;
 using worker::MatrixView;
 using worker::Operand;
 
-Stage StageOfWeight(std::string_view name) {
-  const auto has = [name](std::string_view part) {
-    return name.find(part) != std::string_view::npos;
-  };
-  if (has(".q_proj.")) return Stage::kQkv;
-  if (has(".o_proj.")) return Stage::kProjection;
-  if (has(".mlp.")) return Stage::kMlp;
-  return Stage::kLogits;
+Stage StageOfRole(worker::WeightRole role) {
+  switch (role) {
+    case worker::WeightRole::kQkv:
+      return Stage::kQkv;
+    case worker::WeightRole::kAttentionOut:
+      return Stage::kProjection;
+    case worker::WeightRole::kMlpIn:
+    case worker::WeightRole::kMlpOut:
+      return Stage::kMlp;
+    default:
+      return Stage::kLogits;
+  }
 }
+
+// "blk.0.attn_q" of "blk.0.attn_q.weight", whatever of the module the tensor is.
+std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
 }  // namespace
 
@@ -30,8 +37,16 @@ std::string_view StageName(Stage stage) {
   return kNames[static_cast<size_t>(stage)];
 }
 
-ProfilingBackend::ProfilingBackend(worker::Backend* inner, const Clock* clock)
-    : inner_(inner), timer_(inner->MakeTimer(clock)) {}
+ProfilingBackend::ProfilingBackend(worker::Backend* inner,
+                                   const std::vector<worker::WeightSpec>& weights,
+                                   const Clock* clock)
+    : inner_(inner), timer_(inner->MakeTimer(clock)) {
+  for (const worker::WeightSpec& weight : weights) {
+    // A tied embedding is looked up, and its module multiplied for logits.
+    if (weight.is_vector() || weight.role == worker::WeightRole::kEmbedding) continue;
+    stage_of_module_[weight.parts.front().module] = StageOfRole(weight.role);
+  }
+}
 
 template <typename Operation>
 absl::Status ProfilingBackend::Time(Stage stage, const Operation& operation) {
@@ -67,7 +82,9 @@ absl::StatusOr<std::unique_ptr<worker::LinearWeight>> ProfilingBackend::PrepareL
     const worker::LinearSource& source) {
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<worker::LinearWeight> weight,
                           inner_->PrepareLinear(source));
-  stage_of_[weight.get()] = StageOfWeight(source.parts.front().tensor.name);
+  const auto stage = stage_of_module_.find(ModuleOf(source.parts.front().tensor.name));
+  PINGTI_CHECK_MSG(stage != stage_of_module_.end(), "no block declared this weight");
+  stage_of_[weight.get()] = stage->second;
   return weight;
 }
 

@@ -14,12 +14,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "worker/backend/backend.h"
+#include "worker/spec/weight_spec.h"
 
 namespace pingti::tools {
 
@@ -42,8 +44,10 @@ using StageSeconds = std::array<double, kNumStages>;
 
 class ProfilingBackend : public worker::Backend {
  public:
-  // `inner` and `clock` must outlive this object and everything made by it.
-  ProfilingBackend(worker::Backend* inner, const Clock* clock);
+  // `weights`: all that the model's blocks declare; their roles say for which stage a product
+  // counts. `inner` and `clock` must outlive this object and everything made by it.
+  ProfilingBackend(worker::Backend* inner, const std::vector<worker::WeightSpec>& weights,
+                   const Clock* clock);
 
   void StartTiming() { timing_ = true; }
   // Waits for what was timed. Returns the time of each stage since StartTiming.
@@ -56,7 +60,7 @@ class ProfilingBackend : public worker::Backend {
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> Allocate(int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> UploadF32(
       std::span<const float> values) override;
-  // The first part's name says for which stage products with it count.
+  // The first part is of a module that was declared.
   absl::StatusOr<std::unique_ptr<worker::LinearWeight>> PrepareLinear(
       const worker::LinearSource& source) override;
   absl::StatusOr<std::unique_ptr<worker::EmbeddingTable>> PrepareEmbedding(
@@ -120,6 +124,7 @@ class ProfilingBackend : public worker::Backend {
   bool timing_ = false;
   bool last_step_recorded_ = false;
   std::vector<Stage> timed_;  // each between two marks
+  std::map<std::string, Stage> stage_of_module_;
   std::map<const worker::LinearWeight*, Stage> stage_of_;
 };
 

@@ -13,6 +13,7 @@
 #include "tools/profile/step_batch.h"
 #include "tools/text_tokens.h"
 #include "worker/backend/choose/choose_device.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
@@ -199,7 +200,8 @@ absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const C
   PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->spec()));
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
   PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
-  ProfilingBackend backend(device.backend.get(), clock);
+  ProfilingBackend backend(device.backend.get(), worker::DeclaredWeights(checkpoint->spec()),
+                           clock);
   PINGTI_ASSIGN_OR_RETURN(const auto model,
                           worker::LoadModel(*checkpoint, &backend, LoadOptionsOf(options)));
   const auto length = static_cast<int32_t>(prompt.ids.size());
