@@ -1,6 +1,6 @@
 // Compile-time shape of the paged decode attention kernel: tile sizes, warp roles and the
-// shared-memory plan. No device code; decode_kernel.cuh uses it on the device and
-// decode_launch.cu sizes the launch with it.
+// shared-memory plan. No device code; kernel.cuh uses it on the device and
+// launch_instance.cuh sizes the launch with it.
 #pragma once
 
 #include <cuda_bf16.h>

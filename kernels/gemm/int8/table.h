@@ -1,5 +1,5 @@
 // Which variant of the int8 GEMM a shape gets: plain host arithmetic over a small table, so that
-// the choice can be printed, tested and regenerated (bench/kernels/gemm/autotune.cu). Pure
+// the choice can be printed, tested and regenerated (bench/kernels/gemm/gemm_s8_autotune.cu). Pure
 // functions, thread-safe. Read next: int8/tile/launch.h, int8/stream/launch.h, int8/mma/launch.h.
 #pragma once
 

@@ -13,7 +13,7 @@
 namespace pingti::kernels::testing {
 
 // acc[m, n] = sum over k of a[m, k] w[n, k].
-inline __global__ void ReferenceS8Kernel(const int8_t* a, int64_t a_stride, const int8_t* w,
+static __global__ void ReferenceS8Kernel(const int8_t* a, int64_t a_stride, const int8_t* w,
                                          int64_t w_stride, int m, int n, int k, int32_t* acc) {
   const int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (index >= int64_t{m} * n) return;
