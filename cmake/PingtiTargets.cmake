@@ -40,9 +40,14 @@ function(pingti_test)
   add_executable(${ARG_NAME} ${ARG_SRCS})
   target_include_directories(${ARG_NAME} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${ARG_NAME} PRIVATE ${ARG_DEPS} pingti::testing_source_dir
-    GTest::gtest GTest::gmock GTest::gtest_main pingti_warnings pingti_sanitizer)
-  # A test runs once per build: optimising its own code costs more than it saves.
+    GTest::gtest GTest::gmock GTest::gtest_main pingti_warnings pingti_sanitizer
+    pingti_test_sanitizer)
+  # A test runs once per build: optimising its own code costs more than it saves, but for those
+  # whose references compute much.
   target_compile_options(${ARG_NAME} PRIVATE $<$<CONFIG:Release>:-O1>)
+  if(NOT ARG_NAME MATCHES "^worker_(backend|model|quant|engine_real)")
+    target_compile_options(${ARG_NAME} PRIVATE $<$<CONFIG:Sanitized>:-O0>)
+  endif()
   set_target_properties(${ARG_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${ARG_NAME} COMMAND ${ARG_NAME})
   set_tests_properties(${ARG_NAME} PROPERTIES TIMEOUT ${ARG_TIMEOUT})

@@ -17,10 +17,15 @@ target_compile_options(pingti_warnings INTERFACE
 set(CMAKE_CXX_FLAGS_SANITIZED "-O1 -g1 -DNDEBUG")
 
 add_library(pingti_sanitizer INTERFACE)
+add_library(pingti_test_sanitizer INTERFACE)
 if(PINGTI_SANITIZER STREQUAL "address")
   target_compile_options(pingti_sanitizer INTERFACE
     -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(pingti_sanitizer INTERFACE -fsanitize=address,undefined)
+  # The tests' own code goes without the checks that take a quarter of the time to compile it; they
+  # stay in all that is tested.
+  target_compile_options(pingti_test_sanitizer INTERFACE
+    -fno-sanitize=null,vptr,object-size,alignment)
 elseif(PINGTI_SANITIZER STREQUAL "thread")
   target_compile_options(pingti_sanitizer INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
   target_link_options(pingti_sanitizer INTERFACE -fsanitize=thread)
