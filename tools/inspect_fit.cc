@@ -36,7 +36,7 @@ int64_t MatrixBytes(int64_t rows, int64_t cols, WeightBits bits) {
 int64_t WeightBytes(const worker::WeightSpec& weight, WeightBits bits) {
   const int64_t rows = weight.rows();
   if (weight.is_vector()) return 4 * rows;
-  // In int8 the embedding has a scale a row, the output projection 16 bits per 128 weights.
+  // In int8 the embedding has a scale per row, the output projection 16 bits per 128 weights.
   constexpr int64_t kHeadGroup = 128;
   const bool int8 = bits == WeightBits::k8;
   if (weight.role == worker::WeightRole::kLogits && int8) {

@@ -21,7 +21,7 @@ const std::vector<Card>& KnownCards();
 enum class WeightBits { k16, k8, k4 };
 
 // Bytes of the weights on the card: the blocks' matrices in the given width with their scales
-// (int8: one a row; 4 bits: one 16-bit scale and minimum for 32 values), embedding and output
+// (int8: one per row; 4 bits: one 16-bit scale and minimum for 32 values), embedding and output
 // projection in 8 bit with int8, else in 16, both held even where they are tied; biases and norms
 // in 32.
 int64_t DeviceWeightBytes(const worker::DecoderSpec& spec, WeightBits bits);

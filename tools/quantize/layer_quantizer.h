@@ -1,7 +1,7 @@
 // One decoder layer of a checkpoint as int8 tensors under compressed-tensors' names, with what
-// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row a thread is in
-// memory.
-// Pure functions; thread-safe. Next: layer_runner.h, which says how good the result is.
+// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row per thread
+// is in memory. Pure functions; thread-safe. Next: layer_runner.h, which says how good the
+// result is.
 #pragma once
 
 #include <array>

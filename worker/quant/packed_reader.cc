@@ -36,7 +36,7 @@ uint64_t SpreadNibbles(uint32_t word) {
   return (bytes | (bytes << 4)) & 0x0f0f0f0f0f0f0f0fu;
 }
 
-// The first `count` values of a word, one a byte.
+// The first `count` values of a word, one per byte.
 void WriteValues(uint32_t word, int bits, int64_t count, uint8_t* out) {
   if (bits == 4) {
     const uint64_t bytes = SpreadNibbles(word);

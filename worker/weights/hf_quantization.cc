@@ -111,8 +111,8 @@ absl::Status CheckInt8Group(const std::string& prefix, const JsonFields& w,
   return absl::OkStatus();
 }
 
-// One group of "pack-quantized": weights of 4 or 8 bits with a scale a group or a row, activations
-// as they are.
+// One group of "pack-quantized": weights of 4 or 8 bits with a scale per group or per row,
+// activations as they are.
 absl::StatusOr<PackedQuantization> ReadPackedGroup(const std::string& prefix, const JsonFields& w,
                                                    const json::object* inputs) {
   const std::string weights = prefix + "weights.";

@@ -8,7 +8,7 @@
 namespace pingti::worker::cpu {
 namespace {
 
-// Group of 32 values, one a byte, into their place after the scales.
+// Group of 32 values, one per byte, into their place after the scales.
 void PackBytes(const uint8_t* q, int64_t column, uint8_t* out) {
   for (int64_t k = 0; k < kGroup; k += 4) {
     std::memcpy(out + (k / 4 * kPanelCols + column) * 4, q + k, 4);

@@ -23,7 +23,7 @@ class CudaAttention {
  public:
   // About what Allocate takes.
   static int64_t BytesFor(const StepLimits& limits);
-  // For decodes of up to `max_decode_len` tokens a sequence.
+  // For decodes of up to `max_decode_len` tokens per sequence.
   absl::Status Allocate(const StepLimits& limits, int32_t max_decode_len);
   // Plans made before belong to another step.
   void BeginStep() { ++step_; }

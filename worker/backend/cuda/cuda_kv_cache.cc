@@ -186,7 +186,7 @@ absl::Status CudaKvCache::UploadList(const void* list, size_t bytes, cudaStream_
 }
 
 absl::Status CudaKvCache::CopyBlocks(std::span<const BlockCopy> copies, cudaStream_t stream) {
-  // A step copies at most a block a sequence; the list is far shorter than the pool.
+  // A step copies at most a block per sequence; the list is far shorter than the pool.
   const auto capacity = static_cast<size_t>(shape_.num_blocks);
   for (size_t begin = 0; begin < copies.size(); begin += capacity) {
     const std::span<const BlockCopy> part =
