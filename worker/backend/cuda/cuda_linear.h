@@ -1,7 +1,7 @@
 // Weight matrices on the device, and their products with activations.
 //
-// Three forms: bf16 (cuBLASLt); int8 with a scale per row, multiplied with activations quantized per
-// token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
+// Three forms: bf16 (cuBLASLt); int8 with a scale per row, multiplied with activations quantized
+// per token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
 // values, multiplied with bf16 activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 and packed
 // checkpoints as they are, and 8-bit weights made here. Confined to the engine thread. Next:
 // weight_upload.h, prepare_linear.cc, prepare_grouped.cc, prepare_packed.cc.
