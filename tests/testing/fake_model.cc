@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <stdexcept>
@@ -51,7 +52,41 @@ absl::Status FakeModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   max_batch_tokens_ = max_batch_tokens;
   max_batch_size_ = max_batch_size;
   cells_.assign(static_cast<size_t>(num_blocks) * kv_block_tokens, 0);
+  worker::KvPlaneLayout cells;
+  cells.kind = worker::KvPlaneKind::kLatent;
+  cells.dtype = worker::DType::kI64;
+  cells.heads = cells.head_dim = cells.token_stride = cells.dim_stride = 1;
+  cells.head_stride = kv_block_tokens;
+  layout_ = {kv_block_tokens, kv_block_tokens * int64_t{sizeof(uint64_t)}, {cells}};
   logits_.resize(max_batch_tokens);
+  return absl::OkStatus();
+}
+
+absl::Status FakeModel::ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) {
+  const auto num_blocks = static_cast<int64_t>(cells_.size()) / block_tokens_;
+  if (absl::Status status = worker::CheckBlocks(num_blocks, layout_, blocks, out.size());
+      !status.ok()) {
+    return status;
+  }
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::memcpy(out.data() + i * layout_.bytes,
+                &cells_[static_cast<size_t>(blocks[i]) * block_tokens_], layout_.bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeModel::ImportBlocks(std::span<const int32_t> blocks,
+                                     std::span<const std::byte> in) {
+  const auto num_blocks = static_cast<int64_t>(cells_.size()) / block_tokens_;
+  if (absl::Status status = worker::CheckBlocks(num_blocks, layout_, blocks, in.size());
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = worker::CheckDistinct(num_blocks, blocks); !status.ok()) return status;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::memcpy(&cells_[static_cast<size_t>(blocks[i]) * block_tokens_],
+                in.data() + i * layout_.bytes, layout_.bytes);
+  }
   return absl::OkStatus();
 }
 

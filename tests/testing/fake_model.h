@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -42,6 +43,11 @@ class FakeModel : public worker::Model {
   int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override;
+  // A block is its tokens' cells.
+  const worker::KvBlockLayout& kv_block_layout() const override { return layout_; }
+  absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override;
+  absl::Status ImportBlocks(std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override;
   absl::Status Forward(const worker::ForwardBatch& batch,
                        std::span<const worker::BlockCopy> copies) override;
   absl::Status Sample(std::span<const worker::SamplingRow> rows,
@@ -82,6 +88,7 @@ class FakeModel : public worker::Model {
   int32_t block_tokens_ = 0;
   int32_t max_batch_tokens_ = 0;
   int32_t max_batch_size_ = 0;
+  worker::KvBlockLayout layout_;
   std::vector<uint64_t> cells_;  // [num_blocks, block_tokens]; 0: never written
   std::vector<std::vector<float>> logits_;
   int32_t num_rows_ = 0;

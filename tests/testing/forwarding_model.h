@@ -1,6 +1,7 @@
 // A Model that does what another one does: the base of tests' models that change one thing of it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -24,6 +25,14 @@ class ForwardingModel : public Model {
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override {
     return model_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
+  }
+  const KvBlockLayout& kv_block_layout() const override { return model_->kv_block_layout(); }
+  absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override {
+    return model_->ExportBlocks(blocks, out);
+  }
+  absl::Status ImportBlocks(std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override {
+    return model_->ImportBlocks(blocks, in);
   }
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override {
     return model_->Forward(batch, copies);

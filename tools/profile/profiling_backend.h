@@ -57,6 +57,7 @@ class ProfilingBackend : public worker::Backend {
 
   std::string_view name() const override { return inner_->name(); }
   worker::DType activation_dtype() const override { return inner_->activation_dtype(); }
+  std::optional<worker::DeviceStream> stream() const override { return inner_->stream(); }
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> Allocate(int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> UploadF32(
       std::span<const float> values) override;
@@ -82,6 +83,7 @@ class ProfilingBackend : public worker::Backend {
   absl::Status BeginStep(const worker::StepInputs& inputs) override;
   absl::Status Issue(const std::optional<worker::StepShape>& repeats,
                      const std::function<absl::Status()>& operations) override;
+  void ForgetRecords() override { inner_->ForgetRecords(); }
   absl::Status CopyBlocks(worker::KvCache& cache,
                           std::span<const worker::BlockCopy> copies) override;
   absl::Status Embed(const worker::EmbeddingTable& table, worker::MatrixView out) override;

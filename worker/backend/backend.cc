@@ -3,7 +3,6 @@
 #include <chrono>
 
 #include "common/base/check.h"
-#include "common/base/strings.h"
 
 namespace pingti::worker {
 namespace {
@@ -44,34 +43,6 @@ bool Fits(const AttentionShape& attention, const KvLayerShape& layer) {
   const bool sees_all = attention.window == 0;
   return layer.planes[0] == key && layer.planes[1] == value &&
          (layer.window == 0 || (!sees_all && attention.window <= layer.window));
-}
-
-absl::Status CheckBlocks(const KvCacheShape& shape, const KvBlockLayout& layout,
-                         std::span<const int32_t> blocks, size_t bytes) {
-  for (const int32_t block : blocks) {
-    if (block < 0 || block >= shape.num_blocks) {
-      return absl::InvalidArgumentError(
-          Concat("KV block ", block, "; expected 0 to ", shape.num_blocks - 1));
-    }
-  }
-  const size_t expected = blocks.size() * static_cast<size_t>(layout.bytes);
-  if (bytes != expected) {
-    return absl::InvalidArgumentError(Concat("host memory of ", bytes, " bytes for ", blocks.size(),
-                                             " KV blocks; expected ", expected));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckDistinct(const KvCacheShape& shape, std::span<const int32_t> blocks) {
-  std::vector<bool> seen(static_cast<size_t>(shape.num_blocks));
-  for (const int32_t block : blocks) {
-    if (seen[static_cast<size_t>(block)]) {
-      return absl::InvalidArgumentError(
-          Concat("KV block ", block, " is named twice; expected blocks that differ"));
-    }
-    seen[static_cast<size_t>(block)] = true;
-  }
-  return absl::OkStatus();
 }
 
 std::string_view WeightFormatName(WeightFormat format) {

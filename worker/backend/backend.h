@@ -175,12 +175,6 @@ struct AttentionShape {
 // which keep as many tokens as it sees.
 bool Fits(const AttentionShape& attention, const KvLayerShape& layer);
 
-// For backends. The errors of ExportBlocks; `bytes`: of the host memory.
-absl::Status CheckBlocks(const KvCacheShape& shape, const KvBlockLayout& layout,
-                         std::span<const int32_t> blocks, size_t bytes);
-// The error of ImportBlocks beside those. REQUIRES: CheckBlocks.
-absl::Status CheckDistinct(const KvCacheShape& shape, std::span<const int32_t> blocks);
-
 // RMS norm of each query and key head before rotation; null: none.
 struct HeadNorms {
   const DeviceBuffer* q = nullptr;  // f32 [head_dim]
@@ -204,12 +198,20 @@ class DeviceTimer {
   virtual absl::StatusOr<std::vector<double>> Take() = 0;
 };
 
+// Where a backend issues its operations, for libraries that issue their own among them.
+struct DeviceStream {
+  int device = 0;          // CUDA: index of the device
+  void* stream = nullptr;  // CUDA: cudaStream_t
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
 
   virtual std::string_view name() const = 0;
   virtual DType activation_dtype() const = 0;
+  // None: operations are complete when they return.
+  virtual std::optional<DeviceStream> stream() const { return std::nullopt; }
 
   // ---- once, while loading
 
@@ -263,6 +265,8 @@ class Backend {
                              const std::function<absl::Status()>& operations) {
     return operations();
   }
+  // Drops what Issue recorded, so that something which the records refer to may go.
+  virtual void ForgetRecords() {}
   virtual absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) = 0;
   // out[t] = table[token_ids[t]].
   virtual absl::Status Embed(const EmbeddingTable& table, MatrixView out) = 0;

@@ -3,9 +3,12 @@
 // Next: Backend::ExportBlocks.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "worker/backend/kv_shape.h"
 #include "worker/tensor/dtype.h"
 
@@ -41,5 +44,13 @@ struct KvBlockLayout {
 
   bool operator==(const KvBlockLayout&) const = default;
 };
+
+// For what exports and imports blocks of a cache of `num_blocks`; see Backend::ExportBlocks.
+// InvalidArgument, naming a block that the cache does not have, or a size of the host memory other
+// than that of the blocks.
+absl::Status CheckBlocks(int64_t num_blocks, const KvBlockLayout& layout,
+                         std::span<const int32_t> blocks, size_t bytes);
+// InvalidArgument, naming a block that is there twice. REQUIRES: CheckBlocks.
+absl::Status CheckDistinct(int64_t num_blocks, std::span<const int32_t> blocks);
 
 }  // namespace pingti::worker

@@ -5,8 +5,11 @@
 // worker/layers/decoder_layer.h, load_model.h.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "worker/backend/backend.h"
@@ -32,6 +35,14 @@ class DecoderModel : public Model {
   int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override;
+  const KvBlockLayout& kv_block_layout() const override { return cache_->block_layout(); }
+  absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override {
+    return backend_->ExportBlocks(*cache_, blocks, out);
+  }
+  absl::Status ImportBlocks(std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override {
+    return backend_->ImportBlocks(*cache_, blocks, in);
+  }
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const LogprobRequest> requests,

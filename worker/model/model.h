@@ -5,12 +5,14 @@
 // and every backend (see decoder_model.h); the engine's tests use a fake.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "worker/backend/block_copy.h"
+#include "worker/backend/kv_block_layout.h"
 #include "worker/backend/sampling_params.h"
 
 namespace pingti::worker {
@@ -48,6 +50,18 @@ class Model {
   // Errors: ResourceExhausted with the arithmetic.
   virtual absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens,
                                 int32_t max_batch_tokens, int32_t max_batch_size) = 0;
+
+  // ---- blocks in host memory, between steps; after Allocate
+
+  // Where an exported block's bytes lie. The same model elsewhere, with an equal layout, may take
+  // them.
+  virtual const KvBlockLayout& kv_block_layout() const = 0;
+  // See Backend::ExportBlocks and ImportBlocks.
+  virtual absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) = 0;
+  virtual absl::Status ImportBlocks(std::span<const int32_t> blocks,
+                                    std::span<const std::byte> in) = 0;
+
+  // ---- each step
 
   // Runs the batch and writes its tokens' K and V into their blocks. Logits of `logit_tokens` stay
   // inside the model until the next Forward. Copies of blocks are done before anything is read.

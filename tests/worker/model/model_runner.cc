@@ -28,6 +28,15 @@ int32_t ModelRunner::TakeBlock() {
   return block;
 }
 
+void ModelRunner::Adopt(int32_t s, int32_t length) {
+  const auto i = static_cast<size_t>(s);
+  PINGTI_CHECK(lengths_[i] == 0);
+  lengths_[i] = length;
+  while (static_cast<int32_t>(blocks_[i].size()) * options_.block_tokens < length) {
+    blocks_[i].push_back(TakeBlock());
+  }
+}
+
 absl::StatusOr<std::vector<int32_t>> ModelRunner::Step(
     const std::vector<std::vector<int32_t>>& tokens) {
   std::vector<int32_t> ids, positions, start{0}, context, logit_tokens, owners;

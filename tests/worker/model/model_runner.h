@@ -32,6 +32,12 @@ class ModelRunner {
   // Allocates the model's cache and workspace.
   ModelRunner(Model* model, const RunnerOptions& options);
 
+  // Of sequence `s`, in order.
+  const std::vector<int32_t>& blocks(int32_t s) const { return blocks_[static_cast<size_t>(s)]; }
+  // Sequence `s`, empty so far, has `length` tokens from now on, in blocks of its own that the
+  // caller fills.
+  void Adopt(int32_t s, int32_t length);
+
   // One step: tokens[s] are appended to sequence s (which begins empty); empty for sequences that
   // sit out. Returns for each sequence with tokens its greedy next token, -1 for the others.
   absl::StatusOr<std::vector<int32_t>> Step(const std::vector<std::vector<int32_t>>& tokens);

@@ -126,7 +126,8 @@ class CpuBackend : public Backend {
   absl::Status ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
                             std::span<std::byte> out) override {
     const auto& from = static_cast<const CpuKvCache&>(cache);
-    PINGTI_RETURN_IF_ERROR(CheckBlocks(from.shape(), from.block_layout(), blocks, out.size()));
+    PINGTI_RETURN_IF_ERROR(
+        CheckBlocks(from.shape().num_blocks, from.block_layout(), blocks, out.size()));
     for (const int32_t block : blocks) {
       from.ExportBlock(block, out.data());
       out = out.subspan(static_cast<size_t>(from.block_layout().bytes));
@@ -137,8 +138,9 @@ class CpuBackend : public Backend {
   absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
                             std::span<const std::byte> in) override {
     auto& to = static_cast<CpuKvCache&>(cache);
-    PINGTI_RETURN_IF_ERROR(CheckBlocks(to.shape(), to.block_layout(), blocks, in.size()));
-    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape(), blocks));
+    PINGTI_RETURN_IF_ERROR(
+        CheckBlocks(to.shape().num_blocks, to.block_layout(), blocks, in.size()));
+    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape().num_blocks, blocks));
     for (const int32_t block : blocks) {
       to.ImportBlock(block, in.data());
       in = in.subspan(static_cast<size_t>(to.block_layout().bytes));

@@ -87,6 +87,9 @@ class CudaBackend : public Backend {
 
   std::string_view name() const override { return "cuda"; }
   DType activation_dtype() const override { return DType::kBf16; }
+  std::optional<DeviceStream> stream() const override {
+    return DeviceStream{options_.device, stream_};
+  }
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) override {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaBuffer> buffer, CudaBuffer::Make(bytes));
@@ -156,7 +159,8 @@ class CudaBackend : public Backend {
   absl::Status ExportBlocks(const KvCache& cache, std::span<const int32_t> blocks,
                             std::span<std::byte> out) override {
     const auto& from = static_cast<const CudaKvCache&>(cache);
-    PINGTI_RETURN_IF_ERROR(CheckBlocks(from.shape(), from.block_layout(), blocks, out.size()));
+    PINGTI_RETURN_IF_ERROR(
+        CheckBlocks(from.shape().num_blocks, from.block_layout(), blocks, out.size()));
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
     return transfer_.Export(from, blocks, out, stream_);
   }
@@ -164,8 +168,9 @@ class CudaBackend : public Backend {
   absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
                             std::span<const std::byte> in) override {
     auto& to = static_cast<CudaKvCache&>(cache);
-    PINGTI_RETURN_IF_ERROR(CheckBlocks(to.shape(), to.block_layout(), blocks, in.size()));
-    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape(), blocks));
+    PINGTI_RETURN_IF_ERROR(
+        CheckBlocks(to.shape().num_blocks, to.block_layout(), blocks, in.size()));
+    PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape().num_blocks, blocks));
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
     return transfer_.Import(to, blocks, in, stream_);
   }
@@ -188,6 +193,8 @@ class CudaBackend : public Backend {
     if (!decodes || !options_.graphs) return operations();
     return graphs_.Run(*repeats, operations, stream_);
   }
+
+  void ForgetRecords() override { graphs_.Clear(); }
 
   absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) override {
     return static_cast<CudaKvCache&>(cache).CopyBlocks(copies, stream_);
