@@ -1,6 +1,8 @@
-# Decides whether the CUDA kernels are part of this build: sets PINGTI_HAVE_CUDA.
+# Decides whether the CUDA kernels are part of this build, and whether ranks on several GPUs can be
+# joined: sets PINGTI_HAVE_CUDA and PINGTI_HAVE_NCCL.
 
 set(PINGTI_HAVE_CUDA OFF)
+set(PINGTI_HAVE_NCCL OFF)
 if(NOT PINGTI_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
@@ -17,5 +19,19 @@ if(NOT PINGTI_CUDA STREQUAL "OFF")
     message(FATAL_ERROR "PINGTI_CUDA=ON, but no CUDA compiler was found: put nvcc on PATH or set CUDACXX")
   else()
     message(STATUS "no CUDA found, building the CPU worker")
+  endif()
+endif()
+if(PINGTI_HAVE_CUDA)
+  find_path(PINGTI_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(PINGTI_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(PINGTI_NCCL_INCLUDE_DIR AND PINGTI_NCCL_LIBRARY)
+    set(PINGTI_HAVE_NCCL ON)
+    add_library(NCCL::nccl UNKNOWN IMPORTED)
+    set_target_properties(NCCL::nccl PROPERTIES
+      IMPORTED_LOCATION ${PINGTI_NCCL_LIBRARY}
+      INTERFACE_INCLUDE_DIRECTORIES ${PINGTI_NCCL_INCLUDE_DIR}
+      INTERFACE_LINK_LIBRARIES CUDA::cudart_static)
+  else()
+    message(STATUS "no NCCL found, building a worker for one GPU")
   endif()
 endif()

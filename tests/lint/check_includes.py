@@ -39,7 +39,7 @@ EDGES = {
     # blocks of it, and those who only count.
     "worker/spec": BASE,
     "worker/weights": TENSOR + ["worker/spec"],
-    "worker/comm": TENSOR,
+    "worker/comm": TENSOR + ["worker/backend"],
     "worker/cache": BASE,
     "worker/backend": TENSOR,
     "worker/backend/cpu": TENSOR + ["worker/backend", "worker/quant"],

@@ -176,7 +176,7 @@ absl::Status LayerRunner::RunLayer(const worker::DecoderLayer& layer, MatrixView
   worker::Activations act = activations_;
   act.Set(worker::Activation::kResidual, residual);
   const MatrixView delta = act.Values(worker::Activation::kDelta, spec_.hidden_size);
-  worker::SingleRankCommunicator comm;
+  worker::SingleRankCommunicator comm(backend_);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, comm, *cache_, act));
   return layer.mlp_norm().AddAndApply(*backend_, delta, residual, delta);

@@ -1,5 +1,9 @@
-// Tensor-parallel ranks that are threads of one process: for tests and for CPU workers that split a
-// model over sockets.
+// Tensor-parallel ranks that are threads of one process, over memory that the host reaches: for
+// tests and for CPU workers that split a model over sockets.
+//
+// Each rank works on an equal share of the columns for all ranks, so that a sum is computed once
+// and every rank gets its bits. Operations are complete when they return. Ranks that differ in
+// operation, dtype, rows, columns or root all get the same InvalidArgument, and the group works on.
 #pragma once
 
 #include <memory>
@@ -18,10 +22,13 @@ class InProcessGroup {
   InProcessGroup(const InProcessGroup&) = delete;
   InProcessGroup& operator=(const InProcessGroup&) = delete;
 
-  // One communicator for each rank; each is for one thread. Matrices are f32 of equal shapes.
-  std::vector<std::unique_ptr<Communicator>> MakeCommunicators();
+  // The communicator of one rank, for one thread. `backend` works on host memory, completes its
+  // operations before they return, and must outlive the communicator. REQUIRES: each rank of the
+  // group once.
+  std::unique_ptr<Communicator> MakeCommunicator(int rank, Backend* backend);
 
-  // Every operation that waits or comes later returns Aborted.
+  // Every operation that waits or comes later returns Aborted, on all ranks; so does
+  // Communicator::Abort of any rank.
   void Abort();
 
  private:

@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, B
   DecoderBlocks blocks(checkpoint.spec());
   PINGTI_RETURN_IF_ERROR(LoadWeights(checkpoint, backend, options, blocks.DeclareWeights()));
   return std::make_unique<DecoderModel>(checkpoint.spec(), options.format, options.kv_format,
-                                        backend, std::make_unique<SingleRankCommunicator>(),
+                                        backend, std::make_unique<SingleRankCommunicator>(backend),
                                         std::move(blocks));
 }
 

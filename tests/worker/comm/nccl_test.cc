@@ -1,0 +1,230 @@
+// Collectives between two or more GPUs against sums in float64, issued one by one and from a
+// backend's record; and groups that are aborted. Exits with 77 where there are fewer than two
+// devices.
+#include "worker/comm/nccl.h"
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "worker/backend/cuda/cuda_backend.h"
+#include "worker/tensor/float16.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr int kSeed = 23;
+constexpr int kMaxRanks = 4;
+
+int NumDevices() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+// One rank: its backend, communicator and a matrix [rows, cols] of its own with a given stride.
+struct Rank {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Communicator> comm;
+  std::vector<std::unique_ptr<DeviceBuffer>> buffers;
+
+  MatrixView Upload(const std::vector<float>& values, DType dtype, int64_t rows, int64_t cols,
+                    int64_t stride) {
+    buffers.push_back(*backend->Allocate(std::max<int64_t>(rows * stride, 1) * BlockBytes(dtype)));
+    MatrixView matrix{buffers.back()->data(), dtype, rows, cols, stride};
+    Write(matrix, values);
+    return matrix;
+  }
+
+  // What backends copy are f32 and activations; I32 goes as the bits of an F32.
+  void Write(MatrixView matrix, std::vector<float> values) {
+    if (matrix.dtype == DType::kI32) {
+      for (float& value : values) value = std::bit_cast<float>(static_cast<int32_t>(value));
+      matrix.dtype = DType::kF32;
+    }
+    EXPECT_TRUE(backend->CopyFromHost(values, matrix).ok());
+  }
+
+  std::vector<float> Read(MatrixView matrix) {
+    const bool is_int = matrix.dtype == DType::kI32;
+    if (is_int) matrix.dtype = DType::kF32;
+    std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.cols));
+    EXPECT_TRUE(backend->CopyToHost(matrix, values).ok());
+    if (is_int) {
+      for (float& value : values) value = static_cast<float>(std::bit_cast<int32_t>(value));
+    }
+    return values;
+  }
+};
+
+// Runs `body` as every rank of a new group, each in a thread of its own.
+void RunRanks(const std::function<void(Rank& rank, int index, int size)>& body) {
+  const int size = std::min(NumDevices(), kMaxRanks);
+  const NcclId id = *MakeNcclId();
+  std::vector<std::thread> threads;
+  for (int r = 0; r < size; ++r) {
+    threads.emplace_back([&, r] {
+      Rank rank;
+      rank.backend = *MakeCudaBackend({.device = r});
+      auto comm = MakeNcclCommunicator(rank.backend.get(), {.rank = r, .size = size, .id = id});
+      ASSERT_TRUE(comm.ok()) << comm.status();
+      rank.comm = *std::move(comm);
+      body(rank, r, size);
+      rank.comm.reset();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// What rank `rank` brings: whole numbers, so that I32 holds them too.
+std::vector<float> Part(int rank, int64_t count) {
+  std::mt19937 rng(static_cast<unsigned>(kSeed + rank));
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) {
+    values.push_back(static_cast<float>(static_cast<int>(rng() % 201) - 100));
+  }
+  return values;
+}
+
+// The sum of all ranks' parts.
+std::vector<float> Sum(int size, int64_t count) {
+  std::vector<float> sum(static_cast<size_t>(count), 0.0f);
+  for (int r = 0; r < size; ++r) {
+    const std::vector<float> part = Part(r, count);
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
+  }
+  return sum;
+}
+
+struct Case {
+  DType dtype;
+  int64_t rows, cols, stride;
+};
+constexpr Case kCases[] = {{DType::kF32, 3, 64, 64},       {DType::kBf16, 3, 64, 64},
+                           {DType::kI32, 3, 64, 64},       {DType::kF32, 5, 12, 16},
+                           {DType::kBf16, 7, 36, 40},      {DType::kI32, 1, 12, 12},
+                           {DType::kBf16, 64, 8192, 8192}, {DType::kF32, 0, 12, 12}};
+
+// Sums up to 4 * 100 round in bf16 by at most 2 units of their last place.
+float Tolerance(DType dtype) { return dtype == DType::kBf16 ? 4.0f : 0.0f; }
+
+TEST(NcclTest, CollectivesOfEveryDtypeEqualTheFormula) {
+  RunRanks([](Rank& rank, int index, int size) {
+    for (const Case& c : kCases) {
+      const int64_t count = c.rows * c.cols;
+      const MatrixView matrix = rank.Upload(Part(index, count), c.dtype, c.rows, c.cols, c.stride);
+      EXPECT_TRUE(rank.comm->AllReduceSum(matrix).ok());
+      const std::vector<float> sum = Sum(size, count);
+      const std::vector<float> got = rank.Read(matrix);
+      for (size_t i = 0; i < sum.size(); ++i) {
+        ASSERT_NEAR(got[i], sum[i], Tolerance(c.dtype)) << DTypeName(c.dtype) << " at " << i;
+      }
+
+      rank.Write(matrix, Part(index, count));
+      EXPECT_TRUE(rank.comm->Broadcast(matrix, size - 1).ok());
+      EXPECT_EQ(rank.Read(matrix), Part(size - 1, count));
+
+      rank.Write(matrix, Part(index, count));
+      if (c.cols % size != 0) {
+        EXPECT_EQ(rank.comm->AllGather(matrix).code(), absl::StatusCode::kInvalidArgument);
+        continue;
+      }
+      EXPECT_TRUE(rank.comm->AllGather(matrix).ok());
+      const std::vector<float> gathered = rank.Read(matrix);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto owner = static_cast<int>(i % c.cols / (c.cols / size));
+        ASSERT_EQ(gathered[static_cast<size_t>(i)], Part(owner, count)[static_cast<size_t>(i)]);
+      }
+    }
+  });
+}
+
+TEST(NcclTest, ARecordRepeatsItsCollectives) {
+  constexpr int64_t kCols = 256;
+  RunRanks([](Rank& rank, int index, int size) {
+    ASSERT_TRUE(rank.comm->promises().can_be_recorded);
+    StepLimits limits;
+    limits.max_tokens = 1;
+    limits.max_seqs = 1;
+    limits.max_in_features = kCols;
+    limits.max_blocks_per_seq = 1;
+    limits.num_heads = limits.num_kv_heads = 1;
+    limits.head_dim = 64;
+    limits.vocab_size = 100;
+    ASSERT_TRUE(rank.backend->AllocateWorkspace(limits).ok());
+    const MatrixView delta = rank.Upload(Part(index, kCols), DType::kBf16, 1, kCols, kCols);
+    const MatrixView residual =
+        rank.Upload(std::vector<float>(kCols, 0.0f), DType::kBf16, 1, kCols, kCols);
+    const MatrixView out =
+        rank.Upload(std::vector<float>(kCols, 0.0f), DType::kBf16, 1, kCols, kCols);
+    const auto weight = *rank.backend->UploadF32(std::vector<float>(kCols, 1.0f));
+    int calls = 0;
+    const std::vector<float> sum = Sum(size, kCols);
+    for (int step = 0; step < 6; ++step) {
+      rank.Write(delta, Part(index, kCols));
+      rank.Write(residual, std::vector<float>(kCols, 0.0f));
+      const absl::Status status = rank.backend->Issue(StepShape{1, 1, 1}, [&]() -> absl::Status {
+        ++calls;
+        return rank.comm->AllReduceAddRmsNorm(delta, residual, *weight, 1e-6f, out);
+      });
+      ASSERT_TRUE(status.ok()) << status;
+      ASSERT_TRUE(rank.comm->Check().ok());
+      const std::vector<float> got = rank.Read(residual);
+      const std::vector<float> normed = rank.Read(out);
+      double squares = 0.0;
+      for (const float value : got) squares += static_cast<double>(value) * value;
+      const double scale = 1.0 / std::sqrt(squares / kCols + 1e-6);
+      for (size_t i = 0; i < sum.size(); ++i) {
+        ASSERT_NEAR(got[i], sum[i], 4.0) << "step " << step;
+        ASSERT_NEAR(normed[i], got[i] * scale, 2e-2) << "step " << step;
+      }
+    }
+    EXPECT_LT(calls, 6);
+  });
+}
+
+TEST(NcclTest, AbortEndsWhatWaitsForAPeer) {
+  RunRanks([](Rank& rank, int index, int size) {
+    const MatrixView matrix = rank.Upload({1.0f}, DType::kF32, 1, 1, 1);
+    ASSERT_TRUE(rank.comm->AllReduceSum(matrix).ok());
+    EXPECT_EQ(rank.Read(matrix)[0], static_cast<float>(size));
+    if (index == 0) return;  // the others wait for it in vain
+    std::thread aborter([&] { rank.comm->Abort(); });
+    const absl::Status issued = rank.comm->AllReduceSum(matrix);
+    EXPECT_TRUE(issued.ok() || absl::IsAborted(issued)) << issued;
+    rank.Read(matrix);  // returns, whatever it reads
+    aborter.join();
+    EXPECT_TRUE(absl::IsAborted(rank.comm->Check()));
+    EXPECT_TRUE(absl::IsAborted(rank.comm->Broadcast(matrix, 0)));
+  });
+}
+
+TEST(NcclTest, ARankWhosePeersDoNotComeGivesUp) {
+  const auto backend = *MakeCudaBackend({.device = 0});
+  const auto comm = MakeNcclCommunicator(
+      backend.get(),
+      {.rank = 1, .size = 2, .id = *MakeNcclId(), .join_timeout = std::chrono::seconds(2)});
+  EXPECT_EQ(comm.status().code(), absl::StatusCode::kDeadlineExceeded) << comm.status();
+  EXPECT_EQ(MakeNcclCommunicator(backend.get(), {.rank = 2, .size = 2, .id = {}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace pingti::worker
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  if (pingti::worker::NumDevices() < 2) {
+    std::printf("SKIPPED: %d CUDA devices; expected two\n", pingti::worker::NumDevices());
+    return 77;
+  }
+  return RUN_ALL_TESTS();
+}
