@@ -115,6 +115,7 @@ class Planner {
   void PlanDrafts() {
     for (PlannedChunk& chunk : plan_->chunks) {
       const Sequence& sequence = *chunk.sequence;
+      if (sequence.num_draft == 0) continue;
       const int32_t before = BlocksFor(sequence, 1);
       int32_t drafts = std::min({sequence.num_draft, tokens_left_, rows_left_});
       while (drafts > 0 && BlocksFor(sequence, 1 + drafts) - before > blocks_left_) --drafts;
