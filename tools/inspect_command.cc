@@ -61,6 +61,7 @@ std::string ApproximateSize(int64_t bytes) {
 }
 
 std::string RopeText(const worker::RopeConfig& rope) {
+  if (rope.scaling == RopeScaling::kNoRotation) return "none";
   static const std::map<RopeScaling, std::string> kNames = {
       {RopeScaling::kNone, ""},
       {RopeScaling::kLinear, "linear"},

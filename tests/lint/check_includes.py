@@ -37,7 +37,7 @@ EDGES = {
     "worker/quant": TENSOR,
     # What a decoder is made of, as plain data: seen by those who read it from files, those who make
     # blocks of it, and those who only count.
-    "worker/spec": BASE,
+    "worker/spec": TENSOR,
     "worker/weights": TENSOR + ["worker/spec"],
     "worker/comm": TENSOR + ["worker/backend"],
     "worker/cache": BASE,

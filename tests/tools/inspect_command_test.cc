@@ -39,6 +39,17 @@ TEST(InspectModel, SaysHowACheckpointIsPacked) {
       << *channel;
 }
 
+TEST(InspectModel, DescribesAModelOfAnotherForm) {
+  const std::string tiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+  const auto report = InspectModel(tiny + "falcon_rw", {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const char* expected :
+       {"architecture     falcon\n", "6 query heads, 6 key-value heads of 16",
+        "rope             none\n"}) {
+    EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
+  }
+}
+
 TEST(InspectModel, NamesAFileThatIsNotThere) {
   const auto report = InspectModel("/nonexistent/model.gguf", {});
   ASSERT_FALSE(report.ok());

@@ -56,8 +56,13 @@ class LayerTensors {
   RowDivisor DivisorOf(const std::string& name) const {
     RowDivisor found;
     const worker::RowBlock& up = spec_.mlp.gate_up.back();
-    if (name == spec_.attention_norm.module + ".weight") found = {&Smoothing(LinearGroup::kQkv), 0};
-    if (name == spec_.mlp_norm.module + ".weight") found = {&Smoothing(LinearGroup::kGateUp), 0};
+    const auto is_of = [&name](const worker::NormSpec& norm) {
+      return name == norm.module + ".weight" || name == norm.module + ".bias";
+    };
+    if (is_of(spec_.attention_norm)) found = {&Smoothing(LinearGroup::kQkv), 0};
+    if (spec_.mlp_norm.has_value() && is_of(*spec_.mlp_norm)) {
+      found = {&Smoothing(LinearGroup::kGateUp), 0};
+    }
     if (name == up.module + ".weight" || name == up.module + ".bias") {
       found = {&Smoothing(LinearGroup::kDown), up.first};
     }
@@ -200,6 +205,19 @@ std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t l
     }
   }
   return modules;
+}
+
+bool CanSmooth(const worker::LayerSpec& layer, LinearGroup group) {
+  switch (group) {
+    case LinearGroup::kQkv:
+    case LinearGroup::kGateUp:
+      return layer.mlp_norm.has_value();
+    case LinearGroup::kDown:
+      return layer.mlp.gated;
+    case LinearGroup::kO:
+      break;
+  }
+  return false;
 }
 
 std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t layer) {

@@ -31,14 +31,17 @@ worker::WeightRole RoleOf(LinearGroup group);
 // Modules of the group in layer `layer`, as "model.layers.0.mlp.up_proj".
 std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t layer,
                                       LinearGroup group);
+// Whether factors can move between the group's input channels and what makes them: a norm that
+// makes nobody else's input, or the up projection of a gated feed-forward. What makes the input of
+// attention's output projection is shared by several heads.
+bool CanSmooth(const worker::LayerSpec& layer, LinearGroup group);
 // Of all tensors that the layer declares.
 std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t layer);
 
 struct LayerPlan {
   PerGroup<bool> keep{};  // stays in the checkpoint's own type
   // Per input channel: weights are multiplied by it, and what makes the input is divided. Empty:
-  // nothing is moved. The output projection of attention has none: what makes its input is shared
-  // by several heads.
+  // nothing is moved, as where CanSmooth is false.
   PerGroup<std::vector<float>> smoothing;
 };
 

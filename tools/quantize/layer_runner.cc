@@ -170,8 +170,8 @@ absl::Status LayerRunner::EmbedTokens() {
   return backend_->Embed(*table, quantized_);
 }
 
-// The layer is the only one of its cache, and its MLP's output joins the residual at once. The norm
-// that comes with the addition is for nobody, in place of what was added.
+// The layer is the only one of its cache, and what it leaves to be added joins the residual at
+// once.
 absl::Status LayerRunner::RunLayer(const worker::DecoderLayer& layer, MatrixView residual) {
   worker::Activations act = activations_;
   act.Set(worker::Activation::kResidual, residual);
@@ -179,7 +179,7 @@ absl::Status LayerRunner::RunLayer(const worker::DecoderLayer& layer, MatrixView
   worker::SingleRankCommunicator comm(backend_);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, comm, *cache_, act));
-  return layer.mlp_norm().AddAndApply(*backend_, delta, residual, delta);
+  return backend_->Add(delta, residual);
 }
 
 absl::Status LayerRunner::CopyRows(MatrixView from, MatrixView to) {

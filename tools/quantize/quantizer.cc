@@ -175,7 +175,8 @@ class Quantizer {
   void Smooth(int64_t layer, LayerPlan* plan) {
     for (const LinearGroup group : {LinearGroup::kDown, LinearGroup::kGateUp, LinearGroup::kQkv}) {
       const auto g = static_cast<size_t>(group);
-      if (plan->keep[g]) continue;
+      const worker::LayerSpec& spec = checkpoint_.spec().layers[static_cast<size_t>(layer)];
+      if (plan->keep[g] || !CanSmooth(spec, group)) continue;
       plan->smoothing[g] =
           SmoothingScales(runner_->largest_input(group),
                           LargestWeights(checkpoint_, layer, group, *plan, options_.threads),

@@ -23,12 +23,13 @@ enum class Activation {
   kNormed,    // a block's input
   kQkv,       // queries, keys and values of each token
   kContext,   // attention's output, by head
-  kGateUp,    // the feed-forward's gate, then up
+  kGateUp,    // the feed-forward's gate, then up; or up alone
   kInner,     // the feed-forward's inner activations
+  kBranch,    // the feed-forward's output in a parallel layer
   kGathered,  // rows of the residual that need logits
   kFinal,     // the last norm's output for those; its values lie in kDelta
 };
-inline constexpr size_t kNumActivations = 9;
+inline constexpr size_t kNumActivations = 10;
 
 class ActivationPlan {
  public:

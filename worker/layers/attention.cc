@@ -16,6 +16,13 @@ GqaAttention::GqaAttention(AttentionSpec spec, int64_t hidden_size)
 void GqaAttention::DeclareWeights(Declarations* out) {
   if (q_norm_.has_value()) q_norm_->DeclareWeights(out);
   if (k_norm_.has_value()) k_norm_->DeclareWeights(out);
+  if (!spec_.alibi_slopes.empty()) {
+    WeightSpec slopes;
+    slopes.role = WeightRole::kConstant;
+    slopes.constant = spec_.alibi_slopes;
+    slopes.split = Split::kOutput;
+    out->push_back({std::move(slopes), &alibi_slopes_});
+  }
   WeightSpec qkv;
   qkv.role = WeightRole::kQkv;
   qkv.parts = spec_.qkv;
@@ -42,8 +49,11 @@ void GqaAttention::DeclareColumns(Activation input, ActivationPlan* plan) const 
 }
 
 AttentionShape GqaAttention::shape() const {
-  return {spec_.num_heads, spec_.num_kv_heads, spec_.head_dim,
-          static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim))), spec_.window};
+  return {
+      spec_.num_heads,    spec_.num_kv_heads,
+      spec_.head_dim,     static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim))),
+      spec_.window,       spec_.logit_softcap,
+      alibi_slopes_.get()};
 }
 
 HeadNorms GqaAttention::head_norms() const {

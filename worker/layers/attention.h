@@ -40,10 +40,11 @@ class GqaAttention {
 
   AttentionSpec spec_;
   int64_t hidden_size_;
-  std::optional<Norm> q_norm_;         // [head_dim]
-  std::optional<Norm> k_norm_;         // [head_dim]
-  std::unique_ptr<LinearWeight> qkv_;  // [(heads + 2 kv_heads) * head_dim, hidden]
-  std::unique_ptr<LinearWeight> out_;  // [hidden, heads * head_dim]
+  std::optional<Norm> q_norm_;                  // [head_dim]
+  std::optional<Norm> k_norm_;                  // [head_dim]
+  std::unique_ptr<DeviceBuffer> alibi_slopes_;  // f32 [num_heads]; null: none
+  std::unique_ptr<LinearWeight> qkv_;           // [(heads + 2 kv_heads) * head_dim, hidden]
+  std::unique_ptr<LinearWeight> out_;           // [hidden, heads * head_dim]
 };
 
 }  // namespace pingti::worker

@@ -1,5 +1,6 @@
 #include "worker/layers/decoder_layer.h"
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 
 namespace pingti::worker {
@@ -7,15 +8,18 @@ namespace pingti::worker {
 DecoderLayer::DecoderLayer(const LayerSpec& spec, int64_t hidden_size, int64_t index)
     : hidden_size_(hidden_size),
       index_(index),
+      residual_form_(spec.residual),
       attention_norm_(spec.attention_norm, hidden_size),
       attention_(spec.attention, hidden_size),
-      mlp_norm_(spec.mlp_norm, hidden_size),
-      mlp_(spec.mlp, hidden_size) {}
+      mlp_(spec.mlp, hidden_size) {
+  PINGTI_CHECK(spec.mlp_norm.has_value() || residual_form_ == ResidualForm::kParallel);
+  if (spec.mlp_norm.has_value()) mlp_norm_.emplace(*spec.mlp_norm, hidden_size);
+}
 
 void DecoderLayer::DeclareWeights(Declarations* out) {
   attention_norm_.DeclareWeights(out);
   attention_.DeclareWeights(out);
-  mlp_norm_.DeclareWeights(out);
+  if (mlp_norm_.has_value()) mlp_norm_->DeclareWeights(out);
   mlp_.DeclareWeights(out);
 }
 
@@ -23,6 +27,7 @@ void DecoderLayer::DeclareColumns(ActivationPlan* plan) const {
   plan->Need(Activation::kResidual, hidden_size_);
   plan->Need(Activation::kDelta, hidden_size_);
   plan->Need(Activation::kNormed, hidden_size_);
+  if (residual_form_ == ResidualForm::kParallel) plan->Need(Activation::kBranch, hidden_size_);
   attention_.DeclareColumns(Activation::kNormed, plan);
   mlp_.DeclareColumns(Activation::kNormed, plan);
 }
@@ -38,9 +43,33 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
     PINGTI_RETURN_IF_ERROR(attention_norm_.AddAndApply(backend, delta, residual, normed));
   }
   PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, index_, activations, normed, delta));
+  return residual_form_ == ResidualForm::kParallel ? ForwardParallelMlp(backend, comm, activations)
+                                                   : ForwardMlp(backend, comm, activations);
+}
+
+absl::Status DecoderLayer::ForwardMlp(Backend& backend, Communicator& comm,
+                                      const Activations& activations) const {
+  const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
+  const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
+  const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
   PINGTI_RETURN_IF_ERROR(comm.AllReduceSum(delta));
-  PINGTI_RETURN_IF_ERROR(mlp_norm_.AddAndApply(backend, delta, residual, normed));
+  PINGTI_RETURN_IF_ERROR(mlp_norm_->AddAndApply(backend, delta, residual, normed));
   PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, delta));
+  return comm.AllReduceSum(delta);
+}
+
+// The ranks' parts of both blocks are added up at once.
+absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend, Communicator& comm,
+                                              const Activations& activations) const {
+  const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
+  const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
+  const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
+  const MatrixView branch = activations.Values(Activation::kBranch, hidden_size_);
+  if (mlp_norm_.has_value()) {
+    PINGTI_RETURN_IF_ERROR(mlp_norm_->Apply(backend, residual, normed));
+  }
+  PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, branch));
+  PINGTI_RETURN_IF_ERROR(backend.Add(branch, delta));
   return comm.AllReduceSum(delta);
 }
 

@@ -1,4 +1,5 @@
-// One transformer layer: attention and feed-forward, each behind a norm and added to the residual.
+// One transformer layer: attention and feed-forward, each behind a norm and added to the residual,
+// one after the other or both at once (see ResidualForm).
 // What a family's layers are made of stands in their LayerSpec; nothing here names a family or a
 // device.
 //
@@ -6,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
@@ -30,20 +32,25 @@ class DecoderLayer {
   AttentionShape attention_shape() const { return attention_.shape(); }
 
   const Norm& attention_norm() const { return attention_norm_; }
-  const Norm& mlp_norm() const { return mlp_norm_; }
 
   // Adds the previous layer's delta to the residual (not for the first layer, whose residual is the
-  // embedding), runs the layer, and leaves its feed-forward's output in kDelta.
+  // embedding), runs the layer, and leaves in kDelta what it has yet to add.
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const Activations& activations) const;
 
  private:
+  absl::Status ForwardMlp(Backend& backend, Communicator& comm,
+                          const Activations& activations) const;
+  absl::Status ForwardParallelMlp(Backend& backend, Communicator& comm,
+                                  const Activations& activations) const;
+
   int64_t hidden_size_;
   int64_t index_;
+  ResidualForm residual_form_;
   Norm attention_norm_;
   GqaAttention attention_;
-  Norm mlp_norm_;
-  GatedMlp mlp_;
+  std::optional<Norm> mlp_norm_;
+  Mlp mlp_;
 };
 
 }  // namespace pingti::worker

@@ -6,10 +6,9 @@
 
 namespace pingti::worker {
 
-GatedMlp::GatedMlp(MlpSpec spec, int64_t hidden_size)
-    : spec_(std::move(spec)), hidden_size_(hidden_size) {}
+Mlp::Mlp(MlpSpec spec, int64_t hidden_size) : spec_(std::move(spec)), hidden_size_(hidden_size) {}
 
-void GatedMlp::DeclareWeights(Declarations* out) {
+void Mlp::DeclareWeights(Declarations* out) {
   WeightSpec gate_up;
   gate_up.role = WeightRole::kMlpIn;
   gate_up.parts = spec_.gate_up;
@@ -26,19 +25,23 @@ void GatedMlp::DeclareWeights(Declarations* out) {
   out->push_back({std::move(down), &down_});
 }
 
-void GatedMlp::DeclareColumns(Activation input, ActivationPlan* plan) const {
+void Mlp::DeclareColumns(Activation input, ActivationPlan* plan) const {
   plan->NeedForm(input, hidden_size_, gate_up_.get());
-  plan->Need(Activation::kGateUp, 2 * spec_.inner);
+  plan->Need(Activation::kGateUp, in_cols());
   plan->Need(Activation::kInner, spec_.inner);
   plan->NeedForm(Activation::kInner, spec_.inner, down_.get());
 }
 
-absl::Status GatedMlp::Forward(Backend& backend, const Activations& activations, const Operand& x,
-                               MatrixView out) const {
-  const MatrixView gate_up = activations.Values(Activation::kGateUp, 2 * spec_.inner);
+absl::Status Mlp::Forward(Backend& backend, const Activations& activations, const Operand& x,
+                          MatrixView out) const {
+  const MatrixView gate_up = activations.Values(Activation::kGateUp, in_cols());
   const Operand inner = activations.Input(Activation::kInner, spec_.inner);
   PINGTI_RETURN_IF_ERROR(backend.Linear(*gate_up_, x, gate_up));
-  PINGTI_RETURN_IF_ERROR(backend.SiluMul(gate_up, inner));
+  if (spec_.gated) {
+    PINGTI_RETURN_IF_ERROR(backend.SiluMul(gate_up, inner));
+  } else {
+    PINGTI_RETURN_IF_ERROR(backend.Activate(spec_.function, gate_up, inner));
+  }
   return backend.Linear(*down_, inner, out);
 }
 

@@ -1,5 +1,4 @@
-// The gated feed-forward block: down(silu(gate(x)) * up(x)) (Shazeer, "GLU Variants Improve
-// Transformer"). Confined to the engine thread.
+// The feed-forward block, gated or plain (see MlpSpec). Confined to the engine thread.
 #pragma once
 
 #include <memory>
@@ -12,9 +11,9 @@
 
 namespace pingti::worker {
 
-class GatedMlp {
+class Mlp {
  public:
-  GatedMlp(MlpSpec spec, int64_t hidden_size);
+  Mlp(MlpSpec spec, int64_t hidden_size);
 
   void DeclareWeights(Declarations* out);
   // `input`: where the block's x will be.
@@ -25,9 +24,11 @@ class GatedMlp {
                        MatrixView out) const;
 
  private:
+  int64_t in_cols() const { return (spec_.gated ? 2 : 1) * spec_.inner; }
+
   MlpSpec spec_;
   int64_t hidden_size_;
-  std::unique_ptr<LinearWeight> gate_up_;  // [2 * inner, hidden]
+  std::unique_ptr<LinearWeight> gate_up_;  // [2 * inner, hidden], or [inner, hidden] of a plain one
   std::unique_ptr<LinearWeight> down_;     // [hidden, inner]
 };
 

@@ -30,6 +30,7 @@ class Norm {
   NormSpec spec_;
   int64_t size_;
   std::unique_ptr<DeviceBuffer> weight_;  // f32 [size]
+  std::unique_ptr<DeviceBuffer> bias_;    // f32 [size]; null: none
 };
 
 }  // namespace pingti::worker

@@ -79,6 +79,9 @@ RotarySpec MakeRotarySpec(const DecoderSpec& decoder) {
       case RopeScaling::kLlama3:
         frequency = LlamaThreeFrequency(rope, frequency);
         break;
+      case RopeScaling::kNoRotation:
+        frequency = 0.0;
+        break;
     }
     spec.inv_freq.push_back(static_cast<float>(frequency));
   }

@@ -80,11 +80,13 @@ absl::StatusOr<std::unique_ptr<EmbeddingTable>> WeightLoader::Embedding(const We
 }
 
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> WeightLoader::Vector(const WeightSpec& weight) {
+  if (!weight.constant.empty()) return backend_->UploadF32(weight.constant);
   const RowBlock& part = weight.parts.front();
   PINGTI_ASSIGN_OR_RETURN(const ModuleTensors tensors,
                           FindModuleTensors(checkpoint_, weight, part));
   MarkUsed(tensors.All());
-  return backend_->UploadF32(Values(RowsOf(*tensors.values, part), /*without_data=*/1.0f));
+  const float without_data = weight.suffix == ".bias" ? 0.0f : 1.0f;
+  return backend_->UploadF32(Values(RowsOf(*tensors.values, part), without_data));
 }
 
 absl::Status WeightLoader::AddPart(const WeightSpec& weight, const RowBlock& part,

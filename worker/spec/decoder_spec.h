@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "worker/spec/weight_spec.h"
+#include "worker/tensor/activation_function.h"
 
 namespace pingti::worker {
 
-enum class RopeScaling { kNone, kLinear, kDynamicNtk, kYarn, kLlama3 };
+// kNoRotation: positions are told in another way.
+enum class RopeScaling { kNone, kLinear, kDynamicNtk, kYarn, kLlama3, kNoRotation };
 
 struct RopeConfig {
   double theta = 10000.0;
@@ -34,10 +36,16 @@ struct RopeConfig {
   std::vector<float> freq_divisors;
 };
 
-// RMS norm (Zhang and Sennrich, "Root Mean Square Layer Normalization").
+enum class NormKind {
+  kRms,    // Zhang and Sennrich, "Root Mean Square Layer Normalization"
+  kLayer,  // Ba, Kiros and Hinton, "Layer Normalization"
+};
+
 struct NormSpec {
   std::string module;
   double eps = 1e-6;
+  NormKind kind = NormKind::kRms;
+  bool bias = false;  // of kLayer
 };
 
 // Grouped-query attention (Ainslie et al., "GQA").
@@ -53,21 +61,35 @@ struct AttentionSpec {
   // RMS norm of every query and key head before rotation; unset: none.
   std::optional<NormSpec> q_norm;
   std::optional<NormSpec> k_norm;
+  // See AttentionShape in worker/backend/backend.h. Empty: no ALiBi. [num_heads]
+  std::vector<float> alibi_slopes;
+  float logit_softcap = 0.0f;  // 0: none
 };
 
-// down(silu(gate(x)) * up(x)) (Shazeer, "GLU Variants Improve Transformer").
+// Gated: down(f(gate(x)) * up(x)) (Shazeer, "GLU Variants Improve Transformer"). Plain:
+// down(f(up(x))).
 struct MlpSpec {
   int64_t inner = 0;
-  std::vector<RowBlock> gate_up;  // [inner, hidden] each
+  ActivationFunction function = ActivationFunction::kSilu;
+  bool gated = true;
+  std::vector<RowBlock> gate_up;  // gate, then up, or up alone; [inner, hidden] each
   std::string down;               // [hidden, inner]
   bool bias = false;
+};
+
+// How the two blocks of a layer are added to the residual stream x.
+enum class ResidualForm {
+  kSequential,  // x += attention(norm(x)), then x += mlp(norm(x))
+  kParallel,    // x += attention(norm(x)) + mlp(norm(x))
 };
 
 struct LayerSpec {
   NormSpec attention_norm;  // of attention's input
   AttentionSpec attention;
-  NormSpec mlp_norm;  // of the feed-forward's input
+  // Of the feed-forward's input. Unset, of kParallel only: attention's input serves both.
+  std::optional<NormSpec> mlp_norm;
   MlpSpec mlp;
+  ResidualForm residual = ResidualForm::kSequential;
 };
 
 struct DecoderSpec {

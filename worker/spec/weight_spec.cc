@@ -20,6 +20,21 @@ std::vector<RowBlock> StackedModule(const std::string& module, const std::vector
   return blocks;
 }
 
+std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
+                                    const std::vector<int64_t>& rows_per_group) {
+  int64_t group_rows = 0;
+  for (const int64_t count : rows_per_group) group_rows += count;
+  std::vector<RowBlock> blocks;
+  int64_t offset = 0;  // within a group
+  for (const int64_t count : rows_per_group) {
+    for (int64_t g = 0; g < groups; ++g) {
+      blocks.push_back({module, count, g * group_rows + offset, groups * group_rows});
+    }
+    offset += count;
+  }
+  return blocks;
+}
+
 int64_t WeightSpec::rows() const {
   int64_t total = 0;
   for (const RowBlock& part : parts) total += part.rows;

@@ -24,6 +24,7 @@ enum class Split {
 enum class WeightRole {
   kEmbedding,
   kNorm,
+  kConstant,      // follows from the configuration; see WeightSpec::constant
   kQkv,           // queries, keys and values, stacked
   kAttentionOut,  // attention's output projection
   kMlpIn,         // into the feed-forward's inner width: gate and up, stacked
@@ -46,15 +47,20 @@ struct RowBlock {
 RowBlock WholeModule(std::string module, int64_t rows, int64_t interleaved_heads = 0);
 // A module whose tensor stacks blocks of the given numbers of rows.
 std::vector<RowBlock> StackedModule(const std::string& module, const std::vector<int64_t>& rows);
+// A module whose tensor holds `groups` such stacks one after the other: the first blocks of all
+// groups, then the second ones, and so on.
+std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
+                                    const std::vector<int64_t>& rows_per_group);
 
 struct WeightSpec {
   WeightRole role = WeightRole::kNorm;
-  std::vector<RowBlock> parts;  // stacked in this order
+  std::vector<RowBlock> parts;  // stacked in this order; empty of a constant
   int64_t cols = 0;             // 0: a vector
   bool bias = false;            // every module has one, in ".bias"
   Split split = Split::kWhole;
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
   std::string_view suffix = ".weight";  // of the tensor's name, after the module's
+  std::vector<float> constant;  // not empty: the values of a vector that no checkpoint holds
 
   bool is_vector() const { return cols == 0; }
   int64_t rows() const;

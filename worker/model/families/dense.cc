@@ -108,7 +108,7 @@ DecoderSpec MakeDenseDecoder(const DenseOptions& options, const DenseNames& name
     const std::string layer = Concat(names.layers, i, ".");
     spec.layers.push_back({{Concat(layer, names.attention_norm), options.norm_eps},
                            MakeAttention(options, names, layer, static_cast<size_t>(i)),
-                           {Concat(layer, names.mlp_norm), options.norm_eps},
+                           NormSpec{Concat(layer, names.mlp_norm), options.norm_eps},
                            MakeMlp(options, names, layer)});
   }
   return spec;

@@ -3,6 +3,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/model/families/falcon.h"
 #include "worker/model/families/family.h"
 #include "worker/model/families/llama.h"
 #include "worker/model/families/mistral.h"
@@ -37,7 +38,7 @@ const Family* Find(std::string_view Family::*name, std::string_view wanted) {
 
 std::span<const Family> Families() {
   static const Family families[] = {
-      LlamaFamily(), MistralFamily(), QwenFamily(), Qwen2Family(), Qwen3Family(),
+      LlamaFamily(), MistralFamily(), QwenFamily(), Qwen2Family(), Qwen3Family(), FalconFamily(),
   };
   return families;
 }

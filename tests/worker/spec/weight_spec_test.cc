@@ -1,0 +1,56 @@
+// Which rows of a module a weight takes, and in which order.
+#include "worker/spec/weight_spec.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace pingti::worker {
+namespace {
+
+std::vector<int64_t> RowsInOrder(const std::vector<RowBlock>& blocks) {
+  std::vector<int64_t> rows;
+  for (const RowBlock& block : blocks) {
+    for (int64_t r = 0; r < block.rows; ++r) rows.push_back(block.first + r);
+  }
+  return rows;
+}
+
+TEST(WeightSpecTest, AGroupedModuleGivesTheFirstBlocksOfAllGroupsThenTheNext) {
+  // Two groups of rows a a b c.
+  EXPECT_EQ(RowsInOrder(GroupedModule("m", 2, {2, 1, 1})),
+            (std::vector<int64_t>{0, 1, 4, 5, 2, 6, 3, 7}));
+}
+
+TEST(WeightSpecTest, AGroupedModuleTakesEveryRowOnce) {
+  for (int64_t groups = 1; groups <= 5; ++groups) {
+    for (int64_t q = 1; q <= 4; ++q) {
+      const std::vector<RowBlock> blocks = GroupedModule("m", groups, {q, 1, 1});
+      const std::vector<int64_t> rows = RowsInOrder(blocks);
+      const std::set<int64_t> distinct(rows.begin(), rows.end());
+      EXPECT_EQ(distinct.size(), rows.size());
+      EXPECT_EQ(static_cast<int64_t>(rows.size()), groups * (q + 2));
+      EXPECT_EQ(*distinct.rbegin(), groups * (q + 2) - 1);
+      for (const RowBlock& block : blocks) EXPECT_EQ(block.module_rows, groups * (q + 2));
+    }
+  }
+}
+
+TEST(WeightSpecTest, OneGroupIsAStackAndIsReadAtOnce) {
+  WeightSpec weight;
+  weight.parts = GroupedModule("m", 1, {5, 2, 2});
+  ASSERT_EQ(JoinedParts(weight).size(), 1u);
+  EXPECT_EQ(JoinedParts(weight)[0].rows, 9);
+  weight.parts = GroupedModule("m", 3, {5, 2, 2});
+  EXPECT_EQ(JoinedParts(weight).size(), 9u);
+}
+
+TEST(WeightSpecTest, AConstantHasNoRowsInACheckpoint) {
+  WeightSpec weight;
+  weight.constant = {1.0f, 2.0f};
+  EXPECT_EQ(weight.num_values(), 0);
+  EXPECT_TRUE(JoinedParts(weight).empty());
+}
+
+}  // namespace
+}  // namespace pingti::worker
