@@ -27,15 +27,16 @@
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
 #include "worker/backend/kv_shape.h"
+#include "worker/backend/matrix_format.h"
 #include "worker/backend/operand.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/tensor/activation_function.h"
-#include "worker/tensor/packed_weights.h"
+#include "worker/tensor/matrix_source.h"
 #include "worker/tensor/tensor_view.h"
 
 namespace pingti::worker {
 
-// How matrix products are computed, and so how their weights are kept.
+// What is asked of matrix products. A backend makes of it a MatrixFormat, which LinearWeight tells.
 enum class WeightFormat {
   kF32,
   kBf16,
@@ -47,20 +48,6 @@ enum class WeightFormat {
 };
 // "f32", "bf16", "int8", "int8_weights", "stored".
 std::string_view WeightFormatName(WeightFormat format);
-
-// One weight matrix in host memory, of a type that worker/quant can read.
-struct MatrixSource {
-  // [rows, cols]. Without data: the backend draws random weights of this shape (for benchmarks).
-  TensorView tensor;
-  // Scale of each row of an I8 tensor: value = scale * q. Empty otherwise. [rows]
-  std::vector<float> row_scale;
-  // Set: the values are packed in words. `tensor` is then a view of the words under the matrix's
-  // logical shape. No row_scale, no interleaved_heads.
-  std::optional<PackedWeights> packed;
-  // Not 0: the rows are those of this many heads in GGUF's order for adjacent-pair rotation; the
-  // backend takes row 2i + j of a head for row i + j * head_dim / 2 while packing.
-  int64_t interleaved_heads = 0;
-};
 
 // y = x W^T + bias, where W stacks the rows of all parts.
 struct LinearSource {
@@ -75,8 +62,11 @@ class LinearWeight {
   virtual ~LinearWeight() = default;
   virtual int64_t out_features() const = 0;
   virtual int64_t in_features() const = 0;
+  // Of the first part that reads quantized activations, if there is one, else of the first part: a
+  // backend may keep each part of a stack in its own format.
+  virtual MatrixFormat format() const = 0;
   // The form of activations that products with this weight read.
-  virtual OperandType operand_type() const = 0;
+  OperandType operand_type() const { return format().operand; }
   virtual int64_t bytes() const = 0;
 };
 

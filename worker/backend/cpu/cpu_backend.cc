@@ -19,6 +19,7 @@
 #include "worker/backend/cpu/cpu_linear.h"
 #include "worker/backend/cpu/cpu_sampler.h"
 #include "worker/backend/cpu/thread_pool.h"
+#include "worker/quant/source_rows.h"
 
 namespace pingti::worker {
 namespace cpu {
@@ -43,7 +44,7 @@ class CpuEmbedding : public EmbeddingTable {
   int64_t bytes() const override { return source_.tensor.bytes; }
   int64_t rows() const { return source_.tensor.shape[0]; }
   int64_t cols() const { return source_.tensor.shape[1]; }
-  void Lookup(int64_t row, float* out) const { ReadRow(source_, row, out); }
+  void Lookup(int64_t row, float* out) const { SourceRows(source_).ReadF32(row, row + 1, out); }
 
  private:
   const MatrixSource source_;
@@ -76,15 +77,12 @@ class CpuBackend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
-    return CpuLinearWeight::Make(source, *kernels_, &pool_);
+    return CpuLinearWeight::Make(source, &pool_);
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(const MatrixSource& source,
                                                                    WeightFormat) override {
-    if (source.tensor.shape.size() != 2) {
-      return absl::InvalidArgumentError(Concat("tensor '", source.tensor.name, "' ",
-                                               source.tensor.ShapeString(), ": expected a matrix"));
-    }
+    PINGTI_RETURN_IF_ERROR(CheckMatrixSource(source));
     return std::make_unique<CpuEmbedding>(source);
   }
 

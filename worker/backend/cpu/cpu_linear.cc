@@ -14,25 +14,9 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-OperandType OperandTypeOf(PanelFormat format) {
-  switch (format) {
-    case PanelFormat::kF32:
-    case PanelFormat::kBf16:
-      return {};
-    case PanelFormat::kI8:
-      return {QuantType::kInt8, 0};
-    case PanelFormat::kQ8:
-    case PanelFormat::kQ4:
-    case PanelFormat::kQ4Min:
-      return {QuantType::kInt8, kGroup};
-  }
-  CheckFailed(__FILE__, __LINE__, "known PanelFormat", "");
-}
-
 // Whether parts of two formats can share converted activations.
-bool ShareActivations(PanelFormat a, PanelFormat b) {
-  const OperandType type = OperandTypeOf(a);
-  return a == b || (type.quant != QuantType::kNone && type == OperandTypeOf(b));
+bool ShareActivations(const MatrixFormat& a, const MatrixFormat& b) {
+  return a.operand == b.operand && (a.operand.quant != QuantType::kNone || a.element == b.element);
 }
 
 ActivationRows QuantizedRows(const QuantizedView& view) {
@@ -48,13 +32,11 @@ ActivationRows QuantizedRows(const QuantizedView& view) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const LinearSource& source,
-                                                                       const CpuKernels& kernels,
                                                                        ThreadPool* pool) {
   PINGTI_CHECK(!source.parts.empty());
   std::unique_ptr<CpuLinearWeight> weight(new CpuLinearWeight);
   for (const MatrixSource& part : source.parts) {
-    PINGTI_ASSIGN_OR_RETURN(PackedMatrix packed,
-                            PackedMatrix::Pack(part, source.format, kernels, pool));
+    PINGTI_ASSIGN_OR_RETURN(PackedMatrix packed, PackedMatrix::Pack(part, source.format, pool));
     if (weight->parts_.empty()) weight->in_features_ = packed.depth();
     if (packed.depth() != weight->in_features_) {
       return absl::InvalidArgumentError(Concat("tensor '", part.tensor.name, "' ",
@@ -74,12 +56,11 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
   return weight;
 }
 
-OperandType CpuLinearWeight::operand_type() const {
+MatrixFormat CpuLinearWeight::format() const {
   for (const PackedMatrix& part : parts_) {
-    const OperandType type = OperandTypeOf(part.format());
-    if (type.quant != QuantType::kNone) return type;
+    if (part.format().operand.quant != QuantType::kNone) return part.format();
   }
-  return {};
+  return parts_.front().format();
 }
 
 int64_t CpuLinearWeight::bytes() const {
@@ -107,11 +88,12 @@ absl::Status ActivationStage::Allocate(int64_t max_rows, int64_t max_depth, bool
   return absl::OkStatus();
 }
 
-ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth, PanelFormat format,
-                                        const CpuKernels& kernels, ThreadPool* pool) {
+ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth,
+                                        const MatrixFormat& format, const CpuKernels& kernels,
+                                        ThreadPool* pool) {
   const MatrixView& in = x.values;
   PINGTI_CHECK(in.rows <= max_rows_ && padded_depth <= max_depth_);
-  const OperandType type = OperandTypeOf(format);
+  const OperandType type = format.operand;
   if (type.quant != QuantType::kNone) {
     if (x.quantized.type == type) return QuantizedRows(x.quantized);
     const Operand converted{in, PlaceQuantized(type, values_.as<void>(), in.rows, in.cols)};
@@ -123,7 +105,7 @@ ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth, 
   rows.groups = 1;
   const auto* input = static_cast<const float*>(in.data);
   const auto padding = static_cast<size_t>(padded_depth - in.cols);
-  if (format == PanelFormat::kBf16) {
+  if (format.element == ElementType::kBf16) {
     rows.bf16 = values_.as<uint16_t>();
     pool->RunRows(in.rows, [&](int64_t r) {
       uint16_t* out = values_.as<uint16_t>() + r * padded_depth;
@@ -173,7 +155,7 @@ void RunPanels(const ProductJob& job, const CpuKernels& kernels, int64_t first, 
     const int64_t rows = std::min(kRowBlock, job.rows - row);
     for (int64_t p = first; p < first + count; ++p) {
       const int64_t column = p * kPanelCols;
-      kernels.panel_product(job.part->format(), job.part->panel(p), block, rows,
+      kernels.panel_product(job.part->panel_format(), job.part->panel(p), block, rows,
                             std::min(kPanelCols, job.part->rows() - column),
                             job.part->column_scale(p),
                             job.bias == nullptr ? nullptr : job.bias + column,

@@ -16,13 +16,11 @@ namespace pingti::worker::cpu {
 class CpuLinearWeight : public LinearWeight {
  public:
   static absl::StatusOr<std::unique_ptr<CpuLinearWeight>> Make(const LinearSource& source,
-                                                               const CpuKernels& kernels,
                                                                ThreadPool* pool);
 
   int64_t out_features() const override { return out_features_; }
   int64_t in_features() const override { return in_features_; }
-  // That of the first part that reads a quantized form.
-  OperandType operand_type() const override;
+  MatrixFormat format() const override;
   int64_t bytes() const override;
 
   const std::vector<PackedMatrix>& parts() const { return parts_; }
@@ -50,7 +48,7 @@ class ActivationStage {
 
   // Rows of x in the form that `format` needs, valid until the next call. What x has in that form
   // is used in place: f32 rows where they need no padding, and quantized rows.
-  ActivationRows Convert(const Operand& x, int64_t padded_depth, PanelFormat format,
+  ActivationRows Convert(const Operand& x, int64_t padded_depth, const MatrixFormat& format,
                          const CpuKernels& kernels, ThreadPool* pool);
 
  private:

@@ -20,9 +20,10 @@ class PackedMatrix {
  public:
   // Packs `source`, in parallel over panels. Errors: InvalidArgument, Unimplemented.
   static absl::StatusOr<PackedMatrix> Pack(const MatrixSource& source, WeightFormat format,
-                                           const CpuKernels& kernels, ThreadPool* pool);
+                                           ThreadPool* pool);
 
-  PanelFormat format() const { return format_; }
+  const MatrixFormat& format() const { return format_; }
+  PanelFormat panel_format() const { return panel_format_; }
   int64_t rows() const { return rows_; }    // output columns
   int64_t depth() const { return depth_; }  // input values, not padded
   int64_t padded_depth() const { return padded_depth_; }
@@ -36,10 +37,10 @@ class PackedMatrix {
 
  private:
   PackedMatrix() = default;
-  void PackPanel(const MatrixSource& source, int64_t p, const CpuKernels& kernels,
-                 RowScratch* scratch);
+  void PackPanel(const MatrixSource& source, int64_t p, RowScratch* scratch);
 
-  PanelFormat format_ = PanelFormat::kF32;
+  MatrixFormat format_;
+  PanelFormat panel_format_ = PanelFormat::kF32;
   int64_t rows_ = 0;
   int64_t depth_ = 0;
   int64_t padded_depth_ = 0;
@@ -47,11 +48,5 @@ class PackedMatrix {
   AlignedBuffer data_;
   AlignedBuffer scales_;
 };
-
-// The row of `source` that output column `column` takes.
-int64_t SourceRow(const MatrixSource& source, int64_t column);
-
-// Row `row` of the source as floats; [depth].
-void ReadRow(const MatrixSource& source, int64_t row, float* out);
 
 }  // namespace pingti::worker::cpu

@@ -26,10 +26,13 @@ void PackNibbles(const uint8_t* q, int64_t column, uint8_t* out) {
 
 }  // namespace
 
-PanelFormat WordPanelFormat(const PackedWeights& weights) {
-  if (!ScalesFitF16(weights)) return PanelFormat::kBf16;
-  if (weights.bits == 8) return weights.has_zeros() ? PanelFormat::kBf16 : PanelFormat::kQ8;
-  return weights.has_zeros() ? PanelFormat::kQ4Min : PanelFormat::kQ4;
+MatrixFormat WordFormat(const PackedWeights& weights) {
+  if (!ScalesFitF16(weights) || (weights.bits == 8 && weights.has_zeros())) return {};
+  return {weights.bits == 4 ? ElementType::kInt4 : ElementType::kInt8,
+          {QuantType::kInt8, kGroup},
+          kGroup,
+          DType::kF16,
+          weights.has_zeros()};
 }
 
 void PackWordColumn(const PackedWeights& weights, const PackedTile& tile, int64_t row,

@@ -5,18 +5,19 @@
 #include <cstdint>
 
 #include "worker/backend/cpu/cpu_kernels.h"
+#include "worker/backend/matrix_format.h"
 #include "worker/quant/packed_reader.h"
 #include "worker/tensor/packed_weights.h"
 
 namespace pingti::worker::cpu {
 
-// The panels that keep `weights` as they are: kQ4, kQ4Min where there are zeros, kQ8. In kQ4Min the
-// minimum, -scale * zero, is rounded to f16: values are off by less than 1 % of a step. kBf16 for
-// what no panel holds: 8 bits with zeros, and scales beyond f16.
-PanelFormat WordPanelFormat(const PackedWeights& weights);
+// The format that keeps `weights` as they are, in groups of 32. Where there are zeros the panels
+// hold a minimum, -scale * zero, rounded to f16: values are off by less than 1 % of a step.
+// What no panel holds becomes bf16: 8 bits with zeros, and scales beyond f16.
+MatrixFormat WordFormat(const PackedWeights& weights);
 
 // Row `row` of the tile into column `column` of a panel whose bytes start as zero. REQUIRES: format
-// is a group format, from WordPanelFormat.
+// is that of WordFormat(weights), and a group format.
 void PackWordColumn(const PackedWeights& weights, const PackedTile& tile, int64_t row,
                     int64_t column, PanelFormat format, uint8_t* panel);
 

@@ -206,7 +206,7 @@ class CudaBackend : public Backend {
     params.token_ids = arrays_.device().token_ids;
     params.table = rows.values->data();
     params.table_stride = rows.cols;
-    if (rows.form == LinearForm::kInt8) params.row_scale = rows.scales->as<const float>();
+    if (rows.matrix_format.has_scales()) params.row_scale = rows.scales->as<const float>();
     params.num_rows = static_cast<int32_t>(rows.rows);
     return Gather(params, out);
   }

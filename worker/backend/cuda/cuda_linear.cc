@@ -22,6 +22,11 @@ absl::StatusOr<std::unique_ptr<CudaLinear>> CudaLinear::Make() {
   return linear;
 }
 
+GemmKind GemmKindOf(const MatrixFormat& format) {
+  if (!format.has_scales()) return GemmKind::kBf16;
+  return format.operand.quant == QuantType::kInt8 ? GemmKind::kInt8 : GemmKind::kGrouped;
+}
+
 absl::Status WriteQuantized(const Operand& x, cudaStream_t stream) {
   if (x.quantized.type.quant == QuantType::kNone) return absl::OkStatus();
   kernels::QuantizeTokensParams params;
@@ -78,18 +83,20 @@ absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, const Operand& 
 
 absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
                                     cudaStream_t stream) {
+  const MatrixFormat& format = weight.matrix_format;
   kernels::GemmW4A16Params params;
   params.m = static_cast<int>(x.rows);
   params.n = static_cast<int>(weight.rows);
   params.k = static_cast<int>(weight.cols);
   params.bits =
-      weight.form == LinearForm::kGrouped4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
-  params.group_size = static_cast<int>(weight.group_size);
+      format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+  params.group_size = static_cast<int>(format.group_size);
   params.a = static_cast<const __nv_bfloat16*>(x.data);
   params.a_row_stride = x.stride;
   params.packed = weight.values->data();
   params.scales = weight.scales->data();
-  params.scale_type = weight.scales_are_bf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
+  params.scale_type =
+      format.scale == DType::kBf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
   if (weight.zeros != nullptr) params.zeros = weight.zeros->as<uint8_t>();
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   if (out.dtype == DType::kF32) {
@@ -108,20 +115,20 @@ absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, M
                              cudaStream_t stream) {
   const MatrixView& values = x.values;
   PINGTI_CHECK(values.cols == weight.cols && out.cols == weight.rows && values.rows == out.rows);
-  PINGTI_CHECK(weight.form != LinearForm::kInt8 || out.dtype == DType::kBf16);
+  const GemmKind kind = GemmKindOf(weight.matrix_format);
+  PINGTI_CHECK(kind != GemmKind::kInt8 || out.dtype == DType::kBf16);
   if (values.rows == 0) return absl::OkStatus();
-  switch (weight.form) {
-    case LinearForm::kBf16:
+  switch (kind) {
+    case GemmKind::kBf16:
       return blas_->Multiply(weight.values->data(),
                              weight.bias == nullptr ? nullptr : weight.bias->data(), values, out,
                              stream);
-    case LinearForm::kInt8:
+    case GemmKind::kInt8:
       return RunInt8(weight, x, out, stream);
-    case LinearForm::kGrouped4:
-    case LinearForm::kGrouped8:
+    case GemmKind::kGrouped:
       return RunGrouped(weight, values, out, stream);
   }
-  CheckFailed(__FILE__, __LINE__, "known LinearForm", "");
+  CheckFailed(__FILE__, __LINE__, "known GemmKind", "");
 }
 
 }  // namespace pingti::worker::cuda

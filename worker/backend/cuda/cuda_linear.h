@@ -24,34 +24,35 @@ namespace pingti::worker::cuda {
 // The quantized activations that the kernels write and read.
 inline constexpr OperandType kInt8PerToken{QuantType::kInt8, 0};
 
-enum class LinearForm { kBf16, kInt8, kGrouped4, kGrouped8 };
+// The families of kernels, each with its own layout of values and scales.
+enum class GemmKind {
+  kBf16,     // cuBLASLt
+  kInt8,     // gemm_s8.h
+  kGrouped,  // gemm_w4a16.h
+};
+GemmKind GemmKindOf(const MatrixFormat& format);
 
 class CudaLinearWeight : public LinearWeight {
  public:
   int64_t out_features() const override { return rows; }
   int64_t in_features() const override { return cols; }
-  OperandType operand_type() const override {
-    return form == LinearForm::kInt8 ? kInt8PerToken : OperandType{};
-  }
+  MatrixFormat format() const override { return matrix_format; }
   int64_t bytes() const override {
     return values->bytes() + (scales ? scales->bytes() : 0) + (zeros ? zeros->bytes() : 0) +
            (bias ? bias->bytes() : 0);
   }
 
-  LinearForm form = LinearForm::kBf16;
+  MatrixFormat matrix_format;
   int64_t rows = 0;
   int64_t cols = 0;
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
   std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
-  // Grouped forms.
-  int64_t group_size = 0;             // groups = ceil(cols / group_size)
-  bool scales_are_bf16 = false;       // else f16
-  std::unique_ptr<CudaBuffer> zeros;  // u8 [groups, rows]; null: the middle of the range
+  std::unique_ptr<CudaBuffer> zeros;   // u8 [groups, rows]; null: the middle of the range
 };
 
-// The form that `source` gets: the one asked for where shapes and types allow, else bf16.
-LinearForm ChooseForm(const LinearSource& source);
+// The format that `source` gets: the one asked for where shapes and types allow, else bf16.
+MatrixFormat ChooseFormat(const LinearSource& source);
 
 // Converts and copies. Returns when the copies are issued on `stream`. Errors as in
 // Backend::PrepareLinear.

@@ -24,22 +24,19 @@ absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t 
                         cudaStream_t stream);
 uint64_t SeedOf(const MatrixSource& source);
 
-// A grouped form of rows; prepare_grouped.cc. REQUIRES: weight's form, rows and cols are set.
+inline constexpr int64_t kOwnGroup = 128;  // values per scale of 8-bit weights made here
+
+// Integers in groups, from rows; prepare_grouped.cc. REQUIRES: weight's format, rows and cols are
+// set.
 absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                          cudaStream_t stream);
 
-// For parts that are packed words; prepare_packed.cc. Errors: InvalidArgument or Unimplemented,
-// naming the tensor.
-absl::Status CheckPackedPart(const MatrixSource& part);
-// The grouped form of a stack of packed parts, or none when a part is not packed, parts differ in
-// bits, group size or type of scales, or their rows do not fill the kernels' blocks.
-std::optional<LinearForm> PackedForm(const LinearSource& source);
-// REQUIRES: PackedForm(source) == weight->form; weight's rows and cols are set.
+// For parts that are packed words; prepare_packed.cc.
+// The format of a stack of packed parts as they are, or none when a part is not packed, parts
+// differ in bits, group size or type of scales, or their rows do not fill the kernels' blocks.
+std::optional<MatrixFormat> PackedFormat(const LinearSource& source);
+// REQUIRES: PackedFormat(source) == weight->matrix_format; weight's rows and cols are set.
 absl::Status LoadPacked(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                         cudaStream_t stream);
-// Widened: to `target`, dense; or through the upload's staging area, see WeightUpload::StagedRows.
-absl::Status LoadPackedAsBf16(const PackedWeights& packed, uint8_t* target, WeightUpload* upload);
-absl::Status StagePackedAsBf16(const PackedWeights& packed, const WeightUpload::OnChunk& on_rows,
-                               WeightUpload* upload);
 
 }  // namespace pingti::worker::cuda

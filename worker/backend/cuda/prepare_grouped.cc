@@ -11,23 +11,19 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/prepare.h"
+#include "worker/quant/source_rows.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
 namespace {
 
-constexpr int64_t kOwnGroup = 128;  // values per scale of 8-bit weights made here
-
 // A row of Q4_0 or Q8_0 blocks (f16 scale, then 32 values) as the kernels' kRowMajor words: values
 // in order, unsigned, 4 or 8 bits each; then the row's scales.
-void WriteFileGroups(const MatrixSource& part, int64_t row, uint8_t* out) {
-  const TensorView& tensor = part.tensor;
+void WriteFileGroups(const TensorView& tensor, const uint8_t* block, uint8_t* out) {
   const bool four = tensor.dtype == DType::kQ4_0;
   const int64_t groups = tensor.shape[1] / kFileGroup;
   const int64_t block_bytes = BlockBytes(tensor.dtype);
   const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
-  const uint8_t* block =
-      static_cast<const uint8_t*>(tensor.data) + SourceRow(part, row) * tensor.RowBytes();
   uint8_t* scales = out + groups * group_bytes;
   for (int64_t g = 0; g < groups; ++g, block += block_bytes, out += group_bytes) {
     std::memcpy(scales + 2 * g, block, 2);
@@ -45,12 +41,9 @@ void WriteFileGroups(const MatrixSource& part, int64_t row, uint8_t* out) {
   }
 }
 
-// Any row, quantized to 8 bits with a scale per kOwnGroup values, in the same form.
-void WriteOwnGroups(const MatrixSource& part, int64_t row, uint8_t* out) {
-  const int64_t cols = part.tensor.shape[1];
-  thread_local std::vector<float> values;
-  values.resize(static_cast<size_t>(cols));
-  ReadRow(part, row, values.data());
+// The values of any row, quantized to 8 bits with a scale per kOwnGroup values, in the same form.
+void WriteOwnGroups(const std::vector<float>& values, uint8_t* out) {
+  const auto cols = static_cast<int64_t>(values.size());
   uint8_t* scales = out + cols;
   for (int64_t begin = 0; begin < cols; begin += kOwnGroup, scales += 2) {
     const float* group = values.data() + begin;
@@ -103,26 +96,33 @@ absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, int64_t a
         scale_width, static_cast<size_t>(count), cudaMemcpyDeviceToDevice, stream));
     return absl::OkStatus();
   };
-  return upload->StagedRows(
-      rows, static_cast<int64_t>(pitch),
-      [&](int64_t row, uint8_t* out) {
-        from_file ? WriteFileGroups(part, row, out) : WriteOwnGroups(part, row, out);
-      },
-      split);
+  const auto write = [&](int64_t first, int64_t last, uint8_t* out) {
+    SourceRows source(part);
+    std::vector<float> values(static_cast<size_t>(from_file ? 0 : cols));
+    for (int64_t row = first; row < last; ++row, out += pitch) {
+      if (from_file) {
+        WriteFileGroups(part.tensor, source.Raw(row), out);
+      } else {
+        source.ReadF32(row, row + 1, values.data());
+        WriteOwnGroups(values, out);
+      }
+    }
+  };
+  return upload->StagedRows(rows, static_cast<int64_t>(pitch), write, split);
 }
 
 }  // namespace
 
 absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                          cudaStream_t stream) {
-  const bool four = weight->form == LinearForm::kGrouped4;
-  const bool from_file = four || AllParts(source, DType::kQ8_0);
-  weight->group_size = from_file ? kFileGroup : kOwnGroup;
+  const int64_t group_size = weight->matrix_format.group_size;
+  const bool four = weight->matrix_format.element == ElementType::kInt4;
+  const bool from_file = group_size == kFileGroup;
   const kernels::WeightBits bits = four ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
   const int n = static_cast<int>(weight->rows);
   const int k = static_cast<int>(weight->cols);
   GroupedWords dense;
-  dense.groups = (weight->cols + weight->group_size - 1) / weight->group_size;
+  dense.groups = (weight->cols + group_size - 1) / group_size;
   dense.row_bytes = weight->cols / (four ? 2 : 1);
   PINGTI_ASSIGN_OR_RETURN(
       weight->values,

@@ -1,7 +1,6 @@
 // Part of cuda_linear.h: from checkpoint matrices to weights on the device.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -12,7 +11,7 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/prepare.h"
-#include "worker/quant/ggml_blocks.h"
+#include "worker/quant/source_rows.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
@@ -29,33 +28,16 @@ int64_t TotalRows(const LinearSource& source) {
 absl::Status CheckSource(const LinearSource& source) {
   if (source.parts.empty()) return absl::InvalidArgumentError("a linear layer without weights");
   for (const MatrixSource& part : source.parts) {
+    PINGTI_RETURN_IF_ERROR(CheckMatrixSource(part));
     const TensorView& tensor = part.tensor;
     const std::string what =
         Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
-    if (tensor.shape.size() != 2 || tensor.shape[0] < 1 ||
-        tensor.shape[1] != source.parts[0].tensor.shape[1]) {
+    if (tensor.shape[1] != source.parts[0].tensor.shape[1]) {
       return absl::InvalidArgumentError(Concat(what, ": expected a matrix as wide as its peers"));
     }
     if (tensor.shape[1] % 8 != 0) {
       return absl::UnimplementedError(
           Concat(what, ": the CUDA backend needs rows of a multiple of 8"));
-    }
-    if (part.packed.has_value()) {
-      PINGTI_RETURN_IF_ERROR(CheckPackedPart(part));
-      continue;
-    }
-    if (!CanDequantize(tensor.dtype)) {
-      return absl::UnimplementedError(Concat(what, ": not a type of weights"));
-    }
-    if (tensor.shape[1] % BlockElements(tensor.dtype) != 0) {
-      return absl::InvalidArgumentError(
-          Concat(what, ": expected rows of a multiple of ", BlockElements(tensor.dtype)));
-    }
-    const bool needs_scale = tensor.dtype == DType::kI8 && tensor.data != nullptr;
-    const size_t scales = needs_scale ? static_cast<size_t>(tensor.shape[0]) : 0;
-    if (part.row_scale.size() != scales) {
-      return absl::InvalidArgumentError(
-          Concat(what, ": ", part.row_scale.size(), " row scales; expected ", scales));
     }
   }
   if (source.format == WeightFormat::kF32) {
@@ -70,6 +52,11 @@ absl::Status CheckSource(const LinearSource& source) {
   return absl::OkStatus();
 }
 
+// Integers with f16 scales, multiplied with activations as they are.
+MatrixFormat Grouped(ElementType element, int64_t group_size) {
+  return {element, {}, group_size, DType::kF16};
+}
+
 absl::Status UploadFloats(const std::vector<float>& values, float* target, cudaStream_t stream) {
   // From pageable memory: the call returns when the values were taken.
   PINGTI_RETURN_IF_CUDA_ERROR(
@@ -77,16 +64,20 @@ absl::Status UploadFloats(const std::vector<float>& values, float* target, cudaS
   return absl::OkStatus();
 }
 
+WeightUpload::WriteRows WriteBf16(const MatrixSource& part) {
+  return [&part](int64_t first, int64_t last, uint8_t* out) {
+    SourceRows(part).ReadBf16(first, last, reinterpret_cast<uint16_t*>(out));
+  };
+}
+
 absl::Status LoadBf16(const MatrixSource& part, uint8_t* target, WeightUpload* upload,
                       cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
   const int64_t cols = part.tensor.shape[1];
-  if (part.packed.has_value()) return LoadPackedAsBf16(*part.packed, target, upload);
   if (part.tensor.data == nullptr) {
     return FillRandom(target, rows * cols, kernels::DType::kBf16, cols, SeedOf(part), stream);
   }
-  return upload->Rows(
-      rows, cols * 2, [&](int64_t row, uint8_t* out) { WriteBf16Row(part, row, out); }, target);
+  return upload->Rows(rows, cols * 2, WriteBf16(part), target);
 }
 
 // Values that are int8 already keep their numbers; others are quantized on the device, a row as
@@ -103,15 +94,12 @@ absl::Status LoadInt8(const MatrixSource& part, int8_t* target, float* scales, W
   }
   if (part.tensor.dtype == DType::kI8) {
     std::vector<float> scale(static_cast<size_t>(rows));
-    for (int64_t r = 0; r < rows; ++r) {
-      scale[static_cast<size_t>(r)] = part.row_scale[static_cast<size_t>(SourceRow(part, r))];
-    }
-    PINGTI_RETURN_IF_ERROR(UploadFloats(scale, scales, stream));
-    const auto* data = static_cast<const uint8_t*>(part.tensor.data);
-    const auto write = [&](int64_t row, uint8_t* out) {
-      std::memcpy(out, data + SourceRow(part, row) * cols, static_cast<size_t>(cols));
+    const auto write = [&](int64_t first, int64_t last, uint8_t* out) {
+      SourceRows(part).ReadInt8(first, last, reinterpret_cast<int8_t*>(out),
+                                &scale[static_cast<size_t>(first)]);
     };
-    return upload->Rows(rows, cols, write, reinterpret_cast<uint8_t*>(target));
+    PINGTI_RETURN_IF_ERROR(upload->Rows(rows, cols, write, reinterpret_cast<uint8_t*>(target)));
+    return UploadFloats(scale, scales, stream);
   }
   const auto quantize = [&](int64_t first, int64_t count) -> absl::Status {
     kernels::QuantizeTokensParams params;
@@ -125,14 +113,12 @@ absl::Status LoadInt8(const MatrixSource& part, int8_t* target, float* scales, W
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchQuantizeTokens(params, stream));
     return absl::OkStatus();
   };
-  if (part.packed.has_value()) return StagePackedAsBf16(*part.packed, quantize, upload);
-  return upload->StagedRows(
-      rows, cols * 2, [&](int64_t row, uint8_t* out) { WriteBf16Row(part, row, out); }, quantize);
+  return upload->StagedRows(rows, cols * 2, WriteBf16(part), quantize);
 }
 
 absl::Status LoadDense(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                        cudaStream_t stream) {
-  const bool int8 = weight->form == LinearForm::kInt8;
+  const bool int8 = GemmKindOf(weight->matrix_format) == GemmKind::kInt8;
   PINGTI_ASSIGN_OR_RETURN(weight->values,
                           CudaBuffer::Make(weight->rows * weight->cols * (int8 ? 1 : 2)));
   if (int8) {
@@ -174,15 +160,17 @@ absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t 
 
 uint64_t SeedOf(const MatrixSource& source) { return std::hash<std::string>()(source.tensor.name); }
 
-LinearForm ChooseForm(const LinearSource& source) {
+MatrixFormat ChooseFormat(const LinearSource& source) {
+  const MatrixFormat bf16;
   const int64_t rows = TotalRows(source);
   const int64_t cols = source.parts[0].tensor.shape[1];
-  if (source.format == WeightFormat::kBf16) return LinearForm::kBf16;
+  if (source.format == WeightFormat::kBf16) return bf16;
   if (source.parts[0].packed.has_value() && source.format != WeightFormat::kInt8) {
-    return PackedForm(source).value_or(LinearForm::kBf16);
+    return PackedFormat(source).value_or(bf16);
   }
   if (source.format == WeightFormat::kInt8Weights) {
-    return rows % 8 == 0 && cols % 8 == 0 ? LinearForm::kGrouped8 : LinearForm::kBf16;
+    if (rows % 8 != 0 || cols % 8 != 0) return bf16;
+    return Grouped(ElementType::kInt8, AllParts(source, DType::kQ8_0) ? kFileGroup : kOwnGroup);
   }
   const bool int8 = source.format == WeightFormat::kInt8 ||
                     (source.format == WeightFormat::kStored && AllParts(source, DType::kI8));
@@ -190,13 +178,13 @@ LinearForm ChooseForm(const LinearSource& source) {
     // These products write bf16.
     const bool fits =
         !source.f32_out && rows % 8 == 0 && cols % 16 == 0 && cols <= kMaxQuantizedCols;
-    return fits ? LinearForm::kInt8 : LinearForm::kBf16;
+    return fits ? MatrixFormat{ElementType::kInt8, kInt8PerToken} : bf16;
   }
   if (rows % 8 == 0 && cols % kFileGroup == 0) {
-    if (AllParts(source, DType::kQ4_0)) return LinearForm::kGrouped4;
-    if (AllParts(source, DType::kQ8_0)) return LinearForm::kGrouped8;
+    if (AllParts(source, DType::kQ4_0)) return Grouped(ElementType::kInt4, kFileGroup);
+    if (AllParts(source, DType::kQ8_0)) return Grouped(ElementType::kInt8, kFileGroup);
   }
-  return LinearForm::kBf16;
+  return bf16;
 }
 
 absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearSource& source,
@@ -204,11 +192,10 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
                                                                    cudaStream_t stream) {
   PINGTI_RETURN_IF_ERROR(CheckSource(source));
   auto weight = std::make_unique<CudaLinearWeight>();
-  weight->form = ChooseForm(source);
+  weight->matrix_format = ChooseFormat(source);
   weight->rows = TotalRows(source);
   weight->cols = source.parts[0].tensor.shape[1];
-  const bool grouped =
-      weight->form == LinearForm::kGrouped4 || weight->form == LinearForm::kGrouped8;
+  const bool grouped = GemmKindOf(weight->matrix_format) == GemmKind::kGrouped;
   if (grouped && source.parts[0].packed.has_value()) {
     PINGTI_RETURN_IF_ERROR(LoadPacked(source, weight.get(), upload, stream));
   } else {

@@ -1,6 +1,6 @@
 // Part of cuda_linear.h: packed words of Hugging Face checkpoints (GPTQ, AWQ, compressed-tensors)
-// to the grouped forms. Words go to the device as they lie in the file and are repacked there; what
-// no kernel multiplies is widened on the host, a tile of rows at a time.
+// to groups. Words go to the device as they lie in the file and are repacked there; what no kernel
+// multiplies is read as bf16 like any other matrix (prepare_linear.cc).
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -11,8 +11,6 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/prepare.h"
-#include "worker/quant/packed_reader.h"
-#include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
 namespace {
@@ -38,15 +36,16 @@ absl::Status UploadRaw(const TensorView& tensor, uint8_t* target, WeightUpload* 
   const int64_t pieces = tensor.bytes / kPieceBytes;
   PINGTI_RETURN_IF_ERROR(upload->Rows(
       pieces, kPieceBytes,
-      [data](int64_t piece, uint8_t* out) {
-        std::memcpy(out, data + piece * kPieceBytes, kPieceBytes);
+      [data](int64_t first, int64_t last, uint8_t* out) {
+        std::memcpy(out, data + first * kPieceBytes,
+                    static_cast<size_t>((last - first) * kPieceBytes));
       },
       target));
   const int64_t done = pieces * kPieceBytes;
   if (done == tensor.bytes) return absl::OkStatus();
   return upload->Rows(
       1, tensor.bytes - done,
-      [&](int64_t, uint8_t* out) {
+      [&](int64_t, int64_t, uint8_t* out) {
         std::memcpy(out, data + done, static_cast<size_t>(tensor.bytes - done));
       },
       target + done);
@@ -59,27 +58,25 @@ class PackedStack {
   PackedStack(CudaLinearWeight* weight, int64_t groups, WeightUpload* upload, cudaStream_t stream)
       : weight_(weight),
         groups_(groups),
-        bits_(weight->form == LinearForm::kGrouped4 ? kernels::WeightBits::k4
-                                                    : kernels::WeightBits::k8),
+        bits_(weight->matrix_format.element == ElementType::kInt4 ? kernels::WeightBits::k4
+                                                                  : kernels::WeightBits::k8),
         upload_(upload),
         stream_(stream) {}
 
   absl::Status Allocate(const LinearSource& source) {
     int64_t raw_bytes = 0;
     int64_t lines_bytes = 0;
-    bool has_zeros = false;
     for (const MatrixSource& part : source.parts) {
       const PackedWeights& packed = *part.packed;
       raw_bytes =
           std::max({raw_bytes, packed.words.bytes, packed.scales.bytes, packed.zeros.bytes});
       lines_bytes = std::max(lines_bytes, packed.rows * groups_ * 2);
-      has_zeros = has_zeros || packed.has_zeros();
     }
     PINGTI_ASSIGN_OR_RETURN(raw_, CudaBuffer::Make(raw_bytes));
     PINGTI_ASSIGN_OR_RETURN(lines_, CudaBuffer::Make(lines_bytes));
     PINGTI_ASSIGN_OR_RETURN(weight_->values, CudaBuffer::Make(PackedBytes(weight_->rows)));
     PINGTI_ASSIGN_OR_RETURN(weight_->scales, CudaBuffer::Make(weight_->rows * groups_ * 2));
-    if (has_zeros) {
+    if (weight_->matrix_format.has_zeros) {
       PINGTI_ASSIGN_OR_RETURN(weight_->zeros, CudaBuffer::Make(weight_->rows * groups_));
     }
     return absl::OkStatus();
@@ -164,33 +161,10 @@ class PackedStack {
   std::unique_ptr<CudaBuffer> lines_;  // a part's scales or zeros, [groups, rows]
 };
 
-// Tile `tile` of the part's rows as bf16.
-void WriteBf16Tile(const PackedWeights& packed, int64_t tile, uint8_t* out) {
-  const int64_t first = tile * kPackedTileRows;
-  PackedTile rows;
-  ReadPackedTile(packed, first, std::min(kPackedTileRows, packed.rows - first), &rows);
-  std::vector<float> values(static_cast<size_t>(packed.cols));
-  auto* halves = reinterpret_cast<uint16_t*>(out);
-  for (int64_t r = 0; r < rows.rows; ++r, halves += packed.cols) {
-    DequantizeTileRow(packed, rows, r, values.data());
-    std::transform(values.begin(), values.end(), halves, FloatToBf16);
-  }
-}
-
 }  // namespace
 
-absl::Status CheckPackedPart(const MatrixSource& part) {
-  const PackedWeights& packed = *part.packed;
-  if (std::vector<int64_t>{packed.rows, packed.cols} != part.tensor.shape ||
-      !part.row_scale.empty() || part.interleaved_heads != 0) {
-    return absl::InvalidArgumentError(Concat(
-        "tensor '", part.tensor.name, "' ", part.tensor.ShapeString(), ": packed as [", packed.rows,
-        ", ", packed.cols, "]; expected that shape, no row scales and rows in order"));
-  }
-  return CheckPacked(packed);
-}
-
-std::optional<LinearForm> PackedForm(const LinearSource& source) {
+std::optional<MatrixFormat> PackedFormat(const LinearSource& source) {
+  MatrixFormat format;
   int64_t rows = 0;
   for (const MatrixSource& part : source.parts) {
     const std::optional<PackedWeights>& first = source.parts[0].packed;
@@ -201,17 +175,19 @@ std::optional<LinearForm> PackedForm(const LinearSource& source) {
       return std::nullopt;
     }
     rows += packed->rows;
+    format.has_zeros = format.has_zeros || packed->has_zeros();
   }
   if (rows % 8 != 0) return std::nullopt;
-  return source.parts[0].packed->bits == 4 ? LinearForm::kGrouped4 : LinearForm::kGrouped8;
+  const PackedWeights& packed = *source.parts[0].packed;
+  format.element = packed.bits == 4 ? ElementType::kInt4 : ElementType::kInt8;
+  format.group_size = packed.group_size;
+  format.scale = packed.scales.dtype;
+  return format;
 }
 
 absl::Status LoadPacked(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                         cudaStream_t stream) {
-  const PackedWeights& first = *source.parts[0].packed;
-  weight->group_size = first.group_size;
-  weight->scales_are_bf16 = first.scales.dtype == DType::kBf16;
-  PackedStack stack(weight, first.groups(), upload, stream);
+  PackedStack stack(weight, source.parts[0].packed->groups(), upload, stream);
   PINGTI_RETURN_IF_ERROR(stack.Allocate(source));
   int64_t row = 0;
   for (const MatrixSource& part : source.parts) {
@@ -221,34 +197,6 @@ absl::Status LoadPacked(const LinearSource& source, CudaLinearWeight* weight, We
   // The stack's buffers go when the stream is done with them.
   PINGTI_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
   return absl::OkStatus();
-}
-
-absl::Status LoadPackedAsBf16(const PackedWeights& packed, uint8_t* target, WeightUpload* upload) {
-  const auto write = [&](int64_t tile, uint8_t* out) { WriteBf16Tile(packed, tile, out); };
-  const int64_t row_bytes = packed.cols * 2;
-  const int64_t tiles = packed.rows / kPackedTileRows;
-  PINGTI_RETURN_IF_ERROR(upload->Rows(tiles, kPackedTileRows * row_bytes, write, target));
-  const int64_t done = tiles * kPackedTileRows;
-  if (done == packed.rows) return absl::OkStatus();
-  return upload->Rows(
-      1, (packed.rows - done) * row_bytes, [&](int64_t, uint8_t* out) { write(tiles, out); },
-      target + done * row_bytes);
-}
-
-absl::Status StagePackedAsBf16(const PackedWeights& packed, const WeightUpload::OnChunk& on_rows,
-                               WeightUpload* upload) {
-  const auto write = [&](int64_t tile, uint8_t* out) { WriteBf16Tile(packed, tile, out); };
-  const int64_t row_bytes = packed.cols * 2;
-  const int64_t tiles = packed.rows / kPackedTileRows;
-  PINGTI_RETURN_IF_ERROR(upload->StagedRows(
-      tiles, kPackedTileRows * row_bytes, write, [&](int64_t first, int64_t count) {
-        return on_rows(first * kPackedTileRows, count * kPackedTileRows);
-      }));
-  const int64_t done = tiles * kPackedTileRows;
-  if (done == packed.rows) return absl::OkStatus();
-  return upload->StagedRows(
-      1, (packed.rows - done) * row_bytes, [&](int64_t, uint8_t* out) { write(tiles, out); },
-      [&](int64_t, int64_t) { return on_rows(done, packed.rows - done); });
 }
 
 }  // namespace pingti::worker::cuda

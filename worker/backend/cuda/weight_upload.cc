@@ -1,14 +1,11 @@
 #include "worker/backend/cuda/weight_upload.h"
 
 #include <algorithm>
-#include <cstring>
 #include <thread>
 #include <vector>
 
 #include "common/base/status_macros.h"
 #include "worker/backend/cuda/cuda_status.h"
-#include "worker/quant/ggml_blocks.h"
-#include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
 namespace {
@@ -17,16 +14,15 @@ constexpr int64_t kChunkBytes = int64_t{32} << 20;
 constexpr int64_t kMaxThreads = 8;
 constexpr int64_t kMinBytesPerThread = int64_t{1} << 20;
 
-// write(first + i, out + i * row_bytes) for i in [0, count).
-void WriteRows(int64_t first, int64_t count, int64_t row_bytes, const WeightUpload::WriteRow& write,
-               uint8_t* out) {
+// write(first, first + count, out), shared out among threads.
+void WriteInThreads(int64_t first, int64_t count, int64_t row_bytes,
+                    const WeightUpload::WriteRows& write, uint8_t* out) {
   const int64_t useful = count * row_bytes / kMinBytesPerThread;
   const int64_t threads = std::clamp<int64_t>(
       std::min<int64_t>(useful, std::thread::hardware_concurrency()), 1, kMaxThreads);
   const auto work = [&](int64_t t) {
-    for (int64_t i = count * t / threads; i < count * (t + 1) / threads; ++i) {
-      write(first + i, out + i * row_bytes);
-    }
+    const int64_t begin = count * t / threads;
+    write(first + begin, first + count * (t + 1) / threads, out + begin * row_bytes);
   };
   std::vector<std::thread> helpers;
   for (int64_t t = 1; t < threads; ++t) helpers.emplace_back(work, t);
@@ -50,7 +46,7 @@ absl::Status WeightUpload::Reserve(int64_t row_bytes) {
   return absl::OkStatus();
 }
 
-absl::Status WeightUpload::Stream(int64_t rows, int64_t row_bytes, const WriteRow& write,
+absl::Status WeightUpload::Stream(int64_t rows, int64_t row_bytes, const WriteRows& write,
                                   uint8_t* target, bool staged, const OnChunk& on_chunk) {
   PINGTI_RETURN_IF_ERROR(Reserve(row_bytes));
   const int64_t rows_per_chunk = std::max<int64_t>(1, kChunkBytes / row_bytes);
@@ -58,7 +54,7 @@ absl::Status WeightUpload::Stream(int64_t rows, int64_t row_bytes, const WriteRo
     const int64_t count = std::min(rows_per_chunk, rows - first);
     next_ = (next_ + 1) % pinned_.size();
     PINGTI_RETURN_IF_ERROR(copied_[next_].Wait());
-    WriteRows(first, count, row_bytes, write, pinned_[next_].data());
+    WriteInThreads(first, count, row_bytes, write, pinned_[next_].data());
     PINGTI_RETURN_IF_CUDA_ERROR(
         cudaMemcpyAsync(staged ? target : target + first * row_bytes, pinned_[next_].data(),
                         static_cast<size_t>(count * row_bytes), cudaMemcpyHostToDevice, stream_));
@@ -68,12 +64,12 @@ absl::Status WeightUpload::Stream(int64_t rows, int64_t row_bytes, const WriteRo
   return absl::OkStatus();
 }
 
-absl::Status WeightUpload::Rows(int64_t rows, int64_t row_bytes, const WriteRow& write,
+absl::Status WeightUpload::Rows(int64_t rows, int64_t row_bytes, const WriteRows& write,
                                 uint8_t* target) {
   return Stream(rows, row_bytes, write, target, /*staged=*/false, nullptr);
 }
 
-absl::Status WeightUpload::StagedRows(int64_t rows, int64_t row_bytes, const WriteRow& write,
+absl::Status WeightUpload::StagedRows(int64_t rows, int64_t row_bytes, const WriteRows& write,
                                       const OnChunk& on_chunk) {
   const int64_t bytes = std::max(kChunkBytes, row_bytes);
   if (staging_ == nullptr || staging_->bytes() < bytes) {
@@ -81,42 +77,6 @@ absl::Status WeightUpload::StagedRows(int64_t rows, int64_t row_bytes, const Wri
     PINGTI_ASSIGN_OR_RETURN(staging_, CudaBuffer::Make(bytes));
   }
   return Stream(rows, row_bytes, write, staging_->as<uint8_t>(), /*staged=*/true, on_chunk);
-}
-
-int64_t SourceRow(const MatrixSource& source, int64_t row) {
-  if (source.interleaved_heads == 0) return row;
-  const int64_t head_dim = source.tensor.shape[0] / source.interleaved_heads;
-  const int64_t head = row / head_dim;
-  const int64_t i = row % head_dim;
-  const int64_t half = head_dim / 2;
-  return head * head_dim + (i < half ? 2 * i : 2 * (i - half) + 1);
-}
-
-void ReadRow(const MatrixSource& source, int64_t row, float* out) {
-  const TensorView& tensor = source.tensor;
-  const int64_t cols = tensor.shape[1];
-  const int64_t from = SourceRow(source, row);
-  Dequantize(tensor.dtype, static_cast<const uint8_t*>(tensor.data) + from * tensor.RowBytes(),
-             cols, out);
-  if (source.row_scale.empty()) return;
-  const float scale = source.row_scale[static_cast<size_t>(from)];
-  for (int64_t i = 0; i < cols; ++i) out[i] *= scale;
-}
-
-void WriteBf16Row(const MatrixSource& source, int64_t row, uint8_t* out) {
-  const TensorView& tensor = source.tensor;
-  const int64_t cols = tensor.shape[1];
-  if (tensor.dtype == DType::kBf16) {
-    const int64_t from = SourceRow(source, row);
-    std::memcpy(out, static_cast<const uint8_t*>(tensor.data) + from * tensor.RowBytes(),
-                static_cast<size_t>(cols) * 2);
-    return;
-  }
-  thread_local std::vector<float> values;
-  values.resize(static_cast<size_t>(cols));
-  ReadRow(source, row, values.data());
-  auto* halves = reinterpret_cast<uint16_t*>(out);
-  for (int64_t i = 0; i < cols; ++i) halves[i] = FloatToBf16(values[static_cast<size_t>(i)]);
 }
 
 }  // namespace pingti::worker::cuda

@@ -13,15 +13,15 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "worker/backend/backend.h"
 #include "worker/backend/cuda/device_memory.h"
 
 namespace pingti::worker::cuda {
 
 class WeightUpload {
  public:
-  // Writes one row, in the form that the device gets it, to `out`. Called from several threads.
-  using WriteRow = std::function<void(int64_t row, uint8_t* out)>;
+  // Writes rows [first, last), in the form that the device gets them, to `out`. Called from several
+  // threads at once, with rows of their own.
+  using WriteRows = std::function<void(int64_t first, int64_t last, uint8_t* out)>;
   // After the copy of rows [first, first + count) was issued.
   using OnChunk = std::function<absl::Status(int64_t first, int64_t count)>;
 
@@ -30,15 +30,15 @@ class WeightUpload {
   ~WeightUpload();
 
   // Copies `rows` rows of `row_bytes` to `target`, dense, in the stream.
-  absl::Status Rows(int64_t rows, int64_t row_bytes, const WriteRow& write, uint8_t* target);
+  absl::Status Rows(int64_t rows, int64_t row_bytes, const WriteRows& write, uint8_t* target);
   // The same through a staging area on the device, whose content each chunk replaces: `on_chunk`
   // issues what consumes it. `staging()` is where chunks lie.
-  absl::Status StagedRows(int64_t rows, int64_t row_bytes, const WriteRow& write,
+  absl::Status StagedRows(int64_t rows, int64_t row_bytes, const WriteRows& write,
                           const OnChunk& on_chunk);
   const uint8_t* staging() const { return static_cast<const uint8_t*>(staging_->data()); }
 
  private:
-  absl::Status Stream(int64_t rows, int64_t row_bytes, const WriteRow& write, uint8_t* target,
+  absl::Status Stream(int64_t rows, int64_t row_bytes, const WriteRows& write, uint8_t* target,
                       bool staged, const OnChunk& on_chunk);
   absl::Status Reserve(int64_t row_bytes);
 
@@ -48,13 +48,5 @@ class WeightUpload {
   size_t next_ = 0;
   std::unique_ptr<CudaBuffer> staging_;
 };
-
-// Index in `source` of the row that the prepared matrix has at `row`; see
-// MatrixSource::interleaved_heads.
-int64_t SourceRow(const MatrixSource& source, int64_t row);
-
-// Writes row `row` of the prepared matrix: its values, or the same as bf16.
-void ReadRow(const MatrixSource& source, int64_t row, float* out);
-void WriteBf16Row(const MatrixSource& source, int64_t row, uint8_t* out);
 
 }  // namespace pingti::worker::cuda

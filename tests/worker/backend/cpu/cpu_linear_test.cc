@@ -166,6 +166,36 @@ TEST_P(CpuLinearTest, ARowIsTheSameBitForBitInEveryBatch) {
   }
 }
 
+TEST_P(CpuLinearTest, AWeightTellsItsFormat) {
+  struct Told {
+    DType dtype;
+    WeightFormat format;
+    const char* name;
+  };
+  constexpr Told kTold[] = {
+      {DType::kBf16, WeightFormat::kF32, "f32"},
+      {DType::kQ4_0, WeightFormat::kBf16, "bf16"},
+      {DType::kF16, WeightFormat::kStored, "bf16"},
+      {DType::kBf16, WeightFormat::kInt8Weights, "bf16"},
+      {DType::kBf16, WeightFormat::kInt8, "int8 (F32 per row) x int8 per token"},
+      {DType::kQ8_0, WeightFormat::kStored, "int8 (F16 per 32) x int8 per 32"},
+      {DType::kQ6K, WeightFormat::kStored, "int8 (F16 per 32) x int8 per 32"},
+      {DType::kQ4_0, WeightFormat::kStored, "int4 (F16 per 32) x int8 per 32"},
+      {DType::kQ4K, WeightFormat::kStored, "int4 (F16 per 32, with zeros) x int8 per 32"},
+  };
+  std::mt19937 rng(kSeed);
+  for (const Told& told : kTold) {
+    const std::vector<uint8_t> bytes = RandomWeights(told.dtype, 16 * 256, &rng);
+    LinearSource source;
+    source.parts = {Source(bytes, told.dtype, 16, 256)};
+    source.format = told.format;
+    const auto weight = backend_->PrepareLinear(source);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    EXPECT_EQ(MatrixFormatName((*weight)->format()), told.name);
+    EXPECT_EQ((*weight)->operand_type(), (*weight)->format().operand);
+  }
+}
+
 TEST_P(CpuLinearTest, InterleavedHeadsComeOutInHalves) {
   const int64_t rows = 8;  // two heads of four
   std::vector<float> w(static_cast<size_t>(rows));
