@@ -5,7 +5,7 @@
 
 namespace pingti::tools {
 
-void AddDeviceFlag(CLI::App* command, worker::DeviceChoice* choice) {
+void AddDeviceFlags(CLI::App* command, worker::DeviceChoice* choice, int* gpu_index) {
   using worker::DeviceChoice;
   command
       ->add_option("--device", *choice,
@@ -14,6 +14,10 @@ void AddDeviceFlag(CLI::App* command, worker::DeviceChoice* choice) {
           std::map<std::string, DeviceChoice>{{"auto", DeviceChoice::kAuto},
                                               {"cpu", DeviceChoice::kCpu},
                                               {"cuda", DeviceChoice::kCuda}}));
+  command
+      ->add_option("--gpu-index", *gpu_index,
+                   "Which GPU, counted from 0 among those that the process sees")
+      ->check(CLI::Range(0, 127));
 }
 
 }  // namespace pingti::tools

@@ -1,4 +1,4 @@
-// The --device flag of commands that run a model in their own process.
+// The flags that pick the device, of commands that run a model in their own process.
 #pragma once
 
 #include "CLI/CLI.hpp"
@@ -6,7 +6,7 @@
 
 namespace pingti::tools {
 
-// `choice` outlives `command`.
-void AddDeviceFlag(CLI::App* command, worker::DeviceChoice* choice);
+// --device and --gpu-index. Both outlive `command`.
+void AddDeviceFlags(CLI::App* command, worker::DeviceChoice* choice, int* gpu_index);
 
 }  // namespace pingti::tools

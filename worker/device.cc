@@ -8,7 +8,8 @@
 namespace pingti::worker {
 
 absl::StatusOr<Device> OpenDevice(const WorkerConfig& config) {
-  PINGTI_ASSIGN_OR_RETURN(Device device, ChooseDevice(config.device, config.threads));
+  PINGTI_ASSIGN_OR_RETURN(Device device,
+                          ChooseDevice({config.device, config.gpu_index, config.threads}));
   if (device.is_gpu) return device;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) {
     return absl::UnimplementedError(
@@ -19,7 +20,7 @@ absl::StatusOr<Device> OpenDevice(const WorkerConfig& config) {
 }
 
 int64_t TakenBytes(const Device& device) {
-  if (device.is_gpu) return TakenGpuBytes().value_or(device.memory_bytes);
+  if (device.is_gpu) return TakenGpuBytes(device.gpu_index).value_or(device.memory_bytes);
   return std::max<int64_t>(device.memory_bytes - AvailableMemory(), 0);
 }
 

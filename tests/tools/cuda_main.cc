@@ -9,7 +9,7 @@
 
 int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
-  const absl::Status device = pingti::worker::TakenGpuBytes().status();
+  const absl::Status device = pingti::worker::TakenGpuBytes(0).status();
   if (absl::IsNotFound(device)) {
     std::printf("SKIPPED: %s\n", std::string(device.message()).c_str());
     return 77;

@@ -56,7 +56,7 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
                    "Keys and values: auto, as the model, or int8, on a GPU")
       ->transform(CLI::CheckedTransformer(std::map<std::string, worker::KvFormat>{
           {"auto", worker::KvFormat::kModel}, {"int8", worker::KvFormat::kInt8}}));
-  AddDeviceFlag(command, &profile.device);
+  AddDeviceFlags(command, &profile.device, &profile.gpu_index);
   command->add_option("--threads", profile.threads, "Of the CPU; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "Print one JSON object in place of the table");

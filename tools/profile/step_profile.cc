@@ -134,7 +134,7 @@ worker::LoadOptions LoadOptionsOf(const ProfileOptions& options) {
 absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const ProfileOptions& options,
                              const worker::Device& device) {
   if (!device.is_gpu) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
+  PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes(device.gpu_index));
   const int64_t weights = worker::EstimateWeightBytes(checkpoint, LoadOptionsOf(options));
   if (weights <= device.memory_bytes - taken) return absl::OkStatus();
   return absl::ResourceExhaustedError(Concat("the model does not fit: weights of about ",
@@ -146,7 +146,7 @@ absl::Status Allocate(const ProfileOptions& options, const worker::Device& devic
                       int32_t num_blocks, int32_t max_tokens, worker::Model* model) {
   const int32_t block_tokens = device.BestKvBlockTokens();
   if (device.is_gpu) {
-    PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes());
+    PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes(device.gpu_index));
     const int64_t free = device.memory_bytes - taken;
     const int64_t kv = num_blocks * model->KvBytesPerBlock(block_tokens);
     const int64_t workspace = model->WorkspaceBytes(max_tokens, options.batch);
@@ -192,8 +192,9 @@ absl::StatusOr<PhaseProfile> MeasureDecode(const ProfileOptions& options, Profil
 }  // namespace
 
 absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const Clock* clock) {
-  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
-                          worker::ChooseDevice(options.device, options.threads));
+  PINGTI_ASSIGN_OR_RETURN(
+      const worker::Device device,
+      worker::ChooseDevice({options.device, options.gpu_index, options.threads}));
   PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, options.random_weights
                                                      ? worker::OpenRandomCheckpoint(options.model)
                                                      : worker::OpenCheckpoint(options.model));

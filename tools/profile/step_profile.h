@@ -28,7 +28,8 @@ struct ProfileOptions {
   worker::WeightFormat format = worker::WeightFormat::kStored;
   worker::KvFormat kv_format = worker::KvFormat::kModel;
   worker::DeviceChoice device = worker::DeviceChoice::kAuto;
-  int threads = 0;  // of the CPU
+  int gpu_index = 0;  // where that is a GPU
+  int threads = 0;    // of the CPU
 };
 
 struct StageTime {

@@ -49,7 +49,7 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   quantize->add_option("--max-tokens", options->max_tokens, "Tokens used of each text")
       ->check(CLI::Range(2, 1 << 20))
       ->capture_default_str();
-  AddDeviceFlag(quantize, &options->device);
+  AddDeviceFlags(quantize, &options->device, &options->gpu_index);
   quantize->add_option("--threads", options->threads, "Of the host; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   return quantize;

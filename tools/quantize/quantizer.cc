@@ -261,8 +261,9 @@ absl::StatusOr<QuantizeReport> Quantize(
     const QuantizeOptions& options, const std::atomic<bool>& cancelled,
     const std::function<void(const QuantizeReport&)>& on_layer) {
   MapLargeBlocks();
-  PINGTI_ASSIGN_OR_RETURN(const worker::Device device,
-                          worker::ChooseDevice(options.device, options.threads));
+  PINGTI_ASSIGN_OR_RETURN(
+      const worker::Device device,
+      worker::ChooseDevice({options.device, options.gpu_index, options.threads}));
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                           worker::OpenCheckpoint(options.input));
   PINGTI_RETURN_IF_ERROR(CheckQuantizable(*checkpoint));

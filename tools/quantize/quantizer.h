@@ -32,6 +32,7 @@ struct QuantizeOptions {
   std::string text_file;                    // empty: the sample text
   int max_tokens = 2048;                    // of each text
   worker::DeviceChoice device = worker::DeviceChoice::kAuto;  // that both models run on
+  int gpu_index = 0;                                          // where that is a GPU
   int threads = 0;                                            // 0: one per processor
 };
 

@@ -6,4 +6,11 @@ namespace pingti::worker {
 // kAuto: a CUDA device where the program has CUDA and there is one, else the CPU.
 enum class DeviceChoice { kAuto, kCpu, kCuda };
 
+struct DeviceRequest {
+  DeviceChoice choice = DeviceChoice::kAuto;
+  // Which of the CUDA devices that the process sees; CUDA_VISIBLE_DEVICES says which those are.
+  int gpu_index = 0;
+  int cpu_threads = 0;  // as in CpuBackendOptions
+};
+
 }  // namespace pingti::worker

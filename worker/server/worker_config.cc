@@ -112,6 +112,11 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
       {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}},
       "Where the model runs; auto takes a CUDA GPU where there is one.");
   schema
+      ->Add("gpu_index", &config->gpu_index,
+            "Which GPU, counted from 0 among those that the process sees (CUDA_VISIBLE_DEVICES "
+            "says which those are). Above 0 it must be there, with device auto too.")
+      .Range(0, 127);
+  schema
       ->Add("threads", &config->threads,
             "Threads of the CPU backend; 0 takes one per processor this process may use.")
       .Range(0, 1024);
@@ -153,6 +158,11 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "embedding_dtype is bf16, which says something only beside dtype int8: expected auto, or "
         "dtype: int8");
+  }
+  if (config.gpu_index > 0 && config.device == DeviceChoice::kCpu) {
+    return absl::InvalidArgumentError(Concat("gpu_index is ", config.gpu_index,
+                                             ", which says nothing beside device cpu: expected "
+                                             "0, or device auto or cuda"));
   }
   return absl::OkStatus();
 }

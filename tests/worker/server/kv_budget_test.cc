@@ -75,6 +75,14 @@ TEST(WorkerConfig, EveryRunningSequenceNeedsATokenAStep) {
   EXPECT_FALSE(CheckWorkerConfig(config).ok());
 }
 
+TEST(WorkerConfig, RefusesAGpuIndexBesideTheCpu) {
+  WorkerConfig config;
+  config.gpu_index = 1;
+  EXPECT_TRUE(CheckWorkerConfig(config).ok());
+  config.device = DeviceChoice::kCpu;
+  EXPECT_NE(CheckWorkerConfig(config).message().find("gpu_index is 1"), absl::string_view::npos);
+}
+
 TEST(WorkerConfig, RefusesAnEmbeddingFormatThatSaysNothing) {
   WorkerConfig config;
   config.embedding_dtype = EmbeddingFormat::kBf16;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "common/base/strings.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #if defined(PINGTI_HAVE_CUDA)
 #include "worker/backend/cuda/cuda_backend.h"
@@ -20,16 +21,14 @@ absl::StatusOr<Device> ChooseCpu(int threads) {
 
 #if defined(PINGTI_HAVE_CUDA)
 
-// The first of those that the process sees (CUDA_VISIBLE_DEVICES says which those are).
-constexpr int kGpu = 0;
-
-absl::StatusOr<Device> ChooseGpu() {
+absl::StatusOr<Device> ChooseGpu(int index) {
   Device device;
-  PINGTI_ASSIGN_OR_RETURN(CudaDeviceFacts facts, ReadCudaDevice(kGpu));
+  PINGTI_ASSIGN_OR_RETURN(CudaDeviceFacts facts, ReadCudaDevice(index));
   device.is_gpu = true;
+  device.gpu_index = index;
   device.name = std::move(facts.name);
   device.memory_bytes = facts.total_bytes;
-  PINGTI_ASSIGN_OR_RETURN(device.backend, MakeCudaBackend({.device = kGpu}));
+  PINGTI_ASSIGN_OR_RETURN(device.backend, MakeCudaBackend({.device = index}));
   return device;
 }
 
@@ -39,23 +38,28 @@ absl::Status WithoutCuda() {
   return absl::UnimplementedError("device: this program was built without CUDA; expected cpu");
 }
 
-absl::StatusOr<Device> ChooseGpu() { return WithoutCuda(); }
+absl::StatusOr<Device> ChooseGpu(int) { return WithoutCuda(); }
 
 #endif
 
 }  // namespace
 
-absl::StatusOr<Device> ChooseDevice(DeviceChoice choice, int cpu_threads) {
-  if (choice == DeviceChoice::kCpu) return ChooseCpu(cpu_threads);
-  absl::StatusOr<Device> gpu = ChooseGpu();
+absl::StatusOr<Device> ChooseDevice(const DeviceRequest& request) {
+  if (request.choice == DeviceChoice::kCpu) {
+    if (request.gpu_index == 0) return ChooseCpu(request.cpu_threads);
+    return absl::InvalidArgumentError(Concat("gpu_index is ", request.gpu_index,
+                                             " beside device cpu: expected 0, or another device"));
+  }
+  absl::StatusOr<Device> gpu = ChooseGpu(request.gpu_index);
   const bool none = absl::IsNotFound(gpu.status()) || absl::IsUnimplemented(gpu.status());
-  if (choice == DeviceChoice::kAuto && none) return ChooseCpu(cpu_threads);
+  const bool any_device = request.choice == DeviceChoice::kAuto && request.gpu_index == 0;
+  if (any_device && none) return ChooseCpu(request.cpu_threads);
   return gpu;
 }
 
-absl::StatusOr<int64_t> TakenGpuBytes() {
+absl::StatusOr<int64_t> TakenGpuBytes([[maybe_unused]] int gpu_index) {
 #if defined(PINGTI_HAVE_CUDA)
-  PINGTI_ASSIGN_OR_RETURN(const CudaDeviceFacts facts, ReadCudaDevice(kGpu));
+  PINGTI_ASSIGN_OR_RETURN(const CudaDeviceFacts facts, ReadCudaDevice(gpu_index));
   return facts.total_bytes - facts.free_bytes;
 #else
   return WithoutCuda();

@@ -16,7 +16,8 @@ namespace pingti::worker {
 struct Device {
   std::unique_ptr<Backend> backend;
   bool is_gpu = false;
-  std::string name;  // "NVIDIA H100 80GB HBM3", "CPU"
+  int gpu_index = 0;  // as it was asked for
+  std::string name;   // "NVIDIA H100 80GB HBM3", "CPU"
   // A GPU's memory. 0 on a CPU, whose memory is not the process's alone.
   int64_t memory_bytes = 0;
 
@@ -24,11 +25,12 @@ struct Device {
   int32_t BestKvBlockTokens() const { return is_gpu ? 64 : 16; }
 };
 
-// `cpu_threads`: as in CpuBackendOptions. Errors: Unimplemented when CUDA is asked of a program
-// that was built without it; otherwise as the backends' makers.
-absl::StatusOr<Device> ChooseDevice(DeviceChoice choice, int cpu_threads);
+// kAuto falls back to the CPU only where no particular GPU was asked for, so with gpu_index 0.
+// Errors: Unimplemented when CUDA is asked of a program that was built without it; InvalidArgument
+// for a gpu_index beside kCpu, or that does not exist; otherwise as the backends' makers.
+absl::StatusOr<Device> ChooseDevice(const DeviceRequest& request);
 
-// Bytes that anyone has taken of the GPU that ChooseDevice chooses. Errors: as above.
-absl::StatusOr<int64_t> TakenGpuBytes();
+// Bytes that anyone has taken of a GPU. Errors: as above.
+absl::StatusOr<int64_t> TakenGpuBytes(int gpu_index);
 
 }  // namespace pingti::worker

@@ -410,8 +410,8 @@ absl::StatusOr<cudaDeviceProp> FindDevice(int device) {
                                       error == cudaSuccess ? "" : cudaGetErrorString(error)));
   }
   if (device < 0 || device >= count) {
-    return absl::InvalidArgumentError(
-        Concat("CUDA device ", device, "; expected 0 to ", count - 1));
+    return absl::InvalidArgumentError(Concat("gpu_index is ", device, ": this process sees ", count,
+                                             " CUDA devices; expected 0 to ", count - 1));
   }
   cudaDeviceProp facts{};
   PINGTI_RETURN_IF_CUDA_ERROR(cudaGetDeviceProperties(&facts, device));
