@@ -260,6 +260,19 @@ absl::Status FakeModel::Logprobs(std::span<const worker::LogprobRequest> request
   return absl::OkStatus();
 }
 
+absl::Status FakeModel::HiddenStates(std::span<float> values) {
+  const size_t width = static_cast<size_t>(options_.vocab_size);
+  if (values.size() != static_cast<size_t>(num_rows_) * width) {
+    return absl::InvalidArgumentError(
+        Concat(values.size(), " values, the step has ", num_rows_, " rows of ", width));
+  }
+  for (size_t row = 0; row < static_cast<size_t>(num_rows_); ++row) {
+    std::copy(logits_[row].begin(), logits_[row].end(),
+              values.begin() + static_cast<ptrdiff_t>(row * width));
+  }
+  return absl::OkStatus();
+}
+
 void FakeModel::FailForward(int count, std::string message) {
   MutexLock lock(&mutex_);
   failures_left_ = count;

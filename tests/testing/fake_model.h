@@ -39,6 +39,8 @@ class FakeModel : public worker::Model {
 
   int32_t vocab_size() const override { return options_.vocab_size; }
   int32_t max_context_tokens() const override { return options_.max_context_tokens; }
+  // Hidden states are the logits.
+  int32_t hidden_size() const override { return options_.vocab_size; }
   int64_t KvBytesPerBlock(int32_t) const override { return options_.kv_bytes_per_block; }
   int64_t WorkspaceBytes(int32_t, int32_t) const override { return 0; }
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
@@ -54,6 +56,7 @@ class FakeModel : public worker::Model {
                       std::span<worker::SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const worker::LogprobRequest> requests,
                         std::span<worker::SampledToken> results) override;
+  absl::Status HiddenStates(std::span<float> values) override;
 
   // The logits after `context`, without any cache: what batched answers are held against.
   std::vector<float> LogitsOf(std::span<const int32_t> context) const;

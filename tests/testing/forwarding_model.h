@@ -16,6 +16,7 @@ class ForwardingModel : public Model {
 
   int32_t vocab_size() const override { return model_->vocab_size(); }
   int32_t max_context_tokens() const override { return model_->max_context_tokens(); }
+  int32_t hidden_size() const override { return model_->hidden_size(); }
   int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override {
     return model_->KvBytesPerBlock(kv_block_tokens);
   }
@@ -43,6 +44,9 @@ class ForwardingModel : public Model {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override {
     return model_->Logprobs(requests, results);
+  }
+  absl::Status HiddenStates(std::span<float> values) override {
+    return model_->HiddenStates(values);
   }
 
  private:

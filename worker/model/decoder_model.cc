@@ -228,4 +228,13 @@ absl::Status DecoderModel::Logprobs(std::span<const LogprobRequest> requests,
   return backend_->Logprobs(logits_, requests, results);
 }
 
+absl::Status DecoderModel::HiddenStates(std::span<float> values) {
+  // Where ComputeLogits leaves them, also when it ran from a record.
+  const MatrixView rows =
+      activations_.Values(Activation::kDelta, hidden_size_).Rows(0, logits_.rows);
+  PINGTI_CHECK(static_cast<int64_t>(values.size()) == logits_.rows * rows.cols);
+  if (values.empty()) return absl::OkStatus();
+  return backend_->CopyToHost(rows, values);
+}
+
 }  // namespace pingti::worker

@@ -31,6 +31,7 @@ class DecoderModel : public Model {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(vocab_size_); }
   int32_t max_context_tokens() const override { return static_cast<int32_t>(max_context_); }
+  int32_t hidden_size() const override { return static_cast<int32_t>(hidden_size_); }
   int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override;
   int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
@@ -47,6 +48,7 @@ class DecoderModel : public Model {
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
+  absl::Status HiddenStates(std::span<float> values) override;
 
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;

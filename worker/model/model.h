@@ -40,6 +40,7 @@ class Model {
 
   virtual int32_t vocab_size() const = 0;
   virtual int32_t max_context_tokens() const = 0;
+  virtual int32_t hidden_size() const = 0;
   // Bytes of KV for one block of `kv_block_tokens` tokens, over all layers and local heads.
   virtual int64_t KvBytesPerBlock(int32_t kv_block_tokens) const = 0;
 
@@ -74,6 +75,11 @@ class Model {
   // Log-probabilities of given tokens at rows of the last Forward.
   virtual absl::Status Logprobs(std::span<const LogprobRequest> requests,
                                 std::span<SampledToken> results) = 0;
+
+  // The final hidden states of the last Forward's rows, as the output projection reads them: behind
+  // the last norm. values[i] belongs to logit_tokens[i]: [num_rows, hidden_size()] in f32. Waits
+  // for the device; costs nothing unless it is called.
+  virtual absl::Status HiddenStates(std::span<float> values) = 0;
 };
 
 }  // namespace pingti::worker

@@ -147,18 +147,15 @@ TEST_P(RealModelTest, BatchedEqualsAlone) {
 // In bf16 the tokens are the first run's by construction, and their log-probabilities are compared.
 TEST_P(RealModelTest, DraftsNeverChangeAnAnswer) {
   const CollectedMap alone = RunAlone();
-  for (const uint32_t seed : {1u, 2u}) {
-    SCOPED_TRACE(seed);
-    FakeDrafts drafts(&alone, {.wrong_in = 2 + static_cast<int32_t>(seed), .seed = seed});
-    CoreSetup setup = RoomForAll();
-    setup.max_rows = 40;
-    setup.drafts = &drafts;
-    CoreDriver driver(model(), setup);
-    SubmitAll(&driver);
-    driver.RunAll();
-    EXPECT_GT(drafts.num_proposed(), 100);
-    ExpectSameAnswers(alone, driver.out, tolerance_);
-  }
+  FakeDrafts drafts(&alone, {});
+  CoreSetup setup = RoomForAll();
+  setup.max_rows = 40;
+  setup.drafts = &drafts;
+  CoreDriver driver(model(), setup);
+  SubmitAll(&driver);
+  driver.RunAll();
+  EXPECT_GT(drafts.num_proposed(), 100);
+  ExpectSameAnswers(alone, driver.out, tolerance_);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RealModelTest,
