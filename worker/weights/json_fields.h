@@ -19,6 +19,8 @@ class JsonFields {
       : object_(object), prefix_(std::move(prefix)) {}
 
   const boost::json::value* Find(std::string_view key) const;
+  // The field as messages name it: "rope_scaling.factor".
+  std::string Name(std::string_view key) const { return prefix_ + std::string(key); }
 
   absl::StatusOr<std::optional<int64_t>> Int(std::string_view key) const;
   absl::StatusOr<std::optional<double>> Number(std::string_view key) const;

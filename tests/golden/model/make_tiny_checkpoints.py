@@ -17,8 +17,8 @@ import sys
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForCausalLM, FalconConfig, LlamaConfig, MistralConfig, Qwen2Config,
-                          Qwen3Config)
+from transformers import (AutoModelForCausalLM, FalconConfig, LlamaConfig, MistralConfig, Phi3Config,
+                          Qwen2Config, Qwen3Config)
 
 HERE = pathlib.Path(__file__).resolve().parent / "tiny"
 BASE = dict(vocab_size=96, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
@@ -32,6 +32,8 @@ FALCON = dict(vocab_size=96, hidden_size=64, ffn_hidden_size=48, num_hidden_laye
 FALCON_WIDE = {**FALCON, "hidden_size": 128, "num_attention_heads": 2}
 FALCON_NEW = dict(new_decoder_architecture=True, num_kv_heads=2)  # as of 40B on
 FALCON_RW = dict(alibi=True, multi_query=False, parallel_attn=False, bias=True)
+# Heads of hidden_size / num_attention_heads.
+PHI3 = {**{k: v for k, v in BASE.items() if k != "head_dim"}, "pad_token_id": 0}
 PROMPT_TOKENS = 24
 NUM_TOKENS = 64
 MIN_GAP = 2e-3  # between the two highest logits of every step: no near ties in the fixture
@@ -65,6 +67,7 @@ CASES = {
                                     rope_parameters={"rope_theta": 500.0, "rope_type": "default"}),
     # Six heads: slopes of a number that is no power of two.
     "falcon_rw": FalconConfig(**{**FALCON, "hidden_size": 96, "num_attention_heads": 6}, **FALCON_RW),
+    "phi3_window": Phi3Config(**{**PHI3, "sliding_window": 8}),
     "llama3_d64": LlamaConfig(**{**WIDE, "num_key_value_heads": 2,
                                  **rope("llama3", factor=8.0, low_freq_factor=1.0,
                                         high_freq_factor=4.0,
@@ -80,6 +83,8 @@ CASES = {
     "falcon_new_d64": FalconConfig(**FALCON_WIDE, **FALCON_NEW),
     "falcon_rw_d64": FalconConfig(**FALCON_WIDE, **FALCON_RW),
     "mistral_window_d64": MistralConfig(**{**WIDE, "sliding_window": 8}),
+    "phi3_d64": Phi3Config(**{**PHI3, "hidden_size": 128, "num_attention_heads": 2,
+                              "num_key_value_heads": 1, "tie_word_embeddings": True}),
 }
 INT8_CASES = {"qwen2_int8": CASES["qwen2"],
               "qwen2_int8_d64": Qwen2Config(**{**WIDE, "tie_word_embeddings": True})}

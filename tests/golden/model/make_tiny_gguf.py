@@ -37,11 +37,15 @@ CASES = {
     "gguf_qwen2_4bit": ("qwen2", 64, {"token_embd": T.Q8_0, "attn_q": T.Q4_0, "attn_k": T.Q4_1,
                                   "attn_v": T.Q8_0, "attn_output": T.Q4_1, "ffn_gate": T.Q4_0,
                                   "ffn_up": T.Q4_1, "ffn_down": T.Q8_0}),
+    "gguf_phi3_4bit": ("phi3", 64, {"token_embd": T.Q8_0, "output": T.Q8_0, "attn_qkv": T.Q4_0,
+                               "attn_output": T.Q8_0, "ffn_up": T.Q4_1, "ffn_down": T.Q8_0}),
     "gguf_qwen3_16bit": ("qwen3", 64, {"token_embd": T.F16, "output": T.BF16, "attn_q": T.BF16,
                                    "attn_k": T.F16, "attn_v": T.F32, "attn_output": T.BF16,
                                    "ffn_gate": T.F16, "ffn_up": T.BF16, "ffn_down": T.F16}),
 }
 CASES |= {name + "_d64": case for name, case in list(CASES.items())}
+# Its heads are hidden / heads wide.
+CASES["gguf_phi3_4bit_d64"] = ("phi3", 128, CASES["gguf_phi3_4bit"][2])
 # Where a block keeps f16 numbers.
 HALVES = {T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
 
@@ -91,10 +95,16 @@ def write(path, architecture, hidden, heads, kinds, rng):
     w.add_token_types([1] * VOCAB)
     w.add_bos_token_id(1)
     w.add_eos_token_id(2)
+    if architecture == "phi3":
+        w.add_pad_token_id(0)  # else one beyond this vocabulary
     q, kv = num_heads * head_dim, num_kv_heads * head_dim
     shapes = {"attn_q": (q, hidden), "attn_k": (kv, hidden), "attn_v": (kv, hidden),
               "attn_output": (hidden, q), "ffn_gate": (FFN, hidden), "ffn_up": (FFN, hidden),
               "ffn_down": (hidden, FFN)}
+
+    if architecture == "phi3":  # q, k and v are one module, and so are gate and up
+        shapes = {"attn_qkv": (q + 2 * kv, hidden), "attn_output": (hidden, q),
+                  "ffn_up": (2 * FFN, hidden), "ffn_down": (hidden, FFN)}
 
     def matrix(name, kind, rows, cols):
         w.add_tensor(name + ".weight", tensor(kind, rows, cols, rng), raw_dtype=kind)

@@ -120,7 +120,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Family{"llama3", 2.6e-3}, Family{"llama_linear_mha", 2.5e-3},
                       Family{"llama_dynamic", 4.3e-3}, Family{"llama_mqa_bias_tied", 2.0e-2},
                       Family{"qwen2", 1.7e-3}, Family{"qwen2_yarn", 2.7e-3},
-                      Family{"qwen3", 5.8e-3}, Family{"mistral_window", 1.5e-2}),
+                      Family{"qwen3", 5.8e-3}, Family{"mistral_window", 1.5e-2},
+                      Family{"phi3_window", 1.8e-2}),
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(QuantizerTest, WritesTheSameWhateverTheNumberOfThreads) {

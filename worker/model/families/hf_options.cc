@@ -63,7 +63,12 @@ absl::Status ReadScaling(const JsonFields& fields, DenseOptions* options) {
     PINGTI_ASSIGN_OR_RETURN(type, fields.String("type"));
   }
   PINGTI_ASSIGN_OR_RETURN(rope.theta, fields.NumberOr("rope_theta", rope.theta));
+  PINGTI_RETURN_IF_ERROR(ExpectHfNumber(fields, "partial_rotary_factor", 1.0));
   if (!type.has_value() || *type == "default") return absl::OkStatus();
+  if (*type != "linear" && *type != "dynamic" && *type != "yarn" && *type != "llama3") {
+    return absl::UnimplementedError(
+        Concat("rotary scaling '", *type, "'; expected default, linear, dynamic, yarn or llama3"));
+  }
   PINGTI_ASSIGN_OR_RETURN(
       rope.original_max_position,
       fields.IntOr("original_max_position_embeddings", options->max_context, 1, kMaxContext));
@@ -99,9 +104,6 @@ absl::Status ReadScaling(const JsonFields& fields, DenseOptions* options) {
           "rotary scaling 'llama3' needs 0 < 'low_freq_factor' < "
           "'high_freq_factor'");
     }
-  } else {
-    return absl::UnimplementedError(
-        Concat("rotary scaling '", *type, "'; expected default, linear, dynamic, yarn or llama3"));
   }
   return absl::OkStatus();
 }
@@ -156,14 +158,16 @@ absl::Status ReadHfWindows(const JsonFields& fields, int64_t first_layer, DenseO
 absl::Status ExpectHfNumber(const JsonFields& fields, std::string_view key, double expected) {
   PINGTI_ASSIGN_OR_RETURN(const double value, fields.NumberOr(key, expected));
   if (value == expected) return absl::OkStatus();
-  return absl::UnimplementedError(Concat("'", key, "' ", value, "; expected ", expected));
+  return absl::UnimplementedError(
+      Concat("'", fields.Name(key), "' ", value, "; expected ", expected));
 }
 
 absl::Status ExpectHfString(const JsonFields& fields, std::string_view key,
                             std::string_view expected) {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> value, fields.String(key));
   if (!value.has_value() || *value == expected) return absl::OkStatus();
-  return absl::UnimplementedError(Concat("'", key, "' '", *value, "'; expected ", expected));
+  return absl::UnimplementedError(
+      Concat("'", fields.Name(key), "' '", *value, "'; expected ", expected));
 }
 
 }  // namespace pingti::worker

@@ -7,6 +7,7 @@
 #include "worker/model/families/family.h"
 #include "worker/model/families/llama.h"
 #include "worker/model/families/mistral.h"
+#include "worker/model/families/phi3.h"
 #include "worker/model/families/qwen.h"
 #include "worker/model/families/qwen2.h"
 #include "worker/model/families/qwen3.h"
@@ -38,7 +39,8 @@ const Family* Find(std::string_view Family::*name, std::string_view wanted) {
 
 std::span<const Family> Families() {
   static const Family families[] = {
-      LlamaFamily(), MistralFamily(), QwenFamily(), Qwen2Family(), Qwen3Family(), FalconFamily(),
+      LlamaFamily(), MistralFamily(), Phi3Family(),   QwenFamily(),
+      Qwen2Family(), Qwen3Family(),   FalconFamily(),
   };
   return families;
 }

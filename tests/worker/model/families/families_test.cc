@@ -76,6 +76,12 @@ TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(
       ErrorOf(Config("LlamaForCausalLM", R"(,"rope_scaling":{"type":"longrope","factor":2})")),
       HasSubstr("'longrope'"));
+  EXPECT_THAT(
+      ErrorOf(Config("Phi3ForCausalLM", R"(,"rope_parameters":{"partial_rotary_factor":0.75})")),
+      HasSubstr("'rope_parameters.partial_rotary_factor' 0.75"));
+  EXPECT_THAT(ErrorOf(Config("Phi3ForCausalLM",
+                             R"(,"rope_scaling":{"type":"longrope","long_factor":[1.0]})")),
+              HasSubstr("'longrope'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"num_key_value_heads":3)")),
               HasSubstr("not a multiple"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"num_key_value_heads":"two")")),
