@@ -40,7 +40,7 @@ TEST(InspectModel, SaysHowACheckpointIsPacked) {
 }
 
 TEST(InspectModel, DescribesAModelOfAnotherForm) {
-  const std::string tiny = PINGTI_SOURCE_DIR "/tests/golden/model/tiny/";
+  const std::string tiny = SourcePath("tests/golden/model/tiny/");
   const auto report = InspectModel(tiny + "falcon_rw", {});
   ASSERT_TRUE(report.ok()) << report.status();
   for (const char* expected :
