@@ -16,7 +16,7 @@
 
 namespace pingti::worker {
 
-using testing::kPatience;
+using pingti::testing::kPatience;
 
 // Blocks in reads, for at most kPatience over its life.
 class Client {
