@@ -3,6 +3,7 @@
 #include <grpcpp/impl/codegen/service_type.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <fstream>
@@ -17,7 +18,9 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/base/file_limit.h"
 #include "common/base/log.h"
+#include "common/base/memory_budget.h"
 #include "common/base/random_id.h"
 #include "common/base/signal_waiter.h"
 #include "common/base/status_macros.h"
@@ -49,6 +52,10 @@ namespace pingti::router {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{50};
+// A thread of the HTTP server that has not come around for so long hangs.
+constexpr std::chrono::milliseconds kMaxStall{10'000};
+// Descriptors that HTTP clients leave to gRPC clients, workers and the admin port.
+constexpr size_t kReservedFiles = 256;
 constexpr size_t kPrepareQueue = 1024;
 
 absl::StatusOr<ApiKeys> LoadApiKeys(const RouterConfig& config) {
@@ -74,7 +81,7 @@ absl::StatusOr<ApiKeys> LoadApiKeys(const RouterConfig& config) {
 }
 
 void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& admission,
-                  metrics::RouterMetrics* metrics) {
+                  const MemoryBudget& bodies, metrics::RouterMetrics* metrics) {
   std::map<std::string_view, int> states;
   for (const WorkerState state : {WorkerState::kConnecting, WorkerState::kReady,
                                   WorkerState::kDraining, WorkerState::kDead}) {
@@ -84,6 +91,7 @@ void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& adm
   for (const auto& [state, count] : states) metrics->workers.With({state}).Set(count);
   metrics->queued_requests.Set(static_cast<double>(admission.queued_sequences()));
   metrics->queued_tokens.Set(static_cast<double>(admission.queued_tokens()));
+  metrics->body_bytes.Set(static_cast<double>(bodies.used()));
 }
 
 GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
@@ -120,13 +128,28 @@ WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
   return options;
 }
 
-net::HttpServerOptions MakeHttpOptions(const RouterConfig& config) {
+size_t MaxConnections(const RouterConfig& config) {
+  const size_t files = RaiseFileLimit();
+  const auto wanted = static_cast<size_t>(config.max_connections);
+  const size_t possible = files - std::min(files / 2, kReservedFiles);
+  if (wanted > possible) {
+    LogWarning("max_connections is more than the limit of open files allows",
+               {{"max_connections", wanted}, {"open_files", files}, {"used", possible}});
+  }
+  return std::min(wanted, possible);
+}
+
+// Budget and handler outlive the server.
+net::HttpServerOptions MakeHttpOptions(const RouterConfig& config, MemoryBudget* bodies,
+                                       const ApiHandler* handler) {
   net::HttpServerOptions options;
   options.address = config.address;
   options.port = config.http_port;
   options.num_threads = config.http_threads;
   options.max_body_bytes = static_cast<size_t>(config.max_body_bytes);
-  options.max_connections = static_cast<size_t>(config.max_connections);
+  options.body_budget = bodies;
+  options.refuse = [handler](const net::HttpRequest& head) { return handler->Refuse(head); };
+  options.max_connections = MaxConnections(config);
   options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   options.protocol_error = &ApiHandler::ProtocolError;
   return options;
@@ -138,6 +161,7 @@ class Core {
   Core(const RouterConfig& config, const ApiKeys& keys, std::unique_ptr<Policy> policy,
        std::unique_ptr<QueueOrder> order, metrics::RouterMetrics* metrics)
       : clock_(RealClock()),
+        bodies_(static_cast<size_t>(config.max_bodies_bytes)),
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
         admission_(MakeAdmissionOptions(config, keys), clock_),
@@ -163,7 +187,7 @@ class Core {
       service_.Tick();
       dispatcher_.Tick();
       registry_.Reap();
-      UpdateGauges(registry_, admission_, metrics_);
+      UpdateGauges(registry_, admission_, bodies_, metrics_);
     });
   }
   // What still runs is told so; then links, pool and ticker end, in an order in which none calls
@@ -179,9 +203,11 @@ class Core {
 
   WorkerRegistry& registry() { return registry_; }
   InferenceService& service() { return service_; }
+  MemoryBudget& bodies() { return bodies_; }
 
  private:
   const Clock* const clock_;
+  MemoryBudget bodies_;
   metrics::RouterMetrics* const metrics_;
   const WorkerLinkOptions link_options_;
   ModelStore models_;
@@ -213,6 +239,15 @@ class Readiness {
   std::atomic<bool> draining_{false};
 };
 
+// Whether the threads that serve clients come around.
+absl::Status CheckLoops(const net::HttpServer* server) {
+  if (server == nullptr) return absl::OkStatus();  // starting or stopping
+  const std::chrono::milliseconds stall = server->LongestStall();
+  if (stall < kMaxStall) return absl::OkStatus();
+  return absl::UnavailableError(
+      Concat("an HTTP thread has not come around for ", stall.count(), " ms"));
+}
+
 absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
@@ -227,29 +262,32 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   ApiHandler handler(&core.service(), &keys);
   const std::unique_ptr<grpc::Service> grpc_service = MakeInferenceGrpc(&core.service(), &keys);
 
+  std::atomic<const net::HttpServer*> api_server{nullptr};
   net::HttpServerOptions admin_options;
-  admin_options.address = config.address;
+  admin_options.address = config.admin_address.empty() ? config.address : config.admin_address;
   admin_options.port = config.admin_port;
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> admin,
-      net::StartAdminServer(admin_options,
-                            {[&] { return metrics_registry.Serialize(); },
-                             [] { return absl::OkStatus(); }, [&] { return readiness.Check(); }}));
+      net::StartAdminServer(admin_options, {[&] { return metrics_registry.Serialize(); },
+                                            [&] { return CheckLoops(api_server.load()); },
+                                            [&] { return readiness.Check(); }}));
   net::GrpcServerOptions grpc_options;
   grpc_options.address = config.address;
   grpc_options.port = config.grpc_port;
   grpc_options.max_message_bytes = config.grpc_max_message_length;
+  grpc_options.health_names = {InferenceServiceName()};
   grpc_options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<net::GrpcServer> grpc,
                           net::GrpcServer::Start(grpc_options, {grpc_service.get()}));
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> http,
       net::HttpServer::Start(
-          MakeHttpOptions(config),
+          MakeHttpOptions(config, &core.bodies(), &handler),
           [&](net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {
             if (config.playground && ServePlayground(request, responder.get())) return;
             handler.Handle(std::move(request), std::move(responder));
           }));
+  api_server.store(http.get());
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Discovery> discovery,
                           Discovery::Start(config.workers, config.dns_interval, ResolveWithSystem,
                                            [&](const std::vector<std::string>& addresses) {
@@ -273,6 +311,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   core.service().CancelAll(absl::UnavailableError("the router stops"));
   discovery = nullptr;
   LogInfo("router stopped", {{"all_answered", all_answered}});
+  api_server.store(nullptr);
   return absl::OkStatus();
 }
 
@@ -294,8 +333,10 @@ int Main(int argc, char** argv) {
   SignalWaiter signals;
   absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
   if (status.ok()) {
+    StartLogThread();
     net::RouteGrpcLog();
     status = Serve(config, &signals);
+    FlushLogs();
   }
   if (status.ok()) return 0;
   std::fprintf(stderr, "pingti-router: %s\n", std::string(status.message()).c_str());

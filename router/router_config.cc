@@ -10,7 +10,10 @@ using std::chrono::minutes;
 
 void AddListeners(RouterConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
-  schema->Add("address", &config->address, "Address of all three ports.");
+  schema->Add("address", &config->address, "Address of the ports.");
+  schema->Add("admin_address", &config->admin_address,
+              "Address of the admin port, where it is not to be reached from everywhere that the "
+              "others are; empty: the same.");
   schema->Add("http_port", &config->http_port,
               "Port of the OpenAI-compatible API; 0 takes any free one.");
   schema->Add("grpc_port", &config->grpc_port,
@@ -23,6 +26,11 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
       .Range(1, 64);
   schema->AddBytes("max_body_bytes", &config->max_body_bytes, "Largest HTTP request body.")
       .Range(1024, 1 << 30);
+  schema
+      ->AddBytes("max_bodies_bytes", &config->max_bodies_bytes,
+                 "HTTP request bodies that are read or worked on at once, all together; a request "
+                 "beyond gets 503.")
+      .Range(1024, INT64_MAX);
   schema->Add("max_connections", &config->max_connections, "HTTP connections open at once.")
       .Range(1, 1 << 20);
   schema

@@ -14,11 +14,13 @@ namespace pingti::router {
 struct RouterConfig {
   // Listeners.
   std::string address = "0.0.0.0";
+  std::string admin_address;
   uint16_t http_port = 8080;
   uint16_t grpc_port = 9000;
   uint16_t admin_port = 9090;
   int32_t http_threads = 2;
   int64_t max_body_bytes = 100 << 20;
+  int64_t max_bodies_bytes = 128 << 20;
   int64_t max_connections = 16384;
   int64_t grpc_max_message_length = 100 << 20;
   bool playground = true;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/base/clock.h"
+#include "common/base/file_limit.h"
 #include "common/base/log.h"
 #include "common/base/signal_waiter.h"
 #include "common/base/status_macros.h"
@@ -184,6 +185,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
                                   const KvBudget& budget) {
   WorkerServerOptions options;
   options.address = config.address;
+  options.admin_address = config.admin_address;
   options.port = config.port;
   options.admin_port = config.admin_port;
   options.max_message_bytes = config.grpc_max_message_length;
@@ -205,6 +207,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
     std::this_thread::sleep_for(kBrokenGrace);
     LogError("pingti-worker exits",
              {{"error", std::string(status.message())}, {"exit_status", kExitBroken}});
+    FlushLogs();
     std::_Exit(kExitBroken);
   };
   return options;
@@ -256,8 +259,11 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "pingti-worker: %s\n", std::string(status.message()).c_str());
     return kExitUsage;
   }
+  StartLogThread();
+  RaiseFileLimit();
   net::RouteGrpcLog();
   status = Serve(config, &signals);
+  FlushLogs();
   if (status.ok()) return 0;
   LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});
   return 1;

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "common/base/log.h"
+
 namespace pingti {
 
 void CheckFailed(const char* file, int line, const char* condition, std::string_view detail) {
@@ -11,6 +13,7 @@ void CheckFailed(const char* file, int line, const char* condition, std::string_
   std::fprintf(stderr, "%s:%d: invariant broken: %s%s%.*s\n", file, line, condition,
                detail.empty() ? "" : ": ", static_cast<int>(detail.size()), detail.data());
   std::fflush(stderr);
+  FlushLogs();
   std::abort();
 }
 

@@ -1,5 +1,6 @@
-// Where log lines go: stderr, one write per line, so that lines of several threads never mix. The
-// one process-wide state is the level, the format and the process's name, set once by InitLogging.
+// Where log lines go: stderr, whole lines, so that those of several threads never mix. The one
+// process-wide state is the level, the format and the process's name, set once by InitLogging, and
+// the thread that writes.
 #include "common/base/log.h"
 
 #include <unistd.h>
@@ -9,8 +10,10 @@
 #include <chrono>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "common/base/log_line.h"
+#include "common/base/log_writer.h"
 #include "common/base/mutex.h"
 #include "common/base/strings.h"
 
@@ -22,7 +25,11 @@ struct Logger {
   std::atomic<LogFormat> format{LogFormat::kText};
   std::string process = "pingti";  // written before other threads exist
   Mutex write_mutex;
+  std::atomic<LogWriter*> writer{nullptr};  // never destroyed, like the logger
 };
+
+constexpr size_t kMaxQueuedBytes = 8u << 20;
+constexpr std::chrono::milliseconds kFlushPatience{1000};
 
 Logger& TheLogger() {
   static auto* const logger = new Logger;  // never destroyed: late threads may still log
@@ -80,9 +87,24 @@ void Log(LogLevel level, std::string_view message, std::initializer_list<LogFiel
                          .process = logger.process,
                          .message = message,
                          .fields = std::span(fields.begin(), fields.size())};
-  const std::string line = FormatLogLine(logger.format.load(std::memory_order_relaxed), record);
+  std::string line = FormatLogLine(logger.format.load(std::memory_order_relaxed), record);
+  if (LogWriter* const writer = logger.writer.load()) return writer->Write(std::move(line));
   MutexLock lock(&logger.write_mutex);
   WriteAll(line);
+}
+
+void StartLogThread() {
+  static auto* const writer = new LogWriter(STDERR_FILENO, kMaxQueuedBytes);
+  TheLogger().writer.store(writer);
+}
+
+void FlushLogs() {
+  if (LogWriter* const writer = TheLogger().writer.load()) writer->Flush(kFlushPatience);
+}
+
+uint64_t DroppedLogLines() {
+  const LogWriter* const writer = TheLogger().writer.load();
+  return writer == nullptr ? 0 : writer->dropped();
 }
 
 }  // namespace pingti

@@ -37,6 +37,14 @@ struct LogField {
 absl::Status InitLogging(std::string_view level, std::string_view format,
                          std::string_view process_name);
 
+// Lines leave by a thread of their own from now on (log_writer.h); call it once, after InitLogging
+// and any fork. Lines that a process logs before go out in the call.
+void StartLogThread();
+// Gives lines that wait a second to leave. For the end of a process that started the thread.
+void FlushLogs();
+// Lines that found no room because nobody reads stderr.
+uint64_t DroppedLogLines();
+
 void Log(LogLevel level, std::string_view message, std::initializer_list<LogField> fields);
 
 inline void LogInfo(std::string_view message, std::initializer_list<LogField> fields = {}) {

@@ -13,6 +13,7 @@
 namespace pingti {
 namespace {
 
+constexpr size_t kMaxValueBytes = 2048;
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 std::string_view JsonLevel(LogLevel level) {
@@ -127,12 +128,21 @@ void AppendTextValue(std::string& out, std::string_view text) {
   }
 }
 
+// Values come from clients too: what is longer is cut, with a word of how much there was.
+std::string Shortened(const std::string& text) {
+  if (text.size() <= kMaxValueBytes) return text;
+  size_t end = kMaxValueBytes;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;  // whole characters
+  return Concat(std::string_view(text).substr(0, end), "... (", text.size(), " bytes)");
+}
+
 void AppendValue(std::string& out, LogFormat format, const LogField& field) {
-  if (const auto* text = std::get_if<std::string>(&field.value)) {
+  if (const auto* value = std::get_if<std::string>(&field.value)) {
+    const std::string text = Shortened(*value);
     if (format == LogFormat::kJson) {
-      AppendQuoted(out, *text);
+      AppendQuoted(out, text);
     } else {
-      AppendTextValue(out, *text);
+      AppendTextValue(out, text);
     }
   } else if (const auto* integer = std::get_if<int64_t>(&field.value)) {
     out += Concat(*integer);

@@ -97,10 +97,18 @@ class FlagReader {
     }
     Key* const key = FindByFlag(schema_, flag);
     if (key == nullptr && flag != "--config") return UnknownFlag(schema_, flag);
-    if (!value && key != nullptr && key->is_bool()) value = "true";
+    if (!value && key != nullptr && key->is_bool()) value = BoolAfterFlag();
     if (!value && next_ < arguments_.size()) value = arguments_[next_++];
     if (!value) return absl::InvalidArgumentError(Concat("flag ", flag, " needs a value"));
     return key == nullptr ? SetConfigPath(*value) : AddSetting(key, *value);
+  }
+
+  // "--flag" alone means true; "--flag false" has a value like any other setting.
+  std::string_view BoolAfterFlag() {
+    if (next_ < arguments_.size() && ParseBool(std::string(arguments_[next_]))) {
+      return arguments_[next_++];
+    }
+    return "true";
   }
 
   absl::Status SetConfigPath(std::string_view value) {

@@ -52,14 +52,14 @@ Key::Binding BindInteger(Integer* field) {
   return binding;
 }
 
+}  // namespace
+
 std::optional<bool> ParseBool(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
   if (text == "false" || text == "0" || text == "no" || text == "off") return false;
   return std::nullopt;
 }
-
-}  // namespace
 
 Key::Key(std::string name, std::string help, Binding binding)
     : name_(std::move(name)), help_(std::move(help)), binding_(std::move(binding)) {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,9 @@
 #include "common/base/strings.h"
 
 namespace pingti::config {
+
+// "true", "1", "yes", "on" and their opposites, in any case; nothing for any other text.
+std::optional<bool> ParseBool(std::string text);
 
 // One setting. Range, Env and Required return the key itself, to be chained.
 class Key {

@@ -37,6 +37,10 @@ inline constexpr GaugeSpec<0> kProcessOpenFds{"process_open_fds", "Open file des
 inline constexpr GaugeSpec<0> kProcessMaxFds{"process_max_fds",
                                              "Most file descriptors that may be open."};
 
+inline constexpr CounterSpec<0> kProcessDroppedLogLines{
+    "pingti_log_lines_dropped_total",
+    "Log lines that were dropped because nobody reads what the process writes."};
+
 // --- router
 inline constexpr CounterSpec<3> kRouterRequests{
     "pingti_router_requests_total",
@@ -72,6 +76,8 @@ inline constexpr GaugeSpec<0> kRouterQueuedRequests{
     "pingti_router_queued_requests", "Sequences that wait in the router for a worker."};
 inline constexpr GaugeSpec<0> kRouterQueuedTokens{
     "pingti_router_queued_tokens", "Prompt tokens of the sequences that wait in the router."};
+inline constexpr GaugeSpec<0> kRouterBodyBytes{
+    "pingti_router_body_bytes", "Bytes of HTTP request bodies that are read or worked on."};
 inline constexpr GaugeSpec<1> kRouterWorkers{
     "pingti_router_workers", "Workers known to this router, by state.", {"state"}};
 inline constexpr CounterSpec<1> kRouterWorkerDispatch{

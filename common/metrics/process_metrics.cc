@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/base/log.h"
 #include "common/metrics/metrics.h"
 
 namespace pingti::metrics {
@@ -113,6 +114,7 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     gauge(kProcessMaxFds, static_cast<double>(limit.rlim_cur));
   }
+  counter(kProcessDroppedLogLines, static_cast<double>(DroppedLogLines()));
   return families;
 }
 

@@ -18,6 +18,7 @@ struct RouterMetrics {
         requests_in_flight(registry->Add(kRouterRequestsInFlight)),
         queued_requests(registry->Add(kRouterQueuedRequests)),
         queued_tokens(registry->Add(kRouterQueuedTokens)),
+        body_bytes(registry->Add(kRouterBodyBytes)),
         workers(registry->Add(kRouterWorkers)),
         worker_dispatch(registry->Add(kRouterWorkerDispatch)),
         resumed_sequences(registry->Add(kRouterResumedSequences)),
@@ -33,6 +34,7 @@ struct RouterMetrics {
   Gauge requests_in_flight;
   Gauge queued_requests;
   Gauge queued_tokens;
+  Gauge body_bytes;
   Family<Gauge, 1> workers;            // state
   Family<Counter, 1> worker_dispatch;  // worker
   Counter resumed_sequences;

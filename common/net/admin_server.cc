@@ -46,6 +46,10 @@ HttpResponse Answer(const AdminCallbacks& callbacks, const HttpRequest& request)
 
 absl::StatusOr<std::unique_ptr<HttpServer>> StartAdminServer(HttpServerOptions options,
                                                              AdminCallbacks callbacks) {
+  // Operators ask short questions, and few of them.
+  options.max_header_bytes = 16u << 10;
+  options.max_body_bytes = 1024;
+  options.max_connections = 256;
   return HttpServer::Start(std::move(options),
                            [callbacks = std::move(callbacks)](
                                HttpRequest request, std::shared_ptr<HttpResponder> responder) {

@@ -82,8 +82,11 @@ bool IsNumericAddress(const std::string& address) {
 
 }  // namespace
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, uint16_t port)
-    : server_(std::move(server)), port_(port) {}
+GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::vector<std::string> health_names,
+                       uint16_t port)
+    : server_(std::move(server)), health_names_(std::move(health_names)), port_(port) {
+  SetServing(false);
+}
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
@@ -122,13 +125,15 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     return absl::FailedPreconditionError(
         Concat("address ", AddressText(options), " ", WhyNotBound(options)));
   }
-  server->GetHealthCheckService()->SetServingStatus(false);
   return std::unique_ptr<GrpcServer>(
-      new GrpcServer(std::move(server), static_cast<uint16_t>(bound_port)));
+      new GrpcServer(std::move(server), options.health_names, static_cast<uint16_t>(bound_port)));
 }
 
 void GrpcServer::SetServing(bool serving) {
   server_->GetHealthCheckService()->SetServingStatus(serving);
+  for (const std::string& name : health_names_) {
+    server_->GetHealthCheckService()->SetServingStatus(name, serving);
+  }
 }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds deadline) {

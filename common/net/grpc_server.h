@@ -25,6 +25,8 @@ struct GrpcServerOptions {
   uint16_t port = 0;  // 0: any free port, see GrpcServer::port
   int64_t max_message_bytes = 100 << 20;
   TlsFiles tls{};
+  // Names that the health service knows besides "": those of the services.
+  std::vector<std::string> health_names{};
   // HTTP/2 pings notice a peer that is gone without a FIN.
   std::chrono::milliseconds keepalive_time{20'000};
   std::chrono::milliseconds keepalive_timeout{10'000};
@@ -45,7 +47,7 @@ class GrpcServer {
 
   uint16_t port() const { return port_; }
 
-  // What the health service answers, for the server as a whole ("").
+  // What the health service answers, for the server as a whole ("") and each of its services.
   void SetServing(bool serving);
 
   // Takes no more calls, waits for those that run until `deadline` passes, then cancels them.
@@ -53,9 +55,11 @@ class GrpcServer {
   void Shutdown(std::chrono::milliseconds deadline);
 
  private:
-  GrpcServer(std::unique_ptr<grpc::Server> server, uint16_t port);
+  GrpcServer(std::unique_ptr<grpc::Server> server, std::vector<std::string> health_names,
+             uint16_t port);
 
   std::unique_ptr<grpc::Server> server_;
+  const std::vector<std::string> health_names_;
   uint16_t port_;
 };
 

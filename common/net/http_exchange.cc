@@ -15,7 +15,9 @@ class Responder final : public HttpResponder {
   ~Responder() override { exchange_->Abandon(); }
 
   void Send(HttpResponse response) override { exchange_->Send(std::move(response)); }
-  void StartStream(HttpResponse head) override { exchange_->StartStream(std::move(head)); }
+  void StartStream(HttpResponse head, std::string filler) override {
+    exchange_->StartStream(std::move(head), std::move(filler));
+  }
   bool Write(std::string bytes) override { return exchange_->Write(bytes); }
   void EndStream() override { exchange_->EndStream(); }
   void OnClose(std::function<void()> on_close) override { exchange_->OnClose(std::move(on_close)); }
@@ -52,7 +54,7 @@ void HttpExchange::Send(HttpResponse response) {
   ScheduleFlush();
 }
 
-void HttpExchange::StartStream(HttpResponse head) {
+void HttpExchange::StartStream(HttpResponse head, std::string filler) {
   PINGTI_CHECK(head.body.empty());
   MutexLock lock(&mutex_);
   if (state_ == State::kClosed) return;
@@ -60,8 +62,28 @@ void HttpExchange::StartStream(HttpResponse head) {
   discard_body_ = params_.head_only || !StatusAllowsBody(head.status);
   chunked_ = !params_.http_1_0;
   outbox_ += Head(head, chunked_ ? HttpFraming::kChunked : HttpFraming::kUntilClose);
+  filler_ = std::move(filler);
   state_ = State::kStreaming;
   ScheduleFlush();
+}
+
+bool HttpExchange::AskIfListening(std::string* question) {
+  MutexLock lock(&mutex_);
+  if (state_ == State::kWaiting && !params_.http_1_0) {
+    // Clients pass over interim responses that they did not ask for (RFC 9110, section 15.2).
+    *question = "HTTP/1.1 100 Continue\r\n\r\n";
+    return true;
+  }
+  if (state_ != State::kStreaming || filler_.empty() || discard_body_) {
+    return state_ == State::kComplete;  // its bytes are on their way
+  }
+  if (chunked_) {
+    AppendChunk(outbox_, filler_);
+  } else {
+    outbox_ += filler_;
+  }
+  ScheduleFlush();
+  return true;
 }
 
 bool HttpExchange::Write(std::string_view bytes) {

@@ -39,7 +39,7 @@ class HttpExchange {
 
   // --- the application's side, see HttpResponder
   void Send(HttpResponse response);
-  void StartStream(HttpResponse head);
+  void StartStream(HttpResponse head, std::string filler);
   bool Write(std::string_view bytes);
   void EndStream();
   void OnClose(std::function<void()> on_close);
@@ -57,6 +57,9 @@ class HttpExchange {
   // All that waits. Until it returns no bytes, the caller has to come back by itself; after that
   // post_flush brings it back.
   Output TakeOutput();
+  // Whether a client that has closed its sending side can be asked if it still listens: then the
+  // bytes that ask are in `question`, or are put into the outbox and it is empty.
+  bool AskIfListening(std::string* question);
   // That many of the bytes handed out have reached the kernel.
   void OnSent(size_t num_bytes);
   // The connection is gone. Calls on_close if the answer was not complete.
@@ -72,6 +75,7 @@ class HttpExchange {
   Mutex mutex_;
   State state_ PINGTI_GUARDED_BY(mutex_) = State::kWaiting;
   std::string outbox_ PINGTI_GUARDED_BY(mutex_);
+  std::string filler_ PINGTI_GUARDED_BY(mutex_);
   size_t unsent_bytes_ PINGTI_GUARDED_BY(mutex_) = 0;  // handed out and not yet sent
   bool started_ PINGTI_GUARDED_BY(mutex_) = false;
   bool chunked_ PINGTI_GUARDED_BY(mutex_) = false;

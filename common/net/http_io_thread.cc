@@ -9,6 +9,11 @@
 #include "common/net/http_session.h"
 
 namespace pingti::net {
+namespace {
+
+constexpr std::chrono::milliseconds kTurnInterval{100};
+
+}  // namespace
 
 void ConnectionCount::Add() {
   MutexLock lock(&mutex_);
@@ -35,12 +40,22 @@ bool ConnectionCount::WaitForNone(std::chrono::steady_clock::time_point deadline
 }
 
 HttpIoThread::HttpIoThread(HttpServerState* state)
-    : state_(state), work_(boost::asio::make_work_guard(context_)) {}
+    : state_(state), work_(boost::asio::make_work_guard(context_)), turn_timer_(context_) {}
 
 HttpIoThread::~HttpIoThread() { Stop(); }
 
 void HttpIoThread::Start() {
+  Turn();
   thread_ = std::thread([this] { context_.run(); });
+}
+
+void HttpIoThread::Turn() {
+  last_turn_.store(std::chrono::steady_clock::now().time_since_epoch().count(),
+                   std::memory_order_relaxed);
+  turn_timer_.expires_after(kTurnInterval);
+  turn_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) Turn();
+  });
 }
 
 void HttpIoThread::Stop() {

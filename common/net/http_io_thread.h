@@ -6,6 +6,8 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <thread>
@@ -57,6 +59,11 @@ class HttpIoThread {
   // Takes over an accepted connection made on context().
   void Adopt(boost::asio::ip::tcp::socket socket, bool reject);
   void Drain();
+  // Thread-safe: when the loop came around last.
+  std::chrono::steady_clock::time_point last_turn() const {
+    return std::chrono::steady_clock::time_point(
+        std::chrono::steady_clock::duration(last_turn_.load(std::memory_order_relaxed)));
+  }
 
   boost::asio::io_context& context() { return context_; }
 
@@ -67,11 +74,15 @@ class HttpIoThread {
   void Forget(const std::shared_ptr<HttpSession>& session);
 
  private:
+  void Turn();
+
   HttpServerState* const state_;
   std::array<char, 64 << 10> scratch_;
   std::unordered_set<std::shared_ptr<HttpSession>> sessions_;
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+  boost::asio::steady_timer turn_timer_;
+  std::atomic<std::chrono::steady_clock::rep> last_turn_{0};
   std::thread thread_;
 };
 

@@ -1,6 +1,7 @@
 // Binding, accepting and draining. Connections are dealt to the I/O threads in turn.
 #include "common/net/http_server.h"
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/v6_only.hpp>
@@ -90,6 +91,16 @@ class Server final : public HttpServer {
 
   uint16_t port() const override { return port_; }
   size_t num_connections() const override { return state_.connections.Get(); }
+
+  std::chrono::milliseconds LongestStall() const override {
+    const auto now = std::chrono::steady_clock::now();
+    std::chrono::milliseconds longest{0};
+    for (const auto& thread : threads_) {
+      longest = std::max(longest, std::chrono::duration_cast<std::chrono::milliseconds>(
+                                      now - thread->last_turn()));
+    }
+    return longest;
+  }
 
   bool Drain(std::chrono::milliseconds deadline) override {
     const auto until = std::chrono::steady_clock::now() + deadline;

@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/base/memory_budget.h"
 #include "common/net/tls.h"
 
 namespace pingti::net {
@@ -30,6 +32,9 @@ struct HttpRequest {
   HttpHeaders headers{};
   std::string body{};
   std::string remote_address;
+  // What the body takes of HttpServerOptions::body_budget. Whoever lets go of the body early lets
+  // go of this too.
+  std::shared_ptr<MemoryBudget::Lease> body_lease{};
 
   // First header of that name, compared without case; empty when absent.
   std::string_view Header(std::string_view name) const;
@@ -51,15 +56,18 @@ class HttpResponder {
   virtual void Send(HttpResponse response) = 0;
 
   // Starts a response of unknown length (chunked transfer coding). `head.body` is ignored by
-  // contract: it must be empty.
-  virtual void StartStream(HttpResponse head) = 0;
+  // contract: it must be empty. `filler`: bytes that mean nothing in this kind of stream, as a
+  // comment does between server-sent events, and may be written at any time; empty: there are none.
+  virtual void StartStream(HttpResponse head, std::string filler = "") = 0;
   // Queues bytes. False when the client is gone or more than max_stream_buffer_bytes wait for a
   // client that does not read: the stream is then closed and on_close called.
   virtual bool Write(std::string bytes) = 0;
   virtual void EndStream() = 0;
 
   // Called once, on an I/O thread, when the connection ends before the answer was complete. Set it
-  // before returning from the handler. Not called after a complete answer.
+  // before returning from the handler. Not called after a complete answer. A client that has only
+  // closed its sending side still gets its answer: it is taken for gone once bytes that are sent to
+  // it come back (an interim response or the filler asks), or where nothing can be sent.
   virtual void OnClose(std::function<void()> on_close) = 0;
 };
 
@@ -72,12 +80,19 @@ struct HttpServerOptions {
   TlsFiles tls{};
   size_t max_header_bytes = 64u << 10;
   size_t max_body_bytes = 100u << 20;
+  // Of all bodies that are being read or worked on; a request whose body finds no room gets 503. It
+  // outlives the server. Null: only max_body_bytes holds.
+  MemoryBudget* body_budget = nullptr;
   size_t max_connections = 16384;
   size_t max_stream_buffer_bytes = 4u << 20;
   std::chrono::milliseconds header_timeout{10'000};  // from accept or last answer's next byte
   std::chrono::milliseconds body_timeout{60'000};
   std::chrono::milliseconds idle_timeout{75'000};   // keep-alive
   std::chrono::milliseconds write_timeout{60'000};  // no progress
+  // Looks at a request whose header is there and whose body is not read yet: `body` is empty. An
+  // answer is sent at once and ends the connection, so that who may not ask costs nothing. Called
+  // on an I/O thread. Null: every request is read.
+  std::function<std::optional<HttpResponse>(const HttpRequest& head)> refuse = nullptr;
   // Answers for what never reaches the handler (400, 408, 413, 431, 503), so that an API keeps its
   // own error shape. Null: plain text.
   std::function<HttpResponse(int status, std::string_view reason)> protocol_error = nullptr;
@@ -94,6 +109,9 @@ class HttpServer {
 
   virtual uint16_t port() const = 0;
   virtual size_t num_connections() const = 0;
+  // How long the least lively I/O thread has not come around. A thread that works comes around many
+  // times a second.
+  virtual std::chrono::milliseconds LongestStall() const = 0;
 
   // Accepts no more connections, answers what is in flight with "Connection: close", closes idle
   // connections. Returns when all are gone or the deadline passes; true when all were answered.

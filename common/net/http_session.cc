@@ -6,6 +6,7 @@
 #include <boost/beast/core/string.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/rfc7230.hpp>
+#include <optional>
 #include <utility>
 
 #include "common/base/strings.h"
@@ -23,6 +24,10 @@ namespace {
 constexpr size_t kMaxPipelinedBytes = 64u << 10;
 // What TLS may have to say of its own accord to a client that does not read.
 constexpr size_t kMaxPendingTlsBytes = 64u << 10;
+// What a body may have of chunk sizes, chunk extensions and trailers: so much in any case, and so
+// many bytes per byte of content, which small chunks come to.
+constexpr size_t kMaxFramingBytes = 64u << 10;
+constexpr size_t kMaxFramingPerByte = 16;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -67,7 +72,7 @@ void HttpSession::OnDrain() {
 }
 
 void HttpSession::WaitReadable() {
-  if (waiting_readable_ || phase_ == Phase::kClosed) return;
+  if (waiting_readable_ || input_ended_ || phase_ == Phase::kClosed) return;
   if (phase_ == Phase::kAnswering && input_.size() > kMaxPipelinedBytes) return;
   waiting_readable_ = true;
   socket_.async_wait(asio::ip::tcp::socket::wait_read,
@@ -82,12 +87,29 @@ void HttpSession::OnReadable(const Error& error) {
   size_t length = 0;
   if (!error) length = socket_.read_some(asio::buffer(scratch), read_error);
   if (read_error == asio::error::would_block) return WaitReadable();
+  if (read_error == asio::error::eof && phase_ == Phase::kAnswering) return OnEndOfInput();
   if (read_error) return Close();  // end of stream, reset, or cancelled
   if (phase_ != Phase::kLingering && !close_after_output_) {
     if (!Take({scratch.data(), length})) return;
     if (phase_ != Phase::kAnswering) Parse();
   }
   WaitReadable();
+}
+
+void HttpSession::OnEndOfInput() {
+  std::string question;
+  if (exchange_ == nullptr && writing_) {
+    input_ended_ = true;
+    return;  // the last words are on their way
+  }
+  if (tls_ != nullptr || exchange_ == nullptr || !exchange_->AskIfListening(&question)) {
+    return Close();
+  }
+  input_ended_ = true;
+  socket_.async_wait(asio::ip::tcp::socket::wait_error,
+                     [self = shared_from_this()](const Error&) { self->Close(); });
+  queued_ += question;
+  if (!writing_ && !queued_.empty()) StartWrite();
 }
 
 bool HttpSession::Take(std::string_view wire) {
@@ -129,6 +151,8 @@ void HttpSession::Parse() {
       parser_->body_limit(options().max_body_bytes);
       phase_ = Phase::kHeader;
       header_bytes_ = 0;
+      body_wire_bytes_ = 0;
+      body_lease_ = std::make_shared<MemoryBudget::Lease>(options().body_budget);
       // The first header's time runs from the connection's start.
       if (!first_request_) SetDeadline(options().header_timeout);
       first_request_ = false;
@@ -149,6 +173,7 @@ void HttpSession::Parse() {
       phase_ = Phase::kBody;
       SetDeadline(options().body_timeout);
     }
+    if (phase_ == Phase::kBody && !CheckBody(used)) return;
     if (parser_->is_done()) {
       Dispatch();
     } else if (error == http::error::need_more || used == 0) {
@@ -173,6 +198,17 @@ bool HttpSession::CheckHeader() {
     ProtocolError(501, "the only transfer coding supported is chunked");
     return false;
   }
+  if (options().refuse != nullptr) {
+    const std::optional<HttpRequest> head = MakeRequest();
+    if (!head) {
+      ProtocolError(400, "malformed request target");
+      return false;
+    }
+    if (std::optional<HttpResponse> refusal = options().refuse(*head)) {
+      Refuse(*std::move(refusal));
+      return false;
+    }
+  }
   const auto expectation = request[http::field::expect];
   if (expectation.empty() || request.version() == 10) return true;
   if (!boost::beast::iequals(expectation, "100-continue")) {
@@ -183,11 +219,28 @@ bool HttpSession::CheckHeader() {
   return true;
 }
 
-void HttpSession::Dispatch() {
-  auto message = parser_->release();
-  parser_.reset();
+bool HttpSession::CheckBody(size_t wire_bytes) {
+  body_wire_bytes_ += wire_bytes;
+  const size_t content = parser_->get().body().size();
+  // Beast keeps asking for more of a chunk's header or a trailer that does not end.
+  const size_t framing = body_wire_bytes_ + input_.size() - content;
+  const bool is_body = !parser_->is_done();
+  if (is_body &&
+      framing > options().max_header_bytes + kMaxFramingBytes + kMaxFramingPerByte * content) {
+    ProtocolError(400, "the body's framing is larger than its content allows");
+    return false;
+  }
+  if (!body_lease_->GrowTo(content)) {
+    ProtocolError(503, "too many bytes of requests are being worked on");
+    return false;
+  }
+  return true;
+}
+
+std::optional<HttpRequest> HttpSession::MakeRequest() const {
+  const auto& message = parser_->get();
   std::optional<HttpTarget> target = ParseTarget(View(message.target()));
-  if (!target) return ProtocolError(400, "malformed request target");
+  if (!target) return std::nullopt;
   HttpRequest request;
   request.method = std::string(View(message.method_string()));
   request.path = std::move(target->path);
@@ -195,8 +248,17 @@ void HttpSession::Dispatch() {
   for (const auto& field : message) {
     request.headers.emplace_back(View(field.name_string()), View(field.value()));
   }
-  request.body = std::move(message.body());
   request.remote_address = remote_address_;
+  return request;
+}
+
+void HttpSession::Dispatch() {
+  std::optional<HttpRequest> request = MakeRequest();
+  if (!request) return ProtocolError(400, "malformed request target");
+  auto message = parser_->release();
+  parser_.reset();
+  request->body = std::move(message.body());
+  request->body_lease = std::move(body_lease_);
 
   phase_ = Phase::kAnswering;
   if (!writing_) ClearDeadline();
@@ -220,7 +282,7 @@ void HttpSession::Dispatch() {
                                    if (const auto self = weak.lock()) self->Close();
                                  });
                                }});
-  io_thread_->state().handler(std::move(request), MakeResponder(exchange_));
+  io_thread_->state().handler(*std::move(request), MakeResponder(exchange_));
   Flush();
 }
 
@@ -239,7 +301,13 @@ void HttpSession::ProtocolError(int status, std::string_view reason) {
     response.body = Concat(reason, "\n");
   }
   response.status = status;
+  if (status == 503) response.headers.emplace_back("Retry-After", "1");
+  Refuse(std::move(response));
+}
+
+void HttpSession::Refuse(HttpResponse response) {
   parser_.reset();
+  body_lease_.reset();
   input_.clear();
   close_after_output_ = true;
   Queue(FormatHead({.response = response, .keep_alive = false}, std::chrono::system_clock::now()) +

@@ -64,6 +64,14 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void Parse();
   // False when the connection has been told off.
   bool CheckHeader();
+  bool CheckBody(size_t wire_bytes);
+  // What the handler and options().refuse see of parser_'s message, but for the body. Nothing when
+  // the target is malformed.
+  std::optional<HttpRequest> MakeRequest() const;
+  // Sends `response` in place of the handler's, and ends the connection.
+  void Refuse(HttpResponse response);
+  // The client has closed its sending side.
+  void OnEndOfInput();
   void Dispatch();
   // Answers what never reached the handler, and ends the connection.
   void ProtocolError(int status, std::string_view reason);
@@ -89,8 +97,11 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   Phase phase_ = Phase::kIdle;
   bool first_request_ = true;
-  std::string input_;        // read, not yet parsed
-  size_t header_bytes_ = 0;  // of the header being read, parsed so far
+  std::string input_;           // read, not yet parsed
+  size_t header_bytes_ = 0;     // of the header being read, parsed so far
+  size_t body_wire_bytes_ = 0;  // of the body being read, its framing included
+  std::shared_ptr<MemoryBudget::Lease> body_lease_;
+  bool input_ended_ = false;
   bool waiting_readable_ = false;
   std::optional<boost::beast::http::request_parser<HttpBody>> parser_;
   std::shared_ptr<HttpExchange> exchange_;

@@ -89,6 +89,7 @@ void HttpSession::FinishExchange(bool keep_alive) {
   phase_ = Phase::kIdle;
   SetDeadline(options().idle_timeout);
   Parse();
+  if (input_ended_ && phase_ == Phase::kIdle) return Close();
   WaitReadable();
 }
 
@@ -101,7 +102,7 @@ void HttpSession::Linger() {
   phase_ = Phase::kLingering;
   Error error;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
-  if (error) return Close();
+  if (error || input_ended_) return Close();
   SetDeadline(kLingerTime);
   WaitReadable();
 }

@@ -2,6 +2,8 @@
 #include "router/api/json_fields.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <new>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -17,14 +19,61 @@ std::string Under(std::string_view path, std::string_view name) {
   return path.empty() ? std::string(name) : Concat(path, ".", name);
 }
 
+// Memory of one tree. Bounded while the tree is parsed, by one thread; then anybody's.
+class TreeMemory final : public json::memory_resource {
+ public:
+  explicit TreeMemory(size_t limit) : left_(limit) {}
+  void LiftBound() { bounded_ = false; }
+
+ private:
+  void* do_allocate(size_t bytes, size_t alignment) override {
+    if (bounded_) {
+      if (bytes > left_) throw std::bad_alloc();
+      left_ -= bytes;
+    }
+    return ::operator new(bytes, std::align_val_t(alignment));
+  }
+  void do_deallocate(void* memory, size_t bytes, size_t alignment) override {
+    if (bounded_) left_ += bytes;
+    ::operator delete(memory, bytes, std::align_val_t(alignment));
+  }
+  bool do_is_equal(const json::memory_resource& other) const noexcept override {
+    return this == &other;
+  }
+
+  size_t left_;
+  bool bounded_ = true;
+};
+
+// Errors: not_enough_memory when the tree takes more than `max_bytes`; those of the parser.
+json::value ParseWithin(std::string_view body, size_t max_bytes, const json::parse_options& options,
+                        boost::system::error_code* error) {
+  const json::storage_ptr memory = json::make_shared_resource<TreeMemory>(max_bytes);
+  json::value value(memory);
+  try {
+    value = json::parse(json::string_view(body.data(), body.size()), *error, memory, options);
+  } catch (const std::bad_alloc&) {
+    *error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
+  }
+  static_cast<TreeMemory*>(memory.get())->LiftBound();
+  return value;
+}
+
 }  // namespace
 
 absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
+  // `[0,0,0...]` takes eight times its text as a tree; text itself takes once. So much is enough for
+  // a prompt of a few million token ids.
+  constexpr size_t kMaxTreeBytes = 64u << 20;
   constexpr size_t kMaxDepth = 64;
   json::error_code error;
   json::parse_options options;
   options.max_depth = kMaxDepth;
-  json::value value = json::parse(json::string_view(body.data(), body.size()), error, {}, options);
+  json::value value = ParseWithin(body, body.size() + kMaxTreeBytes, options, &error);
+  if (error == boost::system::errc::not_enough_memory) {
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    "The JSON body of your request has too many values", "", "too_many_values");
+  }
   if (error) {
     return ApiError(absl::StatusCode::kInvalidArgument,
                     Concat("We could not parse the JSON body of your request: ", error.message()),

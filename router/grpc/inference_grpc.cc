@@ -207,4 +207,6 @@ std::unique_ptr<grpc::Service> MakeInferenceGrpc(InferenceService* service, cons
   return std::make_unique<InferenceGrpc>(service, keys);
 }
 
+std::string InferenceServiceName() { return v1::Inference::service_full_name(); }
+
 }  // namespace pingti::router

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "router/admission/api_keys.h"
 #include "router/pipeline/inference_service.h"
@@ -15,5 +16,8 @@ namespace pingti::router {
 
 // Both must outlive it. Thread-safe.
 std::unique_ptr<grpc::Service> MakeInferenceGrpc(InferenceService* service, const ApiKeys* keys);
+
+// "pingti.v1.Inference"
+std::string InferenceServiceName();
 
 }  // namespace pingti::router

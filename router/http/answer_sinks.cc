@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/strings.h"
+#include "common/net/sse.h"
 #include "router/api/api_error.h"
 
 namespace pingti::router {
@@ -51,7 +52,7 @@ void EventSink::StartIfNeeded() {
   head.headers.emplace_back("cache-control", "no-cache");
   head.headers.emplace_back("x-accel-buffering", "no");  // nginx would hold events back
   AddIds(context_.ids, *context_.errors, &head);
-  context_.responder->StartStream(std::move(head));
+  context_.responder->StartStream(std::move(head), std::string(net::kSseFiller));
 }
 
 bool EventSink::OnDelta(ChoiceDelta delta) {

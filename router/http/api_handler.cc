@@ -61,6 +61,12 @@ std::string_view WithoutVersion(std::string_view path) {
   return path;
 }
 
+absl::Status UnknownUrl(const net::HttpRequest& request) {
+  return ApiError(absl::StatusCode::kNotFound,
+                  Concat("Unknown request URL: ", request.method, " ", request.path), "",
+                  "unknown_url");
+}
+
 }  // namespace
 
 const ApiHandler::Endpoint* ApiHandler::FindEndpoint(std::string_view path) {
@@ -93,16 +99,38 @@ net::HttpResponse ApiHandler::ProtocolError(int status, std::string_view reason)
   return response;
 }
 
+std::optional<net::HttpResponse> ApiHandler::Refuse(const net::HttpRequest& head) const {
+  if (head.method == "GET" || head.method == "HEAD") return std::nullopt;  // no body to wait for
+  const Endpoint* endpoint = FindEndpoint(WithoutVersion(head.path));
+  const AnswerIds ids = IdsOf(head);
+  if (endpoint == nullptr) return ErrorResponse(UnknownUrl(head), kOpenAiErrors, ids);
+  const absl::StatusOr<std::string> tenant = Authenticate(head);
+  if (tenant.ok()) return std::nullopt;
+  Received(*endpoint, ids)->End(tenant.status());
+  return ErrorResponse(tenant.status(), *endpoint->errors, ids);
+}
+
+AnswerIds ApiHandler::IdsOf(const net::HttpRequest& request) const {
+  ClientIds ids = ReadClientIds(request.Header("x-request-id"), request.Header("traceparent"));
+  return {ids.request_id.empty() ? RandomId("req-", service_->context().entropy)
+                                 : std::move(ids.request_id),
+          std::move(ids.trace_parent)};
+}
+
+std::shared_ptr<RequestLife> ApiHandler::Received(const Endpoint& endpoint,
+                                                  const AnswerIds& ids) const {
+  return service_->Received({.transport = Transport::kHttp,
+                             .endpoint = endpoint.path,
+                             .id = ids.request_id,
+                             .trace_parent = ids.trace_parent});
+}
+
 void ApiHandler::Handle(net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {
   auto exchange = std::make_shared<Exchange>();
+  exchange->ids = IdsOf(request);
+  exchange->has_client_id = exchange->ids.request_id == request.Header("x-request-id");
   exchange->request = std::move(request);
   exchange->responder = std::move(responder);
-  ClientIds ids = ReadClientIds(exchange->request.Header("x-request-id"),
-                                exchange->request.Header("traceparent"));
-  exchange->has_client_id = !ids.request_id.empty();
-  exchange->ids = {exchange->has_client_id ? std::move(ids.request_id)
-                                           : RandomId("req-", service_->context().entropy),
-                   std::move(ids.trace_parent)};
   exchange->responder->OnClose([client = exchange->client] { client->OnGone(); });
   Route(exchange);
 }
@@ -111,9 +139,7 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
   const net::HttpRequest& request = exchange->request;
   const Endpoint* endpoint = FindEndpoint(WithoutVersion(request.path));
   if (endpoint == nullptr) {
-    exchange->SendError(ApiError(absl::StatusCode::kNotFound,
-                                 Concat("Unknown request URL: ", request.method, " ", request.path),
-                                 "", "unknown_url"));
+    exchange->SendError(UnknownUrl(request));
     return;
   }
   if (request.method != endpoint->method) {
@@ -126,10 +152,7 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
   exchange->endpoint = endpoint;
   absl::StatusOr<std::string> tenant = Authenticate(request);
   if (!tenant.ok() || endpoint->parse != nullptr) {
-    exchange->life = service_->Received({.transport = Transport::kHttp,
-                                         .endpoint = endpoint->path,
-                                         .id = exchange->ids.request_id,
-                                         .trace_parent = exchange->ids.trace_parent});
+    exchange->life = Received(*endpoint, exchange->ids);
   }
   if (!tenant.ok()) return exchange->SendError(tenant.status());
   if (endpoint->show != nullptr) return (this->*endpoint->show)(exchange);
@@ -163,6 +186,7 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   absl::StatusOr<ParsedCall> call = endpoint.parse(
       {exchange->request.body, exchange->request.Header("anthropic-version"), id, created});
   std::string().swap(exchange->request.body);
+  exchange->request.body_lease = nullptr;
   if (!call.ok()) return exchange->SendError(call.status());
   RequestLife& life = *exchange->life;
   if (!exchange->has_client_id) exchange->ids.request_id = id;

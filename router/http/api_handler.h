@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "common/net/http_server.h"
 #include "router/admission/api_keys.h"
+#include "router/http/answer_sinks.h"
 #include "router/pipeline/inference_service.h"
 
 namespace pingti::router {
@@ -23,6 +25,9 @@ class ApiHandler {
  public:
   // Both must outlive this and every answer it started.
   ApiHandler(InferenceService* service, const ApiKeys* keys) : service_(service), keys_(keys) {}
+
+  // For HttpServerOptions::refuse: whoever has no key, or asks for what there is not, sends no body.
+  std::optional<net::HttpResponse> Refuse(const net::HttpRequest& head) const;
 
   void Handle(net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder);
 
@@ -37,6 +42,9 @@ class ApiHandler {
   static const Endpoint* FindEndpoint(std::string_view path_without_version);
 
   void Route(const ExchangePtr& exchange);
+  // The client's ids, or new ones.
+  AnswerIds IdsOf(const net::HttpRequest& request) const;
+  std::shared_ptr<RequestLife> Received(const Endpoint& endpoint, const AnswerIds& ids) const;
   absl::StatusOr<std::string> Authenticate(const net::HttpRequest& request) const;
   // Runs `task` here or on the pool, by the body's size; not at all once the client is gone.
   void RunPrepared(const ExchangePtr& exchange, std::function<void()> task);

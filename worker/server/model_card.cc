@@ -6,6 +6,7 @@
 #include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/weights/weights_digest.h"
 
 namespace pingti::worker {
 namespace {
@@ -99,8 +100,8 @@ void AddDefaults(const SamplingHints& hints, v1::SamplingDefaults* defaults) {
   }
 }
 
-// Over the configuration, every tensor's name, type and shape, the tokenizer and the formats: not
-// over the weights themselves, which would take as long as reading the file.
+// Over the configuration, every tensor's name, type and shape, a sample of its bytes, the tokenizer
+// and the formats: workers of equal fingerprints give equal answers.
 std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card) {
   Sha256Hasher hasher;
   const auto add = [&](const std::string& part) {
@@ -120,6 +121,7 @@ std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card)
     for (const int64_t dim : tensor.shape) line += Concat(" ", dim);
     add(line);
   }
+  add(WeightsDigest(checkpoint));
   add(card.tokenizer().sha256());
   add(card.chat_template());
   add(Concat(card.weight_format(), " ", card.kv_format(), " ", card.max_context_tokens(), " ",

@@ -29,6 +29,7 @@ struct WorkerConfig {
 
   // Listeners
   std::string address = "127.0.0.1";
+  std::string admin_address;
   uint16_t port = 9001;
   uint16_t admin_port = 9091;
   int64_t grpc_max_message_length = 100 << 20;

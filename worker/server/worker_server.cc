@@ -101,9 +101,10 @@ class Server final : public WorkerServer {
     grpc.port = options_.port;
     grpc.max_message_bytes = options_.max_message_bytes;
     grpc.tls = options_.tls;
+    grpc.health_names = {v1::Worker::service_full_name()};
     PINGTI_ASSIGN_OR_RETURN(grpc_, net::GrpcServer::Start(grpc, {&service_}));
     net::HttpServerOptions admin;
-    admin.address = options_.address;
+    admin.address = options_.admin_address.empty() ? options_.address : options_.admin_address;
     admin.port = options_.admin_port;
     PINGTI_ASSIGN_OR_RETURN(
         admin_, net::StartAdminServer(admin, {.metrics = [this] { return registry_->Serialize(); },

@@ -24,6 +24,7 @@ struct ServedCard;
 
 struct WorkerServerOptions {
   std::string address = "127.0.0.1";
+  std::string admin_address;  // empty: `address`
   uint16_t port = 0;
   uint16_t admin_port = 0;
   int64_t max_message_bytes = 100 << 20;

@@ -75,6 +75,14 @@ TEST(LogLineTest, NumbersJsonCannotHoldAreQuoted) {
               HasSubstr("\"k\":\"nan\"}"));
 }
 
+TEST(LogLineTest, LongValuesAreCutBetweenCharacters) {
+  const std::string line = Line(LogFormat::kJson, "m", {{"k", "a" + std::string(1 << 20, '\xC3')}});
+  EXPECT_LT(line.size(), 16'000u);
+  std::string value;
+  for (int i = 0; i < 5000; ++i) value += "é";
+  EXPECT_THAT(Line(LogFormat::kJson, "m", {{"k", "x" + value}}), HasSubstr("é... (10001 bytes)\""));
+}
+
 TEST(LogLineTest, TimestampsBeforeTheEpochAreStillInOrder) {
   EXPECT_EQ(FormatTimestamp(std::chrono::system_clock::time_point(std::chrono::milliseconds(-1))),
             "1969-12-31T23:59:59.999Z");

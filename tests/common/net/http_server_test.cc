@@ -245,6 +245,157 @@ TEST(HttpServerTest, ALargeBodyTooManyIsRefusedReadably) {
   EXPECT_THAT(client.ReadUntil("too large"), StartsWith("HTTP/1.1 413 "));
 }
 
+struct EndlessFraming {
+  std::string name;
+  std::string start;
+  std::string piece;
+};
+
+class EndlessFramingTest : public ::testing::TestWithParam<EndlessFraming> {};
+
+// What a body says about its chunks is bounded like the body itself.
+TEST_P(EndlessFramingTest, IsCutOffLongBeforeTheBodysLimit) {
+  const auto server = StartOrDie({.max_header_bytes = 1024, .max_body_bytes = 100u << 20}, Echo);
+  TcpClient client(server->port());
+  client.Send(
+      Concat("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", GetParam().start));
+  size_t sent = 0;
+  while (sent < (4u << 20) && client.Send(GetParam().piece)) sent += GetParam().piece.size();
+  EXPECT_THAT(client.ReadUntil("framing"), StartsWith("HTTP/1.1 400 "));
+}
+
+std::string ManyOf(std::string_view text, int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += text;
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    HttpServerTest, EndlessFramingTest,
+    ::testing::Values(EndlessFraming{"ChunkExtension", "5;a=", std::string(4096, 'b')},
+                      EndlessFraming{"ZerosOfASize", "0", std::string(4096, '0')},
+                      EndlessFraming{"Trailers", "1\r\nx\r\n0\r\n", ManyOf("a: b\r\n", 700)},
+                      EndlessFraming{"ExtensionOfEveryChunk", "",
+                                     "1;" + std::string(200, 'e') + "\r\nx\r\n"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(HttpServerTest, ManySmallChunksAreABody) {
+  const auto server = StartOrDie({.max_header_bytes = 1024}, Echo);
+  TcpClient client(server->port());
+  client.Send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" +
+              ManyOf("1\r\nx\r\n", 30'000) + "0\r\n\r\n");
+  EXPECT_THAT(client.ReadUntil(std::string(30'000, 'x')), StartsWith("HTTP/1.1 200 OK"));
+}
+
+TEST(HttpServerTest, BodiesShareABudgetAndGiveItBack) {
+  MemoryBudget budget(1000);
+  Mailbox mailbox;
+  std::vector<std::shared_ptr<MemoryBudget::Lease>> leases;
+  const auto server =
+      StartOrDie({.body_budget = &budget}, [&](HttpRequest request, Responder responder) {
+        leases.push_back(request.body_lease);
+        mailbox.Put(std::move(responder));
+      });
+  const std::string request =
+      "POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 600\r\n\r\n" + std::string(600, 'x');
+  TcpClient first(server->port());
+  first.Send(request);
+  const Responder responder = mailbox.Take();
+  ASSERT_NE(responder, nullptr);
+  EXPECT_EQ(budget.used(), 600u);
+  TcpClient second(server->port());
+  second.Send(request);
+  EXPECT_THAT(second.ReadUntil("\r\n\r\n"),
+              AllOf(StartsWith("HTTP/1.1 503 "), HasSubstr("Retry-After: 1\r\n")));
+  responder->Send({.body = "done"});
+  first.ReadUntil("done");
+  leases.clear();
+  EXPECT_TRUE(WaitFor([&] { return budget.used() == 0; }));
+}
+
+TEST(HttpServerTest, WhoIsRefusedAtTheHeaderSendsNoBody) {
+  HttpServerOptions options;
+  options.refuse = [](const HttpRequest& head) -> std::optional<HttpResponse> {
+    if (head.Header("x-key") == "right") return std::nullopt;
+    return HttpResponse{.status = 401, .body = "no"};
+  };
+  std::atomic<int> handled{0};
+  const auto server = StartOrDie(options, [&](HttpRequest request, Responder responder) {
+    ++handled;
+    Echo(std::move(request), std::move(responder));
+  });
+  const std::string_view rest = "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+  TcpClient wrong(server->port());
+  wrong.Send(Concat("POST / HTTP/1.1\r\nHost: t\r\nX-Key: wrong\r\n", rest));
+  EXPECT_THAT(wrong.ReadAll(), AllOf(StartsWith("HTTP/1.1 401 "), EndsWith("\r\n\r\nno")));
+  EXPECT_EQ(handled, 0);
+  TcpClient right(server->port());
+  right.Send(Concat("POST / HTTP/1.1\r\nHost: t\r\nX-Key: right\r\n", rest));
+  right.ReadUntil("100 Continue\r\n\r\n");
+  right.Send("hello");
+  EXPECT_THAT(right.ReadUntil("hello"), HasSubstr("HTTP/1.1 200 OK"));
+}
+
+TEST(HttpServerTest, AClientThatHasOnlyClosedItsSendingSideGetsItsAnswer) {
+  Mailbox mailbox;
+  std::atomic<bool> closed{false};
+  const auto server = StartOrDie({}, [&](HttpRequest, Responder responder) {
+    responder->OnClose([&closed] { closed = true; });
+    mailbox.Put(std::move(responder));
+  });
+  TcpClient client(server->port());
+  client.Send(Get("/one") + Get("/two"));
+  client.CloseSending();
+  for (const std::string body : {"first", "second"}) {
+    const Responder responder = mailbox.Take();
+    ASSERT_NE(responder, nullptr);
+    if (body == "first") client.ReadUntil("100 Continue");  // the server asks whether it is there
+    responder->Send({.body = body});
+  }
+  EXPECT_THAT(client.ReadAll(), AllOf(HasSubstr("first"), EndsWith("second")));
+  EXPECT_FALSE(closed);
+}
+
+TEST(HttpServerTest, AStreamWithFillerGoesOnForAClientThatHasClosedItsSendingSide) {
+  Mailbox mailbox;
+  std::promise<void> closed;
+  const auto server = StartOrDie({}, [&](HttpRequest, Responder responder) {
+    responder->OnClose([&closed] { closed.set_value(); });
+    responder->StartStream({.content_type = "text/event-stream"}, ":\n\n");
+    responder->Write("data: 1\n\n");
+    mailbox.Put(std::move(responder));
+  });
+  TcpClient stays(server->port());
+  stays.Send(Get("/"));
+  stays.ReadUntil("data: 1");
+  const Responder responder = mailbox.Take();
+  stays.CloseSending();
+  stays.ReadUntil(":\n\n\r\n");
+  EXPECT_TRUE(responder->Write("data: 2\n\n"));
+  responder->EndStream();
+  EXPECT_THAT(stays.ReadAll(), AllOf(HasSubstr("data: 2\n\n"), EndsWith("0\r\n\r\n")));
+  // One that has closed for good is noticed without a word from the handler.
+  TcpClient leaves(server->port());
+  leaves.Send(Get("/"));
+  leaves.ReadUntil("data: 1");
+  leaves.Close();
+  EXPECT_EQ(closed.get_future().wait_for(kPatience), std::future_status::ready);
+}
+
+TEST(HttpServerTest, AThreadThatIsHeldUpShows) {
+  std::promise<void> go_on;
+  const auto server = StartOrDie({}, [&](HttpRequest request, Responder responder) {
+    go_on.get_future().wait();
+    Echo(std::move(request), std::move(responder));
+  });
+  TcpClient client(server->port());
+  client.Send(Get("/"));
+  EXPECT_TRUE(WaitFor([&] { return server->LongestStall() > milliseconds(500); }));
+  go_on.set_value();
+  client.ReadUntil("GET /");
+  EXPECT_TRUE(WaitFor([&] { return server->LongestStall() < milliseconds(500); }));
+}
+
 TEST(HttpServerTest, ProtocolErrorsTakeTheShapeOfTheApi) {
   HttpServerOptions options;
   options.protocol_error = [](int status, std::string_view reason) {

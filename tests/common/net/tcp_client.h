@@ -82,6 +82,8 @@ class TcpClient {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
   }
+  // Says that nothing more will be sent; answers can still be read.
+  void CloseSending() { ::shutdown(fd_, SHUT_WR); }
   // Ends the connection with RST.
   void Reset() {
     const linger now{.l_onoff = 1, .l_linger = 0};
