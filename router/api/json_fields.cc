@@ -62,7 +62,7 @@ json::value ParseWithin(std::string_view body, size_t max_bytes, const json::par
 }  // namespace
 
 absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
-  // `[0,0,0...]` takes eight times its text as a tree; text itself takes once. So much is enough for
+  // `[0,0,0...]` takes eight times its text as a tree, text itself once. So much is enough for
   // a prompt of a few million token ids.
   constexpr size_t kMaxTreeBytes = 64u << 20;
   constexpr size_t kMaxDepth = 64;

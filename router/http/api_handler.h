@@ -26,7 +26,7 @@ class ApiHandler {
   // Both must outlive this and every answer it started.
   ApiHandler(InferenceService* service, const ApiKeys* keys) : service_(service), keys_(keys) {}
 
-  // For HttpServerOptions::refuse: whoever has no key, or asks for what there is not, sends no body.
+  // For HttpServerOptions::refuse: who has no key, or asks for what there is not, sends no body.
   std::optional<net::HttpResponse> Refuse(const net::HttpRequest& head) const;
 
   void Handle(net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder);

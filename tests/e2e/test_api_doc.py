@@ -223,7 +223,8 @@ def test_the_page_has_exactly_the_codes_of_errors():
 
 def test_the_page_has_exactly_the_formats_of_thoughts_and_tool_calls():
     text = source("router/api/answer_format.cc")
-    calls = re.findall(r'\{"(\w+)", ToolCallFormat::', text)
+    names = text[text.index("kToolCallFormats[]"):]
+    calls = re.findall(r'\{"(\w+)", ToolCallFormat::', names[:names.index("};")])
     thoughts = re.findall(r'ReasoningFormat::\w+, \{"([^"]+)", "([^"]+)"\}', text)
     assert len(calls) >= 3 and len(thoughts) >= 3
     rows = [row[0] for row in PAGE["Formats"]]
