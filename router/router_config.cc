@@ -11,9 +11,10 @@ using std::chrono::minutes;
 void AddListeners(RouterConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
   schema->Add("address", &config->address, "Address of the ports.");
-  schema->Add("admin_address", &config->admin_address,
-              "Address of the admin port, where it is not to be reached from everywhere that the "
-              "others are; empty: the same.");
+  schema->Add(
+      "admin_address", &config->admin_address,
+      "Address of the admin port, where it is not to be reached from everywhere; empty takes "
+      "the one above.");
   schema->Add("http_port", &config->http_port,
               "Port of the OpenAI-compatible API; 0 takes any free one.");
   schema->Add("grpc_port", &config->grpc_port,

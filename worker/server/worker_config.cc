@@ -47,9 +47,10 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
 void AddListeners(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
   schema->Add("address", &config->address, "Address of both ports.");
-  schema->Add("admin_address", &config->admin_address,
-              "Address of the admin port, where it is not to be reached from everywhere that the "
-              "other is; empty: the same.");
+  schema->Add(
+      "admin_address", &config->admin_address,
+      "Address of the admin port, where it is not to be reached from everywhere; empty takes "
+      "the one above.");
   schema->Add("port", &config->port, "Port of the gRPC service; 0 takes any free one.");
   schema->Add("admin_port", &config->admin_port,
               "Port of /metrics, /healthz and /readyz; 0 takes any free one.");
