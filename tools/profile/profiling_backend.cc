@@ -200,13 +200,14 @@ absl::Status ProfilingBackend::Attention(MatrixView qkv, const worker::Attention
   return Time(Stage::kAttention, [&] { return inner_->Attention(qkv, shape, cache, layer, out); });
 }
 
-absl::Status ProfilingBackend::SiluMul(MatrixView gate_up, const Operand& out) {
-  return Time(Stage::kMlp, [&] { return inner_->SiluMul(gate_up, out); });
+absl::Status ProfilingBackend::ActivateGated(worker::ActivationFunction f, MatrixView gate_up,
+                                             const Operand& out) {
+  return Time(Stage::kMlp, [&] { return inner_->ActivateGated(f, gate_up, out); });
 }
 
-absl::Status ProfilingBackend::Activate(worker::ActivationFunction activation, MatrixView x,
+absl::Status ProfilingBackend::Activate(worker::ActivationFunction f, MatrixView x,
                                         const Operand& out) {
-  return Time(Stage::kMlp, [&] { return inner_->Activate(activation, x, out); });
+  return Time(Stage::kMlp, [&] { return inner_->Activate(f, x, out); });
 }
 
 absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t> rows,

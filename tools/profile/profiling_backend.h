@@ -107,8 +107,9 @@ class ProfilingBackend : public worker::Backend {
   absl::Status Attention(worker::MatrixView qkv, const worker::AttentionShape& shape,
                          const worker::KvCache& cache, int64_t layer,
                          const worker::Operand& out) override;
-  absl::Status SiluMul(worker::MatrixView gate_up, const worker::Operand& out) override;
-  absl::Status Activate(worker::ActivationFunction activation, worker::MatrixView x,
+  absl::Status ActivateGated(worker::ActivationFunction f, worker::MatrixView gate_up,
+                             const worker::Operand& out) override;
+  absl::Status Activate(worker::ActivationFunction f, worker::MatrixView x,
                         const worker::Operand& out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;

@@ -288,11 +288,11 @@ class Backend {
   // out: [num_tokens, num_heads * head_dim].
   virtual absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
                                  int64_t layer, const Operand& out) = 0;
-  // out = silu(gate) * up, where gate_up's rows hold gate, then up.
-  virtual absl::Status SiluMul(MatrixView gate_up, const Operand& out) = 0;
-  // out = activation(x); x and out may be the same.
-  virtual absl::Status Activate(ActivationFunction activation, MatrixView x,
-                                const Operand& out) = 0;
+  // out = f(x); x and out may be the same.
+  virtual absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) = 0;
+  // out = f(gate) * up, where gate_up's rows hold gate, then up.
+  virtual absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
+                                     const Operand& out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
 

@@ -38,7 +38,7 @@ absl::Status Mlp::Forward(Backend& backend, const Activations& activations, cons
   const Operand inner = activations.Input(Activation::kInner, spec_.inner);
   PINGTI_RETURN_IF_ERROR(backend.Linear(*gate_up_, x, gate_up));
   if (spec_.gated) {
-    PINGTI_RETURN_IF_ERROR(backend.SiluMul(gate_up, inner));
+    PINGTI_RETURN_IF_ERROR(backend.ActivateGated(spec_.function, gate_up, inner));
   } else {
     PINGTI_RETURN_IF_ERROR(backend.Activate(spec_.function, gate_up, inner));
   }

@@ -104,9 +104,10 @@ class OpsOperandTest : public ::testing::Test {
                          const TestMatrix x(device_.get(), kRows, kCols, Random(kCols));
                          return Done(backend()->Activate(ActivationFunction::kGelu, x.view(), out));
                        }});
-    writers.push_back({"SiluMul", [this](const Operand& out) {
+    writers.push_back({"ActivateGated", [this](const Operand& out) {
                          const TestMatrix x(device_.get(), kRows, 2 * kCols, Random(2 * kCols));
-                         return Done(backend()->SiluMul(x.view(), out));
+                         return Done(
+                             backend()->ActivateGated(ActivationFunction::kSilu, x.view(), out));
                        }});
     writers.push_back({"Attention", [this](const Operand& out) { return Attend(out); }});
     return writers;

@@ -265,22 +265,26 @@ TEST_F(OpsRowsTest, ActivationsEqualTheirFormulas) {
   }
 }
 
-TEST_F(OpsRowsTest, SiluMulEqualsItsFormula) {
-  for (const int64_t rows : {1, 77}) {
-    const int64_t cols = 200;
-    const std::vector<float> x = RandomValues(rows * 2 * cols, &rng_);
-    const TestMatrix input(device_.get(), rows, 2 * cols, x);
-    const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
-    ASSERT_TRUE(backend()->SiluMul(input.view(), out.view()).ok());
-    std::vector<double> expected;
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t i = 0; i < cols; ++i) {
-        const double gate = x[static_cast<size_t>(r * 2 * cols + i)];
-        const double up = x[static_cast<size_t>(r * 2 * cols + cols + i)];
-        expected.push_back(gate / (1.0 + std::exp(-gate)) * up);
+TEST_F(OpsRowsTest, GatedActivationsEqualTheirFormulas) {
+  for (const ActivationFunction f :
+       {ActivationFunction::kSilu, ActivationFunction::kGelu, ActivationFunction::kGeluTanh}) {
+    SCOPED_TRACE(static_cast<int>(f));
+    for (const int64_t rows : {1, 77}) {
+      const int64_t cols = 200;
+      const std::vector<float> x = RandomValues(rows * 2 * cols, &rng_);
+      const TestMatrix input(device_.get(), rows, 2 * cols, x);
+      const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
+      ASSERT_TRUE(backend()->ActivateGated(f, input.view(), out.view()).ok());
+      std::vector<double> expected;
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < cols; ++i) {
+          const double gate = x[static_cast<size_t>(r * 2 * cols + i)];
+          const double up = x[static_cast<size_t>(r * 2 * cols + cols + i)];
+          expected.push_back(Activated(f, gate) * up);
+        }
       }
+      ASSERT_NO_FATAL_FAILURE(ExpectNear(out.Read(), expected));
     }
-    ASSERT_NO_FATAL_FAILURE(ExpectNear(out.Read(), expected));
   }
 }
 

@@ -54,27 +54,27 @@ inline Vf Activated(Vf x) {
   }
 }
 
+// With `up`, the products of both; `up` may be null.
 template <ActivationFunction kFunction>
-void ActivateRow(const float* x, int64_t count, float* out) {
+void ActivateRow(const float* x, const float* up, int64_t count, float* out) {
   for (int64_t i = 0; i < count; i += 16) {
-    StoreAt(out, i, count, Activated<kFunction>(LoadAt(x, i, count)));
+    const Vf y = Activated<kFunction>(LoadAt(x, i, count));
+    StoreAt(out, i, count, up == nullptr ? y : Mul(y, LoadAt(up, i, count)));
   }
 }
 
-void Activate(ActivationFunction activation, const float* x, int64_t count, float* out) {
-  switch (activation) {
+void ActivateGated(ActivationFunction f, const float* gate, const float* up, int64_t count,
+                   float* out) {
+  switch (f) {
     case ActivationFunction::kSilu:
-      return ActivateRow<ActivationFunction::kSilu>(x, count, out);
+      return ActivateRow<ActivationFunction::kSilu>(gate, up, count, out);
     case ActivationFunction::kGelu:
-      return ActivateRow<ActivationFunction::kGelu>(x, count, out);
+      return ActivateRow<ActivationFunction::kGelu>(gate, up, count, out);
     case ActivationFunction::kGeluTanh:
-      return ActivateRow<ActivationFunction::kGeluTanh>(x, count, out);
+      return ActivateRow<ActivationFunction::kGeluTanh>(gate, up, count, out);
   }
 }
 
-void SiluMul(const float* gate, const float* up, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; i += 16) {
-    const Vf g = LoadAt(gate, i, count);
-    StoreAt(out, i, count, Mul(Mul(g, Sigmoid(g)), LoadAt(up, i, count)));
-  }
+void Activate(ActivationFunction f, const float* x, int64_t count, float* out) {
+  ActivateGated(f, x, nullptr, count, out);
 }

@@ -243,19 +243,20 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::Status SiluMul(MatrixView gate_up, const Operand& out) override {
+  absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
+                             const Operand& out) override {
     const int64_t width = out.values.cols;
     pool_.RunRows(out.values.rows, [&](int64_t t) {
       const float* gate = Row(gate_up, t);
-      kernels_->silu_mul(gate, gate + width, width, Row(out.values, t));
+      kernels_->activate_gated(f, gate, gate + width, width, Row(out.values, t));
       WriteForms(out, t);
     });
     return absl::OkStatus();
   }
 
-  absl::Status Activate(ActivationFunction activation, MatrixView x, const Operand& out) override {
+  absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) override {
     pool_.RunRows(x.rows, [&](int64_t t) {
-      kernels_->activate(activation, Row(x, t), x.cols, Row(out.values, t));
+      kernels_->activate(f, Row(x, t), x.cols, Row(out.values, t));
       WriteForms(out, t);
     });
     return absl::OkStatus();

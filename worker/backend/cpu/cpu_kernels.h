@@ -83,9 +83,11 @@ struct CpuKernels {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps,
                      int64_t count, float* out);
   void (*add_in_place)(float* x, const float* delta, int64_t count);
-  void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
+  // f(gate) * up.
+  void (*activate_gated)(ActivationFunction f, const float* gate, const float* up, int64_t count,
+                         float* out);
   // x and out may be the same.
-  void (*activate)(ActivationFunction activation, const float* x, int64_t count, float* out);
+  void (*activate)(ActivationFunction f, const float* x, int64_t count, float* out);
   // Rotates by halves: (x[i], x[i + half]).
   void (*rope)(float* x, const float* cos, const float* sin, int64_t half);
 

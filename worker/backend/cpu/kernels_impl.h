@@ -61,7 +61,7 @@ const CpuKernels* Kernels() {
       .rms_norm = RmsNorm,
       .layer_norm = LayerNorm,
       .add_in_place = AddInPlace,
-      .silu_mul = SiluMul,
+      .activate_gated = ActivateGated,
       .activate = Activate,
       .rope = Rope,
       .attention_tile = AttentionTileKernel,

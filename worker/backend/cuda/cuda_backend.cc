@@ -275,12 +275,13 @@ class CudaBackend : public Backend {
     return WriteQuantized(out, stream_);
   }
 
-  absl::Status SiluMul(MatrixView gate_up, const Operand& out) override {
-    return RunActivation(kernels::ActivationKind::kSilu, true, gate_up, out);
+  absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
+                             const Operand& out) override {
+    return RunActivation(KernelKind(f), true, gate_up, out);
   }
 
-  absl::Status Activate(ActivationFunction activation, MatrixView x, const Operand& out) override {
-    return RunActivation(KernelKind(activation), false, x, out);
+  absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) override {
+    return RunActivation(KernelKind(f), false, x, out);
   }
 
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
