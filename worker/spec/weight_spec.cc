@@ -22,15 +22,17 @@ std::vector<RowBlock> StackedModule(const std::string& module, const std::vector
 
 std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
                                     const std::vector<int64_t>& rows_per_group) {
+  if (groups == 1) return StackedModule(module, rows_per_group);
   int64_t group_rows = 0;
   for (const int64_t count : rows_per_group) group_rows += count;
   std::vector<RowBlock> blocks;
-  int64_t offset = 0;  // within a group
+  int64_t first = 0;
   for (const int64_t count : rows_per_group) {
-    for (int64_t g = 0; g < groups; ++g) {
-      blocks.push_back({module, count, g * group_rows + offset, groups * group_rows});
-    }
-    offset += count;
+    RowBlock block{module, groups * count, first, groups * group_rows};
+    block.run = count;
+    block.stride = group_rows;
+    blocks.push_back(std::move(block));
+    first += count;
   }
   return blocks;
 }
@@ -43,13 +45,22 @@ int64_t WeightSpec::rows() const {
 
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec) {
   std::vector<RowBlock> joined;
-  for (const RowBlock& part : spec.parts) {
+  const auto add = [&joined](const RowBlock& part) {
     RowBlock* last = joined.empty() ? nullptr : &joined.back();
     if (last != nullptr && last->module == part.module && last->first + last->rows == part.first &&
         last->interleaved_heads == 0 && part.interleaved_heads == 0) {
       last->rows += part.rows;
     } else {
       joined.push_back(part);
+    }
+  };
+  for (const RowBlock& part : spec.parts) {
+    if (part.run == 0) {
+      add(part);
+      continue;
+    }
+    for (int64_t i = 0; i < part.rows / part.run; ++i) {
+      add({part.module, part.run, part.first + i * part.stride, part.module_rows});
     }
   }
   return joined;

@@ -32,7 +32,8 @@ enum class WeightRole {
   kLogits,        // the output projection; products are f32, activations are never rounded to int8
 };
 
-// Rows [first, first + rows) of a module's tensor, which has `module_rows` rows.
+// Rows of a module's tensor, which has `module_rows` rows: [first, first + rows), or, with `run`,
+// runs of that many rows, the first at `first` and each `stride` rows after the one before.
 struct RowBlock {
   std::string module;  // as the checkpoint names it, without ".weight": "blk.0.attn_q"
   int64_t rows = 0;
@@ -41,14 +42,16 @@ struct RowBlock {
   // Not 0: these are the rows of so many heads in GGUF's order; see MatrixSource in
   // worker/backend/backend.h.
   int64_t interleaved_heads = 0;
+  int64_t run = 0;  // 0: all rows lie together
+  int64_t stride = 0;
 };
 
 // All rows of a module.
 RowBlock WholeModule(std::string module, int64_t rows, int64_t interleaved_heads = 0);
 // A module whose tensor stacks blocks of the given numbers of rows.
 std::vector<RowBlock> StackedModule(const std::string& module, const std::vector<int64_t>& rows);
-// A module whose tensor holds `groups` such stacks one after the other: the first blocks of all
-// groups, then the second ones, and so on.
+// A module whose tensor holds `groups` such stacks one after the other: the first block of each of
+// them together, then the second ones, and so on.
 std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
                                     const std::vector<int64_t>& rows_per_group);
 
@@ -67,8 +70,8 @@ struct WeightSpec {
   int64_t num_values() const { return rows() * (is_vector() ? 1 : cols) + (bias ? rows() : 0); }
 };
 
-// The parts with neighbours that follow each other in one module joined to one: what a loader reads
-// at once.
+// The parts as runs of rows, those that follow each other in one module joined to one: what a
+// loader reads at once.
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec);
 
 }  // namespace pingti::worker

@@ -121,7 +121,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Family{"llama_dynamic", 4.3e-3}, Family{"llama_mqa_bias_tied", 2.0e-2},
                       Family{"qwen2", 1.7e-3}, Family{"qwen2_yarn", 2.7e-3},
                       Family{"qwen3", 5.8e-3}, Family{"mistral_window", 1.5e-2},
-                      Family{"phi3_window", 1.8e-2}),
+                      Family{"phi3_window", 1.8e-2}, Family{"falcon", 3.9e-3},
+                      Family{"falcon_new", 3.1e-3}, Family{"falcon_rw", 2.3e-2}),
     [](const auto& test) { return std::string(test.param.name); });
 
 TEST_F(QuantizerTest, WritesTheSameWhateverTheNumberOfThreads) {

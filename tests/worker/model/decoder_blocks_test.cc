@@ -12,7 +12,7 @@
 namespace pingti::worker {
 namespace {
 
-// Published shapes: Llama 3.1 8B, Qwen2.5 72B, Qwen3 8B and QWen 7B, with few layers.
+// Published shapes: Llama 3.1 8B, Qwen2.5 72B, Qwen3 8B, Falcon 40B and QWen 7B, with few layers.
 const std::vector<std::string>& Configs() {
   static const std::vector<std::string> configs = {
       R"({"architectures":["LlamaForCausalLM"],"num_hidden_layers":2,"hidden_size":4096,)"
@@ -24,6 +24,9 @@ const std::vector<std::string>& Configs() {
       R"({"architectures":["Qwen3ForCausalLM"],"num_hidden_layers":3,"hidden_size":4096,)"
       R"("intermediate_size":12288,"num_attention_heads":32,"num_key_value_heads":8,)"
       R"("head_dim":128,"vocab_size":151936,"max_position_embeddings":40960})",
+      R"({"architectures":["FalconForCausalLM"],"num_hidden_layers":2,"hidden_size":8192,)"
+      R"("num_attention_heads":128,"num_kv_heads":8,"new_decoder_architecture":true,)"
+      R"("vocab_size":65024})",
       R"({"architectures":["QWenLMHeadModel"],"num_hidden_layers":2,"hidden_size":4096,)"
       R"("intermediate_size":22016,"num_attention_heads":32,"kv_channels":128,)"
       R"("vocab_size":151936,"seq_length":8192})"};
@@ -90,7 +93,7 @@ TEST(DecoderBlocksTest, WhatIsSplitByOutputIsReadByWhatIsSplitByInput) {
     const WeightSpec& down = Of(weights, WeightRole::kMlpOut);
     EXPECT_EQ(in.split, Split::kOutput);
     EXPECT_EQ(down.split, Split::kInput);
-    EXPECT_EQ(in.rows(), 2 * down.cols);
+    EXPECT_EQ(in.rows(), (spec.layers[1].mlp.gated ? 2 : 1) * down.cols);
   }
 }
 
@@ -114,9 +117,12 @@ TEST(DecoderBlocksTest, ActivationsTakeWhatTheBlocksSizesAddUpTo) {
     const int64_t kv = attention.num_kv_heads * attention.head_dim;
     ActivationPlan plan;
     DecoderBlocks(spec).DeclareColumns(&plan);
-    // Residual, delta, normed and gathered; q, k and v and the context; gate, up and their product.
-    const int64_t row =
-        4 * spec.hidden_size + (heads + 2 * kv) + heads + 3 * spec.layers[0].mlp.inner;
+    const MlpSpec& mlp = spec.layers[0].mlp;
+    // Residual, delta, normed, gathered and a parallel block's output; q, k and v and the context;
+    // gate, up and what they make.
+    const bool parallel = spec.layers[0].residual == ResidualForm::kParallel;
+    const int64_t row = (parallel ? 5 : 4) * spec.hidden_size + (heads + 2 * kv) + heads +
+                        (mlp.gated ? 3 : 2) * mlp.inner;
     EXPECT_EQ(plan.Bytes(DType::kBf16, 256), 256 * row * 2);
   }
 }

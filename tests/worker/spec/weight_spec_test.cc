@@ -8,9 +8,11 @@
 namespace pingti::worker {
 namespace {
 
-std::vector<int64_t> RowsInOrder(const std::vector<RowBlock>& blocks) {
+std::vector<int64_t> RowsInOrder(const std::vector<RowBlock>& parts) {
+  WeightSpec weight;
+  weight.parts = parts;
   std::vector<int64_t> rows;
-  for (const RowBlock& block : blocks) {
+  for (const RowBlock& block : JoinedParts(weight)) {
     for (int64_t r = 0; r < block.rows; ++r) rows.push_back(block.first + r);
   }
   return rows;
@@ -31,7 +33,10 @@ TEST(WeightSpecTest, AGroupedModuleTakesEveryRowOnce) {
       EXPECT_EQ(distinct.size(), rows.size());
       EXPECT_EQ(static_cast<int64_t>(rows.size()), groups * (q + 2));
       EXPECT_EQ(*distinct.rbegin(), groups * (q + 2) - 1);
+      // A part for each block of a group, so that ranks can share the groups.
+      ASSERT_EQ(blocks.size(), 3u);
       for (const RowBlock& block : blocks) EXPECT_EQ(block.module_rows, groups * (q + 2));
+      EXPECT_EQ(blocks[0].rows, groups * q);
     }
   }
 }

@@ -1,5 +1,7 @@
 #include "worker/model/families/dense.h"
 
+#include <utility>
+
 #include "common/base/strings.h"
 
 namespace pingti::worker {
@@ -106,10 +108,12 @@ DecoderSpec MakeDenseDecoder(const DenseOptions& options, const DenseNames& name
   spec.final_norm = {std::string(names.final_norm), options.norm_eps};
   for (int64_t i = 0; i < options.num_layers; ++i) {
     const std::string layer = Concat(names.layers, i, ".");
-    spec.layers.push_back({{Concat(layer, names.attention_norm), options.norm_eps},
-                           MakeAttention(options, names, layer, static_cast<size_t>(i)),
-                           NormSpec{Concat(layer, names.mlp_norm), options.norm_eps},
-                           MakeMlp(options, names, layer)});
+    LayerSpec block;
+    block.attention_norm = {Concat(layer, names.attention_norm), options.norm_eps};
+    block.attention = MakeAttention(options, names, layer, static_cast<size_t>(i));
+    block.mlp_norm = NormSpec{Concat(layer, names.mlp_norm), options.norm_eps};
+    block.mlp = MakeMlp(options, names, layer);
+    spec.layers.push_back(std::move(block));
   }
   return spec;
 }
