@@ -15,6 +15,10 @@ constexpr size_t kMostItems = 512;
 constexpr size_t kMostBytes = 64 << 20;
 // Calls within each other. Deeper nesting counts as not matching.
 constexpr int32_t kMostDepth = 512;
+// Work of a new move besides its visits, of a visit, and of as many comparisons with those before.
+constexpr int64_t kMoveWork = 64;
+constexpr int64_t kVisitWork = 16;
+constexpr size_t kComparisonsPerWork = 8;
 
 uint64_t Mix(uint64_t hash, uint64_t value) {
   hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
@@ -89,7 +93,10 @@ ConfigId Configurations::Intern() {
   return id;
 }
 
-void Configurations::Visit(StateId state, FrameId frame) { pending_.push_back({state, frame}); }
+void Configurations::Visit(StateId state, FrameId frame) {
+  work_ += kVisitWork;
+  pending_.push_back({state, frame});
+}
 
 // Follows calls and ends of rules until only states with byte moves are left. Ends: a rule that is
 // called matches something, so a return is never followed by itself, and no rule calls itself on
@@ -99,6 +106,7 @@ void Configurations::Drain() {
   while (!pending_.empty()) {
     const Item item = pending_.back();
     pending_.pop_back();
+    work_ += static_cast<int64_t>(visited_.size() / kComparisonsPerWork);
     if (std::find(visited_.begin(), visited_.end(), item) != visited_.end()) continue;
     if (visited_.size() >= kMostItems) {
       overflowed_ = true;
@@ -155,6 +163,7 @@ void Configurations::Pop(FrameId id) {
 
 ConfigId Configurations::ComputeStep(ConfigId config, uint8_t byte) {
   building_ = Config();
+  work_ += kMoveWork;
   const std::vector<Item> items = configs_[config].items;
   for (const Item& item : items) {
     for (const Automaton::ByteMove& move : automaton_->bytes(item.state)) {

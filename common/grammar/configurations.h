@@ -83,6 +83,11 @@ class Configurations {
 
   // More ways of reading one text than are followed came up: such texts count as not matching.
   bool overflowed() const { return overflowed_; }
+  // What was done so far, in units of about a byte that is read where it was read before. Callers
+  // that loop over configurations add theirs. It counts and measures no time, so that what a budget
+  // of work allows is the same on every machine.
+  int64_t work() const { return work_; }
+  void AddWork(int64_t units) { work_ += units; }
   size_t memory_bytes() const { return memory_bytes_; }
 
  private:
@@ -113,6 +118,7 @@ class Configurations {
   std::unordered_map<FrameId, ConfigId> returned_;
   size_t memory_bytes_ = 0;
   bool overflowed_ = false;
+  int64_t work_ = 0;
 
   // The configuration in the making.
   std::vector<Item> pending_;

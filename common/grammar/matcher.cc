@@ -53,7 +53,7 @@ void CompiledGrammar::Warm(const Clock& clock, std::chrono::steady_clock::time_p
       for (const Automaton::ByteMove& move : automaton_.bytes(state)) add(move.to);
       if (automaton_.bytes(state).empty()) continue;
       if (clock.Now() >= deadline) return;
-      token_masks_.Prepare(&memory_->configurations, state, call);
+      token_masks_.Prepare(&memory_->configurations, state, call, kMaskWork);
     }
   }
 }
@@ -115,7 +115,15 @@ absl::Status Matcher::FillMask(std::span<uint32_t> mask) {
   if (it == masks.end()) {
     if (masks.size() * vocabulary.mask_words() * sizeof(uint32_t) > kMostMaskBytes) masks.clear();
     it = masks.emplace(config_, std::vector<uint32_t>(vocabulary.mask_words())).first;
-    grammar_->token_masks_.Fill(&memory_->configurations, config_, it->second);
+    if (!grammar_->token_masks_.Fill(&memory_->configurations, config_, kMaskWork, it->second)) {
+      it->second = {};
+    }
+  }
+  if (it->second.empty()) {
+    std::fill(mask.begin(), mask.end(), 0u);
+    return absl::ResourceExhaustedError(
+        "working out which tokens may come next is too expensive: expected a grammar that can go "
+        "on in fewer ways");
   }
   std::copy(it->second.begin(), it->second.end(), mask.begin());
   if (std::any_of(mask.begin(), mask.end(), [](uint32_t word) { return word != 0; })) {

@@ -23,6 +23,11 @@
 
 namespace pingti::grammar {
 
+// What one mask may cost, in units of Configurations::work(): a few tens of milliseconds, for which
+// all sequences of an engine wait. The first mask of any text and a vocabulary of 100,000 tokens
+// takes half of it.
+inline constexpr int64_t kMaskWork = 10'000'000;
+
 // Keeps what its matchers have worked out, for each other. Thread-compatible together with all of
 // its matchers: one thread at a time uses any of them.
 class CompiledGrammar {
@@ -47,7 +52,7 @@ class CompiledGrammar {
     explicit Memory(const Automaton* automaton) : configurations(automaton) {}
 
     Configurations configurations;
-    std::unordered_map<ConfigId, std::vector<uint32_t>> masks;
+    std::unordered_map<ConfigId, std::vector<uint32_t>> masks;  // empty: too expensive
   };
 
   // The memory to go on with; `*config` of `memory` is moved over when that is another one.
@@ -70,8 +75,8 @@ class Matcher {
   absl::Status Accept(int32_t token);
 
   // The tokens that may come next; end tokens where the text may end. mask: [ceil(vocab / 32)], all
-  // of it is written. Errors: ResourceExhausted as above; FailedPrecondition when no token of the
-  // vocabulary can continue the text.
+  // of it is written. Errors: ResourceExhausted as above, and when the mask costs more than
+  // kMaskWork; FailedPrecondition when no token of the vocabulary can continue the text.
   absl::Status FillMask(std::span<uint32_t> mask);
 
   // Whether the text may end here.

@@ -27,11 +27,13 @@ class TokenMasks {
       : automaton_(automaton), vocabulary_(vocabulary) {}
 
   // Sets the bits of the tokens that may come next, end tokens included, and clears the others.
-  // mask: [vocabulary.mask_words()]
-  void Fill(Configurations* configurations, ConfigId config, std::span<uint32_t> mask);
+  // mask: [vocabulary.mask_words()]. False, and the mask is not whole, when that takes more than
+  // `most_work` units of Configurations::work().
+  [[nodiscard]] bool Fill(Configurations* configurations, ConfigId config, int64_t most_work,
+                          std::span<uint32_t> mask);
   // Works out what Fill will need of a state with a frame of `call` (-1, or one that stands for all
-  // alike, see Automaton::counting_alike) below it.
-  void Prepare(Configurations* configurations, StateId state, int32_t call);
+  // alike, see Automaton::counting_alike) below it, unless that takes more than `most_work`.
+  void Prepare(Configurations* configurations, StateId state, int32_t call, int64_t most_work);
 
   size_t memory_bytes() const { return memory_bytes_; }
 
@@ -56,18 +58,25 @@ class TokenMasks {
     std::vector<ExitByte> exit_bytes;
   };
 
-  const StateMask& MaskOf(Configurations* configurations, StateId state, int32_t call);
-  StateMask Compute(Configurations* configurations, StateId state, int32_t call) const;
+  // What follows works until configurations->work() is beyond `end_of_work`, and what it gives is
+  // not whole then.
+
+  // nullptr at the end of the work.
+  const StateMask* MaskOf(Configurations* configurations, StateId state, int32_t call,
+                          int64_t end_of_work);
+  StateMask Compute(Configurations* configurations, StateId state, int32_t call,
+                    int64_t end_of_work) const;
   // Adds what follows once the rule has ended at `node`.
   void AddExits(int32_t node, int32_t done, StateMask* state_mask) const;
   void SortExits(StateMask* state_mask) const;
   // Sets the tokens that leave the state's rule after `least` to `most` matches and can be read on
   // from `returned`.
   void SetExitTokens(Configurations* configurations, const StateMask& state_mask, int32_t least,
-                     int32_t most, ConfigId returned, std::span<uint32_t> mask);
+                     int32_t most, ConfigId returned, int64_t end_of_work,
+                     std::span<uint32_t> mask);
   void SetStateTokens(const StateMask& state_mask, int32_t left, std::span<uint32_t> mask);
   // Sets the tokens at and below `node`, whose byte led to `from`, that can be read.
-  void SetFrom(Configurations* configurations, ConfigId from, int32_t node,
+  void SetFrom(Configurations* configurations, ConfigId from, int32_t node, int64_t end_of_work,
                std::span<uint32_t> mask);
 
   const Automaton* const automaton_;

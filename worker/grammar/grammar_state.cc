@@ -21,10 +21,10 @@ bool Narrow(std::span<const uint32_t> to, std::span<uint32_t> mask) {
   return true;
 }
 
-// A grammar that overflows does so at every worker: that is the client's error and no moment's
-// shortage, for which a router would try the next worker.
+// A grammar that overflows, costs too much or leads nowhere does so at every worker: that is the
+// client's error and no moment's shortage, for which a router would try the next worker.
 absl::Status AsClientsError(const absl::Status& status) {
-  if (!absl::IsResourceExhausted(status)) return status;
+  if (!absl::IsResourceExhausted(status) && !absl::IsFailedPrecondition(status)) return status;
   return absl::InvalidArgumentError(Concat("grammar: ", std::string(status.message())));
 }
 
@@ -66,7 +66,7 @@ absl::Status GrammarState::TryFillMask(std::span<const uint32_t> allowed,
                                        std::span<uint32_t> mask) {
   PINGTI_RETURN_IF_ERROR(AsClientsError(matcher_.FillMask(mask)));
   if (!Narrow(allowed, mask)) {
-    return absl::FailedPreconditionError(
+    return absl::InvalidArgumentError(
         "allowed_token_ids has none of the tokens that the grammar allows next");
   }
   Narrow(preferred, mask);

@@ -26,8 +26,9 @@ class GrammarState {
 
   // Writes to `mask` what the grammar allows next and `allowed` too; tokens outside `preferred`
   // only where nothing else is left (so a text that can only end ends before its min_tokens). All:
-  // [mask_words()], the last two also empty for all tokens. Errors: FailedPrecondition when no
-  // token is left, ResourceExhausted by the matcher; `mask` then allows everything.
+  // [mask_words()], the last two also empty for all tokens. Errors: InvalidArgument when no
+  // token is left or the matcher's errors: they would be the same at any other worker. `mask` then
+  // allows everything.
   absl::Status FillMask(std::span<const uint32_t> allowed, std::span<const uint32_t> preferred,
                         std::span<uint32_t> mask);
   // ceil(vocab / 32).

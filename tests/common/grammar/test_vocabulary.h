@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,24 @@ inline std::shared_ptr<const Vocabulary> ByteVocabulary(std::vector<std::string>
   for (std::string& word : words) tokens.push_back(std::move(word));
   const int32_t size = static_cast<int32_t>(tokens.size());
   return std::make_shared<Vocabulary>(std::move(tokens), std::vector<int32_t>{kTestEnd}, size);
+}
+
+// As ByteVocabulary, with about as many words of up to eight letters as a real model's.
+inline std::shared_ptr<const Vocabulary> LargeVocabulary() {
+  constexpr int kWords = 100'000;
+  std::vector<std::string> words;
+  std::set<std::string> seen;
+  uint64_t random = 1;
+  while (words.size() < kWords) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    std::string word;
+    // Letters as unequally frequent as in a language, so that words share beginnings.
+    for (uint64_t bits = random >> 8; word.size() < 2 + (random >> 61); bits /= 64) {
+      word += static_cast<char>('a' + (bits % 8) * (bits / 8 % 8) % 26);
+    }
+    if (seen.insert(word).second) words.push_back(std::move(word));
+  }
+  return ByteVocabulary(std::move(words));
 }
 
 inline bool IsSet(const std::vector<uint32_t>& mask, int32_t token) {

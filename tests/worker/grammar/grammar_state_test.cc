@@ -53,8 +53,34 @@ TEST(GrammarState, FailsWhenWhatIsAllowedLeavesNothing) {
   GrammarState state = StateOf("a");
   std::vector<uint32_t> mask(state.mask_words(), 0);
   EXPECT_EQ(state.FillMask(Only(state, {Byte('z')}), {}, mask).code(),
-            absl::StatusCode::kFailedPrecondition);
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(mask, std::vector<uint32_t>(state.mask_words(), ~0u));
+}
+
+TEST(GrammarState, BlamesTheGrammarThatNoTokenCanContinue) {
+  GrammarState state(*grammar::CompileForTest(
+      grammar::GrammarSource::Kind::kRegex, "ab", {},
+      std::make_shared<grammar::Vocabulary>(std::vector<std::string>{"", "a"},
+                                            std::vector<int32_t>{grammar::kTestEnd}, 2)));
+  ASSERT_TRUE(state.Accept(1).ok());
+  std::vector<uint32_t> mask(state.mask_words());
+  const absl::Status status = state.FillMask({}, {}, mask);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("grammar: no token can continue"), std::string::npos) << status;
+}
+
+TEST(GrammarState, BlamesTheGrammarWhoseMaskIsTooExpensive) {
+  GrammarState state(*grammar::CompileForTest(grammar::GrammarSource::Kind::kRegex,
+                                              "(.{1,500}){1,500}", {}, grammar::LargeVocabulary()));
+  std::vector<uint32_t> mask(state.mask_words());
+  absl::Status status;
+  for (int i = 0; i < 100 && status.ok(); ++i) {
+    status = state.FillMask({}, {}, mask);
+    ASSERT_TRUE(state.Accept(Byte('a')).ok());
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("grammar: "), std::string::npos) << status;
+  EXPECT_NE(status.message().find("too expensive"), std::string::npos) << status;
 }
 
 TEST(GrammarState, ACopyGoesItsOwnWay) {
