@@ -94,7 +94,7 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
   template <typename Response, typename Request>
   StreamReactor<Response>* Generate(grpc::CallbackServerContext* context, const Request& proto,
                                     std::string_view endpoint, std::string_view id_prefix) {
-    auto* reactor = new StreamReactor<Response>();  // deletes itself in OnDone
+    auto* reactor = new StreamReactor<Response>(context);  // deletes itself in OnDone
     const std::string answer_id = RandomId(id_prefix, service_->context().entropy);
     std::shared_ptr<RequestLife> life = Received(context, endpoint, answer_id);
     const absl::StatusOr<std::string> tenant = Authenticate(*context);

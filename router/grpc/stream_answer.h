@@ -17,8 +17,9 @@
 
 namespace pingti::router {
 
-// Messages that may wait for a client that does not read; then its request is cancelled.
-inline constexpr size_t kMaxWaitingMessages = 65'536;
+// Memory of the messages that may wait for a client that does not read, beside one more message;
+// then its call is cancelled.
+inline constexpr size_t kMaxWaitingBytes = 4u << 20;
 
 template <typename Response>
 class StreamReactor;
@@ -37,7 +38,11 @@ class StreamSink final : public ResponseSink {
     role_sent_[delta.index] = true;
     ToProto(delta, with_role, message.add_deltas());
     MutexLock lock(&mutex_);
-    if (reactor_ == nullptr || waiting_.size() >= kMaxWaitingMessages) return false;
+    if (reactor_ == nullptr) return false;
+    if (waiting_bytes_ > kMaxWaitingBytes) {
+      reactor_->Cut();
+      return false;
+    }
     Queue(std::move(message));
     return true;
   }
@@ -50,7 +55,7 @@ class StreamSink final : public ResponseSink {
   }
   void OnError(const absl::Status& status) override {
     MutexLock lock(&mutex_);
-    waiting_.clear();
+    Clear();
     FinishWith(grpc::Status(static_cast<grpc::StatusCode>(status.code()), StatusText(status)));
   }
   void OnKeepAlive() override {}  // HTTP/2 pings do that
@@ -59,7 +64,7 @@ class StreamSink final : public ResponseSink {
   void OnWriteDone(bool ok) {
     MutexLock lock(&mutex_);
     writing_ = false;
-    if (!ok) waiting_.clear();
+    if (!ok) Clear();
     Advance();
   }
   void Detach() {
@@ -69,8 +74,14 @@ class StreamSink final : public ResponseSink {
 
  private:
   void Queue(Response message) PINGTI_REQUIRES(mutex_) {
-    waiting_.push_back(std::move(message));
+    const size_t bytes = message.SpaceUsedLong();
+    waiting_.push_back({std::move(message), bytes});
+    waiting_bytes_ += bytes;
     Advance();
+  }
+  void Clear() PINGTI_REQUIRES(mutex_) {
+    waiting_.clear();
+    waiting_bytes_ = 0;
   }
   void FinishWith(grpc::Status status) PINGTI_REQUIRES(mutex_) {
     final_ = std::move(status);
@@ -82,7 +93,8 @@ class StreamSink final : public ResponseSink {
   void Advance() PINGTI_REQUIRES(mutex_) {
     if (reactor_ == nullptr || writing_ || finished_) return;
     if (!waiting_.empty()) {
-      current_ = std::move(waiting_.front());
+      current_ = std::move(waiting_.front().message);
+      waiting_bytes_ -= waiting_.front().bytes;
       waiting_.pop_front();
       writing_ = true;
       reactor_->StartWrite(&current_);
@@ -92,12 +104,18 @@ class StreamSink final : public ResponseSink {
     }
   }
 
+  struct Waiting {
+    Response message;
+    size_t bytes;  // in memory
+  };
+
   const Response head_;
   std::vector<bool> role_sent_;  // generation's calls only
 
   Mutex mutex_;
   StreamReactor<Response>* reactor_ PINGTI_GUARDED_BY(mutex_);
-  std::deque<Response> waiting_ PINGTI_GUARDED_BY(mutex_);
+  std::deque<Waiting> waiting_ PINGTI_GUARDED_BY(mutex_);
+  size_t waiting_bytes_ PINGTI_GUARDED_BY(mutex_) = 0;
   Response current_;  // owned by gRPC while writing_
   grpc::Status final_ PINGTI_GUARDED_BY(mutex_);
   bool writing_ PINGTI_GUARDED_BY(mutex_) = false;
@@ -109,6 +127,11 @@ class StreamSink final : public ResponseSink {
 template <typename Response>
 class StreamReactor final : public grpc::ServerWriteReactor<Response> {
  public:
+  // gRPC keeps `context` until OnDone.
+  explicit StreamReactor(grpc::CallbackServerContext* context) : context_(context) {}
+
+  // Ends a call whose client does not read: without this, its write would wait for ever.
+  void Cut() { context_->TryCancel(); }
   // Before anything is written; a request refused before that has none.
   void SetSink(std::shared_ptr<StreamSink<Response>> sink) { sink_ = std::move(sink); }
   // Outlives this: a generation may start while the client leaves.
@@ -122,6 +145,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<Response> {
   }
 
  private:
+  grpc::CallbackServerContext* const context_;
   std::shared_ptr<StreamSink<Response>> sink_;
   const std::shared_ptr<ClientWatch> client_ = std::make_shared<ClientWatch>();
 };

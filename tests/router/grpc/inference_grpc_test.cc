@@ -129,6 +129,26 @@ TEST_F(InferenceGrpcTest, ACancelledCallCancelsTheSequence) {
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
 }
 
+TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
+  FakeWorkerOptions worker;
+  worker.max_context_tokens = 1u << 20;
+  worker.tokens_per_step = 256;  // a message each: a bound on their number would come much later
+  worker.answer = [](const worker::v1::Sequence&) { return ByteTokens(std::string(900'000, 'x')); };
+  Start(worker);
+  v1::ChatRequest request = Request();
+  request.mutable_params()->set_max_tokens(900'000);
+  request.mutable_params()->set_logprobs(true);
+  grpc::ClientContext context;
+  const auto reader = stub_->Chat(&context, request);
+  ASSERT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
+  EXPECT_LT(worker_->num_tokens_sent(), 900'000u);
+  EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
+  v1::ChatResponse response;
+  while (reader->Read(&response)) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
   Start();
   const auto refuse = [&](const std::function<void(v1::GenerationParams*)>& change) {
