@@ -13,6 +13,7 @@ namespace pingti::router {
 namespace {
 
 constexpr double kRateWindowSeconds = 10;
+constexpr int kHoldingTimeWindow = 12;  // requests
 constexpr int kMaxRetryAfterSeconds = 60;
 // A sequence's answer beside its prompt, when keys are compared.
 constexpr uint64_t kAnswerTokens = 256;
@@ -21,6 +22,11 @@ absl::Status Full(std::string message, int retry_after) {
   return WithRetryAfter(
       ApiError(absl::StatusCode::kResourceExhausted, std::move(message), "", "rate_limit_exceeded"),
       retry_after);
+}
+
+int WholeSeconds(double seconds) {
+  return static_cast<int>(
+      std::clamp(std::ceil(seconds), 1.0, static_cast<double>(kMaxRetryAfterSeconds)));
 }
 
 uint64_t WorkOf(size_t sequences, uint64_t tokens) { return tokens + kAnswerTokens * sequences; }
@@ -63,16 +69,20 @@ absl::Status AdmissionController::CheckConcurrency(const AdmissionRequest& reque
     return Full(Concat("too many sequences at once: ", concurrent_sequences_,
                        " are under way, this request has ", request.sequences, ", limit ",
                        options_.max_concurrent_sequences),
-                1);
+                RetryAfterSeconds(
+                    concurrent_sequences_ + request.sequences - options_.max_concurrent_sequences,
+                    concurrent_sequences_, holding_));
   }
   if (options_.max_concurrent_per_key == 0 || request.tenant.empty()) return absl::OkStatus();
   const auto tenant = tenants_.find(request.tenant);
   const size_t used = tenant == tenants_.end() ? 0 : tenant->second.concurrent_sequences;
   if (used + request.sequences <= options_.max_concurrent_per_key) return absl::OkStatus();
+  const auto own = holding_of_key_.find(request.tenant);
   return Full(Concat("too many sequences at once with this API key: ", used,
                      " are under way, this request has ", request.sequences, ", limit ",
                      options_.max_concurrent_per_key),
-              1);
+              RetryAfterSeconds(used + request.sequences - options_.max_concurrent_per_key, used,
+                                own == holding_of_key_.end() ? holding_ : own->second));
 }
 
 absl::Status AdmissionController::CheckQueue(const AdmissionRequest& request) {
@@ -168,6 +178,7 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
       displaced.push_back(victim->on_displaced_);
     }
     ticket->arrival_ = arrivals_++;
+    ticket->admitted_at_ = clock_->Now();
     ticket->waiting_sequences_ = ticket->request_.sequences;
     ticket->waiting_tokens_ = ticket->request_.tokens;
     concurrent_sequences_ += ticket->request_.sequences;
@@ -186,10 +197,25 @@ void AdmissionController::CountStart() {
   last_start_ = now;
 }
 
+void AdmissionController::HoldingTime::Add(double seconds) {
+  if (count < kHoldingTimeWindow) ++count;
+  mean_s += (seconds - mean_s) / count;
+}
+
+void AdmissionController::CountEnd(const Ticket& ticket) {
+  const double seconds = std::chrono::duration<double>(clock_->Now() - ticket.admitted_at_).count();
+  holding_.Add(seconds);
+  if (!ticket.request_.tenant.empty()) holding_of_key_[ticket.request_.tenant].Add(seconds);
+}
+
 int AdmissionController::RetryAfterSeconds() {
   if (start_rate_ <= 0) return 1;
-  const double seconds = std::ceil(static_cast<double>(queued_sequences_) / start_rate_);
-  return static_cast<int>(std::clamp(seconds, 1.0, static_cast<double>(kMaxRetryAfterSeconds)));
+  return WholeSeconds(static_cast<double>(queued_sequences_) / start_rate_);
+}
+
+int AdmissionController::RetryAfterSeconds(size_t needed, size_t used,
+                                           const HoldingTime& holding) const {
+  return WholeSeconds(static_cast<double>(needed) * holding.mean_s / static_cast<double>(used));
 }
 
 void AdmissionController::Ticket::OnSequenceStarted() {
@@ -216,6 +242,7 @@ AdmissionController::Ticket::~Ticket() {
   const auto tenant = controller_->tenants_.find(request_.tenant);
   if (tenant == controller_->tenants_.end() || arrival_ == 0) return;  // never admitted
   controller_->LeaveQueue(this);
+  controller_->CountEnd(*this);
   controller_->concurrent_sequences_ -= request_.sequences;
   tenant->second.concurrent_sequences -= request_.sequences;
   if (tenant->second.concurrent_sequences == 0) controller_->tenants_.erase(tenant);

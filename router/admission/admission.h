@@ -72,6 +72,7 @@ class AdmissionController {
     const OnDisplaced on_displaced_;
     // Under the controller's lock.
     uint64_t arrival_ = 0;  // 0: not admitted
+    std::chrono::steady_clock::time_point admitted_at_{};
     size_t waiting_sequences_ = 0;
     uint64_t waiting_tokens_ = 0;
     bool started_ = false;
@@ -100,6 +101,13 @@ class AdmissionController {
   };
   using Tenants = std::map<std::string, Tenant>;
 
+  // How long requests keep their places: a mean that follows the last dozen of them.
+  struct HoldingTime {
+    double mean_s = 0;
+    int count = 0;
+    void Add(double seconds);
+  };
+
   static Rank RankOf(const Ticket& ticket);
   absl::Status CheckEverFits(const AdmissionRequest& request) const;
   absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
@@ -109,7 +117,12 @@ class AdmissionController {
   void EnterQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);
   void LeaveQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);
   void CountStart() PINGTI_REQUIRES(mutex_);
+  void CountEnd(const Ticket& ticket) PINGTI_REQUIRES(mutex_);
+  // Until the queue is empty, by the rate of starts.
   int RetryAfterSeconds() PINGTI_REQUIRES(mutex_);
+  // Until `needed` of the `used` places are free again, at the rate at which they become free:
+  // used / mean holding time (Little's law).
+  int RetryAfterSeconds(size_t needed, size_t used, const HoldingTime& holding) const;
 
   const AdmissionOptions options_;
   const Clock* const clock_;
@@ -122,6 +135,8 @@ class AdmissionController {
   // Sequences started per second, an exponential mean over about 10 s: what Retry-After is made of.
   double start_rate_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::chrono::steady_clock::time_point last_start_ PINGTI_GUARDED_BY(mutex_){};
+  HoldingTime holding_ PINGTI_GUARDED_BY(mutex_);
+  std::map<std::string, HoldingTime> holding_of_key_ PINGTI_GUARDED_BY(mutex_);
 };
 
 }  // namespace pingti::router

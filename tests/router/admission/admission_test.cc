@@ -212,6 +212,46 @@ TEST_F(Admission, RetryAfterFollowsTheRateOfStarts) {
   EXPECT_NEAR(RetryAfterSeconds(Admit({.tokens = 1}).status()), 20, 2);
 }
 
+TEST_F(Admission, RetryAfterOfAKeyFollowsHowLongItsOwnRequestsTake) {
+  Limit({.max_concurrent_per_key = 4});
+  const auto run = [&](const std::string& tenant, int seconds) {
+    auto ticket = Admit({.tenant = tenant});
+    ASSERT_TRUE(ticket.ok());
+    (*ticket)->OnSequenceStarted();
+    clock_.Advance(std::chrono::seconds(seconds));
+  };
+  for (int i = 0; i < 30; ++i) run("slow", 40);
+  for (int i = 0; i < 30; ++i) run("fast", 2);
+  auto slow = Admit({.tenant = "slow", .sequences = 4});
+  auto fast = Admit({.tenant = "fast", .sequences = 4});
+  // Four places, 40 s each: one is free every 10 s.
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "slow"}).status()), 10);
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "slow", .sequences = 3}).status()), 30);
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "slow", .sequences = 4}).status()), 40);
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "fast"}).status()), 1);
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "fast", .sequences = 4}).status()), 2);
+  // It follows a key whose requests have become short, and never says more than a minute.
+  slow = absl::CancelledError();
+  for (int i = 0; i < 100; ++i) run("slow", 1);
+  slow = Admit({.tenant = "slow", .sequences = 4});
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "slow", .sequences = 4}).status()), 2);
+  for (int i = 0; i < 30; ++i) run("endless", 1000);
+  auto endless = Admit({.tenant = "endless", .sequences = 4});
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "endless"}).status()), 60);
+}
+
+TEST_F(Admission, RetryAfterOfANewKeyIsThatOfAllKeys) {
+  Limit({.max_concurrent_sequences = 2, .max_concurrent_per_key = 1});
+  for (int i = 0; i < 30; ++i) {
+    auto ticket = Admit({.tenant = "old"});
+    clock_.Advance(std::chrono::seconds(7));
+  }
+  auto one = Admit({.tenant = "new"});
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "new"}).status()), 7);
+  auto two = Admit({.tenant = "newer"});
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "newest"}).status()), 4) << "two places, 7 s each";
+}
+
 TEST(ApiKeys, NameTheTenant) {
   const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("# comment\nalice:secret-a\n\nsecret-b\r\n");
   ASSERT_TRUE(keys.ok()) << keys.status();
