@@ -87,8 +87,9 @@ void RunActivation(TestRun* run, const Function& function, int tokens, int width
   }
   if (!with_out) return;
   const ErrorStats stats = Compare(got_rows, want_rows);
-  // Rounding to dtype.
-  const double bound = dtype == DType::kBf16 ? 2.5e-3 : 3e-4;
+  // Rounding to dtype: half a unit in the last place is 2^-9 or 2^-11 of a value, and one value may
+  // outweigh all others of a short row.
+  const double bound = dtype == DType::kBf16 ? 2.5e-3 : 5.5e-4;
   run->Expect(stats.Finite() && stats.rel_l2 < bound, "rel %g, %zu bad", stats.rel_l2,
               stats.num_bad);
 }

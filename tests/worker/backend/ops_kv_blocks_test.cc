@@ -145,7 +145,8 @@ class OneSequence {
   std::mt19937 rng_;
 };
 
-void AllocateWorkspace(Backend* backend) {
+// A workspace is for heads of one size.
+void AllocateWorkspace(Backend* backend, int64_t head_dim) {
   StepLimits limits;
   limits.max_tokens = 64;
   limits.max_seqs = 2;
@@ -153,7 +154,7 @@ void AllocateWorkspace(Backend* backend) {
   limits.max_blocks_per_seq = kNumBlocks;
   limits.num_heads = 6;
   limits.num_kv_heads = 3;
-  limits.head_dim = 128;
+  limits.head_dim = head_dim;
   limits.vocab_size = 100;
   ASSERT_TRUE(backend->AllocateWorkspace(limits).ok());
 }
@@ -184,7 +185,6 @@ TEST(OpsKvBlocksTest, ABlocksMemoryIsTheSumOfItsPlanes) {
 
 TEST(OpsKvBlocksTest, TheLayoutSaysWhereEveryElementLies) {
   const auto device = testing::MakeDeviceUnderTest();
-  AllocateWorkspace(device->backend());
   for (const KvCacheShape& shape : Shapes(device.get())) {
     const auto cache = *device->backend()->AllocateKvCache(shape);
     const KvBlockLayout& layout = cache->block_layout();
@@ -203,6 +203,7 @@ TEST(OpsKvBlocksTest, TheLayoutSaysWhereEveryElementLies) {
       }
       const KvPlane& key = of_layer.planes.front();
       const AttentionShape attention = OneSequence::Shape(key.heads, key.head_dim, of_layer.window);
+      AllocateWorkspace(device->backend(), key.head_dim);
       std::vector<float> qkv;
       sequence.Append(layer, attention, 0, kTokens, &qkv);
       std::vector<std::byte> out(2 * static_cast<size_t>(layout.bytes));
@@ -290,7 +291,7 @@ TEST(OpsKvBlocksTest, RandomOperationsEqualAPlainArray) {
 TEST(OpsKvBlocksTest, AttentionOverImportedBlocksIsBitEqual) {
   const auto device = testing::MakeDeviceUnderTest();
   Backend* backend = device->backend();
-  AllocateWorkspace(backend);
+  AllocateWorkspace(backend, 128);
   for (const KvCacheShape& shape : Shapes(device.get())) {
     std::mt19937 rng(kSeed);
     const auto cache = *backend->AllocateKvCache(shape);
