@@ -142,6 +142,7 @@ void Generation::SubmitChoice(size_t index) {
   Choice& choice = choices_[index];
   choice.state = Choice::State::kQueued;
   choice.attempt = next_attempt_++;
+  choice.prompt_scores.clear();
   choice.worker = 0;
   choice.job_id = context_->dispatcher->NextJobId();
   choice.queued_at = context_->clock->Now();

@@ -119,6 +119,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     uint64_t sequence_id = 0;
     std::vector<WorkerKey> excluded;
     std::vector<uint32_t> generated;
+    std::vector<TokenScores> prompt_scores;  // of this attempt, until they are echoed
     uint32_t cached_prompt_tokens = 0;
     bool started = false;  // its first output came
     bool echoed = false;
@@ -141,7 +142,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   Sequence MakeSequence(const Choice& choice) const;
   SamplingParams MakeSampling(const Choice& choice) const;
   StopCriteria MakeStop() const;
-  void Echo(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
+  void Echo(Choice* choice, ChoiceDelta* delta);
   // The client asked for no tokens but the prompt's own logprobs.
   bool scores_only() const { return request_.params.max_tokens == 0u; }
   // False when a stop string ended the choice.

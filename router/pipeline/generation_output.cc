@@ -1,6 +1,7 @@
 // The two ends of a Generation that touch the worker's protocol: the sequence that goes up, and the
 // outputs that come down. See generation.h.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/base/strings.h"
@@ -92,15 +93,18 @@ StopCriteria Generation::MakeStop() const {
 void Generation::Handle(Output event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
   Choice& choice = choices_[event.choice];
-  const SequenceOutput& output = event.output;
+  SequenceOutput& output = event.output;
   const bool has_finish = output.finish.has_value();
   ChoiceDelta delta;
   delta.index = static_cast<uint32_t>(event.choice);
+  // A long prompt's come in several outputs, the first of them without tokens.
+  std::move(output.prompt_logprobs.begin(), output.prompt_logprobs.end(),
+            std::back_inserter(choice.prompt_scores));
   if (!output.token_ids.empty()) {
     if (!std::exchange(choice.started, true)) ticket_->OnSequenceStarted();
     choice.cached_prompt_tokens =
         std::max(choice.cached_prompt_tokens, output.cached_prompt_tokens);
-    if (!choice.echoed) Echo(&choice, output, &delta);
+    if (!choice.echoed) Echo(&choice, &delta);
     if (scores_only()) return FinishScored(&choice, has_finish, std::move(delta));
     RecordTokens(event.choice, output.token_ids.size());
     if (!PushTokens(&choice, output, &delta)) {
@@ -157,8 +161,9 @@ void Generation::RecordTokens(size_t index, size_t num_tokens) {
   choice.failures = choice.hand_backs = 0;
 }
 
-void Generation::Echo(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta) {
+void Generation::Echo(Choice* choice, ChoiceDelta* delta) {
   choice->echoed = true;
+  const std::vector<TokenScores> scores = std::move(choice->prompt_scores);
   if (!request_.echo) return;
   const std::vector<uint32_t>& prompt = prompts_.token_ids[choice->prompt];
   text::Detokenizer detokenizer(model_->tokenizer.get(), /*skip_special_tokens=*/true);
@@ -167,9 +172,9 @@ void Generation::Echo(Choice* choice, const SequenceOutput& output, ChoiceDelta*
       TokenLogprob entry;
       entry.bytes = model_->tokenizer->TokenBytes(static_cast<text::TokenId>(prompt[i]));
       entry.text_offset = delta->content.size();
-      entry.has_logprob = i > 0 && i < output.prompt_logprobs.size();
+      entry.has_logprob = i > 0 && i < scores.size();
       if (entry.has_logprob) {
-        const TokenScores& given = output.prompt_logprobs[i];
+        const TokenScores& given = scores[i];
         entry.logprob = given.logprob;
         for (const ScoredToken& top : given.top) {
           entry.top.push_back(

@@ -22,7 +22,7 @@ constexpr size_t kEnvelopeBytes = 4u << 20;
 Session::Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info,
                  int max_message_bytes, WorkerEvents* events, const Clock* clock)
     : link_(link),
-      max_envelope_bytes_(std::min(kEnvelopeBytes, static_cast<size_t>(max_message_bytes))),
+      max_message_bytes_(max_message_bytes),
       stub_(stub),
       events_(events),
       clock_(clock),
@@ -85,6 +85,7 @@ bool Session::BuildNextWrite() {
     hello->set_protocol_version(kProtocolVersion);
     hello->set_router_id(router_id_);
     hello->set_initial_output_credit(kOutputCredit);
+    hello->set_max_message_bytes(static_cast<uint32_t>(max_message_bytes_));
     return true;
   }
   if (!cancels_.empty()) {
@@ -98,12 +99,13 @@ bool Session::BuildNextWrite() {
   }
   if (submits_.empty()) return false;
   worker::v1::SubmitBatch* batch = outgoing_.mutable_submit();
+  const size_t most = std::min(kEnvelopeBytes, static_cast<size_t>(max_message_bytes_));
   constexpr size_t kFramingBytes = 16;  // tag and length of a sequence, and of the batch once
   size_t bytes = kFramingBytes;
   size_t taken = 0;
   while (taken < submits_.size()) {
     bytes += submits_[taken].ByteSizeLong() + kFramingBytes;
-    if (taken > 0 && bytes > max_envelope_bytes_) break;
+    if (taken > 0 && bytes > most) break;
     *batch->add_sequences() = std::move(submits_[taken++]);
   }
   submits_.erase(submits_.begin(), submits_.begin() + static_cast<ptrdiff_t>(taken));

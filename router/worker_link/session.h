@@ -64,7 +64,7 @@ class Session final
   void Close();
 
   const LinkId link_;
-  const size_t max_envelope_bytes_;
+  const int max_message_bytes_;
   worker::v1::Worker::Stub* const stub_;
   WorkerEvents* const events_;
   const Clock* const clock_;

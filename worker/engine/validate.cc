@@ -80,6 +80,10 @@ absl::Status CheckSampling(const Request& request, const RequestLimits& limits) 
   if (!(s.repetition_penalty > 0.0f && s.repetition_penalty <= 100.0f)) {
     return Bad("sampling.repetition_penalty", s.repetition_penalty, "a value in (0, 100]");
   }
+  if (s.logit_bias.size() > kMaxLogitBiases) {
+    return Bad("sampling.logit_bias' size", s.logit_bias.size(),
+               Concat("at most ", kMaxLogitBiases));
+  }
   for (size_t i = 0; i < s.logit_bias.size(); ++i) {
     const TokenBias& bias = s.logit_bias[i];
     if (bias.token_id < 0 || bias.token_id >= limits.vocab_size) {
@@ -89,6 +93,10 @@ absl::Status CheckSampling(const Request& request, const RequestLimits& limits) 
     // NaN is not in [-1000, 1000] either.
     PINGTI_RETURN_IF_ERROR(
         CheckRange(Concat("sampling.logit_bias[", i, "].bias"), bias.bias, -1000.0f, 1000.0f));
+  }
+  if (s.allowed_token_ids.size() > static_cast<size_t>(limits.vocab_size)) {
+    return Bad("sampling.allowed_token_ids' size", s.allowed_token_ids.size(),
+               Concat("at most the vocabulary's ", limits.vocab_size));
   }
   PINGTI_RETURN_IF_ERROR(
       CheckTokens("sampling.allowed_token_ids", s.allowed_token_ids, limits.vocab_size));
@@ -107,16 +115,16 @@ absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits)
   if (request.prompt_token_ids.empty()) {
     return absl::InvalidArgumentError("prompt_token_ids is empty: expected at least one token");
   }
-  PINGTI_RETURN_IF_ERROR(
-      CheckTokens("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
-  PINGTI_RETURN_IF_ERROR(
-      CheckTokens("generated_token_ids", request.generated_token_ids, limits.vocab_size));
   const size_t length = request.prompt_token_ids.size() + request.generated_token_ids.size();
   if (length >= static_cast<size_t>(limits.max_context_tokens)) {
     return absl::OutOfRangeError(Concat("prompt_token_ids and generated_token_ids have ", length,
                                         " tokens: expected less than the context of ",
                                         limits.max_context_tokens));
   }
+  PINGTI_RETURN_IF_ERROR(
+      CheckTokens("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
+  PINGTI_RETURN_IF_ERROR(
+      CheckTokens("generated_token_ids", request.generated_token_ids, limits.vocab_size));
   const SamplingParameters& s = request.sampling;
   if (!request.generated_token_ids.empty() && (s.best_of > 1 || s.is_beam_search())) {
     return absl::InvalidArgumentError(
@@ -132,8 +140,9 @@ absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
     return Bad("stop.min_tokens", stop.min_tokens,
                Concat("a value in [0, max_tokens] = [0, ", stop.max_tokens, "]"));
   }
-  if (stop.stop_token_ids.size() > 64) {
-    return Bad("stop.stop_token_ids' size", stop.stop_token_ids.size(), "at most 64");
+  if (stop.stop_token_ids.size() > kMaxStopTokenIds) {
+    return Bad("stop.stop_token_ids' size", stop.stop_token_ids.size(),
+               Concat("at most ", kMaxStopTokenIds));
   }
   return CheckTokens("stop.stop_token_ids", stop.stop_token_ids, limits.vocab_size);
 }

@@ -7,11 +7,15 @@
 
 #include "proto/pingti/worker/v1/worker.pb.h"
 #include "worker/server/convert.h"
+#include "worker/server/split_output.h"
 
 namespace pingti::worker {
 namespace {
 
 constexpr size_t kMaxPendingEvents = 1u << 16;
+// Around a message's outputs or events.
+constexpr size_t kMessageBytes = 64;
+constexpr size_t kEventBytes = 40;
 
 void FillCredit(const SubmitCredit& credit, v1::SubmitCredit* message) {
   message->set_max_waiting_sequences(credit.max_waiting_sequences);
@@ -25,7 +29,8 @@ void Append(std::vector<T>&& from, std::vector<T>* to) {
 
 }  // namespace
 
-void Outbox::Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit) {
+void Outbox::Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit,
+                  size_t max_message_bytes) {
   MutexLock lock(&mutex_);
   open_ = true;
   welcome_ = identity;
@@ -33,6 +38,7 @@ void Outbox::Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t 
   credit_changed_ = false;
   unlimited_ = output_credit == 0;
   output_credit_ = output_credit;
+  max_message_bytes_ = max_message_bytes;
 }
 
 void Outbox::AddOutputCredit(uint32_t steps) {
@@ -65,6 +71,34 @@ void Outbox::Merge(SequenceOutput&& output) {
   }
   outputs_.push_back(std::move(output));
   merge_hint_ = outputs_.size();
+}
+
+std::vector<SequenceOutput> Outbox::TakeOutputs() {
+  size_t left = max_message_bytes_ - std::min(max_message_bytes_, kMessageBytes);
+  std::vector<SequenceOutput> taken;
+  size_t whole = 0;
+  for (; whole < outputs_.size(); ++whole) {
+    const size_t bytes = BytesOnTheWire(outputs_[whole]);
+    if (bytes > left) break;
+    left -= bytes;
+    taken.push_back(std::move(outputs_[whole]));
+  }
+  if (whole == 0) {
+    taken.emplace_back();
+    if (SplitOff(&outputs_[0], left, &taken[0])) whole = 1;
+  }
+  outputs_.erase(outputs_.begin(), outputs_.begin() + static_cast<ptrdiff_t>(whole));
+  merge_hint_ = 0;
+  return taken;
+}
+
+std::vector<CacheEvent> Outbox::TakeEvents() {
+  const size_t count =
+      std::min(events_.size(), std::max<size_t>(1, max_message_bytes_ / kEventBytes));
+  const auto end = events_.begin() + static_cast<ptrdiff_t>(count);
+  std::vector<CacheEvent> taken(events_.begin(), end);
+  events_.erase(events_.begin(), end);
+  return taken;
 }
 
 void Outbox::AddCacheEvents(std::span<const CacheEvent> events) {
@@ -129,10 +163,9 @@ bool Outbox::Take(v1::SessionResponse* response) {
     if (!outputs_.empty() && (unlimited_ || output_credit_ > 0)) {
       if (!unlimited_) --output_credit_;
       response->mutable_step_output()->set_step(step_);
-      outputs.swap(outputs_);
-      merge_hint_ = 0;
+      outputs = TakeOutputs();
     } else if (!events_.empty()) {
-      events.swap(events_);
+      events = TakeEvents();
       if (events_lost_) ++next_event_id_;
       events_lost_ = false;
     } else if (load_) {

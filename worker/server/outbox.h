@@ -1,7 +1,8 @@
 // What waits to be written to one router: the engine adds, the stream takes.
 //
 // A router that reads slowly, or is out of credit, costs memory for its own tokens and nothing
-// else: outputs of several steps merge into one message, load reports and credit are replaced by
+// else: outputs of several steps merge into one message (or a few, where they are larger than one
+// may be), load reports and credit are replaced by
 // newer ones, cache events are dropped beyond a bound (the gap in their ids tells the router). The
 // engine never waits here. Shared by the engine's sink and the stream, whose lives end in either
 // order.
@@ -48,8 +49,11 @@ class Outbox {
   // Nothing is taken before Open.
   Outbox() = default;
 
-  // The router said Hello: Welcome goes out first. `output_credit` 0: unlimited.
-  void Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit);
+  // The router said Hello: Welcome goes out first. `output_credit` 0: unlimited. Outputs and cache
+  // events are split over messages of at most `max_message_bytes`; one token's logprobs are never
+  // split.
+  void Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit,
+            size_t max_message_bytes);
   void AddOutputCredit(uint32_t steps);
 
   // The outputs are moved from.
@@ -68,6 +72,9 @@ class Outbox {
 
  private:
   void Merge(SequenceOutput&& output) PINGTI_REQUIRES(mutex_);
+  // The first outputs, as many as one message holds; a part of the first where it is too large.
+  std::vector<SequenceOutput> TakeOutputs() PINGTI_REQUIRES(mutex_);
+  std::vector<CacheEvent> TakeEvents() PINGTI_REQUIRES(mutex_);
 
   mutable Mutex mutex_;
   bool open_ PINGTI_GUARDED_BY(mutex_) = false;
@@ -76,6 +83,7 @@ class Outbox {
   bool credit_changed_ PINGTI_GUARDED_BY(mutex_) = false;
   bool unlimited_ PINGTI_GUARDED_BY(mutex_) = false;
   uint64_t output_credit_ PINGTI_GUARDED_BY(mutex_) = 0;
+  size_t max_message_bytes_ PINGTI_GUARDED_BY(mutex_) = 0;
 
   uint64_t step_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::vector<SequenceOutput> outputs_ PINGTI_GUARDED_BY(mutex_);

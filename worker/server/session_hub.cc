@@ -32,11 +32,15 @@ void SessionHub::Stop() {
 }
 
 void SessionHub::Add(std::shared_ptr<SessionWriter> writer, std::shared_ptr<Outbox> outbox,
-                     uint32_t output_credit) {
+                     uint32_t output_credit, uint32_t max_message_bytes) {
+  // Large enough that headers do not count, small enough that nothing urgent waits for long.
+  constexpr size_t kEnvelopeBytes = 4u << 20;
+  size_t most = std::min(kEnvelopeBytes, options_.max_message_bytes);
+  if (max_message_bytes > 0) most = std::min<size_t>(most, max_message_bytes);
   MutexLock lock(&mutex_);
   const SessionWriter* key = writer.get();
   sessions_[key] = {std::move(writer), outbox};
-  outbox->Open(options_.identity, CreditPerSession(), output_credit);
+  outbox->Open(options_.identity, CreditPerSession(), output_credit, most);
   outbox->SetLoad(load_);
   if (draining()) outbox->SetDraining(drain_deadline_ms_);
   DivideCredit();

@@ -35,6 +35,7 @@ struct HubOptions {
   std::chrono::milliseconds report_interval{100};
   SubmitCredit total_credit;  // shared among the sessions
   WorkerIdentity identity;
+  size_t max_message_bytes = 100 << 20;
 };
 
 // Thread-safe.
@@ -50,9 +51,10 @@ class SessionHub : public EngineObserver {
   void Stop();
 
   // A stream began: its outbox is opened with this session's credit. The writer is kept (shared:
-  // the hub's thread may be flushing while gRPC ends the stream) until Remove.
+  // the hub's thread may be flushing while gRPC ends the stream) until Remove. `max_message_bytes`:
+  // what the router reads; 0: it did not say.
   void Add(std::shared_ptr<SessionWriter> writer, std::shared_ptr<Outbox> outbox,
-           uint32_t output_credit);
+           uint32_t output_credit, uint32_t max_message_bytes);
   void Remove(const SessionWriter* writer);
   size_t num_sessions() const;
   // Asks the hub's thread to flush. Cheap; called on the engine thread.

@@ -107,7 +107,7 @@ void SessionStream::HandleHello(const v1::Hello& hello) {
   }
   session_ = engine_->OpenSession(std::make_unique<OutboxSink>(outbox_, hub_));
   LogInfo("session opened", {{"router_id", hello.router_id()}, {"session", session_}});
-  hub_->Add(shared_from_this(), outbox_, hello.initial_output_credit());
+  hub_->Add(shared_from_this(), outbox_, hello.initial_output_credit(), hello.max_message_bytes());
 }
 
 void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {

@@ -62,6 +62,7 @@ SubmitCredit CreditOf(const EngineOptions& engine, int32_t max_context_tokens) {
 HubOptions MakeHubOptions(const ServedCard& card, const WorkerServerOptions& options) {
   HubOptions hub;
   hub.report_interval = options.report_interval;
+  hub.max_message_bytes = static_cast<size_t>(options.max_message_bytes);
   hub.total_credit = CreditOf(options.engine, static_cast<int32_t>(card.card.max_context_tokens()));
   hub.identity.worker_id =
       options.worker_id.empty() ? RandomId("worker-", OsEntropy()) : options.worker_id;

@@ -353,6 +353,15 @@ TEST(EngineCore, BadRequestsAreRejectedByFieldName) {
          r->sampling.logit_bias = {{9, nan}};
        }},
       {"sampling.allowed_token_ids[0]", [](Request* r) { r->sampling.allowed_token_ids = {64}; }},
+      {"sampling.allowed_token_ids' size",
+       [](Request* r) { r->sampling.allowed_token_ids.assign(65, 3); }},
+      {"sampling.logit_bias' size",
+       [](Request* r) {
+         r->sampling.logit_bias.assign(1'025, {9, 0});
+       }},
+      {"stop.stop_token_ids' size", [](Request* r) { r->stop.stop_token_ids.assign(1'089, 3); }},
+      {"prompt_token_ids and generated_token_ids have",
+       [](Request* r) { r->generated_token_ids.assign(1'024, 64); }},
       {"sampling.n", [](Request* r) { r->sampling.n = r->sampling.best_of = 9; }},
       {"sampling.best_of", [](Request* r) { r->sampling.n = 2; }},
       {"sampling.beam.num_beams", [](Request* r) { r->sampling.beam.num_beams = 9; }},

@@ -3,9 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "proto/pingti/worker/v1/worker.pb.h"
+#include "worker/server/convert.h"
 
 namespace pingti::worker {
 namespace {
@@ -34,8 +38,9 @@ v1::SessionResponse::MessageCase Take(Outbox* outbox, v1::SessionResponse* respo
 
 class OutboxTest : public ::testing::Test {
  protected:
-  void Open(uint32_t output_credit) {
-    outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, output_credit);
+  void Open(uint32_t output_credit, size_t most_bytes = 4 << 20) {
+    outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, output_credit,
+                most_bytes);
     ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
   }
   Outbox outbox;
@@ -45,7 +50,7 @@ class OutboxTest : public ::testing::Test {
 TEST_F(OutboxTest, WelcomeComesFirstAndSaysWhoItIs) {
   Add(&outbox, 1, {Tokens(1, {5})});
   EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET) << "before Hello";
-  outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, 0);
+  outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, 0, 4 << 20);
   ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
   EXPECT_EQ(response.welcome().worker_id(), "worker-1");
   EXPECT_EQ(response.welcome().incarnation(), "inc-1");
@@ -98,6 +103,72 @@ TEST_F(OutboxTest, SamplesOfOneSequenceAreNotMixed) {
   ASSERT_EQ(response.step_output().outputs_size(), 2);
   EXPECT_EQ(response.step_output().outputs(0).token_ids_size(), 2);
   EXPECT_EQ(response.step_output().outputs(1).token_ids_size(), 1);
+}
+
+// Prompt logprobs, tokens with theirs and an end, all of them telling apart.
+SequenceOutput LongOutput(uint64_t id, int num_prompt, int num_tokens) {
+  SequenceOutput output = Tokens(id, {}, /*finish=*/true);
+  output.cached_prompt_tokens = 3;
+  for (int i = 0; i < num_prompt; ++i) {
+    TokenLogprobs scores{-static_cast<float>(i), {}};
+    for (int top = 0; top < i % 21; ++top) scores.top.push_back({100'000 + top, -0.5f});
+    output.prompt_logprobs.push_back(scores);
+  }
+  for (int i = 0; i < num_tokens; ++i) {
+    output.token_ids.push_back(1'000'000 + i);
+    output.logprobs.push_back({-static_cast<float>(i), {{i, -1.0f}}});
+  }
+  return output;
+}
+
+TEST_F(OutboxTest, WhatIsTooLargeForAMessageIsSplitAndNothingIsLost) {
+  for (const size_t most : {1u, 600u, 1'000u, 4'096u, 1u << 20}) {
+    Outbox split;
+    split.Open({"worker-1", "inc-1", "print", {}}, {64, 8192}, 0, most);
+    ASSERT_EQ(Take(&split, &response), v1::SessionResponse::kWelcome);
+    const std::vector<SequenceOutput> given = {LongOutput(1, 300, 200), LongOutput(2, 0, 1),
+                                               LongOutput(3, 50, 2)};
+    Add(&split, 1, given);
+    std::map<uint64_t, v1::SequenceOutput> joined;
+    while (Take(&split, &response) == v1::SessionResponse::kStepOutput) {
+      // One token's scores, up to 20 alternatives of them, may be larger than a tiny limit.
+      EXPECT_LE(response.ByteSizeLong(), std::max<size_t>(most, 600)) << most;
+      for (const v1::SequenceOutput& part : response.step_output().outputs()) {
+        v1::SequenceOutput& whole = joined[part.sequence_id()];
+        EXPECT_FALSE(whole.has_finish()) << "nothing follows the end";
+        EXPECT_TRUE(!part.has_finish() || part.token_ids_size() > 0) << "the end's token comes too";
+        EXPECT_TRUE(part.prompt_logprobs().empty() || whole.token_ids().empty());
+        EXPECT_EQ(part.token_ids_size(), part.logprobs_size());
+        EXPECT_EQ(part.cached_prompt_tokens(), 3u);
+        whole.MergeFrom(part);
+      }
+    }
+    EXPECT_TRUE(split.drained());
+    ASSERT_EQ(joined.size(), given.size());
+    for (SequenceOutput output : given) {
+      v1::SequenceOutput expected;
+      const uint64_t id = output.sequence_id;
+      ToProto(std::move(output), &expected);
+      EXPECT_EQ(joined[id].SerializeAsString(), expected.SerializeAsString()) << most;
+    }
+  }
+}
+
+TEST_F(OutboxTest, ManyCacheEventsAreSplitOverMessages) {
+  Open(0, 1'000);
+  std::vector<CacheEvent> events(500);
+  for (size_t i = 0; i < events.size(); ++i) {
+    events[i].kind = i % 2 == 0 ? CacheEvent::Kind::kStored : CacheEvent::Kind::kRemoved;
+    events[i].hash = ~uint64_t{i};
+  }
+  outbox.AddCacheEvents(events);
+  uint64_t next_id = 1;
+  while (Take(&outbox, &response) == v1::SessionResponse::kKvEvents) {
+    EXPECT_LE(response.ByteSizeLong(), 1'000u);
+    EXPECT_EQ(response.kv_events().first_event_id(), next_id);
+    next_id += static_cast<uint64_t>(response.kv_events().events_size());
+  }
+  EXPECT_EQ(next_id, 501u);
 }
 
 TEST_F(OutboxTest, OnlyTheNewestLoadAndCreditAreSent) {

@@ -172,6 +172,42 @@ TEST_F(WorkerServerTest, BadMessagesEndTheSessionAndBadRequestsOnlyThemselves) {
   EXPECT_EQ(client.finishes_[4].reason(), v1::Finish::REASON_MAX_TOKENS);
 }
 
+TEST_F(WorkerServerTest, AnAnswerLargerThanAMessageComesInPartsAndTheSessionLives) {
+  Start([](WorkerServerOptions* options) { options->max_message_bytes = 4'096; });
+  for (const uint32_t routers_limit : {0u, 1'500u}) {
+    Client client(server->port());
+    v1::SessionRequest hello;
+    hello.mutable_hello()->set_protocol_version(1);
+    hello.mutable_hello()->set_max_message_bytes(routers_limit);
+    client.stream()->Write(hello);
+    v1::SessionRequest request;
+    v1::Sequence* sequence = request.mutable_submit()->add_sequences();
+    sequence->set_sequence_id(1);
+    for (int i = 0; i < 400; ++i) sequence->add_prompt_token_ids(3 + i % 50);
+    sequence->mutable_stop()->set_max_tokens(2);
+    sequence->mutable_stop()->set_ignore_eos(true);
+    sequence->mutable_logprobs()->set_enabled(true);
+    sequence->mutable_logprobs()->set_prompt(true);
+    sequence->mutable_logprobs()->set_top_logprobs(5);
+    client.stream()->Write(request);
+    const size_t most = routers_limit > 0 ? routers_limit : 4'096;
+    int num_scores = 0;
+    EXPECT_TRUE(client.ReadUntil([&](const v1::SessionResponse& response) {
+      EXPECT_LE(response.ByteSizeLong(), most);
+      for (const auto& output : response.step_output().outputs()) {
+        num_scores += output.prompt_logprobs_size();
+      }
+      return client.finishes_.size() == 1;
+    }));
+    EXPECT_EQ(client.finishes_[1].reason(), v1::Finish::REASON_MAX_TOKENS);
+    EXPECT_EQ(client.tokens_[1].size(), 2u);
+    EXPECT_EQ(num_scores, 400);
+    EXPECT_GT(client.num_step_outputs_, 4);
+    client.Submit(2, {3, 4}, 5);
+    EXPECT_TRUE(client.ReadUntilFinished(2));
+  }
+}
+
 TEST_F(WorkerServerTest, CancelEndsOneSequence) {
   Start();
   Client client(server->port());
