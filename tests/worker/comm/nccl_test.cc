@@ -139,9 +139,11 @@ TEST(NcclTest, CollectivesOfEveryDtypeEqualTheFormula) {
       }
       EXPECT_TRUE(rank.comm->AllGather(matrix).ok());
       const std::vector<float> gathered = rank.Read(matrix);
+      std::vector<std::vector<float>> parts;
+      for (int r = 0; r < size; ++r) parts.push_back(Part(r, count));
       for (int64_t i = 0; i < count; ++i) {
-        const auto owner = static_cast<int>(i % c.cols / (c.cols / size));
-        ASSERT_EQ(gathered[static_cast<size_t>(i)], Part(owner, count)[static_cast<size_t>(i)]);
+        const auto owner = static_cast<size_t>(i % c.cols / (c.cols / size));
+        ASSERT_EQ(gathered[static_cast<size_t>(i)], parts[owner][static_cast<size_t>(i)]);
       }
     }
   });
