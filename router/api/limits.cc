@@ -66,6 +66,12 @@ absl::Status CheckStops(const GenerationParams& params) {
 
 }  // namespace
 
+absl::Status CheckLimits(const ChatSize& chat) {
+  PINGTI_RETURN_IF_ERROR(CheckSize("messages", chat.messages, "messages", kMaxMessages));
+  PINGTI_RETURN_IF_ERROR(CheckSize("messages", chat.tool_calls, "tool calls", kMaxToolCalls));
+  return CheckSize("tools", chat.tools, "tools", kMaxTools);
+}
+
 absl::Status CheckLimits(const GenerationRequest& request) {
   const GenerationParams& params = request.params;
   if (params.n < 1 || params.n > kMaxChoices) {

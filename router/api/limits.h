@@ -13,8 +13,18 @@ inline constexpr size_t kMaxStops = 16;             // strings
 inline constexpr size_t kMaxStopBytes = 16u << 10;  // of all of them
 inline constexpr size_t kMaxStopTokenIds = 1'024;
 inline constexpr size_t kMaxLogitBiases = 1'024;
+inline constexpr size_t kMaxMessages = 16'384;   // of a chat
+inline constexpr size_t kMaxToolCalls = 16'384;  // of all its messages
+inline constexpr size_t kMaxTools = 1'024;
 
-// Errors: InvalidArgument naming the field as the HTTP API spells it.
+struct ChatSize {
+  size_t messages = 0;
+  size_t tool_calls = 0;
+  size_t tools = 0;
+};
+
+// Both: InvalidArgument naming the field as the HTTP API spells it.
+absl::Status CheckLimits(const ChatSize& chat);
 absl::Status CheckLimits(const GenerationRequest& request);
 
 }  // namespace pingti::router

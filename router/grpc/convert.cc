@@ -115,6 +115,15 @@ json::value ToolChoiceToJson(const std::string& choice) {
   return NamedToolChoice(choice);
 }
 
+ChatSize SizeOf(const v1::ChatRequest& chat) {
+  ChatSize size{.messages = static_cast<size_t>(chat.messages_size()),
+                .tools = static_cast<size_t>(chat.tools_size())};
+  for (const v1::Message& message : chat.messages()) {
+    size.tool_calls += static_cast<size_t>(message.tool_calls_size());
+  }
+  return size;
+}
+
 template <typename Delta>
 void AddLogprobs(const std::vector<TokenLogprob>& logprobs, Delta* out) {
   for (const TokenLogprob& entry : logprobs) {
@@ -134,6 +143,7 @@ void AddLogprobs(const std::vector<TokenLogprob>& logprobs, Delta* out) {
 }  // namespace
 
 absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
+  PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(chat)));
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kChat;
   request.model = chat.model();

@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
+#include "router/api/limits.h"
 #include "router/openai/chat_messages.h"
 
 namespace pingti::router {
@@ -32,9 +33,24 @@ absl::Status CheckCombination(const GenerationRequest& request) {
   return absl::OkStatus();
 }
 
+size_t LengthOf(const json::object& object, std::string_view field) {
+  const json::value* value = object.if_contains(json::string_view(field.data(), field.size()));
+  return value != nullptr && value->is_array() ? value->get_array().size() : 0;
+}
+
+ChatSize SizeOf(const json::object& body) {
+  ChatSize size{.messages = LengthOf(body, "messages"), .tools = LengthOf(body, "tools")};
+  if (size.messages == 0) return size;
+  for (const json::value& message : body.at("messages").get_array()) {
+    if (message.is_object()) size.tool_calls += LengthOf(message.get_object(), "tool_calls");
+  }
+  return size;
+}
+
 }  // namespace
 
 absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request) {
+  PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(*body)));
   auto context = std::make_shared<json::object>();
   if (json::value* kwargs = body->if_contains("chat_template_kwargs")) {
     if (!kwargs->is_object()) return WrongType("chat_template_kwargs", *kwargs, "an object");

@@ -151,14 +151,17 @@ TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
 
 TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
   Start();
-  const auto refuse = [&](const std::function<void(v1::GenerationParams*)>& change) {
+  const auto refuse_chat = [&](const std::function<void(v1::ChatRequest*)>& change) {
     v1::ChatRequest request = Request();
-    change(request.mutable_params());
+    change(&request);
     grpc::ClientContext context;
     std::vector<v1::ChatResponse> responses;
     const grpc::Status status = Chat(request, &context, &responses);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     return status.error_message();
+  };
+  const auto refuse = [&](const std::function<void(v1::GenerationParams*)>& change) {
+    return refuse_chat([&](v1::ChatRequest* request) { change(request->mutable_params()); });
   };
   EXPECT_NE(refuse([](auto* p) { p->set_n(4'294'967'295u); }).find("'n'"), std::string::npos);
   EXPECT_NE(refuse([](auto* p) { p->add_stop(std::string(1'000'000, 'x')); }).find("'stop'"),
@@ -171,6 +174,18 @@ TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
               for (uint32_t i = 0; i < 2'000; ++i) (*p->mutable_logit_bias())[i] = 1;
             }).find("'logit_bias'"),
             std::string::npos);
+  EXPECT_EQ(refuse_chat([](v1::ChatRequest* request) {
+              for (int i = 0; i < 20'000; ++i) request->add_messages();
+            }),
+            "messages: 'messages' has 20001 messages, expected at most 16384");
+  EXPECT_EQ(refuse_chat([](v1::ChatRequest* request) {
+              for (int i = 0; i < 20'000; ++i) request->mutable_messages(0)->add_tool_calls();
+            }),
+            "messages: 'messages' has 20000 tool calls, expected at most 16384");
+  EXPECT_EQ(refuse_chat([](v1::ChatRequest* request) {
+              for (int i = 0; i < 2'000; ++i) request->add_tools();
+            }),
+            "tools: 'tools' has 2000 tools, expected at most 1024");
   EXPECT_EQ(worker_->num_submitted(), 0u);
 }
 
