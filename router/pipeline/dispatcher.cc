@@ -18,6 +18,10 @@ void Dispatcher::Submit(SequenceJob job) {
   Pump();
 }
 
+bool Dispatcher::HasWorkerFor(std::string_view fingerprint, uint32_t context_tokens) const {
+  return registry_->HasReadyWorker(fingerprint, context_tokens);
+}
+
 void Dispatcher::CancelQueued(uint64_t job_id) {
   SequenceJob job;  // freed after the lock
   MutexLock lock(&mutex_);
@@ -38,8 +42,8 @@ void Dispatcher::Pump() {
 }
 
 WorkerLoad Dispatcher::Choose(const SequenceJob& job) {
-  const std::vector<WorkerLoad> candidates =
-      registry_->Candidates(job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes);
+  const std::vector<WorkerLoad> candidates = registry_->Candidates(
+      job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes, job.context_tokens);
   if (candidates.empty()) return {};
   return candidates[policy_->Pick(job.tokens, candidates)];
 }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -32,6 +33,9 @@ class Dispatcher {
   void CancelQueued(uint64_t job_id);
   // Takes a sequence back that was placed.
   void CancelPlaced(WorkerKey worker, uint64_t sequence_id);
+
+  // Whether a worker that is ready now has a context that holds so much.
+  bool HasWorkerFor(std::string_view fingerprint, uint32_t context_tokens) const;
 
   void Pump();
   // Gives up jobs that waited too long and closes finished breakers' waits.

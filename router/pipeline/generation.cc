@@ -158,6 +158,7 @@ void Generation::SubmitChoice(size_t index) {
   job.resumed = !choice.generated.empty();
   job.tokens =
       static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + choice.generated.size());
+  job.context_tokens = ContextTokens(choice);
   job.block_hashes = prompts_.block_hashes[choice.prompt];
   job.give_up_at = std::min(choice.queued_at + context_->options.queue_timeout, Deadline());
   context_->dispatcher->Submit(std::move(job));

@@ -140,6 +140,9 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void MakeChoices();
   void SubmitChoice(size_t index);
   Sequence MakeSequence(const Choice& choice) const;
+  // What the choice's next worker must hold: all of it where the client said how much, else one
+  // token more than there is.
+  uint32_t ContextTokens(const Choice& choice) const;
   SamplingParams MakeSampling(const Choice& choice) const;
   StopCriteria MakeStop() const;
   void Echo(Choice* choice, ChoiceDelta* delta);
@@ -153,6 +156,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
   // What to do when a worker ended the sequence without finishing it.
   void HandleAbnormalEnd(size_t index, const Finish& finish);
+  // The worker's context is full, and another's is larger: goes on there. False: nowhere.
+  bool GoOnAtLargerWorker(size_t index, ChoiceDelta* delta);
   // Sends a choice that is at no worker any more to another one. `orderly`: the worker drains, and
   // said so.
   void Resume(size_t index, bool orderly, const absl::Status& why);

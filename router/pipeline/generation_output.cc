@@ -118,8 +118,10 @@ void Generation::Handle(Output event) {
     case Finish::Reason::kStopToken:
       FinishChoice(&choice, FinishReason::kStop, &delta);
       break;
-    case Finish::Reason::kMaxTokens:
     case Finish::Reason::kContextFull:
+      if (GoOnAtLargerWorker(event.choice, &delta)) return;
+      [[fallthrough]];
+    case Finish::Reason::kMaxTokens:
       FinishChoice(&choice, FinishReason::kLength, &delta);
       break;
     default:
@@ -128,6 +130,23 @@ void Generation::Handle(Output event) {
       return;
   }
   Send(std::move(delta));
+}
+
+uint32_t Generation::ContextTokens(const Choice& choice) const {
+  const size_t next = choice.generated.size() + 1;
+  const size_t output = std::max<size_t>(next, request_.params.max_tokens.value_or(0));
+  return static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + output);
+}
+
+bool Generation::GoOnAtLargerWorker(size_t index, ChoiceDelta* delta) {
+  Choice& choice = choices_[index];
+  if (!context_->dispatcher->HasWorkerFor(model_->fingerprint, ContextTokens(choice))) return false;
+  choice.state = Choice::State::kFinished;  // at that worker
+  choice.attempt = 0;
+  Send(std::move(*delta));
+  if (done()) return true;
+  Resume(index, /*orderly=*/true, absl::UnavailableError("the worker's context is full"));
+  return true;
 }
 
 void Generation::FinishScored(Choice* choice, bool at_end, ChoiceDelta delta) {

@@ -23,8 +23,9 @@ struct SequenceJob {
   std::shared_ptr<SequenceHandler> handler;
   std::vector<WorkerKey> excluded_workers;  // those that failed it before
   int32_t priority = 0;
-  bool resumed = false;  // its client already reads: it goes before new ones of its priority
-  uint32_t tokens = 0;   // to prefill
+  bool resumed = false;         // its client already reads: it goes before new ones of its priority
+  uint32_t tokens = 0;          // to prefill
+  uint32_t context_tokens = 0;  // prompt and output that the worker's context must hold
   std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
   std::chrono::steady_clock::time_point give_up_at;
 };

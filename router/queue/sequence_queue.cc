@@ -19,7 +19,7 @@ void SequenceQueue::Add(SequenceJob job) {
   if (IsPicky(job)) {
     ++picky_;
   } else {
-    ++unpicky_[job.fingerprint];
+    unpicky_[job.fingerprint].insert(job.context_tokens);
   }
   order_->OnAdded(job);
   std::string line(order_->Line(job));
@@ -35,8 +35,10 @@ SequenceJob SequenceQueue::Detach(Line* line, Line::iterator it) {
   tokens_ -= job.tokens;
   if (IsPicky(job)) {
     --picky_;
-  } else if (const auto model = unpicky_.find(job.fingerprint); --model->second == 0) {
-    unpicky_.erase(model);
+  } else {
+    const auto model = unpicky_.find(job.fingerprint);
+    model->second.erase(model->second.find(job.context_tokens));
+    if (model->second.empty()) unpicky_.erase(model);
   }
   return job;
 }
@@ -59,12 +61,16 @@ bool SequenceQueue::Remove(uint64_t id, SequenceJob* job) {
 }
 
 bool SequenceQueue::MayFit(const SequenceJob& job, const FullModels& full) {
-  return IsPicky(job) || !full.contains(job.fingerprint);
+  if (IsPicky(job)) return true;
+  const auto least = full.find(job.fingerprint);
+  return least == full.end() || job.context_tokens < least->second;
 }
 
 bool SequenceQueue::AllFull(const FullModels& full) const {
-  return picky_ == 0 && std::all_of(unpicky_.begin(), unpicky_.end(),
-                                    [&](const auto& model) { return full.contains(model.first); });
+  return picky_ == 0 && std::all_of(unpicky_.begin(), unpicky_.end(), [&](const auto& model) {
+           const auto least = full.find(model.first);
+           return least != full.end() && *model.second.begin() >= least->second;
+         });
 }
 
 void SequenceQueue::TakePlaceable(const Place& place, const Take& take) {
@@ -103,7 +109,9 @@ void SequenceQueue::TakeFromLines(Lines* lines, const Place& place, const Take& 
     if (!MayFit(job->second, *full)) {
       push(line, next);
     } else if (!place(job->second)) {
-      if (!IsPicky(job->second)) full->insert(job->second.fingerprint);
+      if (!IsPicky(job->second)) {
+        full->insert_or_assign(job->second.fingerprint, job->second.context_tokens);
+      }
       push(line, next);
     } else {
       SequenceJob taken = Detach(&line->second, job);

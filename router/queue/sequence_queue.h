@@ -37,7 +37,8 @@ class SequenceQueue {
   bool Remove(uint64_t id, SequenceJob* job);
 
   // Calls `place` for jobs in order, and right after each success `take` with that job. Once a job
-  // of some model found no worker, later ones of that model that exclude no worker are not tried.
+  // of some model found no worker, later ones of that model that exclude no worker and need as large
+  // a context are not tried.
   void TakePlaceable(const Place& place, const Take& take);
   // Jobs whose time in the queue is over.
   std::vector<SequenceJob> TakeExpired(std::chrono::steady_clock::time_point now);
@@ -55,8 +56,8 @@ class SequenceQueue {
     std::string line;
     uint64_t arrival;
   };
-  // Models that have no worker with credit left in this round.
-  using FullModels = std::set<std::string, std::less<>>;
+  // Models and the least context for which none of their workers has credit left in this round.
+  using FullModels = std::map<std::string, uint32_t, std::less<>>;
 
   void TakeFromLines(Lines* lines, const Place& place, const Take& take, FullModels* full);
   // Whether a job is worth trying.
@@ -70,8 +71,9 @@ class SequenceQueue {
   const std::unique_ptr<QueueOrder> order_;
   std::map<Class, Lines> classes_;
   std::unordered_map<uint64_t, Position> positions_;  // by job id
-  std::map<std::string, size_t> unpicky_;  // jobs that exclude no worker, by model; none is 0
-  size_t picky_ = 0;                       // jobs that exclude one
+  // The contexts that jobs which exclude no worker need, by model; none is empty.
+  std::map<std::string, std::multiset<uint32_t>> unpicky_;
+  size_t picky_ = 0;  // jobs that exclude one
   uint64_t arrivals_ = 0;
   uint64_t tokens_ = 0;
 };

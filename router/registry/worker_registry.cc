@@ -107,11 +107,16 @@ std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view na
   return best;
 }
 
-bool WorkerRegistry::HasReadyWorker(std::string_view fingerprint) const {
+bool WorkerRegistry::CanHold(const Worker& worker, std::string_view fingerprint,
+                             uint32_t context_tokens) {
+  return worker.state == WorkerState::kReady && worker.info.model->fingerprint == fingerprint &&
+         context_tokens <= worker.info.model->max_context_tokens;
+}
+
+bool WorkerRegistry::HasReadyWorker(std::string_view fingerprint, uint32_t context_tokens) const {
   MutexLock lock(&mutex_);
   return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
-    const Worker& worker = entry.second;
-    return worker.state == WorkerState::kReady && worker.info.model->fingerprint == fingerprint;
+    return CanHold(entry.second, fingerprint, context_tokens);
   });
 }
 
@@ -121,8 +126,15 @@ std::vector<ModelStatus> WorkerRegistry::Models() const {
   for (const auto& [id, worker] : workers_) {
     if (worker.info.model == nullptr) continue;
     ModelStatus& status = by_fingerprint[worker.info.model->fingerprint];
-    status.model = worker.info.model;
-    if (worker.state == WorkerState::kReady) ++status.ready_workers;
+    const bool ready = worker.state == WorkerState::kReady;
+    const bool larger = status.model == nullptr ||
+                        worker.info.model->max_context_tokens > status.model->max_context_tokens;
+    // What a ready worker offers counts before what one that is away does.
+    const bool first_ready = ready && status.ready_workers == 0;
+    if (first_ready || (larger && (ready || status.ready_workers == 0))) {
+      status.model = worker.info.model;
+    }
+    if (ready) ++status.ready_workers;
   }
   std::vector<ModelStatus> models;
   for (auto& [fingerprint, status] : by_fingerprint) models.push_back(std::move(status));
@@ -156,7 +168,8 @@ bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
 
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
                                                    const std::vector<WorkerKey>& excluded,
-                                                   std::span<const uint64_t> block_hashes) const {
+                                                   std::span<const uint64_t> block_hashes,
+                                                   uint32_t context_tokens) const {
   Choice others;
   Choice failed_before;
   bool any_other = false;
@@ -165,9 +178,7 @@ std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint,
     const auto now = clock_->Now();
     MutexLock lock(&mutex_);
     for (const auto& [id, worker] : workers_) {
-      if (worker.state != WorkerState::kReady || worker.info.model->fingerprint != fingerprint) {
-        continue;
-      }
+      if (!CanHold(worker, fingerprint, context_tokens)) continue;
       const bool is_excluded =
           std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
       any_other |= !is_excluded;

@@ -64,20 +64,24 @@ class WorkerRegistry final : public WorkerEvents {
   // Closes all links; their sequences are lost.
   void CloseAll();
 
-  // The model that answers to `name`: of several builds the one most workers are ready for. Null:
+  // The model that answers to `name`: of several builds the one most workers are ready for, with the
+  // largest context among its ready workers, or among all while none is. Null:
   // none. Workers that are away keep their model known until discovery drops them.
   std::shared_ptr<const ServedModel> FindModel(std::string_view name) const;
-  bool HasReadyWorker(std::string_view fingerprint) const;
+  // Whose context holds `context_tokens`.
+  bool HasReadyWorker(std::string_view fingerprint, uint32_t context_tokens = 0) const;
   std::vector<ModelStatus> Models() const;
   std::vector<WorkerStatus> Workers() const;
   uint32_t num_ready() const;
 
-  // Ready workers of the fingerprint whose breaker and credit allow a prompt of `tokens`. Those in
+  // Ready workers of the fingerprint whose context holds `context_tokens`, prompt and output, and
+  // whose breaker and credit allow a prompt of `tokens`. Those in
   // `excluded` count only when no other is ready: a second try there is better than none.
   // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
                                      const std::vector<WorkerKey>& excluded,
-                                     std::span<const uint64_t> block_hashes = {}) const;
+                                     std::span<const uint64_t> block_hashes = {},
+                                     uint32_t context_tokens = 0) const;
   // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
   // told of its outputs. Null channel when the worker is gone. The caller then submits the sequence
   // through the channel. `cached_tokens` of `tokens` are cached there; the handler keeps what
@@ -135,6 +139,8 @@ class WorkerRegistry final : public WorkerEvents {
 
   static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
+  // Ready for sequences of the fingerprint that need `context_tokens`.
+  static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
   static bool HasCredit(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
   static std::span<const uint64_t> CachedBlocks(const Worker& worker, const Booking& booking,

@@ -24,7 +24,7 @@ class ModelStore {
   // Gets the bytes of an asset the card names.
   using Fetch = std::function<absl::StatusOr<std::string>(const worker::v1::Asset&)>;
 
-  // The model of `card`, built now unless one with its fingerprint is still in use.
+  // The model of `card`, built now unless one with its fingerprint and context is still in use.
   // Errors: those of `fetch`; DataLoss when the bytes do not have the sha256 the card names;
   // InvalidArgument and Unimplemented from the tokenizer and the template.
   absl::StatusOr<std::shared_ptr<const ServedModel>> GetOrBuild(const worker::v1::ModelCard& card,
@@ -37,7 +37,9 @@ class ModelStore {
   // Held while building, so that two links never build the same thing twice.
   Mutex build_mutex_;
   // Weak: a model lives while a worker or a request holds it.
-  std::map<std::string, std::weak_ptr<const ServedModel>> models_ PINGTI_GUARDED_BY(build_mutex_);
+  // By fingerprint and max_context_tokens, which workers of one fingerprint may have different.
+  std::map<std::pair<std::string, uint32_t>, std::weak_ptr<const ServedModel>> models_
+      PINGTI_GUARDED_BY(build_mutex_);
   std::map<std::string, std::weak_ptr<const text::Tokenizer>> tokenizers_
       PINGTI_GUARDED_BY(build_mutex_);
 };

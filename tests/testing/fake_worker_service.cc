@@ -174,7 +174,8 @@ void FakeWorker::Service::Start(Stream* stream, const worker::v1::Sequence& sequ
   const auto prompt_tokens = static_cast<uint32_t>(sequence.prompt_token_ids_size());
   running.cached_tokens = options_.prefix_cache ? LookUp(stream, sequence) : prompt_tokens / 2;
   running.max_tokens = sequence.stop().max_tokens();
-  if (running.max_tokens == 0) running.max_tokens = options_.max_context_tokens - prompt_tokens;
+  running.to_context_end = running.max_tokens == 0;
+  if (running.to_context_end) running.max_tokens = options_.max_context_tokens - prompt_tokens;
   running.logprobs = sequence.logprobs().enabled();
   running.top_logprobs = sequence.logprobs().top_logprobs();
   if (sequence.logprobs().prompt()) running.prompt_logprobs = prompt_tokens;
@@ -228,8 +229,9 @@ bool FakeWorker::Service::Advance(Running* sequence, int num_tokens,
       }
     }
     if (at_end || sequence->next >= sequence->max_tokens) {
-      output->mutable_finish()->set_reason(at_end ? Finish::REASON_STOP_TOKEN
-                                                  : Finish::REASON_MAX_TOKENS);
+      output->mutable_finish()->set_reason(at_end                     ? Finish::REASON_STOP_TOKEN
+                                           : sequence->to_context_end ? Finish::REASON_CONTEXT_FULL
+                                                                      : Finish::REASON_MAX_TOKENS);
       return false;
     }
   }
@@ -241,6 +243,15 @@ void FakeWorker::Service::Step(Stream* stream) {
   SessionResponse response;
   worker::v1::StepOutput* step = response.mutable_step_output();
   for (auto it = stream->running.begin(); it != stream->running.end();) {
+    while (options_.prompt_scores_per_output > 0 &&
+           it->second.prompt_logprobs > options_.prompt_scores_per_output) {
+      worker::v1::SequenceOutput* part = step->add_outputs();
+      part->set_sequence_id(it->first);
+      for (uint32_t k = 0; k < options_.prompt_scores_per_output; ++k) {
+        part->add_prompt_logprobs()->set_logprob(-0.5f);
+      }
+      it->second.prompt_logprobs -= options_.prompt_scores_per_output;
+    }
     worker::v1::SequenceOutput* output = step->add_outputs();
     output->set_sequence_id(it->first);
     const bool goes_on = Advance(&it->second, options_.tokens_per_step, output);

@@ -44,6 +44,7 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
     std::vector<uint32_t> output;
     size_t next = 0;
     uint32_t max_tokens = 0;
+    bool to_context_end = false;  // max_tokens is what the context has room for
     bool logprobs = false;
     uint32_t top_logprobs = 0;
     uint32_t prompt_logprobs = 0;  // how many to send with the first output

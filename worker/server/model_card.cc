@@ -101,7 +101,7 @@ void AddDefaults(const SamplingHints& hints, v1::SamplingDefaults* defaults) {
 }
 
 // Over the configuration, every tensor's name, type and shape, a sample of its bytes, the tokenizer
-// and the formats: workers of equal fingerprints give equal answers.
+// and the formats: workers of equal fingerprints give equal answers, as far as their limits let them.
 std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card) {
   Sha256Hasher hasher;
   const auto add = [&](const std::string& part) {
@@ -124,8 +124,7 @@ std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card)
   add(WeightsDigest(checkpoint));
   add(card.tokenizer().sha256());
   add(card.chat_template());
-  add(Concat(card.weight_format(), " ", card.kv_format(), " ", card.max_context_tokens(), " ",
-             checkpoint.weight_bytes()));
+  add(Concat(card.weight_format(), " ", card.kv_format(), " ", checkpoint.weight_bytes()));
   return ToHex(hasher.Finish());
 }
 

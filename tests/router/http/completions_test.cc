@@ -79,6 +79,21 @@ TEST_F(Completions, MaxTokensZeroWithEchoScoresThePrompt) {
   EXPECT_EQ(worker_->Submitted().at(0).stop().max_tokens(), 1u) << "0 means no limit there";
 }
 
+TEST_F(Completions, ScoresOfALongPromptThatComeInPartsAreJoined) {
+  FakeWorkerOptions options;
+  options.prompt_scores_per_output = 2;
+  Start(options);
+  for (const char* max_tokens : {"0", "1"}) {
+    const json::object body = Ask(
+        Concat(R"("prompt":"catalog","max_tokens":)", max_tokens, R"(,"echo":true,"logprobs":0)"));
+    const json::array& scores =
+        body.at("choices").at(0).at("logprobs").at("token_logprobs").as_array();
+    ASSERT_GE(scores.size(), 7u);
+    EXPECT_TRUE(scores[0].is_null());
+    for (size_t i = 1; i < 7; ++i) EXPECT_EQ(scores[i], -0.5) << i;
+  }
+}
+
 TEST_F(Completions, MaxTokensZeroIsRefusedWhereNothingWouldCome) {
   Start();
   for (const char* fields :

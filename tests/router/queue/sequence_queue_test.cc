@@ -63,6 +63,26 @@ TEST(SequenceQueue, AModelWithoutRoomDoesNotHoldBackAnother) {
   EXPECT_EQ(queue.size(), 2u);
 }
 
+TEST(SequenceQueue, AJobThatNeedsALargeContextDoesNotHoldUpSmallerOnes) {
+  SequenceQueue queue(std::make_unique<FifoOrder>());
+  for (const auto& [id, context] : std::map<uint64_t, uint32_t>{
+           {1, 5'000}, {2, 6'000}, {3, 4'000}, {4, 100}, {5, 4'096}, {6, 5'000}}) {
+    SequenceJob job = Job(id);
+    job.context_tokens = context;
+    queue.Add(std::move(job));
+  }
+  std::vector<uint64_t> asked;
+  EXPECT_EQ(TakeAll(&queue,
+                    [&](const SequenceJob& job) {
+                      asked.push_back(job.id);
+                      return job.context_tokens <= 4'096;
+                    }),
+            (std::vector<uint64_t>{3, 4, 5}));
+  EXPECT_EQ(asked, (std::vector<uint64_t>{1, 3, 4, 5})) << "what is larger need not be tried";
+  EXPECT_EQ(TakeAll(&queue, [](const SequenceJob&) { return true; }),
+            (std::vector<uint64_t>{1, 2, 6}));
+}
+
 TEST(SequenceQueue, AJobThatExcludesWorkersDoesNotSpeakForOthers) {
   SequenceQueue queue(std::make_unique<FifoOrder>());
   SequenceJob picky = Job(1);

@@ -42,11 +42,13 @@ class WorkerRegistryTest : public ::testing::Test {
   }
 
   void Ready(const std::string& address, const std::string& fingerprint = "f",
-             uint32_t credit_sequences = 2, uint32_t credit_tokens = 100) {
+             uint32_t credit_sequences = 2, uint32_t credit_tokens = 100,
+             uint32_t max_context_tokens = 0) {
     auto model = std::make_shared<ServedModel>();
     model->id = "m";
     model->fingerprint = fingerprint;
     model->kv_block_tokens = 16;
+    model->max_context_tokens = max_context_tokens;
     WorkerInfo info;
     info.model = model;
     info.credit_sequences = credit_sequences;
@@ -195,6 +197,33 @@ TEST_F(WorkerRegistryTest, DroppedAddressesLoseTheirSequencesAndTheirModel) {
   registry_.SetAddresses({});
   EXPECT_EQ(handler->lost, 1);
   EXPECT_EQ(registry_.FindModel("m"), nullptr);
+}
+
+TEST_F(WorkerRegistryTest, WorkersOfOneBuildKeepTheirOwnContexts) {
+  registry_.SetAddresses({"small", "large"});
+  Ready("small", "f", 2, 100, 4'096);
+  EXPECT_EQ(registry_.FindModel("m")->max_context_tokens, 4'096u);
+  const WorkerKey small = OnlyKey();
+  EXPECT_TRUE(registry_.Candidates("f", 1, {}, {}, 4'097).empty());
+  EXPECT_FALSE(registry_.HasReadyWorker("f", 4'097));
+
+  Ready("large", "f", 2, 100, 8'192);
+  EXPECT_EQ(registry_.FindModel("m")->max_context_tokens, 8'192u) << "the largest that is ready";
+  EXPECT_EQ(registry_.Models().size(), 1u) << "one build";
+  EXPECT_EQ(registry_.Models()[0].ready_workers, 2u);
+  EXPECT_EQ(registry_.Candidates("f", 1, {}, {}, 4'096).size(), 2u);
+  const std::vector<WorkerLoad> large = registry_.Candidates("f", 1, {}, {}, 4'097);
+  ASSERT_EQ(large.size(), 1u);
+  EXPECT_NE(large[0].worker, small);
+  EXPECT_EQ(registry_.Candidates("f", 1, {large[0].worker}, {}, 8'192).size(), 1u)
+      << "excluded, and yet the only one that is large enough";
+  EXPECT_TRUE(registry_.HasReadyWorker("f", 8'192));
+  EXPECT_FALSE(registry_.HasReadyWorker("f", 8'193));
+
+  registry_.OnLost(links_.at("large"), absl::UnavailableError("gone"));
+  EXPECT_EQ(registry_.FindModel("m")->max_context_tokens, 4'096u) << "what is there to be had";
+  registry_.OnLost(links_.at("small"), absl::UnavailableError("gone"));
+  EXPECT_EQ(registry_.FindModel("m")->max_context_tokens, 8'192u) << "what may come back";
 }
 
 TEST_F(WorkerRegistryTest, CandidatesTellWhatTheyHaveCached) {
