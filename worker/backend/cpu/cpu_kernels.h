@@ -29,12 +29,13 @@ enum class PanelFormat {
 
 // Activations in the form that a panel format multiplies with.
 struct ActivationRows {
-  const float* f32 = nullptr;      // [rows, depth], kF32
-  const uint16_t* bf16 = nullptr;  // [rows, depth], kBf16
-  const int8_t* q = nullptr;       // [rows, depth], the quantized formats
-  const float* scale = nullptr;    // [rows, groups]; kI8 has one group
-  const int32_t* sum = nullptr;    // [rows, groups], sums of q
-  int64_t depth = 0;               // padded with zeros to a multiple of 32
+  const float* f32 = nullptr;         // [rows, depth], kF32
+  const uint16_t* bf16 = nullptr;     // [rows, depth], kBf16
+  const int8_t* q = nullptr;          // [rows, depth], the quantized formats
+  const float* scale = nullptr;       // [rows, groups]; kI8 has one group
+  const int32_t* sum = nullptr;       // [rows, groups], sums of q
+  const float* scaled_sum = nullptr;  // [rows, groups], scale * sum; of formats with groups
+  int64_t depth = 0;                  // padded with zeros to a multiple of 32
   int64_t groups = 0;
 };
 

@@ -85,7 +85,19 @@ absl::Status ActivationStage::Allocate(int64_t max_rows, int64_t max_depth, bool
   const int64_t quantized = QuantizedBytes({QuantType::kInt8, kGroup}, max_rows_, max_depth_);
   PINGTI_ASSIGN_OR_RETURN(values_,
                           AlignedBuffer::Make(std::max(max_rows_ * max_depth_ * 4, quantized)));
+  PINGTI_ASSIGN_OR_RETURN(scaled_sums_, AlignedBuffer::Make(max_rows_ * (max_depth_ / kGroup) * 4));
   return absl::OkStatus();
+}
+
+ActivationRows ActivationStage::WithScaledSums(const QuantizedView& view, int64_t num_rows) {
+  ActivationRows rows = QuantizedRows(view);
+  if (view.type.group_size == 0) return rows;
+  auto* const scaled = scaled_sums_.as<float>();
+  for (int64_t i = 0; i < num_rows * rows.groups; ++i) {
+    scaled[i] = rows.scale[i] * static_cast<float>(rows.sum[i]);
+  }
+  rows.scaled_sum = scaled;
+  return rows;
 }
 
 ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth,
@@ -95,10 +107,10 @@ ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth,
   PINGTI_CHECK(in.rows <= max_rows_ && padded_depth <= max_depth_);
   const OperandType type = format.operand;
   if (type.quant != QuantType::kNone) {
-    if (x.quantized.type == type) return QuantizedRows(x.quantized);
+    if (x.quantized.type == type) return WithScaledSums(x.quantized, in.rows);
     const Operand converted{in, PlaceQuantized(type, values_.as<void>(), in.rows, in.cols)};
     pool->RunRows(in.rows, [&](int64_t r) { QuantizeOperandRow(converted, r, kernels); });
-    return QuantizedRows(converted.quantized);
+    return WithScaledSums(converted.quantized, in.rows);
   }
   ActivationRows rows;
   rows.depth = padded_depth;
@@ -145,6 +157,7 @@ ActivationRows Slice(const ActivationRows& x, int64_t first) {
   if (x.q != nullptr) slice.q += first * x.depth;
   if (x.scale != nullptr) slice.scale += first * x.groups;
   if (x.sum != nullptr) slice.sum += first * x.groups;
+  if (x.scaled_sum != nullptr) slice.scaled_sum += first * x.groups;
   return slice;
 }
 

@@ -52,10 +52,14 @@ class ActivationStage {
                          const CpuKernels& kernels, ThreadPool* pool);
 
  private:
+  // Quantized rows, with the sums that every panel would otherwise scale anew.
+  ActivationRows WithScaledSums(const QuantizedView& view, int64_t num_rows);
+
   bool quantizes_ = false;
   int64_t max_rows_ = 0;
   int64_t max_depth_ = 0;
-  AlignedBuffer values_;  // f32 or bf16 rows, or a quantized form
+  AlignedBuffer values_;       // f32 or bf16 rows, or a quantized form
+  AlignedBuffer scaled_sums_;  // f32 [max_rows, groups]
 };
 
 // out: f32 [x.values.rows, weight.out_features()].

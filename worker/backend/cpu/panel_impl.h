@@ -109,8 +109,7 @@ void ProductGroups(const void* panel, const ActivationRows& x, int64_t first_row
     if constexpr (kMin) {
       const Vf min = LoadF16(reinterpret_cast<const uint16_t*>(group + 32));
       for (int r = 0; r < kRows; ++r) {
-        const int64_t s = first_scale + r * x.groups + g;
-        sums[r] = Fma(min, Set1(x.scale[s] * static_cast<float>(x.sum[s])), sums[r]);
+        sums[r] = Fma(min, Set1(x.scaled_sum[first_scale + r * x.groups + g]), sums[r]);
       }
     }
   }
