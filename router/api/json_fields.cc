@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -19,43 +20,49 @@ std::string Under(std::string_view path, std::string_view name) {
   return path.empty() ? std::string(name) : Concat(path, ".", name);
 }
 
-// Memory of one tree. Bounded while the tree is parsed, by one thread; then anybody's.
+// What a tree may still take while it is parsed, by one thread.
+struct TreeBound {
+  size_t left = 0;
+  bool is_lifted = false;
+};
+
+// Memory of one tree, which outlives the parse.
 class TreeMemory final : public json::memory_resource {
  public:
-  explicit TreeMemory(size_t limit) : left_(limit) {}
-  void LiftBound() { bounded_ = false; }
+  explicit TreeMemory(std::shared_ptr<TreeBound> bound) : bound_(std::move(bound)) {}
 
  private:
   void* do_allocate(size_t bytes, size_t alignment) override {
-    if (bounded_) {
-      if (bytes > left_) throw std::bad_alloc();
-      left_ -= bytes;
+    if (!bound_->is_lifted) {
+      if (bytes > bound_->left) throw std::bad_alloc();
+      bound_->left -= bytes;
     }
     return ::operator new(bytes, std::align_val_t(alignment));
   }
   void do_deallocate(void* memory, size_t bytes, size_t alignment) override {
-    if (bounded_) left_ += bytes;
+    if (!bound_->is_lifted) bound_->left += bytes;
     ::operator delete(memory, bytes, std::align_val_t(alignment));
   }
   bool do_is_equal(const json::memory_resource& other) const noexcept override {
     return this == &other;
   }
 
-  size_t left_;
-  bool bounded_ = true;
+  const std::shared_ptr<TreeBound> bound_;  // shared with the parse, which lifts it
 };
 
 // Errors: not_enough_memory when the tree takes more than `max_bytes`; those of the parser.
 json::value ParseWithin(std::string_view body, size_t max_bytes, const json::parse_options& options,
                         boost::system::error_code* error) {
-  const json::storage_ptr memory = json::make_shared_resource<TreeMemory>(max_bytes);
+  const auto bound = std::make_shared<TreeBound>();
+  bound->left = max_bytes;
+  const json::storage_ptr memory = json::make_shared_resource<TreeMemory>(bound);
   json::value value(memory);
   try {
     value = json::parse(json::string_view(body.data(), body.size()), *error, memory, options);
   } catch (const std::bad_alloc&) {
     *error = boost::system::errc::make_error_code(boost::system::errc::not_enough_memory);
   }
-  static_cast<TreeMemory*>(memory.get())->LiftBound();
+  bound->is_lifted = true;
   return value;
 }
 
