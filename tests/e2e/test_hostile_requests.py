@@ -41,7 +41,7 @@ def resident_bytes(process):
 
 def test_clients_that_post_megabytes_and_leave_hold_up_nobody(cluster):
     router = cluster.router
-    medium = ask("word " * 6_000)  # goes over the pool as well, and is too long for the context in the end
+    medium = ask("word " * 9_000)  # goes over the pool as well, and is too long for the context in the end
     usual = time.monotonic()
     assert post(router.url + CHAT, medium)[0] == 400
     usual = time.monotonic() - usual
