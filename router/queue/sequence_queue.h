@@ -37,8 +37,8 @@ class SequenceQueue {
   bool Remove(uint64_t id, SequenceJob* job);
 
   // Calls `place` for jobs in order, and right after each success `take` with that job. Once a job
-  // of some model found no worker, later ones of that model that exclude no worker and need as large
-  // a context are not tried.
+  // of some model found no worker, later ones of that model that exclude no worker and need as
+  // large a context are not tried.
   void TakePlaceable(const Place& place, const Take& take);
   // Jobs whose time in the queue is over.
   std::vector<SequenceJob> TakeExpired(std::chrono::steady_clock::time_point now);

@@ -64,9 +64,9 @@ class WorkerRegistry final : public WorkerEvents {
   // Closes all links; their sequences are lost.
   void CloseAll();
 
-  // The model that answers to `name`: of several builds the one most workers are ready for, with the
-  // largest context among its ready workers, or among all while none is. Null:
-  // none. Workers that are away keep their model known until discovery drops them.
+  // The model that answers to `name`: of several builds the one most workers are ready for, with
+  // the largest context among its ready workers, or among all while none is. Null: none. Workers
+  // that are away keep their model known until discovery drops them.
   std::shared_ptr<const ServedModel> FindModel(std::string_view name) const;
   // Whose context holds `context_tokens`.
   bool HasReadyWorker(std::string_view fingerprint, uint32_t context_tokens = 0) const;

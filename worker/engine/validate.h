@@ -9,8 +9,8 @@
 
 namespace pingti::worker {
 
-// Lists that a request may name, as router/api/limits.h has them; a router adds a few stop ids of the
-// model to its client's.
+// Lists that a request may name, as router/api/limits.h has them; a router adds a few stop ids of
+// the model to its client's.
 inline constexpr size_t kMaxStopTokenIds = 1'024 + 64;
 inline constexpr size_t kMaxLogitBiases = 1'024;
 

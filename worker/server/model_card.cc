@@ -101,7 +101,7 @@ void AddDefaults(const SamplingHints& hints, v1::SamplingDefaults* defaults) {
 }
 
 // Over the configuration, every tensor's name, type and shape, a sample of its bytes, the tokenizer
-// and the formats: workers of equal fingerprints give equal answers, as far as their limits let them.
+// and the formats: workers of equal fingerprints give equal answers, as far as their limits go.
 std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card) {
   Sha256Hasher hasher;
   const auto add = [&](const std::string& part) {
