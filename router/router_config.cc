@@ -29,8 +29,8 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
       .Range(1024, 1 << 30);
   schema
       ->AddBytes("max_bodies_bytes", &config->max_bodies_bytes,
-                 "HTTP request bodies that are read or worked on at once, all together; a request "
-                 "beyond gets 503.")
+                 "Memory for HTTP request bodies that are read or worked on, all together, at four "
+                 "bytes for each of theirs; a request beyond gets 503.")
       .Range(1024, INT64_MAX);
   schema->Add("max_connections", &config->max_connections, "HTTP connections open at once.")
       .Range(1, 1 << 20);

@@ -20,7 +20,7 @@ struct RouterConfig {
   uint16_t admin_port = 9090;
   int32_t http_threads = 2;
   int64_t max_body_bytes = 100 << 20;
-  int64_t max_bodies_bytes = 128 << 20;
+  int64_t max_bodies_bytes = 512 << 20;
   int64_t max_connections = 16384;
   int64_t grpc_max_message_length = 100 << 20;
   bool playground = true;

@@ -77,7 +77,8 @@ inline constexpr GaugeSpec<0> kRouterQueuedRequests{
 inline constexpr GaugeSpec<0> kRouterQueuedTokens{
     "pingti_router_queued_tokens", "Prompt tokens of the sequences that wait in the router."};
 inline constexpr GaugeSpec<0> kRouterBodyBytes{
-    "pingti_router_body_bytes", "Bytes of HTTP request bodies that are read or worked on."};
+    "pingti_router_body_bytes",
+    "Memory set aside for HTTP request bodies that are read or worked on."};
 inline constexpr GaugeSpec<1> kRouterWorkers{
     "pingti_router_workers", "Workers known to this router, by state.", {"state"}};
 inline constexpr CounterSpec<1> kRouterWorkerDispatch{

@@ -80,8 +80,8 @@ struct HttpServerOptions {
   TlsFiles tls{};
   size_t max_header_bytes = 64u << 10;
   size_t max_body_bytes = 100u << 20;
-  // Of all bodies that are being read or worked on; a request whose body finds no room gets 503. It
-  // outlives the server. Null: only max_body_bytes holds.
+  // For all bodies that are being read or worked on, four bytes for each of theirs; a request whose
+  // body finds no room gets 503. It outlives the server. Null: only max_body_bytes holds.
   MemoryBudget* body_budget = nullptr;
   size_t max_connections = 16384;
   size_t max_stream_buffer_bytes = 4u << 20;

@@ -28,6 +28,9 @@ constexpr size_t kMaxPendingTlsBytes = 64u << 10;
 // many bytes per byte of content, which small chunks come to.
 constexpr size_t kMaxFramingBytes = 64u << 10;
 constexpr size_t kMaxFramingPerByte = 16;
+// What a byte of a body takes while it is worked on: the body, which grows by doubling, its JSON
+// tree, and the text taken from that.
+constexpr size_t kMemoryPerByte = 4;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -230,7 +233,7 @@ bool HttpSession::CheckBody(size_t wire_bytes) {
     ProtocolError(400, "the body's framing is larger than its content allows");
     return false;
   }
-  if (!body_lease_->GrowTo(content)) {
+  if (!body_lease_->GrowTo(kMemoryPerByte * content)) {
     ProtocolError(503, "too many bytes of requests are being worked on");
     return false;
   }

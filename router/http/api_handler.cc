@@ -186,7 +186,8 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   absl::StatusOr<ParsedCall> call = endpoint.parse(
       {exchange->request.body, exchange->request.Header("anthropic-version"), id, created});
   std::string().swap(exchange->request.body);
-  exchange->request.body_lease = nullptr;
+  // Held until the text was taken over or refused.
+  const std::shared_ptr<MemoryBudget::Lease> lease = std::move(exchange->request.body_lease);
   if (!call.ok()) return exchange->SendError(call.status());
   RequestLife& life = *exchange->life;
   if (!exchange->has_client_id) exchange->ids.request_id = id;

@@ -288,7 +288,7 @@ TEST(HttpServerTest, ManySmallChunksAreABody) {
 }
 
 TEST(HttpServerTest, BodiesShareABudgetAndGiveItBack) {
-  MemoryBudget budget(1000);
+  MemoryBudget budget(4000);
   Mailbox mailbox;
   std::vector<std::shared_ptr<MemoryBudget::Lease>> leases;
   const auto server =
@@ -302,7 +302,7 @@ TEST(HttpServerTest, BodiesShareABudgetAndGiveItBack) {
   first.Send(request);
   const Responder responder = mailbox.Take();
   ASSERT_NE(responder, nullptr);
-  EXPECT_EQ(budget.used(), 600u);
+  EXPECT_EQ(budget.used(), 2400u);
   TcpClient second(server->port());
   second.Send(request);
   EXPECT_THAT(second.ReadUntil("\r\n\r\n"),
