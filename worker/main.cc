@@ -263,10 +263,11 @@ int Main(int argc, char** argv) {
   RaiseFileLimit();
   net::RouteGrpcLog();
   status = Serve(config, &signals);
+  if (!status.ok()) {
+    LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});
+  }
   FlushLogs();
-  if (status.ok()) return 0;
-  LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});
-  return 1;
+  return status.ok() ? 0 : 1;
 }
 
 }  // namespace

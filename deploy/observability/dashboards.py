@@ -141,6 +141,8 @@ def router():
                       [("{{pod}}", f"pingti_router_queued_tokens{{{ns}}}")], "short", width=6),
                 graph("Time in the queue", "Until a sequence was sent to a worker.",
                       quantiles("pingti_router_queue_time_seconds", r), "s", [(1, YELLOW)], width=6),
+                graph("Memory for bodies", "Set aside for requests' bodies; max_bodies_bytes bounds it.",
+                      [("{{pod}}", f"pingti_router_body_bytes{{{ns}}}")], "bytes", width=6),
             ]),
             row("Workers", [
                 graph("By state", "Workers this router knows: ready ones take sequences.",
