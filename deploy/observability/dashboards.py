@@ -55,6 +55,11 @@ def process_row(process, labels):
         graph("Up for", "Time since the process started.",
               [(name, "time() - (" + of_process("process_start_time_seconds", process, labels) + ")")],
               "s", width=3),
+        graph("Log lines dropped", "Per second; above zero, nobody reads what the process writes.",
+              [(name, of_process("pingti_log_lines_dropped_total", process, labels).replace(
+                  "pingti_log_lines_dropped_total{" + labels + "}",
+                  "rate(pingti_log_lines_dropped_total{" + labels + "}[$__rate_interval])"))],
+              "cps", width=6),
     ])
 
 
