@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
@@ -37,11 +38,13 @@ class TreeMemory final : public json::memory_resource {
       if (bytes > bound_->left) throw std::bad_alloc();
       bound_->left -= bytes;
     }
-    return ::operator new(bytes, std::align_val_t(alignment));
+    // The library gives back with another alignment than it took with; none is larger than this.
+    PINGTI_CHECK(alignment <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    return ::operator new(bytes);
   }
   void do_deallocate(void* memory, size_t bytes, size_t alignment) override {
     if (!bound_->is_lifted) bound_->left += bytes;
-    ::operator delete(memory, bytes, std::align_val_t(alignment));
+    ::operator delete(memory);
   }
   bool do_is_equal(const json::memory_resource& other) const noexcept override {
     return this == &other;
