@@ -8,7 +8,7 @@
 namespace pingti::testing {
 
 // Only what fails takes this long, so it leaves room for a machine with much else to do.
-inline constexpr std::chrono::seconds kPatience(60);
+inline constexpr std::chrono::seconds kPatience(180);
 
 // Waits until `condition` holds, polling once per millisecond; false after kPatience.
 inline bool WaitFor(const std::function<bool()>& condition) {
