@@ -74,10 +74,12 @@ TEST_F(HostileClients, WhoDoesNotReadLosesItsStreamAndItsSequenceAlone) {
   options.http.max_stream_buffer_bytes = 256 << 10;
   FakeWorkerOptions worker;
   worker.max_context_tokens = 1u << 20;
-  worker.tokens_per_step = 4;  // an event each: more than the kernel's own buffers hold
+  // A thousand bytes per event, since JSON writes such a token in six: in all more than the
+  // kernel's own buffers hold.
+  worker.tokens_per_step = 128;
   worker.answer = [](const Sequence& sequence) {
     const bool is_long = sequence.stop().max_tokens() == 900'000;
-    return ByteTokens(is_long ? std::string(900'000, 'x') : "Hello from the fake worker.");
+    return ByteTokens(is_long ? std::string(900'000, '\x01') : "Hello from the fake worker.");
   };
   Start(options, worker);
   const std::string body =
