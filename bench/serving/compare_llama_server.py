@@ -20,7 +20,6 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,16 +27,13 @@ import tempfile
 import time
 import urllib.request
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/testing"))
+from ports import free_port  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT_TOKENS, OUTPUT_TOKENS, LONG_PROMPT = 128, 128, 1024
 MAX_STREAMS = 32
 START_TIMEOUT_S, REQUEST_TIMEOUT_S = 120, 600
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def answers(url):

@@ -19,13 +19,15 @@ import pathlib
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/testing"))
+from ports import free_ports  # noqa: E402
 
 START_TIMEOUT_S, RUN_TIMEOUT_S = 240, 400
 COLUMNS = ("answered", "failed", "requests_per_s", "output_tokens_per_s")
@@ -56,17 +58,6 @@ def write_tokenizer(folder, config):
                            "vocab": vocab, "merges": []}}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 def answers(url):

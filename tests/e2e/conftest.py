@@ -3,14 +3,17 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 
 import openai
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
+from ports import free_ports  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("PINGTI_BIN", ROOT / "build/release/bin"))
@@ -25,17 +28,6 @@ def model_path():
     path = os.environ.get("PINGTI_TEST_MODEL")
     assert path and os.path.exists(path), "PINGTI_TEST_MODEL must name the model file (make test sets it)"
     return path
-
-
-def free_ports(count):
-    """Ports nobody listens on now; all are held until all are known, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 def wait_until(condition, timeout_s, what):

@@ -1,31 +1,26 @@
 """`make demo` as a newcomer runs it: an answer, clear messages, and nothing left behind."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 
+import ports
 import pytest
 
-from conftest import BIN, MODEL_ID, ROOT, free_ports, http_get, program_env, wait_until
+from conftest import BIN, MODEL_ID, ROOT, http_get, program_env, wait_until
 
 DEMO = str(ROOT / "scripts/demo.sh")
 BASE_PORTS = (8080, 9000, 9090, 9001, 9002, 9091, 9092)
 
 
 def free_offset():
-    """An offset that moves all the demo's ports to free ones."""
-    for port in free_ports(20):
-        offset = port - 8080
-        try:
-            for base in BASE_PORTS:
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", base + offset))
-            return offset
-        except (OSError, OverflowError):
-            continue
-    raise AssertionError("no free range of ports")
+    """An offset that moves all the demo's ports to free ones, none of which free_port() gives to others."""
+    offsets = range(ports.END - min(BASE_PORTS), ports.FIRST_OUTGOING - max(BASE_PORTS))
+    return next(offset for offset in random.sample(offsets, len(offsets))
+                if all(ports.is_free(base + offset) for base in BASE_PORTS))
 
 
 @pytest.fixture

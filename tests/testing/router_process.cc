@@ -1,11 +1,8 @@
 // See router_process.h.
 #include "tests/testing/router_process.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,23 +15,11 @@
 #include "common/base/check.h"
 #include "common/base/strings.h"
 #include "common/net/http_client.h"
+#include "tests/testing/ports.h"
 #include "tests/testing/wait_for.h"
 
 namespace pingti::testing {
 namespace {
-
-// Free at the time of asking; the router binds it right after.
-uint16_t FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  PINGTI_CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  PINGTI_CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
 
 bool IsReady(uint16_t admin_port) {
   net::HttpClient client;
