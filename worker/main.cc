@@ -197,6 +197,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   options.engine.kv_block_tokens = config.kv_block_tokens;
   options.engine.max_context_tokens = budget.max_context_tokens;
   options.engine.max_waiting_sequences = config.max_waiting_sequences;
+  options.engine.max_step_time = config.max_step_time;
   options.engine.step_deadline = config.step_deadline;
   for (const int64_t id : loaded.checkpoint->text().eos_token_ids) {
     options.engine.eos_token_ids.push_back(static_cast<int32_t>(id));

@@ -42,6 +42,7 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       finisher_(&scheduler_, &outputs_, &stats_),
       taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
       beams_(&scheduler_, &outputs_, &finisher_, &stats_),
+      pacer_(options.max_step_time),
       batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
@@ -163,7 +164,9 @@ void EngineCore::GiveBackAll(const absl::Status& why) {
 bool EngineCore::Step() {
   const TimePoint begin = clock_->Now();
   ProposeDrafts();
-  scheduler_.Plan(begin, &plan_);
+  StepBudget budget = options_.budget;
+  budget.max_prefill_tokens = pacer_.max_prefill_tokens();
+  Scheduler::Plan(scheduler_.state(), budget, begin, &plan_);
   const bool has_batch = !plan_.chunks.empty();
   if (plan_.changes_anything()) {
     copies_.clear();
@@ -189,6 +192,7 @@ bool EngineCore::Step() {
   if (has_batch) {
     stats_.duration = clock_->Now() - begin;
     rates_.Add(stats_);
+    pacer_.Add(stats_);
   }
   Publish();
   return progressed;

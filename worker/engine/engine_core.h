@@ -19,6 +19,7 @@
 #include "worker/engine/engine_rates.h"
 #include "worker/engine/engine_stats.h"
 #include "worker/engine/groups/beam_steps.h"
+#include "worker/engine/prefill_pacer.h"
 #include "worker/engine/request.h"
 #include "worker/engine/request_finisher.h"
 #include "worker/engine/request_group.h"
@@ -39,6 +40,9 @@ struct EngineOptions {
   int32_t max_context_tokens = 0;  // 0: the model's own limit
   // Requests beyond these are refused at once with ResourceExhausted.
   int32_t max_waiting_sequences = 1024;
+  // Prefills beside running answers are cut so that a step takes about this long at most; 0: they
+  // are not.
+  std::chrono::milliseconds max_step_time{0};
   // A step that takes longer is a stall.
   std::chrono::milliseconds step_deadline{30'000};
   std::vector<int32_t> eos_token_ids;
@@ -123,6 +127,7 @@ class EngineCore {
   TokenTaker taker_;
   BeamSteps beams_;
   EngineRates rates_;
+  PrefillPacer pacer_;
 
   // The step in progress.
   uint64_t step_ = 0;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +20,8 @@ struct StepBudget {
   int32_t max_tokens = 0;     // computed in one step; REQUIRES: >= max_sequences
   int32_t max_sequences = 0;  // running at once
   int32_t max_rows = 0;       // of logits in one step, >= max_sequences; 0: max_sequences
+  // Of max_tokens, for prefills in a step that has decodes: those wait for them. REQUIRES: > 0.
+  int32_t max_prefill_tokens = std::numeric_limits<int32_t>::max();
 
   int32_t rows() const { return max_rows == 0 ? max_sequences : max_rows; }
 };
@@ -75,7 +78,8 @@ class Scheduler {
   //  2. A waiting sequence of higher priority takes the place of running ones of lower priority.
   //  3. Every decode gets its token; when blocks run out, the last in serving order is preempted.
   //  4. Decodes get as many of their drafts as tokens, rows and blocks are left for.
-  //  5. Prefills that have begun get chunks of what is left of the token budget.
+  //  5. Prefills that have begun get chunks of what is left of the token budget; beside decodes,
+  //     of at most max_prefill_tokens together with those that rule 6 admits.
   //  6. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
   //     input fits the free blocks. None overtakes another.
   static void Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,

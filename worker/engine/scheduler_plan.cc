@@ -18,6 +18,7 @@ class Planner {
         blocks_left_(state.cache->pool().available()),
         tokens_left_(budget.max_tokens),
         rows_left_(budget.rows()),
+        max_prefill_tokens_(budget.max_prefill_tokens),
         max_sequences_(budget.max_sequences),
         victim_end_(state.running.size()),
         num_running_(static_cast<int32_t>(state.running.size())) {}
@@ -27,6 +28,7 @@ class Planner {
     MakeRoomForPriority();
     PlanDecodes();
     PlanDrafts();
+    if (!plan_->chunks.empty()) tokens_left_ = std::min(tokens_left_, max_prefill_tokens_);
     PlanBegunPrefills();
     if (plan_->preempted.empty() || made_room_) Admit();
   }
@@ -213,6 +215,7 @@ class Planner {
   int32_t blocks_left_;
   int32_t tokens_left_;
   int32_t rows_left_;
+  const int32_t max_prefill_tokens_;
   const int32_t max_sequences_;
   size_t victim_end_;  // running sequences from here on are preempted, expired or spared
   int32_t num_running_;

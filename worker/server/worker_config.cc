@@ -74,10 +74,15 @@ void AddBatching(WorkerConfig* config, config::Schema* schema) {
       .Env("BATCH_SIZE");
   schema
       ->Add("max_batch_tokens", &config->max_batch_tokens,
-            "Tokens computed in one step. Long prompts are cut into chunks of at most this, so it "
-            "also bounds how long running answers pause for a new prompt. 0 takes 512 on a CPU "
-            "and 4096 on a GPU.")
+            "Tokens computed in one step. Long prompts are cut into chunks of at most this. 0 "
+            "takes 512 on a CPU and 4096 on a GPU.")
       .Range(0, 1 << 20);
+  schema
+      ->Add("max_step_time", &config->max_step_time,
+            "While answers run, prompts are cut into chunks so small, by the speed measured, that "
+            "a step takes about this long at most and the answers pause no longer; of at least 64 "
+            "tokens. 0 cuts them by max_batch_tokens alone.")
+      .Range(milliseconds(0), hours(1));
   schema
       ->Add("max_waiting_sequences", &config->max_waiting_sequences,
             "Sequences that may wait for a place; more are refused.")

@@ -40,6 +40,7 @@ struct WorkerConfig {
   // Batching
   int32_t max_batch_size = 32;
   int32_t max_batch_tokens = 0;  // 0: as the device likes, see worker/device.h
+  std::chrono::milliseconds max_step_time{150};
   int32_t max_waiting_sequences = 1024;
 
   // Memory

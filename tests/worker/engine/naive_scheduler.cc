@@ -148,6 +148,7 @@ void NaiveScheduler::PlanDecodes() {
     rows_ -= drafts;
     blocks_ -= more();
   }
+  if (!decodes.empty()) tokens_ = std::min(tokens_, budget_.max_prefill_tokens);
 }
 
 void NaiveScheduler::PlanPrefills() {

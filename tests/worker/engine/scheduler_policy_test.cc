@@ -141,6 +141,7 @@ Totals RunSeeds(uint32_t num_seeds, int32_t num_blocks, bool drafts) {
     const int32_t max_sequences = 1 + static_cast<int32_t>(random() % 6);
     StepBudget budget{max_sequences + static_cast<int32_t>(random() % 20), max_sequences};
     if (drafts) budget.max_rows = max_sequences + static_cast<int32_t>(random() % 20);
+    if (seed % 3 == 0) budget.max_prefill_tokens = 1 + static_cast<int32_t>(random() % 12);
     const int32_t blocks = num_blocks + static_cast<int32_t>(random() % num_blocks);
     SideBySide both(seed, blocks, budget, drafts);
     for (int step = 0; step < 600 && !::testing::Test::HasFatalFailure(); ++step) both.Step(step);
