@@ -7,7 +7,7 @@
 // DIRECTORY holds a config.json (bench/backend/shapes). Prints, for a prompt of 2,048 tokens and
 // for each batch: the median step with the host waiting for its tokens, the step when nothing waits
 // (what the device needs), and the share of the roofline: bytes of weights and cached keys and
-// values over 3.03 TB/s, the read rate measured on an H100 80GB.
+// values over the read rate that the card shows at the start of the run.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/kernels/harness/read_ceiling.h"
 #include "worker/backend/cuda/cuda_backend.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
@@ -28,7 +29,6 @@ constexpr int32_t kBlockTokens = 64;
 constexpr int32_t kMaxBatchTokens = 4096;
 constexpr int32_t kPromptTokens = 2048;
 constexpr int kTimedSteps = 64;
-constexpr double kReadBytesPerSecond = 3.03e12;
 
 void Require(const absl::Status& status) {
   if (status.ok()) return;
@@ -122,7 +122,8 @@ double WeightBytes(const DecoderSpec& spec, bool int8) {
   return bytes;
 }
 
-void BenchDecode(Model* model, const DecoderSpec& spec, bool int8, int32_t batch, int32_t context) {
+void BenchDecode(Model* model, const DecoderSpec& spec, bool int8, int32_t batch, int32_t context,
+                 double read_bytes_per_s) {
   Streams streams(model, batch, (context + 4 * kTimedSteps) / kBlockTokens + 1);
   streams.Fill(context);
   for (int i = 0; i < 8; ++i) streams.Decode(true);
@@ -137,7 +138,7 @@ void BenchDecode(Model* model, const DecoderSpec& spec, bool int8, int32_t batch
                         kTimedSteps;
   const double kv_bytes = static_cast<double>(model->KvBytesPerBlock(kBlockTokens)) / kBlockTokens *
                           batch * (context + 2 * kTimedSteps);
-  const double floor = (WeightBytes(spec, int8) + kv_bytes) / kReadBytesPerSecond;
+  const double floor = (WeightBytes(spec, int8) + kv_bytes) / read_bytes_per_s;
   const double step = Median(waited);
   std::printf(
       "decode %3d x %d: step %7.3f ms, device %7.3f ms, %8.1f tokens/s, roofline %6.3f ms "
@@ -158,6 +159,7 @@ int Main(int argc, char** argv) {
   std::vector<int32_t> batches;
   for (int i = 4; i < argc; ++i) batches.push_back(std::atoi(argv[i]));
   if (batches.empty()) batches = {1, 8, 32, 64};
+  const double read_bytes_per_s = kernels::bench::MeasureReadBytesPerSecond();
   const auto checkpoint = OpenRandomCheckpoint(argv[1]);
   Require(checkpoint.status());
   const auto backend = MakeCudaBackend({});
@@ -175,8 +177,8 @@ int Main(int argc, char** argv) {
   Require((*model)->Allocate(blocks, kBlockTokens, kMaxBatchTokens, std::max(max_batch, 8)));
   const auto facts = ReadCudaDevice(0);
   Require(facts.status());
-  std::printf("%s, %s %s: loaded in %.2f s, %.1f GiB in use\n", facts->name.c_str(), argv[1],
-              form.c_str(), load,
+  std::printf("%s reads %.2f TB/s, %s %s: loaded in %.2f s, %.1f GiB in use\n", facts->name.c_str(),
+              read_bytes_per_s * 1e-12, argv[1], form.c_str(), load,
               static_cast<double>(facts->total_bytes - facts->free_bytes) / (1 << 30));
   std::vector<double> prompts;
   for (int i = 0; i < 5; ++i) {
@@ -185,7 +187,9 @@ int Main(int argc, char** argv) {
   }
   std::printf("prompt of %d: %.2f ms, %.0f tokens/s\n", kPromptTokens, Median(prompts) * 1e3,
               kPromptTokens / Median(prompts));
-  for (const int32_t batch : batches) BenchDecode(model->get(), spec, int8, batch, context);
+  for (const int32_t batch : batches) {
+    BenchDecode(model->get(), spec, int8, batch, context, read_bytes_per_s);
+  }
   return 0;
 }
 

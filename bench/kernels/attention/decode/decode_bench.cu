@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "bench/kernels/harness/fill.h"
+#include "bench/kernels/harness/read_ceiling.h"
 #include "bench/kernels/harness/timing.h"
 #include "pingti/kernels/decode_attention.h"
 #include "tests/kernels/attention/attention_reference.h"
@@ -27,8 +28,6 @@ namespace pingti::kernels::bench {
 namespace {
 
 using testing::DeviceBuffer;
-
-constexpr double kCeilingTbs = 3.03;  // device memory, read only, measured on an H100 80GB
 
 struct Options {
   int heads = 64;
@@ -196,12 +195,13 @@ class Case {
                   time.p90_us, tbs, plan.median_us);
       return;
     }
+    static const double ceiling_tbs = MeasureReadBytesPerSecond() * 1e-12;
     std::printf(
         "decode %dq/%dkv hd%d page %d q_len %d %s %-22s: %8.2f us (p10 %.2f p90 %.2f) "
         "%.3f TB/s %.0f%% of %.2f; plan %.2f us\n",
         options_.heads, options_.kv_heads, options_.head_dim, options_.page, options_.q_len,
         options_.int8_kv ? "int8" : "bf16", name_.c_str(), time.median_us, time.p10_us, time.p90_us,
-        tbs, 100 * tbs / kCeilingTbs, kCeilingTbs, plan.median_us);
+        tbs, 100 * tbs / ceiling_tbs, ceiling_tbs, plan.median_us);
   }
 
   Options options_;
