@@ -1,7 +1,5 @@
-// Collectives between threads against sums in float64 and against each other's bits: every dtype,
-// odd shapes, strides, one to eight ranks; ranks that differ; groups that are aborted.
-#include "worker/comm/in_process.h"
-
+// Collectives between threads and over TCP against sums in float64 and against each other's bits:
+// every dtype, odd shapes, strides, one to eight ranks; ranks that differ; groups that are aborted.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -15,6 +13,8 @@
 
 #include "tests/worker/comm/host_matrix.h"
 #include "worker/backend/cpu/cpu_backend.h"
+#include "worker/comm/in_process.h"
+#include "worker/comm/tcp_communicator.h"
 
 namespace pingti::worker {
 namespace {
@@ -24,35 +24,68 @@ using testing::HostMatrix;
 constexpr int kSeed = 17;
 constexpr DType kDTypes[] = {DType::kF32, DType::kBf16, DType::kI32};
 
+enum class Kind { kInProcess, kTcp };
+
 // A group, its backends and a thread for each rank.
 class Ranks {
  public:
-  explicit Ranks(int size) : group_(size) {
+  Ranks(Kind kind, int size) : group_(size) {
     for (int r = 0; r < size; ++r) {
       backends_.push_back(*MakeCpuBackend({.num_threads = 1, .kernels = ""}));
-      comms_.push_back(group_.MakeCommunicator(r, backends_.back().get()));
+    }
+    comms_.resize(static_cast<size_t>(size));
+    if (kind == Kind::kTcp) {
+      JoinByTcp();
+    } else {
+      for (int r = 0; r < size; ++r) {
+        comms_[static_cast<size_t>(r)] = group_.MakeCommunicator(r, &backend(r));
+      }
     }
   }
 
   // Runs `body` as every rank; returns when all are done.
   void Run(const std::function<void(Communicator& comm, int rank)>& body) {
-    std::vector<std::thread> threads;
-    for (int r = 0; r < size(); ++r) {
-      threads.emplace_back([&, r] { body(comm(r), r); });
-    }
-    for (std::thread& thread : threads) thread.join();
+    RunThreads([&](int r) { body(comm(r), r); });
   }
 
   int size() const { return static_cast<int>(comms_.size()); }
   Communicator& comm(int rank) { return *comms_[static_cast<size_t>(rank)]; }
   Backend& backend(int rank) { return *backends_[static_cast<size_t>(rank)]; }
-  InProcessGroup& group() { return group_; }
 
  private:
+  void RunThreads(const std::function<void(int rank)>& body) {
+    std::vector<std::thread> threads;
+    for (int r = 0; r < size(); ++r) threads.emplace_back(body, r);
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void JoinByTcp() {
+    std::vector<TcpListener> listeners;
+    TcpMeshOptions options;
+    options.group_id = "a test's";
+    for (int r = 0; r < size(); ++r) {
+      listeners.push_back(*TcpListener::Open("127.0.0.1"));
+      options.addresses.push_back("127.0.0.1:" + std::to_string(listeners.back().port()));
+    }
+    RunThreads([&](int r) {
+      TcpMeshOptions own = options;
+      own.rank = r;
+      auto mesh = TcpMesh::Join(listeners[static_cast<size_t>(r)], std::move(own));
+      ASSERT_TRUE(mesh.ok()) << mesh.status();
+      comms_[static_cast<size_t>(r)] = MakeTcpCommunicator(&backend(r), *std::move(mesh));
+    });
+  }
+
   InProcessGroup group_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::vector<std::unique_ptr<Communicator>> comms_;
 };
+
+class HostCommunicators : public ::testing::TestWithParam<Kind> {};
+INSTANTIATE_TEST_SUITE_P(Each, HostCommunicators, ::testing::Values(Kind::kInProcess, Kind::kTcp),
+                         [](const auto& kind) {
+                           return kind.param == Kind::kTcp ? "Tcp" : "InProcess";
+                         });
 
 struct Shape {
   int64_t rows;
@@ -78,10 +111,10 @@ double Tolerance(DType dtype, int size) {
   return dtype == DType::kF32 ? size * 6e-8 : 4e-3 + size * 6e-8;
 }
 
-TEST(InProcessTest, AllReduceEqualsTheSumAndAllRanksAgreeBitForBit) {
+TEST_P(HostCommunicators, AllReduceEqualsTheSumAndAllRanksAgreeBitForBit) {
   std::mt19937 rng(kSeed);
   for (const int size : kSizes) {
-    Ranks ranks(size);
+    Ranks ranks(GetParam(), size);
     for (const DType dtype : kDTypes) {
       for (const Shape& shape : kShapes) {
         std::vector<HostMatrix> matrices = RandomMatrices(size, dtype, shape, &rng);
@@ -111,11 +144,11 @@ TEST(InProcessTest, AllReduceEqualsTheSumAndAllRanksAgreeBitForBit) {
   }
 }
 
-TEST(InProcessTest, SumsAreAddedInRankOrderWhateverTheShape) {
+TEST_P(HostCommunicators, SumsAreAddedInRankOrderWhateverTheShape) {
   constexpr int kRanks = 3;
   constexpr int64_t kCols = 700;
   std::mt19937 rng(kSeed);
-  Ranks ranks(kRanks);
+  Ranks ranks(GetParam(), kRanks);
   std::vector<HostMatrix> matrices = RandomMatrices(kRanks, DType::kF32, {1, kCols}, &rng);
   std::vector<float> expected;
   for (int64_t c = 0; c < kCols; ++c) {
@@ -135,8 +168,8 @@ TEST(InProcessTest, SumsAreAddedInRankOrderWhateverTheShape) {
   }
 }
 
-TEST(InProcessTest, IntegerSumsWrapAround) {
-  Ranks ranks(2);
+TEST_P(HostCommunicators, IntegerSumsWrapAround) {
+  Ranks ranks(GetParam(), 2);
   std::vector<HostMatrix> own;
   for (const double value : {2147483647.0, 1.0}) {
     own.emplace_back(DType::kI32, 1, 1, 1);
@@ -149,10 +182,10 @@ TEST(InProcessTest, IntegerSumsWrapAround) {
   EXPECT_EQ(own[1].Get(0, 0), -2147483648.0);
 }
 
-TEST(InProcessTest, AllGatherGivesEachRanksColumnsToAll) {
+TEST_P(HostCommunicators, AllGatherGivesEachRanksColumnsToAll) {
   std::mt19937 rng(kSeed);
   for (const int size : kSizes) {
-    Ranks ranks(size);
+    Ranks ranks(GetParam(), size);
     for (const DType dtype : kDTypes) {
       for (const Shape& shape : kShapes) {
         std::vector<HostMatrix> matrices =
@@ -176,10 +209,10 @@ TEST(InProcessTest, AllGatherGivesEachRanksColumnsToAll) {
   }
 }
 
-TEST(InProcessTest, BroadcastGivesTheRootsMatrix) {
+TEST_P(HostCommunicators, BroadcastGivesTheRootsMatrix) {
   std::mt19937 rng(kSeed);
   for (const int size : kSizes) {
-    Ranks ranks(size);
+    Ranks ranks(GetParam(), size);
     for (const DType dtype : kDTypes) {
       for (int root = 0; root < size; ++root) {
         std::vector<HostMatrix> matrices = RandomMatrices(size, dtype, {3, 9}, &rng);
@@ -196,12 +229,12 @@ TEST(InProcessTest, BroadcastGivesTheRootsMatrix) {
   }
 }
 
-TEST(InProcessTest, AReducedAddAndNormEqualsItsParts) {
+TEST_P(HostCommunicators, AReducedAddAndNormEqualsItsParts) {
   std::mt19937 rng(kSeed);
   constexpr int64_t kRows = 3;
   constexpr int64_t kCols = 40;
   for (const int size : kSizes) {
-    Ranks ranks(size);
+    Ranks ranks(GetParam(), size);
     std::vector<float> weights(kCols);
     for (float& weight : weights) weight = 0.5f + static_cast<float>(rng() % 100) / 100.0f;
     std::vector<HostMatrix> deltas = RandomMatrices(size, DType::kF32, {kRows, kCols}, &rng);
@@ -247,9 +280,9 @@ TEST(InProcessTest, AReducedAddAndNormEqualsItsParts) {
   }
 }
 
-TEST(InProcessTest, ManyOperationsInARowKeepTheirOrder) {
+TEST_P(HostCommunicators, ManyOperationsInARowKeepTheirOrder) {
   constexpr int kRanks = 4;
-  Ranks ranks(kRanks);
+  Ranks ranks(GetParam(), kRanks);
   std::vector<HostMatrix> matrices;
   for (int r = 0; r < kRanks; ++r) {
     matrices.emplace_back(DType::kF32, 1, 6, 6);
@@ -274,7 +307,7 @@ struct Difference {
   std::string message;
 };
 
-TEST(InProcessTest, RanksThatDifferAllGetTheErrorAndWorkOn) {
+TEST_P(HostCommunicators, RanksThatDifferAllGetTheErrorAndWorkOn) {
   const auto reduce = [](Communicator& comm, HostMatrix& matrix) {
     return comm.AllReduceSum(matrix.view());
   };
@@ -306,7 +339,7 @@ TEST(InProcessTest, RanksThatDifferAllGetTheErrorAndWorkOn) {
       {"columns", gather, gather, "of F32 [2, 5]; expected columns that"},
   };
   for (const int size : {2, 3}) {
-    Ranks ranks(size);
+    Ranks ranks(GetParam(), size);
     for (const Difference& difference : differences) {
       if (size == 2 && std::string(difference.name).find("root") != std::string::npos) continue;
       std::vector<absl::Status> statuses(static_cast<size_t>(size));
@@ -334,30 +367,31 @@ TEST(InProcessTest, RanksThatDifferAllGetTheErrorAndWorkOn) {
   }
 }
 
-TEST(InProcessTest, AbortReleasesRanksThatWait) {
-  for (const bool by_rank : {false, true}) {
-    constexpr int kRanks = 4;
-    Ranks ranks(kRanks);
-    std::atomic<int> aborted{0};
-    std::vector<HostMatrix> matrices;
-    for (int r = 0; r < kRanks; ++r) matrices.emplace_back(DType::kF32, 1, 1, 1);
-    ranks.Run([&](Communicator& comm, int rank) {
-      EXPECT_TRUE(comm.Check().ok() || comm.Check().code() == absl::StatusCode::kAborted);
-      if (rank == 3) {  // never joins
-        if (by_rank) {
-          comm.Abort();
-        } else {
-          ranks.group().Abort();
-        }
-        return;
-      }
-      const MatrixView matrix = matrices[static_cast<size_t>(rank)].view();
-      if (comm.AllReduceSum(matrix).code() == absl::StatusCode::kAborted) ++aborted;
-      EXPECT_EQ(comm.Broadcast(matrix, 0).code(), absl::StatusCode::kAborted);
-      EXPECT_EQ(comm.Check().code(), absl::StatusCode::kAborted);
-    });
-    EXPECT_EQ(aborted, kRanks - 1);
-  }
+TEST_P(HostCommunicators, AbortReleasesRanksThatWait) {
+  constexpr int kRanks = 4;
+  Ranks ranks(GetParam(), kRanks);
+  std::atomic<int> aborted{0};
+  std::vector<HostMatrix> matrices;
+  for (int r = 0; r < kRanks; ++r) matrices.emplace_back(DType::kF32, 1, 1, 1);
+  ranks.Run([&](Communicator& comm, int rank) {
+    EXPECT_TRUE(comm.Check().ok() || comm.Check().code() == absl::StatusCode::kAborted);
+    if (rank == 3) return comm.Abort();  // never joins
+    const MatrixView matrix = matrices[static_cast<size_t>(rank)].view();
+    if (comm.AllReduceSum(matrix).code() == absl::StatusCode::kAborted) ++aborted;
+    EXPECT_EQ(comm.Broadcast(matrix, 0).code(), absl::StatusCode::kAborted);
+    EXPECT_EQ(comm.Check().code(), absl::StatusCode::kAborted);
+  });
+  EXPECT_EQ(aborted, kRanks - 1);
+}
+
+TEST(InProcess, TheGroupsAbortReleasesItsRanks) {
+  InProcessGroup group(2);
+  const auto backend = *MakeCpuBackend({.num_threads = 1, .kernels = ""});
+  const auto comm = group.MakeCommunicator(0, backend.get());
+  HostMatrix matrix(DType::kF32, 1, 1, 1);
+  std::thread other([&] { group.Abort(); });
+  EXPECT_EQ(comm->AllReduceSum(matrix.view()).code(), absl::StatusCode::kAborted);
+  other.join();
 }
 
 TEST(SingleRankTest, EveryOperationIsItsOwnMatrix) {
