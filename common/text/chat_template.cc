@@ -21,6 +21,7 @@ absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Parse(
   PINGTI_ASSIGN_OR_RETURN(
       jinja::Template parsed,
       jinja::Template::Parse(source, {.max_output_bytes = limits.max_output_bytes,
+                                      .max_value_bytes = limits.max_value_bytes,
                                       .max_steps = limits.max_steps,
                                       .max_depth = limits.max_depth}));
   return std::unique_ptr<ChatTemplate>(

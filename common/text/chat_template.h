@@ -19,23 +19,24 @@
 namespace pingti::text {
 
 struct ChatTemplateLimits {
-  size_t max_output_bytes = 64u << 20;
-  size_t max_steps = 20'000'000;  // evaluated expressions and loop rounds
-  size_t max_depth = 200;         // nesting of the template's own syntax and of macro calls
+  size_t max_output_bytes = 64u << 20;  // of the prompt, and of any one text
+  size_t max_value_bytes = 256u << 20;  // of all values that are alive in one rendering
+  size_t max_steps = 20'000'000;        // evaluated expressions and loop rounds
+  size_t max_depth = 200;               // nesting of the template's own syntax and of macro calls
 };
 
 class ChatTemplate {
  public:
-  // Errors: InvalidArgument with line and what was expected; Unimplemented naming the filter, test,
-  // tag or method that does not exist here.
+  // Errors: InvalidArgument with line and what was expected; Unimplemented naming the tag that does
+  // not exist here.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Parse(std::string_view source,
                                                              const ChatTemplateLimits& limits);
   ~ChatTemplate();
 
   // `context` is an object: messages, tools, documents, add_generation_prompt, bos_token, eos_token
   // and whatever chat_template_kwargs the client gave. `now` serves strftime_now.
-  // Errors: InvalidArgument (raise_exception or a type error, with the line), ResourceExhausted (a
-  // limit, named).
+  // Errors: InvalidArgument (raise_exception or a type error, with the line), Unimplemented (a
+  // filter or test that was reached and does not exist), ResourceExhausted (a limit, named).
   absl::StatusOr<std::string> Render(const boost::json::object& context,
                                      std::chrono::system_clock::time_point now) const;
 

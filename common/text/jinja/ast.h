@@ -64,6 +64,7 @@ struct Expr {
   std::unique_ptr<Expr> star, double_star;  // *args, **kwargs
   BinaryOp op = BinaryOp::kAdd;
   std::vector<Comparison> comparisons;
+  // Null: there is none of that name, which is an error when the node is reached.
   const FilterEntry* filter = nullptr;
   const TestEntry* test = nullptr;
 };

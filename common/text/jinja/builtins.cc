@@ -77,7 +77,7 @@ bool LeavesRemainder(const Value& value, const Value& divisor, int64_t wanted,
     RequireDefined(value);
     Fail("test '" + std::string(test) + "' needs a number, not " + std::string(TypeName(value)));
   }
-  return Equal(Arithmetic(BinaryOp::kModulo, value, divisor, 0), Value(wanted));
+  return Equal(Arithmetic(BinaryOp::kModulo, value, divisor), Value(wanted));
 }
 
 template <bool (*compare)(const Value&, const Value&)>
@@ -160,7 +160,7 @@ constexpr TestEntry kTests[] = {
     {"upper", SimpleTest<IsUpperText>},
 };
 
-Value Range(Interpreter* interpreter, Args args) {
+Value Range(Interpreter*, Args args) {
   const BoundArgs bound("range", args, {"start", "stop", "step"});
   int64_t start = 0, stop = 0;
   const int64_t step = bound.Int(2, 1);
@@ -179,8 +179,8 @@ Value Range(Interpreter* interpreter, Args args) {
     Fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).");
   }
   std::vector<Value> items;
+  ChargeSteps(static_cast<size_t>(std::max(count, 0.0)));
   for (int64_t i = 0; i < static_cast<int64_t>(count); ++i) items.emplace_back(start + i * step);
-  interpreter->Charge(items.size());
   return Value::MakeList(std::move(items));
 }
 
@@ -230,6 +230,7 @@ Value StrftimeNow(Interpreter* interpreter, Args args) {
     }
   }
   if (format.empty()) return Value("");
+  ChargeSize(format.size() * 16);
   std::string out(format.size() * 16 + 256, '\0');
   out.resize(std::strftime(out.data(), out.size(), format.c_str(), &local));
   return Value(std::move(out));

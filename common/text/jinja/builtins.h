@@ -74,6 +74,6 @@ std::string TitleCase(std::string_view text);
 std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
                        bool right);
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
-                       int64_t count, size_t max_size);
+                       int64_t count);
 
 }  // namespace pingti::text::jinja

@@ -47,9 +47,9 @@ Value Folded(const Value& value, bool case_sensitive) {
   return value.is_string() && !case_sensitive ? Value(ToLower(value.as_string())) : value;
 }
 
-std::vector<Value> Items(Interpreter* interpreter, const Value& input) {
+std::vector<Value> Items(const Value& input) {
   std::vector<Value> items = Iterate(input);
-  interpreter->Charge(items.size() + 1);
+  ChargeSteps(items.size() + 1);
   return items;
 }
 
@@ -66,41 +66,39 @@ Value First(Interpreter* interpreter, const Value& input, const Args& args) {
     std::optional<Value> next = input.as_object().Next();
     return next ? *std::move(next) : Value::MakeUndefined("No first item, sequence was empty.");
   }
-  const std::vector<Value> items = Items(interpreter, input);
+  const std::vector<Value> items = Items(input);
   return items.empty() ? Value::MakeUndefined("No first item, sequence was empty.") : items.front();
 }
 
 Value Last(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("last", args, {});
   if (input.is_iterator()) Fail("'generator' object is not reversible");
-  const std::vector<Value> items = Items(interpreter, input);
+  const std::vector<Value> items = Items(input);
   return items.empty() ? Value::MakeUndefined("No last item, sequence was empty.") : items.back();
 }
 
 Value ListFilter(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("list", args, {});
-  return Value::MakeList(Items(interpreter, input));
+  return Value::MakeList(Items(input));
 }
 
 Value Join(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("join", args, {"d", "attribute"});
   const std::string separator = bound.Has(0) ? ToString(bound.Required(0)) : "";
   const Getter get(interpreter, bound.Or(1, Value()));
-  std::string out;
+  TextBuilder out;
   bool first = true;
-  for (const Value& item : Items(interpreter, input)) {
+  for (const Value& item : Items(input)) {
     if (!first) out += separator;
     first = false;
     out += ToString(get(item));
-    if (out.size() > interpreter->max_size()) FailLimit("join makes a value beyond the limit");
   }
-  interpreter->ChargeSize(out.size());
-  return Value(std::move(out));
+  return Value(out.Take());
 }
 
 Value Reverse(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("reverse", args, {});
-  std::vector<Value> items = Items(interpreter, input);
+  std::vector<Value> items = Items(input);
   std::reverse(items.begin(), items.end());
   if (input.is_iterator()) return Value::MakeList(std::move(items));
   if (!input.is_string()) return IteratorObject::Make(std::move(items));
@@ -110,14 +108,14 @@ Value Reverse(Interpreter* interpreter, const Value& input, const Args& args) {
 }
 
 template <typename T, typename Key>
-void StableSort(Interpreter* interpreter, std::vector<T>* items, bool reverse, Key key) {
+void StableSort(std::vector<T>* items, bool reverse, Key key) {
   std::vector<std::pair<Value, T>> keyed;
   for (T& item : *items) {
     Value k = key(item);
     keyed.emplace_back(std::move(k), std::move(item));
   }
   const auto less = [&](const auto& a, const auto& b) {
-    interpreter->Charge(1);
+    ChargeSteps(1);
     return reverse ? Less(b.first, a.first) : Less(a.first, b.first);
   };
   std::stable_sort(keyed.begin(), keyed.end(), less);
@@ -126,7 +124,7 @@ void StableSort(Interpreter* interpreter, std::vector<T>* items, bool reverse, K
 
 Value Sort(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("sort", args, {"reverse", "case_sensitive", "attribute"});
-  std::vector<Value> items = Items(interpreter, input);
+  std::vector<Value> items = Items(input);
   const bool case_sensitive = bound.Bool(1, false);
   std::vector<Getter> getters;
   const Value attribute = bound.Or(2, Value());
@@ -136,7 +134,7 @@ Value Sort(Interpreter* interpreter, const Value& input, const Args& args) {
     rest.remove_prefix(rest.find(',') + 1);
   }
   getters.emplace_back(interpreter, attribute.is_string() ? Value(rest) : attribute);
-  StableSort(interpreter, &items, bound.Bool(0, false), [&](const Value& item) {
+  StableSort(&items, bound.Bool(0, false), [&](const Value& item) {
     std::vector<Value> keys;
     for (const Getter& get : getters) keys.push_back(Folded(get(item), case_sensitive));
     return Value::MakeList(std::move(keys));
@@ -151,7 +149,7 @@ Value Dictsort(Interpreter* interpreter, const Value& input, const Args& args) {
   if (!input.is_dict()) Fail("dictsort needs a mapping");
   std::vector<Dict::Entry> entries = input.as_dict().entries();
   const bool case_sensitive = bound.Bool(0, false);
-  StableSort(interpreter, &entries, bound.Bool(2, false), [&](const Dict::Entry& entry) {
+  StableSort(&entries, bound.Bool(2, false), [&](const Dict::Entry& entry) {
     return Folded(by == "key" ? entry.first : entry.second, case_sensitive);
   });
   std::vector<Value> pairs;
@@ -173,11 +171,10 @@ Value Unique(Interpreter* interpreter, const Value& input, const Args& args) {
   const Getter get(interpreter, bound.Or(1, Value()));
   Dict seen;
   std::vector<Value> out;
-  for (Value& item : Items(interpreter, input)) {
+  for (Value& item : Items(input)) {
     const Value key = Folded(get(item), bound.Bool(0, false));
     if (seen.Find(key) != nullptr) continue;
     seen.Set(key, Value());
-    interpreter->Charge(seen.entries().size() / 64);
     out.push_back(std::move(item));
   }
   return IteratorObject::Make(std::move(out));
@@ -189,7 +186,7 @@ Value Extreme(Interpreter* interpreter, const Value& input, const Args& args) {
   const Getter get(interpreter, bound.Or(1, Value()));
   const bool case_sensitive = bound.Bool(0, false);
   std::optional<Value> best, best_key;
-  for (const Value& item : Items(interpreter, input)) {
+  for (const Value& item : Items(input)) {
     Value key = Folded(get(item), case_sensitive);
     if (best && !(is_max ? Less(*best_key, key) : Less(key, *best_key))) continue;
     best = item;
@@ -202,9 +199,8 @@ Value Sum(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("sum", args, {"attribute", "start"});
   const Getter get(interpreter, bound.Or(0, Value()));
   Value total = bound.Or(1, Value(int64_t{0}));
-  for (const Value& item : Items(interpreter, input)) {
-    total = Arithmetic(BinaryOp::kAdd, total, get(item), interpreter->max_size());
-    if (total.is_list()) interpreter->ChargeSize(total.as_list().items.size() * sizeof(Value));
+  for (const Value& item : Items(input)) {
+    total = Arithmetic(BinaryOp::kAdd, total, get(item));
   }
   return total;
 }
@@ -214,9 +210,8 @@ Value Batch(Interpreter* interpreter, const Value& input, const Args& args) {
   bound.Required(0);
   const int64_t size = bound.Int(0, 1);
   if (size < 1) Fail("batch: linecount must be positive");
-  interpreter->ChargeSize(static_cast<size_t>(size));
   std::vector<Value> batches, current;
-  for (Value& item : Items(interpreter, input)) {
+  for (Value& item : Items(input)) {
     if (static_cast<int64_t>(current.size()) == size) {
       batches.push_back(Value::MakeList(std::exchange(current, {})));
     }
@@ -224,7 +219,11 @@ Value Batch(Interpreter* interpreter, const Value& input, const Args& args) {
   }
   if (!current.empty()) {
     const Value fill = bound.Or(1, Value());
-    if (!fill.is_none()) current.resize(static_cast<size_t>(size), fill);
+    if (!fill.is_none()) {
+      ChargeSize(std::min<size_t>(static_cast<size_t>(size), SIZE_MAX / sizeof(Value)) *
+                 sizeof(Value));
+      current.resize(static_cast<size_t>(size), fill);
+    }
     batches.push_back(Value::MakeList(std::move(current)));
   }
   return IteratorObject::Make(std::move(batches));
@@ -235,8 +234,9 @@ Value SliceFilter(Interpreter* interpreter, const Value& input, const Args& args
   bound.Required(0);
   const int64_t slices = bound.Int(0, 1);
   if (slices < 1) Fail("slice: slices must be positive");
-  interpreter->ChargeSize(static_cast<size_t>(slices));
-  const std::vector<Value> items = Items(interpreter, input);
+  ChargeSize(std::min<size_t>(static_cast<size_t>(slices), SIZE_MAX / sizeof(Value)) *
+             sizeof(Value));
+  const std::vector<Value> items = Items(input);
   const auto count = static_cast<size_t>(slices);
   const size_t each = items.size() / count, extra = items.size() % count;
   const Value fill = bound.Or(1, Value());
@@ -261,8 +261,8 @@ Value Groupby(Interpreter* interpreter, const Value& input, const Args& args) {
     Value value = get(item);
     return value.is_undefined() && bound.Has(1) ? bound.Required(1) : value;
   };
-  std::vector<Value> items = Items(interpreter, input);
-  StableSort(interpreter, &items, false,
+  std::vector<Value> items = Items(input);
+  StableSort(&items, false,
              [&](const Value& item) { return Folded(plain_key(item), case_sensitive); });
   std::vector<Value> groups, current;
   Value key, folded;
@@ -295,7 +295,7 @@ Args Rest(const Args& args, size_t from) {
 
 Value Map(Interpreter* interpreter, const Value& input, const Args& args) {
   if (!Truth(input)) return IteratorObject::Make({});
-  std::vector<Value> items = Items(interpreter, input);
+  std::vector<Value> items = Items(input);
   if (args.positional.empty()) {
     const BoundArgs bound("map", Args{{}, args.keyword}, {"attribute", "default"});
     const Getter get(interpreter, bound.Required(0));
@@ -332,7 +332,7 @@ Value Select(Interpreter* interpreter, const Value& input, const Args& args) {
   }
   const Args rest = Rest(args, used);
   std::vector<Value> out;
-  for (Value& item : Items(interpreter, input)) {
+  for (Value& item : Items(input)) {
     const Value value = get(item);
     const bool passes = test != nullptr ? test->apply(interpreter, value, rest) : Truth(value);
     if (passes == wanted) out.push_back(std::move(item));

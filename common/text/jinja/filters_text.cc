@@ -14,7 +14,7 @@ namespace {
 
 Value Escape(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("escape", args, {});
-  std::string out;
+  TextBuilder out;
   for (const char c : ToString(input)) {
     switch (c) {
       case '&':
@@ -36,14 +36,14 @@ Value Escape(Interpreter*, const Value& input, const Args& args) {
         out += c;
     }
   }
-  return Value(std::move(out));
+  return Value(out.Take());
 }
 
 Value Center(Interpreter* interpreter, const Value& input, const Args& args) {
   const std::string text = ToString(input);
   const int64_t width = BoundArgs("center", args, {"width"}).Int(0, 80);
   const int64_t padding = std::max<int64_t>(0, width - Length(Value(text)));
-  interpreter->ChargeSize(static_cast<size_t>(padding));
+  ChargeSize(static_cast<size_t>(padding));
   // CPython puts the odd space on the left when the width is odd.
   const int64_t left = padding / 2 + (padding & width & 1);
   return Value(std::string(static_cast<size_t>(left), ' ') + text +
@@ -51,6 +51,7 @@ Value Center(Interpreter* interpreter, const Value& input, const Args& args) {
 }
 
 std::vector<std::string_view> SplitLines(std::string_view text) {
+  ChargeSize(text.size() * sizeof(std::string_view));
   std::vector<std::string_view> lines;
   while (true) {
     const size_t newline = text.find('\n');
@@ -69,7 +70,7 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
       indent = width.as_string();
     } else {
       const auto count = static_cast<size_t>(std::max<int64_t>(0, bound.Int(0, 4)));
-      interpreter->ChargeSize(count);
+      ChargeSize(count);
       indent.assign(count, ' ');
     }
   }
@@ -78,7 +79,9 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
   if (!input.is_string()) Fail("indent needs a string, not " + std::string(TypeName(input)));
   const std::string& text = input.as_string();
   const std::vector<std::string_view> lines = SplitLines(text);
-  interpreter->ChargeSize(text.size() + lines.size() * indent.size());
+  size_t added = 0;
+  if (__builtin_mul_overflow(lines.size(), indent.size(), &added)) FailLimit("indent is too large");
+  ChargeSize(text.size() + added);
   std::string out = bound.Bool(1, false) ? indent : "";
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) {
@@ -93,10 +96,8 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
 Value Replace(Interpreter* interpreter, const Value& input, const Args& args) {
   const BoundArgs bound("replace", args, {"old", "new", "count"});
   const bool counted = bound.Has(2) && !bound.Required(2).is_none();
-  std::string out =
-      ReplaceAll(ToString(input), ToString(bound.Required(0)), ToString(bound.Required(1)),
-                 counted ? bound.Int(2, -1) : -1, interpreter->max_size());
-  interpreter->ChargeSize(out.size());
+  std::string out = ReplaceAll(ToString(input), ToString(bound.Required(0)),
+                               ToString(bound.Required(1)), counted ? bound.Int(2, -1) : -1);
   return Value(std::move(out));
 }
 
@@ -172,15 +173,13 @@ Value ToJson(Interpreter* interpreter, const Value& input, const Args& args) {
     style.item_separator = pair[0].as_string();
     style.key_separator = pair[1].as_string();
   }
-  std::string out = DumpJson(input, style);
-  interpreter->ChargeSize(out.size());
-  return Value(std::move(out));
+  return Value(DumpJson(input, style));
 }
 
 Value Urlencode(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("urlencode", args, {});
   const auto quote = [](const Value& value, bool query) {
-    std::string out;
+    TextBuilder out;
     for (const char c : ToString(value)) {
       const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
                          std::string_view("_.-~").find(c) != std::string_view::npos;
@@ -192,10 +191,10 @@ Value Urlencode(Interpreter*, const Value& input, const Args& args) {
         out += query && c == ' ' ? "+" : escaped;
       }
     }
-    return out;
+    return out.Take();
   };
   if (!input.is_dict() && !input.is_list()) return Value(quote(input, false));
-  std::string out;
+  TextBuilder out;
   const auto add = [&](const Value& key, const Value& value) {
     if (!out.empty()) out += '&';
     out += quote(key, true) + "=" + quote(value, true);
@@ -209,7 +208,7 @@ Value Urlencode(Interpreter*, const Value& input, const Args& args) {
       add(items[0], items[1]);
     }
   }
-  return Value(std::move(out));
+  return Value(out.Take());
 }
 
 Value Format(Interpreter* interpreter, const Value& input, const Args& args) {
@@ -222,7 +221,7 @@ Value Format(Interpreter* interpreter, const Value& input, const Args& args) {
     for (const auto& [name, value] : args.keyword) named.Set(Value(name), value);
     values = Value(std::make_shared<const Dict>(std::move(named)));
   }
-  return Value(PercentFormat(ToString(input), values, interpreter->max_size()));
+  return Value(PercentFormat(ToString(input), values));
 }
 
 Value Default(Interpreter*, const Value& input, const Args& args) {

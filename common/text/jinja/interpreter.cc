@@ -14,14 +14,23 @@
 namespace pingti::text::jinja {
 namespace {
 
-// Text is copied at least this fast, in bytes per step.
-constexpr size_t kBytesPerStep = 64;
+Symbol SymbolOf(const Ast& ast, std::string_view name) {
+  const auto found = std::find(ast.symbols.begin(), ast.symbols.end(), name);
+  return found == ast.symbols.end() ? -1 : static_cast<Symbol>(found - ast.symbols.begin());
+}
 
 }  // namespace
 
 Interpreter::Interpreter(const Ast& ast, const Limits& limits,
                          std::chrono::system_clock::time_point now)
-    : ast_(ast), limits_(limits), now_(now) {}
+    : ast_(ast),
+      limits_(limits),
+      now_(now),
+      budget_(limits),
+      loop_(SymbolOf(ast, "loop")),
+      caller_(SymbolOf(ast, "caller")),
+      kwargs_(SymbolOf(ast, "kwargs")),
+      varargs_(SymbolOf(ast, "varargs")) {}
 
 Interpreter::~Interpreter() {
   for (const auto& ns : namespaces_) {
@@ -33,7 +42,8 @@ Interpreter::~Interpreter() {
 }
 
 std::string Interpreter::Run(const boost::json::object& context) {
-  std::string out;
+  const Budget::Use use(&budget_);
+  TextBuilder out;
   out_ = &out;
   try {
     const ScopeGuard globals(this, nullptr);
@@ -47,29 +57,14 @@ std::string Interpreter::Run(const boost::json::object& context) {
     if (error.line == 0) error.line = line_;
     throw;
   }
-  return out;
-}
-
-void Interpreter::Charge(size_t steps) {
-  steps_ += steps;
-  if (steps_ > limits_.max_steps) {
-    FailLimit("more than " + std::to_string(limits_.max_steps) + " steps");
-  }
-}
-
-void Interpreter::ChargeSize(size_t size) {
-  if (size > limits_.max_output_bytes) {
-    FailLimit("a value of more than " + std::to_string(limits_.max_output_bytes) + " bytes");
-  }
-  Charge(size / kBytesPerStep + 1);
+  return out.Take();
 }
 
 void Interpreter::Print(std::string_view text) {
-  Charge(text.size() / kBytesPerStep + 1);
   if (text.size() > limits_.max_output_bytes - std::min(out_->size(), limits_.max_output_bytes)) {
     FailLimit("more than " + std::to_string(limits_.max_output_bytes) + " bytes of output");
   }
-  out_->append(text);
+  *out_ += text;
 }
 
 Interpreter::Flow Interpreter::ExecBody(const Body& body) {
@@ -82,7 +77,7 @@ Interpreter::Flow Interpreter::ExecBody(const Body& body) {
 
 Interpreter::Flow Interpreter::Exec(const Stmt& stmt) {
   const DepthGuard depth(this);
-  Charge(1);
+  ChargeSteps(1);
   line_ = stmt.line;
   switch (stmt.kind) {
     case StmtKind::kData:
@@ -158,23 +153,16 @@ class LoopEnd {
 }  // namespace
 
 Interpreter::Flow Interpreter::ExecLoop(const Stmt& stmt, std::vector<Value> items, int depth) {
-  static const std::string kLoop = "loop";
   if (items.empty()) return ExecInScope(stmt.otherwise);
-  auto list = std::make_shared<List>();
-  list->items = std::move(items);
-  list->depth = DepthAround(list->items);
+  const auto list = std::make_shared<const List>(std::move(items));
   const auto loop = std::make_shared<LoopObject>(&stmt, scope_, list, depth);
   const LoopEnd end(loop.get());
-  const auto symbol = std::find(ast_.symbols.begin(), ast_.symbols.end(), kLoop);
   Flow flow = Flow::kNormal;
   for (size_t i = 0; i < list->items.size() && flow != Flow::kBreak; ++i) {
-    Charge(1);
+    ChargeSteps(1);
     const ScopeGuard scope(this, scope_);
     loop->set_index(i);
-    if (symbol != ast_.symbols.end()) {
-      scope_->Set(static_cast<Symbol>(symbol - ast_.symbols.begin()),
-                  Value(std::static_pointer_cast<Object>(loop)));
-    }
+    if (loop_ >= 0) scope_->Set(loop_, Value(std::static_pointer_cast<Object>(loop)));
     Assign(stmt.target, list->items[i]);
     flow = ExecBody(stmt.body);
   }
@@ -192,11 +180,11 @@ std::string Interpreter::RunRecursiveLoop(const Stmt& loop, Scope* scope, const 
       return !Truth(Eval(*loop.condition));
     });
   }
-  std::string text;
-  std::string* outer = std::exchange(out_, &text);
+  TextBuilder text;
+  TextBuilder* outer = std::exchange(out_, &text);
   ExecLoop(loop, std::move(list), depth);
   out_ = outer;
-  return text;
+  return text.Take();
 }
 
 Interpreter::Flow Interpreter::ExecWith(const Stmt& stmt) {
@@ -210,17 +198,17 @@ Interpreter::Flow Interpreter::ExecWith(const Stmt& stmt) {
 }
 
 std::string Interpreter::Captured(const Body& body) {
-  std::string text;
-  std::string* outer = std::exchange(out_, &text);
+  TextBuilder text;
+  TextBuilder* outer = std::exchange(out_, &text);
   ExecBody(body);
   out_ = outer;
-  return text;
+  return text.Take();
 }
 
 std::string Interpreter::Capture(const Body& body, Scope* scope,
                                  std::vector<std::pair<Symbol, Value>> variables) {
   const ScopeGuard below(this, scope);
-  scope_->variables = std::move(variables);
+  for (auto& [symbol, value] : variables) scope_->Set(symbol, std::move(value));
   return Captured(body);
 }
 
@@ -236,13 +224,13 @@ void Interpreter::ExecFilterBlock(const Stmt& stmt) {
 }
 
 void Interpreter::DefineMacro(const Stmt& stmt) {
-  for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) scope->captured = true;
+  for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) scope->Capture();
   scope_->Set(stmt.symbol,
               Value(std::shared_ptr<Object>(std::make_shared<MacroObject>(&stmt, scope_))));
 }
 
 void Interpreter::ExecCallBlock(const Stmt& stmt) {
-  for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) scope->captured = true;
+  for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) scope->Capture();
   const auto caller = std::make_shared<MacroObject>(&stmt, scope_);
   Print(ToString(EvalCall(*stmt.value, Value(std::static_pointer_cast<Object>(caller)))));
 }
@@ -285,19 +273,15 @@ std::string Interpreter::CallMacro(const Stmt& macro, Scope* scope, Args args) {
     }
     scope_->Set(parameter.symbol, *std::move(given[i]));
   }
-  const auto set_named = [&](std::string_view special, Value value) {
-    const auto symbol = std::find(ast_.symbols.begin(), ast_.symbols.end(), special);
-    scope_->Set(static_cast<Symbol>(symbol - ast_.symbols.begin()), std::move(value));
-  };
   if (macro.uses_caller) {
-    set_named("caller", caller.value_or(Value::MakeUndefined("No caller defined")));
+    scope_->Set(caller_, caller.value_or(Value::MakeUndefined("No caller defined")));
   }
-  if (macro.uses_kwargs) set_named("kwargs", Value(std::make_shared<const Dict>(extra_named)));
+  if (macro.uses_kwargs) scope_->Set(kwargs_, Value(std::make_shared<const Dict>(extra_named)));
   if (macro.uses_varargs) {
     const auto first = std::min(given.size(), args.positional.size());
-    set_named("varargs",
-              Value::MakeTuple({args.positional.begin() + static_cast<std::ptrdiff_t>(first),
-                                args.positional.end()}));
+    scope_->Set(varargs_,
+                Value::MakeTuple({args.positional.begin() + static_cast<std::ptrdiff_t>(first),
+                                  args.positional.end()}));
   }
   return Captured(macro.body);
 }

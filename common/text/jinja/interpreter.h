@@ -1,9 +1,9 @@
 // Evaluates a parsed template. One Interpreter per Render, confined to its thread.
 //
-// Every evaluated node, loop round and copied block of text costs steps, every printed byte counts
-// against the output limit, and every level of recursion against the depth limit, so that no
-// template and no request runs away. Read next: interpreter_expr.cc (expressions), objects.h (loop,
-// macros).
+// Every evaluated node, loop round and copied block of text costs steps, values take bytes, every
+// printed byte counts against the output limit, and every level of recursion against the depth
+// limit, so that no template and no request runs away (budget.h). Read next: interpreter_expr.cc
+// (expressions), objects.h (loop, macros).
 #pragma once
 
 #include <chrono>
@@ -17,6 +17,7 @@
 
 #include "boost/json/fwd.hpp"
 #include "common/text/jinja/ast.h"
+#include "common/text/jinja/budget.h"
 #include "common/text/jinja/template.h"
 #include "common/text/jinja/value.h"
 
@@ -27,7 +28,11 @@ struct Scope {
   Scope* parent = nullptr;
   std::vector<std::pair<Symbol, Value>> variables;
   bool captured = false;  // a macro may look into it later
+  Held held;
 
+  void Capture() {
+    if (!std::exchange(captured, true)) held.Add(sizeof(Scope) + sizeof(void*) * 4);
+  }
   Value* Find(Symbol symbol) {
     for (auto& [name, value] : variables) {
       if (name == symbol) return &value;
@@ -38,6 +43,7 @@ struct Scope {
     if (Value* found = Find(symbol)) {
       *found = std::move(value);
     } else {
+      held.Add(2 * sizeof(variables.front()));
       variables.emplace_back(symbol, std::move(value));
     }
   }
@@ -62,10 +68,6 @@ class Interpreter {
   std::string CallMacro(const Stmt& macro, Scope* scope, Args args);
   std::string RunRecursiveLoop(const Stmt& loop, Scope* scope, const Value& items, int depth);
   Value MakeNamespace();
-  void Charge(size_t steps);
-  // For text or lists of that many bytes or items about to be made.
-  void ChargeSize(size_t size);
-  size_t max_size() const { return limits_.max_output_bytes; }
   std::chrono::system_clock::time_point now() const { return now_; }
 
  private:
@@ -95,6 +97,7 @@ class Interpreter {
   Value EvalSlice(const Expr& expr);
   Value EvalCall(const Expr& expr, std::optional<Value> caller);
   Value EvalFilter(const Expr& expr, const Value* input);
+  Value EvalTest(const Expr& expr);
   Value EvalArithmetic(const Expr& expr);
   Value EvalConcatenate(const Expr& expr);
   Value EvalLogic(const Expr& expr);
@@ -107,10 +110,11 @@ class Interpreter {
   const Ast& ast_;
   Limits limits_;
   std::chrono::system_clock::time_point now_;
-  size_t steps_ = 0;
+  Budget budget_;                            // outlives the values
+  Symbol loop_, caller_, kwargs_, varargs_;  // -1: the template does not mention it
   size_t depth_ = 0;
   int line_ = 0;
-  std::string* out_ = nullptr;
+  TextBuilder* out_ = nullptr;
   Scope* scope_ = nullptr;
   std::vector<std::unique_ptr<Scope>> scopes_;  // all that were made
   std::vector<Scope*> free_scopes_;

@@ -23,7 +23,7 @@ std::string TypeRepr(const Value& value) {
 
 Value Interpreter::Eval(const Expr& expr) {
   const DepthGuard depth(this);
-  Charge(1);
+  ChargeSteps(1);
   switch (expr.kind) {
     case ExprKind::kConstant:
       return expr.constant;
@@ -45,7 +45,7 @@ Value Interpreter::Eval(const Expr& expr) {
     case ExprKind::kFilter:
       return EvalFilter(expr, nullptr);
     case ExprKind::kTest:
-      return Value(expr.test->apply(this, Eval(*expr.operands[0]), EvalArguments(expr)));
+      return EvalTest(expr);
     case ExprKind::kArithmetic:
       return EvalArithmetic(expr);
     case ExprKind::kConcatenate:
@@ -68,6 +68,7 @@ Value Interpreter::Eval(const Expr& expr) {
 
 Value Interpreter::EvalName(const Expr& expr) {
   for (Scope* scope = scope_; scope != nullptr; scope = scope->parent) {
+    ChargeSteps(scope->variables.size() / 16);
     if (const Value* found = scope->Find(expr.symbol)) return *found;
   }
   if (std::optional<Value> global = FindGlobal(expr.name)) return *std::move(global);
@@ -97,9 +98,6 @@ Value Interpreter::EvalSlice(const Expr& expr) {
   for (size_t i = 0; i < 3; ++i) {
     if (expr.operands[i + 1]) bounds[i] = Eval(*expr.operands[i + 1]);
   }
-  ChargeSize(value.is_string() ? value.as_string().size()
-             : value.is_list() ? value.as_list().items.size()
-                               : 0);
   return Slice(value, bounds[0], bounds[1], bounds[2]);
 }
 
@@ -120,6 +118,7 @@ Args Interpreter::EvalArguments(const Expr& expr) {
     }
   }
   for (size_t i = 0; i < args.keyword.size(); ++i) {
+    ChargeSteps(i / 8);
     for (size_t j = 0; j < i; ++j) {
       if (args.keyword[i].first == args.keyword[j].first) {
         Fail("got multiple values for keyword argument '" + args.keyword[i].first + "'");
@@ -149,6 +148,7 @@ Value Interpreter::Call(const Value& callee, Args args) {
 
 Value Interpreter::EvalFilter(const Expr& expr, const Value* input) {
   const Expr* operand = expr.operands[0].get();
+  if (expr.filter == nullptr) FailUnsupported(expr.line, "No filter named '" + expr.name + "'.");
   Value value;
   if (operand == nullptr) {
     value = *input;
@@ -156,26 +156,28 @@ Value Interpreter::EvalFilter(const Expr& expr, const Value* input) {
     // In a filter block the chain's innermost operand is the block's text.
     value = operand->kind == ExprKind::kFilter ? EvalFilter(*operand, input) : Eval(*operand);
   }
-  Charge(1);
+  ChargeSteps(1);
   const Args args = EvalArguments(expr);
   line_ = expr.line;
   return expr.filter->apply(this, value, args);
 }
 
+Value Interpreter::EvalTest(const Expr& expr) {
+  if (expr.test == nullptr) FailUnsupported(expr.line, "No test named '" + expr.name + "'.");
+  const Value value = Eval(*expr.operands[0]);
+  return Value(expr.test->apply(this, value, EvalArguments(expr)));
+}
+
 Value Interpreter::EvalArithmetic(const Expr& expr) {
   const Value left = Eval(*expr.operands[0]);
   const Value right = Eval(*expr.operands[1]);
-  Value result = Arithmetic(expr.op, left, right, limits_.max_output_bytes);
-  if (result.is_string()) ChargeSize(result.as_string().size());
-  if (result.is_list()) ChargeSize(result.as_list().items.size() * sizeof(Value));
-  return result;
+  return Arithmetic(expr.op, left, right);
 }
 
 Value Interpreter::EvalConcatenate(const Expr& expr) {
-  std::string text;
+  TextBuilder text;
   for (const auto& operand : expr.operands) text += ToString(Eval(*operand));
-  ChargeSize(text.size());
-  return Value(std::move(text));
+  return Value(text.Take());
 }
 
 Value Interpreter::EvalSign(const Expr& expr) {
@@ -222,7 +224,6 @@ Value Interpreter::EvalCompare(const Expr& expr) {
   Value left = Eval(*expr.operands[0]);
   for (size_t i = 0; i < expr.comparisons.size(); ++i) {
     Value right = Eval(*expr.operands[i + 1]);
-    if (right.is_list()) Charge(right.as_list().items.size() / 8);
     if (!Compare(expr.comparisons[i], left, right)) return Value(false);
     left = std::move(right);
   }
@@ -258,7 +259,6 @@ Value Interpreter::GetAttribute(const Value& value, const std::string& name) {
 
 Value Interpreter::GetItem(const Value& value, const Value& key) {
   RequireDefined(value);
-  if (value.is_string()) Charge(value.as_string().size() / 64);
   if (!value.is_namespace() && !value.is_object()) {
     if (std::optional<Value> found = Item(value, key)) return *std::move(found);
   }

@@ -30,6 +30,7 @@ class Interpreter::ScopeGuard {
     interpreter_->scope_ = outer_;
     if (scope->captured) return;
     scope->variables.clear();
+    scope->held.Release();
     interpreter_->free_scopes_.push_back(scope);
   }
   ScopeGuard(const ScopeGuard&) = delete;

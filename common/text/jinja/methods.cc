@@ -16,25 +16,24 @@ struct MethodEntry {
 
 Value DictItems(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("items", args, {});
+  ChargeSize(self.as_dict().entries().size() * sizeof(Value));
   std::vector<Value> items;
   for (const auto& [key, value] : self.as_dict().entries()) {
     items.push_back(Value::MakeTuple({key, value}));
   }
-  interpreter->Charge(items.size());
   return Value::MakeList(std::move(items));
 }
 
 Value DictKeys(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("keys", args, {});
-  interpreter->Charge(self.as_dict().entries().size());
   return Value::MakeList(Iterate(self));
 }
 
 Value DictValues(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("values", args, {});
+  ChargeSize(self.as_dict().entries().size() * sizeof(Value));
   std::vector<Value> values;
   for (const auto& [key, value] : self.as_dict().entries()) values.push_back(value);
-  interpreter->Charge(values.size());
   return Value::MakeList(std::move(values));
 }
 
@@ -53,6 +52,7 @@ Value Copy(Interpreter*, const Value& self, const Args& args) {
 Value ListCount(Interpreter*, const Value& self, const Args& args) {
   const Value wanted = BoundArgs("count", args, {"value"}).Required(0);
   const auto& items = self.as_list().items;
+  ChargeSteps(items.size());
   return Value(static_cast<int64_t>(std::count_if(
       items.begin(), items.end(), [&](const Value& item) { return Equal(item, wanted); })));
 }
@@ -66,6 +66,7 @@ Value ListIndex(Interpreter*, const Value& self, const Args& args) {
   };
   const int64_t stop = clamp(bound.Int(2, size));
   for (int64_t i = clamp(bound.Int(1, 0)); i < stop; ++i) {
+    ChargeSteps(1);
     if (Equal(items[static_cast<size_t>(i)], bound.Required(0))) return Value(i);
   }
   Fail(Repr(bound.Required(0)) + " is not in list");

@@ -64,7 +64,7 @@ std::vector<Value> SplitBy(std::string_view text, std::string_view separator, in
   if (separator.empty()) Fail("empty separator");
   std::vector<Value> parts;
   while (limit < 0 || static_cast<int64_t>(parts.size()) < limit) {
-    const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+    const size_t hit = from_right ? FindLastText(text, separator) : FindText(text, separator);
     if (hit == std::string_view::npos) break;
     if (from_right) {
       parts.emplace_back(text.substr(hit + separator.size()));
@@ -83,7 +83,7 @@ template <bool from_right>
 Value Split(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("split", args, {"sep", "maxsplit"});
   const int64_t limit = bound.Int(1, -1);
-  interpreter->Charge(self.as_string().size() / 16);
+  ChargeSteps(self.as_string().size() / 16);
   const bool by_space = !bound.Has(0) || bound.Required(0).is_none();
   return Value::MakeList(by_space ? SplitSpace(self.as_string(), limit, from_right)
                                   : SplitBy(self.as_string(), bound.String(0), limit, from_right));
@@ -96,7 +96,7 @@ bool IsLineEnd(char32_t c) {
 
 Value Splitlines(Interpreter* interpreter, const Value& self, const Args& args) {
   const bool keep = BoundArgs("splitlines", args, {"keepends"}).Bool(0, false);
-  interpreter->Charge(self.as_string().size() / 16);
+  ChargeSteps(self.as_string().size() / 16);
   std::vector<Value> lines;
   std::string_view text = self.as_string();
   size_t begin = 0;
@@ -117,7 +117,7 @@ Value Splitlines(Interpreter* interpreter, const Value& self, const Args& args) 
 // self[start:end] of methods that take bounds in characters. Positions come back in characters.
 struct Window {
   std::string text;
-  int64_t start;
+  int64_t start = 0;
 };
 Window Bounded(const Value& self, const BoundArgs& bound) {
   Value start, end;
@@ -132,10 +132,11 @@ template <bool at_end>
 Value Affix(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound(at_end ? "endswith" : "startswith", args, {"prefix", "start", "end"});
   const bool whole = !bound.Has(1) && !bound.Has(2);
-  const std::string text = whole ? self.as_string() : Bounded(self, bound).text;
+  const Window window = whole ? Window() : Bounded(self, bound);
+  const std::string_view text = whole ? self.as_string() : window.text;
   const Value& affix = bound.Required(0);
   const std::vector<Value> candidates =
-      affix.is_list() && affix.as_list().is_tuple ? affix.as_list().items : std::vector{affix};
+      affix.is_list() && affix.as_list().is_tuple ? Iterate(affix) : std::vector{affix};
   for (const Value& candidate : candidates) {
     if (!candidate.is_string()) {
       RequireDefined(candidate);
@@ -143,6 +144,7 @@ Value Affix(Interpreter*, const Value& self, const Args& args) {
            std::string(TypeName(candidate)));
     }
     const std::string& wanted = candidate.as_string();
+    ChargeSteps(wanted.size() / kBytesPerStep);
     if (at_end ? text.ends_with(wanted) : text.starts_with(wanted)) return Value(true);
   }
   return Value(false);
@@ -153,7 +155,7 @@ Value Find(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("find", args, {"sub", "start", "end"});
   const std::string& wanted = bound.String(0);
   const Window window = Bounded(self, bound);
-  const size_t hit = from_right ? window.text.rfind(wanted) : window.text.find(wanted);
+  const size_t hit = from_right ? FindLastText(window.text, wanted) : FindText(window.text, wanted);
   if (hit == std::string::npos) {
     if (must_exist) Fail("substring not found");
     return Value(int64_t{-1});
@@ -167,7 +169,7 @@ Value Count(Interpreter*, const Value& self, const Args& args) {
   const Window window = Bounded(self, bound);
   if (wanted.empty()) return Value(Length(Value(window.text)) + 1);
   int64_t count = 0;
-  for (size_t pos = 0; (pos = window.text.find(wanted, pos)) != std::string::npos;
+  for (size_t pos = 0; (pos = FindText(window.text, wanted, pos)) != std::string::npos;
        pos += wanted.size()) {
     ++count;
   }
@@ -176,15 +178,14 @@ Value Count(Interpreter*, const Value& self, const Args& args) {
 
 Value ReplaceMethod(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("replace", args, {"old", "new", "count"});
-  std::string out = ReplaceAll(self.as_string(), bound.String(0), bound.String(1), bound.Int(2, -1),
-                               interpreter->max_size());
-  interpreter->ChargeSize(out.size());
+  std::string out =
+      ReplaceAll(self.as_string(), bound.String(0), bound.String(1), bound.Int(2, -1));
   return Value(std::move(out));
 }
 
 Value JoinMethod(Interpreter* interpreter, const Value& self, const Args& args) {
   const BoundArgs bound("join", args, {"iterable"});
-  std::string out;
+  TextBuilder out;
   size_t i = 0;
   for (const Value& item : Iterate(bound.Required(0))) {
     if (!item.is_string()) {
@@ -194,10 +195,8 @@ Value JoinMethod(Interpreter* interpreter, const Value& self, const Args& args) 
     }
     if (i++ > 0) out += self.as_string();
     out += item.as_string();
-    if (out.size() > interpreter->max_size()) FailLimit("join makes a value beyond the limit");
   }
-  interpreter->ChargeSize(out.size());
-  return Value(std::move(out));
+  return Value(out.Take());
 }
 
 enum class Side { kLeft, kRight, kBoth };
@@ -209,7 +208,7 @@ Value Justify(Interpreter* interpreter, const Value& self, const Args& args) {
   if (Length(Value(fill)) != 1) Fail("The fill character must be exactly one character long");
   const int64_t width = bound.Int(0, 0);
   const int64_t padding = std::max<int64_t>(0, width - Length(self));
-  interpreter->ChargeSize(static_cast<size_t>(padding) * fill.size());
+  ChargeSize(std::min<size_t>(static_cast<size_t>(padding), SIZE_MAX / 4) * fill.size());
   int64_t left = side == Side::kLeft ? 0 : padding;
   if (side == Side::kBoth) left = padding / 2 + (padding & width & 1);
   std::string out;
@@ -222,7 +221,7 @@ Value Justify(Interpreter* interpreter, const Value& self, const Args& args) {
 Value Zfill(Interpreter* interpreter, const Value& self, const Args& args) {
   const int64_t width = BoundArgs("zfill", args, {"width"}).Int(0, 0);
   const auto padding = static_cast<size_t>(std::max<int64_t>(0, width - Length(self)));
-  interpreter->ChargeSize(padding);
+  ChargeSize(padding);
   std::string out = self.as_string();
   const bool sign = out.starts_with('-') || out.starts_with('+');
   return Value(out.insert(sign ? 1 : 0, padding, '0'));
@@ -230,7 +229,9 @@ Value Zfill(Interpreter* interpreter, const Value& self, const Args& args) {
 
 template <bool at_end>
 Value RemoveAffix(Interpreter*, const Value& self, const Args& args) {
-  const std::string affix = BoundArgs("removeprefix", args, {"affix"}).String(0);
+  const BoundArgs bound("removeprefix", args, {"affix"});
+  const std::string& affix = bound.String(0);
+  ChargeSteps(affix.size() / kBytesPerStep);
   const std::string& text = self.as_string();
   if (at_end) {
     return text.ends_with(affix) ? Value(text.substr(0, text.size() - affix.size())) : self;
@@ -240,10 +241,11 @@ Value RemoveAffix(Interpreter*, const Value& self, const Args& args) {
 
 template <bool from_right>
 Value Partition(Interpreter*, const Value& self, const Args& args) {
-  const std::string separator = BoundArgs("partition", args, {"sep"}).String(0);
+  const BoundArgs bound("partition", args, {"sep"});
+  const std::string& separator = bound.String(0);
   if (separator.empty()) Fail("empty separator");
   const std::string& text = self.as_string();
-  const size_t hit = from_right ? text.rfind(separator) : text.find(separator);
+  const size_t hit = from_right ? FindLastText(text, separator) : FindText(text, separator);
   if (hit == std::string::npos) {
     return from_right ? Value::MakeTuple({Value(""), Value(""), self})
                       : Value::MakeTuple({self, Value(""), Value("")});
@@ -299,7 +301,7 @@ Value ConvertSelf(Interpreter*, const Value& self, const Args& args) {
 
 // str.format with {} {0} {name} {name.key} {name[key]}, without format specifications.
 Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args) {
-  std::string out;
+  TextBuilder out;
   size_t next = 0;
   const std::string& text = self.as_string();
   for (size_t pos = 0; pos < text.size(); ++pos) {
@@ -336,10 +338,8 @@ Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args
       if (named == args.keyword.end()) Fail("'" + field + "'");
       out += ToString(named->second);
     }
-    if (out.size() > interpreter->max_size()) FailLimit("format makes a value beyond the limit");
   }
-  interpreter->ChargeSize(out.size());
-  return Value(std::move(out));
+  return Value(out.Take());
 }
 
 struct TextMethodEntry {

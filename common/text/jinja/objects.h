@@ -23,7 +23,7 @@ class IteratorObject : public Object {
     return Value(std::shared_ptr<Object>(std::make_shared<IteratorObject>(std::move(items))));
   }
   explicit IteratorObject(std::vector<Value> items)
-      : Object(DepthAround(items)), items_(std::move(items)) {}
+      : Object(DepthAround(items), items.size() * sizeof(Value)), items_(std::move(items)) {}
   std::string Repr() const override { return "<generator object>"; }
   bool callable() const override { return false; }
   bool is_iterator() const override { return true; }
@@ -120,7 +120,7 @@ class FunctionObject : public Object {
 class CyclerObject : public Object, public std::enable_shared_from_this<CyclerObject> {
  public:
   explicit CyclerObject(std::vector<Value> items)
-      : Object(DepthAround(items)), items_(std::move(items)) {}
+      : Object(DepthAround(items), items.size() * sizeof(Value)), items_(std::move(items)) {}
   std::string Repr() const override { return "<Cycler>"; }
   bool callable() const override { return false; }
   std::optional<Value> Attribute(std::string_view name) override;

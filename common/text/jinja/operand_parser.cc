@@ -190,7 +190,6 @@ ExprPtr ParseTest(ParserState* state, ExprPtr operand) {
     test->name += "." + state->Expect(TokenKind::kName, "the name of a test").text;
   }
   test->test = FindTest(test->name);
-  if (test->test == nullptr) FailUnsupported(test->line, "No test named '" + test->name + "'.");
   test->operands.push_back(std::move(operand));
   const Token& token = state->Current();
   const bool starts_argument =
@@ -254,9 +253,6 @@ ExprPtr ParseFilterChain(ParserState* state, ExprPtr operand, bool starts_inline
       filter->name += "." + state->Expect(TokenKind::kName, "the name of a filter").text;
     }
     filter->filter = FindFilter(filter->name);
-    if (filter->filter == nullptr) {
-      FailUnsupported(filter->line, "No filter named '" + filter->name + "'.");
-    }
     filter->operands.push_back(std::move(operand));
     if (state->Current().IsOperator("(")) ParseArguments(state, filter.get());
     operand = Seal(std::move(filter));

@@ -5,19 +5,23 @@
 #include <new>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/base/strings.h"
 #include "common/text/jinja/ast.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
 #include "common/text/jinja/parser.h"
+#include "common/text/utf8.h"
 
 namespace pingti::text::jinja {
 namespace {
 
 absl::Status ToStatus(const Error& error) {
-  return absl::Status(error.code, error.line > 0 ? absl::StrCat("chat template, line ", error.line,
-                                                                ": ", error.message)
-                                                 : absl::StrCat("chat template: ", error.message));
+  constexpr size_t kMaxBytes = 2000;  // what a template raises can be as large as a prompt
+  std::string_view message = std::string_view(error.message).substr(0, kMaxBytes);
+  message = message.substr(0, ValidUtf8Prefix(message));
+  return absl::Status(error.code, error.line > 0
+                                      ? Concat("chat template, line ", error.line, ": ", message)
+                                      : Concat("chat template: ", message));
 }
 
 }  // namespace

@@ -13,7 +13,8 @@
 namespace pingti::text::jinja {
 
 struct Limits {
-  size_t max_output_bytes = 0;
+  size_t max_output_bytes = 0;  // of the output, and of one text
+  size_t max_value_bytes = 0;   // of all values that are alive
   size_t max_steps = 0;
   size_t max_depth = 0;
 };
@@ -22,7 +23,7 @@ struct Ast;
 
 class Template {
  public:
-  // Errors: InvalidArgument (syntax, with the line), Unimplemented (a tag, filter or test by name),
+  // Errors: InvalidArgument (syntax, with the line), Unimplemented (a tag by name),
   // ResourceExhausted (nesting).
   static absl::StatusOr<Template> Parse(std::string_view source, const Limits& limits);
   Template(Template&&) noexcept;
@@ -30,7 +31,7 @@ class Template {
   ~Template();
 
   // Errors: InvalidArgument (raise_exception, undefined values, types; with the line),
-  // ResourceExhausted (a limit, named).
+  // Unimplemented (a filter or test by name), ResourceExhausted (a limit, named).
   absl::StatusOr<std::string> Render(const boost::json::object& context,
                                      std::chrono::system_clock::time_point now) const;
 

@@ -81,8 +81,10 @@ std::string_view Strip(std::string_view text, const std::optional<std::string>& 
                        bool right) {
   const std::vector<char32_t> set = chars ? ToChars(*chars) : std::vector<char32_t>();
   const auto strips = [&](char32_t c) {
+    ChargeSteps(set.size() / 16);
     return chars ? std::find(set.begin(), set.end(), c) != set.end() : IsPythonSpace(c);
   };
+  const size_t size = text.size();
   while (left && !text.empty()) {
     const DecodedChar c = DecodeUtf8(text);
     if (!strips(c.value)) break;
@@ -94,41 +96,37 @@ std::string_view Strip(std::string_view text, const std::optional<std::string>& 
     if (!strips(DecodeUtf8(text.substr(last)).value)) break;
     text = text.substr(0, last);
   }
+  ChargeSteps((size - text.size()) / kBytesPerStep);
   return text;
 }
 
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
-                       int64_t count, size_t max_size) {
-  std::string out;
+                       int64_t count) {
+  TextBuilder out;
   int64_t done = 0;
-  const auto check = [&] {
-    if (out.size() > max_size) FailLimit("replace makes a value beyond the limit");
-  };
   if (from.empty()) {  // between all characters, as in Python
     while (true) {
       if (count < 0 || done < count) {
         out += to;
         ++done;
       }
-      if (text.empty()) return out;
+      if (text.empty()) return out.Take();
       const size_t length = DecodeUtf8(text).length;
       out += text.substr(0, length);
       text.remove_prefix(length);
-      check();
     }
   }
   size_t pos = 0;
   while (count < 0 || done < count) {
-    const size_t hit = text.find(from, pos);
+    const size_t hit = FindText(text, from, pos);
     if (hit == std::string_view::npos) break;
     out += text.substr(pos, hit - pos);
     out += to;
     pos = hit + from.size();
     ++done;
-    check();
   }
   out += text.substr(pos);
-  return out;
+  return out.Take();
 }
 
 }  // namespace pingti::text::jinja

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cmath>
 
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/value_ops.h"
@@ -18,16 +19,66 @@ int CheckedDepth(int depth) {
   return depth;
 }
 
+// What an allocation takes beside the bytes that were asked for.
+constexpr size_t kAllocationBytes = 48;
+
+// An object that holds nothing of a variable size.
+constexpr size_t kObjectBytes = 256;
+
 Value Shared(std::vector<Value> items, bool is_tuple, bool is_group) {
-  auto list = std::make_shared<List>();
-  list->depth = CheckedDepth(DepthAround(items));
-  list->items = std::move(items);
+  auto list = std::make_shared<List>(std::move(items));
   list->is_tuple = is_tuple;
   list->is_group = is_group;
   return Value(std::shared_ptr<const List>(std::move(list)));
 }
 
+// One text for all keys that are equal in Python: 1, 1.0 and True are one key.
+void AppendKey(const Value& key, TextBuilder* out) {
+  const auto append = [out](char kind, std::string_view bytes) {
+    *out += kind;
+    *out += bytes;
+  };
+  if (key.is_string()) return append('s', key.as_string());
+  if (key.is_int()) return append('i', std::to_string(key.as_int()));
+  if (key.is_float()) {
+    const double number = key.as_double();
+    if (std::floor(number) == number && std::fabs(number) < 0x1p63) {
+      return append('i', std::to_string(static_cast<int64_t>(number)));
+    }
+    return append('f', FloatRepr(number));
+  }
+  if (key.is_none()) return append('n', "");
+  if (key.is_undefined()) return append('u', "");
+  if (key.is_object())
+    return append('o', std::to_string(reinterpret_cast<uintptr_t>(&key.as_object())));
+  append('t', std::to_string(key.as_list().items.size()));
+  for (const Value& item : key.as_list().items) {
+    TextBuilder inner;
+    AppendKey(item, &inner);
+    append('|', std::to_string(inner.size()));
+    append(':', inner.Take());
+  }
+}
+
+std::string KeyText(const Value& key) {
+  TextBuilder out;
+  AppendKey(key, &out);
+  return out.Take();
+}
+
 }  // namespace
+
+Text::Text(std::string s)
+    : text(std::move(s)), held(text.size() + sizeof(Text) + kAllocationBytes) {
+  ChargeText(text.size());
+}
+
+List::List(std::vector<Value> values)
+    : items(std::move(values)),
+      held(items.capacity() * sizeof(Value) + sizeof(List) + kAllocationBytes),
+      depth(CheckedDepth(DepthAround(items))) {
+  ChargeSteps(items.size() / 8);
+}
 
 int DepthAround(const std::vector<Value>& items) {
   int deepest = 0;
@@ -35,7 +86,8 @@ int DepthAround(const std::vector<Value>& items) {
   return deepest + 1;
 }
 
-Object::Object(int depth) : depth_(CheckedDepth(depth)) {}
+Object::Object(int depth, size_t bytes)
+    : depth_(CheckedDepth(depth)), held_(kObjectBytes + bytes) {}
 
 std::optional<Value> Object::Next() { return std::nullopt; }
 
@@ -47,7 +99,7 @@ std::optional<Value> Object::Attribute(std::string_view name) { return std::null
 
 Value Value::MakeUndefined(std::string message) {
   Value value;
-  value.data_ = Undefined{std::make_shared<const std::string>(std::move(message))};
+  value.data_ = Undefined{std::make_shared<const Text>(std::move(message))};
   return value;
 }
 
@@ -81,30 +133,23 @@ int Value::depth() const {
 void Dict::Set(Value key, Value value) {
   RequireHashable(key);
   depth_ = CheckedDepth(std::max(depth_, value.depth() + 1));
-  if (key.is_string()) {
-    const auto [position, inserted] = strings_.emplace(key.as_string(), entries_.size());
-    if (inserted) {
-      entries_.emplace_back(std::move(key), std::move(value));
-    } else {
-      entries_[position->second].second = std::move(value);
-    }
+  std::string text = KeyText(key);
+  const size_t bytes = 2 * text.size() + 2 * kAllocationBytes + 2 * sizeof(Entry);
+  const auto [position, inserted] = by_key_.try_emplace(std::move(text), entries_.size());
+  if (!inserted) {
+    entries_[position->second].second = std::move(value);
     return;
   }
-  for (Entry& entry : entries_) {
-    if (!entry.first.is_string() && Equal(entry.first, key)) {
-      entry.second = std::move(value);
-      return;
-    }
-  }
+  held_.Add(bytes);
+  ChargeSteps(1);
   entries_.emplace_back(std::move(key), std::move(value));
 }
 
 const Value* Dict::Find(const Value& key) const {
   if (key.is_string()) return Find(std::string_view(key.as_string()));
-  for (const Entry& entry : entries_) {
-    if (!entry.first.is_string() && Equal(entry.first, key)) return &entry.second;
-  }
-  return nullptr;
+  if (!IsHashable(key)) return nullptr;
+  const auto position = by_key_.find(KeyText(key));
+  return position == by_key_.end() ? nullptr : &entries_[position->second].second;
 }
 
 const Value* Dict::Find(std::string_view key) const {
@@ -114,8 +159,9 @@ const Value* Dict::Find(std::string_view key) const {
     }
     return nullptr;
   }
-  const auto position = strings_.find(std::string(key));
-  return position == strings_.end() ? nullptr : &entries_[position->second].second;
+  ChargeSteps(key.size() / kBytesPerStep);
+  const auto position = by_key_.find("s" + std::string(key));
+  return position == by_key_.end() ? nullptr : &entries_[position->second].second;
 }
 
 Value FromJson(const boost::json::value& json) {

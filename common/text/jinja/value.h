@@ -1,8 +1,9 @@
 // A value of the template language, with the meaning it has in Python.
 //
 // Values are cheap to copy: text and containers are shared and never changed after they were built
-// (templates run in an immutable sandbox), except a namespace's attributes. Confined to the thread
-// that renders. Read next: value_ops.h for what can be done with values.
+// (templates run in an immutable sandbox), except a namespace's attributes. All of them take from
+// the budget of the rendering that makes them (budget.h). Confined to the thread that renders. Read
+// next: value_ops.h for what can be done with values.
 #pragma once
 
 #include <cstdint>
@@ -17,16 +18,24 @@
 #include <vector>
 
 #include "boost/json/fwd.hpp"
+#include "common/text/jinja/budget.h"
 
 namespace pingti::text::jinja {
 
 class Value;
 class Interpreter;
 
+struct Text {
+  explicit Text(std::string s);
+
+  const std::string text;
+  const Held held;
+};
+
 // The result of a look-up that found nothing: prints as nothing, is false and empty, and fails when
 // more is asked of it, with `message`.
 struct Undefined {
-  std::shared_ptr<const std::string> message;
+  std::shared_ptr<const Text> message;
 };
 struct None {};
 
@@ -44,8 +53,9 @@ struct Args {
 // bound methods, loop, cycler, joiner, iterators.
 class Object {
  public:
-  // `depth`: that of the values it holds. Errors: nested too deeply.
-  explicit Object(int depth = 0);
+  // `depth`: that of the values it holds; `bytes`: what it takes for them. Errors: nested too
+  // deeply.
+  explicit Object(int depth = 0, size_t bytes = 0);
   virtual ~Object() = default;
   int depth() const { return depth_; }
   virtual std::string Repr() const = 0;
@@ -59,6 +69,7 @@ class Object {
 
  private:
   int depth_;
+  Held held_;
 };
 
 class Value {
@@ -69,7 +80,7 @@ class Value {
   Value(int64_t i) : data_(i) {}
   Value(int) = delete;  // write int64_t, so that bool and int never mix by accident
   Value(double d) : data_(d) {}
-  Value(std::string s) : data_(std::make_shared<const std::string>(std::move(s))) {}
+  Value(std::string s) : data_(std::make_shared<const Text>(std::move(s))) {}
   Value(std::string_view s) : Value(std::string(s)) {}
   Value(const char* s) : Value(std::string(s)) {}
   Value(std::shared_ptr<const List> list) : data_(std::move(list)) {}
@@ -88,9 +99,7 @@ class Value {
   bool is_int() const { return std::holds_alternative<int64_t>(data_) || is_bool(); }
   bool is_float() const { return std::holds_alternative<double>(data_); }
   bool is_number() const { return is_int() || is_float(); }
-  bool is_string() const {
-    return std::holds_alternative<std::shared_ptr<const std::string>>(data_);
-  }
+  bool is_string() const { return std::holds_alternative<std::shared_ptr<const Text>>(data_); }
   bool is_list() const { return std::holds_alternative<std::shared_ptr<const List>>(data_); }
   bool is_dict() const { return std::holds_alternative<std::shared_ptr<const Dict>>(data_); }
   bool is_namespace() const { return std::holds_alternative<std::shared_ptr<Namespace>>(data_); }
@@ -104,7 +113,7 @@ class Value {
     return is_float() ? std::get<double>(data_) : static_cast<double>(as_int());
   }
   const std::string& as_string() const {
-    return *std::get<std::shared_ptr<const std::string>>(data_);
+    return std::get<std::shared_ptr<const Text>>(data_)->text;
   }
   const List& as_list() const { return *std::get<std::shared_ptr<const List>>(data_); }
   const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
@@ -118,17 +127,20 @@ class Value {
   int depth() const;
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>,
                std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
                std::shared_ptr<Object>>
       data_;
 };
 
 struct List {
+  explicit List(std::vector<Value> values);
+
   std::vector<Value> items;
+  Held held;
   bool is_tuple = false;
   bool is_group = false;  // what groupby makes: a pair with the names `grouper` and `list`
-  int depth = 1;
+  int depth;
 };
 
 // Insertion-ordered; equal keys as in Python (1, 1.0 and True are one key).
@@ -137,6 +149,7 @@ class Dict {
   using Entry = std::pair<Value, Value>;
   // Replaces the value of an equal key. Errors: keys that are lists, dicts or namespaces.
   void Set(Value key, Value value);
+  // Null when absent, as a key that cannot be one always is.
   const Value* Find(const Value& key) const;
   const Value* Find(std::string_view key) const;
   const std::vector<Entry>& entries() const { return entries_; }
@@ -144,13 +157,15 @@ class Dict {
 
  private:
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> strings_;  // string keys only
+  std::unordered_map<std::string, size_t> by_key_;  // positions in entries_
   int depth_ = 1;
+  Held held_;
 };
 
 // What namespace() makes: the one thing a template can assign to.
 struct Namespace {
   Dict attributes;
+  Held held{sizeof(Dict)};
 };
 
 // One more than the deepest of `items`.

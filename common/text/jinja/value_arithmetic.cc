@@ -98,10 +98,13 @@ Value FloatArithmetic(BinaryOp op, double a, double b) {
   return Value();
 }
 
-Value Repeat(const Value& value, int64_t times, size_t max_size) {
+Value Repeat(const Value& value, int64_t times) {
   const auto count = static_cast<size_t>(std::max<int64_t>(times, 0));
   const size_t size = value.is_string() ? value.as_string().size() : value.as_list().items.size();
-  if (size > 0 && count > max_size / size) FailLimit("repetition makes a value beyond the limit");
+  const size_t unit = size * (value.is_string() ? 1 : sizeof(Value));
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(unit, count, &bytes)) FailLimit("repetition makes a value too large");
+  ChargeSize(bytes);
   if (value.is_string()) {
     std::string out;
     out.reserve(size * count);
@@ -122,8 +125,12 @@ constexpr std::string_view OpName(BinaryOp op) {
 }
 
 Value Concatenate(const Value& a, const Value& b) {
-  if (a.is_string() && b.is_string()) return Value(a.as_string() + b.as_string());
+  if (a.is_string() && b.is_string()) {
+    ChargeSize(a.as_string().size() + b.as_string().size());
+    return Value(a.as_string() + b.as_string());
+  }
   if (a.is_list() && b.is_list() && a.as_list().is_tuple == b.as_list().is_tuple) {
+    ChargeSize((a.as_list().items.size() + b.as_list().items.size()) * sizeof(Value));
     std::vector<Value> items = a.as_list().items;
     items.insert(items.end(), b.as_list().items.begin(), b.as_list().items.end());
     return a.as_list().is_tuple ? Value::MakeTuple(std::move(items))
@@ -141,18 +148,18 @@ Value Concatenate(const Value& a, const Value& b) {
 
 }  // namespace
 
-Value Arithmetic(BinaryOp op, const Value& a, const Value& b, size_t max_size) {
+Value Arithmetic(BinaryOp op, const Value& a, const Value& b) {
   RequireDefined(a);
   if (op == BinaryOp::kModulo && a.is_string()) {
-    return Value(PercentFormat(a.as_string(), b, max_size));
+    return Value(PercentFormat(a.as_string(), b));
   }
   RequireDefined(b);
   if (a.is_int() && b.is_int()) return IntArithmetic(op, a.as_int(), b.as_int());
   if (a.is_number() && b.is_number()) return FloatArithmetic(op, a.as_double(), b.as_double());
   if (op == BinaryOp::kAdd) return Concatenate(a, b);
   if (op == BinaryOp::kMultiply) {
-    if ((a.is_string() || a.is_list()) && b.is_int()) return Repeat(a, b.as_int(), max_size);
-    if (a.is_int() && (b.is_string() || b.is_list())) return Repeat(b, a.as_int(), max_size);
+    if ((a.is_string() || a.is_list()) && b.is_int()) return Repeat(a, b.as_int());
+    if (a.is_int() && (b.is_string() || b.is_list())) return Repeat(b, a.as_int());
   }
   FailOperands(OpName(op), a, b);
 }

@@ -11,12 +11,12 @@
 namespace pingti::text::jinja {
 namespace {
 
-void AppendEscape(uint32_t unit, std::string* out) {
+void AppendEscape(uint32_t unit, TextBuilder* out) {
   *out += "\\u";
   for (int shift = 12; shift >= 0; shift -= 4) *out += "0123456789abcdef"[(unit >> shift) & 15];
 }
 
-void AppendJsonString(std::string_view text, bool ensure_ascii, std::string* out) {
+void AppendJsonString(std::string_view text, bool ensure_ascii, TextBuilder* out) {
   *out += '"';
   while (!text.empty()) {
     const DecodedChar c = DecodeUtf8(text);
@@ -48,9 +48,10 @@ std::string JsonNumber(double value) {
 
 class JsonWriter {
  public:
-  JsonWriter(const JsonStyle& style, std::string* out) : style_(style), out_(out) {}
+  JsonWriter(const JsonStyle& style, TextBuilder* out) : style_(style), out_(out) {}
 
   void Write(const Value& value, int level) {
+    ChargeSteps(1);
     if (value.is_string()) {
       AppendJsonString(value.as_string(), style_.ensure_ascii, out_);
     } else if (value.is_none()) {
@@ -114,13 +115,15 @@ class JsonWriter {
     } else if (key.is_list() || key.is_object() || key.is_undefined()) {
       Fail("keys must be str, int, float, bool or None, not " + std::string(TypeName(key)));
     } else {
-      JsonWriter(style_, &text).Write(key, 0);
+      TextBuilder written;
+      JsonWriter(style_, &written).Write(key, 0);
+      text = written.Take();
     }
     AppendJsonString(text, style_.ensure_ascii, out_);
   }
 
   const JsonStyle& style_;
-  std::string* out_;
+  TextBuilder* out_;
 };
 
 // One conversion of a % format: flags, width, precision, type.
@@ -185,12 +188,12 @@ int ReadNumber(std::string_view format, size_t* pos) {
 }  // namespace
 
 std::string DumpJson(const Value& value, const JsonStyle& style) {
-  std::string out;
+  TextBuilder out;
   JsonWriter(style, &out).Write(value, 0);
-  return out;
+  return out.Take();
 }
 
-std::string PercentFormat(std::string_view format, const Value& args, size_t max_size) {
+std::string PercentFormat(std::string_view format, const Value& args) {
   const bool is_tuple = args.is_list() && args.as_list().is_tuple;
   size_t used = 0;
   const auto next = [&]() -> Value {
@@ -198,7 +201,7 @@ std::string PercentFormat(std::string_view format, const Value& args, size_t max
     if (used >= count) Fail("not enough arguments for format string");
     return is_tuple ? args.as_list().items[used++] : (++used, args);
   };
-  std::string out;
+  TextBuilder out;
   for (size_t pos = 0; pos < format.size();) {
     const char current = format[pos++];
     if (current != '%') {
@@ -237,13 +240,12 @@ std::string PercentFormat(std::string_view format, const Value& args, size_t max
     } else {
       Fail(std::string("unsupported format character '") + c.type + "'");
     }
-    if (out.size() > max_size) FailLimit("a % format makes a value beyond the limit");
   }
   const bool all_used = args.is_dict() || used >= (is_tuple ? args.as_list().items.size() : 1);
   if (!all_used && !(args.is_list() && !is_tuple)) {
     Fail("not all arguments converted during string formatting");
   }
-  return out;
+  return out.Take();
 }
 
 }  // namespace pingti::text::jinja

@@ -3,6 +3,7 @@
 #include "common/text/jinja/value_ops.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "common/text/jinja/error.h"
 #include "common/text/utf8.h"
@@ -51,6 +52,17 @@ void ForSlice(const Bounds& bounds, Visit visit) {
   }
 }
 
+bool SameText(const std::string& a, const std::string& b) {
+  if (a.size() != b.size()) return false;
+  ChargeSteps(a.size() / kBytesPerStep);
+  return a == b;
+}
+
+bool EqualItem(const Value& a, const Value& b) {
+  ChargeSteps(1);
+  return Equal(a, b);
+}
+
 }  // namespace
 
 std::string_view TypeName(const Value& value) {
@@ -82,20 +94,20 @@ bool Equal(const Value& a, const Value& b) {
     if (a.is_int() && b.is_int()) return a.as_int() == b.as_int();
     return a.as_double() == b.as_double();
   }
-  if (a.is_string() && b.is_string()) return a.as_string() == b.as_string();
+  if (a.is_string() && b.is_string()) return SameText(a.as_string(), b.as_string());
   if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
   if (a.is_undefined() || b.is_undefined()) return a.is_undefined() && b.is_undefined();
   if (a.is_list() && b.is_list()) {
     const List &x = a.as_list(), &y = b.as_list();
     return x.is_tuple == y.is_tuple &&
-           std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), Equal);
+           std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), EqualItem);
   }
   if (a.is_dict() && b.is_dict()) {
     const Dict &x = a.as_dict(), &y = b.as_dict();
     if (x.entries().size() != y.entries().size()) return false;
     return std::all_of(x.entries().begin(), x.entries().end(), [&](const Dict::Entry& entry) {
       const Value* other = y.Find(entry.first);
-      return other != nullptr && Equal(entry.second, *other);
+      return other != nullptr && EqualItem(entry.second, *other);
     });
   }
   return a.IsSame(b);
@@ -104,11 +116,14 @@ bool Equal(const Value& a, const Value& b) {
 bool Less(const Value& a, const Value& b) {
   if (a.is_int() && b.is_int()) return a.as_int() < b.as_int();
   if (a.is_number() && b.is_number()) return a.as_double() < b.as_double();
-  if (a.is_string() && b.is_string()) return a.as_string() < b.as_string();  // UTF-8 keeps order
+  if (a.is_string() && b.is_string()) {
+    ChargeSteps(std::min(a.as_string().size(), b.as_string().size()) / kBytesPerStep);
+    return a.as_string() < b.as_string();  // UTF-8 keeps order
+  }
   if (a.is_list() && b.is_list() && a.as_list().is_tuple == b.as_list().is_tuple) {
     const auto &x = a.as_list().items, &y = b.as_list().items;
     for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
-      if (!Equal(x[i], y[i])) return Less(x[i], y[i]);
+      if (!EqualItem(x[i], y[i])) return Less(x[i], y[i]);
     }
     return x.size() < y.size();
   }
@@ -130,7 +145,7 @@ bool Contains(const Value& container, const Value& item) {
       RequireDefined(item);
       Fail("'in <string>' requires string as left operand, not " + std::string(TypeName(item)));
     }
-    return container.as_string().find(item.as_string()) != std::string::npos;
+    return FindText(container.as_string(), item.as_string()) != std::string_view::npos;
   }
   if (container.is_dict()) {
     RequireHashable(item);
@@ -139,12 +154,12 @@ bool Contains(const Value& container, const Value& item) {
   if (container.is_list()) {
     const auto& items = container.as_list().items;
     return std::any_of(items.begin(), items.end(),
-                       [&](const Value& candidate) { return Equal(candidate, item); });
+                       [&](const Value& candidate) { return EqualItem(candidate, item); });
   }
   if (container.is_undefined()) return false;
   if (container.is_iterator()) {
     while (const std::optional<Value> candidate = container.as_object().Next()) {
-      if (Equal(*candidate, item)) return true;
+      if (EqualItem(*candidate, item)) return true;
     }
     return false;
   }
@@ -152,11 +167,20 @@ bool Contains(const Value& container, const Value& item) {
 }
 
 void RequireDefined(const Value& value) {
-  if (value.is_undefined()) Fail(*value.as_undefined().message);
+  if (value.is_undefined()) Fail(value.as_undefined().message->text);
+}
+
+bool IsHashable(const Value& value) {
+  ChargeSteps(1);
+  if (value.is_list()) {
+    const List& list = value.as_list();
+    return list.is_tuple && std::all_of(list.items.begin(), list.items.end(), IsHashable);
+  }
+  return !value.is_dict() && !value.is_namespace();
 }
 
 void RequireHashable(const Value& value) {
-  if (value.is_dict() || value.is_namespace() || (value.is_list() && !value.as_list().is_tuple)) {
+  if (!IsHashable(value)) {
     Fail("unhashable type: '" + std::string(TypeName(value)) + "'");
   }
 }
@@ -164,6 +188,7 @@ void RequireHashable(const Value& value) {
 int64_t Length(const Value& value) {
   if (value.is_string()) {
     const std::string& text = value.as_string();
+    ChargeSteps(text.size() / kBytesPerStep);
     return std::count_if(text.begin(), text.end(),
                          [](char c) { return (static_cast<uint8_t>(c) & 0xC0) != 0x80; });
   }
@@ -174,9 +199,13 @@ int64_t Length(const Value& value) {
 }
 
 std::vector<Value> Iterate(const Value& value) {
-  if (value.is_list()) return value.as_list().items;
+  if (value.is_list()) {
+    ChargeSize(value.as_list().items.size() * sizeof(Value));
+    return value.as_list().items;
+  }
   std::vector<Value> items;
   if (value.is_dict()) {
+    ChargeSize(value.as_dict().entries().size() * sizeof(Value));
     for (const Dict::Entry& entry : value.as_dict().entries()) items.push_back(entry.first);
   } else if (value.is_string()) {
     std::string_view rest = value.as_string();
@@ -209,6 +238,7 @@ std::optional<Value> Item(const Value& value, const Value& key) {
   }
   if (value.is_string()) {
     const int64_t length = Length(value);
+    ChargeSteps(value.as_string().size() / kBytesPerStep);
     if (index < 0) index += length;
     if (index < 0 || index >= length) return std::nullopt;
     std::string_view rest = value.as_string();
@@ -238,6 +268,7 @@ Value Slice(const Value& value, const Value& start, const Value& stop, const Val
 }
 
 std::vector<char32_t> ToChars(std::string_view text) {
+  ChargeSize(text.size() * sizeof(char32_t));
   std::vector<char32_t> chars;
   chars.reserve(text.size());
   while (!text.empty()) {
@@ -252,6 +283,28 @@ std::string FromChars(const std::vector<char32_t>& chars, size_t begin, size_t e
   std::string out;
   for (size_t i = begin; i < end; ++i) AppendUtf8(chars[i], &out);
   return out;
+}
+
+size_t FindText(std::string_view text, std::string_view wanted, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (wanted.empty()) return from;
+  const void* hit = memmem(text.data() + from, text.size() - from, wanted.data(), wanted.size());
+  const size_t pos = hit == nullptr
+                         ? std::string_view::npos
+                         : static_cast<size_t>(static_cast<const char*>(hit) - text.data());
+  ChargeSteps((std::min(pos, text.size()) - from + wanted.size()) / kBytesPerStep);
+  return pos;
+}
+
+size_t FindLastText(std::string_view text, std::string_view wanted) {
+  if (wanted.size() <= 1) {
+    ChargeSteps(text.size() / kBytesPerStep);
+    return text.rfind(wanted);
+  }
+  ChargeSize(text.size() + wanted.size());
+  const std::string backward(text.rbegin(), text.rend());
+  const size_t hit = FindText(backward, std::string(wanted.rbegin(), wanted.rend()));
+  return hit == std::string_view::npos ? hit : text.size() - hit - wanted.size();
 }
 
 }  // namespace pingti::text::jinja

@@ -1,5 +1,6 @@
 // Python's operators, conversions and printing for template values. Stateless.
-// Errors are thrown (error.h) with Python's wording where templates show it.
+// Errors are thrown (error.h) with Python's wording where templates show it. Every item and every
+// 64 bytes that an operation looks at is a step of the budget.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ bool Contains(const Value& container, const Value& item);
 // Fails with the look-up's message when `value` is undefined.
 void RequireDefined(const Value& value);
 
-// Fails for what Python cannot use as a key.
+// Whether Python can use it as a key.
+bool IsHashable(const Value& value);
 void RequireHashable(const Value& value);
 
 // str() and repr().
@@ -39,8 +41,7 @@ int64_t Length(const Value& value);
 std::vector<Value> Iterate(const Value& value);
 
 enum class BinaryOp { kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower };
-// `max_size`: bytes or items a repetition may give.
-Value Arithmetic(BinaryOp op, const Value& a, const Value& b, size_t max_size);
+Value Arithmetic(BinaryOp op, const Value& a, const Value& b);
 Value Negate(const Value& value);
 
 // value[key]; nullopt where Python raises KeyError, IndexError or TypeError.
@@ -51,6 +52,10 @@ Value Slice(const Value& value, const Value& start, const Value& stop, const Val
 // Characters of a string as code points. `text` is well-formed UTF-8.
 std::vector<char32_t> ToChars(std::string_view text);
 std::string FromChars(const std::vector<char32_t>& chars, size_t begin, size_t end);
+
+// Positions in bytes, npos when there is none; time in proportion to the text, whatever is sought.
+size_t FindText(std::string_view text, std::string_view wanted, size_t from = 0);
+size_t FindLastText(std::string_view text, std::string_view wanted);
 
 // json.dumps.
 struct JsonStyle {
@@ -63,6 +68,6 @@ struct JsonStyle {
 std::string DumpJson(const Value& value, const JsonStyle& style);
 
 // "%s %05.2f" % args.
-std::string PercentFormat(std::string_view format, const Value& args, size_t max_size);
+std::string PercentFormat(std::string_view format, const Value& args);
 
 }  // namespace pingti::text::jinja

@@ -29,7 +29,7 @@ bool IsPrintable(char32_t value) {
   }
 }
 
-void AppendHex(char prefix, uint32_t value, int digits, std::string* out) {
+void AppendHex(char prefix, uint32_t value, int digits, TextBuilder* out) {
   *out += '\\';
   *out += prefix;
   for (int shift = (digits - 1) * 4; shift >= 0; shift -= 4) {
@@ -37,43 +37,42 @@ void AppendHex(char prefix, uint32_t value, int digits, std::string* out) {
   }
 }
 
-std::string StringRepr(std::string_view text) {
+void AppendString(std::string_view text, TextBuilder* out) {
   const bool single = text.find('\'') != std::string_view::npos;
   const bool use_double = single && text.find('"') == std::string_view::npos;
   const char quote = use_double ? '"' : '\'';
-  std::string out(1, quote);
+  *out += quote;
   while (!text.empty()) {
     const DecodedChar c = DecodeUtf8(text);
     if (c.value == static_cast<char32_t>(quote) || c.value == '\\') {
-      out += '\\';
-      out += static_cast<char>(c.value);
+      *out += '\\';
+      *out += static_cast<char>(c.value);
     } else if (c.value == '\n') {
-      out += "\\n";
+      *out += "\\n";
     } else if (c.value == '\r') {
-      out += "\\r";
+      *out += "\\r";
     } else if (c.value == '\t') {
-      out += "\\t";
+      *out += "\\t";
     } else if (IsPrintable(c.value)) {
-      out += text.substr(0, c.length);
+      *out += text.substr(0, c.length);
     } else if (c.value < 0x100) {
-      AppendHex('x', c.value, 2, &out);
+      AppendHex('x', c.value, 2, out);
     } else if (c.value < 0x10000) {
-      AppendHex('u', c.value, 4, &out);
+      AppendHex('u', c.value, 4, out);
     } else {
-      AppendHex('U', c.value, 8, &out);
+      AppendHex('U', c.value, 8, out);
     }
     text.remove_prefix(c.length);
   }
-  out += quote;
-  return out;
+  *out += quote;
 }
 
 // Namespaces can hold one another in a ring.
 constexpr int kMaxPrintDepth = 600;
 
-void AppendRepr(const Value& value, int depth, std::string* out);
+void AppendRepr(const Value& value, int depth, TextBuilder* out);
 
-void AppendDict(const Dict& dict, int depth, std::string* out) {
+void AppendDict(const Dict& dict, int depth, TextBuilder* out) {
   *out += '{';
   const char* separator = "";
   for (const Dict::Entry& entry : dict.entries()) {
@@ -86,7 +85,7 @@ void AppendDict(const Dict& dict, int depth, std::string* out) {
   *out += '}';
 }
 
-void AppendList(const List& list, int depth, std::string* out) {
+void AppendList(const List& list, int depth, TextBuilder* out) {
   *out += list.is_tuple ? '(' : '[';
   const char* separator = "";
   for (const Value& item : list.items) {
@@ -98,10 +97,11 @@ void AppendList(const List& list, int depth, std::string* out) {
   *out += list.is_tuple ? ')' : ']';
 }
 
-void AppendRepr(const Value& value, int depth, std::string* out) {
+void AppendRepr(const Value& value, int depth, TextBuilder* out) {
+  ChargeSteps(1);
   if (depth > kMaxPrintDepth) FailLimit("value nested too deeply to print");
   if (value.is_string()) {
-    *out += StringRepr(value.as_string());
+    AppendString(value.as_string(), out);
   } else if (value.is_undefined()) {
     *out += "Undefined";
   } else if (value.is_none()) {
@@ -168,15 +168,18 @@ std::string FloatRepr(double value) {
 }
 
 std::string ToString(const Value& value) {
-  if (value.is_string()) return value.as_string();
+  if (value.is_string()) {
+    ChargeSize(value.as_string().size());
+    return value.as_string();
+  }
   if (value.is_undefined()) return {};
   return Repr(value);
 }
 
 std::string Repr(const Value& value) {
-  std::string out;
+  TextBuilder out;
   AppendRepr(value, 0, &out);
-  return out;
+  return out.Take();
 }
 
 }  // namespace pingti::text::jinja

@@ -55,12 +55,20 @@ TEST(ChatTemplateTest, OutputAndValuesAreLimitedInBytes) {
   ExpectError(Render("{% for a in range(99) %}0123456789{{ a }}{% endfor %}", limits),
               absl::StatusCode::kResourceExhausted, "1000 bytes of output");
   for (const char* source :
-       {"{% set x = 'ab' * 501 %}", "{% set x = [1] * 2000 %}", "{% set x = 'a'|center(2000) %}",
+       {"{% set x = 'ab' * 501 %}", "{% set x = 'a'|center(2000) %}",
         "{% set x = ('a'*999)|replace('a','bb') %}", "{% set x = 'a'.rjust(5000) %}",
-        "{% set x = ['a'*500]*3 %}{{ x|join }}", "{% set x = 'a\n'|indent(99999) %}",
+        "{% set x = ['a'*500]*3 %}{{ x|join }}", "{% set x = 'a\nb'|indent(99999) %}",
         "{% set x = 'a' * 900 %}{% set y = x ~ x %}"}) {
     ExpectError(Render(source, limits), absl::StatusCode::kResourceExhausted, "");
   }
+  ExpectError(Render("{% set x = [1] * 2000 %}", {.max_value_bytes = 10'000}),
+              absl::StatusCode::kResourceExhausted, "10000 bytes altogether");
+}
+
+TEST(ChatTemplateTest, AFilterOrTestThatDoesNotExistFailsWhenItIsReached) {
+  EXPECT_EQ(*Render("{% if no %}{{ 1|nosuch }}{{ 1 is nosuch }}{% endif %}ok"), "ok");
+  ExpectError(Render("\n{{ 1|nosuch }}"), absl::StatusCode::kUnimplemented,
+              "line 2: No filter named 'nosuch'");
 }
 
 TEST(ChatTemplateTest, DeepNestingIsRefusedNotFatal) {
