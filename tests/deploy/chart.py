@@ -28,16 +28,26 @@ class Refused(Exception):
     """Helm did not render; the text says why."""
 
 
-def render(values, *args, namespace="prod", release="demo"):
-    """Objects by (kind, name); `values` is a dictionary."""
+@functools.lru_cache
+def _template(values, args, namespace, release):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(json.dumps(values))
+        file.write(values)
         file.flush()
         done = run_helm("template", release, CHART, "--namespace", namespace, "-f", file.name, *args)
     if done.returncode != 0:
         raise Refused(done.stderr)
+    return done.stdout
+
+
+def render(values, *args, namespace="prod", release="demo"):
+    """Objects by (kind, name); `values` is a dictionary."""
+    return objects_in(_template(json.dumps(values), args, namespace, release))
+
+
+def objects_in(text):
+    """Objects by (kind, name)."""
     objects = {}
-    for one in yaml.safe_load_all(done.stdout):
+    for one in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if one:
             key = (one["kind"], one["metadata"]["name"])
             assert key not in objects, f"two objects are called {key}"
@@ -47,3 +57,24 @@ def render(values, *args, namespace="prod", release="demo"):
 
 def values_of(name):
     return copy.deepcopy(yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text()))
+
+
+MINIMAL = values_of("minimal")
+
+
+def with_values(base, **changes):
+    """`base` with values set by dotted path, such as router__replicas=3."""
+    values = json.loads(json.dumps(base))
+    for path, value in changes.items():
+        node = values
+        *folders, last = path.split("__")
+        for folder in folders:
+            node = node[int(folder)] if folder.isdigit() else node.setdefault(folder, {})
+        node[last] = value
+    return values
+
+
+def settings_of(objects, name):
+    """What is in the settings file of a router's or worker group's ConfigMap."""
+    data = objects["ConfigMap", name]["data"]
+    return yaml.safe_load(next(iter(data.values())))

@@ -6,7 +6,8 @@ import pathlib
 import sys
 
 import pytest
-from chart import CHART, ROOT, Refused, helm, render, run_helm, values_of  # noqa: F401 (for the tests)
+from chart import (CHART, MINIMAL, ROOT, Refused, helm, render, run_helm, settings_of,  # noqa: F401
+                   values_of, with_values)
 
 PROGRAMS = pathlib.Path(os.environ.get("PINGTI_BIN", ROOT / "build/release/bin"))
 VALUES = sorted((CHART / "ci").glob("*-values.yaml")) + sorted((CHART / "examples").glob("*.yaml"))

@@ -43,6 +43,13 @@ SPECS = {
                 triggers=_list(_object(("type", "metadata"), type=TEXT, name=TEXT, metadata=_object(
                     ("serverAddress", "query", "threshold"), serverAddress=TEXT, query=TEXT,
                     threshold=TEXT, ignoreNullValues=TEXT)))),
+    ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"):
+        _object(("targetRefs", "validation"),
+                targetRefs=_list(_object(("group", "kind", "name"), group={"type": "string"}, kind=TEXT, name=TEXT,
+                                         sectionName=TEXT)),
+                validation=_object(("hostname",), hostname=TEXT, wellKnownCACertificates={"const": "System"},
+                                   caCertificateRefs=_list(_object(("group", "kind", "name"), kind=TEXT, name=TEXT,
+                                                                   group={"type": "string"})))),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"):
         _object(("parentRefs", "rules"), hostnames=_list(TEXT),
                 parentRefs=_list(_object(("name",), name=TEXT, namespace=TEXT, sectionName=TEXT)),

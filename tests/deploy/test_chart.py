@@ -8,28 +8,11 @@ import sys
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import CHART, PROGRAMS, ROOT, VALUES, Refused, helm, pod_specs, render, run_helm, values_of
+from conftest import (CHART, MINIMAL, PROGRAMS, ROOT, VALUES, Refused, helm, pod_specs, render, run_helm,
+                      settings_of, values_of, with_values)
 from crds import check_custom_object
 
 KUBERNETES = ("1.27", "1.33", "1.37")
-MINIMAL = values_of("minimal")
-
-
-def with_values(base, **changes):
-    """`base` with values set by dotted path, such as router__replicas=3."""
-    values = json.loads(json.dumps(base))
-    for path, value in changes.items():
-        node = values
-        *folders, last = path.split("__")
-        for folder in folders:
-            node = node[int(folder)] if folder.isdigit() else node.setdefault(folder, {})
-        node[last] = value
-    return values
-
-
-def settings_of(objects, name):
-    data = objects["ConfigMap", name]["data"]
-    return yaml.safe_load(next(iter(data.values())))
 
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
@@ -80,7 +63,7 @@ def test_pods_meet_the_restricted_profile_and_our_policies(file):
                             "capabilities": {"drop": ["ALL"]}}, name
             assert re.search(r"(:[^/:]+|@sha256:[0-9a-f]{64})$", container["image"]), container["image"]
             assert not container["image"].endswith(":latest")
-            if file.parent.name == "examples" or container["resources"]:
+            if file.parent.name == "examples" or container["name"] != "worker":
                 assert "memory" in container["resources"]["limits"], name
 
 
@@ -99,10 +82,13 @@ def test_services_budgets_and_policies_select_the_pods_they_are_for(file):
             assert selected(spec["selector"]["matchLabels"]) == {name}
             assert "helm.sh/chart" not in spec["selector"]["matchLabels"]
         elif kind == "Service":
-            assert selected(spec["selector"]) == {name}
-            ports = {p["name"] for p in objects["Deployment", name]["spec"]["template"]["spec"]
-                     ["containers"][0]["ports"]}
-            assert {port["targetPort"] for port in spec["ports"]} <= ports
+            found = selected(spec["selector"])
+            assert found == ({n for n in pods if "-worker-" in n} if name.endswith("-workers") else
+                             {name.removesuffix("-admin")})
+            for pod in found:
+                ports = {p["name"] for p in objects["Deployment", pod]["spec"]["template"]["spec"]
+                         ["containers"][0]["ports"]}
+                assert {port["targetPort"] for port in spec["ports"]} <= ports
         elif kind == "PodDisruptionBudget":
             assert selected(spec["selector"]["matchLabels"]) == {name}
         elif kind == "NetworkPolicy":
@@ -146,13 +132,9 @@ def test_the_programs_accept_the_settings(file, tmp_path):
 
 def test_routers_find_the_workers_of_every_group():
     objects = render(values_of("full"))
-    workers = settings_of(objects, "live-router")["workers"]
-    services = {name for (kind, name), one in objects.items()
-                if kind == "Service" and one["spec"].get("clusterIP") == "None"}
-    assert {w.split(":")[1].split(".")[0] for w in workers} == services
-    for name in services:
-        assert objects["Service", name]["spec"]["publishNotReadyAddresses"] is True
-        assert [w for w in workers if w == f"dns:{name}.prod.svc:9001"]
+    assert settings_of(objects, "live-router")["workers"] == ["dns:live-workers.prod.svc:9001"]
+    spec = objects["Service", "live-workers"]["spec"]
+    assert spec["clusterIP"] == "None" and spec["publishNotReadyAddresses"] is True
 
 
 def test_probes_leave_time_for_the_weights():
@@ -192,6 +174,10 @@ def test_a_grace_period_that_draining_does_not_fit_into_is_refused(path, grace, 
     ({"metrics__monitor": "both"}, "/metrics/monitor"),
     ({"grpcMaxMessageLength": "lots"}, "/grpcMaxMessageLength"),
     ({"workers__0__source": {"persistentVolumeClaim": {"claimName": "c", "path": "../x"}}}, "path"),
+    ({"nameOverride": "Not_A_Name"}, "/nameOverride"),
+    ({"fullnameOverride": "ends-with-"}, "/fullnameOverride"),
+    ({"fullnameOverride": "1st"}, "/fullnameOverride"),
+    ({"networkPolicy__dnsPorts": [0]}, "/networkPolicy/dnsPorts/0"),
 ])
 def test_a_wrong_value_is_refused_with_its_path(change, complaint):
     with pytest.raises(Refused) as refusal:
@@ -210,6 +196,16 @@ def test_a_wrong_value_is_refused_with_its_path(change, complaint):
     ({"workers__0__autoscaling": {"kind": "hpa", "maxReplicas": 2}, "metrics": {"monitor": "pod"}},
      "metrics.monitor pod does not give"),
     ({"workers": MINIMAL["workers"] * 2}, "two groups are called small"),
+    ({"router__autoscaling": {"kind": "hpa", "minReplicas": 3, "maxReplicas": 2}},
+     "router.autoscaling: minReplicas 3 is more"),
+    ({"fullnameOverride": "f" * 40, "workers__0__name": "w" * 30}, "has 78 characters: expected at most 63"),
+    ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"limits": {"nvidia.com/gpu": 2}}}},
+     "limits has 2 devices of nvidia.com, but a worker uses 1"),
+    ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"limits": {
+        "nvidia.com/gpu": "1", "nvidia.com/mig-1g.10gb": 1}}}}, "limits has 2 devices of nvidia.com"),
+    ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"requests": {
+        "nvidia.com/mig-1g.10gb": 1}}}}, "requests has nvidia.com/mig-1g.10gb: 1; expected the same under limits"),
+    ({"workers__0__pod": {"resources": {"limits": {"nvidia.com/gpu": 1}}}}, "but device is cpu"),
 ])
 def test_what_cannot_work_together_is_refused(change, complaint):
     with pytest.raises(Refused, match=complaint):
@@ -227,7 +223,7 @@ def test_notes_say_what_to_do_next():
                     "--dry-run=client")
     assert done.returncode == 0, done.stderr
     notes = done.stdout[done.stdout.index("NOTES:"):]
-    assert "rollout status deployment/demo-pingti-router" in notes
+    assert "rollout status deployment/demo-pingti-router --timeout=20m" in notes
     assert "helm -n prod test demo" in notes and "No API keys are set" in notes
 
 

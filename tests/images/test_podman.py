@@ -90,18 +90,16 @@ class Pods:
             self.probes[name] = {key: (ports[probe["httpGet"]["port"]], probe["httpGet"]["path"])
                                  for key in ("startupProbe", "readinessProbe", "livenessProbe")
                                  for probe in [container.pop(key)]}
-        spec["hostAliases"] = [{"ip": ip, "hostnames": [other, f"{other}.default.svc"]}
+        spec["hostAliases"] = [{"ip": ip, "hostnames": self.services_of(other)}
                                for other, ip in self.addresses.items() if other != name]
-        parts = []
+        parts = [self.secret(source["secretKeyRef"]["name"]) for container in spec["containers"]
+                 for env in container.get("env", ()) for source in [env.get("valueFrom", {})] if "secretKeyRef" in source]
         for volume in spec.get("volumes", ()):
             if "configMap" in volume:
                 parts.append(self.objects["ConfigMap", volume["configMap"]["name"]])
             if "secret" in volume:
                 volume["secret"]["optional"] = False  # its default; podman 4.3 crashes without it
-                secret = dict(self.objects["Secret", volume["secret"]["secretName"]])
-                secret["data"] = {key: base64.b64encode(text.encode()).decode()
-                                  for key, text in secret.pop("stringData").items()}
-                parts.append(secret)
+                parts.append(self.secret(volume["secret"]["secretName"]))
         file = self.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump_all([*parts, thing]))
         # A pod that comes again keeps both addresses, or the bridge looks for the old one for 30 s.
@@ -109,8 +107,9 @@ class Pods:
                  if name in self.addresses else [])
         began = time.monotonic()
         podman("kube", "play", "--start=false", "--network", "podman", *fixed, file)
+        mounted = {volume["secret"]["secretName"] for volume in spec.get("volumes", ()) if "secret" in volume}
         for part in parts:
-            if part["kind"] == "Secret":
+            if part["kind"] == "Secret" and part["metadata"]["name"] in mounted:
                 decode_secret(part)
         podman("pod", "start", name)
         if kind == "Deployment":
@@ -119,6 +118,20 @@ class Pods:
             self.addresses[name], self.macs[name] = network["IPAddress"], network["MacAddress"]
             wait_until(lambda: self.probe(name, "readinessProbe"), 60, f"{name} ready")
             self.started_s.setdefault(name, time.monotonic() - began)
+
+    def secret(self, name):
+        """A Secret as the API server keeps it."""
+        secret = dict(self.objects["Secret", name])
+        secret["data"] = {key: base64.b64encode(text.encode()).decode()
+                          for key, text in secret.pop("stringData").items()}
+        return secret
+
+    def services_of(self, deployment):
+        """Names of the Services that select the pod of a Deployment."""
+        labels = self.objects["Deployment", deployment]["spec"]["template"]["metadata"]["labels"]
+        found = [name for (kind, name), one in self.objects.items()
+                 if kind == "Service" and one["spec"]["selector"].items() <= labels.items()]
+        return [full for name in found for full in (name, f"{name}.default.svc")]
 
     def probe(self, name, which):
         port, path = self.probes[name][which]

@@ -16,8 +16,46 @@
 
 {{- define "pingti.router" -}}{{ include "pingti.fullname" . }}-router{{- end -}}
 
+{{/* The Service by whose name routers find the workers of all groups. */}}
+{{- define "pingti.workers" -}}{{ include "pingti.fullname" . }}-workers{{- end -}}
+
 {{/* Of a worker group: (dict "root" $ "group" GROUP). */}}
 {{- define "pingti.worker" -}}{{ include "pingti.fullname" .root }}-worker-{{ .group.name }}{{- end -}}
+
+{{/* Names that Kubernetes would refuse, told before anything is installed. Services must begin with a
+letter, and release names need not; 63 characters are what a Service's name may have. */}}
+{{- define "pingti.checkNames" -}}
+{{- $full := include "pingti.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
+{{- fail (printf "objects would be called %s-router: a name has small letters, digits and hyphens and begins with a letter; set fullnameOverride" $full) -}}
+{{- end -}}
+{{- $names := dict -}}
+{{- range .Values.workers -}}
+{{- if hasKey $names .name -}}
+{{- fail (printf "workers: two groups are called %s" .name) -}}
+{{- end -}}
+{{- $_ := set $names .name true -}}
+{{- $name := include "pingti.worker" (dict "root" $ "group" .) -}}
+{{- if gt (len $name) 63 -}}
+{{- fail (printf "workers[%s]: its objects would be called %s, which has %d characters: expected at most 63; set a shorter fullnameOverride" .name $name (len $name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Deployment's replicas while something else scales it: those that run, where Helm can ask the
+cluster, and never fewer than the scaler's least. Leaving the field out would set a Deployment that had
+it to one pod. (dict "root" $ "name" DEPLOYMENT "least" N) */}}
+{{- define "pingti.scaledReplicas" -}}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .name }}
+replicas: {{ max (int .spec.replicas) (int $.least) }}
+{{- end }}
+{{- end -}}
+
+{{- define "pingti.checkScaling" -}}
+{{- if gt (int .least) (int .most) -}}
+{{- fail (printf "%s.autoscaling: minReplicas %d is more than maxReplicas %d" .path (int .least) (int .most)) -}}
+{{- end -}}
+{{- end -}}
 
 {{- define "pingti.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
@@ -46,9 +84,9 @@ pingti/group: {{ .group.name }}
 
 {{- define "pingti.labels" -}}
 {{ include "pingti.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | replace "+" "_" | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{/* (dict "root" $ "image" IMAGE) */}}

@@ -30,6 +30,11 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* Nodes that the images run on, unless a pod's own nodeSelector says otherwise. */}}
+{{- define "pingti.nodeSelector" -}}
+{{- toYaml (merge (dict) (.nodeSelector | default dict) (dict "kubernetes.io/os" "linux" "kubernetes.io/arch" "amd64")) -}}
+{{- end -}}
+
 {{/* Placement: (dict "root" $ "pod" POD "selector" TEXT). */}}
 {{- define "pingti.placement" -}}
 serviceAccountName: {{ include "pingti.serviceAccount" .root }}
@@ -44,10 +49,8 @@ imagePullSecrets:
 {{- end }}
 securityContext:
   {{- include "pingti.podSecurity" .root | nindent 2 }}
-{{- with .pod.nodeSelector }}
 nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- include "pingti.nodeSelector" .pod | nindent 2 }}
 {{- with .pod.tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
@@ -75,11 +78,11 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* Probes against the admin port: (dict "startupSeconds" N). Readiness of a router is that of its
-workers, so only liveness restarts a pod. */}}
+{{/* Probes against the admin port: (dict "startupSeconds" N "started" PATH). Readiness of a router is
+that of its workers, so only liveness restarts a pod that has started. */}}
 {{- define "pingti.probes" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: admin}
+  httpGet: {path: {{ .started }}, port: admin}
   periodSeconds: 5
   timeoutSeconds: 3
   failureThreshold: {{ divf .startupSeconds 5 | ceil | int }}
@@ -93,6 +96,14 @@ livenessProbe:
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 3
+{{- end -}}
+
+{{/* Where names are asked for, as a NetworkPolicy's ports. */}}
+{{- define "pingti.dnsPorts" -}}
+{{- range .Values.networkPolicy.dnsPorts }}
+- {port: {{ . }}, protocol: UDP}
+- {port: {{ . }}, protocol: TCP}
+{{- end }}
 {{- end -}}
 
 {{/* A settings file: a dictionary as YAML, with a line that says where it is from. */}}

@@ -1,13 +1,8 @@
 {{/* pingti-router's settings, as a dictionary in YAML. */}}
 {{- define "pingti.routerSettings" -}}
-{{- $root := . -}}
-{{- $workers := list -}}
-{{- range .Values.workers -}}
-{{- $workers = append $workers (printf "dns:%s.%s.svc:9001" (include "pingti.worker" (dict "root" $root "group" .)) $root.Release.Namespace) -}}
-{{- end -}}
 {{- $set := dict
   "address" "0.0.0.0"
-  "workers" $workers
+  "workers" (list (printf "dns:%s.%s.svc:9001" (include "pingti.workers" .) .Release.Namespace))
   "grpc_max_message_length" .Values.grpcMaxMessageLength
   "drain_delay" (printf "%ds" (int .Values.router.drainDelaySeconds))
   "drain_timeout" (printf "%ds" (int .Values.router.drainTimeoutSeconds)) -}}

@@ -14,9 +14,51 @@
 {{- if eq (.device | default "cpu") "cuda" }}true{{ end -}}
 {{- end -}}
 
+{{/* The seconds from a group's new pod to one that serves: fetching the model, then loading it. */}}
+{{- define "pingti.startSeconds" -}}
+{{- $download := 0 -}}
+{{- with .source.download }}{{ $download = .timeoutSeconds | default 3600 }}{{ end -}}
+{{ add (.startupSeconds | default 900) $download }}
+{{- end -}}
+
+{{/* The longest of them: a router is ready when a worker is. */}}
+{{- define "pingti.longestStart" -}}
+{{- $longest := 0 -}}
+{{- range .Values.workers }}{{ $longest = max $longest (include "pingti.startSeconds" . | int) }}{{ end -}}
+{{ $longest }}
+{{- end -}}
+
+{{/* Refuses resources of nvidia.com that the worker would not use, or Kubernetes not take. */}}
+{{- define "pingti.checkGpus" -}}
+{{- $group := . -}}
+{{- $limits := dig "pod" "resources" "limits" dict . -}}
+{{- $count := 0 -}}
+{{- range $key, $value := dig "pod" "resources" "requests" dict . -}}
+{{- if and (hasPrefix "nvidia.com/" $key) (ne (toString $value) (toString (get $limits $key))) -}}
+{{- fail (printf "workers[%s].pod.resources: requests has %s: %v; expected the same under limits, which Kubernetes takes for the request too" $group.name $key $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $value := $limits -}}
+{{- if hasPrefix "nvidia.com/" $key -}}
+{{- if not (include "pingti.onGpu" $group) -}}
+{{- fail (printf "workers[%s].pod.resources: limits has %s, but device is cpu: expected device cuda" $group.name $key) -}}
+{{- end -}}
+{{- $count = add $count (int $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (int $count) 1 -}}
+{{- fail (printf "workers[%s].pod.resources: limits has %d devices of nvidia.com, but a worker uses 1" $group.name (int $count)) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A group's resources. A GPU is a limit, which Kubernetes takes for the request too. */}}
 {{- define "pingti.workerResources" -}}
+{{- include "pingti.checkGpus" . -}}
 {{- $resources := dig "pod" "resources" dict . -}}
+{{- if not (or $resources.requests $resources.limits) -}}
+{{- $least := ternary (dict "cpu" "4" "memory" "16Gi") (dict "cpu" "2" "memory" "4Gi") (not (empty (include "pingti.onGpu" .))) -}}
+{{- $resources = dict "requests" $least -}}
+{{- end -}}
 {{- $limits := $resources.limits | default dict -}}
 {{- if and (include "pingti.onGpu" .) (not (contains "nvidia.com/" (keys $limits | join " "))) -}}
 {{- $resources = merge (dict "limits" (merge (dict "nvidia.com/gpu" 1) $limits)) $resources -}}
