@@ -40,6 +40,8 @@ EDGES = {
     "worker/spec": TENSOR,
     "worker/weights": TENSOR + ["worker/spec"],
     "worker/comm": TENSOR + ["worker/backend"],
+    # The one place that knows all communicators, for wiring alone.
+    "worker/comm/choose": TENSOR + ["worker/backend", "worker/backend/choose", "worker/comm"],
     "worker/cache": BASE,
     "worker/backend": TENSOR,
     "worker/backend/cpu": TENSOR + ["worker/backend", "worker/quant"],

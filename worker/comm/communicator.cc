@@ -11,4 +11,12 @@ absl::Status Communicator::AllReduceAddRmsNorm(MatrixView delta, MatrixView resi
   return backend_->AddRmsNorm(delta, residual, weight, eps, out);
 }
 
+absl::Status Communicator::AllReduceAddLayerNorm(MatrixView delta, MatrixView residual,
+                                                 const DeviceBuffer& weight,
+                                                 const DeviceBuffer* bias, float eps,
+                                                 const Operand& out) {
+  PINGTI_RETURN_IF_ERROR(AllReduceSum(delta));
+  return backend_->AddLayerNorm(delta, residual, weight, bias, eps, out);
+}
+
 }  // namespace pingti::worker

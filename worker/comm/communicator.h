@@ -55,6 +55,10 @@ class Communicator {
   virtual absl::Status AllReduceAddRmsNorm(MatrixView delta, MatrixView residual,
                                            const DeviceBuffer& weight, float eps,
                                            const Operand& out);
+  // The same with LayerNorm, as Backend::AddLayerNorm defines it; `bias` may be null.
+  virtual absl::Status AllReduceAddLayerNorm(MatrixView delta, MatrixView residual,
+                                             const DeviceBuffer& weight, const DeviceBuffer* bias,
+                                             float eps, const Operand& out);
 
   // Whether the group still works, without waiting for the device: what a repeated record, which
   // does not call the operations, leaves to be asked. Any thread. Errors: Aborted.

@@ -19,7 +19,8 @@ constexpr std::chrono::milliseconds kStuckPause{5};
 
 Engine::Engine(Model* model, const Clock* clock, const EngineOptions& options,
                EngineObserver* observer)
-    : clock_(clock),
+    : model_(model),
+      clock_(clock),
       step_deadline_(options.step_deadline),
       core_(model, clock, options, observer),
       limits_(core_.limits()) {
@@ -73,10 +74,12 @@ absl::Status Engine::Healthy() const {
   const auto since = clock_->Now().time_since_epoch() -
                      std::chrono::nanoseconds(last_progress_ns_.load(std::memory_order_acquire));
   if (since <= step_deadline_) return absl::OkStatus();
+  const std::string unfinished = model_->Unfinished();
   return absl::InternalError(
       Concat("no engine step ended for ",
              std::chrono::duration_cast<std::chrono::milliseconds>(since).count(),
-             " ms: expected one within ", step_deadline_.count(), " ms"));
+             " ms: expected one within ", step_deadline_.count(), " ms",
+             unfinished.empty() ? "" : "; unfinished: ", unfinished));
 }
 
 void Engine::Post(Command command) {

@@ -83,6 +83,7 @@ class Engine {
   bool GuardedStep();
   void Beat();
 
+  Model* const model_;  // this class only asks who is unfinished
   const Clock* const clock_;
   const std::chrono::milliseconds step_deadline_;
   EngineCore core_;  // engine thread only

@@ -35,7 +35,8 @@ void GqaAttention::DeclareWeights(Declarations* out) {
   projection.role = WeightRole::kAttentionOut;
   projection.parts = {WholeModule(spec_.out, hidden_size_)};
   projection.cols = q_cols();
-  projection.bias = spec_.out_bias;
+  projection.columns = spec_.out_columns;
+  projection.bias = spec_.out_bias && spec_.out_columns.first == 0;
   projection.split = Split::kInput;
   projection.split_unit = spec_.head_dim;
   out->push_back({std::move(projection), &out_});

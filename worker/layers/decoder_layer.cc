@@ -40,10 +40,10 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
   if (index_ == 0) {
     PINGTI_RETURN_IF_ERROR(attention_norm_.Apply(backend, residual, normed));
   } else {
-    PINGTI_RETURN_IF_ERROR(attention_norm_.AddAndApply(backend, delta, residual, normed));
+    PINGTI_RETURN_IF_ERROR(attention_norm_.AddAndApply(comm, delta, residual, normed));
   }
   PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, index_, activations, normed, delta));
-  return residual_form_ == ResidualForm::kParallel ? ForwardParallelMlp(backend, comm, activations)
+  return residual_form_ == ResidualForm::kParallel ? ForwardParallelMlp(backend, activations)
                                                    : ForwardMlp(backend, comm, activations);
 }
 
@@ -52,14 +52,11 @@ absl::Status DecoderLayer::ForwardMlp(Backend& backend, Communicator& comm,
   const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
   const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
   const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
-  PINGTI_RETURN_IF_ERROR(comm.AllReduceSum(delta));
-  PINGTI_RETURN_IF_ERROR(mlp_norm_->AddAndApply(backend, delta, residual, normed));
-  PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, delta));
-  return comm.AllReduceSum(delta);
+  PINGTI_RETURN_IF_ERROR(mlp_norm_->AddAndApply(comm, delta, residual, normed));
+  return mlp_.Forward(backend, activations, normed, delta);
 }
 
-// The ranks' parts of both blocks are added up at once.
-absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend, Communicator& comm,
+absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend,
                                               const Activations& activations) const {
   const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
   const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
@@ -69,8 +66,7 @@ absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend, Communicator& co
     PINGTI_RETURN_IF_ERROR(mlp_norm_->Apply(backend, residual, normed));
   }
   PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, branch));
-  PINGTI_RETURN_IF_ERROR(backend.Add(branch, delta));
-  return comm.AllReduceSum(delta);
+  return backend.Add(branch, delta);
 }
 
 }  // namespace pingti::worker

@@ -33,16 +33,16 @@ class DecoderLayer {
 
   const Norm& attention_norm() const { return attention_norm_; }
 
-  // Adds the previous layer's delta to the residual (not for the first layer, whose residual is the
-  // embedding), runs the layer, and leaves in kDelta what it has yet to add.
+  // Adds the ranks' deltas of the previous layer to the residual (not for the first layer, whose
+  // residual is the embedding), runs the layer, and leaves in kDelta this rank's part of what the
+  // layer has yet to add: the sum over ranks comes with the norm that follows.
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const Activations& activations) const;
 
  private:
   absl::Status ForwardMlp(Backend& backend, Communicator& comm,
                           const Activations& activations) const;
-  absl::Status ForwardParallelMlp(Backend& backend, Communicator& comm,
-                                  const Activations& activations) const;
+  absl::Status ForwardParallelMlp(Backend& backend, const Activations& activations) const;
 
   int64_t hidden_size_;
   int64_t index_;

@@ -20,7 +20,8 @@ void Mlp::DeclareWeights(Declarations* out) {
   down.role = WeightRole::kMlpOut;
   down.parts = {WholeModule(spec_.down, hidden_size_)};
   down.cols = spec_.inner;
-  down.bias = spec_.bias;
+  down.columns = spec_.down_columns;
+  down.bias = spec_.bias && spec_.down_columns.first == 0;
   down.split = Split::kInput;
   out->push_back({std::move(down), &down_});
 }

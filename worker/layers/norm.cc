@@ -24,12 +24,12 @@ absl::Status Norm::Apply(Backend& backend, MatrixView x, const Operand& out) con
   return backend.RmsNorm(x, *weight_, eps(), out);
 }
 
-absl::Status Norm::AddAndApply(Backend& backend, MatrixView delta, MatrixView residual,
+absl::Status Norm::AddAndApply(Communicator& comm, MatrixView delta, MatrixView residual,
                                const Operand& out) const {
   if (spec_.kind == NormKind::kLayer) {
-    return backend.AddLayerNorm(delta, residual, *weight_, bias_.get(), eps(), out);
+    return comm.AllReduceAddLayerNorm(delta, residual, *weight_, bias_.get(), eps(), out);
   }
-  return backend.AddRmsNorm(delta, residual, *weight_, eps(), out);
+  return comm.AllReduceAddRmsNorm(delta, residual, *weight_, eps(), out);
 }
 
 }  // namespace pingti::worker

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
 #include "worker/layers/declarations.h"
 #include "worker/spec/decoder_spec.h"
 
@@ -19,8 +20,8 @@ class Norm {
 
   // out = norm(x); x and out may be the same.
   absl::Status Apply(Backend& backend, MatrixView x, const Operand& out) const;
-  // residual += delta; out = norm(residual).
-  absl::Status AddAndApply(Backend& backend, MatrixView delta, MatrixView residual,
+  // residual += sum over ranks of delta; out = norm(residual). `delta` holds anything afterwards.
+  absl::Status AddAndApply(Communicator& comm, MatrixView delta, MatrixView residual,
                            const Operand& out) const;
 
   const DeviceBuffer* weight() const { return weight_.get(); }

@@ -44,17 +44,12 @@ absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
           Concat("module '", part.module, "' is quantized; expected a 16-bit embedding"));
     }
     PINGTI_ASSIGN_OR_RETURN(
-        found->packed, FindPackedModule(checkpoint, part.module, part.module_rows, weight.cols));
-    if (part.rows != part.module_rows) {
-      return absl::UnimplementedError(
-          Concat("module '", part.module,
-                 "' is quantized and its rows are not in the order of the "
-                 "product's; expected 16 bits"));
-    }
+        found->packed,
+        FindPackedModule(checkpoint, part.module, part.module_rows, weight.module_cols()));
     return absl::OkStatus();
   }
   std::vector<int64_t> shape = {part.module_rows};
-  if (!weight.is_vector()) shape.push_back(weight.cols);
+  if (!weight.is_vector()) shape.push_back(weight.module_cols());
   const std::string name = Concat(part.module, weight.suffix);
   PINGTI_ASSIGN_OR_RETURN(found->values, Find(checkpoint, name, std::move(shape)));
   if (found->values->dtype != DType::kI8) return absl::OkStatus();
@@ -84,7 +79,9 @@ absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
   ModuleTensors found;
   PINGTI_RETURN_IF_ERROR(FindValues(checkpoint, weight, part, &found));
   const std::string bias = part.module + ".bias";
-  if (weight.bias || (found.packed.has_value() && checkpoint.Find(bias) != nullptr)) {
+  // Added once, by the rank that has the first columns.
+  const bool brings_bias = found.packed.has_value() && weight.columns.first == 0;
+  if (weight.bias || (brings_bias && checkpoint.Find(bias) != nullptr)) {
     PINGTI_ASSIGN_OR_RETURN(found.bias, Find(checkpoint, bias, {part.module_rows}));
   }
   return found;

@@ -55,9 +55,10 @@ absl::Status DecoderBlocks::Embed(Backend& backend, MatrixView out) const {
   return backend.Embed(*embedding_, out);
 }
 
-absl::Status DecoderBlocks::Logits(Backend& backend, MatrixView delta, MatrixView residual,
-                                   const Operand& normed, MatrixView logits) const {
-  PINGTI_RETURN_IF_ERROR(final_norm_.AddAndApply(backend, delta, residual, normed));
+absl::Status DecoderBlocks::Logits(Backend& backend, Communicator& comm, MatrixView delta,
+                                   MatrixView residual, const Operand& normed,
+                                   MatrixView logits) const {
+  PINGTI_RETURN_IF_ERROR(final_norm_.AddAndApply(comm, delta, residual, normed));
   return backend.Linear(*head_, normed, logits);
 }
 
@@ -66,7 +67,11 @@ WeightSpec EmbeddingWeight(const DecoderSpec& spec) {
 }
 
 WeightSpec LogitsWeight(const DecoderSpec& spec) {
-  return VocabularyWeight(spec, WeightRole::kLogits, spec.head);
+  WeightSpec weight = VocabularyWeight(spec, WeightRole::kLogits, spec.head);
+  if (spec.head_share.has_value()) {
+    weight.parts = SliceRows(weight.parts, spec.head_share->first, spec.head_share->rows);
+  }
+  return weight;
 }
 
 std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec) {

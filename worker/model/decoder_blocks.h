@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
 #include "worker/layers/activations.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/decoder_layer.h"
@@ -30,9 +31,10 @@ class DecoderBlocks {
 
   // out[t] = the embedding of token t of the step.
   absl::Status Embed(Backend& backend, MatrixView out) const;
-  // Logits of rows of the last layer's delta and residual, f32. Overwrites the residual and
-  // `normed`, which has kFinal's form and may share its values with delta.
-  absl::Status Logits(Backend& backend, MatrixView delta, MatrixView residual,
+  // Logits of rows of the last layer's delta, not yet summed over ranks, and residual, f32: those
+  // of the spec's head_share. Overwrites the residual and `normed`, which has kFinal's form and may
+  // share its values with delta.
+  absl::Status Logits(Backend& backend, Communicator& comm, MatrixView delta, MatrixView residual,
                       const Operand& normed, MatrixView logits) const;
 
  private:

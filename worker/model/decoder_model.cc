@@ -16,6 +16,8 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
                            DecoderBlocks blocks)
     : hidden_size_(spec.hidden_size),
       vocab_size_(spec.vocab_size),
+      head_(spec.head_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
+      logit_stride_(head_.stride * comm->size()),
       max_context_(spec.max_context),
       format_(format),
       kv_format_(kv_format),
@@ -63,17 +65,8 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
 
 int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
   return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
-         max_batch_size * vocab_size_ * int64_t{sizeof(float)} +
+         max_batch_size * logit_stride_ * int64_t{sizeof(float)} +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
-}
-
-absl::Status DecoderModel::AllocateMatrix(int64_t rows, int64_t cols, DType dtype,
-                                          MatrixView* matrix) {
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer,
-                          backend_->Allocate(rows * cols * BlockBytes(dtype)));
-  *matrix = {buffer->data(), dtype, rows, cols, cols};
-  buffers_.push_back(std::move(buffer));
-  return absl::OkStatus();
 }
 
 absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
@@ -96,7 +89,12 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   const auto rope_values = static_cast<size_t>(max_tokens_ * rotary_.half_dim());
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
-  return AllocateMatrix(std::min(max_tokens_, max_seqs_), vocab_size_, DType::kF32, &seq_logits_);
+  const int64_t rows = std::min(max_tokens_, max_seqs_);
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> logits,
+                          backend_->Allocate(rows * logit_stride_ * int64_t{sizeof(float)}));
+  seq_logits_ = {logits->data(), DType::kF32, rows, vocab_size_, logit_stride_};
+  buffers_.push_back(std::move(logits));
+  return absl::OkStatus();
 }
 
 // More rows than sequences are rare (prompt log-probabilities), so they are not paid for up front;
@@ -106,11 +104,11 @@ absl::Status DecoderModel::PlaceLogits(int64_t rows) {
     logits_ = seq_logits_.Rows(0, rows);
     return absl::OkStatus();
   }
-  const int64_t bytes = rows * vocab_size_ * int64_t{sizeof(float)};
+  const int64_t bytes = rows * logit_stride_ * int64_t{sizeof(float)};
   if (many_logits_ == nullptr || many_logits_->bytes() < bytes) {
     PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(bytes));
   }
-  logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, vocab_size_};
+  logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, logit_stride_};
   return absl::OkStatus();
 }
 
@@ -181,6 +179,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
 }
 
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {
+  if (!comm_->promises().can_be_recorded) return std::nullopt;
   const StepShape shape{batch.num_seqs(), batch.query_start[1],
                         static_cast<int32_t>(batch.logit_tokens.size())};
   for (int32_t s = 0; s <= shape.num_seqs; ++s) {
@@ -211,7 +210,12 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
   }
   const Operand normed{act.Values(Activation::kDelta, hidden_size_).Rows(0, rows),
                        act.Form(Activation::kFinal, hidden_size_)};
-  return blocks_.Logits(*backend_, delta, residual, normed, logits_);
+  PINGTI_RETURN_IF_ERROR(blocks_.Logits(*backend_, *comm_, delta, residual, normed,
+                                        logits_.Columns(head_.first, head_.rows)));
+  if (comm_->size() == 1) return absl::OkStatus();
+  MatrixView shares = logits_;
+  shares.cols = logit_stride_;
+  return comm_->AllGather(shares);
 }
 
 absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,

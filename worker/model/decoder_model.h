@@ -1,8 +1,10 @@
 // The one Model of every family: runs a decoder's blocks on any backend. Owns the prepared weights,
-// the KV cache and the activations; how large they are follows from what the blocks declare.
+// the KV cache and the activations; how large they are follows from what the blocks declare. A rank
+// of a tensor-parallel group is one of these with a share of the spec (worker/spec/shard_spec.h):
+// it differs in what its communicator adds up and in that it gathers the other ranks' logits.
 //
-// Confined to the engine thread, but for the const getters. Next: decoder_blocks.h,
-// worker/layers/decoder_layer.h, load_model.h.
+// Confined to the engine thread, or to its rank's, but for the const getters. Next:
+// decoder_blocks.h, worker/layers/decoder_layer.h, load_model.h.
 #pragma once
 
 #include <cstddef>
@@ -50,6 +52,9 @@ class DecoderModel : public Model {
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
 
+  // For whoever watches the group. Check and Abort may be called from any thread.
+  Communicator& communicator() { return *comm_; }
+
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::Status CheckBatch(const ForwardBatch& batch) const;
@@ -57,12 +62,13 @@ class DecoderModel : public Model {
   // Nothing if the step depends on more than its arrays and shape.
   std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
   absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
-  absl::Status AllocateMatrix(int64_t rows, int64_t cols, DType dtype, MatrixView* matrix);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
 
   const int64_t hidden_size_;
   const int64_t vocab_size_;
+  const VocabularyShare head_;
+  const int64_t logit_stride_;  // of all ranks' shares, so at least the vocabulary
   const int64_t max_context_;
   const WeightFormat format_;
   const KvFormat kv_format_;
@@ -80,7 +86,7 @@ class DecoderModel : public Model {
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
   Activations activations_;                    // with max_tokens_ rows
-  MatrixView seq_logits_;                      // f32 [max_seqs, vocab]
+  MatrixView seq_logits_;                      // f32 [max_seqs, vocab], logit_stride_ apart
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
   MatrixView logits_;                          // f32 [rows of the last Forward, vocab]
   std::vector<float> rope_cos_;

@@ -8,7 +8,7 @@
 #include "common/base/strings.h"
 #include "worker/model/declared_tensors.h"
 #include "worker/model/decoder_blocks.h"
-#include "worker/model/decoder_model.h"
+#include "worker/model/rank_spec.h"
 #include "worker/model/weight_loader.h"
 
 namespace pingti::worker {
@@ -53,13 +53,19 @@ int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& opt
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options) {
+  return LoadRank(checkpoint, backend, options, std::make_unique<SingleRankCommunicator>(backend));
+}
+
+absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpoint,
+                                                       Backend* backend, const LoadOptions& options,
+                                                       std::unique_ptr<Communicator> comm) {
   const absl::Status checked = CheckTensors(checkpoint, DeclaredWeights(checkpoint.spec()));
   if (!checked.ok()) return WithPath(checkpoint, checked);
-  DecoderBlocks blocks(checkpoint.spec());
+  PINGTI_ASSIGN_OR_RETURN(const DecoderSpec spec, RankSpec(checkpoint, comm->rank(), comm->size()));
+  DecoderBlocks blocks(spec);
   PINGTI_RETURN_IF_ERROR(LoadWeights(checkpoint, backend, options, blocks.DeclareWeights()));
-  return std::make_unique<DecoderModel>(checkpoint.spec(), options.format, options.kv_format,
-                                        backend, std::make_unique<SingleRankCommunicator>(backend),
-                                        std::move(blocks));
+  return std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
+                                        std::move(comm), std::move(blocks));
 }
 
 absl::Status LoadWeights(const Checkpoint& checkpoint, Backend* backend, const LoadOptions& options,

@@ -9,8 +9,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/decoder_layer.h"
+#include "worker/model/decoder_model.h"
 #include "worker/model/model.h"
 #include "worker/weights/checkpoint.h"
 
@@ -41,6 +43,14 @@ int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& opt
 // Errors: InvalidArgument or Unimplemented naming the tensor or option; ResourceExhausted.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options);
+
+// The model of one rank of a tensor-parallel group, `comm`'s: loads that rank's share of the
+// weights. Only together with the other ranks' models is it of use; see tensor_parallel_model.h.
+// `comm` is of `backend`. Errors: as above, and InvalidArgument where the model has too few parts
+// to share.
+absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpoint,
+                                                       Backend* backend, const LoadOptions& options,
+                                                       std::unique_ptr<Communicator> comm);
 
 // For tools that look at a model piece by piece in little memory: fills the places of the declared
 // weights, with the same checks of names and shapes, and the same errors, as LoadModel.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -80,6 +81,10 @@ class Model {
   // the last norm. values[i] belongs to logit_tokens[i]: [num_rows, hidden_size()] in f32. Waits
   // for the device; costs nothing unless it is called.
   virtual absl::Status HiddenStates(std::span<float> values) = 0;
+
+  // Who has not come back from the call in progress, for the message about one that hangs: "rank 1
+  // of 2". Empty: nothing more is known. Any thread.
+  virtual std::string Unfinished() const { return {}; }
 };
 
 }  // namespace pingti::worker

@@ -101,26 +101,28 @@ absl::Status WeightLoader::AddPart(const WeightSpec& weight, const RowBlock& par
     const std::vector<float> values = Values(RowsOf(*tensors.bias, part), /*without_data=*/0.0f);
     source->bias.insert(source->bias.end(), values.begin(), values.end());
   }
-  PINGTI_ASSIGN_OR_RETURN(MatrixSource matrix, Matrix(tensors, part, weight.cols));
-  sources_.push_back(matrix.tensor);
+  PINGTI_ASSIGN_OR_RETURN(MatrixSource matrix, Matrix(tensors, weight, part));
   if (tensors.packed.has_value()) {
     for (const TensorView* tensor : tensors.packed->tensors) sources_.push_back(*tensor);
+  } else {
+    sources_.push_back(RowsOf(*tensors.values, part));
   }
   source->parts.push_back(std::move(matrix));
   return absl::OkStatus();
 }
 
 absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
-                                                  const RowBlock& part, int64_t cols) const {
+                                                  const WeightSpec& weight, const RowBlock& part) {
+  const MatrixRange range{part.first, part.rows, weight.columns.first, weight.cols};
   MatrixSource source;
   source.interleaved_heads = part.interleaved_heads;
   if (tensors.packed.has_value()) {
-    source.packed = tensors.packed->weights;
+    PINGTI_ASSIGN_OR_RETURN(source.packed, SlicePacked(tensors.packed->weights, range, &slices_));
     source.tensor = source.packed->words;
-    source.tensor.shape = {part.rows, cols};
+    source.tensor.shape = {part.rows, weight.cols};
     return source;
   }
-  source.tensor = RowsOf(*tensors.values, part);
+  source.tensor = SliceTensor(*tensors.values, range, &slices_);
   if (tensors.row_scale != nullptr) {
     source.row_scale = Values(RowsOf(*tensors.row_scale, part), /*without_data=*/1.0f);
   }
@@ -148,6 +150,7 @@ void WeightLoader::MarkUsed(const std::vector<const TensorView*>& tensors) {
 // The file must not stay in memory beside what was made of it. A page that is read brings its
 // neighbours, so some of the last weight's are there again.
 void WeightLoader::ReleaseSources() {
+  slices_.Clear();
   for (const TensorView& tensor : released_) checkpoint_.Release(tensor);
   for (const TensorView& tensor : sources_) checkpoint_.Release(tensor);
   if (!sources_.empty()) released_ = std::exchange(sources_, {});

@@ -14,6 +14,7 @@
 #include "worker/layers/declarations.h"
 #include "worker/model/declared_tensors.h"
 #include "worker/model/load_model.h"
+#include "worker/quant/slice_matrix.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -35,8 +36,8 @@ class WeightLoader {
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Vector(const WeightSpec& weight);
   // Appends the part's matrix and bias. The bias is empty as long as no part had one.
   absl::Status AddPart(const WeightSpec& weight, const RowBlock& part, LinearSource* source);
-  absl::StatusOr<MatrixSource> Matrix(const ModuleTensors& tensors, const RowBlock& part,
-                                      int64_t cols) const;
+  absl::StatusOr<MatrixSource> Matrix(const ModuleTensors& tensors, const WeightSpec& weight,
+                                      const RowBlock& part);
   WeightFormat FormatOf(const WeightSpec& weight) const;
   void MarkUsed(const std::vector<const TensorView*>& tensors);
   void ReleaseSources();
@@ -46,7 +47,8 @@ class WeightLoader {
   Backend* const backend_;
   const LoadOptions& options_;
   std::set<std::string> used_;
-  std::vector<TensorView> sources_;   // of the weight that is being prepared
+  SliceMemory slices_;                // of the weight that is being prepared
+  std::vector<TensorView> sources_;   // of the same
   std::vector<TensorView> released_;  // of the one before
   int64_t done_bytes_ = 0;
 };

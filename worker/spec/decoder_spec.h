@@ -56,7 +56,8 @@ struct AttentionSpec {
   int64_t window = 0;         // a token sees the last `window` tokens, itself included; 0: all
   std::vector<RowBlock> qkv;  // rows of q, k and v
   bool qkv_bias = false;
-  std::string out;  // [hidden, num_heads * head_dim]
+  std::string out;          // [hidden, num_heads * head_dim]
+  ColumnRange out_columns;  // which of the module's those are, in a rank's share
   bool out_bias = false;
   // RMS norm of every query and key head before rotation; unset: none.
   std::optional<NormSpec> q_norm;
@@ -74,6 +75,7 @@ struct MlpSpec {
   bool gated = true;
   std::vector<RowBlock> gate_up;  // gate, then up, or up alone; [inner, hidden] each
   std::string down;               // [hidden, inner]
+  ColumnRange down_columns;       // which of the module's those are, in a rank's share
   bool bias = false;
 };
 
@@ -92,6 +94,14 @@ struct LayerSpec {
   ResidualForm residual = ResidualForm::kSequential;
 };
 
+// The tokens whose logits a rank computes: [first, first + rows). Every rank's begin at a multiple
+// of `stride`, its rank; only the last rank's may be fewer than that.
+struct VocabularyShare {
+  int64_t first = 0;
+  int64_t rows = 0;
+  int64_t stride = 0;
+};
+
 struct DecoderSpec {
   std::string architecture;  // the page's name for people: "llama", "qwen2"
   int64_t hidden_size = 0;
@@ -100,6 +110,7 @@ struct DecoderSpec {
   RopeConfig rope;
   std::string embedding;  // [vocab, hidden]
   std::string head;       // [vocab, hidden]; the embedding's module where they are tied
+  std::optional<VocabularyShare> head_share;  // unset: all tokens
   std::vector<LayerSpec> layers;
   NormSpec final_norm;
   // Tensors that a checkpoint may hold and that say nothing that is not read elsewhere.

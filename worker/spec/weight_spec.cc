@@ -1,6 +1,9 @@
 #include "worker/spec/weight_spec.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "common/base/check.h"
 
 namespace pingti::worker {
 
@@ -35,6 +38,57 @@ std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
     first += count;
   }
   return blocks;
+}
+
+namespace {
+
+// Rows [first, first + count) of a block, appended to `out`.
+void SliceBlock(const RowBlock& block, int64_t first, int64_t count, std::vector<RowBlock>* out) {
+  if (count == 0) return;
+  RowBlock slice = block;
+  slice.rows = count;
+  if (block.run == 0) {
+    slice.first += first;
+    if (block.interleaved_heads != 0) {
+      const int64_t head_rows = block.rows / block.interleaved_heads;
+      PINGTI_CHECK(first % head_rows == 0 && count % head_rows == 0);
+      slice.interleaved_heads = count / head_rows;
+    }
+    out->push_back(std::move(slice));
+    return;
+  }
+  slice.first += first / block.run * block.stride;
+  const int64_t into = first % block.run;
+  if (into == 0 && count % block.run == 0) {
+    out->push_back(std::move(slice));
+    return;
+  }
+  // A run of which a part is cut off, then the rest; or whole runs, then the rest.
+  const bool cut = into != 0 || count < block.run;
+  const int64_t now = cut ? std::min(count, block.run - into) : count / block.run * block.run;
+  slice.rows = now;
+  if (cut) {
+    slice.first += into;
+    slice.run = 0;
+    slice.stride = 0;
+  }
+  out->push_back(std::move(slice));
+  SliceBlock(block, first + now, count - now, out);
+}
+
+}  // namespace
+
+std::vector<RowBlock> SliceRows(const std::vector<RowBlock>& blocks, int64_t first, int64_t count) {
+  std::vector<RowBlock> slices;
+  for (const RowBlock& block : blocks) {
+    const int64_t skipped = std::min(first, block.rows);
+    const int64_t taken = std::min(count, block.rows - skipped);
+    SliceBlock(block, skipped, taken, &slices);
+    first -= skipped;
+    count -= taken;
+  }
+  PINGTI_CHECK(count == 0);
+  return slices;
 }
 
 int64_t WeightSpec::rows() const {

@@ -1,7 +1,8 @@
 // What a block of a model says about one of its weights: where the values lie in the checkpoint,
 // their shape, what they are for, and how the ranks of a tensor-parallel group divide them. Loader,
 // memory arithmetic, `pingti quantize`, `pingti profile` and `pingti inspect` all read these.
-// Plain data. Next: decoder_spec.h; worker/layers/declarations.h, where blocks declare.
+// Plain data. Next: decoder_spec.h; shard_spec.h, a rank's share; worker/layers/declarations.h,
+// where blocks declare.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 
 namespace pingti::worker {
 
-// How ranks divide a weight. Every rank holds an equal share, in units of `split_unit`.
+// How ranks divide a weight: shares as equal as units of `split_unit` allow (shard_spec.h).
 enum class Split {
   kWhole,       // every rank holds all of it
   kOutput,      // rows: output features
@@ -46,6 +47,12 @@ struct RowBlock {
   int64_t stride = 0;
 };
 
+// Columns of modules' tensors, which have `total` columns, from `first` on; total 0: all columns.
+struct ColumnRange {
+  int64_t first = 0;
+  int64_t total = 0;
+};
+
 // All rows of a module.
 RowBlock WholeModule(std::string module, int64_t rows, int64_t interleaved_heads = 0);
 // A module whose tensor stacks blocks of the given numbers of rows.
@@ -55,10 +62,15 @@ std::vector<RowBlock> StackedModule(const std::string& module, const std::vector
 std::vector<RowBlock> GroupedModule(const std::string& module, int64_t groups,
                                     const std::vector<int64_t>& rows_per_group);
 
+// Rows [first, first + count) of what `blocks` stack, in order. REQUIRES: they exist, and of blocks
+// with interleaved heads they are whole heads.
+std::vector<RowBlock> SliceRows(const std::vector<RowBlock>& blocks, int64_t first, int64_t count);
+
 struct WeightSpec {
   WeightRole role = WeightRole::kNorm;
   std::vector<RowBlock> parts;  // stacked in this order; empty of a constant
   int64_t cols = 0;             // 0: a vector
+  ColumnRange columns;          // which of the modules' columns those are
   bool bias = false;            // every module has one, in ".bias"
   Split split = Split::kWhole;
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
@@ -66,6 +78,8 @@ struct WeightSpec {
   std::vector<float> constant;  // not empty: the values of a vector that no checkpoint holds
 
   bool is_vector() const { return cols == 0; }
+  // Of the modules' tensors.
+  int64_t module_cols() const { return columns.total == 0 ? cols : columns.total; }
   int64_t rows() const;
   int64_t num_values() const { return rows() * (is_vector() ? 1 : cols) + (bias ? rows() : 0); }
 };

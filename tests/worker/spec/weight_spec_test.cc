@@ -50,6 +50,32 @@ TEST(WeightSpecTest, OneGroupIsAStackAndIsReadAtOnce) {
   EXPECT_EQ(JoinedParts(weight).size(), 9u);
 }
 
+TEST(WeightSpecTest, ASliceHasTheRowsOfTheStackInOrder) {
+  std::vector<std::vector<RowBlock>> stacks = {
+      {WholeModule("m", 12)}, StackedModule("m", {4, 3, 5}), GroupedModule("m", 3, {4, 2, 1})};
+  for (const std::vector<RowBlock>& stack : stacks) {
+    const std::vector<int64_t> all = RowsInOrder(stack);
+    const auto total = static_cast<int64_t>(all.size());
+    for (int64_t first = 0; first <= total; ++first) {
+      for (int64_t count = 0; first + count <= total; ++count) {
+        const std::vector<RowBlock> slice = SliceRows(stack, first, count);
+        EXPECT_EQ(RowsInOrder(slice),
+                  std::vector<int64_t>(all.begin() + first, all.begin() + first + count))
+            << first << " " << count;
+        for (const RowBlock& block : slice) EXPECT_EQ(block.module_rows, stack[0].module_rows);
+      }
+    }
+  }
+}
+
+TEST(WeightSpecTest, ASliceOfInterleavedHeadsIsThoseHeads) {
+  const std::vector<RowBlock> slice = SliceRows({WholeModule("q", 32, 4)}, 8, 16);
+  ASSERT_EQ(slice.size(), 1u);
+  EXPECT_EQ(slice[0].first, 8);
+  EXPECT_EQ(slice[0].rows, 16);
+  EXPECT_EQ(slice[0].interleaved_heads, 2);
+}
+
 TEST(WeightSpecTest, AConstantHasNoRowsInACheckpoint) {
   WeightSpec weight;
   weight.constant = {1.0f, 2.0f};

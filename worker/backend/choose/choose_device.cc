@@ -1,5 +1,6 @@
 #include "worker/backend/choose/choose_device.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -12,9 +13,14 @@
 namespace pingti::worker {
 namespace {
 
-absl::StatusOr<Device> ChooseCpu(int threads) {
+absl::StatusOr<Device> ChooseCpu(const DeviceRequest& request) {
   Device device;
   device.name = "CPU";
+  int threads = request.cpu_threads;
+  if (request.cpu_ranks > 1) {
+    const int all = threads == 0 ? AvailableProcessors() : threads;
+    threads = std::max(1, all / request.cpu_ranks);
+  }
   PINGTI_ASSIGN_OR_RETURN(device.backend, MakeCpuBackend({.num_threads = threads, .kernels = ""}));
   return device;
 }
@@ -46,14 +52,14 @@ absl::StatusOr<Device> ChooseGpu(int) { return WithoutCuda(); }
 
 absl::StatusOr<Device> ChooseDevice(const DeviceRequest& request) {
   if (request.choice == DeviceChoice::kCpu) {
-    if (request.gpu_index == 0) return ChooseCpu(request.cpu_threads);
+    if (request.gpu_index == 0) return ChooseCpu(request);
     return absl::InvalidArgumentError(Concat("gpu_index is ", request.gpu_index,
                                              " beside device cpu: expected 0, or another device"));
   }
   absl::StatusOr<Device> gpu = ChooseGpu(request.gpu_index);
   const bool none = absl::IsNotFound(gpu.status()) || absl::IsUnimplemented(gpu.status());
   const bool any_device = request.choice == DeviceChoice::kAuto && request.gpu_index == 0;
-  if (any_device && none) return ChooseCpu(request.cpu_threads);
+  if (any_device && none) return ChooseCpu(request);
   return gpu;
 }
 

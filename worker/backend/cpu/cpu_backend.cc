@@ -348,15 +348,15 @@ class CpuBackend : public Backend {
   StepInputs step_;
 };
 
+}  // namespace
+}  // namespace cpu
+
 int AvailableProcessors() {
   cpu_set_t set;
   CPU_ZERO(&set);
   if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
-
-}  // namespace
-}  // namespace cpu
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
   constexpr int kMaxThreads = 1024;
@@ -370,7 +370,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions&
     return absl::UnimplementedError(
         Concat("CPU kernels '", options.kernels, "' do not exist or do not run on this processor"));
   }
-  const int threads = options.num_threads > 0 ? options.num_threads : cpu::AvailableProcessors();
+  const int threads = options.num_threads > 0 ? options.num_threads : AvailableProcessors();
   return std::make_unique<cpu::CpuBackend>(threads, kernels);
 }
 

@@ -1,0 +1,349 @@
+// A model shared by ranks says what it says on one: every family and weight format, sizes that do
+// not divide, blocks that leave and come back; and what becomes of a rank that errs. On the devices
+// that the program is linked for: threads of the CPU, or as many GPUs as there are.
+#include "worker/model/tensor_parallel_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/testing/source_dir.h"
+#include "tests/worker/backend/device_under_test.h"
+#include "tests/worker/model/model_runner.h"
+#include "tests/worker/model/random_checkpoint.h"
+#include "worker/comm/choose/rank_group.h"
+#include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
+
+namespace pingti::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::ModelRunner;
+
+constexpr int32_t kAnswerTokens = 16;
+
+bool IsExact() {
+  static const bool exact = testing::MakeDeviceUnderTest("")->is_exact();
+  return exact;
+}
+
+// A model on one rank or several, and what it stands on.
+struct Loaded {
+  std::unique_ptr<RankGroup> group;
+  std::unique_ptr<testing::DeviceUnderTest> device;
+  std::unique_ptr<Model> model;
+};
+
+// Null group: fewer GPUs than ranks.
+std::unique_ptr<RankGroup> OpenGroup(int size) {
+  DeviceRequest request;
+  request.choice = IsExact() ? DeviceChoice::kCpu : DeviceChoice::kCuda;
+  request.cpu_threads = size;
+  auto group = RankGroup::Open(request, size);
+  if (!IsExact() && absl::IsInvalidArgument(group.status())) return nullptr;
+  EXPECT_TRUE(group.ok()) << group.status();
+  return *std::move(group);
+}
+
+absl::StatusOr<std::unique_ptr<TensorParallelModel>> LoadRanks(const Checkpoint& checkpoint,
+                                                               RankGroup* group,
+                                                               const LoadOptions& options) {
+  const auto load = [&](int rank) {
+    return LoadRank(checkpoint, group->device(rank).backend.get(), options,
+                    group->TakeCommunicator(rank));
+  };
+  return TensorParallelModel::Load(group->threads(), load, [] {});
+}
+
+Loaded LoadOne(const Checkpoint& checkpoint, WeightFormat format) {
+  Loaded loaded;
+  loaded.device = testing::MakeDeviceUnderTest("");
+  LoadOptions options;
+  options.format = format;
+  auto model = LoadModel(checkpoint, loaded.device->backend(), options);
+  EXPECT_TRUE(model.ok()) << model.status();
+  loaded.model = *std::move(model);
+  return loaded;
+}
+
+std::vector<int32_t> Prompt(int32_t vocab_size) {
+  std::vector<int32_t> prompt;
+  for (int32_t i = 0; i < 24; ++i) prompt.push_back((5 + 37 * i) % vocab_size);
+  return prompt;
+}
+
+struct Answer {
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;  // after the prompt
+};
+
+Answer AnswerOf(Model* model) {
+  ModelRunner runner(model, {});
+  Answer answer;
+  const std::vector<int32_t> prompt = Prompt(model->vocab_size());
+  answer.tokens = *runner.Greedy(0, prompt, 1, 10);
+  answer.logprobs = *runner.AllLogprobs(0);
+  std::vector<std::vector<int32_t>> tokens(1);
+  while (static_cast<int32_t>(answer.tokens.size()) < kAnswerTokens) {
+    tokens[0] = {answer.tokens.back()};
+    answer.tokens.push_back((*runner.Step(tokens)).front());
+  }
+  return answer;
+}
+
+// KL(expected || got), in nats.
+double Divergence(const std::vector<float>& expected, const std::vector<float>& got) {
+  double sum = 0.0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    sum += std::exp(static_cast<double>(expected[i])) * static_cast<double>(expected[i] - got[i]);
+  }
+  return sum;
+}
+
+// How far several ranks may be from the most exact answer, in nats, beside how far one rank is: in
+// int8, activations have a scale for each rank's columns, so that ranks round in other places.
+constexpr double kTimesOneRanks = 3.0;
+constexpr double kMarginExact = 1e-3;
+constexpr double kMarginBf16 = 2e-2;  // of a device that keeps activations in bf16
+
+class TensorParallelTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    auto checkpoint =
+        OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + std::string(GetParam()));
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint_;
+};
+
+void ExpectSameAnswer(const Checkpoint& checkpoint, WeightFormat format, int size,
+                      const Answer& best) {
+  SCOPED_TRACE(::testing::Message() << size << " ranks, " << WeightFormatName(format));
+  const std::unique_ptr<RankGroup> group = OpenGroup(size);
+  if (group == nullptr) return;
+  const Loaded one = LoadOne(checkpoint, format);
+  LoadOptions options;
+  options.format = format;
+  auto model = LoadRanks(checkpoint, group.get(), options);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const Answer expected = AnswerOf(one.model.get());
+  const Answer got = AnswerOf(model->get());
+  EXPECT_LT(Divergence(best.logprobs, got.logprobs),
+            kTimesOneRanks * Divergence(best.logprobs, expected.logprobs) +
+                (IsExact() ? kMarginExact : kMarginBf16));
+  if (format != WeightFormat::kF32) return;
+  EXPECT_EQ(got.tokens, expected.tokens);
+  for (size_t i = 0; i < got.logprobs.size(); ++i) {
+    EXPECT_NEAR(got.logprobs[i], expected.logprobs[i], 1e-4) << "token " << i;
+  }
+}
+
+// In every format.
+void ExpectSameAnswers(const Checkpoint& checkpoint, const std::vector<int>& sizes) {
+  const WeightFormat most_exact = IsExact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+  const Loaded best = LoadOne(checkpoint, most_exact);
+  const Answer answer = AnswerOf(best.model.get());
+  for (const int size : sizes) {
+    for (const WeightFormat format :
+         {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kStored}) {
+      ExpectSameAnswer(checkpoint, format, size, answer);
+    }
+    if (IsExact()) ExpectSameAnswer(checkpoint, WeightFormat::kF32, size, answer);
+  }
+}
+
+TEST_P(TensorParallelTest, SaysWhatOneRankSays) {
+  std::vector<int> sizes;
+  for (const int size : {2, 4}) {
+    if (size <= checkpoint_->spec().layers.front().attention.num_heads) sizes.push_back(size);
+  }
+  ExpectSameAnswers(*checkpoint_, sizes);
+}
+
+TEST_P(TensorParallelTest, MoreRanksThanHeadsAreRefused) {
+  if (!IsExact()) GTEST_SKIP() << "takes as many GPUs";
+  const std::unique_ptr<RankGroup> group = OpenGroup(8);
+  const auto model = LoadRanks(*checkpoint_, group.get(), {});
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(model.status().message()), HasSubstr(GetParam()));
+  EXPECT_THAT(std::string(model.status().message()),
+              HasSubstr("tensor_parallel is 8: the model has"));
+}
+
+constexpr const char* kCpuCheckpoints[] = {"llama3",
+                                           "llama_linear_mha",
+                                           "llama_dynamic",
+                                           "llama_mqa_bias_tied",
+                                           "qwen2",
+                                           "qwen2_yarn",
+                                           "qwen3",
+                                           "mistral_window",
+                                           "phi3_window",
+                                           "qwen2_int8",
+                                           "qwen2_gptq4",
+                                           "qwen2_gptq8",
+                                           "qwen2_awq",
+                                           "qwen2_packed4",
+                                           "qwen2_packed4_zeros",
+                                           "gguf_llama_k",
+                                           "gguf_qwen2_4bit",
+                                           "gguf_phi3_4bit",
+                                           "gguf_qwen3_16bit",
+                                           "falcon",
+                                           "falcon_new",
+                                           "falcon_one_norm",
+                                           "falcon_rw",
+                                           "gguf_falcon_4bit",
+                                           "gguf_falcon_new"};
+constexpr const char* kGpuCheckpoints[] = {
+    "llama3_d64",        "llama_mqa_bias_tied_d64", "qwen2_yarn_d64", "qwen3_d128",
+    "phi3_d64",          "mistral_window_d64",      "qwen2_int8_d64", "gguf_llama_k_d64",
+    "falcon_d64",        "gguf_qwen2_4bit_d64",     "falcon_rw_d64",  "falcon_new_d64",
+    "gguf_phi3_4bit_d64"};
+
+INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
+                         IsExact() ? ::testing::ValuesIn(kCpuCheckpoints)
+                                   : ::testing::ValuesIn(kGpuCheckpoints),
+                         [](const auto& test) { return std::string(test.param); });
+
+// Heads, KV heads, inner width and vocabulary that no number of ranks divides.
+constexpr char kUneven[] =
+    R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":96,"intermediate_size":232,)"
+    R"("num_hidden_layers":2,"num_attention_heads":12,"num_key_value_heads":3,"vocab_size":101,)"
+    R"("max_position_embeddings":256,"rms_norm_eps":1e-6,"hidden_act":"silu"})";
+
+TEST(TensorParallelSizesTest, SharesThatAreNotEqualSayWhatOneRankSays) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  ExpectSameAnswers(checkpoint.get(), {2, 3, 4, 5, 8, 12});
+}
+
+TEST(TensorParallelSizesTest, WeightsAndCacheAreShared) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(3);
+  const auto model = LoadRanks(checkpoint.get(), group.get(), {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const Loaded one = LoadOne(checkpoint.get(), WeightFormat::kStored);
+  EXPECT_EQ((*model)->KvBytesPerBlock(16), one.model->KvBytesPerBlock(16));
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_EQ((*model)->rank(rank).KvBytesPerBlock(16) * 3, one.model->KvBytesPerBlock(16));
+  }
+}
+
+TEST(TensorParallelBlocksTest, ASequenceThatLeftAndCameBackAnswersTheSame) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(2);
+  const auto model = LoadRanks(checkpoint.get(), group.get(), {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  ModelRunner runner(model->get(), {});
+  const std::vector<int32_t> prompt = Prompt(101);
+  const int32_t first = (*runner.Greedy(0, prompt, 1)).front();
+  const auto bytes = static_cast<size_t>((*model)->kv_block_layout().bytes);
+  std::vector<std::byte> kept(runner.blocks(0).size() * bytes);
+  ASSERT_TRUE((*model)->ExportBlocks(runner.blocks(0), kept).ok());
+  const int32_t expected = (*runner.Step({{first}})).front();
+  const std::vector<float> expected_logprobs = *runner.AllLogprobs(0);
+  const std::vector<std::byte> other(kept.size(), std::byte{1});
+  ASSERT_TRUE((*model)->ImportBlocks(runner.blocks(0), other).ok());
+  runner.Adopt(1, static_cast<int32_t>(prompt.size()));
+  ASSERT_TRUE((*model)->ImportBlocks(runner.blocks(1), kept).ok());
+  EXPECT_EQ((*runner.Step({{}, {first}})).back(), expected);
+  EXPECT_EQ(*runner.AllLogprobs(0), expected_logprobs);
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      (*model)->ExportBlocks(runner.blocks(1), std::span(kept).first(bytes - 1))));
+}
+
+// One sequence of one token.
+absl::Status ForwardToken(Model* model, int32_t token) {
+  const std::vector<int32_t> ids = {token}, positions = {0}, start = {0, 1}, context = {1},
+                             table = {0}, rows = {0};
+  return model->Forward({ids, positions, start, context, table, 1, rows}, {});
+}
+
+TEST(TensorParallelErrorsTest, AnErrorOfTheInputLeavesTheGroupInStep) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU does not look at token ids";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(2);
+  const auto model = LoadRanks(checkpoint.get(), group.get(), {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_TRUE((*model)->Allocate(4, 16, 8, 2).ok());
+  const absl::Status status = ForwardToken(model->get(), 101);
+  EXPECT_EQ(status, absl::InvalidArgumentError("token id 101; expected 0 to 100"));
+  EXPECT_TRUE(ForwardToken(model->get(), 100).ok());
+}
+
+// Fails a rank's all-reduces once it is told to.
+class FaultyCommunicator : public Communicator {
+ public:
+  FaultyCommunicator(std::unique_ptr<Communicator> inner, Backend* backend, const bool* fails)
+      : Communicator(backend), inner_(std::move(inner)), fails_(fails) {}
+
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  CollectivePromises promises() const override { return inner_->promises(); }
+  absl::Status AllReduceSum(MatrixView matrix) override {
+    if (*fails_) return absl::InternalError("link lost");
+    return inner_->AllReduceSum(matrix);
+  }
+  absl::Status AllGather(MatrixView matrix) override { return inner_->AllGather(matrix); }
+  absl::Status Broadcast(MatrixView matrix, int root) override {
+    return inner_->Broadcast(matrix, root);
+  }
+  absl::Status Check() override { return inner_->Check(); }
+  void Abort() override { inner_->Abort(); }
+
+ private:
+  const std::unique_ptr<Communicator> inner_;
+  const bool* const fails_;
+};
+
+TEST(TensorParallelErrorsTest, ARankThatErrsEndsTheGroupAndIsNamed) {
+  if (!IsExact()) GTEST_SKIP() << "a group of the CPU shows it";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(3);
+  bool fails = false;
+  const auto load = [&](int rank) {
+    Backend* backend = group->device(rank).backend.get();
+    std::unique_ptr<Communicator> comm = group->TakeCommunicator(rank);
+    if (rank == 1) comm = std::make_unique<FaultyCommunicator>(std::move(comm), backend, &fails);
+    return LoadRank(checkpoint.get(), backend, {}, std::move(comm));
+  };
+  const auto model = TensorParallelModel::Load(group->threads(), load, [] {});
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_TRUE((*model)->Allocate(4, 16, 8, 2).ok());
+  EXPECT_TRUE(ForwardToken(model->get(), 7).ok());
+  fails = true;
+  const absl::Status status = ForwardToken(model->get(), 7);
+  EXPECT_TRUE(IsDeviceLost(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rank 1 of 3: link lost"));
+  fails = false;
+  EXPECT_EQ(ForwardToken(model->get(), 7), status);
+  std::vector<SampledToken> sampled;
+  EXPECT_EQ((*model)->Sample({}, sampled), status);
+}
+
+TEST(TensorParallelErrorsTest, ARankThatCannotLoadIsNamed) {
+  if (!IsExact()) GTEST_SKIP() << "a group of the CPU shows it";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(2);
+  const auto load = [&](int rank) -> absl::StatusOr<std::unique_ptr<DecoderModel>> {
+    if (rank == 1) return absl::ResourceExhaustedError("no memory");
+    return LoadRank(checkpoint.get(), group->device(rank).backend.get(), {},
+                    group->TakeCommunicator(rank));
+  };
+  const auto model = TensorParallelModel::Load(group->threads(), load, [] {});
+  EXPECT_EQ(model.status(), absl::ResourceExhaustedError("rank 1 of 2: no memory"));
+}
+
+}  // namespace
+}  // namespace pingti::worker

@@ -1,0 +1,37 @@
+#include "worker/model/rank_spec.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "common/base/strings.h"
+#include "worker/spec/shard_spec.h"
+
+namespace pingti::worker {
+namespace {
+
+// Columns of a module that the file keeps together.
+int64_t BlockColumns(const Checkpoint& checkpoint, const std::string& module) {
+  if (const TensorView* tensor = checkpoint.Find(module + ".weight")) {
+    return BlockElements(tensor->dtype);
+  }
+  // One group for all columns (0) can be cut anywhere.
+  return std::max<int64_t>(checkpoint.packed().group_size, 1);
+}
+
+}  // namespace
+
+absl::StatusOr<DecoderSpec> RankSpec(const Checkpoint& checkpoint, int rank, int size) {
+  const DecoderSpec& whole = checkpoint.spec();
+  if (size == 1) return whole;
+  std::vector<int64_t> inner_blocks;
+  for (const LayerSpec& layer : whole.layers) {
+    inner_blocks.push_back(BlockColumns(checkpoint, layer.mlp.down));
+  }
+  absl::StatusOr<DecoderSpec> share = ShardSpec(whole, rank, size, inner_blocks);
+  if (share.ok()) return share;
+  return absl::Status(share.status().code(),
+                      Concat(checkpoint.path(), ": ", std::string(share.status().message())));
+}
+
+}  // namespace pingti::worker

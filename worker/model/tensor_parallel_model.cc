@@ -1,0 +1,153 @@
+#include "worker/model/tensor_parallel_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+
+namespace pingti::worker {
+
+absl::StatusOr<std::unique_ptr<TensorParallelModel>> TensorParallelModel::Load(
+    RankThreads* threads, const LoadRankModel& load, const std::function<void()>& release) {
+  std::unique_ptr<TensorParallelModel> model(new TensorParallelModel(threads));
+  model->ranks_.resize(static_cast<size_t>(threads->size()));
+  const auto load_one = [&](int rank) -> absl::Status {
+    PINGTI_ASSIGN_OR_RETURN(model->ranks_[static_cast<size_t>(rank)], load(rank));
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(threads->Run(load_one, release).status);
+  return model;
+}
+
+TensorParallelModel::~TensorParallelModel() {
+  const auto drop = [this](int rank) {
+    ranks_[static_cast<size_t>(rank)].reset();
+    return absl::OkStatus();
+  };
+  threads_->Run(drop, [] {});
+}
+
+int64_t TensorParallelModel::KvBytesPerBlock(int32_t kv_block_tokens) const {
+  int64_t bytes = 0;
+  for (const auto& rank : ranks_) bytes += rank->KvBytesPerBlock(kv_block_tokens);
+  return bytes;
+}
+
+int64_t TensorParallelModel::WorkspaceBytes(int32_t max_batch_tokens,
+                                            int32_t max_batch_size) const {
+  int64_t bytes = 0;
+  for (const auto& rank : ranks_) bytes += rank->WorkspaceBytes(max_batch_tokens, max_batch_size);
+  return bytes;
+}
+
+absl::Status TensorParallelModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
+                                           int32_t max_batch_tokens, int32_t max_batch_size) {
+  PINGTI_RETURN_IF_ERROR(OnAll([&](DecoderModel& model, int) {
+    return model.Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
+  }));
+  num_blocks_ = num_blocks;
+  layout_ = {};
+  layout_.block_tokens = kv_block_tokens;
+  for (const auto& rank : ranks_) {
+    for (KvPlaneLayout plane : rank->kv_block_layout().planes) {
+      plane.offset += layout_.bytes;
+      layout_.planes.push_back(plane);
+    }
+    layout_.bytes += rank->kv_block_layout().bytes;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TensorParallelModel::ExportBlocks(std::span<const int32_t> blocks,
+                                               std::span<std::byte> out) {
+  PINGTI_RETURN_IF_ERROR(CheckBlocks(num_blocks_, layout_, blocks, out.size()));
+  return OnAll([&](DecoderModel& model, int rank) -> absl::Status {
+    const auto part = static_cast<size_t>(model.kv_block_layout().bytes);
+    std::vector<std::byte> parts(blocks.size() * part);
+    PINGTI_RETURN_IF_ERROR(model.ExportBlocks(blocks, parts));
+    const size_t first = PartOffset(rank);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      std::memcpy(out.data() + i * static_cast<size_t>(layout_.bytes) + first,
+                  parts.data() + i * part, part);
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status TensorParallelModel::ImportBlocks(std::span<const int32_t> blocks,
+                                               std::span<const std::byte> in) {
+  PINGTI_RETURN_IF_ERROR(CheckBlocks(num_blocks_, layout_, blocks, in.size()));
+  return OnAll([&](DecoderModel& model, int rank) -> absl::Status {
+    const auto part = static_cast<size_t>(model.kv_block_layout().bytes);
+    std::vector<std::byte> parts(blocks.size() * part);
+    const size_t first = PartOffset(rank);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      std::memcpy(parts.data() + i * part,
+                  in.data() + i * static_cast<size_t>(layout_.bytes) + first, part);
+    }
+    return model.ImportBlocks(blocks, parts);
+  });
+}
+
+size_t TensorParallelModel::PartOffset(int rank) const {
+  int64_t bytes = 0;
+  for (int before = 0; before < rank; ++before) {
+    bytes += ranks_[static_cast<size_t>(before)]->kv_block_layout().bytes;
+  }
+  return static_cast<size_t>(bytes);
+}
+
+absl::Status TensorParallelModel::Forward(const ForwardBatch& batch,
+                                          std::span<const BlockCopy> copies) {
+  return OnAll([&](DecoderModel& model, int) { return model.Forward(batch, copies); });
+}
+
+absl::Status TensorParallelModel::Sample(std::span<const SamplingRow> rows,
+                                         std::span<SampledToken> sampled) {
+  return OnFirst([&](DecoderModel& model) { return model.Sample(rows, sampled); });
+}
+
+absl::Status TensorParallelModel::Logprobs(std::span<const LogprobRequest> requests,
+                                           std::span<SampledToken> results) {
+  return OnFirst([&](DecoderModel& model) { return model.Logprobs(requests, results); });
+}
+
+absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
+  return OnFirst([&](DecoderModel& model) { return model.HiddenStates(values); });
+}
+
+absl::Status TensorParallelModel::OnFirst(
+    const std::function<absl::Status(DecoderModel& model)>& call) {
+  absl::Status status;  // of rank 0, with which the others agree by doing nothing
+  PINGTI_RETURN_IF_ERROR(OnAll([&](DecoderModel& model, int rank) {
+    if (rank == 0) status = call(model);
+    return absl::OkStatus();
+  }));
+  return status;
+}
+
+absl::Status TensorParallelModel::OnAll(
+    const std::function<absl::Status(DecoderModel& model, int rank)>& call) {
+  PINGTI_RETURN_IF_ERROR(ended_);
+  const auto on_rank = [&](int rank) { return call(*ranks_[static_cast<size_t>(rank)], rank); };
+  const RankThreads::Outcome outcome = threads_->Run(on_rank, [this] { AbortAll(); });
+  absl::Status group = outcome.agreed ? CheckGroup() : outcome.status;
+  if (group.ok()) return outcome.status;
+  ended_ = absl::DataLossError(
+      Concat("the tensor-parallel group has ended: ", std::string(group.message())));
+  AbortAll();
+  return ended_;
+}
+
+void TensorParallelModel::AbortAll() {
+  for (const auto& rank : ranks_) rank->communicator().Abort();
+}
+
+absl::Status TensorParallelModel::CheckGroup() {
+  for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->communicator().Check());
+  return absl::OkStatus();
+}
+
+}  // namespace pingti::worker

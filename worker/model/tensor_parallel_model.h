@@ -1,0 +1,81 @@
+// A Model that several ranks compute together, each with a share of every layer, in lock step
+// (Shoeybi et al., "Megatron-LM"): the engine sees one model and plans once.
+//
+// Each rank is a DecoderModel over a share of the spec, on a backend and a thread of its own. All
+// ranks get the same calls; tokens are drawn by rank 0, which has all ranks' logits, and reach the
+// others as the next step's input. Blocks of KV have the same numbers on every rank.
+//
+// An error that all ranks report alike is the input's, and the group goes on. Any other ends the
+// group: its waits are aborted, and this and every later call return DataLoss with the rank that
+// erred first, as for a device that is lost; ranks do not form again.
+//
+// Confined to the engine thread, but for the const getters. Next: rank_threads.h, rank_spec.h,
+// worker/comm/communicator.h.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/comm/rank_threads.h"
+#include "worker/model/decoder_model.h"
+#include "worker/model/model.h"
+
+namespace pingti::worker {
+
+class TensorParallelModel : public Model {
+ public:
+  // Loads the model of rank `rank`; called on that rank's thread, for all ranks at once.
+  using LoadRankModel = std::function<absl::StatusOr<std::unique_ptr<DecoderModel>>(int rank)>;
+
+  // `threads` must outlive the model. `release` ends waits in `load` that another rank's error has
+  // made endless (see RankThreads::Run). Errors: those of `load`.
+  static absl::StatusOr<std::unique_ptr<TensorParallelModel>> Load(
+      RankThreads* threads, const LoadRankModel& load, const std::function<void()>& release);
+  ~TensorParallelModel() override;
+
+  // For arithmetic per device.
+  const Model& rank(int rank) const { return *ranks_[static_cast<size_t>(rank)]; }
+
+  int32_t vocab_size() const override { return first().vocab_size(); }
+  int32_t max_context_tokens() const override { return first().max_context_tokens(); }
+  int32_t hidden_size() const override { return first().hidden_size(); }
+  // Sums over ranks.
+  int64_t KvBytesPerBlock(int32_t kv_block_tokens) const override;
+  int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
+  absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
+                        int32_t max_batch_size) override;
+  // A block is rank 0's part, then rank 1's, and so on; a plane's heads are the rank's.
+  const KvBlockLayout& kv_block_layout() const override { return layout_; }
+  absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override;
+  absl::Status ImportBlocks(std::span<const int32_t> blocks,
+                            std::span<const std::byte> in) override;
+  absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
+  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
+  absl::Status Logprobs(std::span<const LogprobRequest> requests,
+                        std::span<SampledToken> results) override;
+  absl::Status HiddenStates(std::span<float> values) override;
+  std::string Unfinished() const override { return threads_->Unfinished(); }
+
+ private:
+  explicit TensorParallelModel(RankThreads* threads) : threads_(threads) {}
+
+  const Model& first() const { return *ranks_.front(); }
+  // The call on every rank, or on rank 0 alone; afterwards the group is either in step or ended.
+  absl::Status OnAll(const std::function<absl::Status(DecoderModel& model, int rank)>& call);
+  absl::Status OnFirst(const std::function<absl::Status(DecoderModel& model)>& call);
+  // Of a rank's part of an exported block.
+  size_t PartOffset(int rank) const;
+  void AbortAll();
+  absl::Status CheckGroup();
+
+  RankThreads* const threads_;
+  std::vector<std::unique_ptr<DecoderModel>> ranks_;  // each destroyed on its thread
+  int32_t num_blocks_ = 0;
+  KvBlockLayout layout_;
+  absl::Status ended_;  // not OK: the group has ended
+};
+
+}  // namespace pingti::worker

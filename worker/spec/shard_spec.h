@@ -1,0 +1,51 @@
+// The share of a decoder that one rank of a tensor-parallel group computes, as a decoder of its
+// own: the same layers with fewer heads, a narrower feed-forward and fewer rows of the output
+// projection. Pure: a spec in, a spec out. The sum of all ranks' attention and feed-forward outputs
+// is the whole decoder's (Shoeybi et al., "Megatron-LM", section 3).
+//
+// Shares are as equal as the units allow, and need not be equal: nothing is padded.
+//   heads        With no more ranks than KV heads: whole KV heads, each with its query heads. With
+//                more: one KV head per rank, so that some are held by several ranks, which divide
+//                its query heads.
+//   feed-forward Columns in units, see InnerUnit.
+//   vocabulary   Rows of the output projection; the embedding is whole on every rank.
+// Norms are whole. The bias of a product whose input is split is with the first columns, on rank 0.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/statusor.h"
+#include "worker/spec/decoder_spec.h"
+
+namespace pingti::worker {
+
+// [first, first + count) of something.
+struct Share {
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
+// The share of rank `rank` of `total` units, as equal as they can be. The shares follow each other.
+Share ShareOf(int64_t total, int rank, int size);
+
+struct HeadShare {
+  Share q;
+  Share kv;
+};
+// REQUIRES: 1 <= size <= num_heads, which num_kv_heads divides.
+HeadShare HeadsOf(int64_t num_heads, int64_t num_kv_heads, int rank, int size);
+
+// In what units ranks share a feed-forward's inner width: the largest that is good for products
+// (128), keeps `block` columns of the checkpoint together (those of a GGUF block or of a
+// quantization group) and leaves no rank without any; smaller units cut blocks.
+// REQUIRES: 1 <= size <= inner.
+int64_t InnerUnit(int64_t inner, int64_t block, int size);
+
+// `inner_blocks[i]`: see `block` of InnerUnit, for layer i. REQUIRES: one per layer, at least 1
+// each; 0 <= rank < size; `whole` is no share itself.
+// Errors: InvalidArgument, naming what has too few parts for so many ranks, and how many would do.
+absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int size,
+                                      std::span<const int64_t> inner_blocks);
+
+}  // namespace pingti::worker
