@@ -83,10 +83,18 @@ __device__ __forceinline__ uint32_t ClusterRank() {
   return rank;
 }
 
+// The two halves of ClusterSync, for work between them.
+__device__ __forceinline__ void ClusterArrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void ClusterWait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 // All threads of all blocks of the cluster meet; earlier shared-memory writes become visible.
 __device__ __forceinline__ void ClusterSync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
+  ClusterArrive();
+  ClusterWait();
 }
 
 // Gives registers of this warpgroup back to the block's pool, down to kRegisters a thread.

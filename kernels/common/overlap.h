@@ -11,17 +11,21 @@
 namespace pingti::kernels {
 
 // `compute_capability` of the current device (ReadDeviceTraits); `cluster` blocks along x, sm_90
-// only.
+// only. `may_overlap` false: an ordinary launch.
 template <typename Params>
 cudaError_t LaunchOverlapped(void (*kernel)(Params), dim3 grid, dim3 block, size_t shared_bytes,
                              cudaStream_t stream, int compute_capability, const Params& params,
-                             int cluster = 1) {
+                             int cluster = 1, bool may_overlap = true) {
   cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
-  const unsigned count = compute_capability < 90 ? 0 : cluster > 1 ? 2 : 1;
+  unsigned count = 0;
+  if (compute_capability >= 90 && may_overlap) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (compute_capability >= 90 && cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;

@@ -1,0 +1,8 @@
+#include "kernels/comm/launch_instance.cuh"
+
+namespace pingti::kernels {
+
+template cudaError_t LaunchSumKernel<8>(const SumArgs&, DType, const CommLaunch&, cudaStream_t);
+template cudaError_t LaunchNormKernel<8>(const NormArgs&, const CommLaunch&, cudaStream_t);
+
+}  // namespace pingti::kernels

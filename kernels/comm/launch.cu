@@ -1,0 +1,150 @@
+// Launchers of all-reduces: checks, and one kernel for each part of a matrix for which the receive
+// buffers have room.
+#include <limits>
+
+#include "kernels/comm/choose.h"
+#include "kernels/comm/launch.h"
+#include "kernels/common/row_launch.h"
+#include "kernels/common/status.h"
+
+namespace pingti::kernels {
+namespace {
+
+cudaError_t CheckLink(const AllReduceLink& link) {
+  if (link.num_ranks != 2 && link.num_ranks != 4 && link.num_ranks != 8) {
+    return cudaErrorNotSupported;
+  }
+  if (link.rank < 0 || link.rank >= link.num_ranks || link.state == nullptr ||
+      link.board == nullptr || link.buffer_bytes <= 0 || link.buffer_bytes % 16 != 0) {
+    return cudaErrorInvalidValue;
+  }
+  for (int r = 0; r < link.num_ranks; ++r) {
+    if (!IsPresent(link.receive[r])) return cudaErrorInvalidValue;
+  }
+  return cudaSuccess;
+}
+
+bool IsValid(const AllReduceShape& shape) {
+  return shape.shots >= 0 && shape.shots <= 2 && shape.blocks >= 0 && shape.threads >= 0 &&
+         shape.threads <= kMaxCommThreads && shape.threads % 32 == 0 &&
+         (shape.cluster == 0 || shape.cluster == 1 || shape.cluster == 2 || shape.cluster == 4 ||
+          shape.cluster == 8);
+}
+
+cudaError_t DispatchSum(const SumArgs& args, DType dtype, const CommLaunch& launch,
+                        cudaStream_t stream) {
+  switch (args.link.num_ranks) {
+    case 2:
+      return LaunchSumKernel<2>(args, dtype, launch, stream);
+    case 4:
+      return LaunchSumKernel<4>(args, dtype, launch, stream);
+    default:
+      return LaunchSumKernel<8>(args, dtype, launch, stream);
+  }
+}
+
+cudaError_t DispatchNorm(const NormArgs& args, const CommLaunch& launch, cudaStream_t stream) {
+  switch (args.link.num_ranks) {
+    case 2:
+      return LaunchNormKernel<2>(args, launch, stream);
+    case 4:
+      return LaunchNormKernel<4>(args, launch, stream);
+    default:
+      return LaunchNormKernel<8>(args, launch, stream);
+  }
+}
+
+// From row `first` on.
+RmsNormParams RowsFrom(RmsNormParams p, int64_t first, int64_t count) {
+  const auto advance = [&](auto* pointer, int64_t bytes_per_row) {
+    return pointer == nullptr ? nullptr : pointer + first * bytes_per_row;
+  };
+  p.x = advance(static_cast<const char*>(p.x), p.x_stride * 2);
+  p.residual = advance(static_cast<char*>(p.residual), p.residual_stride * 2);
+  p.out = advance(static_cast<char*>(p.out), p.out_stride * 2);
+  p.quantized = advance(p.quantized, p.quantized_stride);
+  p.scales = advance(p.scales, 1);
+  p.num_tokens = static_cast<int32_t>(count);
+  return p;
+}
+
+}  // namespace
+
+cudaError_t LaunchAllReduce(const AllReduceParams& p, cudaStream_t stream) {
+  PINGTI_CUDA_RETURN(CheckLink(p.link));
+  if (p.dtype != DType::kBf16 && p.dtype != DType::kF32) return cudaErrorNotSupported;
+  const int64_t element = p.dtype == DType::kF32 ? 4 : 2;
+  const int64_t per_vector = 16 / element;
+  if (p.rows < 0 || p.cols < 0 || p.cols > std::numeric_limits<int32_t>::max() ||
+      !IsValid(p.shape)) {
+    return cudaErrorInvalidValue;
+  }
+  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
+  if (!IsPresent(p.x, element) || !IsPresent(p.out, element)) return cudaErrorInvalidValue;
+  SumArgs args;
+  args.link = p.link;
+  args.x = p.x;
+  args.x_stride = p.x_stride;
+  args.out = p.out;
+  args.out_stride = p.out_stride;
+  args.cols = static_cast<int32_t>(p.cols);
+  args.is_aligned = IsAligned(p.x) && IsAligned(p.out) &&
+                    (p.rows == 1 || (p.x_stride | p.out_stride) % per_vector == 0);
+  const int64_t vectors_per_row = (p.cols + per_vector - 1) / per_vector;
+  const int64_t vectors = p.rows * vectors_per_row;
+  if (vectors > std::numeric_limits<uint32_t>::max()) return cudaErrorInvalidValue;
+  args.vectors_per_row = static_cast<uint32_t>(vectors_per_row);
+
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  const int shots = ChooseShots(p.shape, p.link.num_ranks, vectors * 16);
+  // Two shots round the stretches up, so as many single vectors as fit is too many.
+  const int64_t room =
+      shots == 2 ? p.link.buffer_bytes / 16 / 2 - p.link.num_ranks : RowsInBuffer(p.link, 1, 1);
+  if (room <= 0) return cudaErrorInvalidValue;
+  for (int64_t first = 0; first < vectors; first += room) {
+    args.first_vector = static_cast<uint32_t>(first);
+    args.num_vectors = static_cast<int32_t>(std::min(room, vectors - first));
+    CommLaunch launch = ChooseSumLaunch(p.link, p.shape, args.num_vectors, device);
+    launch.shots = shots;
+    PINGTI_CUDA_RETURN(DispatchSum(args, p.dtype, launch, stream));
+  }
+  return cudaSuccess;
+}
+
+cudaError_t LaunchAllReduceRmsNorm(const AllReduceRmsNormParams& p, cudaStream_t stream) {
+  PINGTI_CUDA_RETURN(CheckLink(p.link));
+  const RmsNormParams& norm = p.norm;
+  if (norm.dtype != DType::kBf16) return cudaErrorNotSupported;
+  if (norm.num_tokens < 0 || norm.hidden <= 0 || norm.hidden % 8 != 0 ||
+      norm.hidden > kMaxRowElements || !IsValid(p.shape) ||
+      (norm.x_stride | norm.residual_stride | norm.out_stride | norm.quantized_stride) % 8 != 0) {
+    return cudaErrorInvalidValue;
+  }
+  if (norm.num_tokens == 0) return cudaSuccess;
+  if (!IsPresent(norm.x) || !IsAligned(norm.residual) || !IsPresent(norm.weight) ||
+      !IsAligned(norm.out) || !IsAligned(norm.quantized) || (!norm.out && !norm.quantized) ||
+      (norm.quantized && !norm.scales)) {
+    return cudaErrorInvalidValue;
+  }
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  const int row_vectors = norm.hidden / 8;
+  const int shots =
+      ChooseShots(p.shape, p.link.num_ranks, int64_t{norm.num_tokens} * row_vectors * 16);
+  const int64_t room = RowsInBuffer(p.link, shots, row_vectors);
+  if (room == 0) return cudaErrorInvalidValue;
+  NormArgs args;
+  args.link = p.link;
+  for (int64_t first = 0; first < norm.num_tokens; first += room) {
+    const int64_t rows = std::min<int64_t>(room, norm.num_tokens - first);
+    args.norm = RowsFrom(norm, first, rows);
+    CommLaunch launch = ChooseNormLaunch(p.link, p.shape, rows, row_vectors, device, &args.cluster);
+    if (launch.blocks == 0) return cudaErrorNotSupported;
+    launch.shots = shots;
+    PINGTI_CUDA_RETURN(DispatchNorm(args, launch, stream));
+  }
+  return cudaSuccess;
+}
+
+}  // namespace pingti::kernels
