@@ -1,6 +1,6 @@
 // pingti-router: reads the settings, wires the parts, waits for a signal, drains. Wiring only.
 // Read next: docs/structure.md, then router/pipeline/generation.h.
-#include <grpcpp/impl/codegen/service_type.h>
+#include <grpcpp/generic/async_generic_service.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -125,6 +125,28 @@ WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
   options.tls_cert_file = config.worker_tls_cert_file;
   options.tls_key_file = config.worker_tls_key_file;
   options.tls_server_name = config.worker_tls_server_name;
+  return options;
+}
+
+// So many that messages on their way in take no more than half of what HTTP bodies may take.
+ReadLimits MakeReadLimits(const RouterConfig& config) {
+  ReadLimits limits;
+  const int64_t reads = config.max_bodies_bytes / 2 / config.grpc_max_request_bytes;
+  limits.in_all = static_cast<size_t>(std::clamp<int64_t>(reads, 1, 256));
+  return limits;
+}
+
+net::GrpcServerOptions MakeGrpcOptions(const RouterConfig& config) {
+  net::GrpcServerOptions options;
+  options.address = config.address;
+  options.port = config.grpc_port;
+  options.max_received_bytes = config.grpc_max_request_bytes;
+  options.max_sent_bytes = config.grpc_max_message_length;
+  options.max_connections = static_cast<size_t>(config.grpc_max_connections);
+  options.max_calls_per_connection = config.grpc_max_calls_per_connection;
+  options.max_buffered_bytes = static_cast<size_t>(config.max_bodies_bytes);
+  options.health_names = {InferenceServiceName()};
+  options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   return options;
 }
 
@@ -260,7 +282,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   Core core(config, keys, std::move(policy), std::move(order), &metrics);
   Readiness readiness(&core.registry(), config.min_ready_workers);
   ApiHandler handler(&core.service(), &keys);
-  const std::unique_ptr<grpc::Service> grpc_service = MakeInferenceGrpc(&core.service(), &keys);
+  ReadTurns turns(MakeReadLimits(config), RealClock());
+  const std::unique_ptr<grpc::CallbackGenericService> grpc_service =
+      MakeInferenceGrpc(&core.service(), &keys, &core.bodies(), &turns);
 
   std::atomic<const net::HttpServer*> api_server{nullptr};
   net::HttpServerOptions admin_options;
@@ -271,14 +295,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
       net::StartAdminServer(admin_options, {[&] { return metrics_registry.Serialize(); },
                                             [&] { return CheckLoops(api_server.load()); },
                                             [&] { return readiness.Check(); }}));
-  net::GrpcServerOptions grpc_options;
-  grpc_options.address = config.address;
-  grpc_options.port = config.grpc_port;
-  grpc_options.max_message_bytes = config.grpc_max_message_length;
-  grpc_options.health_names = {InferenceServiceName()};
-  grpc_options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
-  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<net::GrpcServer> grpc,
-                          net::GrpcServer::Start(grpc_options, {grpc_service.get()}));
+  PINGTI_ASSIGN_OR_RETURN(
+      const std::unique_ptr<net::GrpcServer> grpc,
+      net::GrpcServer::Start(MakeGrpcOptions(config), {{}, grpc_service.get()}));
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> http,
       net::HttpServer::Start(
@@ -293,7 +312,10 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
                                            [&](const std::vector<std::string>& addresses) {
                                              core.registry().SetAddresses(addresses);
                                            }));
-  Ticker health(kTick, [&] { grpc->SetServing(readiness.Check().ok()); });
+  Ticker health(kTick, [&] {
+    grpc->SetServing(readiness.Check().ok());
+    turns.Tick();
+  });
   LogInfo("router started", {{"http_port", http->port()},
                              {"grpc_port", grpc->port()},
                              {"admin_port", admin->port()},

@@ -36,9 +36,20 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
       .Range(1, 1 << 20);
   schema
       ->AddBytes("grpc_max_message_length", &config->grpc_max_message_length,
-                 "Largest gRPC message, to and from clients and workers.")
+                 "Largest gRPC message to clients, and to and from workers.")
       .Range(1024, INT32_MAX)
       .Env("GRPC_MAX_MESSAGE_LENGTH");
+  schema
+      ->AddBytes("grpc_max_request_bytes", &config->grpc_max_request_bytes,
+                 "Largest gRPC message from a client.")
+      .Range(1024, INT32_MAX);
+  schema
+      ->Add("grpc_max_connections", &config->grpc_max_connections, "gRPC connections open at once.")
+      .Range(1, 1 << 20);
+  schema
+      ->Add("grpc_max_calls_per_connection", &config->grpc_max_calls_per_connection,
+            "gRPC calls under way at once on one connection; more of them wait at the client.")
+      .Range(1, 1 << 20);
   schema->Add(
       "tls_cert_file", &config->tls_cert_file,
       "Certificate chain (PEM) with which the HTTP and gRPC ports speak TLS; empty: they do "

@@ -23,6 +23,9 @@ struct RouterConfig {
   int64_t max_bodies_bytes = 512 << 20;
   int64_t max_connections = 16384;
   int64_t grpc_max_message_length = 100 << 20;
+  int64_t grpc_max_request_bytes = 16 << 20;
+  int64_t grpc_max_connections = 4096;
+  int32_t grpc_max_calls_per_connection = 1024;
   bool playground = true;
   std::string tls_cert_file;
   std::string tls_key_file;

@@ -1,17 +1,11 @@
 // Wires grpc::ServerBuilder the same way in every process.
 #include "common/net/grpc_server.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -21,43 +15,6 @@
 
 namespace pingti::net {
 namespace {
-
-std::string AddressText(const GrpcServerOptions& options) {
-  const bool is_v6 = options.address.find(':') != std::string::npos;
-  return is_v6 ? Concat("[", options.address, "]:", options.port)
-               : Concat(options.address, ":", options.port);
-}
-
-// gRPC only says that it could not bind; binding once more by hand tells why.
-std::string WhyNotBound(const GrpcServerOptions& options) {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-  in_addr v4{};
-  in6_addr v6{};
-  if (::inet_pton(AF_INET, options.address.c_str(), &v4) == 1) {
-    const sockaddr_in address{
-        .sin_family = AF_INET, .sin_port = htons(options.port), .sin_addr = v4, .sin_zero = {}};
-    std::memcpy(&storage, &address, length = sizeof(address));
-  } else if (::inet_pton(AF_INET6, options.address.c_str(), &v6) == 1) {
-    sockaddr_in6 address{};
-    address.sin6_family = AF_INET6;
-    address.sin6_port = htons(options.port);
-    address.sin6_addr = v6;
-    std::memcpy(&storage, &address, length = sizeof(address));
-  } else {
-    return "cannot be listened on";
-  }
-  const int descriptor = ::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (descriptor < 0) return Concat("cannot be listened on: ", std::strerror(errno));
-  const int on = 1;
-  ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  const int result = ::bind(descriptor, reinterpret_cast<const sockaddr*>(&storage), length);
-  const int error = errno;
-  ::close(descriptor);
-  if (result == 0) return "cannot be listened on";
-  if (error == EADDRINUSE) return "is already in use";
-  return Concat("cannot be listened on: ", std::strerror(error));
-}
 
 // Looks at the files every few seconds and takes new ones by itself.
 std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const TlsFiles& files) {
@@ -74,59 +31,84 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const TlsFiles& files) 
   return grpc::experimental::TlsServerCredentials(options);
 }
 
-bool IsNumericAddress(const std::string& address) {
-  unsigned char ignored[sizeof(in6_addr)];
-  return ::inet_pton(AF_INET, address.c_str(), ignored) == 1 ||
-         ::inet_pton(AF_INET6, address.c_str(), ignored) == 1;
+using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+
+void SetLimits(const GrpcServerOptions& options, grpc::ServerBuilder* builder) {
+  const auto milliseconds = [](std::chrono::milliseconds time) {
+    return static_cast<int>(time.count());
+  };
+  builder->SetMaxReceiveMessageSize(static_cast<int>(options.max_received_bytes));
+  builder->SetMaxSendMessageSize(static_cast<int>(options.max_sent_bytes));
+  // What a compressed message becomes has no limit in gRPC: only its compressed size has.
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder->SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
+  if (options.max_buffered_bytes > 0) {
+    builder->SetResourceQuota(
+        grpc::ResourceQuota("gRPC server").Resize(options.max_buffered_bytes));
+  }
+  // A message that is read gets the window that it needs in any case.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, options.unread_bytes_per_call);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_calls_per_connection);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              milliseconds(options.handshake_timeout));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, milliseconds(options.idle_timeout));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(options.keepalive_time));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                              milliseconds(options.keepalive_timeout));
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Clients may ping as often as this server does; gRPC's default would end their connections.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              milliseconds(options.keepalive_time / 4));
 }
 
 }  // namespace
 
-GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::vector<std::string> health_names,
-                       uint16_t port)
-    : server_(std::move(server)), health_names_(std::move(health_names)), port_(port) {
+GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::unique_ptr<GrpcListener> listener,
+                       std::vector<std::string> health_names)
+    : server_(std::move(server)),
+      listener_(std::move(listener)),
+      health_names_(std::move(health_names)),
+      port_(listener_->port()) {
   SetServing(false);
 }
 
 GrpcServer::~GrpcServer() { Shutdown(std::chrono::milliseconds(0)); }
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
-    const GrpcServerOptions& options, const std::vector<grpc::Service*>& services) {
-  if (!IsNumericAddress(options.address)) {
-    return absl::InvalidArgumentError(
-        Concat("address '", options.address, "': expected an IPv4 or IPv6 address"));
-  }
-  if (options.max_message_bytes < 1 ||
-      options.max_message_bytes > std::numeric_limits<int>::max()) {
-    return absl::InvalidArgumentError(Concat("max_message_bytes is ", options.max_message_bytes,
-                                             ": expected 1 to ", std::numeric_limits<int>::max()));
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerOptions& options,
+                                                              const GrpcServices& services) {
+  for (const int64_t bytes : {options.max_received_bytes, options.max_sent_bytes}) {
+    if (bytes >= 1 && bytes <= std::numeric_limits<int>::max()) continue;
+    return absl::InvalidArgumentError(Concat("the largest message has ", bytes,
+                                             " bytes: expected 1 to ",
+                                             std::numeric_limits<int>::max()));
   }
   PINGTI_RETURN_IF_ERROR(CheckTlsFiles(options.tls));
-  if (services.empty()) return absl::InvalidArgumentError("a gRPC server needs a service");
+  PINGTI_ASSIGN_OR_RETURN(
+      std::unique_ptr<GrpcListener> listener,
+      GrpcListener::Bind(options.address, options.port, options.max_connections));
+  if (services.services.empty() && services.generic == nullptr) {
+    return absl::InvalidArgumentError("a gRPC server needs a service");
+  }
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
-  int bound_port = 0;
-  builder.AddListeningPort(AddressText(options), MakeCredentials(options.tls), &bound_port);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
-  builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
-  // Without this a second process binds the same port, and the kernel deals out the connections.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
-                             static_cast<int>(options.keepalive_time.count()));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
-                             static_cast<int>(options.keepalive_timeout.count()));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  // Clients may ping as often as this server does; gRPC's default would end their connections.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             static_cast<int>(options.keepalive_time.count() / 4));
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  SetLimits(options, &builder);
+  std::shared_ptr<Acceptor> acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      MakeCredentials(options.tls));
+  for (grpc::Service* service : services.services) builder.RegisterService(service);
+  if (services.generic != nullptr) builder.RegisterCallbackGenericService(services.generic);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || bound_port <= 0) {
-    return absl::FailedPreconditionError(
-        Concat("address ", AddressText(options), " ", WhyNotBound(options)));
-  }
+  if (server == nullptr) return absl::InternalError("gRPC could not start its server");
+  listener->Start([acceptor](int listener_fd, int fd) {
+    Acceptor::NewConnectionParameters connection;
+    connection.listener_fd = listener_fd;
+    connection.fd = fd;
+    acceptor->HandleNewConnection(&connection);
+  });
   return std::unique_ptr<GrpcServer>(
-      new GrpcServer(std::move(server), options.health_names, static_cast<uint16_t>(bound_port)));
+      new GrpcServer(std::move(server), std::move(listener), options.health_names));
 }
 
 void GrpcServer::SetServing(bool serving) {
@@ -137,6 +119,7 @@ void GrpcServer::SetServing(bool serving) {
 }
 
 void GrpcServer::Shutdown(std::chrono::milliseconds deadline) {
+  listener_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() + deadline);
   server_->Wait();
 }

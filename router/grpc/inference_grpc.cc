@@ -1,24 +1,28 @@
 // See inference_grpc.h.
 #include "router/grpc/inference_grpc.h"
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/proto_buffer_reader.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "proto/pingti/v1/inference.grpc.pb.h"
+#include "proto/pingti/v1/inference.pb.h"
 #include "router/api/api_error.h"
 #include "router/api/client_ids.h"
 #include "router/grpc/convert.h"
-#include "router/grpc/stream_answer.h"
+#include "router/grpc/grpc_call.h"
+#include "router/grpc/wire_check.h"
 
 namespace pingti::router {
 namespace {
 
 using std::chrono::steady_clock;
 using std::chrono::system_clock;
+
+// Of the budget for bodies: the message, its parsed form, and what is made of that.
+constexpr size_t kMemoryPerByte = 4;
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -31,57 +35,105 @@ std::string_view Metadata(const grpc::CallbackServerContext& context, const char
   return {found->second.data(), found->second.size()};
 }
 
-class InferenceGrpc final : public v1::Inference::CallbackService {
+// Errors: those of CheckWire; InvalidArgument.
+template <typename Request>
+absl::Status Parse(grpc::ByteBuffer* bytes, Request* request) {
+  grpc::ProtoBufferReader counted(bytes);
+  PINGTI_RETURN_IF_ERROR(CheckWire(*Request::descriptor(), &counted));
+  grpc::ProtoBufferReader parsed(bytes);
+  if (request->ParseFromZeroCopyStream(&parsed)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("the bytes are no ", Request::descriptor()->full_name(), ", or a text is not UTF-8"));
+}
+
+// What a generation writes to.
+template <typename Response>
+class StreamSink final : public ResponseSink {
  public:
-  InferenceGrpc(InferenceService* service, const ApiKeys* keys) : service_(service), keys_(keys) {}
+  // `head` is what all messages share.
+  StreamSink(std::shared_ptr<GrpcAnswer> answer, Response head, size_t num_choices)
+      : head_(std::move(head)), role_sent_(num_choices, false), answer_(std::move(answer)) {}
 
-  grpc::ServerWriteReactor<v1::ChatResponse>* Chat(grpc::CallbackServerContext* context,
-                                                   const v1::ChatRequest* request) override {
-    return Generate<v1::ChatResponse>(context, *request, "pingti.v1.Inference/Chat", "chatcmpl-");
+  bool OnDelta(ChoiceDelta delta) override {
+    Response message = head_;
+    const bool with_role = !role_sent_[delta.index];
+    role_sent_[delta.index] = true;
+    ToProto(delta, with_role, message.add_deltas());
+    return answer_->Write(message);
   }
-  grpc::ServerWriteReactor<v1::CompleteResponse>* Complete(
-      grpc::CallbackServerContext* context, const v1::CompleteRequest* request) override {
-    return Generate<v1::CompleteResponse>(context, *request, "pingti.v1.Inference/Complete",
-                                          "cmpl-");
+  void OnDone(const UsageCounts& usage) override {
+    Response message = head_;
+    ToProto(usage, message.mutable_usage());
+    answer_->Write(message);
+    answer_->Finish(grpc::Status::OK);
   }
+  void OnError(const absl::Status& status) override { answer_->Finish(ToGrpc(status)); }
+  void OnKeepAlive() override {}  // HTTP/2 pings do that
 
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
-                                       const v1::ListModelsRequest*,
-                                       v1::ListModelsResponse* response) override {
-    return Answer(context, "pingti.v1.Inference/ListModels", 0, [=, this]() -> absl::Status {
-      for (const ModelStatus& status : service_->Models()) {
-        v1::Model* model = response->add_models();
-        model->set_id(status.model->id);
-        model->set_created_unix_s(status.model->created_unix_s);
-        model->set_owned_by(status.model->owned_by);
-        model->set_max_context_tokens(status.model->max_context_tokens);
-        model->set_ready_workers(status.ready_workers);
-      }
-      return absl::OkStatus();
-    });
-  }
+ private:
+  const Response head_;
+  std::vector<bool> role_sent_;
+  const std::shared_ptr<GrpcAnswer> answer_;
+};
 
-  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override {
-    return Answer(context, "pingti.v1.Inference/Tokenize", request->ByteSizeLong(),
-                  [=, this] { return TokenizeNow(*request, response); });
-  }
+class InferenceGrpc final : public grpc::CallbackGenericService {
+ public:
+  InferenceGrpc(InferenceService* service, const ApiKeys* keys, MemoryBudget* bodies,
+                ReadTurns* turns)
+      : service_(service), keys_(keys), bodies_(bodies), turns_(turns) {}
 
-  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override {
-    const auto run = [=, this]() -> absl::Status {
-      PINGTI_ASSIGN_OR_RETURN(*response->mutable_text(),
-                              service_->Detokenize(request->model(), {request->token_ids().begin(),
-                                                                      request->token_ids().end()}));
-      return absl::OkStatus();
-    };
-    return Answer(context, "pingti.v1.Inference/Detokenize", request->ByteSizeLong(), run);
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    auto* call = new GrpcCall(context, turns_);  // deletes itself in OnDone
+    std::string_view name = context->method();
+    if (name.starts_with('/')) name.remove_prefix(1);
+    const Method* method = FindMethod(name);
+    if (method == nullptr) {
+      call->answer()->Finish(
+          {grpc::StatusCode::UNIMPLEMENTED, Concat("unknown method '", Shorten(name, 100), "'")});
+      return call;
+    }
+    (this->*method->begin)(*method, call);
+    return call;
   }
 
  private:
-  absl::Status TokenizeNow(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
+  struct Method {
+    std::string_view name;  // with its service
+    std::string_view id_prefix;
+    void (InferenceGrpc::*begin)(const Method& method, GrpcCall* call);
+  };
+
+  static const Method* FindMethod(std::string_view name) {
+    using G = InferenceGrpc;
+    static const Method kMethods[] = {
+        {"pingti.v1.Inference/Chat", "chatcmpl-", &G::Generate<v1::ChatRequest, v1::ChatResponse>},
+        {"pingti.v1.Inference/Complete", "cmpl-",
+         &G::Generate<v1::CompleteRequest, v1::CompleteResponse>},
+        {"pingti.v1.Inference/ListModels", "req-",
+         &G::Answer<v1::ListModelsRequest, v1::ListModelsResponse>},
+        {"pingti.v1.Inference/Tokenize", "req-",
+         &G::Answer<v1::TokenizeRequest, v1::TokenizeResponse>},
+        {"pingti.v1.Inference/Detokenize", "req-",
+         &G::Answer<v1::DetokenizeRequest, v1::DetokenizeResponse>},
+    };
+    const auto* found = std::find_if(std::begin(kMethods), std::end(kMethods),
+                                     [&](const Method& method) { return method.name == name; });
+    return found == std::end(kMethods) ? nullptr : found;
+  }
+
+  absl::Status Run(const v1::ListModelsRequest&, v1::ListModelsResponse* response) {
+    for (const ModelStatus& status : service_->Models()) {
+      v1::Model* model = response->add_models();
+      model->set_id(status.model->id);
+      model->set_created_unix_s(status.model->created_unix_s);
+      model->set_owned_by(status.model->owned_by);
+      model->set_max_context_tokens(status.model->max_context_tokens);
+      model->set_ready_workers(status.ready_workers);
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Run(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
     PINGTI_ASSIGN_OR_RETURN(const GenerationRequest prompt, FromProto(request));
     PINGTI_ASSIGN_OR_RETURN(const InferenceService::TokenizedPrompt tokenized,
                             service_->Tokenize(prompt, request.add_special_tokens()));
@@ -89,31 +141,31 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
     response->set_max_context_tokens(tokenized.max_context_tokens);
     return absl::OkStatus();
   }
-
-  // `proto` and `context` live until the reactor is done.
-  template <typename Response, typename Request>
-  StreamReactor<Response>* Generate(grpc::CallbackServerContext* context, const Request& proto,
-                                    std::string_view endpoint, std::string_view id_prefix) {
-    auto* reactor = new StreamReactor<Response>(context);  // deletes itself in OnDone
-    const std::string answer_id = RandomId(id_prefix, service_->context().entropy);
-    std::shared_ptr<RequestLife> life = Received(context, endpoint, answer_id);
-    const absl::StatusOr<std::string> tenant = Authenticate(*context);
-    absl::Status refused = tenant.status();
-    if (tenant.ok()) {
-      life->SetTenant(*tenant);
-      const bool taken = service_->RunPrepared(
-          proto.ByteSizeLong(), [=, this, &proto] { Start(context, proto, reactor, life); });
-      if (!taken) refused = PoolFull();
-    }
-    if (!refused.ok()) Refuse(refused, reactor, life.get());
-    return reactor;
+  absl::Status Run(const v1::DetokenizeRequest& request, v1::DetokenizeResponse* response) {
+    PINGTI_ASSIGN_OR_RETURN(*response->mutable_text(),
+                            service_->Detokenize(request.model(), {request.token_ids().begin(),
+                                                                   request.token_ids().end()}));
+    return absl::OkStatus();
   }
 
-  template <typename Response>
-  static void Refuse(const absl::Status& status, StreamReactor<Response>* reactor,
-                     RequestLife* life) {
+  template <typename Request, typename Response>
+  void Generate(const Method& method, GrpcCall* call) {
+    const std::string answer_id = RandomId(method.id_prefix, service_->context().entropy);
+    std::shared_ptr<RequestLife> life = Received(call->context(), method.name, answer_id);
+    const absl::StatusOr<std::string> tenant = Authenticate(*call->context());
+    if (!tenant.ok()) return Refuse(tenant.status(), call, life.get());
+    life->SetTenant(*tenant);
+    call->Read([=, this](absl::Status status) {
+      if (status.ok()) {
+        status = RunPrepared(call, [=, this] { Start<Request, Response>(call, life); });
+      }
+      if (!status.ok()) Refuse(status, call, life.get());
+    });
+  }
+
+  static void Refuse(const absl::Status& status, GrpcCall* call, RequestLife* life) {
     life->End(status);
-    reactor->Finish(ToGrpc(status));
+    call->answer()->Finish(ToGrpc(status));
   }
 
   std::shared_ptr<RequestLife> Received(grpc::CallbackServerContext* context,
@@ -130,28 +182,41 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
                                .trace_parent = std::move(ids.trace_parent)});
   }
 
-  template <typename Response, typename Request>
-  void Start(grpc::CallbackServerContext* context, const Request& proto,
-             StreamReactor<Response>* reactor, const std::shared_ptr<RequestLife>& life) {
-    const std::shared_ptr<ClientWatch> client = reactor->client();
+  // Runs `task` here or on the pool, by the request's size. The call lives until its Finish.
+  // Errors: ResourceExhausted.
+  absl::Status RunPrepared(GrpcCall* call, std::function<void()> task) {
+    const size_t bytes = call->request()->Length();
+    *call->lease() = MemoryBudget::Lease(bodies_);
+    if (!call->lease()->GrowTo(kMemoryPerByte * bytes)) {
+      return absl::ResourceExhaustedError("too many bytes of requests are being worked on");
+    }
+    return service_->RunPrepared(bytes, std::move(task)) ? absl::OkStatus() : PoolFull();
+  }
+
+  template <typename Request, typename Response>
+  void Start(GrpcCall* call, const std::shared_ptr<RequestLife>& life) {
+    const std::shared_ptr<ClientWatch> client = call->client();
     absl::StatusOr<GenerationRequest> request = absl::CancelledError("the client is gone");
-    if (!client->gone()) request = Prepare(*context, proto, life->info());
-    if (!request.ok()) return Refuse(request.status(), reactor, life.get());
+    if (!client->gone()) request = Prepare<Request>(call, life->info());
+    if (!request.ok()) return Refuse(request.status(), call, life.get());
+    // Held until the text was taken over or refused; the call may be gone by then.
+    const MemoryBudget::Lease lease = std::move(*call->lease());
+    call->FreeRequest();
     Response head;
     head.set_id(request->id);
     head.set_model(request->model);
     head.set_created_unix_s(request->created_unix_s);
-    auto sink =
-        std::make_shared<StreamSink<Response>>(reactor, std::move(head), request->num_choices());
-    reactor->SetSink(sink);
+    auto sink = std::make_shared<StreamSink<Response>>(call->answer(), std::move(head),
+                                                       request->num_choices());
     const std::shared_ptr<Generation> generation =
         service_->Start(*std::move(request), life, std::move(sink));
     if (generation != nullptr) client->OnStarted(generation);
   }
 
   template <typename Request>
-  absl::StatusOr<GenerationRequest> Prepare(const grpc::CallbackServerContext& context,
-                                            const Request& proto, const RequestInfo& info) {
+  absl::StatusOr<GenerationRequest> Prepare(GrpcCall* call, const RequestInfo& info) {
+    Request proto;
+    PINGTI_RETURN_IF_ERROR(Parse(call->request(), &proto));
     PINGTI_ASSIGN_OR_RETURN(GenerationRequest request, FromProto(proto));
     request.id = info.answer_id;
     request.tenant = info.tenant;
@@ -160,8 +225,8 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
                                  generation.clock->WallNow().time_since_epoch())
                                  .count();
     // A call without a deadline has one at the end of time; a day is as good and cannot overflow.
-    const auto left = std::min<system_clock::duration>(context.deadline() - system_clock::now(),
-                                                       std::chrono::hours(24));
+    const auto left = std::min<system_clock::duration>(
+        call->context()->deadline() - system_clock::now(), std::chrono::hours(24));
     request.deadline =
         generation.clock->Now() + std::chrono::duration_cast<steady_clock::duration>(left);
     return request;
@@ -171,42 +236,51 @@ class InferenceGrpc final : public v1::Inference::CallbackService {
     return keys_->Authenticate(Metadata(context, "authorization"));
   }
 
-  // The answer to a call that does not start a generation, and has a wrong key.
-  void RefuseKey(const absl::Status& status, grpc::CallbackServerContext* context,
-                 std::string_view endpoint, grpc::ServerUnaryReactor* reactor) {
-    Received(context, endpoint, RandomId("req-", service_->context().entropy))->End(status);
-    reactor->Finish(ToGrpc(status));
+  // A call that starts no generation.
+  template <typename Request, typename Response>
+  void Answer(const Method& method, GrpcCall* call) {
+    const absl::StatusOr<std::string> tenant = Authenticate(*call->context());
+    if (!tenant.ok()) {
+      const std::string id = RandomId(method.id_prefix, service_->context().entropy);
+      return Refuse(tenant.status(), call, Received(call->context(), method.name, id).get());
+    }
+    call->Read([=, this](absl::Status status) {
+      if (status.ok()) {
+        status = RunPrepared(call, [=, this] { AnswerNow<Request, Response>(call); });
+      }
+      if (!status.ok()) call->answer()->Finish(ToGrpc(status));
+    });
   }
 
-  // Runs `run` here or on the pool, by the request's size; not at all once the client is gone.
-  // Request and response live until Finish.
-  template <typename Run>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, std::string_view endpoint,
-                                   size_t bytes, const Run& run) {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const absl::StatusOr<std::string> tenant = Authenticate(*context);
-    if (!tenant.ok()) {
-      RefuseKey(tenant.status(), context, endpoint, reactor);
-      return reactor;
-    }
-    const bool taken = service_->RunPrepared(bytes, [context, reactor, run] {
-      reactor->Finish(
-          ToGrpc(context->IsCancelled() ? absl::CancelledError("the client is gone") : run()));
-    });
-    if (!taken) reactor->Finish(ToGrpc(PoolFull()));
-    return reactor;
+  template <typename Request, typename Response>
+  void AnswerNow(GrpcCall* call) {
+    Request request;
+    Response response;
+    absl::Status status = absl::CancelledError("the client is gone");
+    if (!call->client()->gone()) status = Parse(call->request(), &request);
+    if (status.ok()) status = Run(request, &response);
+    const std::shared_ptr<GrpcAnswer> answer = call->answer();
+    if (status.ok()) answer->Write(response);
+    answer->Finish(ToGrpc(status));
   }
 
   InferenceService* const service_;
   const ApiKeys* const keys_;
+  MemoryBudget* const bodies_;
+  ReadTurns* const turns_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeInferenceGrpc(InferenceService* service, const ApiKeys* keys) {
-  return std::make_unique<InferenceGrpc>(service, keys);
+std::unique_ptr<grpc::CallbackGenericService> MakeInferenceGrpc(InferenceService* service,
+                                                                const ApiKeys* keys,
+                                                                MemoryBudget* bodies,
+                                                                ReadTurns* turns) {
+  return std::make_unique<InferenceGrpc>(service, keys, bodies, turns);
 }
 
-std::string InferenceServiceName() { return v1::Inference::service_full_name(); }
+std::string InferenceServiceName() {
+  return v1::ChatRequest::descriptor()->file()->service(0)->full_name();
+}
 
 }  // namespace pingti::router

@@ -100,10 +100,11 @@ class Server final : public WorkerServer {
     net::GrpcServerOptions grpc;
     grpc.address = options_.address;
     grpc.port = options_.port;
-    grpc.max_message_bytes = options_.max_message_bytes;
+    grpc.max_received_bytes = options_.max_message_bytes;
+    grpc.max_sent_bytes = options_.max_message_bytes;
     grpc.tls = options_.tls;
     grpc.health_names = {v1::Worker::service_full_name()};
-    PINGTI_ASSIGN_OR_RETURN(grpc_, net::GrpcServer::Start(grpc, {&service_}));
+    PINGTI_ASSIGN_OR_RETURN(grpc_, net::GrpcServer::Start(grpc, {{&service_}}));
     net::HttpServerOptions admin;
     admin.address = options_.admin_address.empty() ? options_.address : options_.admin_address;
     admin.port = options_.admin_port;

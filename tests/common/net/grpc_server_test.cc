@@ -11,10 +11,13 @@
 
 #include "common/base/strings.h"
 #include "proto/pingti/v1/inference.grpc.pb.h"
+#include "tests/common/net/tcp_client.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::net {
 namespace {
 
+using pingti::testing::TcpClient;
 using ::testing::HasSubstr;
 
 constexpr std::chrono::seconds kPatience{20};
@@ -50,7 +53,7 @@ std::string CheckHealth(uint16_t port) {
 
 TEST(GrpcServerTest, HealthFollowsSetServing) {
   AnyService service;
-  const auto server = GrpcServer::Start({}, {&service});
+  const auto server = GrpcServer::Start({}, {{&service}});
   ASSERT_TRUE(server.ok()) << server.status();
   EXPECT_GT((*server)->port(), 0);
   EXPECT_EQ(CheckHealth((*server)->port()), "not serving");
@@ -62,9 +65,9 @@ TEST(GrpcServerTest, HealthFollowsSetServing) {
 
 TEST(GrpcServerTest, APortInUseIsNamed) {
   AnyService service;
-  const auto first = GrpcServer::Start({}, {&service});
+  const auto first = GrpcServer::Start({}, {{&service}});
   ASSERT_TRUE(first.ok()) << first.status();
-  const auto second = GrpcServer::Start({.port = (*first)->port()}, {&service});
+  const auto second = GrpcServer::Start({.port = (*first)->port()}, {{&service}});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(std::string(second.status().message()),
             Concat("address 127.0.0.1:", (*first)->port(), " is already in use"));
@@ -73,12 +76,26 @@ TEST(GrpcServerTest, APortInUseIsNamed) {
 TEST(GrpcServerTest, BadOptionsAreNamed) {
   EXPECT_THAT(std::string(GrpcServer::Start({.address = "nowhere"}, {}).status().message()),
               HasSubstr("'nowhere'"));
-  EXPECT_THAT(std::string(GrpcServer::Start({.max_message_bytes = 0}, {}).status().message()),
-              HasSubstr("max_message_bytes is 0"));
+  EXPECT_THAT(std::string(GrpcServer::Start({.max_received_bytes = 0}, {}).status().message()),
+              HasSubstr("has 0 bytes"));
   EXPECT_THAT(
-      std::string(
-          GrpcServer::Start({.max_message_bytes = int64_t{1} << 31}, {}).status().message()),
-      HasSubstr("max_message_bytes is 2147483648"));
+      std::string(GrpcServer::Start({.max_sent_bytes = int64_t{1} << 31}, {}).status().message()),
+      HasSubstr("has 2147483648 bytes"));
+}
+
+TEST(GrpcServerTest, ConnectionsBeyondTheLimitAreClosedUntilOthersEnd) {
+  AnyService service;
+  const auto server = GrpcServer::Start({.max_connections = 2}, {{&service}});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const auto connect = [&] { return std::make_unique<TcpClient>((*server)->port()); };
+  std::vector<std::unique_ptr<TcpClient>> held;
+  for (int i = 0; i < 2; ++i) held.push_back(connect());
+  // A gRPC server speaks first, a frame of type 4; who is refused reads the end at once.
+  const auto welcome = [](TcpClient* client) { return client->ReadUntil("\x04") != ""; };
+  for (const auto& client : held) EXPECT_TRUE(welcome(client.get()));
+  EXPECT_FALSE(welcome(connect().get()));
+  held.pop_back();
+  EXPECT_TRUE(pingti::testing::WaitFor([&] { return welcome(connect().get()); }));
 }
 
 TEST(GrpcServerTest, WithoutAServiceIsRefused) {
@@ -87,7 +104,7 @@ TEST(GrpcServerTest, WithoutAServiceIsRefused) {
 
 TEST(GrpcServerTest, ShutdownTwiceIsFine) {
   AnyService service;
-  const auto server = GrpcServer::Start({}, {&service});
+  const auto server = GrpcServer::Start({}, {{&service}});
   ASSERT_TRUE(server.ok()) << server.status();
   (*server)->Shutdown(std::chrono::milliseconds(100));
   (*server)->Shutdown(std::chrono::milliseconds(100));

@@ -1,6 +1,8 @@
 // pingti.v1.Inference through a whole router and a fake worker.
 #include "router/grpc/inference_grpc.h"
 
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -28,8 +30,8 @@ class InferenceGrpcTest : public ::testing::Test {
     router_ = std::make_unique<InProcessRouter>(std::move(router));
     ASSERT_TRUE(router_->WaitReady(1));
     keys_ = *router::ApiKeys::Parse(keys);
-    service_ = router::MakeInferenceGrpc(&router_->service(), &keys_);
-    server_ = *net::GrpcServer::Start({}, {service_.get()});
+    service_ = router::MakeInferenceGrpc(&router_->service(), &keys_, &bodies_, &turns_);
+    server_ = *net::GrpcServer::Start({}, {{}, service_.get()});
     stub_ = v1::Inference::NewStub(grpc::CreateChannel(
         "127.0.0.1:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials()));
   }
@@ -54,7 +56,9 @@ class InferenceGrpcTest : public ::testing::Test {
   std::unique_ptr<FakeWorker> worker_;
   std::unique_ptr<InProcessRouter> router_;
   router::ApiKeys keys_;
-  std::unique_ptr<grpc::Service> service_;
+  MemoryBudget bodies_{64u << 20};
+  router::ReadTurns turns_{{}, RealClock()};
+  std::unique_ptr<grpc::CallbackGenericService> service_;
   std::unique_ptr<net::GrpcServer> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
@@ -187,6 +191,73 @@ TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
             }),
             "tools: 'tools' has 2000 tools, expected at most 1024");
   EXPECT_EQ(worker_->num_submitted(), 0u);
+}
+
+TEST_F(InferenceGrpcTest, AMessageOfManyEmptyPartsIsNotParsed) {
+  Start();
+  v1::ChatRequest request = Request();
+  for (int i = 0; i < 1'000'000; ++i) request.add_messages();
+  grpc::ClientContext context;
+  std::vector<v1::ChatResponse> responses;
+  const grpc::Status status = Chat(request, &context, &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "the request has more than 262144 fields, at pingti.v1.ChatRequest.messages");
+}
+
+TEST_F(InferenceGrpcTest, BytesThatAreNoRequestAreRefused) {
+  Start();
+  grpc::GenericStub stub(grpc::CreateChannel("127.0.0.1:" + std::to_string(server_->port()),
+                                             grpc::InsecureChannelCredentials()));
+  const auto call = [&](const std::string& method, const std::string& bytes) {
+    grpc::ClientContext context;
+    grpc::ByteBuffer response;
+    const grpc::Slice slice(bytes);
+    const grpc::ByteBuffer request(&slice, 1);
+    grpc::CompletionQueue queue;
+    const auto reader = stub.PrepareUnaryCall(&context, method, request, &queue);
+    reader->StartCall();
+    grpc::Status status;
+    reader->Finish(&response, &status, nullptr);
+    void* tag;
+    bool ok;
+    queue.Next(&tag, &ok);
+    return status;
+  };
+  const grpc::Status garbage = call("/pingti.v1.Inference/Tokenize", "\xff\xff\xff");
+  EXPECT_EQ(garbage.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(garbage.error_message(), "the bytes are no pingti.v1.TokenizeRequest");
+  const grpc::Status unknown = call("/pingti.v1.Inference/Nothing", "");
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::UNIMPLEMENTED);
+  EXPECT_EQ(unknown.error_message(), "unknown method 'pingti.v1.Inference/Nothing'");
+  EXPECT_TRUE(call("/pingti.v1.Inference/ListModels", "").ok());
+}
+
+TEST_F(InferenceGrpcTest, ACompressedMessageIsRefused) {
+  Start();
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::ChatRequest request = Request();
+  request.mutable_messages(0)->set_content(std::string(100'000, ' '));
+  std::vector<v1::ChatResponse> responses;
+  EXPECT_EQ(Chat(request, &context, &responses).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(InferenceGrpcTest, RequestsShareTheBudgetOfBodies) {
+  Start();
+  v1::ChatRequest request = Request();
+  request.mutable_messages(0)->set_content(std::string(100'000, ' '));
+  MemoryBudget::Lease others(&bodies_);
+  ASSERT_TRUE(others.GrowTo((64u << 20) - 300'000));
+  grpc::ClientContext refused;
+  std::vector<v1::ChatResponse> responses;
+  const grpc::Status status = Chat(request, &refused, &responses);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(), "too many bytes of requests are being worked on");
+  grpc::ClientContext small;
+  EXPECT_TRUE(Chat(Request(), &small, &responses).ok());
+  others.Release();
+  EXPECT_TRUE(WaitFor([&] { return bodies_.used() == 0; }));
 }
 
 TEST_F(InferenceGrpcTest, TheClientsIdsAreEchoed) {
