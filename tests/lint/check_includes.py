@@ -56,6 +56,8 @@ EDGES = {
     "worker/model/families": TENSOR + ["worker/spec", "worker/weights"],
     "worker/model": TENSOR + ["worker/spec", "worker/backend", "worker/layers", "worker/weights",
                               "worker/model/families", "worker/quant", "worker/comm"],
+    "worker/group": BASE + ["common/net", "proto", "worker/model", "worker/backend",
+                            "worker/tensor"],
     "worker/engine/sequence": BASE + ["worker/cache", "worker/sampling", "worker/backend"],
     "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
     "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
