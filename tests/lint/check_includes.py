@@ -41,11 +41,17 @@ EDGES = {
     "worker/weights": TENSOR + ["worker/spec"],
     "worker/comm": TENSOR + ["worker/backend"],
     # The one place that knows all communicators, for wiring alone.
-    "worker/comm/choose": TENSOR + ["worker/backend", "worker/backend/choose", "worker/comm"],
+    # Sums by our own kernels.
+    "worker/comm/peer": TENSOR + ["worker/backend", "worker/backend/cuda/cuda_status",
+                                  "worker/comm", "kernels"],
+    "worker/comm/choose": TENSOR + ["worker/backend", "worker/backend/choose", "worker/comm",
+                                    "worker/comm/peer"],
     "worker/cache": BASE,
     "worker/backend": TENSOR,
     "worker/backend/cpu": TENSOR + ["worker/backend", "worker/quant"],
-    "worker/backend/cuda": TENSOR + ["worker/backend", "worker/quant", "kernels"],
+    "worker/backend/cuda/cuda_status": BASE,
+    "worker/backend/cuda": TENSOR + ["worker/backend", "worker/backend/cuda/cuda_status",
+                                     "worker/quant", "kernels"],
     # The one place that knows all backends, for wiring alone.
     "worker/backend/choose": TENSOR + ["worker/backend", "worker/backend/cpu", "worker/backend/cuda"],
     "worker/sampling": BASE + ["worker/backend"],

@@ -1,6 +1,7 @@
 // What the tensor-parallel ranks of one worker say to each other about activations. A model with
 // one rank uses SingleRankCommunicator; in_process.h joins ranks that are threads of one process,
-// tcp_communicator.h those that are processes; nccl.h joins GPUs.
+// tcp_communicator.h those that are processes; nccl.h joins GPUs, and peer.h sums between those of
+// one host.
 //
 // A communicator is made for one rank's backend and issues in its order: a collective reads what
 // was issued before it and is read by what is issued after it, as if it were an operation of the

@@ -16,13 +16,16 @@
 #include <thread>
 #include <vector>
 
+#include "tests/worker/comm/device_rank.h"
 #include "worker/backend/cuda/cuda_backend.h"
-#include "worker/tensor/float16.h"
 
 namespace pingti::worker {
 namespace {
 
-constexpr int kSeed = 23;
+using testing::DeviceRank;
+using testing::Part;
+using testing::Sum;
+
 constexpr int kMaxRanks = 4;
 
 int NumDevices() {
@@ -30,49 +33,14 @@ int NumDevices() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-// One rank: its backend, communicator and a matrix [rows, cols] of its own with a given stride.
-struct Rank {
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Communicator> comm;
-  std::vector<std::unique_ptr<DeviceBuffer>> buffers;
-
-  MatrixView Upload(const std::vector<float>& values, DType dtype, int64_t rows, int64_t cols,
-                    int64_t stride) {
-    buffers.push_back(*backend->Allocate(std::max<int64_t>(rows * stride, 1) * BlockBytes(dtype)));
-    MatrixView matrix{buffers.back()->data(), dtype, rows, cols, stride};
-    Write(matrix, values);
-    return matrix;
-  }
-
-  // What backends copy are f32 and activations; I32 goes as the bits of an F32.
-  void Write(MatrixView matrix, std::vector<float> values) {
-    if (matrix.dtype == DType::kI32) {
-      for (float& value : values) value = std::bit_cast<float>(static_cast<int32_t>(value));
-      matrix.dtype = DType::kF32;
-    }
-    EXPECT_TRUE(backend->CopyFromHost(values, matrix).ok());
-  }
-
-  std::vector<float> Read(MatrixView matrix) {
-    const bool is_int = matrix.dtype == DType::kI32;
-    if (is_int) matrix.dtype = DType::kF32;
-    std::vector<float> values(static_cast<size_t>(matrix.rows * matrix.cols));
-    EXPECT_TRUE(backend->CopyToHost(matrix, values).ok());
-    if (is_int) {
-      for (float& value : values) value = static_cast<float>(std::bit_cast<int32_t>(value));
-    }
-    return values;
-  }
-};
-
 // Runs `body` as every rank of a new group, each in a thread of its own.
-void RunRanks(const std::function<void(Rank& rank, int index, int size)>& body) {
+void RunRanks(const std::function<void(DeviceRank& rank, int index, int size)>& body) {
   const int size = std::min(NumDevices(), kMaxRanks);
   const NcclId id = *MakeNcclId();
   std::vector<std::thread> threads;
   for (int r = 0; r < size; ++r) {
     threads.emplace_back([&, r] {
-      Rank rank;
+      DeviceRank rank;
       rank.backend = *MakeCudaBackend({.device = r});
       auto comm = MakeNcclCommunicator(rank.backend.get(), {.rank = r, .size = size, .id = id});
       ASSERT_TRUE(comm.ok()) << comm.status();
@@ -82,26 +50,6 @@ void RunRanks(const std::function<void(Rank& rank, int index, int size)>& body) 
     });
   }
   for (std::thread& thread : threads) thread.join();
-}
-
-// What rank `rank` brings: whole numbers, so that I32 holds them too.
-std::vector<float> Part(int rank, int64_t count) {
-  std::mt19937 rng(static_cast<unsigned>(kSeed + rank));
-  std::vector<float> values;
-  for (int64_t i = 0; i < count; ++i) {
-    values.push_back(static_cast<float>(static_cast<int>(rng() % 201) - 100));
-  }
-  return values;
-}
-
-// The sum of all ranks' parts.
-std::vector<float> Sum(int size, int64_t count) {
-  std::vector<float> sum(static_cast<size_t>(count), 0.0f);
-  for (int r = 0; r < size; ++r) {
-    const std::vector<float> part = Part(r, count);
-    for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
-  }
-  return sum;
 }
 
 struct Case {
@@ -117,7 +65,7 @@ constexpr Case kCases[] = {{DType::kF32, 3, 64, 64},       {DType::kBf16, 3, 64,
 float Tolerance(DType dtype) { return dtype == DType::kBf16 ? 4.0f : 0.0f; }
 
 TEST(NcclTest, CollectivesOfEveryDtypeEqualTheFormula) {
-  RunRanks([](Rank& rank, int index, int size) {
+  RunRanks([](DeviceRank& rank, int index, int size) {
     for (const Case& c : kCases) {
       const int64_t count = c.rows * c.cols;
       const MatrixView matrix = rank.Upload(Part(index, count), c.dtype, c.rows, c.cols, c.stride);
@@ -151,7 +99,7 @@ TEST(NcclTest, CollectivesOfEveryDtypeEqualTheFormula) {
 
 TEST(NcclTest, ARecordRepeatsItsCollectives) {
   constexpr int64_t kCols = 256;
-  RunRanks([](Rank& rank, int index, int size) {
+  RunRanks([](DeviceRank& rank, int index, int size) {
     ASSERT_TRUE(rank.comm->promises().can_be_recorded);
     StepLimits limits;
     limits.max_tokens = 1;
@@ -194,7 +142,7 @@ TEST(NcclTest, ARecordRepeatsItsCollectives) {
 }
 
 TEST(NcclTest, AbortEndsWhatWaitsForAPeer) {
-  RunRanks([](Rank& rank, int index, int size) {
+  RunRanks([](DeviceRank& rank, int index, int size) {
     const MatrixView matrix = rank.Upload({1.0f}, DType::kF32, 1, 1, 1);
     ASSERT_TRUE(rank.comm->AllReduceSum(matrix).ok());
     EXPECT_EQ(rank.Read(matrix)[0], static_cast<float>(size));

@@ -7,6 +7,7 @@
 #include "common/base/strings.h"
 #if defined(PINGTI_HAVE_NCCL)
 #include "worker/comm/nccl.h"
+#include "worker/comm/peer.h"
 #endif
 
 namespace pingti::worker {
@@ -67,11 +68,26 @@ absl::Status RankGroup::Join() {
     PINGTI_ASSIGN_OR_RETURN(own.comm, MakeNcclCommunicator(own.device.backend.get(), options));
     return absl::OkStatus();
   };
-  return threads_.Run(join, [] {}).status;
+  PINGTI_RETURN_IF_ERROR(threads_.Run(join, [] {}).status);
+  return JoinPeers();
 #else
   return absl::UnimplementedError(
       "tensor_parallel: this program was built without NCCL; expected 1");
 #endif
 }
+
+#if defined(PINGTI_HAVE_NCCL)
+absl::Status RankGroup::JoinPeers() {
+  std::vector<Backend*> backends;
+  for (const Rank& rank : ranks_) backends.push_back(rank.device.backend.get());
+  if (!CanSumThroughPeers(backends)) return absl::OkStatus();
+  std::vector<PeerRank> peers;
+  for (Rank& rank : ranks_) peers.push_back({rank.device.backend.get(), std::move(rank.comm)});
+  PINGTI_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> comms,
+                          MakePeerCommunicators(std::move(peers), {}));
+  for (size_t r = 0; r < ranks_.size(); ++r) ranks_[r].comm = std::move(comms[r]);
+  return absl::OkStatus();
+}
+#endif
 
 }  // namespace pingti::worker

@@ -2,8 +2,8 @@
 // The one place that knows all communicators, for wiring; all else is given a Communicator.
 //
 // On a CPU, ranks are threads that share the host's memory and divide its processors; on GPUs, rank
-// r has the GPU at index gpu_index + r, and NCCL joins them. Next:
-// worker/model/tensor_parallel_model.h.
+// r has the GPU at index gpu_index + r, and NCCL joins them; where they reach each other's memory,
+// sums go that way (worker/comm/peer.h). Next: worker/model/tensor_parallel_model.h.
 #pragma once
 
 #include <memory>
@@ -46,6 +46,8 @@ class RankGroup {
       : threads_(size), in_process_(size), ranks_(static_cast<size_t>(size)) {}
   absl::Status OpenDevices(const DeviceRequest& request);
   absl::Status Join();
+  // Has sums go through peers' memory where GPUs reach it.
+  absl::Status JoinPeers();
 
   RankThreads threads_;
   InProcessGroup in_process_;
