@@ -18,6 +18,8 @@ std::string_view ElementTypeName(ElementType element) {
       return "int8";
     case ElementType::kInt4:
       return "int4";
+    case ElementType::kTable4:
+      return "4-bit list";
   }
   CheckFailed(__FILE__, __LINE__, "known ElementType", "");
 }

@@ -10,18 +10,23 @@
 
 namespace pingti::worker {
 
-enum class ElementType { kF32, kBf16, kInt8, kInt4 };
+// kTable4: 4 bits, each a place in the list of values of GGUF's IQ4_NL.
+enum class ElementType { kF32, kBf16, kInt8, kInt4, kTable4 };
 
 struct MatrixFormat {
   ElementType element = ElementType::kBf16;
   OperandType operand{};  // the activations that it is multiplied with
 
-  // Integer elements alone: value = scale * (q - zero), with a scale per group of values of a row.
+  // Elements of 8 and 4 bits alone: value = scale * (q - zero), with a scale per group of values of
+  // a row.
   int64_t group_size = 0;     // values that share a scale; 0: the whole row
   DType scale = DType::kF32;  // type of the scales: F32, F16 or BF16
   bool has_zeros = false;     // a zero point, or a minimum, per group; otherwise symmetric
 
-  bool has_scales() const { return element == ElementType::kInt8 || element == ElementType::kInt4; }
+  bool has_scales() const {
+    return element == ElementType::kInt8 || element == ElementType::kInt4 ||
+           element == ElementType::kTable4;
+  }
   bool operator==(const MatrixFormat&) const = default;
 };
 

@@ -7,31 +7,38 @@
 #include "common/base/check.h"
 
 namespace pingti::worker {
+namespace {
 
-RotaryTable::RotaryTable(RotarySpec spec) : spec_(std::move(spec)) {
-  const auto values = static_cast<size_t>(spec_.max_positions * half_dim());
-  cos_.reserve(values);
-  sin_.reserve(values);
-}
+constexpr int64_t kPagePositions = 1024;
+
+}  // namespace
+
+RotaryTable::RotaryTable(RotarySpec spec) : spec_(std::move(spec)) {}
 
 void RotaryTable::Grow(int64_t num_positions) {
-  for (int64_t p = static_cast<int64_t>(cos_.size()) / half_dim(); p < num_positions; ++p) {
+  const int64_t turning = half_dim() - spec_.still_pairs;
+  for (int64_t& p = num_positions_; p < num_positions; ++p) {
+    if (p % kPagePositions == 0) {
+      cos_.emplace_back().reserve(static_cast<size_t>(kPagePositions * half_dim()));
+      sin_.emplace_back().reserve(static_cast<size_t>(kPagePositions * half_dim()));
+    }
     double stretched_base = 0.0;
     if (spec_.dynamic_from > 0 && p >= spec_.dynamic_from) {
-      const double dim = 2.0 * static_cast<double>(half_dim());
+      const double dim = 2.0 * static_cast<double>(turning);
       const double ratio = static_cast<double>(p + 1) / static_cast<double>(spec_.dynamic_from);
       stretched_base =
           spec_.theta * std::pow(spec_.factor * ratio - (spec_.factor - 1.0), dim / (dim - 2.0));
     }
     for (int64_t i = 0; i < half_dim(); ++i) {
       float frequency = spec_.inv_freq[static_cast<size_t>(i)];
-      if (stretched_base > 0.0) {
+      if (stretched_base > 0.0 && i < turning) {
         frequency = static_cast<float>(
-            std::pow(stretched_base, -static_cast<double>(i) / static_cast<double>(half_dim())));
+            std::pow(stretched_base, -static_cast<double>(i) / static_cast<double>(turning)));
       }
       const auto angle = static_cast<double>(static_cast<float>(p) * frequency);
-      cos_.push_back(static_cast<float>(std::cos(angle)) * spec_.attention_factor);
-      sin_.push_back(static_cast<float>(std::sin(angle)) * spec_.attention_factor);
+      const float scale = i < turning ? spec_.attention_factor : 1.0f;
+      cos_.back().push_back(static_cast<float>(std::cos(angle)) * scale);
+      sin_.back().push_back(static_cast<float>(std::sin(angle)) * scale);
     }
   }
 }
@@ -44,8 +51,10 @@ void RotaryTable::Fill(std::span<const int32_t> positions, std::span<float> cos,
     PINGTI_CHECK(position >= 0 && position < spec_.max_positions);
     Grow(position + 1);
     const int64_t out = static_cast<int64_t>(t) * half;
-    std::copy_n(cos_.begin() + position * half, half, cos.begin() + out);
-    std::copy_n(sin_.begin() + position * half, half, sin.begin() + out);
+    const auto page = static_cast<size_t>(position / kPagePositions);
+    const int64_t row = position % kPagePositions * half;
+    std::copy_n(cos_[page].begin() + row, half, cos.begin() + out);
+    std::copy_n(sin_[page].begin() + row, half, sin.begin() + out);
   }
 }
 

@@ -11,7 +11,8 @@ namespace pingti::worker {
 
 struct RotarySpec {
   std::vector<float> inv_freq;    // [head_dim / 2], radians per token
-  float attention_factor = 1.0f;  // multiplies cosines and sines (YaRN)
+  int64_t still_pairs = 0;        // so many pairs at the end neither turn nor are scaled
+  float attention_factor = 1.0f;  // multiplies cosines and sines (YaRN, LongRoPE)
   int64_t max_positions = 0;
   // Dynamic NTK: a token at position p >= dynamic_from uses the frequencies of a base stretched for
   // a context of p + 1 tokens. 0: off. (transformers stretches for the longest sequence seen so
@@ -22,8 +23,8 @@ struct RotarySpec {
   double factor = 1.0;
 };
 
-// Confined to the engine thread. Memory grows with the highest position seen, up to max_positions;
-// address space for all is reserved at once, so that a step does not allocate.
+// Confined to the engine thread. Memory grows in pages with the highest position seen, whatever
+// context a configuration claims, and nothing is copied when it grows.
 class RotaryTable {
  public:
   explicit RotaryTable(RotarySpec spec);
@@ -37,8 +38,10 @@ class RotaryTable {
   void Grow(int64_t num_positions);
 
   const RotarySpec spec_;
-  std::vector<float> cos_;  // [positions so far, half_dim]
-  std::vector<float> sin_;
+  int64_t num_positions_ = 0;  // so far
+  // Of kPagePositions positions each: [kPagePositions, half_dim].
+  std::vector<std::vector<float>> cos_;
+  std::vector<std::vector<float>> sin_;
 };
 
 }  // namespace pingti::worker

@@ -1,5 +1,6 @@
 #include "worker/model/open_checkpoint.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <filesystem>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "worker/weights/gguf_text.h"
 #include "worker/weights/hf_directory.h"
 #include "worker/weights/json_fields.h"
+#include "worker/weights/shard_names.h"
 
 namespace pingti::worker {
 namespace {
@@ -58,13 +60,51 @@ std::vector<TensorView> DeclaredTensors(const DecoderSpec& spec) {
   return tensors;
 }
 
+absl::StatusOr<Checkpoint::Parts> DescribeGguf(const GgufFile& file) {
+  PINGTI_ASSIGN_OR_RETURN(const Family* family, FindGgufFamily(file));
+  Checkpoint::Parts parts;
+  parts.format = "gguf";
+  PINGTI_ASSIGN_OR_RETURN(parts.spec, family->from_gguf(file));
+  PINGTI_ASSIGN_OR_RETURN(parts.text, ReadGgufText(file));
+  PINGTI_ASSIGN_OR_RETURN(const auto name, file.String("general.name"));
+  parts.display_name = std::string(name.value_or(""));
+  parts.tensors = file.tensors();
+  return parts;
+}
+
+// That the file is the part of so many that its name says it is.
+absl::Status CheckPart(const GgufFile& file, size_t part, size_t count) {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> number, file.Int("split.no"));
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> parts, file.Int("split.count"));
+  if (number.value_or(0) == static_cast<int64_t>(part) &&
+      parts.value_or(1) == static_cast<int64_t>(count)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(Concat("split.no is ", number.value_or(0), " and split.count ",
+                                           parts.value_or(1), "; expected ", part, " and ", count,
+                                           " by the file's name"));
+}
+
+// The first part has the keys, each part its tensors.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenGguf(const std::string& path) {
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(path));
-  absl::StatusOr<Checkpoint::Parts> parts = ParseGgufCheckpoint(mapped->bytes());
+  PINGTI_ASSIGN_OR_RETURN(const std::vector<std::string> paths, GgufParts(path));
+  std::vector<std::unique_ptr<MappedFile>> files;
+  std::optional<GgufFile> whole;
+  for (const std::string& part_path : paths) {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<MappedFile> mapped, MappedFile::Open(part_path));
+    absl::StatusOr<GgufFile> part = GgufFile::Parse(mapped->bytes());
+    if (!part.ok()) return InFile(part_path, part.status());
+    absl::Status status = CheckPart(*part, files.size(), paths.size());
+    if (status.ok() && whole.has_value()) status = whole->AddPart(*part);
+    if (!status.ok()) return InFile(part_path, status);
+    if (!whole.has_value()) whole = *std::move(part);
+    files.push_back(std::move(mapped));
+  }
+  absl::StatusOr<Checkpoint::Parts> parts = DescribeGguf(*whole);
   if (!parts.ok()) return InFile(path, parts.status());
   parts->path = path;
   if (parts->display_name.empty()) parts->display_name = NameOf(path);
-  parts->files.push_back(std::move(mapped));
+  parts->files = std::move(files);
   return std::make_unique<Checkpoint>(*std::move(parts));
 }
 
@@ -114,7 +154,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& pa
   for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
     if (entry.path().extension() == ".gguf") gguf_files.push_back(entry.path().string());
   }
-  if (gguf_files.size() == 1) return OpenGguf(gguf_files[0]);
+  std::sort(gguf_files.begin(), gguf_files.end());
+  if (!gguf_files.empty()) {
+    PINGTI_ASSIGN_OR_RETURN(const std::vector<std::string> parts, GgufParts(gguf_files[0]));
+    if (parts == gguf_files) return OpenGguf(gguf_files[0]);
+  }
   return absl::NotFoundError(Concat("model directory '", path,
                                     "' holds neither config.json nor one "
                                     "GGUF file (it has ",
@@ -127,15 +171,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenRandomCheckpoint(const std::stri
 
 absl::StatusOr<Checkpoint::Parts> ParseGgufCheckpoint(std::string_view bytes) {
   PINGTI_ASSIGN_OR_RETURN(const GgufFile file, GgufFile::Parse(bytes));
-  PINGTI_ASSIGN_OR_RETURN(const Family* family, FindGgufFamily(file));
-  Checkpoint::Parts parts;
-  parts.format = "gguf";
-  PINGTI_ASSIGN_OR_RETURN(parts.spec, family->from_gguf(file));
-  PINGTI_ASSIGN_OR_RETURN(parts.text, ReadGgufText(file));
-  PINGTI_ASSIGN_OR_RETURN(const auto name, file.String("general.name"));
-  parts.display_name = std::string(name.value_or(""));
-  parts.tensors = file.tensors();
-  return parts;
+  return DescribeGguf(file);
 }
 
 absl::StatusOr<DecoderSpec> ParseHfConfig(std::string_view config_json) {

@@ -12,7 +12,8 @@
 
 namespace pingti::worker {
 
-// Opens a .gguf file, or a directory that holds one .gguf file or config.json with safetensors.
+// Opens a .gguf file, any part of one that is split ("x-00001-of-0000N.gguf"), or a directory that
+// holds one .gguf file, or all its parts, or config.json with safetensors.
 // Whether the tensors are those of the model, LoadModel says.
 // Errors: NotFound, InvalidArgument (malformed), Unimplemented (family, format or option that
 // pingti lacks, by name). Every message starts with the path.

@@ -56,19 +56,23 @@ double YarnAttentionFactor(const RopeConfig& rope) {
 RotarySpec MakeRotarySpec(const DecoderSpec& decoder) {
   const RopeConfig& rope = decoder.rope;
   const int64_t head_dim = decoder.layers.front().attention.head_dim;
+  const int64_t rotary_dim = rope.rotary_dim == 0 ? head_dim : rope.rotary_dim;
+  const std::vector<float>& divisors =
+      rope.scaling == RopeScaling::kLongRope && decoder.max_context > rope.original_max_position
+          ? rope.long_divisors
+          : rope.freq_divisors;
   RotarySpec spec;
   spec.max_positions = decoder.max_context;
   spec.theta = rope.theta;
   spec.factor = rope.factor;
-  const auto dim = static_cast<double>(head_dim);
-  for (int64_t i = 0; i < head_dim / 2; ++i) {
+  const auto dim = static_cast<double>(rotary_dim);
+  for (int64_t i = 0; i < rotary_dim / 2; ++i) {
     double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(i) / dim);
-    if (!rope.freq_divisors.empty()) {
-      frequency /= static_cast<double>(rope.freq_divisors[static_cast<size_t>(i)]);
-    }
+    if (!divisors.empty()) frequency /= static_cast<double>(divisors[static_cast<size_t>(i)]);
     switch (rope.scaling) {
       case RopeScaling::kNone:
       case RopeScaling::kDynamicNtk:
+      case RopeScaling::kLongRope:
         break;
       case RopeScaling::kLinear:
         frequency /= rope.factor;
@@ -84,6 +88,11 @@ RotarySpec MakeRotarySpec(const DecoderSpec& decoder) {
         break;
     }
     spec.inv_freq.push_back(static_cast<float>(frequency));
+  }
+  spec.still_pairs = (head_dim - rotary_dim) / 2;
+  spec.inv_freq.resize(static_cast<size_t>(head_dim / 2));
+  if (rope.scaling == RopeScaling::kLongRope) {
+    spec.attention_factor = static_cast<float>(rope.attention_factor.value_or(1.0));
   }
   if (rope.scaling == RopeScaling::kYarn) {
     spec.attention_factor = static_cast<float>(YarnAttentionFactor(rope));

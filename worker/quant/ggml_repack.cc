@@ -42,10 +42,50 @@ void Q4KToQ4_1(const uint8_t* block, uint8_t* out) {
   }
 }
 
-void ValuesToQ8_0(const float* values, uint8_t* out) {
+// value = (d * scale) * list[q]: IQ4_NL with another way to store the scale.
+void Iq4XsToIq4Nl(const uint8_t* block, uint8_t* out) {
+  const float d = LoadF16(block);
+  for (int sub = 0; sub < kSubBlocks; ++sub, out += BlockBytes(DType::kIq4Nl)) {
+    StoreF16(d * static_cast<float>(Iq4XsScale(block, sub)), out);
+    std::memcpy(out + 2, block + 8 + sub * 16, 16);
+  }
+}
+
+// value = d * (q - 1), q from 0 to 3 as two bits can be.
+void TernaryToQ4_0(DType type, const uint8_t* block, uint8_t* out) {
+  float values[kSubBlocks * kSubBlockValues];
+  Dequantize(type, block, kSubBlocks * kSubBlockValues, values);
+  const uint8_t* d = block + (type == DType::kTq1_0 ? 52 : 64);
+  const float scale = LoadF16(d);
+  const auto q = [scale](float value) {
+    return scale == 0.0f ? 8 : 8 + static_cast<int>(std::nearbyint(value / scale));
+  };
+  for (int sub = 0; sub < kSubBlocks; ++sub, out += BlockBytes(DType::kQ4_0)) {
+    const float* of_sub = values + sub * kSubBlockValues;
+    std::memcpy(out, d, 2);
+    for (int i = 0; i < 16; ++i) {
+      out[2 + i] = static_cast<uint8_t>(q(of_sub[i]) | (q(of_sub[i + 16]) << 4));
+    }
+  }
+}
+
+// Integers of at most 127 as they are; more loss than the rounding of `step` to f16 is refused.
+bool MultiplesToQ8_0(const float* values, float step, uint8_t* out) {
+  StoreF16(step, out);
+  if (!(std::fabs(LoadF16(out) - step) <= std::fabs(step) / 1024.0f) || step == 0.0f) return false;
+  for (int i = 0; i < kSubBlockValues; ++i) {
+    const float q = std::nearbyint(values[i] / step);
+    if (!(std::fabs(q) <= 127.0f)) return false;
+    out[2 + i] = static_cast<uint8_t>(static_cast<int8_t>(q));
+  }
+  return true;
+}
+
+void RoundedToQ8_0(const float* values, uint8_t* out) {
   float largest = 0.0f;
   for (int i = 0; i < kSubBlockValues; ++i) largest = std::max(largest, std::fabs(values[i]));
-  StoreF16(largest / 127.0f, out);
+  constexpr float kLargestF16 = 65504.0f;
+  StoreF16(std::min(largest / 127.0f, kLargestF16), out);
   // Of the scale as it is stored, so that its rounding is not one more error.
   const float scale = LoadF16(out);
   const float inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
@@ -55,28 +95,72 @@ void ValuesToQ8_0(const float* values, uint8_t* out) {
   }
 }
 
-}  // namespace
-
-std::optional<DType> TypeOf32(DType k_type) {
-  switch (k_type) {
-    case DType::kQ4K:
-      return DType::kQ4_1;
-    case DType::kQ5K:
-    case DType::kQ6K:
-      return DType::kQ8_0;
+// What the values of the block's sub-block `sub` of 32 are multiples of; 0 where they share nothing
+// that fits.
+float StepOf(DType type, const uint8_t* block, int sub) {
+  switch (type) {
+    case DType::kQ5_0:
+      return LoadF16(block);
+    case DType::kMxfp4:
+      return Mxfp4HalfScale(block[0]);
+    case DType::kQ3K:
+      return LoadF16(block + 108);
+    case DType::kIq1S: {
+      const int scale = (LoadU16(block + 34 + 2 * sub) >> 12) & 7;
+      return LoadF16(block) * static_cast<float>(2 * scale + 1) * 0.125f;
+    }
+    case DType::kIq2Xxs:
+      return LoadF16(block) * (0.5f + static_cast<float>(block[9 + 8 * sub] >> 4)) * 0.25f;
+    case DType::kIq3Xxs:
+      return LoadF16(block) * (0.5f + static_cast<float>(block[69 + 4 * sub] >> 4)) * 0.5f;
+    case DType::kIq3S: {
+      const int scale = (block[106 + sub / 2] >> (4 * (sub % 2))) & 15;
+      return LoadF16(block) * static_cast<float>(1 + 2 * scale);
+    }
     default:
-      return std::nullopt;
+      return 0.0f;
   }
 }
 
-void RepackKBlock(DType k_type, const uint8_t* block, uint8_t* out) {
-  PINGTI_CHECK(TypeOf32(k_type).has_value());
-  if (k_type == DType::kQ4K) return Q4KToQ4_1(block, out);
+void ToQ8_0(DType type, const uint8_t* block, uint8_t* out) {
   float values[kSubBlocks * kSubBlockValues];
-  Dequantize(k_type, block, kSubBlocks * kSubBlockValues, values);
-  for (int sub = 0; sub < kSubBlocks; ++sub) {
-    ValuesToQ8_0(values + sub * kSubBlockValues, out + sub * BlockBytes(DType::kQ8_0));
+  const auto count = static_cast<int>(BlockElements(type));
+  Dequantize(type, block, count, values);
+  for (int sub = 0; sub < count / kSubBlockValues; ++sub, out += BlockBytes(DType::kQ8_0)) {
+    const float* of_sub = values + sub * kSubBlockValues;
+    const float step = StepOf(type, block, sub);
+    if (step == 0.0f || !MultiplesToQ8_0(of_sub, step, out)) RoundedToQ8_0(of_sub, out);
   }
+}
+
+}  // namespace
+
+std::optional<DType> TypeOf32(DType type) {
+  switch (type) {
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kIq4Nl:
+      return std::nullopt;
+    case DType::kQ4K:
+      return DType::kQ4_1;
+    case DType::kIq4Xs:
+      return DType::kIq4Nl;
+    case DType::kTq1_0:
+    case DType::kTq2_0:
+      return DType::kQ4_0;
+    default:
+      return IsBlockType(type) ? std::optional(DType::kQ8_0) : std::nullopt;
+  }
+}
+
+void RepackBlock(DType type, const uint8_t* block, uint8_t* out) {
+  const std::optional<DType> type_of_32 = TypeOf32(type);
+  PINGTI_CHECK(type_of_32.has_value());
+  if (type == DType::kQ4K) return Q4KToQ4_1(block, out);
+  if (type == DType::kIq4Xs) return Iq4XsToIq4Nl(block, out);
+  if (type_of_32 == DType::kQ4_0) return TernaryToQ4_0(type, block, out);
+  ToQ8_0(type, block, out);
 }
 
 }  // namespace pingti::worker

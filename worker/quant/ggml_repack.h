@@ -1,5 +1,5 @@
-// Blocks of 256 (the K types) as blocks of 32, for kernels that know only the latter. Pure
-// functions; thread-safe. Next: ggml_blocks.h for what the blocks mean.
+// Blocks of GGUF types as blocks of 32 of a few types that kernels multiply. Pure functions;
+// thread-safe. Next: ggml_blocks.h for what the blocks mean.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,21 @@
 
 namespace pingti::worker {
 
-// The type of 32 that holds a K type's values with least loss: Q4_1 for Q4_K, whose sub-blocks are
-// of that form but for the rounding of their scale and minimum to f16; Q8_0 for Q5_K and Q6_K,
-// whose steps are at least 8 and 4 times as wide. Nullopt for a type that is none of these.
-std::optional<DType> TypeOf32(DType k_type);
+// The type of 32 that holds a type's values with least loss; nullopt for Q8_0, Q4_0, Q4_1 and
+// IQ4_NL, which are multiplied as they are, and for types without blocks.
+//   Q4_K           Q4_1: its sub-blocks are of that form but for the rounding of their scale and
+//                  minimum to f16.
+//   IQ4_XS         IQ4_NL: the same, but for the rounding of the scale.
+//   TQ1_0, TQ2_0   Q4_0, exactly.
+//   all others     Q8_0. Exact where the values of 32 are multiples of at most 127 of one step that
+//                  f16 holds: Q5_0 and Q3_K always but for a value in 4096 of Q3_K, MXFP4 unless
+//                  its scale is beyond f16. With the step rounded to f16: IQ1_S, IQ2_XXS, IQ3_XXS,
+//                  IQ3_S. Else the values are rounded to 127 steps of the largest of 32: Q5_1,
+//                  Q5_K, Q6_K, Q2_K, IQ1_M, IQ2_XS, IQ2_S, whose own steps are wider.
+std::optional<DType> TypeOf32(DType type);
 
-// One block of a K type as 8 consecutive blocks of TypeOf32(k_type). `out` has room for
-// 8 * BlockBytes(that type). REQUIRES: TypeOf32(k_type) has a value.
-void RepackKBlock(DType k_type, const uint8_t* block, uint8_t* out);
+// One block of a type as BlockElements(type) / 32 consecutive blocks of TypeOf32(type). `out` has
+// room for them. REQUIRES: TypeOf32(type) has a value.
+void RepackBlock(DType type, const uint8_t* block, uint8_t* out);
 
 }  // namespace pingti::worker

@@ -15,7 +15,7 @@
 namespace pingti::worker {
 
 // kNoRotation: positions are told in another way.
-enum class RopeScaling { kNone, kLinear, kDynamicNtk, kYarn, kLlama3, kNoRotation };
+enum class RopeScaling { kNone, kLinear, kDynamicNtk, kYarn, kLlama3, kLongRope, kNoRotation };
 
 struct RopeConfig {
   double theta = 10000.0;
@@ -32,8 +32,14 @@ struct RopeConfig {
   std::optional<double> attention_factor;  // of cos and sin; unset: 0.1 ln(factor) + 1
   std::optional<double> mscale;
   std::optional<double> mscale_all_dim;
-  // GGUF's rope_freqs.weight: frequencies are divided by these. Empty: none. [head_dim / 2]
+  // GGUF's rope_freqs.weight: frequencies are divided by these. Empty: none. [rotary_dim / 2]
   std::vector<float> freq_divisors;
+  // LongRoPE (Ding et al. 2024): in place of freq_divisors where more than original_max_position
+  // tokens are served, for every token, so that the cached keys of a sequence agree.
+  std::vector<float> long_divisors;
+  // Dimensions of a head that rotate: the first ones. Rows of q and k are loaded in another order,
+  // so that pair i of a head is (i, i + head_dim / 2), and the last pairs do not turn. 0: all.
+  int64_t rotary_dim = 0;
 };
 
 enum class NormKind {

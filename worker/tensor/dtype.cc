@@ -39,6 +39,38 @@ DTypeInfo Info(DType dtype) {
       return {"Q5_K", 256, 176};
     case DType::kQ6K:
       return {"Q6_K", 256, 210};
+    case DType::kQ5_0:
+      return {"Q5_0", 32, 22};
+    case DType::kQ5_1:
+      return {"Q5_1", 32, 24};
+    case DType::kQ2K:
+      return {"Q2_K", 256, 84};
+    case DType::kQ3K:
+      return {"Q3_K", 256, 110};
+    case DType::kIq1S:
+      return {"IQ1_S", 256, 50};
+    case DType::kIq1M:
+      return {"IQ1_M", 256, 56};
+    case DType::kIq2Xxs:
+      return {"IQ2_XXS", 256, 66};
+    case DType::kIq2Xs:
+      return {"IQ2_XS", 256, 74};
+    case DType::kIq2S:
+      return {"IQ2_S", 256, 82};
+    case DType::kIq3Xxs:
+      return {"IQ3_XXS", 256, 98};
+    case DType::kIq3S:
+      return {"IQ3_S", 256, 110};
+    case DType::kIq4Nl:
+      return {"IQ4_NL", 32, 18};
+    case DType::kIq4Xs:
+      return {"IQ4_XS", 256, 136};
+    case DType::kTq1_0:
+      return {"TQ1_0", 256, 54};
+    case DType::kTq2_0:
+      return {"TQ2_0", 256, 66};
+    case DType::kMxfp4:
+      return {"MXFP4", 32, 17};
   }
   CheckFailed(__FILE__, __LINE__, "known DType", "");
 }

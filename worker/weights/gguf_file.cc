@@ -2,11 +2,25 @@
 #include "worker/weights/gguf_file.h"
 
 #include <limits>
+#include <set>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
 namespace pingti::worker {
+
+absl::Status GgufFile::AddPart(const GgufFile& part) {
+  std::set<std::string_view> names;
+  for (const TensorView& tensor : tensors_) names.insert(tensor.name);
+  for (const TensorView& tensor : part.tensors_) {
+    if (names.contains(tensor.name)) {
+      return absl::InvalidArgumentError(
+          Concat("tensor '", tensor.name, "' is in another part too"));
+    }
+  }
+  tensors_.insert(tensors_.end(), part.tensors_.begin(), part.tensors_.end());
+  return absl::OkStatus();
+}
 
 const GgufValue* GgufFile::Find(std::string_view key) const {
   const auto it = values_.find(key);

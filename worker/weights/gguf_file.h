@@ -29,6 +29,10 @@ class GgufFile {
   // key or tensor, the value and what was expected; the caller adds the path.
   static absl::StatusOr<GgufFile> Parse(std::string_view bytes);
 
+  // Takes over the tensors of a further part of a model that is split into several files. Errors:
+  // InvalidArgument naming a tensor that both have.
+  absl::Status AddPart(const GgufFile& part);
+
   const std::vector<TensorView>& tensors() const { return tensors_; }
   // Null when absent.
   const TensorView* FindTensor(std::string_view name) const;

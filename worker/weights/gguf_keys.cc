@@ -1,6 +1,5 @@
 #include "worker/weights/gguf_keys.h"
 
-#include <cmath>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -40,11 +39,13 @@ absl::StatusOr<int64_t> GgufKeys::IntOr(std::string_view key, int64_t fallback, 
   return InRange(name, *value, min, max);
 }
 
-absl::StatusOr<std::optional<double>> GgufKeys::Float(std::string_view key) const {
+absl::StatusOr<std::optional<double>> GgufKeys::Float(std::string_view key, double min,
+                                                      double max) const {
   const std::string name = Concat(prefix_, key);
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> value, file_.Float(name));
-  if (value.has_value() && !std::isfinite(*value)) {
-    return absl::InvalidArgumentError(Concat("metadata key '", name, "' is not a finite number"));
+  if (value.has_value() && !(*value >= min && *value <= max)) {
+    return absl::InvalidArgumentError(
+        Concat("metadata key '", name, "' is ", *value, "; expected ", min, " to ", max));
   }
   return value;
 }

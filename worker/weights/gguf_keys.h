@@ -21,8 +21,8 @@ class GgufKeys {
   absl::StatusOr<int64_t> RequiredInt(std::string_view key, int64_t min, int64_t max) const;
   absl::StatusOr<int64_t> IntOr(std::string_view key, int64_t fallback, int64_t min,
                                 int64_t max) const;
-  // Unset when absent. InvalidArgument when not finite.
-  absl::StatusOr<std::optional<double>> Float(std::string_view key) const;
+  // Unset when absent. InvalidArgument when not in [min, max].
+  absl::StatusOr<std::optional<double>> Float(std::string_view key, double min, double max) const;
   absl::StatusOr<std::optional<std::string_view>> String(std::string_view key) const;
 
  private:

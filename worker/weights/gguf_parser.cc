@@ -275,7 +275,7 @@ class GgufFile::Parser {
     if (!dtype.has_value()) {
       return absl::UnimplementedError(
           Concat(what, ": type ", GgufTensorTypeName(type), " (", type,
-                 "); expected F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K"));
+                 "); expected F32, F16, BF16 or a quantized type other than NVFP4"));
     }
     tensor.dtype = *dtype;
     if (tensor.shape.back() % BlockElements(*dtype) != 0) {
@@ -304,8 +304,8 @@ class GgufFile::Parser {
     uint64_t elements = 1;
     for (uint32_t i = 0; i < num_dims; ++i) {
       PINGTI_ASSIGN_OR_RETURN(const uint64_t dim, Read<uint64_t>(what));
-      // No type takes less than half a byte a value, so a longer tensor cannot be in this file.
-      if (dim == 0 || dim > 2 * bytes_.size() / elements) {
+      // No type takes less than a bit a value, so a longer tensor cannot be in this file.
+      if (dim == 0 || dim > 8 * bytes_.size() / elements) {
         return absl::InvalidArgumentError(Concat(what, ": dimension ", i, " is ", dim,
                                                  "; the file has only ", bytes_.size(),
                                                  " bytes, and no dimension may be 0"));

@@ -1,5 +1,6 @@
 #include "worker/weights/hf_directory.h"
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <set>
@@ -11,63 +12,26 @@
 #include "common/base/strings.h"
 #include "worker/weights/json_fields.h"
 #include "worker/weights/safetensors_file.h"
+#include "worker/weights/shard_names.h"
+#include "worker/weights/text_file.h"
 
 namespace pingti::worker {
 namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMaxTextFileBytes = size_t{256} << 20;
-
-absl::Status InFile(const std::string& path, const absl::Status& status) {
-  return absl::Status(status.code(), Concat(path, ": ", std::string(status.message())));
-}
-
-// Contents of a small file; nullopt when there is none.
-absl::StatusOr<std::optional<std::string>> ReadOptional(const std::string& path) {
-  absl::StatusOr<std::unique_ptr<MappedFile>> file = MappedFile::Open(path);
-  if (absl::IsNotFound(file.status())) return std::nullopt;
-  if (!file.ok()) return file.status();
-  if ((*file)->bytes().size() > kMaxTextFileBytes) {
-    return absl::InvalidArgumentError(
-        Concat(path, ": ", (*file)->bytes().size(), " bytes; expected a text file"));
+// Constants that old checkpoints carry as tensors; nobody reads them.
+bool IsUnread(std::string_view name) {
+  for (const std::string_view end :
+       {".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached",
+        ".attn.masked_bias", ".attention.masked_bias", ".attention.bias"}) {
+    if (name.ends_with(end)) return true;
   }
-  return std::string((*file)->bytes());
-}
-
-absl::StatusOr<std::string> ReadRequired(const std::string& path) {
-  PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> text, ReadOptional(path));
-  if (!text.has_value()) return absl::NotFoundError(Concat("'", path, "' does not exist"));
-  return *std::move(text);
-}
-
-// File names of the shards, from model.safetensors.index.json or the single file.
-absl::StatusOr<std::set<std::string>> ShardNames(const std::string& directory) {
-  const std::string index_path = directory + "/model.safetensors.index.json";
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> index, ReadOptional(index_path));
-  if (!index.has_value()) return std::set<std::string>{"model.safetensors"};
-  const absl::StatusOr<json::value> root = ParseJsonObject(*index);
-  if (!root.ok()) return InFile(index_path, root.status());
-  const JsonFields fields(root->get_object(), "");
-  PINGTI_ASSIGN_OR_RETURN(const json::object* map, fields.Object("weight_map"));
-  if (map == nullptr || map->empty()) {
-    return absl::InvalidArgumentError(Concat(index_path, ": 'weight_map' is missing or empty"));
-  }
-  std::set<std::string> names;
-  for (const auto& item : *map) {
-    const json::string* name = item.value().if_string();
-    if (name == nullptr || name->find('/') != json::string::npos || name->empty()) {
-      return absl::InvalidArgumentError(Concat(index_path, ": 'weight_map' holds ",
-                                               json::serialize(item.value()),
-                                               "; expected the name of a file beside it"));
-    }
-    names.emplace(name->data(), name->size());
-  }
-  return names;
+  return false;
 }
 
 absl::Status ReadShards(const std::string& directory, HfDirectory* out) {
-  PINGTI_ASSIGN_OR_RETURN(const std::set<std::string> shards, ShardNames(directory));
+  PINGTI_ASSIGN_OR_RETURN(const std::set<std::string> shards, SafetensorsNames(directory));
   std::set<std::string> seen;
   for (const std::string& shard : shards) {
     const std::string path = Concat(directory, "/", shard);
@@ -75,6 +39,7 @@ absl::Status ReadShards(const std::string& directory, HfDirectory* out) {
     absl::StatusOr<std::vector<TensorView>> tensors = ParseSafetensors(file->bytes());
     if (!tensors.ok()) return InFile(path, tensors.status());
     for (TensorView& tensor : *tensors) {
+      if (IsUnread(tensor.name)) continue;
       if (!seen.insert(tensor.name).second) {
         return absl::InvalidArgumentError(
             Concat(path, ": tensor '", tensor.name, "' is in another shard too"));
@@ -116,7 +81,7 @@ absl::Status ReadTemplates(const JsonFields& fields, TextAssets* text) {
 
 absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text) {
   const std::string path = directory + "/tokenizer_config.json";
-  PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> body, ReadOptional(path));
+  PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> body, ReadOptionalFile(path));
   if (body.has_value()) {
     const absl::StatusOr<json::value> root = ParseJsonObject(*body);
     if (!root.ok()) return InFile(path, root.status());
@@ -131,7 +96,7 @@ absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text)
   }
   // Newer checkpoints keep the template in a file of its own.
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> jinja,
-                          ReadOptional(directory + "/chat_template.jinja"));
+                          ReadOptionalFile(directory + "/chat_template.jinja"));
   if (jinja.has_value()) text->chat_template = *std::move(jinja);
   return absl::OkStatus();
 }
@@ -143,16 +108,20 @@ absl::Status ReadGenerationFields(const JsonFields& fields, HfDirectory* out) {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> bos, fields.Int("bos_token_id"));
   if (bos.has_value()) text->bos_token_id = bos;
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> pad, fields.IntList("pad_token_id"));
-  if (!pad.empty()) text->pad_token_id = pad.front();
+  if (!pad.empty() && pad.front() != -1) text->pad_token_id = pad.front();
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format, fields.String("chat_format"));
   out->chat_format = format.value_or("");
   PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> sample, fields.Bool("do_sample"));
   if (!sample.value_or(false)) return absl::OkStatus();  // its numbers are not meant for use
-  PINGTI_ASSIGN_OR_RETURN(text->sampling.temperature, fields.Number("temperature"));
-  PINGTI_ASSIGN_OR_RETURN(text->sampling.top_p, fields.Number("top_p"));
-  PINGTI_ASSIGN_OR_RETURN(text->sampling.top_k, fields.Int("top_k"));
-  PINGTI_ASSIGN_OR_RETURN(text->sampling.min_p, fields.Number("min_p"));
-  PINGTI_ASSIGN_OR_RETURN(text->sampling.repetition_penalty, fields.Number("repetition_penalty"));
+  // Ranges that a request's own values must keep too.
+  constexpr double kSmallest = 1e-6;
+  PINGTI_ASSIGN_OR_RETURN(text->sampling.temperature, fields.NumberIn("temperature", 0.0, 2.0));
+  PINGTI_ASSIGN_OR_RETURN(text->sampling.top_p, fields.NumberIn("top_p", kSmallest, 1.0));
+  PINGTI_ASSIGN_OR_RETURN(text->sampling.top_k, fields.IntIn("top_k", -1, INT32_MAX));
+  if (text->sampling.top_k == -1) text->sampling.top_k = 0;  // all tokens, as 0 says
+  PINGTI_ASSIGN_OR_RETURN(text->sampling.min_p, fields.NumberIn("min_p", 0.0, 1.0));
+  PINGTI_ASSIGN_OR_RETURN(text->sampling.repetition_penalty,
+                          fields.NumberIn("repetition_penalty", 0.01, 10.0));
   return absl::OkStatus();
 }
 
@@ -164,19 +133,20 @@ absl::StatusOr<std::string> ReadTiktoken(const std::string& directory) {
     if (entry.path().extension() == ".tiktoken") paths.insert(entry.path().string());
   }
   if (paths.empty()) return "";
-  return ReadRequired(*paths.begin());
+  return ReadRequiredFile(*paths.begin());
 }
 
 absl::Status ReadSpecialTokens(const JsonFields& config, TextAssets* text) {
   PINGTI_ASSIGN_OR_RETURN(text->bos_token_id, config.Int("bos_token_id"));
   PINGTI_ASSIGN_OR_RETURN(text->eos_token_ids, config.IntList("eos_token_id"));
   PINGTI_ASSIGN_OR_RETURN(text->pad_token_id, config.Int("pad_token_id"));
+  if (text->pad_token_id == -1) text->pad_token_id.reset();  // so the first Llamas say none
   return absl::OkStatus();
 }
 
 absl::Status ReadText(const std::string& directory, HfDirectory* out) {
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tokenizer,
-                          ReadOptional(directory + "/tokenizer.json"));
+                          ReadOptionalFile(directory + "/tokenizer.json"));
   if (tokenizer.has_value()) {
     out->text.tokenizer_json = *std::move(tokenizer);
   } else {
@@ -184,7 +154,7 @@ absl::Status ReadText(const std::string& directory, HfDirectory* out) {
   }
   PINGTI_RETURN_IF_ERROR(ReadTokenizerConfig(directory, &out->text));
   const std::string path = directory + "/generation_config.json";
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptional(path));
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptionalFile(path));
   if (!generation.has_value()) return absl::OkStatus();
   const absl::StatusOr<json::value> root = ParseJsonObject(*generation);
   if (!root.ok()) return InFile(path, root.status());
@@ -204,7 +174,7 @@ absl::Status ReadConfig(HfDirectory* out) {
 absl::StatusOr<HfDirectory> ReadHfDirectory(const std::string& directory, bool with_tensors) {
   HfDirectory out;
   const std::string config_path = directory + "/config.json";
-  PINGTI_ASSIGN_OR_RETURN(const std::string text, ReadRequired(config_path));
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, ReadRequiredFile(config_path));
   absl::StatusOr<json::value> config = ParseJsonObject(text);
   if (!config.ok()) return InFile(config_path, config.status());
   out.config = *std::move(config);

@@ -98,14 +98,31 @@ absl::StatusOr<int64_t> JsonFields::RequiredInt(std::string_view key, int64_t mi
 
 absl::StatusOr<int64_t> JsonFields::IntOr(std::string_view key, int64_t fallback, int64_t min,
                                           int64_t max) const {
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> value, Int(key));
-  if (!value.has_value()) return fallback;
-  if (*value < min || *value > max) return Wrong(key, Concat(min, " to ", max));
-  return *value;
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> value, IntIn(key, min, max));
+  return value.value_or(fallback);
 }
 
-absl::StatusOr<double> JsonFields::NumberOr(std::string_view key, double fallback) const {
+absl::StatusOr<std::optional<int64_t>> JsonFields::IntIn(std::string_view key, int64_t min,
+                                                         int64_t max) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> value, Int(key));
+  if (value.has_value() && (*value < min || *value > max)) {
+    return Wrong(key, Concat(min, " to ", max));
+  }
+  return value;
+}
+
+absl::StatusOr<std::optional<double>> JsonFields::NumberIn(std::string_view key, double min,
+                                                           double max) const {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> value, Number(key));
+  if (value.has_value() && !(*value >= min && *value <= max)) {
+    return Wrong(key, Concat("a number from ", min, " to ", max));
+  }
+  return value;
+}
+
+absl::StatusOr<double> JsonFields::NumberOr(std::string_view key, double fallback, double min,
+                                            double max) const {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> value, NumberIn(key, min, max));
   return value.value_or(fallback);
 }
 

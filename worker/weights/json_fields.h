@@ -35,9 +35,15 @@ class JsonFields {
 
   // InvalidArgument when absent or out of [min, max].
   absl::StatusOr<int64_t> RequiredInt(std::string_view key, int64_t min, int64_t max) const;
+  absl::StatusOr<std::optional<int64_t>> IntIn(std::string_view key, int64_t min,
+                                               int64_t max) const;
   absl::StatusOr<int64_t> IntOr(std::string_view key, int64_t fallback, int64_t min,
                                 int64_t max) const;
-  absl::StatusOr<double> NumberOr(std::string_view key, double fallback) const;
+  // InvalidArgument when out of [min, max].
+  absl::StatusOr<std::optional<double>> NumberIn(std::string_view key, double min,
+                                                 double max) const;
+  absl::StatusOr<double> NumberOr(std::string_view key, double fallback, double min,
+                                  double max) const;
   absl::StatusOr<bool> BoolOr(std::string_view key, bool fallback) const;
 
  private:

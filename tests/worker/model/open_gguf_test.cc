@@ -76,8 +76,8 @@ TEST(GgufTest, RefusalsNameWhatIsWrong) {
   twice.AddU32("llama.block_count", 1);
   EXPECT_THAT(ErrorOf(twice.Build()), HasSubstr("'llama.block_count' appears twice"));
   GgufBuilder old_type = TinyLlama();
-  old_type.AddTensor("output.weight", {32, 4}, 6, 88);
-  EXPECT_THAT(ErrorOf(old_type.Build()), HasSubstr("tensor 'output.weight': type Q5_0 (6)"));
+  old_type.AddTensor("output.weight", {32, 4}, 40, 72);
+  EXPECT_THAT(ErrorOf(old_type.Build()), HasSubstr("tensor 'output.weight': type NVFP4 (40)"));
   GgufBuilder ragged = TinyLlama();
   ragged.AddTensor("output.weight", {33, 4}, 8, 400);
   EXPECT_THAT(ErrorOf(ragged.Build()), HasSubstr("rows of 33 values; expected a multiple of 32"));

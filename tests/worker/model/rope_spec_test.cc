@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "tests/worker/weights/gguf_builder.h"
 #include "worker/model/open_checkpoint.h"
@@ -103,6 +105,98 @@ TEST(RopeSpecTest, WhatIsNotServedIsRefusedByName) {
   const std::string bytes = longrope.Build();
   EXPECT_THAT(std::string(ParseGgufCheckpoint(bytes).status().message()),
               HasSubstr("rope.scaling.type 'longrope'; expected none, linear or yarn"));
+}
+
+// Phi-3 with heads of 16 dimensions of which 12 rotate; LongRoPE over them.
+DecoderSpec PartlyRotating(int64_t context) {
+  const auto config = ParseHfConfig(
+      R"({"architectures":["Phi3ForCausalLM"],"hidden_size":32,"intermediate_size":32,)"
+      R"("num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":4,)"
+      R"("partial_rotary_factor":0.75,"original_max_position_embeddings":64,)"
+      R"("max_position_embeddings":)" +
+      std::to_string(context) +
+      R"(,"rope_scaling":{"type":"longrope","short_factor":[1,1.5,2,2.5,3,3.5],)"
+      R"("long_factor":[2,4,8,16,32,64]}})");
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+// A head's values in the order in which its rows are loaded.
+std::vector<double> AsLoaded(const DecoderSpec& spec, const std::vector<double>& head) {
+  std::vector<double> loaded;
+  for (const RowBlock& block : spec.layers[0].attention.qkv) {
+    for (int64_t i = 0; i < block.rows && loaded.size() < head.size(); ++i) {
+      loaded.push_back(head[static_cast<size_t>(block.first + i)]);
+    }
+  }
+  return loaded;
+}
+
+// Rotates pair (i, i + half) by position * frequency.
+std::vector<double> Rotated(const std::vector<double>& x, const RotarySpec& spec, double position) {
+  std::vector<double> out = x;
+  const size_t half = spec.inv_freq.size();
+  for (size_t i = 0; i < half; ++i) {
+    const bool still = static_cast<int64_t>(half - i) <= spec.still_pairs;
+    const double scale = still ? 1.0 : static_cast<double>(spec.attention_factor);
+    const double angle = position * static_cast<double>(spec.inv_freq[i]);
+    out[i] = scale * (x[i] * std::cos(angle) - x[i + half] * std::sin(angle));
+    out[i + half] = scale * (x[i + half] * std::cos(angle) + x[i] * std::sin(angle));
+  }
+  return out;
+}
+
+// transformers' apply_rotary_pos_emb of Phi3: the first 12 dimensions in pairs (i, i + 6).
+std::vector<double> RotatedAsWritten(const std::vector<double>& x,
+                                     const std::vector<double>& factors, double attention_factor,
+                                     double position) {
+  std::vector<double> out = x;
+  for (size_t i = 0; i < 6; ++i) {
+    const double angle =
+        position / factors[i] * std::pow(10000.0, -2.0 * static_cast<double>(i) / 12.0);
+    out[i] = attention_factor * (x[i] * std::cos(angle) - x[i + 6] * std::sin(angle));
+    out[i + 6] = attention_factor * (x[i + 6] * std::cos(angle) + x[i] * std::sin(angle));
+  }
+  return out;
+}
+
+TEST(RopeSpecTest, PartOfAHeadRotatesAsInPhi3) {
+  for (const int64_t context : {64, 256}) {
+    const DecoderSpec spec = PartlyRotating(context);
+    const RotarySpec rotary = MakeRotarySpec(spec);
+    ASSERT_EQ(rotary.inv_freq.size(), 8u);
+    const std::vector<double> factors = context == 64 ? std::vector<double>{1, 1.5, 2, 2.5, 3, 3.5}
+                                                      : std::vector<double>{2, 4, 8, 16, 32, 64};
+    const double factor =
+        context == 64 ? 1.0 : std::sqrt(1.0 + std::log(256.0 / 64.0) / std::log(64.0));
+    std::vector<double> q, k;
+    for (int i = 0; i < 16; ++i) {
+      q.push_back(std::sin(1.0 + i));
+      k.push_back(std::cos(2.0 * i));
+    }
+    const auto dot = [](const std::vector<double>& a, const std::vector<double>& b) {
+      double sum = 0.0;
+      for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+      return sum;
+    };
+    for (const double position : {0.0, 3.0, 50.0}) {
+      const double got = dot(Rotated(AsLoaded(spec, q), rotary, 7.0),
+                             Rotated(AsLoaded(spec, k), rotary, position));
+      const double want = dot(RotatedAsWritten(q, factors, factor, 7.0),
+                              RotatedAsWritten(k, factors, factor, position));
+      EXPECT_NEAR(got, want, 1e-5) << context << ", " << position;
+    }
+  }
+}
+
+TEST(RopeSpecTest, EveryRowOfAPartlyRotatingHeadIsLoadedOnce) {
+  const DecoderSpec spec = PartlyRotating(64);
+  std::vector<int> seen(64);
+  for (const RowBlock& block : spec.layers[0].attention.qkv) {
+    EXPECT_EQ(block.module_rows, 64);
+    for (int64_t i = 0; i < block.rows; ++i) ++seen[static_cast<size_t>(block.first + i)];
+  }
+  EXPECT_EQ(seen, std::vector<int>(64, 1));
 }
 
 }  // namespace

@@ -18,13 +18,14 @@ inline constexpr int64_t kKvTile = 64;     // cached tokens that attention handl
 
 // Packed weight layouts. A panel holds kPanelCols output columns over the whole (padded) depth.
 enum class PanelFormat {
-  kF32,    // [depth][16] float
-  kBf16,   // [depth / 2][16][2] bf16
-  kI8,     // [depth / 4][16][4] uint8 (q + 128); one float scale per column, apart
-  kQ8,     // per group of 32: f16 scale[16], then as kI8
-  kQ4,     // per group of 32: f16 scale[16], then [4][16][4] bytes; low halves hold input values
-           // 8i .. 8i+3, high halves 8i+4 .. 8i+7; value = scale * (q - 8)
-  kQ4Min,  // as kQ4 with f16 min[16] after the scales; value = scale * q + min
+  kF32,      // [depth][16] float
+  kBf16,     // [depth / 2][16][2] bf16
+  kI8,       // [depth / 4][16][4] uint8 (q + 128); one float scale per column, apart
+  kQ8,       // per group of 32: f16 scale[16], then as kI8
+  kQ4,       // per group of 32: f16 scale[16], then [4][16][4] bytes; low halves hold input values
+             // 8i .. 8i+3, high halves 8i+4 .. 8i+7; value = scale * (q - 8)
+  kQ4Min,    // as kQ4 with f16 min[16] after the scales; value = scale * q + min
+  kQ4Table,  // as kQ4; value = scale * list[q], the list of GGUF's IQ4_NL
 };
 
 // Activations in the form that a panel format multiplies with.

@@ -36,6 +36,8 @@ MatrixFormat StoredFormat(const MatrixSource& source) {
       return Grouped(ElementType::kInt4);
     case DType::kQ4_1:
       return Grouped(ElementType::kInt4, /*has_zeros=*/true);
+    case DType::kIq4Nl:
+      return Grouped(ElementType::kTable4);
     case DType::kF32:
     case DType::kF16:
     case DType::kBf16:
@@ -64,6 +66,8 @@ PanelFormat PanelFormatOf(const MatrixFormat& format) {
       return format.group_size == 0 ? PanelFormat::kI8 : PanelFormat::kQ8;
     case ElementType::kInt4:
       return format.has_zeros ? PanelFormat::kQ4Min : PanelFormat::kQ4;
+    case ElementType::kTable4:
+      return PanelFormat::kQ4Table;
   }
   CheckFailed(__FILE__, __LINE__, "known ElementType", "");
 }
@@ -80,6 +84,7 @@ int64_t PanelBytes(PanelFormat format, int64_t padded_depth) {
     case PanelFormat::kQ8:
       return groups * (32 + 512);
     case PanelFormat::kQ4:
+    case PanelFormat::kQ4Table:
       return groups * (32 + 256);
     case PanelFormat::kQ4Min:
       return groups * (64 + 256);
@@ -111,7 +116,7 @@ void PackQ8Block(const uint8_t* block, int64_t column, uint8_t* group) {
   PackBytes(reinterpret_cast<const int8_t*>(block + 2), kGroup, column, group + 32);
 }
 
-// One block of Q4_0 or Q4_1: byte i holds value i low and value i + 16 high.
+// One block of Q4_0, IQ4_NL or Q4_1: byte i holds value i low and value i + 16 high.
 void PackQ4Block(const uint8_t* block, bool has_min, int64_t column, uint8_t* group) {
   std::memcpy(group + column * 2, block, 2);
   if (has_min) std::memcpy(group + 32 + column * 2, block + 2, 2);
@@ -178,18 +183,20 @@ void PackBlocks(const TensorView& tensor, const uint8_t* blocks, int64_t column,
     for (int64_t g = 0; g < num_blocks; ++g) pack(blocks + g * block_bytes, g);
     return;
   }
-  constexpr int64_t kGroupsPerBlock = 8;
-  uint8_t repacked[kGroupsPerBlock * 34];
+  constexpr int64_t kMaxGroups = 8;  // of a block
+  const int64_t groups = BlockElements(tensor.dtype) / kGroup;
+  uint8_t repacked[kMaxGroups * 34];
   for (int64_t b = 0; b < num_blocks; ++b) {
-    RepackKBlock(tensor.dtype, blocks + b * block_bytes, repacked);
-    for (int64_t g = 0; g < kGroupsPerBlock; ++g) {
-      pack(repacked + g * BlockBytes(*type_of_32), b * kGroupsPerBlock + g);
+    RepackBlock(tensor.dtype, blocks + b * block_bytes, repacked);
+    for (int64_t g = 0; g < groups; ++g) {
+      pack(repacked + g * BlockBytes(*type_of_32), b * groups + g);
     }
   }
 }
 
 bool HasGroups(PanelFormat format) {
-  return format == PanelFormat::kQ8 || format == PanelFormat::kQ4 || format == PanelFormat::kQ4Min;
+  return format == PanelFormat::kQ8 || format == PanelFormat::kQ4 ||
+         format == PanelFormat::kQ4Min || format == PanelFormat::kQ4Table;
 }
 
 // Row `row` of the source into one column of a panel.

@@ -74,7 +74,8 @@ void ProductGroups(const void* panel, const ActivationRows& x, int64_t first_row
                    Vf (&sums)[kRows]) {
   constexpr bool kMin = kFormat == PanelFormat::kQ4Min;
   constexpr bool kFourBits = kFormat != PanelFormat::kQ8;
-  constexpr int32_t kOffset = kMin ? 0 : kFourBits ? 8 : 128;
+  constexpr bool kTable = kFormat == PanelFormat::kQ4Table;
+  constexpr int32_t kOffset = kMin ? 0 : kFourBits && !kTable ? 8 : 128;
   constexpr int64_t kGroupBytes = kMin        ? kQ4MinGroupBytes
                                   : kFourBits ? kQ4GroupBytes
                                               : kQ8GroupBytes;
@@ -90,12 +91,14 @@ void ProductGroups(const void* panel, const ActivationRows& x, int64_t first_row
     const int8_t* values = rows + g * kGroup;
     for (int k = 0; k < kGroup; k += kFourBits ? 8 : 4) {
       const Vi packed = LoadI(bytes + (kFourBits ? k * 8 : k * 16));
-      const Vi low = kFourBits ? LowNibbles(packed) : packed;
+      const Vi low = kTable      ? Iq4Bytes(LowNibbles(packed))
+                     : kFourBits ? LowNibbles(packed)
+                                 : packed;
       for (int r = 0; r < kRows; ++r) {
         dots[r] = DotU8S8(dots[r], low, LoadWord(values + r * x.depth + k));
       }
       if constexpr (kFourBits) {
-        const Vi high = HighNibbles(packed);
+        const Vi high = kTable ? Iq4Bytes(HighNibbles(packed)) : HighNibbles(packed);
         for (int r = 0; r < kRows; ++r) {
           dots[r] = DotU8S8(dots[r], high, LoadWord(values + r * x.depth + k + 4));
         }
@@ -146,6 +149,9 @@ void ProductTile(PanelFormat format, const void* panel, const ActivationRows& x,
       break;
     case PanelFormat::kQ4Min:
       ProductGroups<kRows, PanelFormat::kQ4Min>(panel, x, first_row, sums);
+      break;
+    case PanelFormat::kQ4Table:
+      ProductGroups<kRows, PanelFormat::kQ4Table>(panel, x, first_row, sums);
       break;
   }
   for (int r = 0; r < kRows; ++r) {

@@ -4,6 +4,10 @@
 // never reaches an older one through the linker. For the same reason no templates of the standard
 // library are used.
 
+// The list of GGUF's IQ4_NL, each value 128 more than it is.
+alignas(16) inline constexpr uint8_t kIq4Bytes[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                      129, 141, 153, 166, 181, 197, 217, 241};
+
 #if defined(__AVX512F__)
 
 struct Vf {
@@ -51,6 +55,11 @@ inline Vi AddI(Vi a, Vi b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Vi LowNibbles(Vi a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 inline Vi HighNibbles(Vi a) {
   return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))};
+}
+// Bytes of places 0 to 15 to the unsigned bytes of the list.
+inline Vi Iq4Bytes(Vi places) {
+  const __m128i list = _mm_load_si128(reinterpret_cast<const __m128i*>(kIq4Bytes));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(list), places.v)};
 }
 // acc[i] += sum over j of u[4i + j] * s[j], u unsigned and s signed bytes, s the same for all i.
 inline Vi DotU8S8(Vi acc, Vi u, int32_t s) {
@@ -162,6 +171,11 @@ inline Vi HighNibbles(Vi a) {
   return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), mask),
           _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), mask)};
 }
+inline Vi Iq4Bytes(Vi places) {
+  const __m128i list = _mm_load_si128(reinterpret_cast<const __m128i*>(kIq4Bytes));
+  const __m256i both = _mm256_broadcastsi128_si256(list);
+  return {_mm256_shuffle_epi8(both, places.lo), _mm256_shuffle_epi8(both, places.hi)};
+}
 // maddubs would saturate for bytes above 127, so even and odd bytes are widened apart.
 inline __m256i DotHalf(__m256i acc, __m256i u, __m256i s) {
   const __m256i even_mask = _mm256_set1_epi16(255);
@@ -265,6 +279,15 @@ inline Vi AddI(const Vi& a, const Vi& b) { PINGTI_EACH_INT(a.v[i] + b.v[i]); }
 inline Vi LowNibbles(const Vi& a) { PINGTI_EACH_INT(a.v[i] & 0x0f0f0f0f); }
 inline Vi HighNibbles(const Vi& a) {
   PINGTI_EACH_INT(static_cast<int32_t>((static_cast<uint32_t>(a.v[i]) >> 4) & 0x0f0f0f0fu));
+}
+inline int32_t Iq4Word(uint32_t places) {
+  uint32_t bytes = 0;
+  for (int j = 0; j < 32; j += 8)
+    bytes |= static_cast<uint32_t>(kIq4Bytes[(places >> j) & 15u]) << j;
+  return static_cast<int32_t>(bytes);
+}
+inline Vi Iq4Bytes(const Vi& places) {
+  PINGTI_EACH_INT(Iq4Word(static_cast<uint32_t>(places.v[i])));
 }
 inline int32_t DotFour(int32_t acc, uint32_t u, uint32_t s) {
   for (int j = 0; j < 32; j += 8) {

@@ -7,6 +7,33 @@
 namespace pingti::worker {
 namespace {
 
+// Rows of `heads` heads that begin at row `first` of a module, in the order that makes pair i of a
+// head (i, i + head_dim / 2) where only its first dimensions rotate; see RopeConfig::rotary_dim.
+void AddPartlyRotatedHeads(const DenseOptions& options, const RowBlock& module, int64_t first,
+                           int64_t heads, std::vector<RowBlock>* rows) {
+  const int64_t turning = options.rotary_dim() / 2;
+  const int64_t still = (options.head_dim - options.rotary_dim()) / 2;
+  for (int64_t head = 0; head < heads; ++head) {
+    const int64_t begin = first + head * options.head_dim;
+    const auto add = [&](int64_t from, int64_t count) {
+      rows->push_back({module.module, count, begin + from, module.module_rows});
+    };
+    add(0, turning);
+    add(2 * turning, still);
+    add(turning, turning);
+    add(2 * turning + still, still);
+  }
+}
+
+std::vector<RowBlock> PartlyRotatedRows(const DenseOptions& options,
+                                        const std::vector<RowBlock>& qkv) {
+  std::vector<RowBlock> rows;
+  AddPartlyRotatedHeads(options, qkv[0], qkv[0].first, options.num_heads, &rows);
+  AddPartlyRotatedHeads(options, qkv[1], qkv[1].first, options.num_kv_heads, &rows);
+  rows.push_back(qkv[2]);
+  return rows;
+}
+
 std::vector<RowBlock> QkvRows(const DenseOptions& options, const DenseNames& names,
                               const std::string& layer) {
   const int64_t q = options.num_heads * options.head_dim;
@@ -26,6 +53,7 @@ AttentionSpec MakeAttention(const DenseOptions& options, const DenseNames& names
   attention.head_dim = options.head_dim;
   if (!options.window.empty()) attention.window = options.window[index];
   attention.qkv = QkvRows(options, names, layer);
+  if (options.rope.rotary_dim != 0) attention.qkv = PartlyRotatedRows(options, attention.qkv);
   attention.qkv_bias = options.qkv_bias;
   attention.out = Concat(layer, names.attention_out);
   attention.out_bias = options.out_bias;

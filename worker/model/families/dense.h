@@ -14,6 +14,9 @@ namespace pingti::worker {
 // Of any width and of a context, beyond which a configuration is taken for broken.
 inline constexpr int64_t kMaxSize = int64_t{1} << 24;
 inline constexpr int64_t kMaxContext = int64_t{1} << 30;
+inline constexpr double kMinRopeTheta = 1.0001;
+inline constexpr double kMaxRopeTheta = 1e15;
+inline constexpr double kMaxRopeFactor = 1e6;
 
 // Modules of a checkpoint; those of a layer without its prefix.
 struct DenseNames {
@@ -56,10 +59,14 @@ struct DenseOptions {
   bool qkv_bias = false;
   bool out_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;  // RMS norm of every q and k head before rotation
+  bool qk_norm = false;            // RMS norm of every q and k head before rotation
+  bool may_rotate_partly = false;  // the family has heads that rotate in part
   // Rows of q and k are in GGUF's order for the rotation of adjacent pairs.
   bool interleaved_qk = false;
   std::vector<int64_t> window;  // of each layer, 0: none; empty: none at all
+
+  // Dimensions of a head that rotate.
+  int64_t rotary_dim() const { return rope.rotary_dim == 0 ? head_dim : rope.rotary_dim; }
 };
 
 DecoderSpec MakeDenseDecoder(const DenseOptions& options, const DenseNames& names);

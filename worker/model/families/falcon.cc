@@ -10,6 +10,7 @@
 #include "worker/model/families/dense.h"
 #include "worker/model/families/gguf_options.h"
 #include "worker/model/families/hf_options.h"
+#include "worker/model/families/hf_rope.h"
 #include "worker/weights/gguf_keys.h"
 
 namespace pingti::worker {
@@ -168,7 +169,7 @@ absl::Status ReadHfSizes(const JsonFields& config, DenseOptions* dense) {
   PINGTI_ASSIGN_OR_RETURN(dense->vocab_size, config.RequiredInt("vocab_size", 1, kMaxSize));
   PINGTI_ASSIGN_OR_RETURN(dense->max_context,
                           config.IntOr("max_position_embeddings", 2048, 1, kMaxContext));
-  PINGTI_ASSIGN_OR_RETURN(dense->norm_eps, config.NumberOr("layer_norm_epsilon", 1e-5));
+  PINGTI_ASSIGN_OR_RETURN(dense->norm_eps, config.NumberOr("layer_norm_epsilon", 1e-5, 0.0, 1.0));
   PINGTI_ASSIGN_OR_RETURN(dense->tied_embeddings, config.BoolOr("tie_word_embeddings", true));
   PINGTI_ASSIGN_OR_RETURN(dense->qkv_bias, config.BoolOr("bias", false));
   dense->out_bias = dense->mlp_bias = dense->qkv_bias;
@@ -237,7 +238,7 @@ absl::StatusOr<DecoderSpec> FromGguf(const GgufFile& file) {
   }
   Options options;
   PINGTI_ASSIGN_OR_RETURN(options.dense, ReadGgufDense(file, "falcon"));
-  PINGTI_ASSIGN_OR_RETURN(const auto eps, keys.Float("attention.layer_norm_epsilon"));
+  PINGTI_ASSIGN_OR_RETURN(const auto eps, keys.Float("attention.layer_norm_epsilon", 0.0, 1.0));
   options.dense.norm_eps = eps.value_or(1e-5);
   options.dense.qkv_bias = file.FindTensor("blk.0.attn_qkv.bias") != nullptr;
   options.dense.mlp_bias = file.FindTensor("blk.0.ffn_up.bias") != nullptr;

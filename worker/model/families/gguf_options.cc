@@ -16,10 +16,14 @@ namespace {
 // The file's attn_factor multiplies YaRN's own factor of cos and sin; it does not replace it.
 absl::Status ReadYarn(const GgufKeys& keys, RopeConfig* rope) {
   rope->scaling = RopeScaling::kYarn;
-  PINGTI_ASSIGN_OR_RETURN(const auto beta_fast, keys.Float("rope.scaling.yarn_beta_fast"));
-  PINGTI_ASSIGN_OR_RETURN(const auto beta_slow, keys.Float("rope.scaling.yarn_beta_slow"));
-  PINGTI_ASSIGN_OR_RETURN(const auto ext_factor, keys.Float("rope.scaling.yarn_ext_factor"));
-  PINGTI_ASSIGN_OR_RETURN(const auto attn_factor, keys.Float("rope.scaling.attn_factor"));
+  PINGTI_ASSIGN_OR_RETURN(const auto beta_fast,
+                          keys.Float("rope.scaling.yarn_beta_fast", 1e-9, 1e6));
+  PINGTI_ASSIGN_OR_RETURN(const auto beta_slow,
+                          keys.Float("rope.scaling.yarn_beta_slow", 1e-9, 1e6));
+  PINGTI_ASSIGN_OR_RETURN(const auto ext_factor,
+                          keys.Float("rope.scaling.yarn_ext_factor", -1e6, 1e6));
+  PINGTI_ASSIGN_OR_RETURN(const auto attn_factor,
+                          keys.Float("rope.scaling.attn_factor", 1e-9, 1e3));
   rope->beta_fast = beta_fast.value_or(rope->beta_fast);
   rope->beta_slow = beta_slow.value_or(rope->beta_slow);
   if (ext_factor.value_or(1.0) != 1.0) {
@@ -40,26 +44,21 @@ absl::Status ReadRope(const GgufFile& file, const GgufKeys& keys, DenseOptions* 
     return absl::UnimplementedError(Concat("rotary embedding of ", rope_dim, " of ",
                                            options->head_dim, " dimensions (partial rotary)"));
   }
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> theta, keys.Float("rope.freq_base"));
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> theta,
+                          keys.Float("rope.freq_base", kMinRopeTheta, kMaxRopeTheta));
   rope.theta = theta.value_or(10000.0);
-  if (rope.theta <= 1.0) {
-    return absl::InvalidArgumentError(
-        Concat("rope.freq_base is ", rope.theta, "; expected more than 1"));
-  }
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string_view> type,
                           keys.String("rope.scaling.type"));
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> factor, keys.Float("rope.scaling.factor"));
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<double> factor,
+                          keys.Float("rope.scaling.factor", 1.0, kMaxRopeFactor));
   PINGTI_ASSIGN_OR_RETURN(
       rope.original_max_position,
       keys.IntOr("rope.scaling.original_context_length", options->max_context, 1, kMaxContext));
   rope.factor = factor.value_or(1.0);
-  if (!(rope.factor >= 1.0)) {
-    return absl::InvalidArgumentError(
-        Concat("rope.scaling.factor is ", rope.factor, "; expected 1 or more"));
-  }
   // As with config.json: context_length is what the model was trained with before it was stretched.
   const auto stretched = [&rope](int64_t length) {
-    return std::min(kMaxContext, static_cast<int64_t>(static_cast<double>(length) * rope.factor));
+    return static_cast<int64_t>(
+        std::min(static_cast<double>(kMaxContext), static_cast<double>(length) * rope.factor));
   };
   const std::string_view name = type.value_or("none");
   if (name == "linear") {
@@ -120,7 +119,7 @@ absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, DenseOptions*
   }
   PINGTI_ASSIGN_OR_RETURN(options->max_context, keys.RequiredInt("context_length", 1, kMaxContext));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> eps,
-                          keys.Float("attention.layer_norm_rms_epsilon"));
+                          keys.Float("attention.layer_norm_rms_epsilon", 0.0, 1.0));
   options->norm_eps = eps.value_or(1e-5);
   PINGTI_ASSIGN_OR_RETURN(const int64_t experts, keys.IntOr("expert_count", 0, 0, 1 << 16));
   if (experts != 0) {

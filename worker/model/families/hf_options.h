@@ -13,10 +13,6 @@ namespace pingti::worker {
 // Errors: InvalidArgument or Unimplemented naming the field, its value and what was expected.
 absl::Status ReadHfDense(const JsonFields& config, DenseOptions* options);
 
-// rope_theta and rope_scaling (transformers 4) or rope_parameters (transformers 5). A scaling that
-// is meant to stretch the context changes max_context.
-absl::Status ReadHfRope(const JsonFields& config, DenseOptions* options);
-
 // Which layers see a window: `layer_types` where it is given, else those from `first_layer` on.
 absl::Status ReadHfWindows(const JsonFields& config, int64_t first_layer, DenseOptions* options);
 

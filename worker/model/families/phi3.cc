@@ -17,6 +17,7 @@ DenseNames Fused(DenseNames names, std::string_view qkv, std::string_view gate_u
 absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
   DenseOptions options;
   options.architecture = "phi3";
+  options.may_rotate_partly = true;
   PINGTI_RETURN_IF_ERROR(ReadHfDense(config, &options));
   // Every layer has the window, where there is one.
   PINGTI_RETURN_IF_ERROR(ReadHfWindows(config, /*first_layer=*/0, &options));

@@ -50,18 +50,18 @@ absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
   PINGTI_ASSIGN_OR_RETURN(options.head_dim, config.RequiredInt("kv_channels", 2, 1 << 16));
   PINGTI_ASSIGN_OR_RETURN(options.vocab_size, config.RequiredInt("vocab_size", 1, kMaxSize));
   PINGTI_ASSIGN_OR_RETURN(options.max_context, config.RequiredInt("seq_length", 1, kMaxContext));
-  PINGTI_ASSIGN_OR_RETURN(options.norm_eps, config.NumberOr("layer_norm_epsilon", 1e-6));
-  PINGTI_ASSIGN_OR_RETURN(options.rope.theta, config.NumberOr("rotary_emb_base", 10000.0));
+  PINGTI_ASSIGN_OR_RETURN(options.norm_eps, config.NumberOr("layer_norm_epsilon", 1e-6, 0.0, 1.0));
+  PINGTI_ASSIGN_OR_RETURN(options.rope.theta, config.NumberOr("rotary_emb_base", 10000.0,
+                                                              kMinRopeTheta, kMaxRopeTheta));
   PINGTI_ASSIGN_OR_RETURN(options.tied_embeddings, config.BoolOr("tie_word_embeddings", false));
   PINGTI_RETURN_IF_ERROR(ExpectHfNumber(config, "rotary_pct", 1.0));
   PINGTI_ASSIGN_OR_RETURN(const bool no_bias, config.BoolOr("no_bias", true));
   if (!no_bias) {
     return absl::UnimplementedError("'no_bias' false; expected true");
   }
-  if (options.head_dim % 2 != 0 || !(options.rope.theta > 1.0)) {
-    return absl::InvalidArgumentError(Concat("'kv_channels' ", options.head_dim,
-                                             ", 'rotary_emb_base' ", options.rope.theta,
-                                             "; expected an even number and more than 1"));
+  if (options.head_dim % 2 != 0) {
+    return absl::InvalidArgumentError(
+        Concat("'kv_channels' ", options.head_dim, "; expected an even number"));
   }
   options.qkv_bias = true;
   return MakeDenseDecoder(options, kNames);

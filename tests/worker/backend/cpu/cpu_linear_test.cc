@@ -33,13 +33,35 @@ struct Case {
 
 // Quantized activations bound the integer formats' error, 8 bits of mantissa that of bf16.
 constexpr Case kCases[] = {
-    {DType::kF32, WeightFormat::kF32, 1e-6},     {DType::kF16, WeightFormat::kF32, 1e-6},
-    {DType::kQ4_1, WeightFormat::kF32, 1e-6},    {DType::kF32, WeightFormat::kBf16, 6e-3},
-    {DType::kBf16, WeightFormat::kStored, 6e-3}, {DType::kF32, WeightFormat::kInt8, 2e-2},
-    {DType::kQ8_0, WeightFormat::kStored, 1e-2}, {DType::kQ4_0, WeightFormat::kStored, 1e-2},
-    {DType::kQ4_1, WeightFormat::kStored, 1e-2}, {DType::kQ4K, WeightFormat::kStored, 1e-2},
-    {DType::kQ5K, WeightFormat::kStored, 1e-2},  {DType::kQ6K, WeightFormat::kStored, 1e-2},
+    {DType::kF32, WeightFormat::kF32, 1e-6},       {DType::kF16, WeightFormat::kF32, 1e-6},
+    {DType::kQ4_1, WeightFormat::kF32, 1e-6},      {DType::kF32, WeightFormat::kBf16, 6e-3},
+    {DType::kBf16, WeightFormat::kStored, 6e-3},   {DType::kF32, WeightFormat::kInt8, 2e-2},
+    {DType::kQ8_0, WeightFormat::kStored, 1e-2},   {DType::kQ4_0, WeightFormat::kStored, 1e-2},
+    {DType::kQ4_1, WeightFormat::kStored, 1e-2},   {DType::kQ4K, WeightFormat::kStored, 1e-2},
+    {DType::kQ5K, WeightFormat::kStored, 1e-2},    {DType::kQ6K, WeightFormat::kStored, 1e-2},
+    {DType::kQ5_0, WeightFormat::kStored, 1e-2},   {DType::kQ5_1, WeightFormat::kStored, 1e-2},
+    {DType::kQ2K, WeightFormat::kStored, 1e-2},    {DType::kQ3K, WeightFormat::kStored, 1e-2},
+    {DType::kIq4Nl, WeightFormat::kStored, 1e-2},  {DType::kIq4Xs, WeightFormat::kStored, 1e-2},
+    {DType::kIq2Xxs, WeightFormat::kStored, 1e-2}, {DType::kIq3S, WeightFormat::kStored, 1e-2},
+    {DType::kTq2_0, WeightFormat::kStored, 1e-2},  {DType::kMxfp4, WeightFormat::kStored, 1e-2},
+    {DType::kIq4Nl, WeightFormat::kF32, 1e-6},     {DType::kIq3S, WeightFormat::kF32, 1e-6},
 };
+
+// Where a block of the type has its f16 scale.
+size_t ScaleAt(DType dtype) {
+  switch (dtype) {
+    case DType::kQ6K:
+      return 208;
+    case DType::kQ2K:
+      return 80;
+    case DType::kQ3K:
+      return 108;
+    case DType::kTq2_0:
+      return 64;
+    default:
+      return 0;
+  }
+}
 
 // Random bytes of `dtype` whose scales are sane.
 std::vector<uint8_t> RandomWeights(DType dtype, int64_t count, std::mt19937* rng) {
@@ -60,10 +82,15 @@ std::vector<uint8_t> RandomWeights(DType dtype, int64_t count, std::mt19937* rng
   for (size_t b = 0; b < bytes.size(); b += static_cast<size_t>(block)) {
     const uint16_t scale = FloatToF16(0.01f + std::fabs(normal(*rng)) * 0.05f);
     const uint16_t min = FloatToF16(normal(*rng) * 0.1f);
-    const size_t at = dtype == DType::kQ6K ? b + 208 : b;
+    if (dtype == DType::kMxfp4) {
+      bytes[b] = 120;
+      continue;
+    }
+    const size_t at = b + ScaleAt(dtype);
     std::memcpy(&bytes[at], &scale, 2);
-    const bool has_min = dtype == DType::kQ4_1 || dtype == DType::kQ4K || dtype == DType::kQ5K;
-    if (has_min) std::memcpy(&bytes[b + 2], &min, 2);
+    const bool has_min = dtype == DType::kQ4_1 || dtype == DType::kQ4K || dtype == DType::kQ5K ||
+                         dtype == DType::kQ5_1 || dtype == DType::kQ2K;
+    if (has_min) std::memcpy(&bytes[at + 2], &min, 2);
   }
   return bytes;
 }
@@ -182,6 +209,8 @@ TEST_P(CpuLinearTest, AWeightTellsItsFormat) {
       {DType::kQ6K, WeightFormat::kStored, "int8 (F16 per 32) x int8 per 32"},
       {DType::kQ4_0, WeightFormat::kStored, "int4 (F16 per 32) x int8 per 32"},
       {DType::kQ4K, WeightFormat::kStored, "int4 (F16 per 32, with zeros) x int8 per 32"},
+      {DType::kIq4Xs, WeightFormat::kStored, "4-bit list (F16 per 32) x int8 per 32"},
+      {DType::kQ5_0, WeightFormat::kStored, "int8 (F16 per 32) x int8 per 32"},
   };
   std::mt19937 rng(kSeed);
   for (const Told& told : kTold) {

@@ -68,6 +68,61 @@ TEST(FamiliesTest, ContextGrowsWithTheScalingThatIsMeantToGrowIt) {
             512);
 }
 
+TEST(FamiliesTest, RotaryScalingsNameWhatTheyLack) {
+  const auto error = [](const std::string& scaling) {
+    return ErrorOf(Config("LlamaForCausalLM", ",\"rope_scaling\":" + scaling));
+  };
+  EXPECT_THAT(error(R"({"rope_type":"llama3","factor":8})"),
+              HasSubstr("'rope_scaling.original_max_position_embeddings' is missing"));
+  EXPECT_THAT(
+      error(R"({"rope_type":"llama3","factor":8,"original_max_position_embeddings":128})"),
+      HasSubstr("'rope_scaling.low_freq_factor' is missing; rotary scaling 'llama3' needs it"));
+  EXPECT_THAT(error(R"({"rope_type":"longrope","short_factor":[1,1,1,1,1,1,1,1]})"),
+              HasSubstr("'rope_scaling.long_factor' is missing"));
+  EXPECT_THAT(error(R"({"rope_type":"longrope","short_factor":[1,2]})"),
+              HasSubstr("'rope_scaling.short_factor' is not an array of 8 positive numbers"));
+  EXPECT_THAT(error(R"({"type":"ntk"})"), HasSubstr("rotary scaling 'ntk'"));
+}
+
+TEST(FamiliesTest, LongropeNeedsNoFactor) {
+  const auto spec = ParseHfConfig(Config(
+      "LlamaForCausalLM", R"(,"original_max_position_embeddings":128,"rope_scaling":{"type":"su",)"
+                          R"("short_factor":[1,1,1,1,1,1,1,1],"long_factor":[1,2,3,4,5,6,7,8]})"));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->rope.scaling, RopeScaling::kLongRope);
+  EXPECT_EQ(spec->rope.factor, 4.0);
+  EXPECT_EQ(spec->max_context, 512);
+}
+
+TEST(FamiliesTest, RotaryParametersPerTypeOfLayerMustBeTheSame) {
+  const auto parse = [](const std::string& parameters, const std::string& more = "") {
+    return ParseHfConfig(Config("Qwen2ForCausalLM", ",\"rope_parameters\":" + parameters + more));
+  };
+  const auto same = parse(R"({"full_attention":{"rope_type":"default","rope_theta":500000.0},)"
+                          R"("sliding_attention":{"rope_type":"default","rope_theta":500000.0}})");
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(same->rope.theta, 500000.0);
+  const std::string differ = R"({"full_attention":{"rope_type":"default","rope_theta":500000.0},)"
+                             R"("sliding_attention":{"rope_type":"default","rope_theta":1e4}})";
+  EXPECT_THAT(
+      std::string(parse(differ).status().message()),
+      HasSubstr("'rope_parameters' differs between 'full_attention' and 'sliding_attention'"));
+  const auto one_used = parse(
+      differ,
+      R"(,"layer_types":["full_attention","full_attention","full_attention","full_attention"])");
+  ASSERT_TRUE(one_used.ok()) << one_used.status();
+  EXPECT_EQ(one_used->rope.theta, 500000.0);
+}
+
+TEST(FamiliesTest, TextOfAMultimodalRotationIsRotatedAsUsual) {
+  const auto spec = ParseHfConfig(
+      Config("Qwen2ForCausalLM",
+             R"(,"rope_theta":1e6,"rope_scaling":{"type":"mrope","mrope_section":[2,3,3]})"));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  EXPECT_EQ(spec->rope.scaling, RopeScaling::kNone);
+  EXPECT_EQ(spec->rope.theta, 1e6);
+}
+
 TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(ErrorOf(Config("GPT2LMHeadModel")), HasSubstr("'GPT2LMHeadModel'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"hidden_act":"gelu")")), HasSubstr("'gelu'"));
@@ -77,8 +132,11 @@ TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
       ErrorOf(Config("LlamaForCausalLM", R"(,"rope_scaling":{"type":"longrope","factor":2})")),
       HasSubstr("'longrope'"));
   EXPECT_THAT(
-      ErrorOf(Config("Phi3ForCausalLM", R"(,"rope_parameters":{"partial_rotary_factor":0.75})")),
+      ErrorOf(Config("Qwen2ForCausalLM", R"(,"rope_parameters":{"partial_rotary_factor":0.75})")),
       HasSubstr("'rope_parameters.partial_rotary_factor' 0.75"));
+  EXPECT_THAT(
+      ErrorOf(Config("Phi3ForCausalLM", R"(,"rope_parameters":{"partial_rotary_factor":0.45})")),
+      HasSubstr("'rope_parameters.partial_rotary_factor' 0.45 makes 7 of 16 dimensions rotate"));
   EXPECT_THAT(ErrorOf(Config("Phi3ForCausalLM",
                              R"(,"rope_scaling":{"type":"longrope","long_factor":[1.0]})")),
               HasSubstr("'longrope'"));
