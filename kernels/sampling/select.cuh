@@ -20,6 +20,21 @@ struct Located {
   int token;
 };
 
+struct Rules {
+  uint32_t top_k;  // 0: off
+  float top_p;
+  float min_p;
+  float uniform;
+};
+
+// The sorted best of a row's tokens.
+struct SortedTop {
+  Prefix all;         // the row's tokens, and their weight in the draw
+  uint32_t size;      // sorted keys for the draw; 0: the best bin alone is too large
+  uint32_t num_keys;  // sorted keys: where log-probabilities want more, more than `size`
+  double total_mass;  // where log-probabilities are wanted: the row's weight at temperature 1
+};
+
 template <int kCluster>
 struct SelectShared {
   BinCounts<kCluster> row_bins;   // of DistanceBins
@@ -31,7 +46,9 @@ struct SelectShared {
   int found;
   uint32_t bin_count;
   Prefix bin_before;
-  Prefix all;    // of the bins summed last
+  Prefix all;  // of the bins summed last
+  SortedTop top;
+  Rules rules;
   Located told;  // by the first block
 };
 
@@ -149,22 +166,30 @@ __device__ int FirstIndex(int* found, int limit, const Test& test) {
   return first;
 }
 
-// Counts this block's tokens into `counts`. A row barrier must follow before others read them.
-template <int kCluster, class Bins>
-__device__ void CountTokens(const Slice& slice, const Bins& bins, BinCounts<kCluster>* counts) {
+template <int kCluster>
+__device__ void EmptyBins(BinCounts<kCluster>* counts) {
   for (int i = threadIdx.x; i < kBins; i += kThreads) {
     counts->count[i] = 0;
     counts->shortfall[i] = 0;
   }
+}
+
+template <int kCluster, class Bins>
+__device__ __forceinline__ void CountToken(float x, const Bins& bins, BinCounts<kCluster>* counts) {
+  int bin;
+  float depth;
+  if (!bins.Find(x, &bin, &depth)) return;
+  atomicAdd(&counts->count[bin], 1u);
+  if (bins.weight.IsFelt(bins.weight.Distance(x)))
+    atomicAdd(&counts->shortfall[bin], ShortfallOf(depth));
+}
+
+// Counts this block's tokens into `counts`. A row barrier must follow before others read them.
+template <int kCluster, class Bins>
+__device__ void CountTokens(const Slice& slice, const Bins& bins, BinCounts<kCluster>* counts) {
+  EmptyBins(counts);
   __syncthreads();  // bins are empty
-  ForEach(slice, [&](int, float x) {
-    int bin;
-    float depth;
-    if (!bins.Find(x, &bin, &depth)) return;
-    atomicAdd(&counts->count[bin], 1u);
-    if (bins.weight.IsFelt(bins.weight.Distance(x)))
-      atomicAdd(&counts->shortfall[bin], ShortfallOf(depth));
-  });
+  ForEach(slice, [&](int, float x) { CountToken(x, bins, counts); });
 }
 
 // The thread's own bins, [kBinsPerThread * threadIdx.x, ...), summed over the row's blocks.
@@ -236,21 +261,25 @@ __device__ int FirstBin(const BinSums& sums, int* found, const Test& test) {
   return first;
 }
 
-// Brings the tokens of bins [begin, end) into the first block's keys, in no order, and returns how
-// many they are: at most kCandidates. Ends with a row barrier.
-template <int kCluster, class Bins>
-__device__ uint32_t GatherKeys(RowBlocks<kCluster>* row, const Slice& slice, const Bins& bins,
-                               const BinSums& sums, int begin, int end,
-                               SelectShared<kCluster>* shared) {
-  if (threadIdx.x == 0) shared->taken = 0;
-  __syncthreads();  // taken is set
+// Tokens of those of the thread's bins that are in [begin, end), in the blocks before this one.
+__device__ inline uint32_t TokensInBlocksBefore(const BinSums& sums, int begin, int end) {
+  uint32_t count = 0;
 #pragma unroll
   for (int j = 0; j < kBinsPerThread; ++j) {
     const int bin = kBinsPerThread * static_cast<int>(threadIdx.x) + j;
-    if (bin >= begin && bin < end && sums.ranks_before[j] > 0) {
-      atomicAdd(&shared->taken, sums.ranks_before[j]);
-    }
+    if (bin >= begin && bin < end) count += sums.ranks_before[j];
   }
+  return count;
+}
+
+// Brings the tokens of bins [begin, end) into the first block's keys, in no order: at most
+// kCandidates. `before` is the thread's TokensInBlocksBefore. Ends with a row barrier.
+template <int kCluster, class Bins>
+__device__ void GatherKeys(RowBlocks<kCluster>* row, const Slice& slice, const Bins& bins,
+                           uint32_t before, int begin, int end, SelectShared<kCluster>* shared) {
+  if (threadIdx.x == 0) shared->taken = 0;
+  __syncthreads();  // taken is set
+  if (before > 0) atomicAdd(&shared->taken, before);
   __syncthreads();  // this block's places begin at taken
   uint64_t* keys = row->Remote(shared->keys, 0);
   ForEach(slice, [&](int i, float x) {
@@ -260,7 +289,6 @@ __device__ uint32_t GatherKeys(RowBlocks<kCluster>* row, const Slice& slice, con
     keys[atomicAdd(&shared->taken, 1u)] = TokenKey(x, slice.first_id + i);
   });
   row->Sync();
-  return *row->Remote(&shared->taken, kCluster - 1);
 }
 
 // Sorts the `count` gathered keys and sums their weights. First block only.
@@ -274,13 +302,6 @@ __device__ void SortKeys(SelectShared<kCluster>* shared, int count, const Weight
   SortDescending(shared->keys, size);
   AccumulateWeights(shared, count, weight);
 }
-
-struct Rules {
-  uint32_t top_k;  // 0: off
-  float top_p;
-  float min_p;
-  float uniform;
-};
 
 // Draws from the `sorted` best of the row's tokens, `kept`. One block. Returns the index of the
 // drawn candidate, or -1 if the kept tokens reach past the candidates.
@@ -415,7 +436,8 @@ template <int kCluster, class Bins>
 __device__ Located LocateInBin(RowBlocks<kCluster>* row, const Slice& slice, const Bins& bins,
                                const BinSums& sums, const ChosenBin& chosen, const Goal& goal,
                                SelectShared<kCluster>* shared) {
-  GatherKeys(row, slice, bins, sums, chosen.bin, chosen.bin + 1, shared);
+  GatherKeys(row, slice, bins, TokensInBlocksBefore(sums, chosen.bin, chosen.bin + 1), chosen.bin,
+             chosen.bin + 1, shared);
   const int count = static_cast<int>(chosen.count);
   Located located{{0, 0.0}, -1};
   if (row->rank() == 0) {
@@ -495,11 +517,17 @@ __device__ Prefix PrefixOfMinP(RowBlocks<kCluster>* row, const Slice& slice, con
   return {s.count, s.sum};
 }
 
-// DrawSorted without candidates. All blocks of the row; returns the token id.
+// DrawSorted without candidates, from the tokens of shared->top.all by shared->rules. All blocks of
+// the row; returns the token id.
 template <int kCluster>
-__device__ int DrawAnywhere(RowBlocks<kCluster>* row, const Slice& slice, Prefix kept,
-                            const Rules& rules, const Weights& weight,
+__device__ int DrawAnywhere(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                             SelectShared<kCluster>* shared) {
+  Prefix* kept = &shared->top.all;
+  const Rules& rules = shared->rules;
+  const auto keep = [&](const Prefix& prefix) {
+    if (threadIdx.x == 0 && prefix.count < kept->count) *kept = prefix;
+    __syncthreads();  // kept is up to date
+  };
   // A loop, so that Locate's code is there once.
   enum Stage { kTopK, kTopP, kDraw };
   int token = -1;
@@ -507,20 +535,17 @@ __device__ int DrawAnywhere(RowBlocks<kCluster>* row, const Slice& slice, Prefix
   for (int stage = kTopK; stage <= kDraw; ++stage) {
     Goal goal;
     if (stage == kTopK) {
-      if (rules.top_k == 0 || rules.top_k >= kept.count) continue;
+      if (rules.top_k == 0 || rules.top_k >= kept->count) continue;
       goal.count = rules.top_k;
     } else if (stage == kTopP) {
       if (rules.top_p >= 1.0f) continue;
-      goal.mass = static_cast<double>(rules.top_p) * kept.mass;
+      goal.mass = static_cast<double>(rules.top_p) * kept->mass;
     } else {
-      if (rules.min_p > 0.0f) {
-        const Prefix likely = PrefixOfMinP(row, slice, weight, rules.min_p);
-        if (likely.count < kept.count) kept = likely;
-      }
-      goal = {kept.count, static_cast<double>(rules.uniform) * kept.mass, true};
+      if (rules.min_p > 0.0f) keep(PrefixOfMinP(row, slice, weight, rules.min_p));
+      goal = {kept->count, static_cast<double>(rules.uniform) * kept->mass, true};
     }
     const Located located = Locate(row, slice, weight, goal, shared);
-    if (located.through.count < kept.count) kept = located.through;
+    keep(located.through);
     token = located.token;
   }
   return token;
