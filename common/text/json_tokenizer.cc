@@ -110,12 +110,6 @@ absl::Status ReadAddedTokens(const JsonAt& root, TokenizerParts* parts) {
 }
 
 absl::Status RefuseUnsupported(const JsonAt& root, const JsonAt& model) {
-  for (const char* name : {"truncation", "padding"}) {
-    if (JsonHas(root, name)) {
-      return absl::UnimplementedError(
-          absl::StrCat("tokenizer.json: '", name, "' is not supported, expected null"));
-    }
-  }
   PINGTI_ASSIGN_OR_RETURN(const std::string type, JsonStringOr(model, "type", "BPE"));
   if (type != "BPE") {
     return absl::UnimplementedError(

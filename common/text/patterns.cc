@@ -50,6 +50,22 @@ constexpr const char kDeepSeekPunctuation[] =
 constexpr const char kDeepSeekEastern[] =
     R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 
+// Words of one case order: capitals before small letters. Mistral's (tekken) and OpenAI's (o200k).
+constexpr std::string_view kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kGpt4oPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Qwen2's with marks among the letters.
+constexpr std::string_view kQwen35Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|)"
+    R"( ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 absl::Status AddPattern(std::string_view pattern, FamilyRules* rules) {
   PINGTI_ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern));
   rules->pre_tokenizer.Add(SplitByRegex(std::move(regex), SplitBehavior::kIsolated, false));
@@ -91,37 +107,81 @@ absl::Status AddFalcon(FamilyRules* rules) {
   return absl::OkStatus();
 }
 
+// What llama.cpp cuts by where a file names no family.
+absl::Status AddDefault(FamilyRules* rules) {
+  for (const std::string_view pattern : {std::string_view(R"([\p{P}$+<=>^~|]+)"), kGpt2Pattern,
+                                         std::string_view(R"(\p{N}+)"), kThreeDigitsPattern}) {
+    PINGTI_RETURN_IF_ERROR(AddPattern(pattern, rules));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddDigitsAndGpt2(FamilyRules* rules) {
+  rules->pre_tokenizer.Add(SplitByChar(IsNumeric, SplitBehavior::kIsolated));
+  return AddPattern(kGpt2Pattern, rules);
+}
+
+template <const std::string_view* pattern>
+absl::Status AddOne(FamilyRules* rules) {
+  return AddPattern(*pattern, rules);
+}
+
+enum Option : unsigned { kPlain = 0, kNfc = 1, kIgnoreMerges = 2, kAddsBos = 4 };
+
+struct Family {
+  std::string_view name;
+  absl::Status (*add_steps)(FamilyRules* rules);
+  unsigned options;
+};
+
+constexpr Family kFamilies[] = {
+    {"gpt-2", AddOne<&kGpt2Pattern>, kPlain},
+    {"gpt2", AddOne<&kGpt2Pattern>, kPlain},
+    {"phi-2", AddOne<&kGpt2Pattern>, kPlain},
+    {"gpt-neox", AddOne<&kGpt2Pattern>, kNfc},
+    {"mpt", AddOne<&kGpt2Pattern>, kNfc},
+    {"olmo", AddOne<&kGpt2Pattern>, kNfc},
+    {"smollm", AddDigitsAndGpt2, kPlain},
+    {"starcoder", AddDigitsAndGpt2, kPlain},
+    {"refact", AddDigitsAndGpt2, kPlain},
+    {"command-r", AddDigitsAndGpt2, kNfc},
+    {"llama-bpe", AddOne<&kLlama3Pattern>, kIgnoreMerges | kAddsBos},
+    {"llama3", AddOne<&kLlama3Pattern>, kIgnoreMerges | kAddsBos},
+    {"llama-v3", AddOne<&kLlama3Pattern>, kIgnoreMerges | kAddsBos},
+    {"falcon3", AddOne<&kLlama3Pattern>, kIgnoreMerges | kAddsBos},
+    {"dbrx", AddOne<&kLlama3Pattern>, kPlain},
+    {"smaug-bpe", AddOne<&kLlama3Pattern>, kPlain},
+    {"gpt-4o", AddOne<&kGpt4oPattern>, kPlain},
+    {"tekken", AddOne<&kTekkenPattern>, kIgnoreMerges | kAddsBos},
+    {"qwen2", AddOne<&kQwen2Pattern>, kNfc},
+    {"deepseek-r1-qwen", AddOne<&kQwen2Pattern>, kNfc},
+    {"qwen35", AddOne<&kQwen35Pattern>, kNfc},
+    {"deepseek-llm", AddDeepSeekLlm, kPlain},
+    {"deepseek-coder", AddDeepSeekCoder, kPlain},
+    {"deepseek-v3", AddDeepSeekV3, kPlain},
+    {"falcon", AddFalcon, kPlain},
+    {"default", AddDefault, kPlain},
+};
+
 }  // namespace
 
 absl::StatusOr<FamilyRules> MakeFamilyRules(std::string_view family) {
-  FamilyRules rules;
-  if (family == "gpt-2" || family == "gpt2") {
-    PINGTI_RETURN_IF_ERROR(AddPattern(kGpt2Pattern, &rules));
-  } else if (family == "smollm") {
-    rules.pre_tokenizer.Add(SplitByChar(IsNumeric, SplitBehavior::kIsolated));
-    PINGTI_RETURN_IF_ERROR(AddPattern(kGpt2Pattern, &rules));
-  } else if (family == "llama-bpe" || family == "llama3" || family == "llama-v3") {
-    PINGTI_RETURN_IF_ERROR(AddPattern(kLlama3Pattern, &rules));
-    rules.ignore_merges = true;
-    rules.adds_bos = true;
-  } else if (family == "qwen2" || family == "deepseek-r1-qwen") {
-    PINGTI_RETURN_IF_ERROR(AddPattern(kQwen2Pattern, &rules));
-    rules.normalizer.Add(UnicodeFormStep(UnicodeForm::kNfc));
-  } else if (family == "deepseek-llm") {
-    PINGTI_RETURN_IF_ERROR(AddDeepSeekLlm(&rules));
-  } else if (family == "deepseek-coder") {
-    PINGTI_RETURN_IF_ERROR(AddDeepSeekCoder(&rules));
-  } else if (family == "deepseek-v3") {
-    PINGTI_RETURN_IF_ERROR(AddDeepSeekV3(&rules));
-  } else if (family == "falcon") {
-    PINGTI_RETURN_IF_ERROR(AddFalcon(&rules));
-  } else {
-    return absl::UnimplementedError(absl::StrCat(
-        "tokenizer.ggml.pre '", std::string(family),
-        "' is not supported; supported: gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, "
-        "deepseek-llm, deepseek-coder, deepseek-v3, falcon"));
+  if (family.empty()) family = "default";
+  std::string known;
+  for (const Family& candidate : kFamilies) {
+    if (candidate.name != family) {
+      absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(candidate.name));
+      continue;
+    }
+    FamilyRules rules;
+    PINGTI_RETURN_IF_ERROR(candidate.add_steps(&rules));
+    if ((candidate.options & kNfc) != 0) rules.normalizer.Add(UnicodeFormStep(UnicodeForm::kNfc));
+    rules.ignore_merges = (candidate.options & kIgnoreMerges) != 0;
+    rules.adds_bos = (candidate.options & kAddsBos) != 0;
+    return rules;
   }
-  return rules;
+  return absl::UnimplementedError(absl::StrCat("tokenizer.ggml.pre '", std::string(family),
+                                               "' is not supported; supported: ", known));
 }
 
 }  // namespace pingti::text

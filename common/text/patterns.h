@@ -25,7 +25,8 @@ struct FamilyRules {
   bool adds_bos = false;  // where the file does not say
 };
 
-// Errors: Unimplemented naming `family` and the families there are.
+// An empty name means llama.cpp's default. Errors: Unimplemented naming `family` and the families
+// there are.
 absl::StatusOr<FamilyRules> MakeFamilyRules(std::string_view family);
 
 }  // namespace pingti::text

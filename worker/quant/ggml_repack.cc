@@ -95,12 +95,21 @@ void RoundedToQ8_0(const float* values, uint8_t* out) {
   }
 }
 
-// What the values of the block's sub-block `sub` of 32 are multiples of; 0 where they share nothing
-// that fits.
+// What the values of the block's sub-block `sub` of 32 are multiples of, of a type that
+// FitsQ8_0.
 float StepOf(DType type, const uint8_t* block, int sub) {
   switch (type) {
+    case DType::kQ8_0:
+    case DType::kQ4_0:
     case DType::kQ5_0:
+    case DType::kIq4Nl:
       return LoadF16(block);
+    case DType::kIq4Xs:
+      return LoadF16(block) * static_cast<float>(Iq4XsScale(block, sub));
+    case DType::kTq1_0:
+      return LoadF16(block + 52);
+    case DType::kTq2_0:
+      return LoadF16(block + 64);
     case DType::kMxfp4:
       return Mxfp4HalfScale(block[0]);
     case DType::kQ3K:
@@ -122,18 +131,39 @@ float StepOf(DType type, const uint8_t* block, int sub) {
   }
 }
 
-void ToQ8_0(DType type, const uint8_t* block, uint8_t* out) {
+}  // namespace
+
+void RepackAsQ8_0(DType type, const uint8_t* block, uint8_t* out) {
   float values[kSubBlocks * kSubBlockValues];
   const auto count = static_cast<int>(BlockElements(type));
   Dequantize(type, block, count, values);
   for (int sub = 0; sub < count / kSubBlockValues; ++sub, out += BlockBytes(DType::kQ8_0)) {
     const float* of_sub = values + sub * kSubBlockValues;
-    const float step = StepOf(type, block, sub);
+    const float step = FitsQ8_0(type) ? StepOf(type, block, sub) : 0.0f;
     if (step == 0.0f || !MultiplesToQ8_0(of_sub, step, out)) RoundedToQ8_0(of_sub, out);
   }
 }
 
-}  // namespace
+bool FitsQ8_0(DType type) {
+  switch (type) {
+    case DType::kQ8_0:
+    case DType::kQ4_0:
+    case DType::kQ5_0:
+    case DType::kQ3K:
+    case DType::kIq1S:
+    case DType::kIq2Xxs:
+    case DType::kIq3Xxs:
+    case DType::kIq3S:
+    case DType::kIq4Nl:
+    case DType::kIq4Xs:
+    case DType::kTq1_0:
+    case DType::kTq2_0:
+    case DType::kMxfp4:
+      return true;
+    default:
+      return false;
+  }
+}
 
 std::optional<DType> TypeOf32(DType type) {
   switch (type) {
@@ -160,7 +190,7 @@ void RepackBlock(DType type, const uint8_t* block, uint8_t* out) {
   if (type == DType::kQ4K) return Q4KToQ4_1(block, out);
   if (type == DType::kIq4Xs) return Iq4XsToIq4Nl(block, out);
   if (type_of_32 == DType::kQ4_0) return TernaryToQ4_0(type, block, out);
-  ToQ8_0(type, block, out);
+  RepackAsQ8_0(type, block, out);
 }
 
 }  // namespace pingti::worker

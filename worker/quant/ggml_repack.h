@@ -26,4 +26,12 @@ std::optional<DType> TypeOf32(DType type);
 // room for them. REQUIRES: TypeOf32(type) has a value.
 void RepackBlock(DType type, const uint8_t* block, uint8_t* out);
 
+// Whether a type's values are, in each 32, multiples of at most 127 of one step, so that Q8_0 holds
+// them but for the rounding of the step; of Q3_K all but the least value of the largest scale.
+bool FitsQ8_0(DType type);
+
+// One block of a type as BlockElements(type) / 32 consecutive blocks of Q8_0. REQUIRES:
+// IsBlockType(type).
+void RepackAsQ8_0(DType type, const uint8_t* block, uint8_t* out);
+
 }  // namespace pingti::worker

@@ -118,6 +118,16 @@ TEST_F(TokenizerGoldenTest, TokenizerJsonGivesTheIdsOfHuggingFace) {
   }
 }
 
+TEST_F(TokenizerGoldenTest, TruncationAndPaddingOfAFileAreForTrainersAndIgnored) {
+  const value& test = Configuration("gpt-2");
+  object config = boost::json::parse(TokenizerJson(test)).as_object();
+  config["truncation"] = {{"max_length", 2}, {"strategy", "LongestFirst"}, {"stride", 0}};
+  config["padding"] = {{"strategy", {{"Fixed", 512}}}, {"pad_id", 0}, {"pad_token", "<|end|>"}};
+  const auto tokenizer = MakeJsonTokenizer(boost::json::serialize(config));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  ExpectIds(**tokenizer, test);
+}
+
 TEST_F(TokenizerGoldenTest, StreamedTokensGiveTheTextThatHuggingFaceDecodes) {
   for (const value& test : golden_.at("tokenizers").as_array()) {
     SCOPED_TRACE(std::string(test.at("name").as_string()));
@@ -132,15 +142,40 @@ TEST_F(TokenizerGoldenTest, StreamedTokensGiveTheTextThatHuggingFaceDecodes) {
 }
 
 TEST_F(TokenizerGoldenTest, GgufFamiliesGiveTheIdsOfTheirTokenizerJson) {
-  for (const char* name : {"smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm",
-                           "deepseek-coder", "deepseek-v3", "falcon"}) {
+  // Each family's names, and the configuration that has its tokenizer.json.
+  constexpr std::pair<const char*, const char*> kFamilies[] = {{"smollm", "smollm"},
+                                                               {"starcoder", "smollm"},
+                                                               {"refact", "smollm"},
+                                                               {"gpt-2", "gpt-2"},
+                                                               {"phi-2", "gpt-2"},
+                                                               {"llama-bpe", "llama-bpe"},
+                                                               {"llama3", "llama-bpe"},
+                                                               {"falcon3", "llama-bpe"},
+                                                               {"dbrx", "dbrx"},
+                                                               {"smaug-bpe", "dbrx"},
+                                                               {"qwen2", "qwen2"},
+                                                               {"deepseek-r1-qwen", "qwen2"},
+                                                               {"qwen35", "qwen35"},
+                                                               {"deepseek-llm", "deepseek-llm"},
+                                                               {"deepseek-coder", "deepseek-coder"},
+                                                               {"deepseek-v3", "deepseek-v3"},
+                                                               {"falcon", "falcon"},
+                                                               {"tekken", "tekken"},
+                                                               {"gpt-4o", "gpt-4o"},
+                                                               {"command-r", "command-r"},
+                                                               {"gpt-neox", "gpt-neox"},
+                                                               {"mpt", "gpt-neox"},
+                                                               {"olmo", "gpt-neox"},
+                                                               {"default", "default"},
+                                                               {"", "default"}};
+  for (const auto& [name, configuration] : kFamilies) {
     SCOPED_TRACE(name);
-    GgufTokenizerData data = GgufData(Configuration(name));
+    GgufTokenizerData data = GgufData(Configuration(configuration));
     data.model = "gpt2";
     data.pre = name;
     const auto tokenizer = MakeGgufTokenizer(std::move(data));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
-    ExpectIds(**tokenizer, Configuration(name));
+    ExpectIds(**tokenizer, Configuration(configuration));
   }
 }
 

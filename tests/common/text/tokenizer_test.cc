@@ -113,7 +113,6 @@ TEST(TokenizerTest, UnsupportedJsonPartsAreRefusedByName) {
   EXPECT_THAT(with("decoder", R"({"type": "CTC"})"), HasSubstr("'CTC'"));
   EXPECT_THAT(with("post_processor", R"({"type": "BertProcessing"})"),
               HasSubstr("'BertProcessing'"));
-  EXPECT_THAT(with("truncation", R"({"max_length": 5})"), HasSubstr("truncation"));
   EXPECT_THAT(with("pre_tokenizer", R"({"type": "Sequence", "pretokenizers": [
       {"type": "ByteLevel"}, {"type": "Punctuation"}]})"),
               HasSubstr("behind ByteLevel"));

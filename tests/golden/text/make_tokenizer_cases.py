@@ -40,8 +40,17 @@ EASTERN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 DEEPSEEK_LLM = [r"[\r\n]", rf"\s?[{CASED}]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", EASTERN]
 DEEPSEEK_CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EASTERN]
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+SYMBOLS = r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEKKEN = rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*|\p{{N}}|{SYMBOLS}"
+GPT4O = (rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{CONTRACTIONS}?|"
+         rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{CONTRACTIONS}?|\p{{N}}{{1,3}}|{SYMBOLS}")
+QWEN35 = QWEN2.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 GGUF_FAMILIES = ("smollm", "gpt-2", "llama-bpe", "qwen2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
-                 "falcon")
+                 "falcon", "tekken", "gpt-4o", "qwen35", "command-r", "gpt-neox", "dbrx", "default")
+# llama.cpp's, which no tokenizer.json has.
+DEFAULT = [r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]
 DIGITS = {"type": "Digits", "individual_digits": True}
 
 
@@ -100,6 +109,13 @@ def configurations():
     yield "llama-bpe", "bytes", None, sequence(split(LLAMA3), BYTES), byte_decoder, added
     yield "qwen2", "bytes", {"type": "NFC"}, sequence(split(QWEN2), BYTES), byte_decoder, added
     yield "deepseek-v3", "bytes", None, sequence(*[split(p) for p in DEEPSEEK], BYTES), byte_decoder, added
+    yield "tekken", "bytes", None, sequence(split(TEKKEN), BYTES), byte_decoder, added
+    yield "gpt-4o", "bytes", None, sequence(split(GPT4O), BYTES), byte_decoder, added
+    yield "qwen35", "bytes", {"type": "NFC"}, sequence(split(QWEN35), BYTES), byte_decoder, added
+    yield "command-r", "bytes", {"type": "NFC"}, sequence(DIGITS, gpt2), byte_decoder, added
+    yield "gpt-neox", "bytes", {"type": "NFC"}, gpt2, byte_decoder, added
+    yield "dbrx", "bytes", None, sequence(split(LLAMA3), BYTES), byte_decoder, added
+    yield "default", "bytes", None, sequence(*[split(p) for p in DEFAULT], BYTES), byte_decoder, added
     yield "falcon", "bytes", None, sequence(
         {"type": "Punctuation", "behavior": "Contiguous"}, gpt2, {"type": "Digits", "individual_digits": False},
         split("[0-9][0-9][0-9]")), byte_decoder, added
@@ -169,7 +185,7 @@ def main():
 
     for name, vocabulary, normalizer, pre_tokenizer, decoder, added in configurations():
         tokenizer_json = build(vocabularies[vocabulary], normalizer, pre_tokenizer, decoder, added,
-                               vocabulary == "characters", name == "llama-bpe")
+                               vocabulary == "characters", name in ("llama-bpe", "tekken"))
         tokenizer = Tokenizer.from_str(json.dumps(tokenizer_json))
         tokenizer_json["model"].update(vocab=vocabulary, merges=vocabulary)
         tokenizers_out.append({

@@ -14,10 +14,12 @@
 
 namespace pingti::worker::cuda {
 
-inline constexpr int64_t kFileGroup = 32;  // values per scale of Q4_0 and Q8_0
+inline constexpr int64_t kFileGroup = 32;  // values per scale of a file's blocks
 
 // Whether every part is of this type, and in memory.
 bool AllParts(const LinearSource& source, DType dtype);
+// Whether every part is of a type that Q8_0 holds (worker/quant/ggml_repack.h), and in memory.
+bool AllFitQ8_0(const LinearSource& source);
 
 // Random elements of unit variance of outputs for unit variance of inputs, and a seed for them.
 absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t cols, uint64_t seed,

@@ -1,5 +1,6 @@
 // Part of cuda_linear.h: rows of a checkpoint to the grouped forms. GGUF's Q4_0 and Q8_0 keep their
-// numbers; anything else becomes 8 bits with a scale per 128 values. Packed words of Hugging Face
+// numbers, as do the types that Q8_0 holds; anything else becomes 8 bits with a scale per 128
+// values. Packed words of Hugging Face
 // checkpoints: prepare_packed.cc.
 #include <algorithm>
 #include <cmath>
@@ -11,20 +12,18 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/prepare.h"
+#include "worker/quant/ggml_repack.h"
 #include "worker/quant/source_rows.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
 namespace {
 
-// A row of Q4_0 or Q8_0 blocks (f16 scale, then 32 values) as the kernels' kRowMajor words: values
-// in order, unsigned, 4 or 8 bits each; then the row's scales.
-void WriteFileGroups(const TensorView& tensor, const uint8_t* block, uint8_t* out) {
-  const bool four = tensor.dtype == DType::kQ4_0;
-  const int64_t groups = tensor.shape[1] / kFileGroup;
-  const int64_t block_bytes = BlockBytes(tensor.dtype);
+// `groups` blocks of Q4_0 or Q8_0 (f16 scale, then 32 values) as the kernels' kRowMajor words:
+// values in order, unsigned, 4 or 8 bits each; their scales apart.
+void WriteGroups(bool four, const uint8_t* block, int64_t groups, uint8_t* out, uint8_t* scales) {
+  const int64_t block_bytes = BlockBytes(four ? DType::kQ4_0 : DType::kQ8_0);
   const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
-  uint8_t* scales = out + groups * group_bytes;
   for (int64_t g = 0; g < groups; ++g, block += block_bytes, out += group_bytes) {
     std::memcpy(scales + 2 * g, block, 2);
     const uint8_t* q = block + 2;
@@ -38,6 +37,22 @@ void WriteFileGroups(const TensorView& tensor, const uint8_t* block, uint8_t* ou
                             : static_cast<uint8_t>((q[at] >> 4) | (q[at + 1] & 0xf0));
       }
     }
+  }
+}
+
+// A row of blocks of a file, in 4 bits if they are Q4_0 and in 8 bits otherwise; then the row's
+// scales.
+void WriteFileGroups(const TensorView& tensor, bool four, const uint8_t* block, uint8_t* out) {
+  const int64_t groups = tensor.shape[1] / kFileGroup;
+  const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
+  uint8_t* scales = out + groups * group_bytes;
+  if (four || tensor.dtype == DType::kQ8_0) return WriteGroups(four, block, groups, out, scales);
+  constexpr int64_t kMaxGroups = 8;  // of a block
+  const int64_t per_block = BlockElements(tensor.dtype) / kFileGroup;
+  uint8_t repacked[kMaxGroups * 34];
+  for (int64_t g = 0; g < groups; g += per_block, block += BlockBytes(tensor.dtype)) {
+    RepackAsQ8_0(tensor.dtype, block, repacked);
+    WriteGroups(four, repacked, per_block, out + g * group_bytes, scales + 2 * g);
   }
 }
 
@@ -69,8 +84,8 @@ struct GroupedWords {
   int64_t groups = 0;
 };
 
-// Part of a stack whose first row is `at`.
-absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, int64_t at,
+// Part of a stack whose first row is `at`. `four`: from a file of Q4_0.
+absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, bool four, int64_t at,
                              const GroupedWords& into, WeightUpload* upload, cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
   const int64_t cols = part.tensor.shape[1];
@@ -101,7 +116,7 @@ absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, int64_t a
     std::vector<float> values(static_cast<size_t>(from_file ? 0 : cols));
     for (int64_t row = first; row < last; ++row, out += pitch) {
       if (from_file) {
-        WriteFileGroups(part.tensor, source.Raw(row), out);
+        WriteFileGroups(part.tensor, four, source.Raw(row), out);
       } else {
         source.ReadF32(row, row + 1, values.data());
         WriteOwnGroups(values, out);
@@ -132,7 +147,7 @@ absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, W
   PINGTI_ASSIGN_OR_RETURN(dense.scales, CudaBuffer::Make(weight->rows * dense.groups * 2));
   int64_t at = 0;
   for (const MatrixSource& part : source.parts) {
-    PINGTI_RETURN_IF_ERROR(LoadGroupedPart(part, from_file, at, dense, upload, stream));
+    PINGTI_RETURN_IF_ERROR(LoadGroupedPart(part, from_file, four, at, dense, upload, stream));
     at += part.tensor.shape[0];
   }
   kernels::RepackWeightsParams repack;

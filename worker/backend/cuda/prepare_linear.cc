@@ -11,6 +11,7 @@
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/prepare.h"
+#include "worker/quant/ggml_repack.h"
 #include "worker/quant/source_rows.h"
 #include "worker/tensor/float16.h"
 
@@ -145,6 +146,13 @@ bool AllParts(const LinearSource& source, DType dtype) {
   return true;
 }
 
+bool AllFitQ8_0(const LinearSource& source) {
+  for (const MatrixSource& part : source.parts) {
+    if (!FitsQ8_0(part.tensor.dtype) || part.tensor.data == nullptr) return false;
+  }
+  return true;
+}
+
 absl::Status FillRandom(void* out, int64_t count, kernels::DType dtype, int64_t cols, uint64_t seed,
                         cudaStream_t stream) {
   kernels::RandomFillParams params;
@@ -170,7 +178,7 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   }
   if (source.format == WeightFormat::kInt8Weights) {
     if (rows % 8 != 0 || cols % 8 != 0) return bf16;
-    return Grouped(ElementType::kInt8, AllParts(source, DType::kQ8_0) ? kFileGroup : kOwnGroup);
+    return Grouped(ElementType::kInt8, AllFitQ8_0(source) ? kFileGroup : kOwnGroup);
   }
   const bool int8 = source.format == WeightFormat::kInt8 ||
                     (source.format == WeightFormat::kStored && AllParts(source, DType::kI8));
@@ -182,7 +190,7 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   }
   if (rows % 8 == 0 && cols % kFileGroup == 0) {
     if (AllParts(source, DType::kQ4_0)) return Grouped(ElementType::kInt4, kFileGroup);
-    if (AllParts(source, DType::kQ8_0)) return Grouped(ElementType::kInt8, kFileGroup);
+    if (AllFitQ8_0(source)) return Grouped(ElementType::kInt8, kFileGroup);
   }
   return bf16;
 }
