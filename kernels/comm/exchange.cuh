@@ -1,5 +1,5 @@
-// One call of an all-reduce as a thread sees it: push its vectors to the peers, arm a buffer for a
-// later call, take the sums. Device code.
+// One call of a sum or gather as a thread sees it: push its vectors to the peers, arm a buffer for
+// a later call, take what comes. Device code.
 //
 // Memory. Every rank has three receive buffers, used in turn. Of a call's matrix [rows, vecs] of
 // 16-byte vectors a buffer holds
@@ -16,9 +16,11 @@
 // each other, and WaitForPriorKernels stands before the first access.
 //
 // Progress. All blocks of a call must be on the device at once: a block's waits are for stores of
-// any peer's blocks. Every block pushes everything before it waits for anything. A wait ends when
-// the data is there, when the group was aborted or after timeout_ns; in the latter cases the thread
-// goes on with what it has, so that barriers within the kernel stay whole, and waits no more.
+// any peer's blocks. With one shot a thread pushes one step ahead of what it waits for; steps go
+// through the matrix in order, so whoever is furthest behind finds what it waits for. With two
+// shots it pushes everything before it waits for anything. A wait ends when the data is there, when
+// the group was aborted or after timeout_us; in the latter cases the thread goes on with what it
+// has, so that barriers within the kernel stay whole, and waits no more.
 //
 // Read next: peer_memory.cuh, sum_kernel.cuh, norm_kernel.cuh.
 #pragma once
@@ -69,6 +71,7 @@ class Exchange {
     const uint4 state = LoadFromPeer(reinterpret_cast<const uint4*>(link.state));
     buffer_ = state.x;
     previous_used_ = state.y;
+    next_armed_ = blockIdx.x * blockDim.x + threadIdx.x;
     gone_ = state.w != 0;
   }
 
@@ -88,14 +91,16 @@ class Exchange {
     }
   }
 
-  // After all of this thread's pushes; all threads of the block. Arms what the call before used,
-  // and counts the block as one that has read the state.
-  __device__ void ArmAndArrive() {
+  // Arms a vector of what the call before used: once after each push, to spread the stores.
+  __device__ void ArmNext() {
+    if (next_armed_ >= previous_used_) return;
     uint4* const armed = Own() + ((buffer_ + 2) % 3) * BufferVectors();
-    const uint32_t step = gridDim.x * blockDim.x;
-    for (uint32_t i = blockIdx.x * blockDim.x + threadIdx.x; i < previous_used_; i += step) {
-      armed[i] = make_uint4(kEmpty, kEmpty, kEmpty, kEmpty);
-    }
+    armed[next_armed_] = make_uint4(kEmpty, kEmpty, kEmpty, kEmpty);
+    next_armed_ += gridDim.x * blockDim.x;
+  }
+
+  // After the first push, all threads of the block: counts it as one that has read the state.
+  __device__ void Arrive() {
     __syncthreads();  // every thread has read the state: it has used what it read
     if (threadIdx.x == 0) {
       is_last_ = atomicInc(&link_.state->blocks_arrived, gridDim.x - 1) == gridDim.x - 1;
@@ -125,8 +130,15 @@ class Exchange {
     return sum;
   }
 
+  // One shot: vector `j` of `row` of every rank.
+  __device__ void TakeAll(int row, int j, uint4 own, uint4 (&parts)[kRanks]) {
+    static_assert(!kTwoShots);
+    ReadSlots(row, j, vecs_, own, parts);
+  }
+
   // At the end, every thread.
   __device__ void Finish() {
+    while (next_armed_ < previous_used_) ArmNext();
     if (threadIdx.x != 0 || !is_last_) return;
     link_.state->buffer = (buffer_ + 1) % 3;
     link_.state->used_vectors = static_cast<uint32_t>(
@@ -152,8 +164,14 @@ class Exchange {
   // The sum over this rank's `own` and the peers' vectors at that place of their slots.
   template <class T>
   __device__ uint4 SumSlots(int row, int j, int width, uint4 own) {
-    const uint4* const slots = Buffer(link_.rank) + row * width + j;
     uint4 parts[kRanks];
+    ReadSlots(row, j, width, own, parts);
+    return SumInOrder<T>(parts);
+  }
+
+  // `own` and the peers' vectors at that place of their slots, by rank, once all have arrived.
+  __device__ void ReadSlots(int row, int j, int width, uint4 own, uint4 (&parts)[kRanks]) {
+    const uint4* const slots = Buffer(link_.rank) + row * width + j;
     int missing = -1;
     do {
       missing = -1;
@@ -167,16 +185,15 @@ class Exchange {
         if (r != link_.rank && !HasArrived(parts[r])) missing = r;
       }
     } while (missing >= 0 && MayWait(missing));
-    return SumInOrder<T>(parts);
   }
 
   // Whether to look again for what `peer` has not sent yet.
   __device__ bool MayWait(int peer) {
     if (gone_) return false;
     if (++looks_ % kLooksPerGlance != 0) return true;
-    const uint64_t now = GlobalNanoseconds();
+    const uint32_t now = GlobalMicroseconds();
     if (waiting_since_ == 0) waiting_since_ = now;
-    const bool in_time = now - waiting_since_ < link_.timeout_ns;
+    const bool in_time = now - waiting_since_ < link_.timeout_us;
     if (in_time && LoadFromHost(&link_.board->aborted) == 0) return true;
     if (!in_time) {
       StoreToHost(&link_.board->missed_by[link_.rank], 1 + peer);
@@ -194,10 +211,11 @@ class Exchange {
   const int stretch_;
   uint32_t buffer_;
   uint32_t previous_used_;
+  uint32_t next_armed_;
   bool gone_;
   bool is_last_ = false;
   uint32_t looks_ = 0;
-  uint64_t waiting_since_ = 0;  // 0: has not waited for long
+  uint32_t waiting_since_ = 0;  // microseconds; 0: has not waited for long
 };
 
 }  // namespace pingti::kernels

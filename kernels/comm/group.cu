@@ -50,7 +50,8 @@ cudaError_t AllReduceGroup::Make(std::span<const int> devices, const AllReduceGr
                                  std::unique_ptr<AllReduceGroup>* group) {
   const size_t size = devices.size();
   if ((size != 2 && size != 4 && size != 8) || options.buffer_bytes <= 0 ||
-      options.buffer_bytes % 16 != 0 || options.timeout.count() <= 0 || options.max_blocks < 0) {
+      options.buffer_bytes % 16 != 0 || options.timeout.count() <= 0 ||
+      options.timeout > std::chrono::minutes(30) || options.max_blocks < 0) {
     return cudaErrorInvalidValue;
   }
   const DeviceKeeper keeper;
@@ -109,7 +110,7 @@ AllReduceLink AllReduceGroup::link(int rank) const {
   link.buffer_bytes = options_.buffer_bytes;
   link.state = states_[static_cast<size_t>(rank)];
   link.board = board_;
-  link.timeout_ns = static_cast<uint64_t>(options_.timeout.count());
+  link.timeout_us = static_cast<uint32_t>(options_.timeout.count());
   link.max_blocks = options_.max_blocks;
   return link;
 }

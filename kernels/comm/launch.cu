@@ -1,5 +1,5 @@
-// Launchers of all-reduces: checks, and one kernel for each part of a matrix for which the receive
-// buffers have room.
+// Launchers of sums and gathers: checks, and one kernel for each part of a matrix for which the
+// receive buffers have room.
 #include <limits>
 
 #include "kernels/comm/choose.h"
@@ -31,7 +31,7 @@ bool IsValid(const AllReduceShape& shape) {
           shape.cluster == 8);
 }
 
-cudaError_t DispatchSum(const SumArgs& args, DType dtype, const CommLaunch& launch,
+cudaError_t DispatchSum(const CommArgs& args, DType dtype, const CommLaunch& launch,
                         cudaStream_t stream) {
   switch (args.link.num_ranks) {
     case 2:
@@ -40,6 +40,18 @@ cudaError_t DispatchSum(const SumArgs& args, DType dtype, const CommLaunch& laun
       return LaunchSumKernel<4>(args, dtype, launch, stream);
     default:
       return LaunchSumKernel<8>(args, dtype, launch, stream);
+  }
+}
+
+cudaError_t DispatchGather(const CommArgs& args, DType dtype, const CommLaunch& launch,
+                           cudaStream_t stream) {
+  switch (args.link.num_ranks) {
+    case 2:
+      return LaunchGatherKernel<2>(args, dtype, launch, stream);
+    case 4:
+      return LaunchGatherKernel<4>(args, dtype, launch, stream);
+    default:
+      return LaunchGatherKernel<8>(args, dtype, launch, stream);
   }
 }
 
@@ -52,6 +64,46 @@ cudaError_t DispatchNorm(const NormArgs& args, const CommLaunch& launch, cudaStr
     default:
       return LaunchNormKernel<8>(args, launch, stream);
   }
+}
+
+// Checks what sums and gathers have in common, and fills in what follows from the pointers and
+// strides. `vectors` of the whole matrix; 0: it is empty.
+cudaError_t CompleteArgs(int64_t rows, int64_t cols, DType dtype, const AllReduceShape& shape,
+                         CommArgs* args, int64_t* vectors) {
+  PINGTI_CUDA_RETURN(CheckLink(args->link));
+  if (dtype != DType::kBf16 && dtype != DType::kF32) return cudaErrorNotSupported;
+  if (rows < 0 || cols < 0 || cols > std::numeric_limits<int32_t>::max() || !IsValid(shape)) {
+    return cudaErrorInvalidValue;
+  }
+  const int64_t element = ElementBytes(dtype);
+  const int64_t per_vector = 16 / element;
+  const int64_t vectors_per_row = (cols + per_vector - 1) / per_vector;
+  *vectors = rows * vectors_per_row;
+  if (*vectors == 0) return cudaSuccess;
+  if (*vectors > std::numeric_limits<uint32_t>::max() || !IsPresent(args->x, element) ||
+      !IsPresent(args->out, element)) {
+    return cudaErrorInvalidValue;
+  }
+  args->cols = static_cast<int32_t>(cols);
+  args->vectors_per_row = static_cast<uint32_t>(vectors_per_row);
+  args->is_aligned = IsAligned(args->x) && IsAligned(args->out) &&
+                     (rows == 1 || (args->x_stride | args->out_stride) % per_vector == 0);
+  return cudaSuccess;
+}
+
+// launch(how) for each part of at most `room` vectors, which `args` then names.
+template <typename Launch>
+cudaError_t LaunchParts(CommArgs& args, int64_t vectors, int64_t room, const AllReduceShape& shape,
+                        const Launch& launch) {
+  if (room <= 0) return cudaErrorInvalidValue;
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  for (int64_t first = 0; first < vectors; first += room) {
+    args.first_vector = static_cast<uint32_t>(first);
+    args.num_vectors = static_cast<int32_t>(std::min(room, vectors - first));
+    PINGTI_CUDA_RETURN(launch(ChooseSumLaunch(args.link, shape, args.num_vectors, device)));
+  }
+  return cudaSuccess;
 }
 
 // From row `first` on.
@@ -71,45 +123,42 @@ RmsNormParams RowsFrom(RmsNormParams p, int64_t first, int64_t count) {
 }  // namespace
 
 cudaError_t LaunchAllReduce(const AllReduceParams& p, cudaStream_t stream) {
-  PINGTI_CUDA_RETURN(CheckLink(p.link));
-  if (p.dtype != DType::kBf16 && p.dtype != DType::kF32) return cudaErrorNotSupported;
-  const int64_t element = p.dtype == DType::kF32 ? 4 : 2;
-  const int64_t per_vector = 16 / element;
-  if (p.rows < 0 || p.cols < 0 || p.cols > std::numeric_limits<int32_t>::max() ||
-      !IsValid(p.shape)) {
-    return cudaErrorInvalidValue;
-  }
-  if (p.rows == 0 || p.cols == 0) return cudaSuccess;
-  if (!IsPresent(p.x, element) || !IsPresent(p.out, element)) return cudaErrorInvalidValue;
-  SumArgs args;
+  CommArgs args;
   args.link = p.link;
   args.x = p.x;
   args.x_stride = p.x_stride;
   args.out = p.out;
   args.out_stride = p.out_stride;
-  args.cols = static_cast<int32_t>(p.cols);
-  args.is_aligned = IsAligned(p.x) && IsAligned(p.out) &&
-                    (p.rows == 1 || (p.x_stride | p.out_stride) % per_vector == 0);
-  const int64_t vectors_per_row = (p.cols + per_vector - 1) / per_vector;
-  const int64_t vectors = p.rows * vectors_per_row;
-  if (vectors > std::numeric_limits<uint32_t>::max()) return cudaErrorInvalidValue;
-  args.vectors_per_row = static_cast<uint32_t>(vectors_per_row);
-
-  DeviceTraits device;
-  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  int64_t vectors = 0;
+  PINGTI_CUDA_RETURN(CompleteArgs(p.rows, p.cols, p.dtype, p.shape, &args, &vectors));
+  if (vectors == 0) return cudaSuccess;
   const int shots = ChooseShots(p.shape, p.link.num_ranks, vectors * 16);
   // Two shots round the stretches up, so as many single vectors as fit is too many.
   const int64_t room =
       shots == 2 ? p.link.buffer_bytes / 16 / 2 - p.link.num_ranks : RowsInBuffer(p.link, 1, 1);
-  if (room <= 0) return cudaErrorInvalidValue;
-  for (int64_t first = 0; first < vectors; first += room) {
-    args.first_vector = static_cast<uint32_t>(first);
-    args.num_vectors = static_cast<int32_t>(std::min(room, vectors - first));
-    CommLaunch launch = ChooseSumLaunch(p.link, p.shape, args.num_vectors, device);
+  return LaunchParts(args, vectors, room, p.shape, [&](CommLaunch launch) {
     launch.shots = shots;
-    PINGTI_CUDA_RETURN(DispatchSum(args, p.dtype, launch, stream));
-  }
-  return cudaSuccess;
+    return DispatchSum(args, p.dtype, launch, stream);
+  });
+}
+
+cudaError_t LaunchAllGather(const AllGatherParams& p, cudaStream_t stream) {
+  PINGTI_CUDA_RETURN(CheckLink(p.link));
+  if (p.cols < 0 || p.cols % p.link.num_ranks != 0) return cudaErrorInvalidValue;
+  const int64_t stretch = p.cols / p.link.num_ranks;
+  CommArgs args;
+  args.link = p.link;
+  args.x = static_cast<const char*>(p.matrix) + p.link.rank * stretch * ElementBytes(p.dtype);
+  args.out = p.matrix;
+  args.x_stride = args.out_stride = p.stride;
+  int64_t vectors = 0;
+  PINGTI_CUDA_RETURN(CompleteArgs(p.rows, stretch, p.dtype, p.shape, &args, &vectors));
+  if (vectors == 0) return cudaSuccess;
+  // Every stretch must start at 16 bytes.
+  args.is_aligned = args.is_aligned && stretch * ElementBytes(p.dtype) % 16 == 0;
+  return LaunchParts(args, vectors, RowsInBuffer(p.link, 1, 1), p.shape, [&](CommLaunch launch) {
+    return DispatchGather(args, p.dtype, launch, stream);
+  });
 }
 
 cudaError_t LaunchAllReduceRmsNorm(const AllReduceRmsNormParams& p, cudaStream_t stream) {

@@ -1,6 +1,7 @@
 // The kernels for one number of ranks: included by each file of instances/.
 #pragma once
 
+#include "kernels/comm/gather_kernel.cuh"
 #include "kernels/comm/launch.h"
 #include "kernels/comm/norm_kernel.cuh"
 #include "kernels/comm/sum_kernel.cuh"
@@ -23,7 +24,7 @@ cudaError_t WithShots(int shots, const Run& run) {
 }
 
 template <int kRanks>
-cudaError_t LaunchSumKernel(const SumArgs& args, DType dtype, const CommLaunch& launch,
+cudaError_t LaunchSumKernel(const CommArgs& args, DType dtype, const CommLaunch& launch,
                             cudaStream_t stream) {
   return WithShots<kRanks>(launch.shots, [&](auto two) {
     constexpr bool kTwoShots = decltype(two)::value;
@@ -35,12 +36,20 @@ cudaError_t LaunchSumKernel(const SumArgs& args, DType dtype, const CommLaunch& 
 }
 
 template <int kRanks>
+cudaError_t LaunchGatherKernel(const CommArgs& args, DType dtype, const CommLaunch& launch,
+                               cudaStream_t stream) {
+  const auto kernel =
+      dtype == DType::kF32 ? GatherKernel<float, kRanks> : GatherKernel<__nv_bfloat16, kRanks>;
+  return LaunchOverlapped(kernel, dim3(launch.blocks), dim3(launch.threads), 0, stream,
+                          launch.compute_capability, args, 1, HasDeviceAlone(args.link));
+}
+
+template <int kRanks>
 cudaError_t LaunchNormKernel(const NormArgs& args, const CommLaunch& launch, cudaStream_t stream) {
   return WithShots<kRanks>(launch.shots, [&](auto two) {
     constexpr bool kTwoShots = decltype(two)::value;
-    const auto kernel = launch.vectors_per_thread == 1   ? NormKernel<kRanks, 1, kTwoShots>
-                        : launch.vectors_per_thread == 2 ? NormKernel<kRanks, 2, kTwoShots>
-                                                         : NormKernel<kRanks, 4, kTwoShots>;
+    const auto kernel = launch.vectors_per_thread == 1 ? NormKernel<kRanks, 1, kTwoShots>
+                                                       : NormKernel<kRanks, 2, kTwoShots>;
     return LaunchOverlapped(kernel, dim3(launch.blocks), dim3(launch.threads), 0, stream,
                             launch.compute_capability, args, args.cluster,
                             HasDeviceAlone(args.link));

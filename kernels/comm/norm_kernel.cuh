@@ -2,9 +2,8 @@
 // exchange.cuh for how ranks exchange.
 //
 // Grid: a cluster of 1 to 8 blocks of up to 512 threads for each row; clusters go through the rows
-//   in steps, pushing all of theirs before they wait for the first. A thread keeps 1, 2 or 4
-//   vectors of eight elements of a row in registers. One reduction gives both the sum of squares
-//   and max |h * weight|, as in kernels/norm/rms_norm.cu.
+//   in steps. A thread keeps 1 or 2 vectors of eight elements of a row in registers. One reduction
+//   gives both the sum of squares and max |h * weight|, as in kernels/norm/rms_norm.cu.
 // Accumulation: float. Tolerance: the residual bit for bit (the sum is rounded to bf16, then added
 //   and rounded again, as by two kernels); out within one rounding; quantized within one step.
 // Bytes over NVLink as sum_kernel.cuh; of device memory, hidden * (4 with residual + 2 + 2 out + 1
@@ -53,33 +52,47 @@ __device__ __forceinline__ uint4 AddResidual(uint4 sum, uint4 residual) {
   return Pack8<__nv_bfloat16>(h);
 }
 
-// Sums, normalises and writes one row.
-template <class Exchange, int kVectors>
+// Pushes this thread's vectors of one row.
+template <int kVectors, class Exchange>
+__device__ __forceinline__ void PushRow(const RmsNormParams& p, int row, const RowShare& share,
+                                        Exchange* exchange) {
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (row < p.num_tokens && share.Has(i)) {
+      exchange->Push(row, share.At(i), LoadVector(p.x, p.x_stride, row, share.At(i)));
+    }
+    exchange->ArmNext();
+  }
+}
+
+// Sums, normalises and writes one row. What does not depend on peers is loaded before the waits.
+template <int kVectors, class Exchange>
 __device__ __forceinline__ void FinishRow(const RmsNormParams& p, int row, const RowShare& share,
                                           Exchange* exchange, RowStats* row_stats) {
-  uint4 raw[kVectors];  // own part, then h
   uint4 old[kVectors];
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
-    raw[i] = old[i] = make_uint4(0, 0, 0, 0);
-    if (!share.Has(i)) continue;
-    raw[i] = LoadVector(p.x, p.x_stride, row, share.At(i));
-    if (p.residual) old[i] = LoadVector(p.residual, p.residual_stride, row, share.At(i));
+    old[i] = make_uint4(0, 0, 0, 0);
+    if (share.Has(i) && p.residual) {
+      old[i] = LoadVector(p.residual, p.residual_stride, row, share.At(i));
+    }
   }
+  uint4 raw[kVectors] = {};  // h
   SumMax stats{0.0f, 0.0f};
 #pragma unroll
   for (int i = 0; i < kVectors; ++i) {
     if (!share.Has(i)) continue;
     const int j = share.At(i);
-    raw[i] = exchange->template Take<__nv_bfloat16>(row, j, raw[i]);
+    float w[8];
+    Load8(p.weight + j * 8, w);
+    const uint4 own = LoadVector(p.x, p.x_stride, row, j);
+    raw[i] = exchange->template Take<__nv_bfloat16>(row, j, own);
     if (p.residual) {
       raw[i] = AddResidual(raw[i], old[i]);
       StoreVector(p.residual, p.residual_stride, row, j, raw[i]);
     }
     float h[8];
-    float w[8];
     Unpack8<__nv_bfloat16>(raw[i], h);
-    Load8(p.weight + j * 8, w);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       stats.sum += h[e] * h[e];
@@ -129,16 +142,13 @@ __global__ void __launch_bounds__(kMaxCommThreads, CommBlocksPerSm(kRanks))
   const int first_row = blockIdx.x / p.cluster;
   const int step = gridDim.x / p.cluster;
   Exchange<kRanks, kTwoShots> exchange(p.link, p.norm.num_tokens, vecs);
-  for (int row = first_row; row < p.norm.num_tokens; row += step) {
-#pragma unroll
-    for (int i = 0; i < kVectors; ++i) {
-      if (!share.Has(i)) continue;
-      exchange.Push(row, share.At(i), LoadVector(p.norm.x, p.norm.x_stride, row, share.At(i)));
-    }
-  }
-  exchange.ArmAndArrive();
+  PushRow<kVectors>(p.norm, first_row, share, &exchange);
+  exchange.Arrive();
   row_stats.WaitForCluster();
   if constexpr (kTwoShots) {
+    for (int row = first_row + step; row < p.norm.num_tokens; row += step) {
+      PushRow<kVectors>(p.norm, row, share, &exchange);
+    }
     for (int row = first_row; row < p.norm.num_tokens; row += step) {
       for (int i = row_thread; i < exchange.stretch_count(); i += p.cluster * blockDim.x) {
         const int j = exchange.stretch_first() + i;
@@ -148,7 +158,8 @@ __global__ void __launch_bounds__(kMaxCommThreads, CommBlocksPerSm(kRanks))
     }
   }
   for (int row = first_row; row < p.norm.num_tokens; row += step) {
-    FinishRow<Exchange<kRanks, kTwoShots>, kVectors>(p.norm, row, share, &exchange, &row_stats);
+    if constexpr (!kTwoShots) PushRow<kVectors>(p.norm, row + step, share, &exchange);
+    FinishRow<kVectors>(p.norm, row, share, &exchange, &row_stats);
   }
   exchange.Finish();
 }

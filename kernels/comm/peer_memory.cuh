@@ -50,11 +50,11 @@ __device__ __forceinline__ uint4 WithoutEmpty(uint4 value) {
   return make_uint4(mend(value.x), mend(value.y), mend(value.z), mend(value.w));
 }
 
-// Nanoseconds of a clock that all threads of a device share.
-__device__ __forceinline__ uint64_t GlobalNanoseconds() {
+// Of a clock that all threads of a device share; wraps around after 71 minutes.
+__device__ __forceinline__ uint32_t GlobalMicroseconds() {
   uint64_t now;
   asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-  return now;
+  return static_cast<uint32_t>(now / 1000);
 }
 
 }  // namespace pingti::kernels

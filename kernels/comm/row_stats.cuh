@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/comm/launch.h"
 #include "kernels/common/cluster.cuh"
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/vec8.cuh"
@@ -10,13 +11,14 @@
 namespace pingti::kernels {
 
 inline constexpr int kMaxRowCluster = 8;
+inline constexpr int kMaxCommWarps = kMaxCommThreads / 32;
 
-// Rows alternate between two halves: a block that is a row ahead does not disturb one that still
+// Rows alternate between two halves: a warp that is a row ahead does not disturb one that still
 // reads, and none can be two rows ahead, since it needs the others' values of the row between.
 struct RowStatsShared {
-  SumMax warps[2][32];
-  SumMax blocks[2][kMaxRowCluster];  // written by the blocks of the cluster
-  alignas(8) uint64_t full[2];       // all of `blocks` is there
+  SumMax warps[2][32];                                         // of this block
+  alignas(8) SumMax parts[2][kMaxRowCluster * kMaxCommWarps];  // of the cluster, by block and warp
+  alignas(8) uint64_t full[2];                                 // all of `parts` is there
 };
 
 class RowStats {
@@ -37,7 +39,7 @@ class RowStats {
 
   __device__ int block_in_row() const { return block_in_row_; }
 
-  // After whatever may be done before the first Reduce; once.
+  // After whatever may be done before the first Reduce; once, by all threads of a warp together.
   __device__ void WaitForCluster() const {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
     if (cluster_ > 1) ClusterWait();  // barriers are initialised everywhere
@@ -46,35 +48,37 @@ class RowStats {
 
   // Over all threads of all blocks of the cluster, the same bits to each.
   __device__ SumMax Reduce(SumMax value) {
-    const uint32_t half = num_rows_ % 2;
-    value = BlockSumMax(value, shared_.warps[half]);
+    const uint32_t row = num_rows_++;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-    if (cluster_ > 1) value = ReduceBlocks(value, half, num_rows_ / 2 % 2);
+    if (cluster_ > 1) return ReduceCluster(value, row % 2, row / 2 % 2);
 #endif
-    ++num_rows_;
-    return value;
+    return BlockSumMax(value, shared_.warps[row % 2]);
   }
 
  private:
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  __device__ SumMax ReduceBlocks(SumMax value, uint32_t half, uint32_t parity) const {
-    SumMax* const blocks = shared_.blocks[half];
+  // Every warp sends its part to all blocks, and adds up all parts itself.
+  __device__ SumMax ReduceCluster(SumMax value, uint32_t half, uint32_t parity) const {
+    SumMax* const parts = shared_.parts[half];
     uint64_t* const full = &shared_.full[half];
-    if (threadIdx.x == 0) MbarrierArriveExpectBytes(full, cluster_ * sizeof(SumMax));
-    if (threadIdx.x < cluster_) {
-      SumMax* const own = &blocks[block_in_row_];
-      StoreAsyncCluster(reinterpret_cast<uint32_t*>(&own->sum), __float_as_uint(value.sum), full,
-                        threadIdx.x);
-      StoreAsyncCluster(reinterpret_cast<uint32_t*>(&own->max), __float_as_uint(value.max), full,
-                        threadIdx.x);
+    const int num_warps = blockDim.x / 32;
+    const int num_parts = cluster_ * num_warps;
+    const int lane = threadIdx.x % 32;
+    if (threadIdx.x == 0) MbarrierArriveExpectBytes(full, num_parts * sizeof(SumMax));
+    value = WarpSumMax(value);
+    if (lane < cluster_) {
+      SumMax* const own = &parts[block_in_row_ * num_warps + threadIdx.x / 32];
+      const uint64_t bits =
+          static_cast<uint64_t>(__float_as_uint(value.max)) << 32 | __float_as_uint(value.sum);
+      StoreAsyncCluster(reinterpret_cast<uint64_t*>(own), bits, full, lane);
     }
     MbarrierWaitAcquireCluster(full, parity);
     SumMax total{0.0f, 0.0f};
-    for (int i = 0; i < cluster_; ++i) {
-      total.sum += blocks[i].sum;
-      total.max = fmaxf(total.max, blocks[i].max);
+    for (int i = lane; i < num_parts; i += 32) {
+      total.sum += parts[i].sum;
+      total.max = fmaxf(total.max, parts[i].max);
     }
-    return total;
+    return WarpSumMax(total);
   }
 #endif
 

@@ -2,7 +2,7 @@
 //
 // Grid: at most max_blocks blocks of 128 to 512 threads, which share the matrix's vectors of 16
 //   bytes (the last one of a row may be shorter); each vector is loaded, pushed, and summed by the
-//   same thread, in two loops, so that out may be x.
+//   same thread, or by one that waits for it, so that out may be x.
 // Bytes over NVLink, out and in: one shot (num_ranks - 1) * size; two shots
 //   2 * (num_ranks - 1) / num_ranks * size. Bound by one (two) NVLink latencies while small.
 // Tolerance: the sum in float in rank order, rounded once, bit for bit.
@@ -15,58 +15,52 @@
 
 #include "kernels/comm/exchange.cuh"
 #include "kernels/comm/launch.h"
+#include "kernels/comm/row_part.cuh"
 #include "kernels/common/mbarrier.cuh"
 
 namespace pingti::kernels {
 
-// Elements [first, first + 16 / sizeof(T)) of the matrix's row that lie within it.
-template <class T>
-struct RowPart {
-  int64_t row;
-  int first;
-  bool is_whole;  // all of it lies within the row, and may be moved as 16 bytes
-};
-
-template <class T>
-__device__ __forceinline__ RowPart<T> PartAt(const SumArgs& p, int v) {
-  constexpr int kElements = 16 / sizeof(T);
-  const uint32_t at = p.first_vector + v;
-  const uint32_t row = at / p.vectors_per_row;
-  const int first = static_cast<int>(at - row * p.vectors_per_row) * kElements;
-  return {row, first, p.is_aligned && first + kElements <= p.cols};
-}
-
-template <class T>
-__device__ __forceinline__ uint4 LoadPart(const SumArgs& p, int v) {
-  const RowPart<T> part = PartAt<T>(p, v);
-  const T* const from = static_cast<const T*>(p.x) + part.row * p.x_stride + part.first;
-  if (part.is_whole) return *reinterpret_cast<const uint4*>(from);
-  constexpr int kElements = 16 / sizeof(T);
-  alignas(16) T elements[kElements];
-#pragma unroll
-  for (int i = 0; i < kElements; ++i) elements[i] = part.first + i < p.cols ? from[i] : T(0.0f);
-  return *reinterpret_cast<const uint4*>(elements);
-}
-
-template <class T>
-__device__ __forceinline__ void StorePart(const SumArgs& p, int v, uint4 value) {
-  const RowPart<T> part = PartAt<T>(p, v);
-  T* const to = static_cast<T*>(p.out) + part.row * p.out_stride + part.first;
-  if (part.is_whole) {
-    *reinterpret_cast<uint4*>(to) = value;
-    return;
+// One shot: every rank sums everything, pushing one step ahead.
+template <class T, class Exchange>
+__device__ __forceinline__ void SumAll(const CommArgs& p, int first, int step, Exchange* exchange) {
+  uint4 own{};
+  const auto push = [&](int v) {
+    if (v < p.num_vectors) {
+      own = LoadPart<T>(p, v);
+      exchange->Push(0, v, own);
+    }
+    exchange->ArmNext();
+  };
+  push(first);
+  exchange->Arrive();
+  for (int v = first; v < p.num_vectors; v += step) {
+    const uint4 current = own;
+    push(v + step);
+    StorePart<T>(p, static_cast<T*>(p.out), v, exchange->template Take<T>(0, v, current));
   }
-  constexpr int kElements = 16 / sizeof(T);
-  const T* const elements = reinterpret_cast<const T*>(&value);
-#pragma unroll
-  for (int i = 0; i < kElements; ++i) {
-    if (part.first + i < p.cols) to[i] = elements[i];
+}
+
+// Two shots: each rank sums a stretch and hands it out.
+template <class T, class Exchange>
+__device__ __forceinline__ void SumByStretches(const CommArgs& p, int first, int step,
+                                               Exchange* exchange) {
+  for (int v = first; v < p.num_vectors; v += step) {
+    exchange->Push(0, v, LoadPart<T>(p, v));
+    exchange->ArmNext();
+  }
+  exchange->Arrive();
+  for (int i = first; i < exchange->stretch_count(); i += step) {
+    const int v = exchange->stretch_first() + i;
+    exchange->template Relay<T>(0, v, LoadPart<T>(p, v));
+  }
+  for (int v = first; v < p.num_vectors; v += step) {
+    StorePart<T>(p, static_cast<T*>(p.out), v, exchange->template Take<T>(0, v, uint4{}));
   }
 }
 
 template <class T, int kRanks, bool kTwoShots>
 __global__ void __launch_bounds__(kMaxCommThreads, CommBlocksPerSm(kRanks))
-    SumKernel(const __grid_constant__ SumArgs p) {
+    SumKernel(const __grid_constant__ CommArgs p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   LetNextKernelStart();
   WaitForPriorKernels();
@@ -74,17 +68,10 @@ __global__ void __launch_bounds__(kMaxCommThreads, CommBlocksPerSm(kRanks))
   Exchange<kRanks, kTwoShots> exchange(p.link, 1, p.num_vectors);
   const int first = blockIdx.x * blockDim.x + threadIdx.x;
   const int step = gridDim.x * blockDim.x;
-  for (int v = first; v < p.num_vectors; v += step) exchange.Push(0, v, LoadPart<T>(p, v));
-  exchange.ArmAndArrive();
   if constexpr (kTwoShots) {
-    for (int i = first; i < exchange.stretch_count(); i += step) {
-      const int v = exchange.stretch_first() + i;
-      exchange.template Relay<T>(0, v, LoadPart<T>(p, v));
-    }
-  }
-  for (int v = first; v < p.num_vectors; v += step) {
-    const uint4 own = kTwoShots ? uint4{} : LoadPart<T>(p, v);
-    StorePart<T>(p, v, exchange.template Take<T>(0, v, own));
+    SumByStretches<T>(p, first, step, &exchange);
+  } else {
+    SumAll<T>(p, first, step, &exchange);
   }
   exchange.Finish();
 }

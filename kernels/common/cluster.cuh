@@ -28,6 +28,19 @@ __device__ __forceinline__ void StoreAsyncCluster(uint32_t* variable, uint32_t v
       : "memory");
 }
 
+// The same with eight bytes, aligned to eight.
+__device__ __forceinline__ void StoreAsyncCluster(uint64_t* variable, uint64_t value,
+                                                  uint64_t* barrier, uint32_t cta_rank) {
+  asm volatile(
+      "{\n.reg .b32 address, signal;\n"
+      "mapa.shared::cluster.u32 address, %0, %2;\n"
+      "mapa.shared::cluster.u32 signal, %1, %2;\n"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [address], %3, [signal];\n}" ::"r"(
+          SmemAddress(variable)),
+      "r"(SmemAddress(barrier)), "r"(cta_rank), "l"(value)
+      : "memory");
+}
+
 // MbarrierWait that also orders what other blocks of the cluster did before they arrived.
 __device__ __forceinline__ void MbarrierWaitAcquireCluster(uint64_t* barrier, uint32_t parity) {
   uint32_t done = 0;

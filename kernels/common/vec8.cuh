@@ -77,24 +77,24 @@ struct SumMax {
   float max;
 };
 
-// Sum and maximum over the block (a multiple of 32 threads, at most 1024), to every thread.
-// `shared` holds one SumMax a warp; one use a kernel (nothing orders a second use after the first).
-__device__ __forceinline__ SumMax BlockSumMax(SumMax value, SumMax* shared) {
-#pragma unroll
-  for (int delta = 16; delta > 0; delta /= 2) {
-    value.sum += __shfl_xor_sync(~0u, value.sum, delta);
-    value.max = fmaxf(value.max, __shfl_xor_sync(~0u, value.max, delta));
-  }
-  const int lane = threadIdx.x % 32;
-  if (lane == 0) shared[threadIdx.x / 32] = value;
-  __syncthreads();  // every warp's value is in place
-  value = lane < blockDim.x / 32 ? shared[lane] : SumMax{0.0f, 0.0f};
+// Sum and maximum over the warp, to every lane.
+__device__ __forceinline__ SumMax WarpSumMax(SumMax value) {
 #pragma unroll
   for (int delta = 16; delta > 0; delta /= 2) {
     value.sum += __shfl_xor_sync(~0u, value.sum, delta);
     value.max = fmaxf(value.max, __shfl_xor_sync(~0u, value.max, delta));
   }
   return value;
+}
+
+// Sum and maximum over the block (a multiple of 32 threads, at most 1024), to every thread.
+// `shared` holds one SumMax a warp; one use a kernel (nothing orders a second use after the first).
+__device__ __forceinline__ SumMax BlockSumMax(SumMax value, SumMax* shared) {
+  value = WarpSumMax(value);
+  const int lane = threadIdx.x % 32;
+  if (lane == 0) shared[threadIdx.x / 32] = value;
+  __syncthreads();  // every warp's value is in place
+  return WarpSumMax(lane < blockDim.x / 32 ? shared[lane] : SumMax{0.0f, 0.0f});
 }
 
 }  // namespace pingti::kernels

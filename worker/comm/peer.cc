@@ -18,6 +18,12 @@ namespace {
 // Of each rank that shares its device with others: the blocks of a launch.
 constexpr int kBlocksOnSharedDevice = 8;
 
+// What kernels sum and gather; of I32, the word that means "not arrived" is a value.
+bool IsOurs(DType dtype) { return dtype == DType::kF32 || dtype == DType::kBf16; }
+kernels::DType KernelDType(DType dtype) {
+  return dtype == DType::kF32 ? kernels::DType::kF32 : kernels::DType::kBf16;
+}
+
 // The group's memory goes with the last of its ranks, which end in any order: hence shared.
 using SharedGroup = std::shared_ptr<kernels::AllReduceGroup>;
 
@@ -48,11 +54,8 @@ class PeerCommunicator : public Communicator {
   }
 
   absl::Status AllReduceSum(MatrixView matrix) override {
-    if (matrix.dtype != DType::kF32 && matrix.dtype != DType::kBf16) {
-      PINGTI_RETURN_IF_ERROR(CheckPeers());
-      return rest_->AllReduceSum(matrix);
-    }
     PINGTI_RETURN_IF_ERROR(CheckPeers());
+    if (!IsOurs(matrix.dtype)) return rest_->AllReduceSum(matrix);
     kernels::AllReduceParams params;
     params.link = link_;
     params.x = matrix.data;
@@ -61,7 +64,7 @@ class PeerCommunicator : public Communicator {
     params.out_stride = matrix.stride;
     params.rows = matrix.rows;
     params.cols = matrix.cols;
-    params.dtype = matrix.dtype == DType::kF32 ? kernels::DType::kF32 : kernels::DType::kBf16;
+    params.dtype = KernelDType(matrix.dtype);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchAllReduce(params, stream_));
     return absl::OkStatus();
   }
@@ -95,7 +98,20 @@ class PeerCommunicator : public Communicator {
 
   absl::Status AllGather(MatrixView matrix) override {
     PINGTI_RETURN_IF_ERROR(CheckPeers());
-    return rest_->AllGather(matrix);
+    if (!IsOurs(matrix.dtype)) return rest_->AllGather(matrix);
+    if (matrix.cols % size_ != 0) {
+      return absl::InvalidArgumentError(Concat("all-gather of ", matrix.cols, " columns from ",
+                                               size_, " ranks; expected equal shares"));
+    }
+    kernels::AllGatherParams params;
+    params.link = link_;
+    params.matrix = matrix.data;
+    params.stride = matrix.stride;
+    params.rows = matrix.rows;
+    params.cols = matrix.cols;
+    params.dtype = KernelDType(matrix.dtype);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchAllGather(params, stream_));
+    return absl::OkStatus();
   }
 
   absl::Status Broadcast(MatrixView matrix, int root) override {

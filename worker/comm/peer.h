@@ -1,12 +1,12 @@
-// Tensor-parallel ranks on GPUs of one host that reach each other's memory: sums by pingti's own
-// kernels (kernels/comm), which take one NVLink latency where NCCL takes several.
+// Tensor-parallel ranks on GPUs of one host that reach each other's memory: sums and gathers by
+// pingti's own kernels (kernels/comm), which take one NVLink latency where NCCL takes several.
 //
 // Operations go to the backends' streams and may be recorded. Sums of F32 and BF16 are ours at
-// every size, alone or with residual, norm and quantization; the rest is left to another
-// communicator of the same ranks. A wait for a peer ends on the device after a time, or when any
-// rank aborts; then every operation of every rank returns Aborted, with the rank that did not come
-// where that is known. What the device computed after a wait was given up is worthless: Check says
-// so.
+// every size, alone or with residual, norm and quantization, and so are gathers; what is rare is
+// left to another communicator of the same ranks. A wait for a peer ends on the device after a
+// time, or when any rank aborts; then every operation of every rank returns Aborted, with the rank
+// that did not come where that is known. What the device computed after a wait was given up is
+// worthless: Check says so.
 //
 // Promises: a sum is added in float in rank order and rounded once by every rank that needs it, or
 // by one for all.
@@ -23,7 +23,7 @@ namespace pingti::worker {
 
 struct PeerRank {
   Backend* backend = nullptr;  // with a CUDA stream
-  // Gathers, broadcasts and sums of I32; not null.
+  // For broadcasts and for I32; not null.
   std::unique_ptr<Communicator> rest;
 };
 

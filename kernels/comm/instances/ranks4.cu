@@ -2,7 +2,8 @@
 
 namespace pingti::kernels {
 
-template cudaError_t LaunchSumKernel<4>(const SumArgs&, DType, const CommLaunch&, cudaStream_t);
+template cudaError_t LaunchSumKernel<4>(const CommArgs&, DType, const CommLaunch&, cudaStream_t);
+template cudaError_t LaunchGatherKernel<4>(const CommArgs&, DType, const CommLaunch&, cudaStream_t);
 template cudaError_t LaunchNormKernel<4>(const NormArgs&, const CommLaunch&, cudaStream_t);
 
 }  // namespace pingti::kernels

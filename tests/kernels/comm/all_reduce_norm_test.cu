@@ -170,9 +170,9 @@ void RunGroup(TestRun* run, const std::vector<int>& devices) {
       for (int shots = 1; shots <= (ranks.size() == 2 ? 1 : 2); ++shots) {
         for (int cluster : {0, 1, 2, 4, 8}) {
           // More than the threads of such a cluster hold; and devices that have none.
-          if (cluster > 0 && hidden > cluster * 16384) continue;
+          if (cluster > 0 && hidden > cluster * 8192) continue;
           if (cluster > 1 && run->compute_major() < 9) continue;
-          if (hidden > 16384 && run->compute_major() < 9) continue;
+          if (hidden > 8192 && run->compute_major() < 9) continue;
           const int mode = static_cast<int>(++seed % 6);
           const Shape shape{tokens,        hidden,        mode % 2 == 1,
                             mode / 2 != 1, mode / 2 >= 1, {shots, 0, cluster, 0}};

@@ -1,7 +1,7 @@
 // All-reduce against sums in float in rank order, bit for bit, on every rank: series of calls of
-// random sizes, dtypes, strides and ways, with ranks that come late; values that are no numbers;
-// replayed graphs; peers that do not come. Ranks share device 0, and have devices of their own
-// where there are enough.
+// random sizes, dtypes, strides and ways, with ranks that come late; all-gather; values that are no
+// numbers; replayed graphs; peers that do not come. Ranks share device 0, and have devices of their
+// own where there are enough.
 
 #include <chrono>
 #include <cmath>
@@ -187,6 +187,50 @@ void RunSeries(TestRun* run, Ranks& ranks, int num_calls, uint64_t seed) {
   run->Expect(!ranks.group().aborted(), "the group was aborted");
 }
 
+// Stretches of every rank, in every rank's matrix, with padded rows.
+template <typename T>
+void RunGathers(TestRun* run, Ranks& ranks, uint64_t seed) {
+  Random random(seed);
+  for (const int stretch : {1, 7, 64, 4096, 38016}) {
+    const int rows = stretch > 10000 ? 2 : 5;
+    const int cols = stretch * ranks.size();
+    const int stride = cols + 8;
+    std::vector<std::vector<T>> parts;
+    std::vector<DeviceBuffer<T>> matrices;
+    for (int r = 0; r < ranks.size(); ++r) {
+      ranks.Use(r);
+      parts.push_back(RandomNormal<T>(static_cast<size_t>(rows) * stride, &random));
+      matrices.emplace_back(parts.back());
+    }
+    ranks.SynchronizeDevices();
+    for (int r = 0; r < ranks.size(); ++r) {
+      ranks.Use(r);
+      if (random.Below(3) == 0) ranks.Delay(r, 100'000);
+      AllGatherParams p;
+      p.link = ranks.group().link(r);
+      p.matrix = matrices[r].data();
+      p.stride = stride;
+      p.rows = rows;
+      p.cols = cols;
+      p.dtype = kDTypeOf<T>;
+      const cudaError_t error = LaunchAllGather(p, ranks.stream(r));
+      run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
+    }
+    ranks.Synchronize();
+    for (int r = 0; r < ranks.size(); ++r) {
+      const std::vector<T> got = matrices[r].ToHost();
+      for (size_t i = 0; i < got.size(); ++i) {
+        const int col = static_cast<int>(i % stride);
+        const int owner = col < cols ? col / stretch : r;  // padding stays
+        if (!run->Expect(SameBits(got[i], parts[owner][i]), "stretches of %d, rank %d at %zu",
+                         stretch, r, i)) {
+          break;
+        }
+      }
+    }
+  }
+}
+
 // Everything that is no ordinary number, and the words that mean "not arrived".
 void RunSpecialValues(TestRun* run, Ranks& ranks, const AllReduceShape& how) {
   const std::vector<uint32_t> words = {0x80000000u, 0x00000000u, 0xFFFFFFFFu, 0xFFFFFFFEu,
@@ -304,6 +348,10 @@ void RunRefusals(TestRun* run, Ranks& ranks) {
   p.link = ranks.group().link(0);
   p.shape.threads = 100;
   run->Expect(LaunchAllReduce(p, nullptr) == cudaErrorInvalidValue, "100 threads");
+  AllGatherParams gather;
+  gather.link = ranks.group().link(0);
+  gather.cols = 3;
+  run->Expect(LaunchAllGather(gather, nullptr) == cudaErrorInvalidValue, "three columns");
   std::unique_ptr<AllReduceGroup> group;
   run->Expect(AllReduceGroup::Make(std::vector<int>{0, 0, 0}, {}, &group) == cudaErrorInvalidValue,
               "a group of three");
@@ -324,12 +372,15 @@ void RunGroup(TestRun* run, const std::vector<int>& devices) {
       RunSpecialValues(run, ranks, how);
     }
   }
+  if (run->Begin("gathers bf16, " + ranks.name(), 7)) RunGathers<__nv_bfloat16>(run, ranks, 7);
+  if (run->Begin("gathers f32, " + ranks.name(), 8)) RunGathers<float>(run, ranks, 8);
   if (run->Begin("replayed graph, " + ranks.name(), 5)) RunGraph(run, ranks, 5);
   if (run->Begin("larger than a buffer, " + ranks.name(), 6)) {
     AllReduceGroupOptions options{.timeout = Ranks::kTimeout};
     options.buffer_bytes = 16 << 10;
     Ranks small(devices, options);
     RunSeries<__nv_bfloat16>(run, small, 20, 6);
+    RunGathers<float>(run, small, 6);
   }
   if (run->Begin("a peer does not come, " + ranks.name(), 0)) RunMissingPeer(run, devices, false);
   if (run->Begin("the host aborts, " + ranks.name(), 0)) RunMissingPeer(run, devices, true);

@@ -257,7 +257,33 @@ TEST(PeerTest, ARecordRepeatsItsSums) {
   }
 }
 
-TEST(PeerTest, WhatIsNoSumOfFloatsIsLeftToTheOther) {
+TEST(PeerTest, GathersHoldEveryRanksStretch) {
+  for (const std::vector<int>& devices : Groups()) {
+    PeerRanks ranks(devices);
+    for (const DType dtype : {DType::kF32, DType::kBf16}) {
+      constexpr int64_t kRows = 3;
+      const int64_t share = 5;
+      const int64_t cols = share * ranks.size();
+      std::vector<MatrixView> matrices;
+      for (int r = 0; r < ranks.size(); ++r) {
+        matrices.push_back(ranks.rank(r).Upload(Part(r, kRows * cols), dtype, kRows, cols, cols));
+      }
+      ranks.Run([&](DeviceRank& rank, int index) {
+        const MatrixView matrix = matrices[static_cast<size_t>(index)];
+        EXPECT_TRUE(rank.comm->AllGather(matrix).ok());
+        const std::vector<float> got = rank.Read(matrix);
+        for (int64_t i = 0; i < kRows * cols; ++i) {
+          const auto owner = static_cast<int>(i % cols / share);
+          ASSERT_EQ(got[static_cast<size_t>(i)], Part(owner, kRows * cols)[static_cast<size_t>(i)]);
+        }
+      });
+    }
+    MatrixView odd = ranks.rank(0).Upload(Part(0, 3), DType::kF32, 1, 3, 3);
+    EXPECT_EQ(ranks.rank(0).comm->AllGather(odd).code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(PeerTest, BroadcastsAndIntegersAreLeftToTheOther) {
   PeerRanks ranks({0, 0});
   const MatrixView ints = ranks.rank(1).Upload(Part(0, 8), DType::kI32, 1, 8, 8);
   Communicator& comm = *ranks.rank(1).comm;

@@ -1,6 +1,7 @@
 // Sums over the GPUs of one host, for decode: all-reduce alone, and all-reduce with residual add,
-// RMS norm and int8 quantization in the same kernel. Host only. Next: all_reduce_group.h, which
-// makes the memory that ranks share; kernels/comm/exchange.cuh for how it works.
+// RMS norm and int8 quantization in the same kernel; and all-gather. Host only. Next:
+// all_reduce_group.h, which makes the memory that ranks share; kernels/comm/exchange.cuh for how it
+// works.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -25,7 +26,7 @@ struct AllReduceLink {
   int64_t buffer_bytes = 0;                // of each of the three buffers there
   AllReduceState* state = nullptr;
   AllReduceBoard* board = nullptr;
-  uint64_t timeout_ns = 0;  // of a wait for peers; then the group is aborted
+  uint32_t timeout_us = 0;  // of a wait for peers; then the group is aborted
   // Blocks of a launch, all of which must be on the device at once with those of every other rank
   // that shares the device. 0: the rank has the device for itself.
   int32_t max_blocks = 0;
@@ -41,7 +42,7 @@ struct AllReduceShape {
 
 // out = sum over ranks of x, added in rank order in float and rounded once: all ranks get the same
 // bits, whatever the shape. Every rank launches the same calls in the same order, each on one
-// stream at a time; a call waits on the device for all ranks, and for at most timeout_ns.
+// stream at a time; a call waits on the device for all ranks, and for at most timeout_us.
 struct AllReduceParams {
   AllReduceLink link;
   const void* x = nullptr;  // device, [rows, cols]
@@ -60,6 +61,21 @@ struct AllReduceParams {
 // number of ranks.
 cudaError_t LaunchAllReduce(const AllReduceParams& params, cudaStream_t stream);
 
+// The columns are as many equal stretches as there are ranks; stretch r of every rank's matrix =
+// stretch r of rank r's. A NaN may become another NaN. Ranks, order, stream and time as above.
+struct AllGatherParams {
+  AllReduceLink link;
+  void* matrix = nullptr;  // device, [rows, cols]
+  int64_t stride = 0;      // elements between rows
+  int64_t rows = 0;
+  int64_t cols = 0;            // a multiple of the number of ranks
+  DType dtype = DType::kBf16;  // kBf16 or kF32
+  AllReduceShape shape;        // shots and cluster are not looked at
+};
+
+// Conditions and errors as for LaunchAllReduce.
+cudaError_t LaunchAllGather(const AllGatherParams& params, cudaStream_t stream);
+
 // norm.x = sum over ranks of norm.x, rounded to norm.dtype, and of that what RmsNormParams says;
 // the sum itself is not written. norm.dtype: kBf16.
 struct AllReduceRmsNormParams {
@@ -69,7 +85,7 @@ struct AllReduceRmsNormParams {
 };
 
 // As LaunchAllReduce and LaunchRmsNorm together. Also cudaErrorNotSupported: rows longer than
-// 16384 before sm_90.
+// 8192 before sm_90.
 cudaError_t LaunchAllReduceRmsNorm(const AllReduceRmsNormParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels

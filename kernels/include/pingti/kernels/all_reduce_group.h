@@ -16,8 +16,8 @@ namespace pingti::kernels {
 
 struct AllReduceGroupOptions {
   int64_t buffer_bytes = int64_t{16} << 20;  // each rank has three; a multiple of 16
-  std::chrono::nanoseconds timeout = std::chrono::seconds(10);
-  int max_blocks = 0;  // see AllReduceLink
+  std::chrono::microseconds timeout = std::chrono::seconds(10);  // at most 30 minutes
+  int max_blocks = 0;                                            // see AllReduceLink
 };
 
 // Allocates for all ranks when it is made. Abort and the questions are for any thread. Must outlive
