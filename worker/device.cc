@@ -7,21 +7,27 @@
 
 namespace pingti::worker {
 
-absl::StatusOr<Device> OpenDevice(const WorkerConfig& config) {
-  PINGTI_ASSIGN_OR_RETURN(Device device,
-                          ChooseDevice({config.device, config.gpu_index, config.threads}));
-  if (device.is_gpu) return device;
+int64_t ServingDevices::TakenBytes(int rank) const {
+  const Device& device = at(rank);
+  if (device.is_gpu) return TakenGpuBytes(device.gpu_index).value_or(device.memory_bytes);
+  return std::max<int64_t>(host_bytes - AvailableMemory(), 0);
+}
+
+absl::StatusOr<ServingDevices> OpenDevices(const WorkerConfig& config) {
+  const DeviceRequest request{config.device, config.gpu_index, config.threads};
+  ServingDevices devices;
+  if (config.tensor_parallel > 1) {
+    PINGTI_ASSIGN_OR_RETURN(devices.group, RankGroup::Open(request, config.tensor_parallel));
+  } else {
+    PINGTI_ASSIGN_OR_RETURN(devices.one, ChooseDevice(request));
+  }
+  if (devices.first().is_gpu) return devices;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) {
     return absl::UnimplementedError(
         "kv_cache_dtype: int8 needs a GPU; on a CPU expected auto, which is the model's own");
   }
-  device.memory_bytes = AvailableMemory();
-  return device;
-}
-
-int64_t TakenBytes(const Device& device) {
-  if (device.is_gpu) return TakenGpuBytes(device.gpu_index).value_or(device.memory_bytes);
-  return std::max<int64_t>(device.memory_bytes - AvailableMemory(), 0);
+  devices.host_bytes = AvailableMemory();
+  return devices;
 }
 
 void FillDeviceDefaults(const Device& device, WorkerConfig* config) {

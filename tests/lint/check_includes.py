@@ -74,7 +74,11 @@ EDGES = {
                              "worker/cache", "worker/model", "worker/spec", "worker/weights",
                              "worker/sampling", "worker/backend"],
     # Picks the device for main.cc.
-    "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/server"],
+    "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/comm/choose",
+                             "worker/server"],
+    # Loads the model for main.cc.
+    "worker/loaded_model": BASE + ["worker/device", "worker/model", "worker/server", "worker/spec",
+                                   "worker/weights"],
     "worker/main.cc": ["common/*", "worker/*"],
 
     "router/api": BASE + ["common/grammar", "common/text", "common/text/utf8"],

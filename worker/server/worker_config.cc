@@ -98,8 +98,9 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
       .Range(0, 1024);
   schema->AddBytes(
       "kv_memory", &config->kv_memory,
-      "Size of the KV cache; 0 takes what max_batch_size sequences of full length need, "
-      "bounded by gpu_memory_fraction and, on a CPU, by 2GiB.");
+      "Size of the KV cache, of each GPU's where tensor_parallel takes several; 0 takes what "
+      "max_batch_size sequences of full length need, bounded by gpu_memory_fraction and, on a CPU, "
+      "by 2GiB.");
   schema->AddEnum(
       "kv_cache_dtype", &config->kv_cache_dtype,
       {{"auto", KvCacheFormat::kAuto}, {"int8", KvCacheFormat::kInt8}},
@@ -125,6 +126,12 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
             "Which GPU, counted from 0 among those that the process sees (CUDA_VISIBLE_DEVICES "
             "says which those are). Above 0 it must be there, with device auto too.")
       .Range(0, 127);
+  schema
+      ->Add(
+          "tensor_parallel", &config->tensor_parallel,
+          "GPUs that compute the model together, gpu_index and those after it: each holds a share "
+          "of every layer and of the KV cache. On a CPU, groups of threads take the place of GPUs.")
+      .Range(1, 64);
   schema
       ->Add("threads", &config->threads,
             "Threads of the CPU backend; 0 takes one per processor this process may use.")

@@ -52,6 +52,7 @@ struct WorkerConfig {
   // Life
   DeviceChoice device = DeviceChoice::kAuto;
   int32_t gpu_index = 0;
+  int32_t tensor_parallel = 1;
   int32_t threads = 0;
   std::chrono::milliseconds drain_timeout{30'000};
   std::chrono::milliseconds step_deadline{60'000};
