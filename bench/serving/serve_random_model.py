@@ -69,12 +69,12 @@ def answers(url):
 
 
 def device_mib():
-    """0 where no driver is."""
+    """Of the card that has the most in use; 0 where no driver is."""
     if shutil.which("nvidia-smi") is None:
         return 0
     shown = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"],
                            capture_output=True, text=True, check=False)
-    return int(shown.stdout.split()[0]) if shown.returncode == 0 else 0
+    return max(map(int, shown.stdout.split())) if shown.returncode == 0 else 0
 
 
 class Memory(threading.Thread):

@@ -200,7 +200,10 @@ def test_a_wrong_value_is_refused_with_its_path(change, complaint):
      "router.autoscaling: minReplicas 3 is more"),
     ({"fullnameOverride": "f" * 40, "workers__0__name": "w" * 30}, "has 78 characters: expected at most 63"),
     ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"limits": {"nvidia.com/gpu": 2}}}},
-     "limits has 2 devices of nvidia.com, but a worker uses 1"),
+     "limits has 2 devices of nvidia.com, but a worker uses tensorParallel of them, 1"),
+    ({"workers__0__device": "cuda", "workers__0__tensorParallel": 4,
+      "workers__0__pod": {"resources": {"limits": {"nvidia.com/gpu": 2}}}},
+     "limits has 2 devices of nvidia.com, but a worker uses tensorParallel of them, 4"),
     ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"limits": {
         "nvidia.com/gpu": "1", "nvidia.com/mig-1g.10gb": 1}}}}, "limits has 2 devices of nvidia.com"),
     ({"workers__0__device": "cuda", "workers__0__pod": {"resources": {"requests": {
@@ -210,6 +213,34 @@ def test_a_wrong_value_is_refused_with_its_path(change, complaint):
 def test_what_cannot_work_together_is_refused(change, complaint):
     with pytest.raises(Refused, match=complaint):
         render(with_values(MINIMAL, **change))
+
+
+def worker_pod(**changes):
+    [pod] = [spec for name, spec in pod_specs(render(with_values(MINIMAL, **changes)))
+             if spec["containers"][0]["name"] == "worker"]
+    return pod
+
+
+@pytest.mark.parametrize("limits", [{}, {"nvidia.com/gpu": 4}, {"memory": "64Gi"}])
+def test_tensor_parallel_takes_as_many_gpus_and_shared_memory_for_them(limits):
+    pod = worker_pod(workers__0__device="cuda", workers__0__tensorParallel=4,
+                     workers__0__pod={"resources": {"limits": limits}})
+    [container] = pod["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": 4} | limits
+    assert {"name": "shm", "mountPath": "/dev/shm"} in container["volumeMounts"]
+    assert {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}} in pod["volumes"]
+    objects = render(with_values(MINIMAL, workers__0__device="cuda", workers__0__tensorParallel=4))
+    settings = [settings_of(objects, name) for kind, name in objects if kind == "ConfigMap"]
+    assert [one["tensor_parallel"] for one in settings if "tensor_parallel" in one] == [4]
+
+
+@pytest.mark.parametrize("changes", [{}, {"workers__0__device": "cuda"},
+                                     {"workers__0__tensorParallel": 2}])
+def test_one_gpu_or_none_needs_no_shared_memory(changes):
+    pod = worker_pod(**changes)
+    assert "shm" not in [volume["name"] for volume in pod["volumes"]]
+    assert pod["containers"][0]["resources"].get("limits", {}) == (
+        {"nvidia.com/gpu": 1} if "workers__0__device" in changes else {})
 
 
 def test_generated_files_are_up_to_date():

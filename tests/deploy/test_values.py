@@ -64,6 +64,7 @@ CHANGES = {
     "workers[].model": ("full", "m7", "model_id: m7"),
     "workers[].aliases": ("full", ["a7"], "- a7"),
     "workers[].device": ("minimal", "cuda", '"limits": {"nvidia.com/gpu": 1}'),
+    "workers[].tensorParallel": ("minimal", 7, "tensor_parallel: 7"),
     "workers[].quantization": ("full", "bf16", "dtype: bf16"),
     "workers[].replicas": ("minimal", 7, '"replicas": 7'),
     "workers[].batchSize": ("full", 7, '{"name": "BATCH_SIZE", "value": "7"}'),

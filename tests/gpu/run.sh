@@ -10,7 +10,7 @@
 set -euo pipefail
 ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 
-E2E=(test_openai_client.py test_structured_output.py test_faults.py)
+E2E=(test_openai_client.py test_structured_output.py test_faults.py test_tensor_parallel.py)
 LIMIT_S=600    # a program
 NO_DEVICE=77   # how test programs end without one
 

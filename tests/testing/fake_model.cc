@@ -308,4 +308,9 @@ void FakeModel::WaitUntilStalled() {
   while (!standing_) released_.Wait(&mutex_);
 }
 
+std::string FakeModel::Unfinished() const {
+  MutexLock lock(&mutex_);
+  return standing_ ? "stalled" : "";
+}
+
 }  // namespace pingti::testing

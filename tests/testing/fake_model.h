@@ -73,6 +73,8 @@ class FakeModel : public worker::Model {
   void Release();
   // Returns once a forward pass stands in Stall.
   void WaitUntilStalled();
+  // "stalled" while a forward pass stands there.
+  std::string Unfinished() const override;
   void ThrowOnForward() { throw_ = true; }
 
   // ---- what happened
@@ -96,7 +98,7 @@ class FakeModel : public worker::Model {
   std::vector<std::vector<float>> logits_;
   int32_t num_rows_ = 0;
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar released_;
   bool stalled_ PINGTI_GUARDED_BY(mutex_) = false;
   bool standing_ PINGTI_GUARDED_BY(mutex_) = false;

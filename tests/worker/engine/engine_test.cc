@@ -119,12 +119,15 @@ TEST_F(EngineTest, AStepBeyondItsDeadlineIsUnhealthy) {
   EXPECT_TRUE(engine.Healthy().ok());
   model.Stall();
   engine.Submit(session, Requests(1, 5));
+  model.WaitUntilStalled();
   clock.Advance(std::chrono::seconds(4));
   EXPECT_TRUE(engine.Healthy().ok());
   clock.Advance(std::chrono::seconds(2));
   const absl::Status status = engine.Healthy();
   EXPECT_FALSE(status.ok());
-  EXPECT_NE(status.ToString().find("expected one within 5000 ms"), std::string::npos) << status;
+  EXPECT_NE(status.ToString().find("expected one within 5000 ms; unfinished: stalled"),
+            std::string::npos)
+      << status;
   model.Release();
   ASSERT_TRUE(tally->WaitFinished(1));
   EXPECT_TRUE(testing::WaitFor([&] { return engine.Healthy().ok(); }));

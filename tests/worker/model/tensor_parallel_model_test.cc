@@ -40,7 +40,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
 };
 
-// Null group: fewer GPUs than ranks.
+// Null: fewer GPUs than ranks.
 std::unique_ptr<RankGroup> OpenGroup(int size) {
   DeviceRequest request;
   request.choice = IsExact() ? DeviceChoice::kCpu : DeviceChoice::kCuda;
@@ -128,7 +128,7 @@ void ExpectSameAnswer(const Checkpoint& checkpoint, WeightFormat format, int siz
                       const Answer& best) {
   SCOPED_TRACE(::testing::Message() << size << " ranks, " << WeightFormatName(format));
   const std::unique_ptr<RankGroup> group = OpenGroup(size);
-  if (group == nullptr) return;
+  ASSERT_NE(group, nullptr);
   const Loaded one = LoadOne(checkpoint, format);
   LoadOptions options;
   options.format = format;
@@ -163,8 +163,10 @@ void ExpectSameAnswers(const Checkpoint& checkpoint, const std::vector<int>& siz
 TEST_P(TensorParallelTest, SaysWhatOneRankSays) {
   std::vector<int> sizes;
   for (const int size : {2, 4}) {
-    if (size <= checkpoint_->spec().layers.front().attention.num_heads) sizes.push_back(size);
+    const bool has_heads = size <= checkpoint_->spec().layers.front().attention.num_heads;
+    if (has_heads && OpenGroup(size) != nullptr) sizes.push_back(size);
   }
+  if (sizes.empty()) GTEST_SKIP() << "takes two GPUs";
   ExpectSameAnswers(*checkpoint_, sizes);
 }
 

@@ -46,9 +46,15 @@
 {{- $count = add $count (int $value) -}}
 {{- end -}}
 {{- end -}}
-{{- if gt (int $count) 1 -}}
-{{- fail (printf "workers[%s].pod.resources: limits has %d devices of nvidia.com, but a worker uses 1" $group.name (int $count)) -}}
+{{- $used := $group.tensorParallel | default 1 | int -}}
+{{- if and $count (ne (int $count) $used) -}}
+{{- fail (printf "workers[%s].pod.resources: limits has %d devices of nvidia.com, but a worker uses tensorParallel of them, %d" $group.name (int $count) $used) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether a group's GPUs exchange anything: "true", or nothing. */}}
+{{- define "pingti.sharesGpus" -}}
+{{- if and (include "pingti.onGpu" .) (gt (.tensorParallel | default 1 | int) 1) }}true{{ end -}}
 {{- end -}}
 
 {{/* A group's resources. A GPU is a limit, which Kubernetes takes for the request too. */}}
@@ -61,7 +67,8 @@
 {{- end -}}
 {{- $limits := $resources.limits | default dict -}}
 {{- if and (include "pingti.onGpu" .) (not (contains "nvidia.com/" (keys $limits | join " "))) -}}
-{{- $resources = merge (dict "limits" (merge (dict "nvidia.com/gpu" 1) $limits)) $resources -}}
+{{- $gpus := .tensorParallel | default 1 | int -}}
+{{- $resources = merge (dict "limits" (merge (dict "nvidia.com/gpu" $gpus) $limits)) $resources -}}
 {{- end -}}
 {{ toYaml $resources }}
 {{- end -}}
@@ -78,6 +85,7 @@
 {{- with .group.model }}{{ $_ := set $set "model_id" . }}{{ end -}}
 {{- with .group.aliases }}{{ $_ := set $set "model_aliases" . }}{{ end -}}
 {{- with .group.quantization }}{{ $_ := set $set "dtype" . }}{{ end -}}
+{{- with .group.tensorParallel }}{{ $_ := set $set "tensor_parallel" (int .) }}{{ end -}}
 {{- if $values.workerTls.enabled -}}
 {{- $_ := set $set "tls_cert_file" "/etc/pingti/worker-tls/tls.crt" -}}
 {{- $_ := set $set "tls_key_file" "/etc/pingti/worker-tls/tls.key" -}}
