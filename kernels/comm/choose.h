@@ -50,11 +50,16 @@ inline int BlockLimit(const AllReduceLink& link, const AllReduceShape& shape, in
 // The narrowest blocks of which two on each multiprocessor (one, with more than two ranks) take
 // all vectors at once: on an H200 with two ranks, 16 KB took 2.16 us with 128 threads and 2.35 with
 // 512; 1 MB 5.9 and 5.3.
-inline CommLaunch ChooseSumLaunch(const AllReduceLink& link, const AllReduceShape& shape,
+inline CommLaunch ChooseSumLaunch(const AllReduceLink& link, const AllReduceShape& shape, int shots,
                                   int64_t vectors, const DeviceTraits& device) {
   CommLaunch launch;
+  launch.shots = shots;
   launch.compute_capability = device.compute_capability;
   const int64_t most = int64_t{device.num_sms} * CommBlocksPerSm(link.num_ranks);
+  if (shots == 2) {
+    const int64_t row = int64_t{link.num_ranks} * kSumStretch;
+    vectors = (vectors + row - 1) / row * kSumStretch;  // a thread has one of each stretch
+  }
   launch.threads = shape.threads;
   for (int threads = 128; launch.threads == 0; threads *= 2) {
     if (threads == kMaxCommThreads || vectors <= most * threads) launch.threads = threads;

@@ -15,12 +15,12 @@
 // j + 1, hence after this rank's call j, and its arming, was complete: kernels of one stream follow
 // each other, and WaitForPriorKernels stands before the first access.
 //
-// Progress. All blocks of a call must be on the device at once: a block's waits are for stores of
-// any peer's blocks. With one shot a thread pushes one step ahead of what it waits for; steps go
-// through the matrix in order, so whoever is furthest behind finds what it waits for. With two
-// shots it pushes everything before it waits for anything. A wait ends when the data is there, when
-// the group was aborted or after timeout_us; in the latter cases the thread goes on with what it
-// has, so that barriers within the kernel stay whole, and waits no more.
+// Progress. All blocks of a call must be on the device at once, and every rank has equally many: a
+// block's waits are for stores of any peer's blocks. Threads go through the matrix in steps, in
+// order, and push a step (two with two shots, where they hand out sums one step) ahead of what they
+// wait for; so whoever is furthest behind finds what it waits for. A wait ends when the data is
+// there, when the group was aborted or after timeout_us; in the latter cases the thread goes on
+// with what it has, so that barriers within the kernel stay whole, and waits no more.
 //
 // Read next: peer_memory.cuh, sum_kernel.cuh, norm_kernel.cuh.
 #pragma once
@@ -128,6 +128,23 @@ class Exchange {
     uint4 sum = LoadFromPeer(from);
     while (!HasArrived(sum) && MayWait(j / stretch_)) sum = LoadFromPeer(from);
     return sum;
+  }
+
+  // Two shots: the sums of vector `i` of the first `count` stretches of `row`.
+  __device__ void TakeStretches(int row, int i, int count, uint4 (&sums)[kRanks]) {
+    const uint4* const from = Buffer(link_.rank) + SumAt(row, i);
+    int missing = -1;
+    do {
+      missing = -1;
+#pragma unroll
+      for (int r = 0; r < kRanks; ++r) {
+        if (r < count) sums[r] = LoadFromPeer(from + r * stretch_);
+      }
+#pragma unroll
+      for (int r = 0; r < kRanks; ++r) {
+        if (r < count && !HasArrived(sums[r])) missing = r;
+      }
+    } while (missing >= 0 && MayWait(missing));
   }
 
   // One shot: vector `j` of `row` of every rank.

@@ -26,7 +26,7 @@ cudaError_t CheckLink(const AllReduceLink& link) {
 
 bool IsValid(const AllReduceShape& shape) {
   return shape.shots >= 0 && shape.shots <= 2 && shape.blocks >= 0 && shape.threads >= 0 &&
-         shape.threads <= kMaxCommThreads && shape.threads % 32 == 0 &&
+         shape.threads <= kMaxCommThreads && shape.threads % kSumStretch == 0 &&
          (shape.cluster == 0 || shape.cluster == 1 || shape.cluster == 2 || shape.cluster == 4 ||
           shape.cluster == 8);
 }
@@ -94,14 +94,14 @@ cudaError_t CompleteArgs(int64_t rows, int64_t cols, DType dtype, const AllReduc
 // launch(how) for each part of at most `room` vectors, which `args` then names.
 template <typename Launch>
 cudaError_t LaunchParts(CommArgs& args, int64_t vectors, int64_t room, const AllReduceShape& shape,
-                        const Launch& launch) {
+                        int shots, const Launch& launch) {
   if (room <= 0) return cudaErrorInvalidValue;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   for (int64_t first = 0; first < vectors; first += room) {
     args.first_vector = static_cast<uint32_t>(first);
     args.num_vectors = static_cast<int32_t>(std::min(room, vectors - first));
-    PINGTI_CUDA_RETURN(launch(ChooseSumLaunch(args.link, shape, args.num_vectors, device)));
+    PINGTI_CUDA_RETURN(launch(ChooseSumLaunch(args.link, shape, shots, args.num_vectors, device)));
   }
   return cudaSuccess;
 }
@@ -133,11 +133,9 @@ cudaError_t LaunchAllReduce(const AllReduceParams& p, cudaStream_t stream) {
   PINGTI_CUDA_RETURN(CompleteArgs(p.rows, p.cols, p.dtype, p.shape, &args, &vectors));
   if (vectors == 0) return cudaSuccess;
   const int shots = ChooseShots(p.shape, p.link.num_ranks, vectors * 16);
-  // Two shots round the stretches up, so as many single vectors as fit is too many.
-  const int64_t room =
-      shots == 2 ? p.link.buffer_bytes / 16 / 2 - p.link.num_ranks : RowsInBuffer(p.link, 1, 1);
-  return LaunchParts(args, vectors, room, p.shape, [&](CommLaunch launch) {
-    launch.shots = shots;
+  const int64_t row = shots == 2 ? int64_t{p.link.num_ranks} * kSumStretch : 1;
+  const int64_t room = RowsInBuffer(p.link, shots, row) * row;
+  return LaunchParts(args, vectors, room, p.shape, shots, [&](const CommLaunch& launch) {
     return DispatchSum(args, p.dtype, launch, stream);
   });
 }
@@ -156,7 +154,8 @@ cudaError_t LaunchAllGather(const AllGatherParams& p, cudaStream_t stream) {
   if (vectors == 0) return cudaSuccess;
   // Every stretch must start at 16 bytes.
   args.is_aligned = args.is_aligned && stretch * ElementBytes(p.dtype) % 16 == 0;
-  return LaunchParts(args, vectors, RowsInBuffer(p.link, 1, 1), p.shape, [&](CommLaunch launch) {
+  const int64_t room = RowsInBuffer(p.link, 1, 1);
+  return LaunchParts(args, vectors, room, p.shape, 1, [&](const CommLaunch& launch) {
     return DispatchGather(args, p.dtype, launch, stream);
   });
 }

@@ -11,6 +11,7 @@
 namespace pingti::kernels {
 
 inline constexpr int kMaxCommThreads = 512;
+inline constexpr int kSumStretch = 128;  // vectors that a rank sums in a row, with two shots
 // Of kMaxCommThreads each, that registers and shared memory allow.
 constexpr int CommBlocksPerSm(int num_ranks) { return num_ranks == 2 ? 2 : 1; }
 

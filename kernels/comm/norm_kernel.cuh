@@ -65,6 +65,18 @@ __device__ __forceinline__ void PushRow(const RmsNormParams& p, int row, const R
   }
 }
 
+// Two shots: sums this rank's stretch of one row and hands it out. `thread` of the cluster.
+template <class Exchange>
+__device__ __forceinline__ void RelayRow(const NormArgs& p, int row, int thread,
+                                         Exchange* exchange) {
+  if (row >= p.norm.num_tokens) return;
+  for (int i = thread; i < exchange->stretch_count(); i += p.cluster * blockDim.x) {
+    const int j = exchange->stretch_first() + i;
+    const uint4 own = LoadVector(p.norm.x, p.norm.x_stride, row, j);
+    exchange->template Relay<__nv_bfloat16>(row, j, own);
+  }
+}
+
 // Sums, normalises and writes one row. What does not depend on peers is loaded before the waits.
 template <int kVectors, class Exchange>
 __device__ __forceinline__ void FinishRow(const RmsNormParams& p, int row, const RowShare& share,
@@ -146,19 +158,12 @@ __global__ void __launch_bounds__(kMaxCommThreads, CommBlocksPerSm(kRanks))
   exchange.Arrive();
   row_stats.WaitForCluster();
   if constexpr (kTwoShots) {
-    for (int row = first_row + step; row < p.norm.num_tokens; row += step) {
-      PushRow<kVectors>(p.norm, row, share, &exchange);
-    }
-    for (int row = first_row; row < p.norm.num_tokens; row += step) {
-      for (int i = row_thread; i < exchange.stretch_count(); i += p.cluster * blockDim.x) {
-        const int j = exchange.stretch_first() + i;
-        exchange.template Relay<__nv_bfloat16>(row, j,
-                                               LoadVector(p.norm.x, p.norm.x_stride, row, j));
-      }
-    }
+    PushRow<kVectors>(p.norm, first_row + step, share, &exchange);
+    RelayRow(p, first_row, row_thread, &exchange);
   }
   for (int row = first_row; row < p.norm.num_tokens; row += step) {
-    if constexpr (!kTwoShots) PushRow<kVectors>(p.norm, row + step, share, &exchange);
+    PushRow<kVectors>(p.norm, row + (kTwoShots ? 2 : 1) * step, share, &exchange);
+    if constexpr (kTwoShots) RelayRow(p, row + step, row_thread, &exchange);
     FinishRow<kVectors>(p.norm, row, share, &exchange, &row_stats);
   }
   exchange.Finish();

@@ -377,7 +377,7 @@ void RunGroup(TestRun* run, const std::vector<int>& devices) {
   if (run->Begin("replayed graph, " + ranks.name(), 5)) RunGraph(run, ranks, 5);
   if (run->Begin("larger than a buffer, " + ranks.name(), 6)) {
     AllReduceGroupOptions options{.timeout = Ranks::kTimeout};
-    options.buffer_bytes = 16 << 10;
+    options.buffer_bytes = 64 << 10;
     Ranks small(devices, options);
     RunSeries<__nv_bfloat16>(run, small, 20, 6);
     RunGathers<float>(run, small, 6);

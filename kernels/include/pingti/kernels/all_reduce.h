@@ -35,7 +35,7 @@ struct AllReduceLink {
 // How a launch is cut. Whatever is 0 is chosen (kernels/comm/choose.h); for benches and tests.
 struct AllReduceShape {
   int32_t shots = 0;    // 1: every rank sums everything; 2: each sums a stretch and hands it out
-  int32_t threads = 0;  // of a block, a multiple of 32, at most 512; of sums without norm
+  int32_t threads = 0;  // of a block, a multiple of 128, at most 512; of sums without norm
   int32_t cluster = 0;  // blocks for each row: 1, 2, 4 or 8; of sums with norm
   int32_t blocks = 0;   // at most; at least one cluster is launched
 };
