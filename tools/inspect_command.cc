@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "tools/inspect_fit.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/text/model_text.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::tools {
@@ -28,6 +29,10 @@ class Report {
     std::snprintf(line, sizeof(line), "%-16.*s %.*s\n", static_cast<int>(name.size()), name.data(),
                   static_cast<int>(value.size()), value.data());
     text_ += line;
+  }
+  // That no worker will serve the model for this reason.
+  void AddUnusable(const absl::Status& status) {
+    AddLine("                 unusable: " + std::string(status.message()));
   }
   void AddLine(std::string_view line) { text_.append(line).push_back('\n'); }
   std::string Take() { return std::move(text_); }
@@ -67,7 +72,8 @@ std::string RopeText(const worker::RopeConfig& rope) {
       {RopeScaling::kLinear, "linear"},
       {RopeScaling::kDynamicNtk, "dynamic NTK"},
       {RopeScaling::kYarn, "YaRN"},
-      {RopeScaling::kLlama3, "Llama 3"}};
+      {RopeScaling::kLlama3, "Llama 3"},
+      {RopeScaling::kLongRope, "LongRoPE"}};
   char text[96];
   std::snprintf(text, sizeof(text), "theta %g", rope.theta);
   std::string result = text;
@@ -134,10 +140,14 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
     tokenizer = "tiktoken";
   }
   report->Add("tokenizer", tokenizer);
+  const absl::Status tokenizes = worker::MakeTokenizer(text).status();
+  if (!tokenizes.ok()) report->AddUnusable(tokenizes);
   std::string templates =
       text.chat_template.empty() ? "none" : std::to_string(text.chat_template.size()) + " bytes";
   for (const auto& [name, unused] : text.named_templates) templates += ", also '" + name + "'";
   report->Add("chat template", templates);
+  const absl::Status renders = worker::CheckTemplates(text);
+  if (!renders.ok()) report->AddUnusable(renders);
   std::string eos;
   for (const int64_t id : text.eos_token_ids) eos += (eos.empty() ? "" : ", ") + std::to_string(id);
   report->Add("end tokens", eos.empty() ? "none" : eos);

@@ -3,49 +3,20 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
-#include <optional>
 #include <random>
+#include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/text/tokenizer.h"
 #include "tools/sample_text.h"
+#include "worker/text/model_text.h"
 #include "worker/weights/mapped_file.h"
 
 namespace pingti::tools {
 namespace {
 
 constexpr int kArbitraryTokens = 256;
-
-std::optional<text::TokenId> TokenIdOf(std::optional<int64_t> id) {
-  if (!id.has_value()) return std::nullopt;
-  return static_cast<text::TokenId>(*id);
-}
-
-text::GgufTokenizerData GgufData(const worker::GgufTokenizerKeys& keys) {
-  text::GgufTokenizerData data;
-  data.model = keys.model;
-  data.pre = keys.pre;
-  data.tokens = keys.tokens;
-  data.scores = keys.scores;
-  data.token_types = keys.token_types;
-  data.merges = keys.merges;
-  data.bos_token_id = TokenIdOf(keys.bos_token_id);
-  data.eos_token_id = TokenIdOf(keys.eos_token_id);
-  data.unknown_token_id = TokenIdOf(keys.unknown_token_id);
-  data.add_bos_token = keys.add_bos_token;
-  data.add_eos_token = keys.add_eos_token;
-  data.add_space_prefix = keys.add_space_prefix;
-  return data;
-}
-
-// Null when the checkpoint has no tokenizer.
-absl::StatusOr<std::unique_ptr<text::Tokenizer>> MakeTokenizer(const worker::TextAssets& assets) {
-  if (!assets.tokenizer_json.empty()) return text::MakeJsonTokenizer(assets.tokenizer_json);
-  if (!assets.tiktoken.empty()) return text::MakeQwenTokenizer(assets.tiktoken);
-  if (assets.gguf.has_value()) return text::MakeGgufTokenizer(GgufData(*assets.gguf));
-  return std::unique_ptr<text::Tokenizer>();
-}
 
 TextTokens ArbitraryTokens(int64_t vocab_size, int max_tokens) {
   TextTokens tokens;
@@ -62,13 +33,14 @@ TextTokens ArbitraryTokens(int64_t vocab_size, int max_tokens) {
 
 absl::StatusOr<TextTokens> ReadTokens(const worker::Checkpoint& checkpoint, const std::string& path,
                                       int max_tokens) {
-  PINGTI_ASSIGN_OR_RETURN(const auto tokenizer, MakeTokenizer(checkpoint.text()));
   const int64_t vocab_size = checkpoint.spec().vocab_size;
-  if (tokenizer == nullptr) {
+  auto made = worker::MakeTokenizer(checkpoint.text());
+  if (absl::IsNotFound(made.status())) {
     if (path.empty()) return ArbitraryTokens(vocab_size, max_tokens);
     return absl::InvalidArgumentError(
         Concat(checkpoint.path(), " has no tokenizer for the text '", path, "'"));
   }
+  PINGTI_ASSIGN_OR_RETURN(const auto tokenizer, std::move(made));
   std::unique_ptr<worker::MappedFile> file;
   std::string_view content = SampleText();
   if (!path.empty()) {

@@ -11,6 +11,7 @@
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/tensor_parallel_model.h"
+#include "worker/text/model_text.h"
 
 namespace pingti::worker {
 namespace {
@@ -37,6 +38,15 @@ LoadOptions LoadOptionsOf(const WorkerConfig& config) {
   options.wide_vocabulary = config.embedding_dtype == EmbeddingFormat::kBf16;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
   return options;
+}
+
+// That a router will be able to turn texts into tokens and messages into a prompt.
+absl::Status CheckTexts(const Checkpoint& checkpoint) {
+  absl::Status status = MakeTokenizer(checkpoint.text()).status();
+  if (status.ok()) status = CheckTemplates(checkpoint.text());
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      Concat(checkpoint.path(), ": ", std::string(status.message())));
 }
 
 // Before minutes go into a model that has no place.
@@ -132,6 +142,7 @@ absl::StatusOr<LoadedModel> LoadServedModel(const WorkerConfig& config, ServingD
   PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, config.load_format == LoadFormat::kDummy
                                                  ? OpenRandomCheckpoint(config.model)
                                                  : OpenCheckpoint(config.model));
+  PINGTI_RETURN_IF_ERROR(CheckTexts(*loaded.checkpoint));
   PINGTI_RETURN_IF_ERROR(CheckFits(config, loaded));
   LogInfo("loading the model", {{"model", config.model},
                                 {"device", loaded.devices.first().name},

@@ -55,8 +55,10 @@ EDGES = {
     # The one place that knows all backends, for wiring alone.
     "worker/backend/choose": TENSOR + ["worker/backend", "worker/backend/cpu", "worker/backend/cuda"],
     "worker/sampling": BASE + ["worker/backend"],
-    # Needs each token's bytes, so it is the one place of the worker that knows tokenizers.
-    "worker/grammar": BASE + ["common/grammar", "common/text", "worker/weights"],
+    # The one place of the worker that makes tokenizers and parses templates.
+    "worker/text": BASE + ["common/text", "worker/weights"],
+    # Needs each token's bytes.
+    "worker/grammar": BASE + ["common/grammar", "common/text", "worker/text", "worker/weights"],
     "worker/layers": TENSOR + ["worker/spec", "worker/backend", "worker/comm", "worker/quant"],
     # A family's page describes; it sees neither blocks nor devices.
     "worker/model/families": TENSOR + ["worker/spec", "worker/weights"],
@@ -78,7 +80,7 @@ EDGES = {
                              "worker/server"],
     # Loads the model for main.cc.
     "worker/loaded_model": BASE + ["worker/device", "worker/model", "worker/server", "worker/spec",
-                                   "worker/weights"],
+                                   "worker/text", "worker/weights"],
     "worker/main.cc": ["common/*", "worker/*"],
 
     "router/api": BASE + ["common/grammar", "common/text", "common/text/utf8"],
@@ -107,10 +109,11 @@ EDGES = {
     "router/router_config": BASE + ["common/config", "router/policy/choose_policy"],
     "router/main.cc": ["common/*", "router/*"],
 
-    "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/weights",
+    "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/text", "worker/weights",
                      "worker/backend"],
     # Reads what the blocks of a model declare, without weights or a device.
-    "tools/inspect": TENSOR + ["tools", "worker/spec", "worker/weights", "worker/model"],
+    "tools/inspect": TENSOR + ["tools", "worker/spec", "worker/text", "worker/weights",
+                               "worker/model"],
     "tools/bench": BASE + ["common/net", "tools"],
     # These run a model's layers in their own process: no server, no engine.
     "tools/quantize": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/comm",

@@ -50,6 +50,12 @@ TEST(InspectModel, DescribesAModelOfAnotherForm) {
   }
 }
 
+TEST(InspectModel, SaysWhatNoRouterCouldUse) {
+  const auto report = InspectModel(SourcePath("tests/golden/model/tiny/llama3"), {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_NE(report->find("unusable: no tokenizer"), std::string::npos) << *report;
+}
+
 TEST(InspectModel, NamesAFileThatIsNotThere) {
   const auto report = InspectModel("/nonexistent/model.gguf", {});
   ASSERT_FALSE(report.ok());

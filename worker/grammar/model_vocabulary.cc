@@ -2,47 +2,15 @@
 #include "worker/grammar/model_vocabulary.h"
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/text/tokenizer.h"
+#include "worker/text/model_text.h"
 
 namespace pingti::worker {
-namespace {
-
-std::optional<text::TokenId> Id(const std::optional<int64_t>& id) {
-  if (!id.has_value()) return std::nullopt;
-  return static_cast<text::TokenId>(*id);
-}
-
-absl::StatusOr<std::unique_ptr<text::Tokenizer>> MakeTokenizer(const TextAssets& assets) {
-  if (!assets.tokenizer_json.empty()) return text::MakeJsonTokenizer(assets.tokenizer_json);
-  if (!assets.tiktoken.empty()) return text::MakeQwenTokenizer(assets.tiktoken);
-  if (!assets.gguf.has_value()) {
-    return absl::InvalidArgumentError("grammar: the checkpoint has no tokenizer");
-  }
-  const GgufTokenizerKeys& keys = *assets.gguf;
-  text::GgufTokenizerData data;
-  data.model = keys.model;
-  data.pre = keys.pre;
-  data.tokens = keys.tokens;
-  data.scores = keys.scores;
-  data.token_types = keys.token_types;
-  data.merges = keys.merges;
-  data.bos_token_id = Id(keys.bos_token_id);
-  data.eos_token_id = Id(keys.eos_token_id);
-  data.unknown_token_id = Id(keys.unknown_token_id);
-  data.add_bos_token = keys.add_bos_token;
-  data.add_eos_token = keys.add_eos_token;
-  data.add_space_prefix = keys.add_space_prefix;
-  return text::MakeGgufTokenizer(std::move(data));
-}
-
-}  // namespace
-
 absl::StatusOr<std::shared_ptr<const grammar::Vocabulary>> ModelVocabulary(const TextAssets& text,
                                                                            int32_t vocab_size) {
   if (text.eos_token_ids.empty()) {
