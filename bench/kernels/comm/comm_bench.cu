@@ -57,6 +57,21 @@ void PrintTable(testing::Ranks* ranks, const Nccl* nccl, const std::vector<int>&
   }
 }
 
+// Logits in f32, as many bytes as bf16 of twice the columns.
+void PrintGathers(testing::Ranks* ranks, const Nccl* nccl, const std::vector<int>& devices) {
+  std::vector<void*> communicators;
+  if (nccl != nullptr) communicators = nccl->Join(devices);
+  std::printf("\n| logits, rows of 152,064 | gather us | NCCL us |\n|---|---|---|\n");
+  for (const int rows : {1, 8, 32, 64}) {
+    CommCase bench(ranks, rows, 2 * 152064);
+    const CommTime own = bench.TimeGather();
+    CommTime other;
+    if (nccl != nullptr) other = bench.TimeNcclGather(*nccl, communicators);
+    std::printf("| %d | %.2f | %.2f |\n", rows, own.slowest_us, other.slowest_us);
+    std::fflush(stdout);
+  }
+}
+
 void PrintSumVariants(testing::Ranks* ranks) {
   std::printf(
       "\nsum, us by blocks\n| KB | shots | threads | 4 | 8 | 16 | 32 | 64 | 132 | 264 |\n"
@@ -124,6 +139,7 @@ int Run(const Options& options) {
     PrintSumVariants(&ranks);
   } else {
     PrintTable(&ranks, nccl, devices);
+    PrintGathers(&ranks, nccl, devices);
   }
   for (int r = 0; r < ranks.size(); ++r) {
     if (ranks.group().missed_by(r) < 0) continue;

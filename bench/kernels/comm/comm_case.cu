@@ -98,6 +98,24 @@ CommTime CommCase::TimeNccl(const Nccl& nccl, const std::vector<void*>& communic
   });
 }
 
+CommTime CommCase::TimeGather() {
+  return Time([&](int rank, int set) {
+    AllGatherParams p;
+    p.link = ranks_.group().link(rank);
+    p.matrix = data_[rank].out.data() + set * set_size();
+    p.stride = p.cols = cols_;
+    p.rows = rows_;
+    PINGTI_CUDA(LaunchAllGather(p, ranks_.stream(rank)));
+  });
+}
+
+CommTime CommCase::TimeNcclGather(const Nccl& nccl, const std::vector<void*>& communicators) {
+  return Time([&](int rank, int set) {
+    nccl.AllGather(data_[rank].out.data() + set * set_size(), set_size() / ranks_.size(), rank,
+                   communicators[rank], ranks_.stream(rank));
+  });
+}
+
 CommTime CommCase::Time(const std::function<void(int rank, int set)>& call) {
   const int calls = kSets * (bytes() <= (1 << 20) ? 40 : 4);
   const int size = ranks_.size();

@@ -33,6 +33,9 @@ class CommCase {
   CommTime TimeSumNorm(const AllReduceShape& shape);
   // The same in two kernels.
   CommTime TimeSumThenNorm(const AllReduceShape& shape);
+  CommTime TimeGather();
+  // Of as many bytes that lie together.
+  CommTime TimeNcclGather(const Nccl& nccl, const std::vector<void*>& communicators);
   CommTime TimeNccl(const Nccl& nccl, const std::vector<void*>& communicators);
 
   // Elements over all ranks that are not the sum in rank order, after TimeSum.

@@ -30,6 +30,7 @@ Nccl* Nccl::Load(const char* library) {
   nccl->get_version_ = reinterpret_cast<GetVersion>(dlsym(handle, "ncclGetVersion"));
   nccl->init_all_ = reinterpret_cast<CommInitAll>(dlsym(handle, "ncclCommInitAll"));
   nccl->all_reduce_ = reinterpret_cast<AllReduceCall>(dlsym(handle, "ncclAllReduce"));
+  nccl->all_gather_ = reinterpret_cast<AllGatherCall>(dlsym(handle, "ncclAllGather"));
   return nccl;
 }
 
@@ -49,6 +50,12 @@ std::vector<void*> Nccl::Join(const std::vector<int>& devices) const {
 void Nccl::AllReduce(const void* x, void* out, size_t count, void* communicator,
                      cudaStream_t stream) const {
   CheckNccl(all_reduce_(x, out, count, kBfloat16, kSum, communicator, stream), "ncclAllReduce");
+}
+
+void Nccl::AllGather(void* matrix, size_t count, int rank, void* communicator,
+                     cudaStream_t stream) const {
+  const void* const own = static_cast<const char*>(matrix) + rank * count * 2;
+  CheckNccl(all_gather_(own, matrix, count, kBfloat16, communicator, stream), "ncclAllGather");
 }
 
 }  // namespace pingti::kernels::bench

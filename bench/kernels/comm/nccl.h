@@ -20,15 +20,21 @@ class Nccl {
   // In bf16. Every rank from a thread of its own.
   void AllReduce(const void* x, void* out, size_t count, void* communicator,
                  cudaStream_t stream) const;
+  // In place: `count` bf16 from each rank.
+  void AllGather(void* matrix, size_t count, int rank, void* communicator,
+                 cudaStream_t stream) const;
 
  private:
   using GetVersion = int (*)(int*);
   using CommInitAll = int (*)(void**, int, const int*);
   using AllReduceCall = int (*)(const void*, void*, size_t, int, int, void*, cudaStream_t);
 
+  using AllGatherCall = int (*)(const void*, void*, size_t, int, void*, cudaStream_t);
+
   GetVersion get_version_ = nullptr;
   CommInitAll init_all_ = nullptr;
   AllReduceCall all_reduce_ = nullptr;
+  AllGatherCall all_gather_ = nullptr;
 };
 
 }  // namespace pingti::kernels::bench
