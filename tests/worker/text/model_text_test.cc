@@ -14,7 +14,7 @@ TEST(ModelTextTest, AMissingOrBrokenTokenizerIsNamed) {
   TextAssets assets;
   assets.tokenizer_json = "{}";
   EXPECT_THAT(std::string(MakeTokenizer(assets).status().message()),
-              HasSubstr("tokenizer.json: 'model'"));
+              HasSubstr("'model': expected an object"));
   assets.tokenizer_json.clear();
   assets.gguf = GgufTokenizerKeys{};
   assets.gguf->model = "gpt2";
