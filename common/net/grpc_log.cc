@@ -1,6 +1,7 @@
 // The hook is process-wide by gRPC's design.
 #include "common/net/grpc_log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
 #include "common/base/log.h"
@@ -18,6 +19,10 @@ void OnGrpcMessage(gpr_log_func_args* message) {
 
 }  // namespace
 
-void RouteGrpcLog() { gpr_set_log_function(OnGrpcMessage); }
+void RouteGrpcLog() {
+  gpr_set_log_function(OnGrpcMessage);
+  // It would say on stderr, and wait for whoever reads that, what is wrong with a client's bytes.
+  google::protobuf::SetLogHandler(nullptr);
+}
 
 }  // namespace pingti::net

@@ -4,8 +4,8 @@
 namespace pingti::net {
 
 // Sends what gRPC would print to stderr through Log (common/base/log.h) from here on. Its errors
-// become warnings: what they mean for pingti, pingti says itself. For main, once, before gRPC is
-// used.
+// become warnings: what they mean for pingti, pingti says itself. Protobuf's messages are dropped.
+// For main, once, before gRPC is used.
 void RouteGrpcLog();
 
 }  // namespace pingti::net

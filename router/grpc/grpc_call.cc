@@ -1,7 +1,9 @@
 // See grpc_call.h.
 #include "router/grpc/grpc_call.h"
 
-#include <google/protobuf/message_lite.h>
+#include <google/protobuf/message.h>
+
+#include "common/net/wire_check.h"
 
 namespace pingti::router {
 namespace {
@@ -12,11 +14,8 @@ constexpr size_t kMaxWaitingBytes = 4u << 20;
 
 }  // namespace
 
-bool GrpcAnswer::Write(const google::protobuf::MessageLite& message) {
-  const grpc::Slice slice(message.ByteSizeLong());
-  // Nobody else has the slice yet.
-  message.SerializeWithCachedSizesToArray(const_cast<uint8_t*>(slice.begin()));
-  grpc::ByteBuffer bytes(&slice, 1);
+bool GrpcAnswer::Write(const google::protobuf::Message& message) {
+  grpc::ByteBuffer bytes = net::Serialize(message);
   MutexLock lock(&mutex_);
   if (call_ == nullptr || finishing_) return false;
   if (waiting_bytes_ > kMaxWaitingBytes) {

@@ -21,7 +21,7 @@
 #include "router/pipeline/client_watch.h"
 
 namespace google::protobuf {
-class MessageLite;
+class Message;
 }
 
 namespace pingti::router {
@@ -34,7 +34,7 @@ class GrpcAnswer {
   explicit GrpcAnswer(GrpcCall* call) : call_(call) {}
 
   // Queues a message. False when the client is gone, or was cut off because it does not read.
-  bool Write(const google::protobuf::MessageLite& message);
+  bool Write(const google::protobuf::Message& message);
   // Ends the call once everything was written; an error ends it at once. Only the first counts.
   void Finish(grpc::Status status);
 

@@ -1,19 +1,17 @@
 // See inference_grpc.h.
 #include "router/grpc/inference_grpc.h"
 
-#include <grpcpp/support/proto_buffer_reader.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/net/wire_check.h"
 #include "proto/pingti/v1/inference.pb.h"
 #include "router/api/api_error.h"
 #include "router/api/client_ids.h"
 #include "router/grpc/convert.h"
 #include "router/grpc/grpc_call.h"
-#include "router/grpc/wire_check.h"
 
 namespace pingti::router {
 namespace {
@@ -33,17 +31,6 @@ std::string_view Metadata(const grpc::CallbackServerContext& context, const char
   const auto found = context.client_metadata().find(key);
   if (found == context.client_metadata().end()) return {};
   return {found->second.data(), found->second.size()};
-}
-
-// Errors: those of CheckWire; InvalidArgument.
-template <typename Request>
-absl::Status Parse(grpc::ByteBuffer* bytes, Request* request) {
-  grpc::ProtoBufferReader counted(bytes);
-  PINGTI_RETURN_IF_ERROR(CheckWire(*Request::descriptor(), &counted));
-  grpc::ProtoBufferReader parsed(bytes);
-  if (request->ParseFromZeroCopyStream(&parsed)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      Concat("the bytes are no ", Request::descriptor()->full_name(), ", or a text is not UTF-8"));
 }
 
 // What a generation writes to.
@@ -216,7 +203,7 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
   template <typename Request>
   absl::StatusOr<GenerationRequest> Prepare(GrpcCall* call, const RequestInfo& info) {
     Request proto;
-    PINGTI_RETURN_IF_ERROR(Parse(call->request(), &proto));
+    PINGTI_RETURN_IF_ERROR(net::ParseChecked(call->request(), &proto));
     PINGTI_ASSIGN_OR_RETURN(GenerationRequest request, FromProto(proto));
     request.id = info.answer_id;
     request.tenant = info.tenant;
@@ -257,7 +244,7 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     Request request;
     Response response;
     absl::Status status = absl::CancelledError("the client is gone");
-    if (!call->client()->gone()) status = Parse(call->request(), &request);
+    if (!call->client()->gone()) status = net::ParseChecked(call->request(), &request);
     if (status.ok()) status = Run(request, &response);
     const std::shared_ptr<GrpcAnswer> answer = call->answer();
     if (status.ok()) answer->Write(response);

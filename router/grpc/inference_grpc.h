@@ -2,7 +2,7 @@
 //
 // Calls are taken as bytes, before gRPC has made anything of them: who has no key is refused
 // without its message being read, and messages are counted before they are parsed. Read next:
-// grpc_call.h, which carries one call; wire_check.h.
+// grpc_call.h, which carries one call; common/net/wire_check.h.
 #pragma once
 
 #include <memory>

@@ -104,7 +104,7 @@ EDGES = {
     "router/anthropic": API + ["router/openai"],
     "router/http": API + ["common/net", "router/admission", "router/anthropic", "router/observer",
                           "router/openai", "router/pipeline", "router/responses"],
-    "router/grpc": API + ["common/text", "common/text/utf8", "proto", "router/admission",
+    "router/grpc": API + ["common/net", "common/text", "common/text/utf8", "proto", "router/admission",
                           "router/observer", "router/openai", "router/pipeline"],
     "router/router_config": BASE + ["common/config", "router/policy/choose_policy"],
     "router/main.cc": ["common/*", "router/*"],

@@ -201,8 +201,9 @@ TEST_F(InferenceGrpcTest, AMessageOfManyEmptyPartsIsNotParsed) {
   std::vector<v1::ChatResponse> responses;
   const grpc::Status status = Chat(request, &context, &responses);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(status.error_message(),
-            "the request has more than 262144 fields, at pingti.v1.ChatRequest.messages");
+  EXPECT_NE(status.error_message().find("too many values, at pingti.v1.ChatRequest.messages"),
+            std::string::npos)
+      << status.error_message();
 }
 
 TEST_F(InferenceGrpcTest, BytesThatAreNoRequestAreRefused) {
