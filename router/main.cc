@@ -21,6 +21,7 @@
 #include "common/base/file_limit.h"
 #include "common/base/log.h"
 #include "common/base/memory_budget.h"
+#include "common/base/memory_return.h"
 #include "common/base/random_id.h"
 #include "common/base/signal_waiter.h"
 #include "common/base/status_macros.h"
@@ -184,6 +185,7 @@ class Core {
        std::unique_ptr<QueueOrder> order, metrics::RouterMetrics* metrics)
       : clock_(RealClock()),
         bodies_(static_cast<size_t>(config.max_bodies_bytes)),
+        memory_(&bodies_, clock_),
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
         admission_(MakeAdmissionOptions(config, keys), clock_),
@@ -209,6 +211,7 @@ class Core {
       service_.Tick();
       dispatcher_.Tick();
       registry_.Reap();
+      memory_.Tick();
       UpdateGauges(registry_, admission_, bodies_, metrics_);
     });
   }
@@ -230,6 +233,7 @@ class Core {
  private:
   const Clock* const clock_;
   MemoryBudget bodies_;
+  MemoryReturn memory_;  // the ticker's
   metrics::RouterMetrics* const metrics_;
   const WorkerLinkOptions link_options_;
   ModelStore models_;

@@ -54,12 +54,19 @@ class MemoryBudget {
   size_t limit() const { return limit_; }
   size_t used() const { return used_.load(std::memory_order_relaxed); }
 
+  // The most that was used at once since the last call.
+  size_t TakePeak() { return peak_.exchange(used(), std::memory_order_relaxed); }
+
   // False, and nothing is taken, when fewer than `bytes` are left.
   bool Take(size_t bytes) {
     size_t used = used_.load(std::memory_order_relaxed);
     do {
       if (bytes > limit_ - used) return false;
     } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+    size_t peak = peak_.load(std::memory_order_relaxed);
+    while (peak < used + bytes &&
+           !peak_.compare_exchange_weak(peak, used + bytes, std::memory_order_relaxed)) {
+    }
     return true;
   }
   void Give(size_t bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
@@ -67,6 +74,7 @@ class MemoryBudget {
  private:
   const size_t limit_;
   std::atomic<size_t> used_{0};
+  std::atomic<size_t> peak_{0};
 };
 
 }  // namespace pingti

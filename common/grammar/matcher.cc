@@ -24,6 +24,7 @@ CompiledGrammar::CompiledGrammar(Automaton automaton, std::shared_ptr<const Voca
 std::shared_ptr<CompiledGrammar::Memory> CompiledGrammar::Current(
     const std::shared_ptr<Memory>& memory, ConfigId* config) {
   if (memory_->configurations.memory_bytes() > kMemoryBytes) {
+    work_before_ = work();
     memory_ = std::make_shared<Memory>(&automaton_);
   }
   if (memory != memory_) {
@@ -102,7 +103,7 @@ absl::Status Matcher::Accept(int32_t token) {
   return absl::OkStatus();
 }
 
-absl::Status Matcher::FillMask(std::span<uint32_t> mask) {
+absl::Status Matcher::FillMask(std::span<uint32_t> mask, int64_t most_work) {
   const Vocabulary& vocabulary = grammar_->vocabulary();
   memory_ = grammar_->Current(memory_, &config_);
   if (ended_) {
@@ -113,9 +114,18 @@ absl::Status Matcher::FillMask(std::span<uint32_t> mask) {
   auto& masks = memory_->masks;
   auto it = masks.find(config_);
   if (it == masks.end()) {
+    const auto later = [&] {
+      std::fill(mask.begin(), mask.end(), 0u);
+      return absl::UnavailableError("the mask costs more work than may be spent on it now");
+    };
+    if (most_work <= 0) return later();
     if (masks.size() * vocabulary.mask_words() * sizeof(uint32_t) > kMostMaskBytes) masks.clear();
     it = masks.emplace(config_, std::vector<uint32_t>(vocabulary.mask_words())).first;
-    if (!grammar_->token_masks_.Fill(&memory_->configurations, config_, kMaskWork, it->second)) {
+    if (!grammar_->token_masks_.Fill(&memory_->configurations, config_, most_work, it->second)) {
+      if (most_work < kMaskWork) {
+        masks.erase(it);
+        return later();
+      }
       it->second = {};
     }
   }

@@ -40,6 +40,9 @@ class CompiledGrammar {
   // Works out masks ahead of their use, until all are there or the deadline has passed.
   void Warm(const Clock& clock, std::chrono::steady_clock::time_point deadline);
 
+  // What its matchers have done so far, in units of Configurations::work().
+  int64_t work() const { return work_before_ + memory_->configurations.work(); }
+
   const Vocabulary& vocabulary() const { return *vocabulary_; }
   const Automaton& automaton() const { return automaton_; }
   size_t memory_bytes() const;
@@ -62,6 +65,7 @@ class CompiledGrammar {
   const std::shared_ptr<const Vocabulary> vocabulary_;
   TokenMasks token_masks_;
   std::shared_ptr<Memory> memory_;  // shared with matchers that have not moved over yet
+  int64_t work_before_ = 0;         // of memories that were replaced
 };
 
 // A value: a copy follows the same text on its own (samples and beams of one prompt).
@@ -75,9 +79,11 @@ class Matcher {
   absl::Status Accept(int32_t token);
 
   // The tokens that may come next; end tokens where the text may end. mask: [ceil(vocab / 32)], all
-  // of it is written. Errors: ResourceExhausted as above, and when the mask costs more than
-  // kMaskWork; FailedPrecondition when no token of the vocabulary can continue the text.
-  absl::Status FillMask(std::span<uint32_t> mask);
+  // of it is written. `most_work` is at most kMaskWork; a mask that is known costs none. Errors:
+  // Unavailable when the mask costs more than `most_work`; ResourceExhausted as above, and when it
+  // costs more than kMaskWork; FailedPrecondition when no token of the vocabulary can continue the
+  // text.
+  absl::Status FillMask(std::span<uint32_t> mask, int64_t most_work = kMaskWork);
 
   // Whether the text may end here.
   bool can_end() const;

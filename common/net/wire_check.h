@@ -23,8 +23,9 @@ inline constexpr size_t kParsedBytes = 64u << 20;
 inline constexpr size_t kParsedPerByte = 4;
 
 // Walks the bytes of a message of type `type`, `size` in all, and adds up what its parts would take
-// in memory; allocates nothing. Parsing is stricter about other things. Errors: InvalidArgument when they are no such message, or would
-// take more than they may: it names the field where they came to.
+// in memory; allocates nothing. Parsing is stricter about other things. Errors: InvalidArgument
+// when they are no such message, or would take more than they may: it names the field where they
+// came to.
 absl::Status CheckWire(const google::protobuf::Descriptor& type, size_t size,
                        google::protobuf::io::ZeroCopyInputStream* bytes);
 

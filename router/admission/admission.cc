@@ -31,6 +31,11 @@ int WholeSeconds(double seconds) {
 
 uint64_t WorkOf(size_t sequences, uint64_t tokens) { return tokens + kAnswerTokens * sequences; }
 
+// Who takes turns with others, as GenerationRequest::line.
+const std::string& LineOf(const AdmissionRequest& request) {
+  return request.tenant.empty() ? request.network : request.tenant;
+}
+
 }  // namespace
 
 AdmissionController::Rank AdmissionController::RankOf(const Ticket& ticket) {
@@ -119,8 +124,8 @@ AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequ
   if (from == tenants_.end() || lowest(from) > request.priority) return nullptr;
   Ticket* victim = from->second.waiting.begin()->second;
   if (lowest(from) < request.priority) return victim;
-  if (from->first == request.tenant) return nullptr;
-  const auto own = tenants_.find(request.tenant);
+  if (from->first == LineOf(request)) return nullptr;
+  const auto own = tenants_.find(LineOf(request));
   const uint64_t own_work = (own == tenants_.end() ? 0 : own->second.queued_work) +
                             WorkOf(request.sequences, request.tokens);
   const uint64_t left =
@@ -131,7 +136,7 @@ AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequ
 void AdmissionController::EnterQueue(Ticket* ticket) {
   queued_sequences_ += ticket->waiting_sequences_;
   queued_tokens_ += ticket->waiting_tokens_;
-  Tenant& tenant = tenants_[ticket->request_.tenant];
+  Tenant& tenant = tenants_[LineOf(ticket->request_)];
   tenant.queued_work += WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
   tenant.waiting.emplace(RankOf(*ticket), ticket);
 }
@@ -139,7 +144,7 @@ void AdmissionController::EnterQueue(Ticket* ticket) {
 void AdmissionController::LeaveQueue(Ticket* ticket) {
   queued_sequences_ -= ticket->waiting_sequences_;
   queued_tokens_ -= ticket->waiting_tokens_;
-  Tenant& tenant = tenants_[ticket->request_.tenant];
+  Tenant& tenant = tenants_[LineOf(ticket->request_)];
   tenant.queued_work -= WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
   tenant.waiting.erase(RankOf(*ticket));
 }
@@ -182,7 +187,7 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
     ticket->waiting_sequences_ = ticket->request_.sequences;
     ticket->waiting_tokens_ = ticket->request_.tokens;
     concurrent_sequences_ += ticket->request_.sequences;
-    tenants_[ticket->request_.tenant].concurrent_sequences += ticket->request_.sequences;
+    tenants_[LineOf(ticket->request_)].concurrent_sequences += ticket->request_.sequences;
     EnterQueue(ticket.get());
   }
   for (const OnDisplaced& tell : displaced) tell(why);
@@ -229,7 +234,8 @@ void AdmissionController::Ticket::OnSequenceStarted() {
   // The others go on waiting, but cannot be displaced without the one that runs.
   controller_->queued_sequences_ += waiting_sequences_;
   controller_->queued_tokens_ += waiting_tokens_;
-  controller_->tenants_[request_.tenant].queued_work += WorkOf(waiting_sequences_, waiting_tokens_);
+  controller_->tenants_[LineOf(request_)].queued_work +=
+      WorkOf(waiting_sequences_, waiting_tokens_);
 }
 
 bool AdmissionController::Ticket::displaced() const {
@@ -239,7 +245,7 @@ bool AdmissionController::Ticket::displaced() const {
 
 AdmissionController::Ticket::~Ticket() {
   MutexLock lock(&controller_->mutex_);
-  const auto tenant = controller_->tenants_.find(request_.tenant);
+  const auto tenant = controller_->tenants_.find(LineOf(request_));
   if (tenant == controller_->tenants_.end() || arrival_ == 0) return;  // never admitted
   controller_->LeaveQueue(this);
   controller_->CountEnd(*this);

@@ -33,7 +33,8 @@ struct AdmissionOptions {
 
 // What a request asks for.
 struct AdmissionRequest {
-  std::string tenant{};  // name of the API key, empty without keys
+  std::string tenant{};   // name of the API key, empty without keys
+  std::string network{};  // stands for a key where there are none
   int32_t priority = 0;
   size_t sequences = 1;
   uint64_t tokens = 0;  // to prefill, all sequences together

@@ -55,7 +55,8 @@ struct GenerationRequest {
   std::string id;  // "chatcmpl-...", "cmpl-..."; also the request id in logs and at the worker
   std::string model;
   std::string user;
-  std::string tenant;  // name of the API key, empty without keys
+  std::string tenant;   // name of the API key, empty without keys
+  std::string network;  // the client's address, see ClientNetwork
   GenerationParams params;
   int64_t created_unix_s = 0;
   std::optional<std::chrono::steady_clock::time_point> deadline;
@@ -79,6 +80,8 @@ struct GenerationRequest {
   bool echo = false;
   std::optional<std::string> suffix;  // the text after the place where the model writes
 
+  // Who takes turns with others: an API key, and where none are asked for, a client's network.
+  const std::string& line() const { return tenant.empty() ? network : tenant; }
   bool is_constrained() const { return grammar.has_value() || require_tool_call; }
   size_t num_choices() const {
     return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);

@@ -10,6 +10,7 @@
 #include "proto/pingti/v1/inference.pb.h"
 #include "router/api/api_error.h"
 #include "router/api/client_ids.h"
+#include "router/api/client_network.h"
 #include "router/grpc/convert.h"
 #include "router/grpc/grpc_call.h"
 
@@ -207,6 +208,7 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     PINGTI_ASSIGN_OR_RETURN(GenerationRequest request, FromProto(proto));
     request.id = info.answer_id;
     request.tenant = info.tenant;
+    request.network = NetworkOfPeer(call->context()->peer());
     const GenerationContext& generation = service_->context();
     request.created_unix_s = std::chrono::duration_cast<std::chrono::seconds>(
                                  generation.clock->WallNow().time_since_epoch())

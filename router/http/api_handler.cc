@@ -11,6 +11,7 @@
 #include "router/anthropic/writer.h"
 #include "router/api/api_error.h"
 #include "router/api/client_ids.h"
+#include "router/api/client_network.h"
 #include "router/http/answer_sinks.h"
 #include "router/openai/chat_call.h"
 #include "router/openai/parse.h"
@@ -194,6 +195,7 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   life.SetAnswerId(exchange->ids.request_id, id);
   GenerationRequest& request = call->request;
   request.tenant = life.info().tenant;
+  request.network = ClientNetwork(exchange->request.remote_address);
   AnswerContext answer{exchange->ids, endpoint.errors, std::move(call->writer),
                        exchange->responder};
   std::shared_ptr<ResponseSink> sink;

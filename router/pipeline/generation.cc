@@ -92,6 +92,7 @@ void Generation::Handle(Prepared event) {
   life_->Tokenized(prompts_.num_tokens());
   absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket =
       context_->admission->Admit({.tenant = request_.tenant,
+                                  .network = request_.network,
                                   .priority = request_.params.priority,
                                   .sequences = request_.num_choices(),
                                   .tokens = prompts_.num_tokens() * request_.params.n},
@@ -150,7 +151,7 @@ void Generation::SubmitChoice(size_t index) {
   SequenceJob job;
   job.id = choice.job_id;
   job.fingerprint = model_->fingerprint;
-  job.tenant = request_.tenant;
+  job.line = request_.line();
   job.sequence = MakeSequence(choice);
   job.handler = std::make_shared<Attempt>(shared_from_this(), index, choice.attempt);
   job.excluded_workers = choice.excluded;

@@ -18,22 +18,30 @@ double Cost(const SequenceJob& job) {
 }  // namespace
 
 double FairOrder::Rank(std::string_view line) const {
-  const auto tenant = tenants_.find(line);
-  return tenant == tenants_.end() ? virtual_time_ : tenant->second.start;
+  const auto account = lines_.find(line);
+  return account == lines_.end() ? virtual_time_ : account->second.start;
 }
 
 void FairOrder::OnAdded(const SequenceJob& job) {
-  Tenant& tenant = tenants_[job.tenant];
-  if (tenant.waiting++ == 0) tenant.start = std::max(tenant.start, virtual_time_);
+  if (lines_.size() >= forget_at_) Forget();
+  Account& line = lines_[job.line];
+  if (line.waiting++ == 0) line.start = std::max(line.start, virtual_time_);
 }
 
 void FairOrder::OnTaken(const SequenceJob& job) {
-  Tenant& tenant = tenants_[job.tenant];
-  --tenant.waiting;
-  virtual_time_ = std::max(virtual_time_, tenant.start);
-  tenant.start += Cost(job);
+  Account& line = lines_[job.line];
+  --line.waiting;
+  virtual_time_ = std::max(virtual_time_, line.start);
+  line.start += Cost(job);
 }
 
-void FairOrder::OnRemoved(const SequenceJob& job) { --tenants_[job.tenant].waiting; }
+void FairOrder::OnRemoved(const SequenceJob& job) { --lines_[job.line].waiting; }
+
+void FairOrder::Forget() {
+  std::erase_if(lines_, [&](const auto& line) {
+    return line.second.waiting == 0 && line.second.start <= virtual_time_;
+  });
+  forget_at_ = std::max<size_t>(1024, 2 * lines_.size());
+}
 
 }  // namespace pingti::router

@@ -1,5 +1,5 @@
-// Turns between API keys by tokens: a key that asks for much waits behind its own, not before
-// another's.
+// Turns by tokens between API keys, or between clients where no keys are asked for: who asks for
+// much waits behind its own, not before another's.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace pingti::router {
 //   last
 //
 // While two keys both have sequences waiting, what they are given differs by no more than the
-// largest sequence of each. A key that was away gets no credit for it. Without keys there is one
-// line, which is first come, first served.
+// largest sequence of each. A key that was away gets no credit for it. Without keys, a line is a
+// client's network: those behind one proxy share one, which is first come, first served.
 class FairOrder final : public QueueOrder {
  public:
   static constexpr std::string_view kName = "fair";
@@ -30,20 +30,24 @@ class FairOrder final : public QueueOrder {
   static constexpr uint32_t kMostAnswerTokens = 256;
 
   std::string_view name() const override { return kName; }
-  std::string_view Line(const SequenceJob& job) const override { return job.tenant; }
+  std::string_view Line(const SequenceJob& job) const override { return job.line; }
   double Rank(std::string_view line) const override;
   void OnAdded(const SequenceJob& job) override;
   void OnTaken(const SequenceJob& job) override;
   void OnRemoved(const SequenceJob& job) override;
 
  private:
-  struct Tenant {
+  struct Account {
     double start = 0;    // of its next job
     size_t waiting = 0;  // jobs
   };
 
-  // As many as there are API keys, in tokens served since this router started.
-  std::map<std::string, Tenant, std::less<>> tenants_;
+  // Forgets lines that stand where a new one would. There may be any number of networks.
+  void Forget();
+
+  // In tokens served since this router started.
+  std::map<std::string, Account, std::less<>> lines_;
+  size_t forget_at_ = 1024;  // lines
   double virtual_time_ = 0;
 };
 

@@ -16,7 +16,7 @@ namespace pingti::router {
 struct SequenceJob {
   uint64_t id = 0;
   std::string fingerprint;  // the model build that must run it
-  std::string tenant;       // name of the API key, empty without keys
+  std::string line;         // who takes turns with others, see GenerationRequest::line
   Sequence sequence;
   // Shared: whoever holds the job may have to answer it while the request it belongs to is going
   // away.

@@ -1,43 +1,48 @@
-"""One API key cannot starve another: a real router and worker, a key that asks without end."""
+"""One client cannot starve another: a real router and worker, and one that asks without end, by key or by address."""
 
 import concurrent.futures
+import http.client
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
+
+import pytest
 
 from conftest import MODEL_ID
 
 KEYS = "greedy:key-g,modest:key-m"
 
 
-def ask(cluster, key, **fields):
-    """HTTP status and seconds of one completion."""
+def ask(cluster, key, source="127.0.0.1", **fields):
+    """HTTP status and seconds of one completion, asked from an address of this machine."""
     body = {"model": MODEL_ID, "prompt": "Once upon a time", "max_tokens": 8, "ignore_eos": True, **fields}
-    request = urllib.request.Request(cluster.router.url + "/v1/completions", json.dumps(body).encode(),
-                                     {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
     start = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", cluster.router.http_port, 60, source_address=(source, 0))
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            json.load(answer)
-            return answer.status, time.monotonic() - start
-    except urllib.error.HTTPError as error:
-        error.read()
-        return error.code, time.monotonic() - start
+        connection.request("POST", "/v1/completions", json.dumps(body),
+                           {"Content-Type": "application/json", "Authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        json.loads(answer.read())
+        return answer.status, time.monotonic() - start
+    finally:
+        connection.close()
 
 
-def test_a_key_that_asks_without_end_leaves_another_its_turns(own_cluster):
+@pytest.mark.parametrize("router_args,greedy_one,modest_one", [
+    (("--api-keys", KEYS), {"key": "key-g"}, {"key": "key-m"}),
+    ((), {"key": "", "source": "127.0.0.2"}, {"key": "", "source": "127.0.0.3"}),
+], ids=["keys", "addresses"])
+def test_who_asks_without_end_leaves_another_its_turns(own_cluster, router_args, greedy_one, modest_one):
     cluster = own_cluster(num_workers=1, worker_args=("--max-batch-size", 2),
-                          router_args=("--api-keys", KEYS, "--max-queued-sequences", 12))
-    assert ask(cluster, "key-m")[0] == 200
-    alone = max(ask(cluster, "key-m")[1] for _ in range(3))
+                          router_args=(*router_args, "--max-queued-sequences", 12))
+    assert ask(cluster, **modest_one)[0] == 200
+    alone = max(ask(cluster, **modest_one)[1] for _ in range(3))
     done = threading.Event()
     greedy = []
 
     def go_on():
         while not done.is_set():
-            status, _ = ask(cluster, "key-g", n=4)
+            status, _ = ask(cluster, **greedy_one, n=4)
             greedy.append(status)
             if status == 429:
                 done.wait(0.05)
@@ -46,7 +51,7 @@ def test_a_key_that_asks_without_end_leaves_another_its_turns(own_cluster):
         clients = [pool.submit(go_on) for _ in range(16)]
         while 429 not in greedy and not all(client.done() for client in clients):
             done.wait(0.05)
-        modest = [ask(cluster, "key-m") for _ in range(10)]
+        modest = [ask(cluster, **modest_one) for _ in range(10)]
         done.set()
     for client in clients:
         client.result()

@@ -12,10 +12,11 @@ import time
 import pytest
 
 from conftest import MODEL_ID, Cluster, Process, http_get, program_env, wait_until
-from test_hostile_requests import CHAT, ask, post
+from test_hostile_requests import CHAT, ask, post, resident_bytes
 from test_metrics_and_logs import sample
 
 MAX_RESIDENT = 768 << 20  # of the 1 GiB that the chart gives a router
+MAX_AT_REST = 200 << 20
 KEY = {"authorization": "Bearer good"}
 
 
@@ -130,6 +131,17 @@ def test_a_body_of_many_small_values_is_refused(locked):
         assert status == 400 and json.loads(answer)["error"]["code"] == "too_many_values"
     assert peak_bytes(router) < MAX_RESIDENT
     assert post(router.url + CHAT, ask(), KEY)[0] == 200
+
+
+def test_memory_returns_after_large_bodies(locked):
+    router = locked.router
+    body = json.dumps(ask("x y " * (20 << 20))).encode()
+    filling = b'{"model":"m","messages":[' + b"{}," * (10 << 20) + b"{}]}"
+    for hostile in [body, filling, body, filling]:
+        assert post(router.url + CHAT, hostile, KEY, 120)[0] == 400
+    assert peak_bytes(router) > MAX_AT_REST
+    wait_until(lambda: resident_bytes(router) < MAX_AT_REST, 20,
+               f"the memory returns: {resident_bytes(router) >> 20} MiB are still there")
 
 
 def test_a_client_that_has_only_closed_its_sending_side_is_answered(locked):

@@ -43,6 +43,7 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
       beams_(&scheduler_, &outputs_, &finisher_, &stats_),
       pacer_(options.max_step_time),
+      mask_budget_(options.mask_limits),
       batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
@@ -62,7 +63,7 @@ void EngineCore::OpenSession(SessionId id, std::unique_ptr<SessionSink> sink) {
 
 void EngineCore::CloseSession(SessionId id) {
   requests_.ForEachOf(id, [&](RequestGroup* group) {
-    awaiting_.erase(group);
+    ForgetGrammar(group);
     for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
     stats_.finished[static_cast<int>(FinishReason::kCancelled)] += 1;
   });
@@ -82,8 +83,8 @@ bool EngineCore::Submit(SessionId session, Request request) {
     return false;
   }
   absl::Status status = ValidateRequest(request, limits_);
-  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size() + awaiting_.size()) >=
-                         options_.max_waiting_sequences) {
+  if (status.ok() && static_cast<int32_t>(scheduler_.state().waiting.size() + awaiting_.size() +
+                                          replays_.size()) >= options_.max_waiting_sequences) {
     status = absl::ResourceExhaustedError(Concat(
         "the queue is full: ", options_.max_waiting_sequences, " sequences wait at this worker"));
   }
@@ -124,10 +125,40 @@ void EngineCore::SetGrammar(SessionId session, uint64_t sequence_id,
   if (status.ok()) {
     Sample& first = *group->samples[0];
     first.grammar = std::make_unique<GrammarState>(*std::move(compiled));
-    status = first.grammar->Replay(group->request.generated_token_ids);
+    replays_.push_back({group, 0});
+    return;
   }
-  if (!status.ok()) return finisher_.FinishRequest(group, FinishReason::kRejected, status);
-  Enqueue(group);
+  finisher_.FinishRequest(group, FinishReason::kRejected, status);
+}
+
+bool EngineCore::AdvanceReplays() {
+  const bool any = !replays_.empty();
+  while (!replays_.empty() && mask_budget_.has_left()) {
+    Replay& replay = replays_.front();
+    RequestGroup* group = replay.group;
+    if (group->done) {
+      replays_.pop_front();
+      continue;
+    }
+    const std::vector<int32_t>& tokens = group->request.generated_token_ids;
+    GrammarState& grammar = *group->samples[0]->grammar;
+    const int64_t before = grammar.work();
+    const absl::Status status = grammar.Replay(tokens, options_.mask_limits.most, &replay.next);
+    mask_budget_.Spend(grammar.work() - before);
+    if (status.ok() && replay.next < tokens.size()) continue;
+    replays_.pop_front();
+    if (status.ok()) {
+      Enqueue(group);
+    } else {
+      finisher_.FinishRequest(group, FinishReason::kRejected, status);
+    }
+  }
+  return any;
+}
+
+void EngineCore::ForgetGrammar(RequestGroup* group) {
+  awaiting_.erase(group);
+  std::erase_if(replays_, [&](const Replay& replay) { return replay.group == group; });
 }
 
 void EngineCore::Enqueue(RequestGroup* group) {
@@ -163,6 +194,9 @@ void EngineCore::GiveBackAll(const absl::Status& why) {
 
 bool EngineCore::Step() {
   const TimePoint begin = clock_->Now();
+  const SchedulerState& queues = scheduler_.state();
+  mask_budget_.BeginStep(queues.running.size() + queues.waiting.size() + replays_.size() <= 1);
+  const bool replayed = AdvanceReplays();
   ProposeDrafts();
   StepBudget budget = options_.budget;
   budget.max_prefill_tokens = pacer_.max_prefill_tokens();
@@ -187,7 +221,7 @@ bool EngineCore::Step() {
       HandleFailedStep(status);
     }
   }
-  const bool progressed = plan_.changes_anything() || !finisher_.retired().empty();
+  const bool progressed = replayed || plan_.changes_anything() || !finisher_.retired().empty();
   EraseRetired();
   if (has_batch) {
     stats_.duration = clock_->Now() - begin;
@@ -235,7 +269,7 @@ void EngineCore::NoteAdmissions() {
 absl::Status EngineCore::RunModel() {
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch_.forward(), batch_.copies()));
   // While a device still computes.
-  batch_.FillGrammarMasks();
+  batch_.FillGrammarMasks(&mask_budget_);
   if (batch_.draws_anything()) {
     PINGTI_RETURN_IF_ERROR(model_->Sample(batch_.sampling_rows(), batch_.sampled()));
   }
@@ -262,11 +296,15 @@ void EngineCore::TakeChunk(size_t index) {
   // A beam that an earlier chunk of its group ended is not in the queues any more.
   if (group->done || sequence->state != Sequence::State::kRunning) return;
   const std::span<SampledToken> drawn = batch_.drawn(index);
+  const int32_t num_rows = batch_.num_rows(index);
+  if (num_rows > 0 && drawn.empty()) return taker_.PutOff(chunk, num_rows);
   if (!drawn.empty() && group->first_token == TimePoint::max()) {
     group->first_token = clock_->Now();
   }
   if (!drawn.empty() && group->beam == nullptr) {
-    return taker_.Take(chunk, drawn, batch_.mask_status(index));
+    PlannedChunk taken = chunk;
+    taken.num_tokens -= num_rows - static_cast<int32_t>(drawn.size());
+    return taker_.Take(taken, drawn, batch_.mask_status(index));
   }
   scheduler_.Commit(sequence, chunk.num_tokens);
   if (!drawn.empty()) {
@@ -296,7 +334,7 @@ void EngineCore::HandleFailedStep(const absl::Status& status) {
 
 void EngineCore::EraseRetired() {
   for (RequestGroup* group : finisher_.retired()) {
-    awaiting_.erase(group);
+    ForgetGrammar(group);
     requests_.Erase(group);
   }
   finisher_.ClearRetired();

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <unordered_set>
@@ -29,6 +30,7 @@
 #include "worker/engine/step_batch.h"
 #include "worker/engine/token_taker.h"
 #include "worker/engine/validate.h"
+#include "worker/grammar/mask_budget.h"
 #include "worker/model/model.h"
 
 namespace pingti::worker {
@@ -48,6 +50,7 @@ struct EngineOptions {
   std::vector<int32_t> eos_token_ids;
   // What grammars read; null: requests with a grammar are refused. Shared by all grammars.
   std::shared_ptr<const grammar::Vocabulary> vocabulary;
+  MaskLimits mask_limits{};
   DraftSource* drafts = nullptr;  // borrowed; null: every step draws one token per sample
 };
 
@@ -99,6 +102,9 @@ class EngineCore {
  private:
   void Reject(SessionId session, const Request& request, absl::Status status);
   void Enqueue(RequestGroup* group);
+  // Reads on in the outputs that resumed requests bring along. Whether there were any.
+  bool AdvanceReplays();
+  void ForgetGrammar(RequestGroup* group);
 
   // The phases of a step.
   void ProposeDrafts();
@@ -121,6 +127,13 @@ class EngineCore {
 
   RequestTable requests_;
   std::unordered_set<RequestGroup*> awaiting_;  // whose grammar is being compiled
+  // Requests that are resumed, whose grammar has read only the first `next` tokens of their output.
+  struct Replay {
+    RequestGroup* group;
+    size_t next;
+  };
+  std::deque<Replay> replays_;
+  MaskBudget mask_budget_;
   uint64_t next_order_ = 0;
   SessionOutputs outputs_;
   RequestFinisher finisher_;

@@ -23,6 +23,7 @@ struct Sample {
   Sequence sequence;
   SequenceSampling sampling;
   std::unique_ptr<GrammarState> grammar;  // null: the output is free
+  int32_t mask_waits = 0;                 // steps in a row in which its mask was too costly
   int32_t num_output = 0;                 // generated_token_ids included
   float cumulative_logprob = 0.0f;
   bool has_output = false;  // something was sent

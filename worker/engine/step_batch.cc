@@ -69,21 +69,31 @@ std::span<SampledToken> StepBatch::logprob_results() {
   return std::span(logprob_results_).first(logprob_requests_.size());
 }
 
-void StepBatch::FillGrammarMasks() {
+void StepBatch::FillGrammarMasks(MaskBudget* budget) {
   if (constrained_.empty()) return;
   // One vocabulary, so one size.
   const size_t words = constrained_[0].sample->grammar->mask_words();
   size_t num_rows = 0;
   for (const Constrained& constrained : constrained_) num_rows += constrained.num_rows;
   if (masks_.size() < num_rows * words) masks_.resize(num_rows * words);
+  // Who has waited longest first.
+  std::sort(constrained_.begin(), constrained_.end(),
+            [](const Constrained& a, const Constrained& b) {
+              return std::pair(-a.sample->mask_waits, a.chunk) <
+                     std::pair(-b.sample->mask_waits, b.chunk);
+            });
   std::span<uint32_t> left = masks_;
   for (const Constrained& constrained : constrained_) {
-    FillMasksOf(constrained, left.first(constrained.num_rows * words));
+    const size_t filled =
+        FillMasksOf(constrained, left.first(constrained.num_rows * words), budget);
     left = left.subspan(constrained.num_rows * words);
+    rows_[constrained.chunk].num_drawn = filled;
+    constrained.sample->mask_waits = filled == 0 ? constrained.sample->mask_waits + 1 : 0;
   }
 }
 
-void StepBatch::FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks) {
+size_t StepBatch::FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks,
+                              MaskBudget* budget) {
   Sample* sample = constrained.sample;
   const Sequence& sequence = sample->sequence;
   const RequestGroup& group = *sequence.group;
@@ -91,20 +101,26 @@ void StepBatch::FillMasksOf(const Constrained& constrained, std::span<uint32_t> 
   GrammarState& grammar = *sample->grammar;
   std::optional<GrammarState::Place> place;
   if (constrained.num_rows > 1) place = grammar.place();
-  for (size_t i = 0; i < constrained.num_rows; ++i) {
-    const size_t row = constrained.first_row + i;
-    const std::span<uint32_t> mask = masks.subspan(i * words, words);
-    const bool suppresses_stops = group.SuppressesStops(*sample, static_cast<int32_t>(i));
+  size_t filled = 0;
+  while (filled < constrained.num_rows) {
+    const size_t row = constrained.first_row + filled;
+    const std::span<uint32_t> mask = masks.subspan(filled * words, words);
+    const bool suppresses_stops = group.SuppressesStops(*sample, static_cast<int32_t>(filled));
+    const int64_t before = grammar.work();
     mask_status_[row] =
-        grammar.FillMask(group.sampling.Mask(false), group.sampling.Mask(suppresses_stops), mask);
+        grammar.FillMask(group.sampling.Mask(false), group.sampling.Mask(suppresses_stops),
+                         budget->MostWork(sample->mask_waits > 0), mask);
+    budget->Spend(grammar.work() - before);
+    if (absl::IsUnavailable(mask_status_[row])) break;
     sampling_rows_[row].allowed_mask = mask;
-    if (i + 1 == constrained.num_rows) break;
+    if (++filled == constrained.num_rows) break;
     // No token is taken behind a draft that the grammar forbids.
     const int32_t draft =
-        sequence.tokens[sequence.first_drawn_from() + 1 + static_cast<int32_t>(i)];
+        sequence.tokens[sequence.first_drawn_from() + static_cast<int32_t>(filled)];
     if (!grammar.Accept(draft).ok()) break;
   }
   if (place.has_value()) grammar.ReturnTo(*std::move(place));
+  return filled;
 }
 
 void StepBatch::AddChunk(const PlannedChunk& chunk, size_t index) {
@@ -146,13 +162,13 @@ void StepBatch::AddRows(const PlannedChunk& chunk) {
       AddDrawnRow(sequence, position, position - first_drawn);
     }
   }
-  rows.num_drawn = static_cast<size_t>(end - first_drawn);
-  rows.first_drawn = logit_tokens_.size() - rows.num_drawn;
+  rows.num_rows = rows.num_drawn = static_cast<size_t>(end - first_drawn);
+  rows.first_drawn = logit_tokens_.size() - rows.num_rows;
   rows.num_requests = logprob_requests_.size() - rows.first_request;
   if (rows.num_drawn > 0) {
     Sample* sample = group.samples[sequence.index].get();
     if (sample->grammar != nullptr) {
-      constrained_.push_back({sample, rows.first_drawn, rows.num_drawn});
+      constrained_.push_back({sample, rows_.size(), rows.first_drawn, rows.num_rows});
     }
     draws_anything_ = true;
   }

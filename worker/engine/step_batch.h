@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "worker/engine/request_group.h"
 #include "worker/engine/scheduler.h"
+#include "worker/grammar/mask_budget.h"
 #include "worker/model/model.h"
 
 namespace pingti::worker {
@@ -27,8 +28,10 @@ class StepBatch {
   std::span<const LogprobRequest> logprob_requests() const { return logprob_requests_; }
   bool draws_anything() const { return draws_anything_; }
   // Writes the masks of the rows of constrained samples, each as if the drafts before it had been
-  // drawn. Between Build and the sampling.
-  void FillGrammarMasks();
+  // drawn. A mask that `budget` has nothing left for is not written: its row and those of the
+  // sample behind it are not looked at, and the sample is the first to get its masks in the next
+  // step. Between Build and the sampling.
+  void FillGrammarMasks(MaskBudget* budget);
 
   // Where the model writes; one per row and one per request.
   std::span<SampledToken> sampled() { return std::span(sampled_).first(sampling_rows_.size()); }
@@ -36,8 +39,10 @@ class StepBatch {
 
   // ---- of plan.chunks[chunk]
 
-  // What was drawn behind its last tokens: nothing while a prompt is not at its end; one token, and
-  // one more for each draft that was computed.
+  // Tokens behind its last ones that are drawn from: none while a prompt is not at its end; one,
+  // and one more for each draft that was computed.
+  int32_t num_rows(size_t chunk) const { return static_cast<int32_t>(rows_[chunk].num_rows); }
+  // What was drawn there: less than num_rows when the budget for masks was spent.
   std::span<SampledToken> drawn(size_t chunk) {
     const Rows& rows = rows_[chunk];
     return std::span(sampled_).subspan(rows.first_drawn, rows.num_drawn);
@@ -57,13 +62,15 @@ class StepBatch {
   // Which rows of logits, and which requests for log-probabilities, are one chunk's.
   struct Rows {
     size_t first_drawn = 0;
-    size_t num_drawn = 0;
+    size_t num_rows = 0;
+    size_t num_drawn = 0;  // of these
     size_t first_request = 0;
     size_t num_requests = 0;
   };
   // Rows that are drawn from for one sample with a grammar.
   struct Constrained {
     Sample* sample;
+    size_t chunk;
     size_t first_row;
     size_t num_rows;
   };
@@ -72,7 +79,8 @@ class StepBatch {
   void AddRows(const PlannedChunk& chunk);
   // The row for the token after `position`, as if the `ahead` drafts up to there had been drawn.
   void AddDrawnRow(const Sequence& sequence, int32_t position, int32_t ahead);
-  void FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks);
+  // How many of its rows got their masks.
+  size_t FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks, MaskBudget* budget);
 
   const int32_t max_blocks_per_seq_;
   ForwardBatch forward_;

@@ -45,6 +45,11 @@ void TokenTaker::Take(const PlannedChunk& chunk, std::span<SampledToken> drawn,
   }
 }
 
+void TokenTaker::PutOff(const PlannedChunk& chunk, int32_t num_rows) {
+  scheduler_->Commit(chunk.sequence, chunk.num_tokens - num_rows);
+  scheduler_->Trim(chunk.sequence, chunk.sequence->num_draft);
+}
+
 absl::Status TokenTaker::Read(Sample* sample, const SampledToken& token,
                               const absl::Status& mask_status) {
   PINGTI_RETURN_IF_ERROR(CheckDrawn(token, sample->sequence, vocab_size_));

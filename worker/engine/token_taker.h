@@ -36,6 +36,9 @@ class TokenTaker {
   // mask for drawn[i], if the sample has a grammar. REQUIRES: something was drawn.
   void Take(const PlannedChunk& chunk, std::span<SampledToken> drawn,
             std::span<const absl::Status> mask_status);
+  // Commits a chunk but for its last `num_rows` tokens, whose draws were not looked at: the next
+  // step computes them again, without drafts.
+  void PutOff(const PlannedChunk& chunk, int32_t num_rows);
 
  private:
   // Checks the token and lets the sample's grammar read it.

@@ -33,12 +33,14 @@ absl::Status AsClientsError(const absl::Status& status) {
 GrammarState::GrammarState(std::shared_ptr<grammar::CompiledGrammar> compiled)
     : compiled_(std::move(compiled)), matcher_(compiled_) {}
 
-absl::Status GrammarState::Replay(std::span<const int32_t> tokens) {
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const absl::Status status = Accept(tokens[i]);
+absl::Status GrammarState::Replay(std::span<const int32_t> tokens, int64_t most_work,
+                                  size_t* next) {
+  const int64_t end_of_work = work() + most_work;
+  for (; *next < tokens.size() && work() < end_of_work; ++*next) {
+    const absl::Status status = Accept(tokens[*next]);
     if (status.ok()) continue;
     return absl::InvalidArgumentError(
-        Concat("generated_token_ids[", i, "]: ", std::string(status.message())));
+        Concat("generated_token_ids[", *next, "]: ", std::string(status.message())));
   }
   return absl::OkStatus();
 }
@@ -55,16 +57,17 @@ void GrammarState::ReturnTo(Place place) {
 }
 
 absl::Status GrammarState::FillMask(std::span<const uint32_t> allowed,
-                                    std::span<const uint32_t> preferred, std::span<uint32_t> mask) {
-  const absl::Status status = TryFillMask(allowed, preferred, mask);
+                                    std::span<const uint32_t> preferred, int64_t most_work,
+                                    std::span<uint32_t> mask) {
+  const absl::Status status = TryFillMask(allowed, preferred, most_work, mask);
   if (!status.ok()) std::fill(mask.begin(), mask.end(), ~0u);
   return status;
 }
 
 absl::Status GrammarState::TryFillMask(std::span<const uint32_t> allowed,
-                                       std::span<const uint32_t> preferred,
+                                       std::span<const uint32_t> preferred, int64_t most_work,
                                        std::span<uint32_t> mask) {
-  PINGTI_RETURN_IF_ERROR(AsClientsError(matcher_.FillMask(mask)));
+  PINGTI_RETURN_IF_ERROR(AsClientsError(matcher_.FillMask(mask, most_work)));
   if (!Narrow(allowed, mask)) {
     return absl::InvalidArgumentError(
         "allowed_token_ids has none of the tokens that the grammar allows next");

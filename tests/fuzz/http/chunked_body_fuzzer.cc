@@ -1,5 +1,5 @@
-// A chunked body of any bytes, in pieces of any size: what the server takes is what a reader written
-// from RFC 9112, section 7.1, finds there, within the limits; all memory is given back.
+// A chunked body of any bytes, in pieces of any size: what the server takes is what a reader that
+// was written from RFC 9112, section 7.1, finds there, within the limits; all memory is given back.
 #include <algorithm>
 #include <cctype>
 #include <optional>

@@ -1,5 +1,5 @@
-// One connection of the HTTP server over a socket pair, whose event loop is turned by hand: what the
-// fuzzers of this folder share.
+// One connection of the HTTP server over a socket pair, whose event loop is turned by hand: what
+// the fuzzers of this folder share.
 #pragma once
 
 #include <sys/socket.h>

@@ -282,5 +282,19 @@ TEST(ApiKeys, RefuseBadLinesByNumber) {
   EXPECT_NE(ApiKeys::Parse("a\na\n").status().message().find("line 2"), absl::string_view::npos);
 }
 
+TEST_F(Admission, WithoutKeysNetworksStandForThem) {
+  Limit({.max_queued_sequences = 4, .max_concurrent_per_key = 1});
+  std::vector<Ticket> held;
+  int displaced = 0;
+  for (int i = 0; i < 4; ++i) {
+    auto ticket = Admit({.network = "10.0.0.1"}, &displaced);
+    ASSERT_TRUE(ticket.ok()) << "the limit of a key is none of a network";
+    held.push_back(*std::move(ticket));
+  }
+  EXPECT_FALSE(Admit({.network = "10.0.0.1"}).ok());
+  EXPECT_TRUE(Admit({.network = "10.0.0.2"}).ok());
+  EXPECT_EQ(displaced, 1);
+}
+
 }  // namespace
 }  // namespace pingti::router

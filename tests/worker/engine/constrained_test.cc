@@ -2,9 +2,11 @@
 // preempted, and wherever it was resumed.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
+#include "tests/common/grammar/test_vocabulary.h"
 #include "tests/testing/wait_for.h"
 #include "tests/worker/engine/engine_testing.h"
 #include "tests/worker/engine/fake_drafts.h"
@@ -52,7 +54,9 @@ CoreSetup GrammarSetup() {
 // Whether `tokens` are a whole text of the grammar, the end token included.
 bool IsWhole(const GrammarSource& source, std::span<const int32_t> tokens) {
   GrammarState state(Compile(source));
-  return state.Replay(tokens).ok() && state.ended();
+  size_t next = 0;
+  return state.Replay(tokens, grammar::kMaskWork, &next).ok() && next == tokens.size() &&
+         state.ended();
 }
 
 const GrammarSource kSources[] = {
@@ -148,6 +152,88 @@ TEST(Constrained, BatchedEqualsAloneUnderPreemption) {
   for (uint64_t id = 0; id < kNumMixed; ++id) {
     ASSERT_TRUE(test.Get(id).finish.has_value()) << id;
     EXPECT_EQ(test.Get(id).tokens, RunAlone(Mixed(id))) << id;
+  }
+}
+
+// So little that most masks wait, and replays take many steps.
+constexpr MaskLimits kTight{.most = 200, .per_step = 20, .small = 10};
+
+TEST(Constrained, WaitingForMasksNeverChangesAnAnswer) {
+  CollectedMap expected;
+  for (uint64_t id = 0; id < kNumMixed; ++id) expected[{id, 0}].tokens = RunAlone(Mixed(id));
+  for (const bool with_drafts : {false, true}) {
+    FakeDrafts drafts(&expected, {.wrong_in = 3, .seed = 5});
+    CoreSetup setup = GrammarSetup();
+    setup.mask_limits = kTight;
+    setup.num_blocks = 60;
+    if (with_drafts) {
+      setup.max_rows = 30;
+      setup.drafts = &drafts;
+    }
+    TestCore test(setup);
+    for (uint64_t id = 0; id < kNumMixed; ++id) {
+      Request request = Mixed(id);
+      const auto& whole = expected[{id, 0}].tokens;
+      // Some are resumed in the middle.
+      const size_t done = id % 3 == 0 ? whole.size() / 2 : 0;
+      request.generated_token_ids.assign(whole.begin(),
+                                         whole.begin() + static_cast<ptrdiff_t>(done));
+      SubmitTo(&test, std::move(request));
+    }
+    test.RunAll();
+    for (uint64_t id = 0; id < kNumMixed; ++id) {
+      const auto& whole = expected[{id, 0}].tokens;
+      const auto& got = test.Get(id).tokens;
+      ASSERT_LE(got.size(), whole.size()) << id;
+      EXPECT_TRUE(std::equal(got.rbegin(), got.rend(), whole.rbegin())) << id;
+      EXPECT_EQ(got.size(), whole.size() - (id % 3 == 0 ? whole.size() / 2 : 0)) << id;
+    }
+  }
+}
+
+TEST(Constrained, CostlyMasksTakeTurnsAndHoldNobodyUp) {
+  CoreSetup setup;
+  setup.vocabulary = grammar::LargeVocabulary();
+  setup.model.vocab_size = 100'257;  // its tokens
+  setup.max_sequences = 16;
+  TestCore test(setup);
+  // Each has a grammar of its own, whose every mask is new.
+  constexpr uint64_t kNumCostly = 12;
+  std::vector<std::shared_ptr<grammar::CompiledGrammar>> grammars;
+  for (uint64_t id = 1; id <= kNumCostly; ++id) {
+    Request request = MakeRequest(id, {3, 4, 5}, 50);
+    request.stop.ignore_eos = true;
+    request.grammar = {GrammarSource::Kind::kRegex, "(.{1,500}){1,500}"};
+    grammars.push_back(*grammar::CompileForTest(request.grammar->kind, request.grammar->text, {},
+                                                setup.vocabulary));
+    ASSERT_TRUE(test.core->Submit(1, std::move(request)));
+    test.core->SetGrammar(1, id, grammars.back());
+  }
+  Request free = MakeRequest(100, {3, 4, 6}, 60);
+  free.stop.ignore_eos = true;
+  test.Submit(std::move(free));
+  const auto work = [&] {
+    int64_t sum = 0;
+    for (const auto& one : grammars) sum += one->work();
+    return sum;
+  };
+  const int64_t begin = work();
+  int64_t most_of_a_step = 0;
+  for (int step = 0; step < 60; ++step) {
+    const int64_t before = work();
+    test.Step();
+    most_of_a_step = std::max(most_of_a_step, work() - before);
+    EXPECT_EQ(test.Get(100).tokens.size(), static_cast<size_t>(step + 1));
+  }
+  const MaskLimits limits;
+  const int64_t small_ones = static_cast<int64_t>(kNumCostly) * 2 * limits.small;
+  EXPECT_GT(most_of_a_step, limits.per_step) << "the masks are costly";
+  EXPECT_LE(most_of_a_step, 2 * limits.most + small_ones);
+  EXPECT_LE(work() - begin, 60 * limits.per_step + 2 * limits.most + small_ones * 60);
+  // Nobody waits for ever: each has got on, or was told that its grammar is too expensive.
+  for (uint64_t id = 1; id <= kNumCostly; ++id) {
+    const Collected& got = test.Get(id);
+    EXPECT_TRUE(!got.tokens.empty() || got.finish.has_value()) << id;
   }
 }
 

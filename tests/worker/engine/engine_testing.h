@@ -58,6 +58,7 @@ struct CoreSetup {
   int32_t max_rows = 0;  // 0: max_sequences
   int32_t max_waiting = 1024;
   std::shared_ptr<const grammar::Vocabulary> vocabulary;  // null: no grammars
+  MaskLimits mask_limits;
   DraftSource* drafts = nullptr;
 };
 
@@ -75,6 +76,7 @@ class CoreDriver {
     options.max_waiting_sequences = setup.max_waiting;
     options.eos_token_ids = {kEos};
     options.vocabulary = setup.vocabulary;
+    options.mask_limits = setup.mask_limits;
     options.drafts = setup.drafts;
     core = std::make_unique<EngineCore>(model, &clock, options, nullptr);
     core->OpenSession(1, std::make_unique<CollectingSink>(&out));

@@ -22,7 +22,7 @@ std::vector<uint32_t> Only(const GrammarState& state, std::vector<int32_t> token
 
 std::vector<int32_t> Allowed(GrammarState* state, const std::vector<uint32_t>& preferred = {}) {
   std::vector<uint32_t> mask(state->mask_words());
-  EXPECT_TRUE(state->FillMask({}, preferred, mask).ok());
+  EXPECT_TRUE(state->FillMask({}, preferred, grammar::kMaskWork, mask).ok());
   std::vector<int32_t> tokens;
   for (int32_t t = 0; t < static_cast<int32_t>(mask.size()) * 32; ++t) {
     if ((mask[t >> 5] >> (t & 31) & 1) != 0) tokens.push_back(t);
@@ -43,7 +43,7 @@ TEST(GrammarState, AllowsWhatTheGrammarAllows) {
 
 TEST(GrammarState, PrefersButDoesNotInsist) {
   GrammarState state = StateOf("a[bc]?");
-  ASSERT_TRUE(state.Replay(std::vector<int32_t>{Byte('a')}).ok());
+  ASSERT_TRUE(state.Accept(Byte('a')).ok());
   EXPECT_EQ(Allowed(&state, Only(state, {Byte('b')})), std::vector<int32_t>{Byte('b')});
   ASSERT_TRUE(state.Accept(Byte('b')).ok());
   EXPECT_EQ(Allowed(&state, Only(state, {Byte('b')})), std::vector<int32_t>{grammar::kTestEnd});
@@ -52,7 +52,7 @@ TEST(GrammarState, PrefersButDoesNotInsist) {
 TEST(GrammarState, FailsWhenWhatIsAllowedLeavesNothing) {
   GrammarState state = StateOf("a");
   std::vector<uint32_t> mask(state.mask_words(), 0);
-  EXPECT_EQ(state.FillMask(Only(state, {Byte('z')}), {}, mask).code(),
+  EXPECT_EQ(state.FillMask(Only(state, {Byte('z')}), {}, grammar::kMaskWork, mask).code(),
             absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(mask, std::vector<uint32_t>(state.mask_words(), ~0u));
 }
@@ -64,7 +64,7 @@ TEST(GrammarState, BlamesTheGrammarThatNoTokenCanContinue) {
                                             std::vector<int32_t>{grammar::kTestEnd}, 2)));
   ASSERT_TRUE(state.Accept(1).ok());
   std::vector<uint32_t> mask(state.mask_words());
-  const absl::Status status = state.FillMask({}, {}, mask);
+  const absl::Status status = state.FillMask({}, {}, grammar::kMaskWork, mask);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(status.message().find("grammar: no token can continue"), std::string::npos) << status;
 }
@@ -75,12 +75,48 @@ TEST(GrammarState, BlamesTheGrammarWhoseMaskIsTooExpensive) {
   std::vector<uint32_t> mask(state.mask_words());
   absl::Status status;
   for (int i = 0; i < 100 && status.ok(); ++i) {
-    status = state.FillMask({}, {}, mask);
+    status = state.FillMask({}, {}, grammar::kMaskWork, mask);
     ASSERT_TRUE(state.Accept(Byte('a')).ok());
   }
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(status.message().find("grammar: "), std::string::npos) << status;
   EXPECT_NE(status.message().find("too expensive"), std::string::npos) << status;
+}
+
+TEST(GrammarState, AMaskThatCostsTooMuchNowIsWorkedOutLater) {
+  GrammarState state(*grammar::CompileForTest(grammar::GrammarSource::Kind::kRegex, ".{1,500}", {},
+                                              grammar::LargeVocabulary()));
+  std::vector<uint32_t> mask(state.mask_words());
+  const int64_t before = state.work();
+  EXPECT_EQ(state.FillMask({}, {}, 0, mask).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(state.work(), before);
+  EXPECT_EQ(state.FillMask({}, {}, 100, mask).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(mask, std::vector<uint32_t>(state.mask_words(), ~0u));
+  ASSERT_TRUE(state.FillMask({}, {}, grammar::kMaskWork, mask).ok());
+  const int64_t after = state.work();
+  EXPECT_GT(after, before + 100);
+  EXPECT_TRUE(state.FillMask({}, {}, 0, mask).ok()) << "it is known";
+  EXPECT_EQ(state.work(), after);
+}
+
+TEST(GrammarState, AReplayGoesOnWhereItsWorkEnded) {
+  const std::string regex = "((a|b|ab){0,20}c){0,20}";
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 300; ++i) tokens.push_back(Byte("ababbac"[i % 7]));
+  GrammarState whole = StateOf(regex);
+  size_t next = 0;
+  const absl::Status status = whole.Replay(tokens, grammar::kMaskWork, &next);
+  GrammarState pieces = StateOf(regex);
+  int num_pieces = 0;
+  absl::Status last;
+  size_t read = 0;
+  while (read < next && last.ok()) {
+    last = pieces.Replay(std::span(tokens).first(next), 10, &read);
+    ++num_pieces;
+  }
+  EXPECT_TRUE(last.ok()) << last;
+  EXPECT_GT(num_pieces, 5);
+  EXPECT_EQ(Allowed(&pieces), Allowed(&whole));
 }
 
 TEST(GrammarState, ACopyGoesItsOwnWay) {
@@ -108,7 +144,9 @@ TEST(GrammarState, ReadsAheadAndComesBack) {
 
 TEST(GrammarState, NamesTheTokenThatCannotBeReplayed) {
   GrammarState state = StateOf("abc");
-  const absl::Status status = state.Replay(std::vector<int32_t>{Byte('a'), Byte('x')});
+  size_t next = 0;
+  const absl::Status status =
+      state.Replay(std::vector<int32_t>{Byte('a'), Byte('x')}, grammar::kMaskWork, &next);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(status.message().find("generated_token_ids[1]"), std::string::npos);
 }
