@@ -1,5 +1,6 @@
 #include "tools/inspect_command.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <iterator>
 #include <map>
@@ -10,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "tools/inspect_fit.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/model/rank_spec.h"
 #include "worker/text/model_text.h"
 #include "worker/weights/checkpoint.h"
 
@@ -164,6 +166,39 @@ void AddMemory(const Checkpoint& checkpoint, Report* report) {
   }
 }
 
+absl::StatusOr<RankSpecs> RanksOf(const Checkpoint& checkpoint, int size) {
+  RankSpecs ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec, worker::RankSpec(checkpoint, rank, size));
+    ranks.push_back(std::move(spec));
+  }
+  return ranks;
+}
+
+bool HaveEqualHeads(const RankSpecs& ranks) {
+  return std::all_of(ranks.begin(), ranks.end(), [&ranks](const DecoderSpec& spec) {
+    return spec.layers.front().attention.num_heads ==
+           ranks.front().layers.front().attention.num_heads;
+  });
+}
+
+// Numbers of ranks that may share the model, and those that have equally many heads each.
+void AddRanks(const Checkpoint& checkpoint, Report* report) {
+  constexpr int kMostRanks = 64;  // of tensor_parallel
+  const int64_t heads = checkpoint.spec().layers.front().attention.num_heads;
+  int most = 1;
+  std::string even;
+  for (int size = 1; size <= std::min<int64_t>(heads, kMostRanks); ++size) {
+    if (!worker::RankSpec(checkpoint, 0, size).ok()) break;
+    most = size;
+    if (heads % size != 0) continue;
+    const auto ranks = RanksOf(checkpoint, size);
+    if (!ranks.ok() || !HaveEqualHeads(*ranks)) continue;
+    even += (even.empty() ? "" : ", ") + std::to_string(size);
+  }
+  report->Add("tensor_parallel", "1 to " + std::to_string(most) + "; equal heads with " + even);
+}
+
 // The contexts asked for, or powers of 4 up to the model's own.
 void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report* report) {
   std::vector<int64_t> contexts = options.contexts;
@@ -173,7 +208,16 @@ void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report*
     contexts.push_back(longest);
   }
   report->AddLine("");
-  report->AddLine(FitTable(checkpoint.spec(), options.memory_fraction, contexts));
+  std::vector<RankSpecs> groups;
+  for (const int size : options.cards) {
+    auto ranks = RanksOf(checkpoint, size);
+    if (ranks.ok()) groups.push_back(*std::move(ranks));
+  }
+  if (groups.empty()) {
+    report->AddLine("the model cannot be shared by as many cards as were asked for");
+  } else {
+    report->AddLine(FitTable(groups, options.memory_fraction, contexts));
+  }
 }
 
 }  // namespace
@@ -186,6 +230,7 @@ absl::StatusOr<std::string> InspectModel(const std::string& path, const InspectO
   AddArchitecture(*checkpoint, &report);
   AddWeights(*checkpoint, &report);
   AddText(*checkpoint, &report);
+  AddRanks(*checkpoint, &report);
   AddMemory(*checkpoint, &report);
   if (options.fit) AddFit(*checkpoint, options, &report);
   if (options.list_tensors) {

@@ -1,6 +1,8 @@
 #include "tools/inspect_fit.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "worker/model/decoder_blocks.h"
 
@@ -47,6 +49,22 @@ int64_t WeightBytes(const worker::WeightSpec& weight, WeightBits bits) {
          (weight.bias ? 4 * rows : 0);
 }
 
+// The first group that holds a sequence, or the last.
+const RankSpecs& GroupFor(const std::vector<RankSpecs>& groups, WeightBits bits, const Card& card,
+                          double share, int64_t context) {
+  for (const RankSpecs& ranks : groups) {
+    if (SequencesThatFit(ranks, bits, card, share, context) > 0) return ranks;
+  }
+  return groups.back();
+}
+
+// Of the rank that has most.
+int64_t LargestWeightBytes(const RankSpecs& ranks, WeightBits bits) {
+  int64_t largest = 0;
+  for (const DecoderSpec& spec : ranks) largest = std::max(largest, DeviceWeightBytes(spec, bits));
+  return largest;
+}
+
 std::string Cell(int64_t value) {
   char text[32];
   if (value == 0) return "        -";
@@ -87,27 +105,38 @@ int64_t SequencesThatFit(const DecoderSpec& spec, WeightBits bits, const Card& c
   return left <= 0 ? 0 : left / (KvBytesPerToken(spec) * context);
 }
 
-std::string FitTable(const DecoderSpec& spec, double share, const std::vector<int64_t>& contexts) {
+int64_t SequencesThatFit(const RankSpecs& ranks, WeightBits bits, const Card& card, double share,
+                         int64_t context) {
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (const DecoderSpec& spec : ranks) {
+    least = std::min(least, SequencesThatFit(spec, bits, card, share, context));
+  }
+  return least;
+}
+
+std::string FitTable(const std::vector<RankSpecs>& groups, double share,
+                     const std::vector<int64_t>& contexts) {
   char text[128];
-  std::snprintf(
-      text, sizeof(text),
-      "sequences that fit on one card with gpu_memory_fraction %g, by context (-: not one)\n",
-      share);
+  std::snprintf(text, sizeof(text),
+                "sequences that fit with gpu_memory_fraction %g, by context (-: not one)\n", share);
   std::string out = text;
-  std::snprintf(text, sizeof(text), "%-11s %-6s %9s", "card", "format", "weights");
+  std::snprintf(text, sizeof(text), "%-11s %-6s %5s %9s", "card", "format", "cards", "weights");
   out += text;
   for (const int64_t context : contexts) {
     std::snprintf(text, sizeof(text), "%9lld", static_cast<long long>(context));
     out += text;
   }
   out += "\n";
+  const int64_t shortest = *std::min_element(contexts.begin(), contexts.end());
   for (const Card& card : KnownCards()) {
     for (const WeightBits bits : {WeightBits::k16, WeightBits::k8, WeightBits::k4}) {
-      std::snprintf(text, sizeof(text), "%-11s %-6s %6.1f GB", std::string(card.name).c_str(),
-                    BitsName(bits), static_cast<double>(DeviceWeightBytes(spec, bits)) * 1e-9);
+      const RankSpecs& ranks = GroupFor(groups, bits, card, share, shortest);
+      std::snprintf(text, sizeof(text), "%-11s %-6s %5zu %6.1f GB", std::string(card.name).c_str(),
+                    BitsName(bits), ranks.size(),
+                    static_cast<double>(LargestWeightBytes(ranks, bits)) * 1e-9);
       out += text;
       for (const int64_t context : contexts) {
-        out += Cell(SequencesThatFit(spec, bits, card, share, context));
+        out += Cell(SequencesThatFit(ranks, bits, card, share, context));
       }
       out += "\n";
     }

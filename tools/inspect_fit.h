@@ -1,5 +1,5 @@
-// Which graphics cards a model fits on, and with what batch and context: arithmetic on sizes, no
-// device is asked. Pure functions; thread-safe.
+// Which graphics cards a model fits on, on how many of them, and with what batch and context:
+// arithmetic on sizes, no device is asked. Pure functions; thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +37,17 @@ inline constexpr int64_t kReservedBytes = int64_t{1} << 30;
 int64_t SequencesThatFit(const worker::DecoderSpec& spec, WeightBits bits, const Card& card,
                          double share, int64_t context);
 
-// A table: a line per card and width of the weights, a column per context. One card holds the whole
-// model: there is no tensor parallelism across cards.
-std::string FitTable(const worker::DecoderSpec& spec, double share,
+// What each rank of a tensor-parallel group computes; of one rank, the whole model.
+using RankSpecs = std::vector<worker::DecoderSpec>;
+
+// The same where each rank has such a card: of the rank with the least room.
+int64_t SequencesThatFit(const RankSpecs& ranks, WeightBits bits, const Card& card, double share,
+                         int64_t context);
+
+// A table: a line per card and width of the weights, a column per context. A line is for the first
+// of `groups` on whose cards a sequence of some context fits, or for the last of them.
+// REQUIRES: groups and contexts are not empty.
+std::string FitTable(const std::vector<RankSpecs>& groups, double share,
                      const std::vector<int64_t>& contexts);
 
 }  // namespace pingti::tools

@@ -60,6 +60,12 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
   inspect
+      ->add_option("--cards", inspect_options.cards,
+                   "How many cards may share the model, in the order to try, for --fit")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  inspect
       ->add_option("--memory-fraction", inspect_options.memory_fraction,
                    "Share of a card that a worker may take, for --fit")
       ->check(CLI::Range(0.05, 0.98))

@@ -8,6 +8,7 @@
 #include "tests/testing/source_dir.h"
 #include "tools/inspect_fit.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/spec/shard_spec.h"
 
 namespace pingti::tools {
 namespace {
@@ -21,6 +22,7 @@ TEST(InspectModel, DescribesTheDefaultModel) {
        {"architecture     llama\n", "parameters       134.5 million\n", "layers           30\n",
         "9 query heads, 3 key-value heads of 64", "context          8192 tokens",
         "gpt2 (smollm), 49152 tokens", "22.5 KiB a token in bf16",
+        "tensor_parallel  1 to 9; equal heads with 1, 3, 9\n",
         "Q4_1  [576, 1536]  blk.0.ffn_down.weight"}) {
     EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
   }
@@ -120,13 +122,54 @@ TEST(InspectFit, MemoryThatFitsIsNeverMoreThanTheCardHas) {
   }
 }
 
+RankSpecs RanksOf(const worker::DecoderSpec& whole, int size) {
+  const std::vector<int64_t> blocks(whole.layers.size(), 1);
+  RankSpecs ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    ranks.push_back(*worker::ShardSpec(whole, rank, size, blocks));
+  }
+  return ranks;
+}
+
+TEST(InspectFit, RanksHoldTheWeightsOnceButForEmbeddingAndNorms) {
+  const worker::DecoderSpec whole = Shape72B();
+  const int64_t one = DeviceWeightBytes(whole, WeightBits::k16);
+  constexpr int64_t kEmbedding = int64_t{2} * 152064 * 8192;
+  for (const int size : {2, 4, 8}) {
+    int64_t bytes = 0;
+    int64_t kv = 0;
+    for (const worker::DecoderSpec& rank : RanksOf(whole, size)) {
+      bytes += DeviceWeightBytes(rank, WeightBits::k16);
+      kv += KvBytesPerToken(rank);
+    }
+    EXPECT_NEAR(static_cast<double>(bytes), static_cast<double>(one + (size - 1) * kEmbedding),
+                1e-3 * static_cast<double>(one));
+    EXPECT_EQ(kv, KvBytesPerToken(whole));
+  }
+}
+
+TEST(InspectFit, TakesTheFirstNumberOfCardsThatHoldsTheModel) {
+  const worker::DecoderSpec whole = Shape72B();
+  const std::vector<RankSpecs> groups = {{whole}, RanksOf(whole, 2), RanksOf(whole, 4)};
+  const std::string table = FitTable(groups, 0.95, {2048, 32768});
+  for (const char* expected :
+       {"H200        bf16       2   74.2 GB", "H200        int8       1   72.8 GB",
+        "A100 40 GB  bf16       4   38.4 GB", "A100 40 GB  4-bit      2"}) {
+    EXPECT_NE(table.find(expected), std::string::npos) << expected << "\nin\n" << table;
+  }
+  const Card& h200 = CardNamed("H200");
+  EXPECT_EQ(SequencesThatFit(groups[0], WeightBits::k16, h200, 0.95, 2048), 0);
+  EXPECT_GT(SequencesThatFit(groups[1], WeightBits::k16, h200, 0.95, 2048), 100);
+}
+
 TEST(InspectModel, TabulatesWhatFitsWithoutWeights) {
   const std::string path = SourcePath("tests/golden/model/tiny/qwen2");
   const auto report =
       InspectModel(path, {.fit = true, .contexts = {128, 256}, .shapes_only = true});
   ASSERT_TRUE(report.ok()) << report.status();
-  for (const char* expected : {"card        format   weights      128      256\n",
-                               "H100 80 GB  int8", "format           random"}) {
+  for (const char* expected :
+       {"card        format cards   weights      128      256\n", "H100 80 GB  int8       1",
+        "format           random", "tensor_parallel  1 to 4; equal heads with 1, 2, 4\n"}) {
     EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
   }
 }
