@@ -1,7 +1,6 @@
 // See messages.h.
 #include "router/anthropic/messages.h"
 
-#include <array>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,23 +16,7 @@ namespace pingti::router {
 namespace json = boost::json;
 namespace {
 
-constexpr std::array<std::string_view, 2> kTurnFields = {"role", "content"};
-constexpr std::array<std::string_view, 4> kTextFields = {"type", "text", "cache_control",
-                                                         "citations"};
-constexpr std::array<std::string_view, 5> kResultFields = {"type", "tool_use_id", "content",
-                                                           "is_error", "cache_control"};
-constexpr std::array<std::string_view, 6> kUseFields = {"type",          "id",    "name", "input",
-                                                        "cache_control", "caller"};
-constexpr std::array<std::string_view, 3> kThinkingFields = {"type", "thinking", "signature"};
-
 absl::StatusOr<std::string_view> ReadTextBlock(const std::string& path, const json::object& block) {
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, block, kTextFields));
-  PINGTI_RETURN_IF_ERROR(CheckCacheControl(path, block));
-  if (const json::value* citations = Member(block, "citations")) {
-    if (!citations->is_array() || !citations->get_array().empty()) {
-      return UnsupportedField(path + ".citations", "the model cannot cite");
-    }
-  }
   PINGTI_RETURN_IF_ERROR(RequireString(path, block, "text"));
   return TextOf(block, "text");
 }
@@ -53,9 +36,30 @@ json::object Message(std::string_view role, std::string_view content) {
   return {{"role", json::string(role)}, {"content", json::string(content)}};
 }
 
+// Adds a message to those of a chat; to the last one where both are of one role, as turns of one
+// role that follow each other are one turn.
+void Append(json::object message, json::array* out) {
+  if (out->empty() || out->back().get_object().at("role") != message.at("role")) {
+    out->push_back(std::move(message));
+    return;
+  }
+  json::object& last = out->back().get_object();
+  for (const char* name : {"content", "reasoning_content"}) {
+    const json::value* more = message.if_contains(name);
+    if (more == nullptr || more->get_string().empty()) continue;
+    if (!last.contains(name)) last[name] = json::string();
+    json::string& text = last[name].get_string();
+    if (!text.empty()) text.append("\n");
+    text.append(more->get_string());
+  }
+  const json::value* calls = message.if_contains("tool_calls");
+  if (calls == nullptr) return;
+  if (!last.contains("tool_calls")) last["tool_calls"] = json::array();
+  json::array& all = last["tool_calls"].get_array();
+  all.insert(all.end(), calls->get_array().begin(), calls->get_array().end());
+}
+
 absl::Status AddToolResult(const std::string& path, const json::object& block, json::array* out) {
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, block, kResultFields));
-  PINGTI_RETURN_IF_ERROR(CheckCacheControl(path, block));
   PINGTI_RETURN_IF_ERROR(RequireString(path, block, "tool_use_id"));
   std::string text;
   if (const json::value* content = Member(block, "content")) {
@@ -75,7 +79,7 @@ absl::Status AddToolResult(const std::string& path, const json::object& block, j
 
 absl::Status AddUserTurn(const std::string& path, const json::value& content, json::array* out) {
   if (content.is_string()) {
-    out->push_back(Message("user", View(content.get_string())));
+    Append(Message("user", View(content.get_string())), out);
     return absl::OkStatus();
   }
   if (!content.is_array()) return WrongType(path, content, "a string or an array");
@@ -100,13 +104,11 @@ absl::Status AddUserTurn(const std::string& path, const json::value& content, js
     return absl::OkStatus();
   };
   PINGTI_RETURN_IF_ERROR(ForEachPart(path, content.get_array(), read_block));
-  if (has_text) out->push_back(Message("user", text));
+  if (has_text) Append(Message("user", text), out);
   return absl::OkStatus();
 }
 
 absl::Status AddToolUse(const std::string& path, const json::object& block, json::array* calls) {
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, block, kUseFields));
-  PINGTI_RETURN_IF_ERROR(CheckCacheControl(path, block));
   PINGTI_RETURN_IF_ERROR(RequireString(path, block, "id"));
   PINGTI_RETURN_IF_ERROR(RequireString(path, block, "name"));
   const json::value* input = Member(block, "input");
@@ -117,8 +119,15 @@ absl::Status AddToolUse(const std::string& path, const json::object& block, json
   return absl::OkStatus();
 }
 
+// What tools of Anthropic's servers did, and thoughts that only they can read.
+bool IsForeignBlock(std::string_view type) {
+  return type == "redacted_thinking" || type.ends_with("_tool_use") ||
+         type.ends_with("_tool_result");
+}
+
 absl::Status AddAssistantBlock(const std::string& path, std::string_view type,
-                               const json::object& block, json::object* message) {
+                               const json::object& block, json::object* message,
+                               IgnoredFields* ignored) {
   const auto append = [&](const char* name, std::string_view text) {
     if (!message->contains(name)) (*message)[name] = json::string();
     (*message)[name].get_string().append(json::string_view(text.data(), text.size()));
@@ -129,7 +138,6 @@ absl::Status AddAssistantBlock(const std::string& path, std::string_view type,
     return absl::OkStatus();
   }
   if (type == "thinking") {
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, block, kThinkingFields));
     PINGTI_RETURN_IF_ERROR(RequireString(path, block, "thinking"));
     append("reasoning_content", TextOf(block, "thinking"));
     return absl::OkStatus();
@@ -138,14 +146,19 @@ absl::Status AddAssistantBlock(const std::string& path, std::string_view type,
     if (!message->contains("tool_calls")) (*message)["tool_calls"] = json::array();
     return AddToolUse(path, block, &(*message)["tool_calls"].get_array());
   }
+  if (IsForeignBlock(type)) {
+    ignored->Add(IsPlainName(type) ? Concat("messages[].content[", type, "]")
+                                   : "messages[].content[*]");
+    return absl::OkStatus();
+  }
   return UnsupportedField(path + ".type",
                           Concat("'", type, "'; expected 'text', 'thinking' or 'tool_use'"));
 }
 
-absl::Status AddAssistantTurn(const std::string& path, const json::value& content,
-                              json::array* out) {
+absl::Status AddAssistantTurn(const std::string& path, const json::value& content, json::array* out,
+                              IgnoredFields* ignored) {
   if (content.is_string()) {
-    out->push_back(Message("assistant", View(content.get_string())));
+    Append(Message("assistant", View(content.get_string())), out);
     return absl::OkStatus();
   }
   if (!content.is_array()) return WrongType(path, content, "a string or an array");
@@ -153,23 +166,23 @@ absl::Status AddAssistantTurn(const std::string& path, const json::value& conten
   PINGTI_RETURN_IF_ERROR(ForEachPart(
       path, content.get_array(),
       [&](const std::string& block_path, std::string_view type, const json::object& block) {
-        return AddAssistantBlock(block_path, type, block, &message);
+        return AddAssistantBlock(block_path, type, block, &message, ignored);
       }));
   if (!message.contains("content") && !message.contains("tool_calls")) message["content"] = "";
-  out->push_back(std::move(message));
+  Append(std::move(message), out);
   return absl::OkStatus();
 }
 
-absl::Status AddTurn(const std::string& path, const json::value& value, json::array* out) {
+absl::Status AddTurn(const std::string& path, const json::value& value, json::array* out,
+                     IgnoredFields* ignored) {
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, value));
   const json::object& turn = *object;
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, turn, kTurnFields));
   PINGTI_RETURN_IF_ERROR(RequireString(path, turn, "role"));
   const json::value* content = Member(turn, "content");
   if (content == nullptr) return MissingField(path + ".content");
   const std::string_view role = TextOf(turn, "role");
   if (role == "user") return AddUserTurn(path + ".content", *content, out);
-  if (role == "assistant") return AddAssistantTurn(path + ".content", *content, out);
+  if (role == "assistant") return AddAssistantTurn(path + ".content", *content, out, ignored);
   if (role == "system") {
     PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinTextBlocks(path + ".content", *content));
     out->push_back(Message("system", text));
@@ -180,24 +193,8 @@ absl::Status AddTurn(const std::string& path, const json::value& value, json::ar
 
 }  // namespace
 
-absl::Status CheckCacheControl(const std::string& path, const json::object& object) {
-  static constexpr std::array<std::string_view, 2> kKnown = {"type", "ttl"};
-  const json::value* mark = Member(object, "cache_control");
-  if (mark == nullptr) return absl::OkStatus();
-  const std::string field = path.empty() ? "cache_control" : path + ".cache_control";
-  if (!mark->is_object()) return WrongType(field, *mark, "an object");
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(field, mark->get_object(), kKnown));
-  PINGTI_RETURN_IF_ERROR(RequireString(field, mark->get_object(), "type"));
-  if (mark->get_object().at("type") != "ephemeral") {
-    return UnsupportedField(field + ".type", "expected 'ephemeral'");
-  }
-  const json::value* ttl = Member(mark->get_object(), "ttl");
-  if (ttl == nullptr || *ttl == "5m" || *ttl == "1h") return absl::OkStatus();
-  return FieldError(field + ".ttl", Concat("'", field, ".ttl' is ", json::serialize(*ttl),
-                                           ", expected '5m' or '1h'"));
-}
-
-absl::StatusOr<json::array> TurnsToMessages(const json::value& turns, const json::value* system) {
+absl::StatusOr<json::array> TurnsToMessages(const json::value& turns, const json::value* system,
+                                            IgnoredFields* ignored) {
   json::array messages;
   if (system != nullptr) {
     PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinTextBlocks("system", *system));
@@ -210,7 +207,7 @@ absl::StatusOr<json::array> TurnsToMessages(const json::value& turns, const json
                       "Invalid 'messages': empty array. Expected at least one message.");
   }
   for (size_t i = 0; i < list.size(); ++i) {
-    PINGTI_RETURN_IF_ERROR(AddTurn(Concat("messages[", i, "]"), list[i], &messages));
+    PINGTI_RETURN_IF_ERROR(AddTurn(Concat("messages[", i, "]"), list[i], &messages, ignored));
   }
   if (list.back().get_object().at("role") == "assistant") {
     return UnsupportedField(Concat("messages[", list.size() - 1, "].role"),

@@ -2,21 +2,19 @@
 //
 // Pure functions. Source: Anthropic's API reference, "Create a message". A user's tool results
 // become messages of their own, before the user's words; an assistant's thinking, words and calls
-// stay one message.
+// stay one message. Turns of one role that follow each other are one.
 #pragma once
 
 #include "absl/status/statusor.h"
 #include "boost/json/fwd.hpp"
+#include "router/api/ignored_fields.h"
 
 namespace pingti::router {
 
-// `system` may be null (none). Errors: InvalidArgument with a param such as
-// "messages[2].content[0].type".
+// `system` may be null (none). What tools of Anthropic's servers did is ignored. Errors:
+// InvalidArgument with a param such as "messages[2].content[0].type".
 absl::StatusOr<boost::json::array> TurnsToMessages(const boost::json::value& turns,
-                                                   const boost::json::value* system);
-
-// "cache_control" asks for what the router does anyway: prefixes are cached without a mark. Only
-// its form is checked. Errors: InvalidArgument.
-absl::Status CheckCacheControl(const std::string& path, const boost::json::object& object);
+                                                   const boost::json::value* system,
+                                                   IgnoredFields* ignored);
 
 }  // namespace pingti::router

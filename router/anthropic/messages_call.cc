@@ -16,6 +16,7 @@ absl::StatusOr<ParsedCall> ParseMessagesCall(CallInput input) {
                           ParseMessagesRequest(input.body, input.api_version));
   ParsedCall call;
   call.stream = parsed.stream;
+  call.ignored = std::move(parsed.ignored);
   call.request = std::move(parsed.request);
   call.request.id = input.id;
   call.request.created_unix_s = input.created_unix_s;

@@ -1,8 +1,7 @@
-// The bodies of POST /v1/messages and /v1/messages/count_tokens: every field is read, or refused by
-// name.
+// The bodies of POST /v1/messages and /v1/messages/count_tokens. What becomes of each field,
+// router/api/field_tables.cc says.
 //
-// Pure; thread-safe. Source: Anthropic's API reference. Read next: messages.h,
-// writer.h.
+// Pure; thread-safe. Source: Anthropic's API reference. Read next: messages.h, writer.h.
 #pragma once
 
 #include <string_view>

@@ -13,6 +13,11 @@ constexpr ToolCallRow kToolCallFormats[] = {
     {"hermes", ToolCallFormat::kHermes},
     {"llama3_json", ToolCallFormat::kLlama3Json},
     {"deepseek", ToolCallFormat::kDeepSeek},
+    {"qwen3_coder", ToolCallFormat::kQwenXml},
+    {"glm45", ToolCallFormat::kGlm},
+    {"pythonic", ToolCallFormat::kPythonic},
+    {"mistral", ToolCallFormat::kMistral},
+    {"kimi_k2", ToolCallFormat::kKimi},
 };
 
 struct ReasoningRow {
@@ -26,15 +31,23 @@ constexpr ReasoningRow kReasoningFormats[] = {
     {ReasoningFormat::kSeedThink, {"<seed:think>", "</seed:think>"}},
 };
 
-// What only a template of that format has in it. Llama 3 has several: its own templates print the
-// tag or the role of Python's answers, others show the model how a call is spelled.
+// What only a template of that format has in it; the first that is found counts, for Qwen3-Coder's
+// and GLM's have Hermes' tag as well. Llama 3 has several: its own templates print the tag or the
+// role of Python's answers, others show the model how a call is spelled.
 struct Trait {
   std::string_view text;
   ToolCallFormat format;
 };
 constexpr Trait kTraits[] = {
-    {"<｜tool▁calls▁begin｜>", ToolCallFormat::kDeepSeek}, {"<tool_call>", ToolCallFormat::kHermes},
-    {"<|python_tag|>", ToolCallFormat::kLlama3Json},       {"ipython", ToolCallFormat::kLlama3Json},
+    {"<｜tool▁calls▁begin｜>", ToolCallFormat::kDeepSeek},
+    {"<|tool_calls_section_begin|>", ToolCallFormat::kKimi},
+    {"[TOOL_CALLS]", ToolCallFormat::kMistral},
+    {"<arg_key>", ToolCallFormat::kGlm},
+    {"<function=", ToolCallFormat::kQwenXml},
+    {"<tool_call>", ToolCallFormat::kHermes},
+    {"[func_name1(", ToolCallFormat::kPythonic},
+    {"<|python_tag|>", ToolCallFormat::kLlama3Json},
+    {"ipython", ToolCallFormat::kLlama3Json},
     {"\"parameters\": ", ToolCallFormat::kLlama3Json},
 };
 

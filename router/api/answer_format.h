@@ -20,6 +20,21 @@ enum class ToolCallFormat {
   // <｜tool▁call▁end｜>...<｜tool▁calls▁end｜> (R1, V3), and V3.1's NAME<｜tool▁sep｜>{...}.
   // Source: the chat templates of deepseek-ai's checkpoints.
   kDeepSeek,
+  // <tool_call><function=NAME><parameter=KEY>VALUE</parameter></function></tool_call>.
+  // Source: Qwen3-Coder's template.
+  kQwenXml,
+  // <tool_call>NAME<arg_key>KEY</arg_key><arg_value>VALUE</arg_value></tool_call>.
+  // Source: GLM 4.5's template.
+  kGlm,
+  // The whole answer is [NAME(KEY=VALUE), ...] with Python's literals.
+  // Source: Meta's Llama 3.2 and Llama 4 model cards.
+  kPythonic,
+  // [TOOL_CALLS][{"name": ..., "arguments": {...}}], and [TOOL_CALLS]NAME[ARGS]{...} of newer ones.
+  // Source: the chat templates of mistralai's checkpoints.
+  kMistral,
+  // <|tool_calls_section_begin|><|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{...}
+  // <|tool_call_end|><|tool_calls_section_end|>. Source: Kimi K2's template.
+  kKimi,
 };
 
 enum class ReasoningFormat {
@@ -35,7 +50,7 @@ struct ReasoningMarkers {
   std::string_view end;
 };
 
-// "hermes", "llama3_json", "deepseek"; empty for kNone.
+// "hermes", "llama3_json" and so on, as other servers name them; empty for kNone.
 std::string_view ToolCallFormatName(ToolCallFormat format);
 // Nothing for a name that is none of these.
 std::optional<ToolCallFormat> FindToolCallFormat(std::string_view name);

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "router/api/choice_answer.h"
+#include "router/api/ignored_fields.h"
 #include "router/api/request.h"
 
 namespace pingti::router {
@@ -41,6 +42,7 @@ struct CallInput {
 struct ParsedCall {
   GenerationRequest request;
   bool stream = false;
+  IgnoredFields ignored;
   std::unique_ptr<AnswerWriter> writer;
 };
 

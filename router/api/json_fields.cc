@@ -2,6 +2,7 @@
 #include "router/api/json_fields.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -73,6 +74,16 @@ json::value ParseWithin(std::string_view body, size_t max_bytes, const json::par
   return value;
 }
 
+// 16.0, as some languages write 16, is 16. Above 2^53 a double does not say which integer it means.
+json::value IntegerOf(const json::value& value) {
+  constexpr double kMostExact = 9007199254740992.0;
+  const double* number = value.if_double();
+  if (number == nullptr || std::abs(*number) > kMostExact || std::trunc(*number) != *number) {
+    return value;
+  }
+  return json::value(static_cast<int64_t>(*number));
+}
+
 }  // namespace
 
 absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
@@ -97,10 +108,22 @@ absl::StatusOr<json::object> ParseJsonObject(std::string_view body) {
   return std::move(value.get_object());
 }
 
-void DropNulls(json::object* body) {
-  for (auto it = body->begin(); it != body->end();) {
-    it = it->value().is_null() ? body->erase(it) : it + 1;
+void DropNullKeywords(json::value* schema) {
+  static constexpr std::string_view kValues[] = {"const", "default", "enum", "example", "examples"};
+  if (json::array* list = schema->if_array()) {
+    for (json::value& element : *list) DropNullKeywords(&element);
+    return;
   }
+  json::object* object = schema->if_object();
+  if (object == nullptr) return;
+  json::object kept(object->storage());
+  for (auto& member : *object) {
+    const bool is_value = IsIn(View(member.key()), kValues);
+    if (member.value().is_null() && !is_value) continue;
+    if (!is_value) DropNullKeywords(&member.value());
+    kept.emplace(member.key(), std::move(member.value()));
+  }
+  *object = std::move(kept);
 }
 
 std::string_view JsonKind(const json::value& value) {
@@ -150,13 +173,14 @@ absl::Status ReadString(std::string_view field, const json::value& value, std::s
 
 absl::Status ReadInteger(std::string_view field, const json::value& value, int64_t least,
                          int64_t most, int64_t* out) {
-  if (!value.is_int64() && !value.is_uint64()) return WrongType(field, value, "an integer");
-  const bool fits = value.is_int64();
-  if (!fits || value.get_int64() < least || value.get_int64() > most) {
+  const json::value whole = IntegerOf(value);
+  if (!whole.is_int64() && !whole.is_uint64()) return WrongType(field, value, "an integer");
+  const bool fits = whole.is_int64();
+  if (!fits || whole.get_int64() < least || whole.get_int64() > most) {
     return FieldError(field, Concat("Invalid '", field, "': ", std::string(json::serialize(value)),
                                     " is not an integer from ", least, " to ", most, "."));
   }
-  *out = value.get_int64();
+  *out = whole.get_int64();
   return absl::OkStatus();
 }
 
@@ -173,15 +197,6 @@ absl::Status RequireString(const std::string& path, const json::object& object,
   if (value == nullptr) return MissingField(field);
   std::string text;
   return ReadString(field, *value, &text);
-}
-
-absl::Status RefuseUnknown(std::string_view path, const json::object& object,
-                           std::span<const std::string_view> known) {
-  for (const auto& member : object) {
-    const std::string_view name = View(member.key());
-    if (!IsIn(name, known)) return UnknownField(Under(path, name));
-  }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<const json::object*> RequireObject(std::string_view path, const json::value& value) {
@@ -228,18 +243,6 @@ absl::Status WrongValue(std::string_view field, std::string_view value,
   }
   return FieldError(field,
                     Concat("Invalid value: '", value, "'. Supported values are: ", list, "."));
-}
-
-absl::StatusOr<std::string_view> FindUnknown(const json::object& body, const BodyFields& fields) {
-  for (const auto& member : body) {
-    const std::string_view name = View(member.key());
-    if (IsIn(name, fields.same_as_chat) || IsIn(name, fields.read_here)) continue;
-    for (const Refusal& refusal : fields.refused) {
-      if (name == refusal.name) return UnsupportedField(name, refusal.why);
-    }
-    return name;
-  }
-  return std::string_view();
 }
 
 json::object CopyFields(const json::object& body, std::span<const std::string_view> names) {

@@ -17,14 +17,15 @@ namespace pingti::router {
 
 // Errors: InvalidArgument, code "invalid_json".
 absl::StatusOr<boost::json::object> ParseJsonObject(std::string_view body);
-// Null means absent, as in the reference's "optional or null".
-void DropNulls(boost::json::object* body);
+// Takes members that are null out of a JSON schema, at any depth, as clients write what is not set;
+// not those that are values, as of "const". The order of what stays is kept.
+void DropNullKeywords(boost::json::value* schema);
 
 // Errors: InvalidArgument naming the field, what it is and what was expected.
 absl::Status ReadBool(std::string_view field, const boost::json::value& value, bool* out);
 absl::Status ReadNumber(std::string_view field, const boost::json::value& value, double* out);
 absl::Status ReadString(std::string_view field, const boost::json::value& value, std::string* out);
-// An integer in [least, most].
+// An integer in [least, most], which may be written as 16.0.
 absl::Status ReadInteger(std::string_view field, const boost::json::value& value, int64_t least,
                          int64_t most, int64_t* out);
 
@@ -70,20 +71,6 @@ absl::StatusOr<std::string> JoinText(std::string_view path, const boost::json::v
 absl::Status WrongValue(std::string_view field, std::string_view value,
                         std::initializer_list<std::string_view> supported);
 
-// A field of a body that is known and not taken.
-struct Refusal {
-  std::string_view name;
-  std::string_view why;
-};
-// The fields of an API that is rewritten into a chat.
-struct BodyFields {
-  std::span<const std::string_view> same_as_chat;
-  std::span<const std::string_view> read_here;
-  std::span<const Refusal> refused;
-};
-// The name of the first member that `fields` does not know; empty: none. Errors: UnsupportedField.
-absl::StatusOr<std::string_view> FindUnknown(const boost::json::object& body,
-                                             const BodyFields& fields);
 // The members of `body` that a chat has under the same names.
 boost::json::object CopyFields(const boost::json::object& body,
                                std::span<const std::string_view> names);
@@ -92,8 +79,5 @@ bool IsIn(std::string_view name, std::span<const std::string_view> list);
 
 // InvalidArgument, code "unknown_parameter".
 absl::Status UnknownField(std::string_view field);
-// UnknownField for a member of `object` whose name is not in `known`.
-absl::Status RefuseUnknown(std::string_view path, const boost::json::object& object,
-                           std::span<const std::string_view> known);
 
 }  // namespace pingti::router

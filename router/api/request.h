@@ -37,6 +37,7 @@ struct GenerationParams {
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   std::vector<uint32_t> stop_token_ids;
+  bool include_stop = false;  // the stop string that ended an answer is part of it
   bool ignore_eos = false;
   std::vector<std::pair<uint32_t, float>> logit_bias;
   uint32_t n = 1;
@@ -67,9 +68,10 @@ struct GenerationRequest {
   // type is only declared here.
   std::shared_ptr<boost::json::object> template_context;
   bool parse_tool_calls = false;
-  bool require_tool_call = false;  // the answer is nothing but calls of "tools"
-  std::string named_tool;          // with require_tool_call: of this one; empty: of any
-  bool parallel_tool_calls = true;
+  bool require_tool_call = false;           // the answer is nothing but calls of "tools"
+  std::string named_tool;                   // with require_tool_call: of this one; empty: of any
+  bool parallel_tool_calls = true;          // false: the answer ends with its first call
+  std::optional<uint32_t> thinking_budget;  // tokens after which a thought is ended
 
   // What the answer must look like, and the field that said so; empty: free text.
   std::optional<grammar::GrammarSource> grammar;

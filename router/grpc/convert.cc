@@ -162,7 +162,8 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
     }
   }
   if (!chat.tool_choice().empty()) body["tool_choice"] = ToolChoiceToJson(chat.tool_choice());
-  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request));
+  IgnoredFields ignored;  // none: the proto has function tools alone
+  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request, &ignored));
   PINGTI_RETURN_IF_ERROR(CheckLimits(request));
   return request;
 }

@@ -26,6 +26,16 @@ net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& sh
   return response;
 }
 
+namespace {
+
+void AddHeaders(const AnswerContext& context, net::HttpResponse* response) {
+  AddIds(context.ids, *context.errors, response);
+  if (context.ignored_fields.empty()) return;
+  response->headers.emplace_back("x-pingti-ignored", context.ignored_fields);
+}
+
+}  // namespace
+
 BodySink::BodySink(AnswerContext context, size_t num_choices)
     : context_(std::move(context)), choices_(num_choices) {}
 
@@ -37,7 +47,7 @@ bool BodySink::OnDelta(ChoiceDelta delta) {
 void BodySink::OnDone(const UsageCounts& usage) {
   net::HttpResponse response;
   response.body = context_.writer->Whole(choices_, usage);
-  AddIds(context_.ids, *context_.errors, &response);
+  AddHeaders(context_, &response);
   context_.responder->Send(std::move(response));
 }
 
@@ -51,7 +61,7 @@ void EventSink::StartIfNeeded() {
   head.content_type = "text/event-stream; charset=utf-8";
   head.headers.emplace_back("cache-control", "no-cache");
   head.headers.emplace_back("x-accel-buffering", "no");  // nginx would hold events back
-  AddIds(context_.ids, *context_.errors, &head);
+  AddHeaders(context_, &head);
   context_.responder->StartStream(std::move(head), std::string(net::kSseFiller));
 }
 

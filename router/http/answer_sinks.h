@@ -27,6 +27,7 @@ net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& sh
 struct AnswerContext {
   AnswerIds ids;
   const ErrorShape* errors;
+  std::string ignored_fields;  // of the request; the header x-pingti-ignored
   std::unique_ptr<AnswerWriter> writer;
   std::shared_ptr<net::HttpResponder> responder;
 };

@@ -196,8 +196,8 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   GenerationRequest& request = call->request;
   request.tenant = life.info().tenant;
   request.network = ClientNetwork(exchange->request.remote_address);
-  AnswerContext answer{exchange->ids, endpoint.errors, std::move(call->writer),
-                       exchange->responder};
+  AnswerContext answer{exchange->ids, endpoint.errors, call->ignored.Header(),
+                       std::move(call->writer), exchange->responder};
   std::shared_ptr<ResponseSink> sink;
   if (call->stream) {
     sink = std::make_shared<EventSink>(std::move(answer));

@@ -34,6 +34,7 @@ class OpenAiWriter final : public AnswerWriter {
 ParsedCall MakeCall(ParsedRequest parsed, CallInput input) {
   ParsedCall call;
   call.stream = parsed.stream;
+  call.ignored = std::move(parsed.ignored);
   call.request = std::move(parsed.request);
   call.request.id = std::move(input.id);
   call.request.created_unix_s = input.created_unix_s;

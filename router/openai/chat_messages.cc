@@ -1,7 +1,7 @@
 // See chat_messages.h.
 #include "router/openai/chat_messages.h"
 
-#include <array>
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,46 +15,50 @@ namespace pingti::router {
 namespace json = boost::json;
 namespace {
 
-constexpr std::array<std::string_view, 8> kMessageFields = {
-    "role",       "content",      "name", "refusal", "reasoning_content",
-    "tool_calls", "tool_call_id", "audio"};
-constexpr std::array<std::string_view, 2> kPartFields = {"type", "text"};
-constexpr std::array<std::string_view, 4> kCallFields = {"id", "type", "function", "index"};
-constexpr std::array<std::string_view, 2> kCallFunctionFields = {"name", "arguments"};
-constexpr std::array<std::string_view, 2> kToolFields = {"type", "function"};
-constexpr std::array<std::string_view, 4> kFunctionFields = {"name", "description", "parameters",
-                                                             "strict"};
-
 absl::StatusOr<std::string_view> ReadTextPart(const std::string& path, std::string_view type,
                                               const json::object& part) {
-  if (type != "text") {
+  // An assistant's refusal is what it said.
+  const char* member = type == "refusal" ? "refusal" : "text";
+  if (type != member) {
     return UnsupportedField(path + ".type",
                             Concat("content part '", type, "'; only 'text' parts are taken"));
   }
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, part, kPartFields));
-  PINGTI_RETURN_IF_ERROR(RequireString(path, part, "text"));
-  return TextOf(part, "text");
+  PINGTI_RETURN_IF_ERROR(RequireString(path, part, member));
+  return TextOf(part, member);
 }
 
-absl::Status CheckToolCalls(const std::string& field, const json::value& calls) {
-  if (!calls.is_array()) return WrongType(field, calls, "an array");
-  for (size_t i = 0; i < calls.get_array().size(); ++i) {
-    const std::string path = Concat(field, "[", i, "]");
-    PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, calls.get_array()[i]));
-    const json::object& call = *object;
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, call, kCallFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(path, call, "id"));
-    PINGTI_RETURN_IF_ERROR(RequireString(path, call, "type"));
-    if (TextOf(call, "type") != "function") {
-      return UnsupportedField(path + ".type", "only 'function' calls are taken");
-    }
-    const json::value* function = call.if_contains("function");
-    if (function == nullptr) return MissingField(path + ".function");
-    PINGTI_ASSIGN_OR_RETURN(const json::object* named,
-                            RequireObject(path + ".function", *function));
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", *named, kCallFunctionFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", *named, "name"));
-    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", *named, "arguments"));
+// A call's arguments are JSON text in a request, whatever form they were sent in: "" and nothing
+// are no arguments, and an object is written down.
+absl::Status NormalizeArguments(const std::string& path, json::object* function) {
+  json::value& arguments = (*function)["arguments"];
+  if (arguments.is_null()) arguments = "{}";
+  if (arguments.is_object()) arguments = json::string(json::serialize(arguments));
+  if (!arguments.is_string()) return WrongType(path + ".arguments", arguments, "a string");
+  if (arguments.get_string().empty()) arguments = "{}";
+  return absl::OkStatus();
+}
+
+absl::Status NormalizeToolCall(const std::string& path, json::value* value) {
+  if (!value->is_object()) return WrongType(path, *value, "an object");
+  json::object& call = value->get_object();
+  PINGTI_RETURN_IF_ERROR(RequireString(path, call, "id"));
+  if (!call.contains("type")) call["type"] = "function";
+  PINGTI_RETURN_IF_ERROR(RequireString(path, call, "type"));
+  if (TextOf(call, "type") != "function") {
+    return UnsupportedField(path + ".type", "only 'function' calls are taken");
+  }
+  json::value* function = call.if_contains("function");
+  if (function == nullptr) return MissingField(path + ".function");
+  PINGTI_RETURN_IF_ERROR(RequireObject(path + ".function", *function).status());
+  PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", function->get_object(), "name"));
+  return NormalizeArguments(path + ".function", &function->get_object());
+}
+
+absl::Status NormalizeToolCalls(const std::string& field, json::value* calls) {
+  if (!calls->is_array()) return WrongType(field, *calls, "an array");
+  json::array& list = calls->get_array();
+  for (size_t i = 0; i < list.size(); ++i) {
+    PINGTI_RETURN_IF_ERROR(NormalizeToolCall(Concat(field, "[", i, "]"), &list[i]));
   }
   return absl::OkStatus();
 }
@@ -62,10 +66,9 @@ absl::Status CheckToolCalls(const std::string& field, const json::value& calls) 
 absl::Status NormalizeContent(const std::string& path, std::string_view role,
                               json::object* message) {
   json::value* content = message->if_contains("content");
-  if (content == nullptr || content->is_null()) {
-    // Only an assistant's turn may be without words: it called tools.
-    const bool may_be_absent = role == "assistant" && message->contains("tool_calls");
-    if (!may_be_absent) return MissingField(path + ".content");
+  if (content == nullptr) {
+    // Only an assistant's turn may be without words: it called tools, or only thought.
+    if (role != "assistant") return MissingField(path + ".content");
     (*message)["content"] = "";
     return absl::OkStatus();
   }
@@ -76,29 +79,42 @@ absl::Status NormalizeContent(const std::string& path, std::string_view role,
   return absl::OkStatus();
 }
 
-// Members that only some roles have; null counts as absent and is removed.
-absl::Status CheckOptionalMembers(const std::string& path, std::string_view role,
-                                  json::object* message) {
-  for (const char* name :
-       {"name", "refusal", "reasoning_content", "tool_calls", "tool_call_id", "audio"}) {
+absl::Status NormalizeOptionalMembers(const std::string& path, std::string_view role,
+                                      json::object* message) {
+  // vLLM's name for it.
+  if (const json::value* reasoning = message->if_contains("reasoning")) {
+    message->emplace("reasoning_content", *reasoning);
+    message->erase("reasoning");
+  }
+  for (const char* name : {"name", "reasoning_content", "tool_call_id"}) {
     const json::value* value = message->if_contains(name);
-    if (value == nullptr) continue;
-    if (value->is_null()) {
-      message->erase(name);
-      continue;
-    }
-    const std::string field = Concat(path, ".", std::string_view(name));
-    const std::string_view member = name;
-    if (member == "audio" || member == "refusal") {
-      return UnsupportedField(field, "this router serves text only");
-    }
-    if (member == "tool_calls") {
-      if (role != "assistant") return FieldError(field, "'tool_calls' needs role 'assistant'");
-      PINGTI_RETURN_IF_ERROR(CheckToolCalls(field, *value));
-      continue;
-    }
     std::string text;
-    PINGTI_RETURN_IF_ERROR(ReadString(field, *value, &text));
+    if (value == nullptr) continue;
+    PINGTI_RETURN_IF_ERROR(ReadString(Concat(path, ".", std::string_view(name)), *value, &text));
+  }
+  json::value* calls = message->if_contains("tool_calls");
+  if (calls == nullptr) return absl::OkStatus();
+  const std::string field = path + ".tool_calls";
+  if (role != "assistant") return FieldError(field, "'tool_calls' needs role 'assistant'");
+  return NormalizeToolCalls(field, calls);
+}
+
+absl::Status CheckFunction(const std::string& path, const json::object& tool) {
+  const json::value* function = tool.if_contains("function");
+  if (function == nullptr) return MissingField(path);
+  PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject(path, *function));
+  PINGTI_RETURN_IF_ERROR(RequireString(path, *members, "name"));
+  const json::value* parameters = members->if_contains("parameters");
+  if (parameters != nullptr && !parameters->is_object()) {
+    return WrongType(path + ".parameters", *parameters, "an object");
+  }
+  const json::value* description = members->if_contains("description");
+  if (description != nullptr && !description->is_string()) {
+    return WrongType(path + ".description", *description, "a string");
+  }
+  const json::value* strict = members->if_contains("strict");
+  if (strict != nullptr && !strict->is_bool()) {
+    return WrongType(path + ".strict", *strict, "a boolean");
   }
   return absl::OkStatus();
 }
@@ -115,8 +131,7 @@ absl::Status NormalizeMessage(const std::string& path, json::value* value) {
       role != "tool") {
     return WrongValue(path + ".role", role, {"system", "developer", "user", "assistant", "tool"});
   }
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, message, kMessageFields));
-  PINGTI_RETURN_IF_ERROR(CheckOptionalMembers(path, role, &message));
+  PINGTI_RETURN_IF_ERROR(NormalizeOptionalMembers(path, role, &message));
   PINGTI_RETURN_IF_ERROR(NormalizeContent(path, role, &message));
   if (role == "tool") PINGTI_RETURN_IF_ERROR(RequireString(path, message, "tool_call_id"));
   if (role == "developer") message["role"] = "system";
@@ -124,6 +139,10 @@ absl::Status NormalizeMessage(const std::string& path, json::value* value) {
 }
 
 }  // namespace
+
+void IgnoreTool(std::string_view type, IgnoredFields* ignored) {
+  ignored->Add(IsPlainName(type) ? Concat("tools[", type, "]") : "tools[*]");
+}
 
 absl::Status NormalizeMessages(json::value* messages) {
   if (!messages->is_array()) return WrongType("messages", *messages, "an array");
@@ -139,60 +158,40 @@ absl::Status NormalizeMessages(json::value* messages) {
   return absl::OkStatus();
 }
 
-absl::Status CheckTools(const json::value& tools, bool calls_forced) {
-  if (!tools.is_array()) return WrongType("tools", tools, "an array");
-  const auto check_tool = [calls_forced](const std::string& path, std::string_view type,
-                                         const json::object& tool) -> absl::Status {
+absl::Status NormalizeTools(json::value* tools, IgnoredFields* ignored) {
+  if (!tools->is_array()) return WrongType("tools", *tools, "an array");
+  json::array& list = tools->get_array();
+  const auto normalize = [&](const std::string& path, std::string_view type,
+                             const json::object& tool) -> absl::Status {
     if (type != "function") {
-      return UnsupportedField(path + ".type", "only 'function' tools are taken");
+      IgnoreTool(type, ignored);
+      return absl::OkStatus();
     }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kToolFields));
-    const json::value* function = tool.if_contains("function");
-    if (function == nullptr) return MissingField(path + ".function");
-    PINGTI_ASSIGN_OR_RETURN(const json::object* object,
-                            RequireObject(path + ".function", *function));
-    const json::object& members = *object;
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path + ".function", members, kFunctionFields));
-    PINGTI_RETURN_IF_ERROR(RequireString(path + ".function", members, "name"));
-    const json::value* parameters = members.if_contains("parameters");
-    if (parameters != nullptr && !parameters->is_object()) {
-      return WrongType(path + ".function.parameters", *parameters, "an object");
-    }
-    if (const json::value* description = members.if_contains("description")) {
-      if (!description->is_string() && !description->is_null()) {
-        return WrongType(path + ".function.description", *description, "a string");
-      }
-    }
-    const json::value* strict = members.if_contains("strict");
-    if (strict != nullptr && !strict->is_bool() && !strict->is_null()) {
-      return WrongType(path + ".function.strict", *strict, "a boolean");
-    }
-    if (!calls_forced && strict != nullptr && strict->is_bool() && strict->get_bool()) {
-      return UnsupportedField(path + ".function.strict",
-                              "only where 'tool_choice' is 'required' or names a tool");
-    }
-    return absl::OkStatus();
+    return CheckFunction(path + ".function", tool);
   };
-  return ForEachPart("tools", tools.get_array(), check_tool);
+  PINGTI_RETURN_IF_ERROR(ForEachPart("tools", list, normalize));
+  const auto is_foreign = [](const json::value& tool) { return tool.at("type") != "function"; };
+  list.erase(std::remove_if(list.begin(), list.end(), is_foreign), list.end());
+  for (json::value& tool : list) {
+    json::object& function = tool.at("function").get_object();
+    if (json::value* parameters = function.if_contains("parameters")) DropNullKeywords(parameters);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
   ToolChoice parsed;
   if (choice.is_object()) {
-    static constexpr std::array<std::string_view, 2> kKnown = {"type", "function"};
-    static constexpr std::array<std::string_view, 1> kFunctionKnown = {"name"};
     const json::object& named = choice.get_object();
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", named, "type"));
     if (named.at("type") != "function") {
       return UnsupportedField("tool_choice.type",
                               Concat("'", TextOf(named, "type"), "'; expected 'function'"));
     }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", named, kKnown));
     const json::value* function = named.if_contains("function");
     if (function == nullptr) return MissingField("tool_choice.function");
     PINGTI_ASSIGN_OR_RETURN(const json::object* object,
                             RequireObject("tool_choice.function", *function));
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice.function", *object, kFunctionKnown));
     PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", *object, "name"));
     parsed.forced = true;
     parsed.name = TextOf(*object, "name");

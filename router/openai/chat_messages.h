@@ -2,19 +2,25 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "boost/json/fwd.hpp"
+#include "router/api/ignored_fields.h"
 
 namespace pingti::router {
 
-// Content parts are joined to one string, "developer" becomes "system", null content becomes "".
+// Content parts are joined to one string, "developer" becomes "system", content that an assistant
+// left out becomes "", and a call's arguments are JSON text.
 // Errors: InvalidArgument with a param such as "messages[2].content[0].type".
 absl::Status NormalizeMessages(boost::json::value* messages);
 
-// Only functions; `strict` ones only where a call is forced, because only then it follows its
-// schema. Errors: as above.
-absl::Status CheckTools(const boost::json::value& tools, bool calls_forced);
+// Leaves functions only: other types are tools that this server cannot run and are ignored. Errors:
+// as above.
+absl::Status NormalizeTools(boost::json::value* tools, IgnoredFields* ignored);
+
+// Notes a tool that is left out by its type, as "tools[web_search]".
+void IgnoreTool(std::string_view type, IgnoredFields* ignored);
 
 struct ToolChoice {
   bool use_tools = true;  // false for "none"

@@ -1,8 +1,6 @@
-// See parse.h: the three small bodies, and the table of request fields. Sampling fields are in
-// parse_params.cc.
+// See parse.h: bodies as wholes. Sampling fields are in parse_params.cc.
 #include "router/openai/parse.h"
 
-#include <array>
 #include <memory>
 #include <utility>
 
@@ -11,6 +9,7 @@
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
 #include "router/api/limits.h"
+#include "router/api/request_fields.h"
 #include "router/openai/parse_params.h"
 #include "router/openai/template_context.h"
 
@@ -28,25 +27,15 @@ absl::Status ReadModel(const json::object& body, std::string* model) {
 }
 
 absl::Status ReadStreamOptions(const json::object& body, ParsedRequest* parsed) {
-  constexpr std::array<std::string_view, 2> kKnown = {"include_usage", "include_obfuscation"};
   const json::value* value = body.if_contains("stream_options");
   if (value == nullptr) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("stream_options", *value));
-  if (!parsed->stream) {
-    return FieldError("stream_options",
-                      "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
-  }
-  const json::object& options = *object;
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("stream_options", options, kKnown));
-  if (const json::value* usage = options.if_contains("include_usage")) {
-    PINGTI_RETURN_IF_ERROR(
-        ReadBool("stream_options.include_usage", *usage, &parsed->include_usage));
-  }
-  const json::value* obfuscation = options.if_contains("include_obfuscation");
-  if (obfuscation != nullptr && !(obfuscation->is_bool() && !obfuscation->get_bool())) {
-    return UnsupportedField("stream_options.include_obfuscation", "expected false");
-  }
-  return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(const json::object* options, RequireObject("stream_options", *value));
+  const json::value* usage = options->if_contains("include_usage");
+  if (usage == nullptr) return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(ReadBool("stream_options.include_usage", *usage, &parsed->include_usage));
+  if (parsed->stream || !parsed->include_usage) return absl::OkStatus();
+  return FieldError("stream_options",
+                    "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
 }
 
 absl::Status ReadCommon(const json::object& body, ParsedRequest* parsed) {
@@ -99,25 +88,28 @@ absl::Status ReadPrompts(const json::object& body, std::vector<Prompt>* prompts)
 
 absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
-  return ParseChatObject(std::move(object), body.size());
+  IgnoredFields ignored;
+  PINGTI_RETURN_IF_ERROR(CleanBody(ChatFields(), &object, &ignored));
+  return ParseChatObject(std::move(object), body.size(), std::move(ignored));
 }
 
-absl::StatusOr<ParsedRequest> ParseChatObject(json::object object, size_t body_bytes) {
-  DropNulls(&object);
+absl::StatusOr<ParsedRequest> ParseChatObject(json::object object, size_t body_bytes,
+                                              IgnoredFields ignored) {
   ParsedRequest parsed;
+  parsed.ignored = std::move(ignored);
   parsed.request.kind = GenerationRequest::Kind::kChat;
   parsed.request.body_bytes = body_bytes;
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
   PINGTI_RETURN_IF_ERROR(ReadChatParams(object, &parsed.request));
   PINGTI_RETURN_IF_ERROR(CheckLimits(parsed.request));
-  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
+  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request, &parsed.ignored));
   return parsed;
 }
 
 absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
   PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
-  DropNulls(&object);
   ParsedRequest parsed;
+  PINGTI_RETURN_IF_ERROR(CleanBody(CompletionFields(), &object, &parsed.ignored));
   parsed.request.kind = GenerationRequest::Kind::kCompletion;
   parsed.request.body_bytes = body.size();
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
@@ -128,14 +120,11 @@ absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
 }
 
 absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
-  constexpr std::array<std::string_view, 7> kKnown = {
-      "model", "prompt",      "add_special_tokens",  "messages",
-      "tools", "tool_choice", "chat_template_kwargs"};
   PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
-  DropNulls(&object);
   ParsedTokenize parsed;
+  IgnoredFields ignored;
+  PINGTI_RETURN_IF_ERROR(CleanBody(TokenizeFields(), &object, &ignored));
   parsed.request.body_bytes = body.size();
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("", object, kKnown));
   PINGTI_RETURN_IF_ERROR(ReadModel(object, &parsed.request.model));
   if (object.contains("messages") == object.contains("prompt")) {
     return FieldError("prompt", "expected exactly one of 'prompt' and 'messages'");
@@ -145,7 +134,7 @@ absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
   }
   if (object.contains("messages")) {
     parsed.request.kind = GenerationRequest::Kind::kChat;
-    PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request));
+    PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&object, &parsed.request, &ignored));
     return parsed;
   }
   parsed.request.kind = GenerationRequest::Kind::kCompletion;
@@ -156,10 +145,10 @@ absl::StatusOr<ParsedTokenize> ParseTokenizeRequest(std::string_view body) {
 }
 
 absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body) {
-  constexpr std::array<std::string_view, 2> kKnown = {"model", "tokens"};
-  PINGTI_ASSIGN_OR_RETURN(const json::object object, ParseJsonObject(body));
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   ParsedDetokenize parsed;
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("", object, kKnown));
+  IgnoredFields ignored;
+  PINGTI_RETURN_IF_ERROR(CleanBody(DetokenizeFields(), &object, &ignored));
   PINGTI_RETURN_IF_ERROR(ReadModel(object, &parsed.model));
   const json::value* tokens = object.if_contains("tokens");
   if (tokens == nullptr || !tokens->is_array()) {

@@ -1,5 +1,4 @@
-// HTTP bodies to GenerationRequest: every field of the OpenAI reference is read, or refused by
-// name.
+// HTTP bodies to GenerationRequest. What becomes of each field, router/api/field_tables.cc says.
 //
 // Pure functions; thread-safe. Sources: the OpenAI API reference ("Create chat completion", "Create
 // completion"), DeepSeek's API documents, and vLLM's names for sampling fields beyond OpenAI's.
@@ -12,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "boost/json/fwd.hpp"
+#include "router/api/ignored_fields.h"
 #include "router/api/request.h"
 
 namespace pingti::router {
@@ -20,15 +20,18 @@ struct ParsedRequest {
   GenerationRequest request;  // id, tenant, deadline and times are left to the caller
   bool stream = false;
   bool include_usage = false;  // a last chunk with usage
+  IgnoredFields ignored;
 };
 
 // Errors: InvalidArgument with OpenAI's param and code.
 absl::StatusOr<ParsedRequest> ParseChatRequest(std::string_view body);
-// The same for a body that another API's words were put into. `body_bytes`: its size as it came.
-absl::StatusOr<ParsedRequest> ParseChatObject(boost::json::object body, size_t body_bytes);
+// The same for a body that another API's words were put into: it has fields that are used and no
+// others, none of them null. `body_bytes`: its size as it came; `ignored`: of what it came as.
+absl::StatusOr<ParsedRequest> ParseChatObject(boost::json::object body, size_t body_bytes,
+                                              IgnoredFields ignored);
 absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body);
 
-// POST /tokenize: {"model", "prompt", "add_special_tokens"} or {"model", "messages", ...} as a
+// POST /tokenize: {"model", "prompt", "add_special_tokens"}, or {"model", "messages", ...} as a
 // chat.
 struct ParsedTokenize {
   GenerationRequest request;  // kCompletion with one text prompt, or kChat

@@ -1,4 +1,4 @@
-// See parse_params.h. One row per field and endpoint: a field that is in no table is unknown.
+// See parse_params.h. One row per field and endpoint.
 #include "router/openai/parse_params.h"
 
 #include <charconv>
@@ -19,10 +19,9 @@ namespace {
 using Reader = absl::Status (*)(std::string_view field, const json::value& value,
                                 GenerationRequest* request);
 
-struct FieldRow {
+struct ReaderRow {
   std::string_view name;
-  Reader read;               // null: refused, or read elsewhere
-  std::string_view refusal;  // why; empty: read elsewhere
+  Reader read;
 };
 
 template <auto Member>
@@ -44,13 +43,6 @@ absl::Status Integer(std::string_view field, const json::value& value, Generatio
 template <auto Member>
 absl::Status Bool(std::string_view field, const json::value& value, GenerationRequest* request) {
   return ReadBool(field, value, &(request->params.*Member));
-}
-
-// A field of which one value only changes nothing here.
-template <bool kOnly>
-absl::Status OnlyBool(std::string_view field, const json::value& value, GenerationRequest*) {
-  if (value.is_bool() && value.get_bool() == kOnly) return absl::OkStatus();
-  return UnsupportedField(field, kOnly ? "expected true" : "expected false");
 }
 
 // vLLM's clients write -1 for "off".
@@ -78,8 +70,9 @@ absl::Status Seed(std::string_view field, const json::value& value, GenerationRe
     request->params.seed = value.get_uint64();
     return absl::OkStatus();
   }
-  if (!value.is_int64()) return WrongType(field, value, "an integer");
-  request->params.seed = static_cast<uint64_t>(value.get_int64());
+  int64_t number = 0;
+  PINGTI_RETURN_IF_ERROR(ReadInteger(field, value, INT64_MIN, INT64_MAX, &number));
+  request->params.seed = static_cast<uint64_t>(number);
   return absl::OkStatus();
 }
 
@@ -140,18 +133,6 @@ absl::Status ParallelToolCalls(std::string_view field, const json::value& value,
   return ReadBool(field, value, &request->parallel_tool_calls);
 }
 
-absl::Status Modalities(std::string_view field, const json::value& value, GenerationRequest*) {
-  if (value.is_array() && value.get_array().size() == 1 && value.get_array()[0] == "text") {
-    return absl::OkStatus();
-  }
-  return UnsupportedField(field, "this router serves text only; expected [\"text\"]");
-}
-
-absl::Status ServiceTier(std::string_view field, const json::value& value, GenerationRequest*) {
-  if (value == "auto" || value == "default") return absl::OkStatus();
-  return UnsupportedField(field, "expected 'auto' or 'default'");
-}
-
 // /v1/completions: the number of alternatives, not a flag.
 absl::Status CompletionLogprobs(std::string_view field, const json::value& value,
                                 GenerationRequest* request) {
@@ -176,100 +157,66 @@ absl::Status CompletionMaxTokens(std::string_view field, const json::value& valu
   return Integer<&GenerationParams::max_tokens, 0, INT32_MAX>(field, value, request);
 }
 
-absl::Status BestOf(std::string_view field, const json::value& value, GenerationRequest*) {
-  if (value == 1) return absl::OkStatus();
-  return UnsupportedField(field, "expected 1");
-}
-
 using P = GenerationParams;
 
 // Both endpoints.
-constexpr FieldRow kCommonFields[] = {
-    {"model", nullptr, ""},
-    {"stream", nullptr, ""},
-    {"stream_options", nullptr, ""},
-    {"temperature", Number<&P::temperature>, ""},
-    {"top_p", Number<&P::top_p>, ""},
-    {"top_k", TopK, ""},
-    {"min_p", Number<&P::min_p>, ""},
-    {"presence_penalty", Number<&P::presence_penalty>, ""},
-    {"frequency_penalty", Number<&P::frequency_penalty>, ""},
-    {"repetition_penalty", Number<&P::repetition_penalty>, ""},
-    {"n", Integer<&P::n, 1, 128>, ""},
-    {"seed", Seed, ""},
-    {"stop", Stop, ""},
-    {"stop_token_ids", StopTokenIds, ""},
-    {"ignore_eos", Bool<&P::ignore_eos>, ""},
-    {"min_tokens", Integer<&P::min_tokens, 0, INT32_MAX>, ""},
-    {"max_tokens", MaxTokens, ""},
-    {"logit_bias", LogitBias, ""},
-    {"priority", Priority, ""},
-    {"user", User, ""},
-    {"response_format", ReadResponseFormat, ""},
-    {"guided_json", ReadGuidedJson, ""},
-    {"guided_regex", ReadGuidedRegex, ""},
-    {"guided_choice", ReadGuidedChoice, ""},
-    {"guided_grammar", ReadGuidedGrammar, ""},
+constexpr ReaderRow kCommonReaders[] = {
+    {"temperature", Number<&P::temperature>},
+    {"top_p", Number<&P::top_p>},
+    {"top_k", TopK},
+    {"min_p", Number<&P::min_p>},
+    {"presence_penalty", Number<&P::presence_penalty>},
+    {"frequency_penalty", Number<&P::frequency_penalty>},
+    {"repetition_penalty", Number<&P::repetition_penalty>},
+    {"n", Integer<&P::n, 1, 128>},
+    {"seed", Seed},
+    {"stop", Stop},
+    {"stop_token_ids", StopTokenIds},
+    {"include_stop_str_in_output", Bool<&P::include_stop>},
+    {"ignore_eos", Bool<&P::ignore_eos>},
+    {"min_tokens", Integer<&P::min_tokens, 0, INT32_MAX>},
+    {"max_tokens", MaxTokens},
+    {"logit_bias", LogitBias},
+    {"priority", Priority},
+    {"user", User},
+    {"response_format", ReadResponseFormat},
+    {"structured_outputs", ReadStructuredOutputs},
+    {"guided_json", ReadGuidedJson},
+    {"guided_regex", ReadGuidedRegex},
+    {"guided_choice", ReadGuidedChoice},
+    {"guided_grammar", ReadGuidedGrammar},
 };
 
-constexpr std::string_view kTextOnly = "this router serves text only";
-constexpr std::string_view kNoStore = "nothing is stored here";
-
-constexpr FieldRow kChatFields[] = {
-    {"messages", nullptr, ""},
-    {"tools", nullptr, ""},
-    {"tool_choice", nullptr, ""},
-    {"chat_template_kwargs", nullptr, ""},
-    {"max_completion_tokens", MaxTokens, ""},
-    {"logprobs", Bool<&P::logprobs>, ""},
-    {"top_logprobs", Integer<&P::top_logprobs, 0, 20>, ""},
-    {"modalities", Modalities, ""},
-    {"service_tier", ServiceTier, ""},
-    {"parallel_tool_calls", ParallelToolCalls, ""},
-    {"store", OnlyBool<false>, ""},
-    {"audio", nullptr, kTextOnly},
-    {"function_call", nullptr, "deprecated; use 'tool_choice'"},
-    {"functions", nullptr, "deprecated; use 'tools'"},
-    {"metadata", nullptr, kNoStore},
-    {"moderation", nullptr, "answers are not moderated"},
-    {"prediction", nullptr, "predicted outputs are not available"},
-    {"prompt_cache_key", nullptr, "prefixes are cached without a key"},
-    {"prompt_cache_retention", nullptr, "prefixes are cached as long as there is room"},
-    {"reasoning_effort", nullptr,
-     "use 'chat_template_kwargs' if the model's template has a switch"},
-    {"safety_identifier", nullptr, "use 'user'"},
-    {"thinking", nullptr, "use 'chat_template_kwargs' if the model's template has a switch"},
-    {"verbosity", nullptr, "the model has no such switch"},
-    {"web_search_options", nullptr, "there is no web search"},
+constexpr ReaderRow kChatReaders[] = {
+    {"max_completion_tokens", MaxTokens},
+    {"logprobs", Bool<&P::logprobs>},
+    {"top_logprobs", Integer<&P::top_logprobs, 0, 20>},
+    {"parallel_tool_calls", ParallelToolCalls},
 };
 
-constexpr FieldRow kCompletionFields[] = {
-    {"prompt", nullptr, ""}, {"logprobs", CompletionLogprobs, ""},
-    {"echo", Echo, ""},      {"best_of", BestOf, ""},
-    {"suffix", Suffix, ""},  {"max_tokens", CompletionMaxTokens, ""},
+constexpr ReaderRow kCompletionReaders[] = {
+    {"logprobs", CompletionLogprobs},
+    {"echo", Echo},
+    {"suffix", Suffix},
+    {"max_tokens", CompletionMaxTokens},
 };
 
-const FieldRow* FindRow(std::string_view name, std::span<const FieldRow> endpoint) {
-  for (const FieldRow& row : endpoint) {
-    if (row.name == name) return &row;
-  }
-  for (const FieldRow& row : kCommonFields) {
-    if (row.name == name) return &row;
-  }
-  return nullptr;
-}
-
-absl::Status ReadParams(const json::object& body, std::span<const FieldRow> endpoint,
+absl::Status ReadParams(const json::object& body, std::span<const ReaderRow> endpoint,
                         GenerationRequest* request) {
+  const auto read_from = [&](std::span<const ReaderRow> rows, std::string_view name,
+                             const json::value& value) -> absl::StatusOr<bool> {
+    for (const ReaderRow& row : rows) {
+      if (row.name != name) continue;
+      PINGTI_RETURN_IF_ERROR(row.read(name, value, request));
+      return true;
+    }
+    return false;
+  };
   for (const auto& member : body) {
     const std::string_view name = View(member.key());
-    const FieldRow* row = FindRow(name, endpoint);
-    if (row == nullptr) {
-      return UnknownField(name);
-    }
-    if (!row->refusal.empty()) return UnsupportedField(name, row->refusal);
-    if (row->read != nullptr) {
-      PINGTI_RETURN_IF_ERROR(row->read(name, member.value(), request));
+    PINGTI_ASSIGN_OR_RETURN(const bool is_read, read_from(endpoint, name, member.value()));
+    if (!is_read) {
+      PINGTI_RETURN_IF_ERROR(read_from(kCommonReaders, name, member.value()).status());
     }
   }
   return absl::OkStatus();
@@ -278,11 +225,11 @@ absl::Status ReadParams(const json::object& body, std::span<const FieldRow> endp
 }  // namespace
 
 absl::Status ReadChatParams(const json::object& body, GenerationRequest* request) {
-  return ReadParams(body, kChatFields, request);
+  return ReadParams(body, kChatReaders, request);
 }
 
 absl::Status ReadCompletionParams(const json::object& body, GenerationRequest* request) {
-  PINGTI_RETURN_IF_ERROR(ReadParams(body, kCompletionFields, request));
+  PINGTI_RETURN_IF_ERROR(ReadParams(body, kCompletionReaders, request));
   // The reference's default of this endpoint.
   if (!request->params.max_tokens.has_value()) request->params.max_tokens = 16;
   return absl::OkStatus();

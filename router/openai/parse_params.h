@@ -7,8 +7,8 @@
 
 namespace pingti::router {
 
-// Read every member of `body` through the endpoint's table: each is supported, refused with a
-// reason, or unknown. Null members must be gone. Errors: InvalidArgument naming the first bad
+// Read the members of a body that holds used fields only (see router/api/request_fields.h); others
+// of this folder read its prompt, messages and tools. Errors: InvalidArgument naming the first bad
 // field.
 absl::Status ReadChatParams(const boost::json::object& body, GenerationRequest* request);
 absl::Status ReadCompletionParams(const boost::json::object& body, GenerationRequest* request);

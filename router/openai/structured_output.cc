@@ -1,7 +1,6 @@
 // See structured_output.h.
 #include "router/openai/structured_output.h"
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,16 +16,18 @@ namespace {
 
 using Kind = grammar::GrammarSource::Kind;
 
+grammar::GrammarSource SchemaSource(json::value schema) {
+  DropNullKeywords(&schema);
+  return {Kind::kJsonSchema, json::serialize(schema)};
+}
+
 absl::Status ReadJsonSchema(const std::string& path, const json::object& format,
                             GenerationRequest* request) {
-  static constexpr std::array<std::string_view, 4> kKnown = {"name", "description", "schema",
-                                                             "strict"};
   const json::value* value = format.if_contains("json_schema");
   if (value == nullptr) return MissingField(path + ".json_schema");
   const std::string inner = path + ".json_schema";
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(inner, *value));
   const json::object& named = *object;
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(inner, named, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString(inner, named, "name"));
   const json::value* schema = named.if_contains("schema");
   if (schema == nullptr) return MissingField(inner + ".schema");
@@ -35,10 +36,18 @@ absl::Status ReadJsonSchema(const std::string& path, const json::object& format,
   }
   // strict or not: the answer always follows the schema.
   const json::value* strict = named.if_contains("strict");
-  if (strict != nullptr && !strict->is_bool() && !strict->is_null()) {
+  if (strict != nullptr && !strict->is_bool()) {
     return WrongType(inner + ".strict", *strict, "a boolean");
   }
-  return SetGrammar(path, {Kind::kJsonSchema, json::serialize(*schema)}, request);
+  return SetGrammar(path, SchemaSource(*schema), request);
+}
+
+// true; the table takes false out.
+absl::Status ReadGuidedObject(std::string_view field, const json::value& value,
+                              GenerationRequest* request) {
+  bool is_object = false;
+  PINGTI_RETURN_IF_ERROR(ReadBool(field, value, &is_object));
+  return SetGrammar(field, {Kind::kJsonObject, ""}, request);
 }
 
 }  // namespace
@@ -56,11 +65,9 @@ absl::Status SetGrammar(std::string_view field, grammar::GrammarSource source,
 
 absl::Status ReadResponseFormat(std::string_view field, const json::value& value,
                                 GenerationRequest* request) {
-  static constexpr std::array<std::string_view, 2> kKnown = {"type", "json_schema"};
   const std::string path(field);
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(field, value));
   const json::object& format = *object;
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, format, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString(path, format, "type"));
   const std::string_view type = TextOf(format, "type");
   if (type == "json_schema") return ReadJsonSchema(path, format, request);
@@ -73,6 +80,23 @@ absl::Status ReadResponseFormat(std::string_view field, const json::value& value
   return WrongValue(path + ".type", type, {"text", "json_object", "json_schema"});
 }
 
+absl::Status ReadStructuredOutputs(std::string_view field, const json::value& value,
+                                   GenerationRequest* request) {
+  using Reader = decltype(&ReadGuidedJson);
+  constexpr std::pair<const char*, Reader> kReaders[] = {{"json", &ReadGuidedJson},
+                                                         {"regex", &ReadGuidedRegex},
+                                                         {"choice", &ReadGuidedChoice},
+                                                         {"grammar", &ReadGuidedGrammar},
+                                                         {"json_object", &ReadGuidedObject}};
+  PINGTI_ASSIGN_OR_RETURN(const json::object* form, RequireObject(field, value));
+  for (const auto& [name, read] : kReaders) {
+    const json::value* member = form->if_contains(name);
+    const std::string path = Concat(field, ".", std::string_view(name));
+    if (member != nullptr) PINGTI_RETURN_IF_ERROR(read(path, *member, request));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadGuidedJson(std::string_view field, const json::value& value,
                             GenerationRequest* request) {
   if (value.is_string()) {
@@ -81,7 +105,7 @@ absl::Status ReadGuidedJson(std::string_view field, const json::value& value,
   if (!value.is_object() && !value.is_bool()) {
     return WrongType(field, value, "a JSON schema or its text");
   }
-  return SetGrammar(field, {Kind::kJsonSchema, json::serialize(value)}, request);
+  return SetGrammar(field, SchemaSource(value), request);
 }
 
 absl::Status ReadGuidedRegex(std::string_view field, const json::value& value,

@@ -1,5 +1,5 @@
-// response_format and guided_*: the fields that say what an answer must look like. Each has the
-// shape of a row's reader in parse_params.cc. Nothing is compiled here: see
+// response_format, structured_outputs and guided_*: the fields that say what an answer must look
+// like. Each has the shape of a row's reader in parse_params.cc. Nothing is compiled here: see
 // router/pipeline/output_grammar.h.
 #pragma once
 
@@ -23,6 +23,10 @@ absl::Status ReadGuidedChoice(std::string_view field, const boost::json::value& 
                               GenerationRequest* request);
 absl::Status ReadGuidedGrammar(std::string_view field, const boost::json::value& value,
                                GenerationRequest* request);
+
+// vLLM's newer form: {"json": ...} and so on.
+absl::Status ReadStructuredOutputs(std::string_view field, const boost::json::value& value,
+                                   GenerationRequest* request);
 
 // Errors: InvalidArgument when another field said already what the answer must look like.
 absl::Status SetGrammar(std::string_view field, grammar::GrammarSource source,

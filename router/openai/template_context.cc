@@ -12,6 +12,7 @@
 #include "router/api/json_fields.h"
 #include "router/api/limits.h"
 #include "router/openai/chat_messages.h"
+#include "router/openai/thinking.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -19,19 +20,6 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kReservedTemplateNames = {"messages", "tools",
                                                                     "bos_token", "eos_token"};
-
-absl::Status CheckCombination(const GenerationRequest& request) {
-  if (request.require_tool_call && request.grammar.has_value()) {
-    return FieldError(request.grammar_field,
-                      Concat("'", request.grammar_field,
-                             "' and a 'tool_choice' that forces a call exclude each other"));
-  }
-  if (request.parse_tool_calls && !request.require_tool_call && !request.parallel_tool_calls) {
-    return UnsupportedField("parallel_tool_calls",
-                            "false only where 'tool_choice' is 'required' or names a tool");
-  }
-  return absl::OkStatus();
-}
 
 size_t LengthOf(const json::object& object, std::string_view field) {
   const json::value* value = object.if_contains(json::string_view(field.data(), field.size()));
@@ -47,45 +35,62 @@ ChatSize SizeOf(const json::object& body) {
   return size;
 }
 
-}  // namespace
+absl::Status ReadKwargs(json::object* body, json::object* context) {
+  json::value* kwargs = body->if_contains("chat_template_kwargs");
+  if (kwargs == nullptr) return absl::OkStatus();
+  if (!kwargs->is_object()) return WrongType("chat_template_kwargs", *kwargs, "an object");
+  *context = std::move(kwargs->get_object());
+  for (const std::string_view name : kReservedTemplateNames) {
+    if (!context->contains(json::string_view(name.data(), name.size()))) continue;
+    const std::string field = Concat("chat_template_kwargs.", name);
+    return FieldError(field, Concat("'", field, "' cannot be set: the request itself sets it"));
+  }
+  return absl::OkStatus();
+}
 
-absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request) {
-  PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(*body)));
-  auto context = std::make_shared<json::object>();
-  if (json::value* kwargs = body->if_contains("chat_template_kwargs")) {
-    if (!kwargs->is_object()) return WrongType("chat_template_kwargs", *kwargs, "an object");
-    *context = std::move(kwargs->get_object());
-    for (const std::string_view name : kReservedTemplateNames) {
-      if (!context->contains(json::string_view(name.data(), name.size()))) continue;
-      const std::string field = Concat("chat_template_kwargs.", name);
-      return FieldError(field, Concat("'", field, "' cannot be set: the request itself sets it"));
-    }
-  }
-  json::value* messages = body->if_contains("messages");
-  if (messages == nullptr) {
-    return MissingField("messages");
-  }
-  PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
-  (*context)["messages"] = std::move(*messages);
+absl::Status ReadTools(json::object* body, json::object* context, GenerationRequest* request,
+                       IgnoredFields* ignored) {
   ToolChoice choice;
-  json::value* tools = body->if_contains("tools");
   if (const json::value* value = body->if_contains("tool_choice")) {
     PINGTI_ASSIGN_OR_RETURN(choice, ParseToolChoice(*value));
-    const bool none = tools == nullptr || (tools->is_array() && tools->get_array().empty());
-    if (tools == nullptr ? choice.use_tools : none && choice.forced) {
-      return FieldError("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.");
-    }
   }
-  if (tools != nullptr) {
-    PINGTI_RETURN_IF_ERROR(CheckTools(*tools, choice.forced));
-    if (choice.use_tools && !tools->get_array().empty()) {
-      (*context)["tools"] = std::move(*tools);
-      request->parse_tool_calls = !request->grammar.has_value();
-      request->require_tool_call = choice.forced;
-      request->named_tool = std::move(choice.name);
-    }
+  json::value* tools = body->if_contains("tools");
+  if (tools != nullptr) PINGTI_RETURN_IF_ERROR(NormalizeTools(tools, ignored));
+  const bool has_none = tools == nullptr || tools->get_array().empty();
+  if (has_none && choice.forced) {
+    return FieldError("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.");
   }
-  PINGTI_RETURN_IF_ERROR(CheckCombination(*request));
+  if (has_none || !choice.use_tools) return absl::OkStatus();
+  if (choice.forced && request->grammar.has_value()) {
+    return FieldError(request->grammar_field,
+                      Concat("'", request->grammar_field,
+                             "' and a 'tool_choice' that forces a call exclude each other"));
+  }
+  (*context)["tools"] = std::move(*tools);
+  request->parse_tool_calls = true;
+  request->require_tool_call = choice.forced;
+  request->named_tool = std::move(choice.name);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ReadTemplateContext(json::object* body, GenerationRequest* request,
+                                 IgnoredFields* ignored) {
+  PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(*body)));
+  auto context = std::make_shared<json::object>();
+  PINGTI_RETURN_IF_ERROR(ReadKwargs(body, context.get()));
+  PINGTI_RETURN_IF_ERROR(ReadThinking(*body, context.get(), request));
+  if (const json::value* opens = body->if_contains("add_generation_prompt")) {
+    bool is_opened = true;
+    PINGTI_RETURN_IF_ERROR(ReadBool("add_generation_prompt", *opens, &is_opened));
+    (*context)["add_generation_prompt"] = is_opened;
+  }
+  json::value* messages = body->if_contains("messages");
+  if (messages == nullptr) return MissingField("messages");
+  PINGTI_RETURN_IF_ERROR(NormalizeMessages(messages));
+  (*context)["messages"] = std::move(*messages);
+  PINGTI_RETURN_IF_ERROR(ReadTools(body, context.get(), request, ignored));
   request->template_context = std::move(context);
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
 // See choice_stream.h.
 #include "router/pipeline/choice_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pingti::router {
@@ -10,29 +11,32 @@ ChoiceStream::ChoiceStream(const ServedModel* model, const text::StopStrings* st
     : model_(model),
       detokenizer_(model->tokenizer.get(), /*skip_special_tokens=*/true),
       reasoning_(MarkersOf(options.split_reasoning ? model->reasoning : ReasoningFormat::kNone),
-                 options.reasoning_open),
-      tool_calls_(std::move(options.tool_calls)) {
+                 options.reasoning_open, options.call_mark),
+      tool_calls_(std::move(options.tool_calls)),
+      ends_with_call_(options.ends_with_call),
+      include_stop_(options.include_stop),
+      marks_(std::move(options.marks)) {
   if (stops != nullptr) stop_matcher_.emplace(stops);
+}
+
+std::string ChoiceStream::Detokenize(text::TokenId token_id) {
+  if (std::find(marks_.begin(), marks_.end(), token_id) == marks_.end()) {
+    return detokenizer_.Push(token_id);
+  }
+  return detokenizer_.Finish().append(model_->tokenizer->TokenBytes(token_id));
 }
 
 bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta) {
   ++num_tokens_;
   const bool was_inside = reasoning_.inside();
-  std::string text = detokenizer_.Push(static_cast<text::TokenId>(token_id));
+  const std::string text = Detokenize(static_cast<text::TokenId>(token_id));
   if (logprobs != nullptr) {
     HeldLogprob held{MakeLogprob(token_id, *logprobs), text_in_ + text.size()};
     held.entry.text_offset = text_offset_ + text_in_;
     held_logprobs_.push_back(std::move(held));
   }
-  text_in_ += text.size();
-  if (stop_matcher_.has_value()) {
-    text::StopMatcher::Result result = stop_matcher_->Push(text);
-    text = std::move(result.text);
-    stopped_ = result.stopped;
-    matched_stop_ = std::move(result.matched);
-  }
   Emit(text, delta);
-  ReleaseLogprobs(text_out_, delta);
+  ReleaseLogprobs(text_in_ - reasoning_.held_bytes() - stop_held_, delta);
   if (was_inside || reasoning_.inside()) ++reasoning_tokens_;
   return stopped_;
 }
@@ -43,7 +47,7 @@ void ChoiceStream::PushStopToken() {
 }
 
 void ChoiceStream::Emit(std::string_view text, ChoiceDelta* delta) {
-  text_out_ += text.size();
+  text_in_ += text.size();
   if (text.empty()) return;
   std::string content;
   reasoning_.Push(text, &delta->reasoning, &content);
@@ -51,10 +55,21 @@ void ChoiceStream::Emit(std::string_view text, ChoiceDelta* delta) {
 }
 
 void ChoiceStream::EmitContent(std::string_view text, ChoiceDelta* delta) {
+  if (!stop_matcher_.has_value()) return EmitAnswer(text, delta);
+  text::StopMatcher::Result result = stop_matcher_->Push(text);
+  stop_held_ += text.size() - result.text.size();
+  if (result.stopped && include_stop_) result.text += result.matched;
+  EmitAnswer(result.text, delta);
+  stopped_ = stopped_ || result.stopped;
+  matched_stop_ = std::move(result.matched);
+}
+
+void ChoiceStream::EmitAnswer(std::string_view text, ChoiceDelta* delta) {
   if (tool_calls_ == nullptr) {
     delta->content.append(text);
   } else if (!text.empty()) {
     tool_calls_->Push(text, &delta->content, &delta->tool_calls);
+    stopped_ = ends_with_call_ && tool_calls_->num_calls() > 0;
   }
 }
 
@@ -66,23 +81,23 @@ void ChoiceStream::ReleaseLogprobs(size_t up_to, ChoiceDelta* delta) {
 }
 
 void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
-  if (!stopped_) {
-    std::string rest = detokenizer_.Finish();
-    text_in_ += rest.size();
-    if (stop_matcher_.has_value()) {
-      text::StopMatcher::Result result = stop_matcher_->Push(rest);
-      rest = std::move(result.text);
-      if (!result.stopped) rest += stop_matcher_->Finish();
-      matched_stop_ = std::move(result.matched);
-    }
-    Emit(rest, delta);
-    ReleaseLogprobs(text_in_, delta);
-  }
   std::string content;
-  reasoning_.Finish(&delta->reasoning, &content);
-  EmitContent(content, delta);
+  std::string call;
+  if (!stopped_) {
+    Emit(detokenizer_.Finish(), delta);
+    reasoning_.Finish(&delta->reasoning, &content, &call);
+    if (!stopped_) EmitContent(content, delta);
+    if (stop_matcher_.has_value() && !stopped_) EmitAnswer(stop_matcher_->Finish(), delta);
+    ReleaseLogprobs(matched_stop_.empty() ? text_in_ : text_in_ - stop_held_, delta);
+  }
   if (tool_calls_ != nullptr) {
-    tool_calls_->Finish(&delta->content, &delta->tool_calls);
+    if (call.empty()) {
+      tool_calls_->Finish(&delta->content, &delta->tool_calls);
+    } else {
+      // The model forgot to close its thought: what is no call belongs to it.
+      tool_calls_->Push(call, &delta->reasoning, &delta->tool_calls);
+      tool_calls_->Finish(&delta->reasoning, &delta->tool_calls);
+    }
     if (tool_calls_->num_calls() > 0 && reason == FinishReason::kStop) {
       reason = FinishReason::kToolCalls;
     }
@@ -98,9 +113,13 @@ TokenLogprob ChoiceStream::MakeLogprob(uint32_t token_id, const TokenScores& log
   TokenLogprob entry;
   entry.bytes = bytes(token_id);
   entry.logprob = logprobs.logprob;
+  bool is_among_top = logprobs.top.empty();
   for (const ScoredToken& top : logprobs.top) {
     entry.top.push_back({bytes(top.token_id), top.logprob});
+    is_among_top = is_among_top || top.token_id == token_id;
   }
+  // As OpenAI's API, which may then have one more than was asked for.
+  if (!is_among_top) entry.top.push_back({entry.bytes, entry.logprob});
   return entry;
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "boost/json.hpp"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/output_grammar.h"
@@ -103,7 +104,13 @@ void Generation::Handle(Prepared event) {
   if (!ticket.ok()) return Fail(ticket.status());
   ticket_ = *std::move(ticket);
   MakeChoices();
-  for (size_t i = 0; i < choices_.size() && !done(); ++i) SubmitChoice(i);
+  for (size_t i = 0; i < choices_.size() && !done(); ++i) {
+    if (HasThoughtEnough(choices_[i])) {
+      EndThought(i, {.index = static_cast<uint32_t>(i)});
+    } else {
+      SubmitChoice(i);
+    }
+  }
 }
 
 void Generation::MakeChoices() {
@@ -124,19 +131,42 @@ void Generation::MakeChoices() {
     // Sample 0 has the client's own seed; the odd constant (2^64 / golden ratio) keeps others
     // apart.
     choice.seed = seed + (i % request_.params.n) * 0x9e3779b97f4a7c15u;
-    const bool chat = request_.kind == GenerationRequest::Kind::kChat;
-    ChoiceStream::Options options;
-    // A constrained answer has no room for reasoning.
-    options.split_reasoning = chat && !request_.is_constrained();
-    options.reasoning_open = prompts_.reasoning_open;
-    if (request_.parse_tool_calls) {
-      options.tool_calls = MakeToolCallParser(
-          request_.require_tool_call ? ForcedCallFormat(*model_) : model_->tool_calls,
-          [entropy = context_->entropy] { return RandomId("call_", entropy); });
-    }
     choice.stream = std::make_unique<ChoiceStream>(
-        model_.get(), stops_.has_value() ? &*stops_ : nullptr, std::move(options));
+        model_.get(), stops_.has_value() ? &*stops_ : nullptr, StreamOptions());
   }
+}
+
+ChoiceStream::Options Generation::StreamOptions() const {
+  ChoiceStream::Options options;
+  options.include_stop = request_.params.include_stop;
+  if (request_.kind != GenerationRequest::Kind::kChat) return options;
+  // A constrained answer has no room for reasoning.
+  options.split_reasoning = !request_.is_constrained();
+  options.reasoning_open = prompts_.reasoning_open;
+  const auto new_id = [entropy = context_->entropy] { return RandomId("call_", entropy); };
+  const ToolCallFormat calls =
+      request_.parse_tool_calls ? model_->tool_calls : ToolCallFormat::kNone;
+  if (request_.require_tool_call) {
+    options.tool_calls =
+        std::make_unique<HeldToolCalls>(ForcedCallFrames(*model_, request_), new_id);
+    return options;
+  }
+  if (request_.parse_tool_calls) {
+    options.tool_calls =
+        MakeToolCallParser(calls, {.tools = &request_.template_context->at("tools").get_array(),
+                                   .most_calls = request_.parallel_tool_calls ? SIZE_MAX : 1,
+                                   .new_id = new_id});
+  }
+  options.call_mark = CallMark(calls);
+  options.ends_with_call = !request_.parallel_tool_calls;
+  const ReasoningMarkers thoughts = MarkersOf(model_->reasoning);
+  std::vector<std::string_view> marks = MarksOf(calls);
+  marks.insert(marks.end(), {thoughts.start, thoughts.end});
+  for (const std::string_view mark : marks) {
+    const std::optional<text::TokenId> id = model_->tokenizer->FindToken(mark);
+    if (id.has_value() && model_->tokenizer->IsSpecial(*id)) options.marks.push_back(*id);
+  }
+  return options;
 }
 
 void Generation::SubmitChoice(size_t index) {

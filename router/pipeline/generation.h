@@ -138,18 +138,25 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void Handle(Ticked event);
 
   void MakeChoices();
+  ChoiceStream::Options StreamOptions() const;
   void SubmitChoice(size_t index);
   Sequence MakeSequence(const Choice& choice) const;
   // What the choice's next worker must hold: all of it where the client said how much, else one
   // token more than there is.
   uint32_t ContextTokens(const Choice& choice) const;
   SamplingParams MakeSampling(const Choice& choice) const;
-  StopCriteria MakeStop() const;
+  StopCriteria MakeStop(const Choice& choice) const;
+  // The client's limit, or what the context leaves where that is less; 0: the context's end.
+  uint32_t MaxTokens(const Choice& choice) const;
   void Echo(Choice* choice, ChoiceDelta* delta);
   // The client asked for no tokens but the prompt's own logprobs.
   bool scores_only() const { return request_.params.max_tokens == 0u; }
-  // False when a stop string ended the choice.
-  bool PushTokens(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
+  enum class After { kGoOn, kAnswerOver, kThoughtOver };
+  // Adds an output's tokens, up to one that ends the answer or has used up the budget of a thought.
+  After PushTokens(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta);
+  bool HasThoughtEnough(const Choice& choice) const;
+  // Closes the thought in the model's name and goes on behind it. REQUIRES: at no worker.
+  void EndThought(size_t index, ChoiceDelta delta);
   // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
   void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
   void RecordTokens(size_t index, size_t num_tokens);

@@ -47,7 +47,7 @@ Sequence Generation::MakeSequence(const Choice& choice) const {
   sequence.deadline_ms = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX));
   sequence.cache_salt = request_.tenant;
   sequence.sampling = MakeSampling(choice);
-  sequence.stop = MakeStop();
+  sequence.stop = MakeStop(choice);
   sequence.grammar = prompts_.grammar;
   if (request_.params.logprobs) {
     sequence.logprobs =
@@ -74,12 +74,19 @@ SamplingParams Generation::MakeSampling(const Choice& choice) const {
   return sampling;
 }
 
-StopCriteria Generation::MakeStop() const {
+uint32_t Generation::MaxTokens(const Choice& choice) const {
+  if (!request_.params.max_tokens.has_value()) return 0;
+  const size_t left = model_->max_context_tokens - prompts_.token_ids[choice.prompt].size();
+  return static_cast<uint32_t>(std::min<size_t>(*request_.params.max_tokens, left));
+}
+
+StopCriteria Generation::MakeStop(const Choice& choice) const {
   const GenerationParams& params = request_.params;
   StopCriteria stop;
   // A worker scores a prompt on its way to the first token, which is then left out.
-  stop.max_tokens = scores_only() ? 1 : params.max_tokens.value_or(0);
-  stop.min_tokens = params.min_tokens;
+  stop.max_tokens = scores_only() ? 1 : MaxTokens(choice);
+  stop.min_tokens =
+      stop.max_tokens == 0 ? params.min_tokens : std::min(params.min_tokens, stop.max_tokens);
   stop.stop_token_ids = params.stop_token_ids;
   if (request_.suffix.has_value()) {
     for (const text::TokenId id : model_->fim->stops) {
@@ -107,8 +114,12 @@ void Generation::Handle(Output event) {
     if (!choice.echoed) Echo(&choice, &delta);
     if (scores_only()) return FinishScored(&choice, has_finish, std::move(delta));
     RecordTokens(event.choice, output.token_ids.size());
-    if (!PushTokens(&choice, output, &delta)) {
-      if (!has_finish) context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
+    const After after = PushTokens(&choice, output, &delta);
+    if (after != After::kGoOn && !has_finish) {
+      context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
+    }
+    if (after == After::kThoughtOver) return EndThought(event.choice, std::move(delta));
+    if (after == After::kAnswerOver) {
       FinishChoice(&choice, FinishReason::kStop, &delta);
       return Send(std::move(delta));
     }
@@ -134,7 +145,7 @@ void Generation::Handle(Output event) {
 
 uint32_t Generation::ContextTokens(const Choice& choice) const {
   const size_t next = choice.generated.size() + 1;
-  const size_t output = std::max<size_t>(next, request_.params.max_tokens.value_or(0));
+  const size_t output = std::max<size_t>(next, MaxTokens(choice));
   return static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + output);
 }
 
@@ -155,19 +166,53 @@ void Generation::FinishScored(Choice* choice, bool at_end, ChoiceDelta delta) {
   Send(std::move(delta));
 }
 
-bool Generation::PushTokens(Choice* choice, const SequenceOutput& output, ChoiceDelta* delta) {
+Generation::After Generation::PushTokens(Choice* choice, const SequenceOutput& output,
+                                         ChoiceDelta* delta) {
+  const size_t num_tokens = output.token_ids.size();
   const bool ends_with_stop =
       output.finish.has_value() && output.finish->reason == Finish::Reason::kStopToken;
-  for (size_t i = 0; i < output.token_ids.size(); ++i) {
+  for (size_t i = 0; i < num_tokens; ++i) {
     choice->generated.push_back(output.token_ids[i]);
-    if (ends_with_stop && i + 1 == output.token_ids.size()) {
+    const bool is_last = i + 1 == num_tokens;
+    if (ends_with_stop && is_last) {
       choice->stream->PushStopToken();
       continue;
     }
     const TokenScores* logprobs = i < output.logprobs.size() ? &output.logprobs[i] : nullptr;
-    if (choice->stream->Push(output.token_ids[i], logprobs, delta)) return false;
+    if (choice->stream->Push(output.token_ids[i], logprobs, delta)) return After::kAnswerOver;
+    const bool is_over = output.finish.has_value() && is_last;
+    if (!is_over && HasThoughtEnough(*choice)) return After::kThoughtOver;
   }
-  return true;
+  return After::kGoOn;
+}
+
+bool Generation::HasThoughtEnough(const Choice& choice) const {
+  return request_.thinking_budget.has_value() && choice.stream->thinking() &&
+         choice.stream->reasoning_tokens() >= *request_.thinking_budget;
+}
+
+void Generation::EndThought(size_t index, ChoiceDelta delta) {
+  Choice& choice = choices_[index];
+  choice.state = Choice::State::kFinished;
+  choice.attempt = 0;
+  const std::string_view end = MarkersOf(model_->reasoning).end;
+  std::vector<text::TokenId> ids;
+  if (const std::optional<text::TokenId> id = model_->tokenizer->FindToken(end)) {
+    ids.push_back(*id);
+  } else if (!model_->tokenizer->Encode(end, {.add_special_tokens = false}, &ids).ok()) {
+    return Fail(ApiError(absl::StatusCode::kInternal, "the thought could not be ended", "", ""));
+  }
+  for (const text::TokenId id : ids) {
+    choice.generated.push_back(static_cast<uint32_t>(id));
+    choice.stream->Push(static_cast<uint32_t>(id), nullptr, &delta);
+  }
+  const uint32_t most = MaxTokens(choice);
+  if (most > 0 && choice.generated.size() >= most) {
+    FinishChoice(&choice, FinishReason::kLength, &delta);
+    return Send(std::move(delta));
+  }
+  Send(std::move(delta));
+  if (!done()) SubmitChoice(index);
 }
 
 void Generation::RecordTokens(size_t index, size_t num_tokens) {

@@ -31,11 +31,6 @@ size_t JsonCallScanner::Push(std::string_view text) {
   return taken;
 }
 
-std::string JsonCallScanner::TakeArguments() {
-  if (complete() && !std::exchange(has_arguments_, true)) return "{}";
-  return std::exchange(arguments_, {});
-}
-
 void JsonCallScanner::Step(char c) {
   switch (state_) {
     case State::kStart:
@@ -106,13 +101,16 @@ void JsonCallScanner::StartValue(char c) {
     state_ = State::kFailed;
     return;
   }
-  if (member_ == Member::kArguments) has_arguments_ = true;
+  if (member_ == Member::kArguments) {
+    has_arguments_ = true;
+    arguments_.clear();
+  }
   AddValueByte(c);
 }
 
 void JsonCallScanner::AddValueByte(char c) {
-  if (member_ == Member::kOther) return;
-  (value_is_string_ ? string_value_ : arguments_).push_back(c);
+  if (member_ == Member::kArguments) arguments_.push_back(c);
+  if (member_ == Member::kName) string_value_.push_back(c);
 }
 
 void JsonCallScanner::ContinueValue(char c) {
@@ -146,18 +144,9 @@ void JsonCallScanner::ContinueValue(char c) {
 
 void JsonCallScanner::EndValue() {
   state_ = State::kAfterValue;
-  if (!value_is_string_ || member_ == Member::kOther) return;
-  // Some models write the arguments as a string that holds JSON: it is that JSON that clients
-  // expect.
-  std::string text;
-  if (!Unquote(string_value_, &text)) {
-    state_ = State::kFailed;
-  } else if (member_ == Member::kArguments) {
-    arguments_ += text;
-  } else {
-    name_ = std::move(text);
-    has_name_ = true;
-  }
+  if (member_ != Member::kName) return;
+  has_name_ = Unquote(string_value_, &name_);
+  if (!has_name_) state_ = State::kFailed;
 }
 
 }  // namespace pingti::router

@@ -8,9 +8,9 @@
 
 namespace pingti::router {
 
-// A byte-wise state machine over the object's members: the name is kept until it is complete, the
-// value of "arguments" (or "parameters") is passed on as it comes, other members are skipped. One
-// that stands before the name is kept until the name is known. Thread-compatible; O(bytes).
+// A byte-wise state machine over the object's members, which keeps the name and the text of
+// "arguments" (or "parameters") and skips the others. What a value holds is not checked: see
+// ArgumentsObject. Thread-compatible; O(bytes).
 class JsonCallScanner {
  public:
   // Takes bytes from `text` up to the object's end; returns how many. White space before '{' is
@@ -20,11 +20,10 @@ class JsonCallScanner {
   bool complete() const { return state_ == State::kDone; }
   // The text is not such an object; nothing more may be pushed.
   bool failed() const { return state_ == State::kFailed; }
-  // From here on the call can be shown.
   bool has_name() const { return has_name_; }
   const std::string& name() const { return name_; }
-  // Arguments that came since the last call. "{}" at the end if there were none.
-  std::string TakeArguments();
+  bool has_arguments() const { return has_arguments_; }
+  const std::string& arguments() const { return arguments_; }
   // Everything taken so far, for text that turns out to be no call.
   const std::string& raw() const { return raw_; }
 
@@ -45,8 +44,8 @@ class JsonCallScanner {
   std::string name_;
   bool has_name_ = false;
   bool has_arguments_ = false;
-  std::string arguments_;     // not taken yet
-  std::string string_value_;  // a name, or arguments given as a JSON string, until it ends
+  std::string arguments_;
+  std::string string_value_;  // a name with its quotes, until it ends
   int depth_ = 0;             // of brackets inside a value
   bool in_string_ = false;
   bool escaped_ = false;

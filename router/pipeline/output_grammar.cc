@@ -9,7 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
-#include "router/pipeline/tool_call_formats.h"
+#include "router/pipeline/tool_call_marks.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -20,29 +20,27 @@ using Kind = grammar::GrammarSource::Kind;
 // The worker's limit as well: what compiles here in time compiles there.
 constexpr std::chrono::milliseconds kCompileTimeout{1'000};
 
-json::object CallsFrame(ToolCallFormat format, bool many) {
-  json::object frame{{"begin", ""}, {"separator", "\n"}, {"end", ""}, {"many", many}};
-  if (format == ToolCallFormat::kLlama3Json) frame["separator"] = "; ";
-  if (format == ToolCallFormat::kDeepSeek) {
-    frame["begin"] = json::string(kDeepSeekCallsBegin);
-    frame["end"] = json::string(kDeepSeekCallsEnd);
-  }
-  return frame;
-}
-
 // The text around one call's arguments.
-json::object CallFrame(ToolCallFormat format, std::string_view name) {
-  if (format == ToolCallFormat::kDeepSeek) {
-    return {{"begin", Concat(kDeepSeekCallBegin, "function", kDeepSeekSeparator, name, "\n",
-                             kDeepSeekFence)},
-            {"end", Concat("\n```", kDeepSeekCallEnd)}};
-  }
+CallFrames::Call CallFrame(ToolCallFormat format, std::string_view name) {
   const std::string quoted = json::serialize(json::string_view(name.data(), name.size()));
-  if (format == ToolCallFormat::kLlama3Json) {
-    return {{"begin", Concat("{\"name\": ", quoted, ", \"parameters\": ")}, {"end", "}"}};
+  std::string begin = Concat("{\"name\": ", quoted, ", \"arguments\": ");
+  std::string end = "}";
+  switch (format) {
+    case ToolCallFormat::kLlama3Json:
+      begin = Concat("{\"name\": ", quoted, ", \"parameters\": ");
+      break;
+    case ToolCallFormat::kDeepSeek:
+      begin =
+          Concat(kDeepSeekCallBegin, "function", kDeepSeekSeparator, name, "\n", kDeepSeekFence);
+      end = Concat("\n```", kDeepSeekCallEnd);
+      break;
+    case ToolCallFormat::kMistral:
+      break;
+    default:
+      begin = Concat(kHermesBegin, "\n", begin);
+      end = Concat("}\n", kHermesEnd);
   }
-  return {{"begin", Concat(kHermesBegin, "\n{\"name\": ", quoted, ", \"arguments\": ")},
-          {"end", Concat("}\n", kHermesEnd)}};
+  return {std::string(name), std::move(begin), std::move(end)};
 }
 
 // Arguments are an object, also where the tool's author did not say so.
@@ -59,28 +57,42 @@ json::value ArgumentsSchema(const json::object& function) {
   return schema;
 }
 
+const json::object& FunctionOf(const json::value& tool) {
+  return tool.as_object().at("function").as_object();
+}
+
+bool IsChosen(const GenerationRequest& request, const json::object& function) {
+  const json::string& name = function.at("name").as_string();
+  return request.named_tool.empty() ||
+         request.named_tool == std::string_view(name.data(), name.size());
+}
+
+const json::array& ToolsOf(const GenerationRequest& request) {
+  return request.template_context->at("tools").as_array();
+}
+
 absl::StatusOr<grammar::GrammarSource> ForcedCalls(const ServedModel& model,
                                                    const GenerationRequest& request) {
-  const ToolCallFormat format = ForcedCallFormat(model);
-  // One tool by name is one call.
-  json::object frame =
-      CallsFrame(format, request.parallel_tool_calls && request.named_tool.empty());
-  json::array calls;
-  for (const json::value& tool : request.template_context->at("tools").as_array()) {
-    const json::object& function = tool.as_object().at("function").as_object();
-    const json::string& name = function.at("name").as_string();
-    const std::string_view view(name.data(), name.size());
-    if (!request.named_tool.empty() && request.named_tool != view) continue;
-    json::object call = CallFrame(format, view);
-    call["schema"] = ArgumentsSchema(function);
-    calls.push_back(std::move(call));
-  }
-  if (calls.empty()) {
+  const CallFrames frames = ForcedCallFrames(model, request);
+  if (frames.calls.empty()) {
     return FieldError("tool_choice", Concat("'tool_choice' names '", request.named_tool,
                                             "', which is none of the 'tools'"));
   }
-  frame["calls"] = std::move(calls);
-  return grammar::GrammarSource{Kind::kToolCalls, json::serialize(frame)};
+  json::array calls;
+  for (const json::value& tool : ToolsOf(request)) {
+    if (!IsChosen(request, FunctionOf(tool))) continue;
+    const CallFrames::Call& frame = frames.calls[calls.size()];
+    calls.push_back(json::object{
+        {"begin", frame.begin}, {"end", frame.end}, {"schema", ArgumentsSchema(FunctionOf(tool))}});
+  }
+  // One tool by name is one call.
+  const bool many = request.parallel_tool_calls && request.named_tool.empty();
+  return grammar::GrammarSource{Kind::kToolCalls,
+                                json::serialize(json::object{{"begin", frames.begin},
+                                                             {"separator", frames.separator},
+                                                             {"end", frames.end},
+                                                             {"many", many},
+                                                             {"calls", std::move(calls)}})};
 }
 
 absl::Status Check(const grammar::GrammarSource& source, std::string_view field) {
@@ -98,7 +110,33 @@ absl::Status Check(const grammar::GrammarSource& source, std::string_view field)
 }  // namespace
 
 ToolCallFormat ForcedCallFormat(const ServedModel& model) {
-  return model.tool_calls == ToolCallFormat::kNone ? ToolCallFormat::kHermes : model.tool_calls;
+  switch (model.tool_calls) {
+    case ToolCallFormat::kLlama3Json:
+    case ToolCallFormat::kDeepSeek:
+    case ToolCallFormat::kMistral:
+      return model.tool_calls;
+    default:
+      return ToolCallFormat::kHermes;
+  }
+}
+
+CallFrames ForcedCallFrames(const ServedModel& model, const GenerationRequest& request) {
+  const ToolCallFormat format = ForcedCallFormat(model);
+  CallFrames frames{.begin = "", .separator = "\n", .end = "", .calls = {}};
+  if (format == ToolCallFormat::kLlama3Json) frames.separator = "; ";
+  if (format == ToolCallFormat::kDeepSeek) {
+    frames.begin = kDeepSeekCallsBegin;
+    frames.end = kDeepSeekCallsEnd;
+  }
+  if (format == ToolCallFormat::kMistral) {
+    frames = {.begin = Concat(kMistralBegin, "["), .separator = ", ", .end = "]", .calls = {}};
+  }
+  for (const json::value& tool : ToolsOf(request)) {
+    if (!IsChosen(request, FunctionOf(tool))) continue;
+    const json::string& name = FunctionOf(tool).at("name").as_string();
+    frames.calls.push_back(CallFrame(format, std::string_view(name.data(), name.size())));
+  }
+  return frames;
 }
 
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(

@@ -7,12 +7,17 @@
 #include "absl/status/statusor.h"
 #include "common/grammar/grammar_source.h"
 #include "router/api/request.h"
+#include "router/pipeline/held_tool_calls.h"
 #include "router/worker_link/served_model.h"
 
 namespace pingti::router {
 
-// The syntax in which a forced call is written: the model's, Hermes' for models that have none.
+// The syntax in which a forced call is written: the model's, Hermes' for models that have none or
+// whose own has no JSON in it.
 ToolCallFormat ForcedCallFormat(const ServedModel& model);
+
+// What is written around the calls that `request` forces, those of the named tool or of all.
+CallFrames ForcedCallFrames(const ServedModel& model, const GenerationRequest& request);
 
 // Nothing for free text. What comes back compiles, so that a worker takes it. Errors:
 // InvalidArgument with the field and the compiler's words; within a schema they name the JSON

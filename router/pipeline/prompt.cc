@@ -20,14 +20,12 @@ namespace {
 // syllable of three bytes of three Hangul letters.
 constexpr uint64_t kMaxShrinking = 3;
 
-absl::Status TooLong(const ServedModel& model, size_t prompt_tokens, uint64_t max_tokens,
-                     std::string_view param) {
-  return ApiError(
-      absl::StatusCode::kInvalidArgument,
-      Concat("This model's maximum context length is ", model.max_context_tokens,
-             " tokens. However, you requested ", prompt_tokens + max_tokens, " tokens (",
-             prompt_tokens, " in the prompt, ", max_tokens, " for the answer)."),
-      param, "context_length_exceeded");
+absl::Status TooLong(const ServedModel& model, size_t prompt_tokens, std::string_view param) {
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("This model's maximum context length is ", model.max_context_tokens,
+                         " tokens. However, your prompt has ", prompt_tokens,
+                         " tokens, which leave no room for an answer."),
+                  param, "context_length_exceeded");
 }
 
 // Refuses what cannot fit the context before it costs the time to tokenize it.
@@ -274,10 +272,7 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
   }
   for (const std::vector<uint32_t>& ids : prepared.token_ids) {
     if (ids.empty()) return FieldError(field, Concat("'", field, "' has no tokens"));
-    const uint64_t wanted = std::max(request.params.max_tokens.value_or(1), 1u);
-    if (ids.size() + wanted > model.max_context_tokens) {
-      return TooLong(model, ids.size(), wanted, field);
-    }
+    if (ids.size() >= model.max_context_tokens) return TooLong(model, ids.size(), field);
     prepared.block_hashes.push_back(BlockHashes(ids, model.kv_block_tokens, request.tenant));
   }
   return prepared;

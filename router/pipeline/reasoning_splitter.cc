@@ -8,8 +8,9 @@
 
 namespace pingti::router {
 
-ReasoningSplitter::ReasoningSplitter(ReasoningMarkers markers, bool open)
-    : start_(markers.start), end_(markers.end) {
+ReasoningSplitter::ReasoningSplitter(ReasoningMarkers markers, bool open,
+                                     std::string_view call_mark)
+    : start_(markers.start), end_(markers.end), call_mark_(call_mark) {
   if (end_.empty()) {
     state_ = State::kContent;
   } else {
@@ -50,12 +51,27 @@ bool ReasoningSplitter::Step(std::string* reasoning, std::string* content) {
       state_ = state_ == State::kTrimContent ? State::kContent : State::kReasoning;
       return true;
     }
-    case State::kReasoning: {
-      const size_t end = held_.find(end_);
-      size_t certain = end != std::string::npos ? end : held_.size() - PartialMatch(held_, end_);
-      while (certain > 0 && held_[certain - 1] == '\n') --certain;
-      reasoning->append(held_, 0, certain);
-      held_.erase(0, end == std::string::npos ? certain : end + end_.size());
+    case State::kReasoning:
+    case State::kMaybeCall: {
+      const size_t end = held_.find(end_, searched_);
+      if (end == std::string::npos && state_ == State::kMaybeCall) {
+        searched_ = held_.size() - std::min(held_.size(), end_.size());
+        return false;
+      }
+      const size_t call = call_mark_.empty() ? std::string::npos : held_.find(call_mark_);
+      if (end == std::string::npos && call != std::string::npos) {
+        EmitReasoning(call, call, reasoning);
+        state_ = State::kMaybeCall;
+        return false;
+      }
+      size_t certain = end;
+      if (end == std::string::npos) {
+        certain = held_.size() - PartialMatch(held_, end_);
+        if (!call_mark_.empty()) {
+          certain = std::min(certain, held_.size() - PartialMatch(held_, call_mark_));
+        }
+      }
+      EmitReasoning(certain, end == std::string::npos ? certain : end + end_.size(), reasoning);
       if (end == std::string::npos) return false;
       state_ = State::kTrimContent;
       return true;
@@ -67,8 +83,18 @@ bool ReasoningSplitter::Step(std::string* reasoning, std::string* content) {
   return false;
 }
 
-void ReasoningSplitter::Finish(std::string* reasoning, std::string* content) {
-  (inside() ? reasoning : content)->append(std::exchange(held_, {}));
+// Line breaks before a marker only set it off: they stay, and go with the marker.
+void ReasoningSplitter::EmitReasoning(size_t text_end, size_t marker_end, std::string* reasoning) {
+  size_t certain = text_end;
+  while (certain > 0 && held_[certain - 1] == '\n') --certain;
+  reasoning->append(held_, 0, certain);
+  held_.erase(0, marker_end == text_end ? certain : marker_end);
+  searched_ = 0;
+}
+
+void ReasoningSplitter::Finish(std::string* reasoning, std::string* content, std::string* call) {
+  std::string* const rest = state_ == State::kMaybeCall ? call : inside() ? reasoning : content;
+  rest->append(std::exchange(held_, {}));
 }
 
 }  // namespace pingti::router

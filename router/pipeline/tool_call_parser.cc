@@ -1,56 +1,63 @@
-// The table of tool-call syntaxes, and what they share. See tool_call_parser.h.
+// The table of tool-call syntaxes. See tool_call_parser.h.
 #include "router/pipeline/tool_call_parser.h"
 
 #include <utility>
 
-#include "router/pipeline/tool_call_formats.h"
+#include "router/pipeline/bare_tool_calls.h"
+#include "router/pipeline/tagged_tool_calls.h"
+#include "router/pipeline/tool_call_marks.h"
 
 namespace pingti::router {
+namespace {
 
-ToolCallWriter::ToolCallWriter(std::function<std::string()> new_id) : new_id_(std::move(new_id)) {}
+struct TaggedRow {
+  ToolCallFormat format;
+  TaggedSyntax syntax;
+};
+constexpr TaggedRow kTagged[] = {
+    {ToolCallFormat::kHermes, {kHermesBegin, kHermesEnd, "", "", &ReadJsonCalls}},
+    {ToolCallFormat::kQwenXml, {kHermesBegin, kHermesEnd, "", "", &ReadQwenXmlCall}},
+    {ToolCallFormat::kGlm, {kHermesBegin, kHermesEnd, "", "", &ReadGlmCall}},
+    {ToolCallFormat::kDeepSeek,
+     {kDeepSeekCallBegin, kDeepSeekCallEnd, kDeepSeekCallsBegin, kDeepSeekCallsEnd,
+      &ReadDeepSeekCall}},
+    {ToolCallFormat::kKimi,
+     {kKimiCallBegin, kKimiCallEnd, kKimiCallsBegin, kKimiCallsEnd, &ReadKimiCall}},
+    {ToolCallFormat::kMistral, {kMistralBegin, "", "", "", &ReadMistralCalls}},
+};
 
-void ToolCallWriter::Begin(std::string name, std::vector<ToolCallDelta>* calls) {
-  ToolCallDelta delta;
-  delta.index = static_cast<uint32_t>(num_calls_++);
-  delta.id = new_id_();
-  delta.name = std::move(name);
-  calls->push_back(std::move(delta));
-}
-
-void ToolCallWriter::Arguments(std::string text, std::vector<ToolCallDelta>* calls) {
-  if (text.empty()) return;
-  const auto index = static_cast<uint32_t>(num_calls_ - 1);
-  if (!calls->empty() && calls->back().index == index) {
-    calls->back().arguments += text;
-    return;
-  }
-  ToolCallDelta delta;
-  delta.index = index;
-  delta.arguments = std::move(text);
-  calls->push_back(std::move(delta));
-}
-
-void JsonCallWriter::Push(std::string_view* text, ToolCallWriter* writer,
-                          std::vector<ToolCallDelta>* calls) {
-  text->remove_prefix(scanner_.Push(*text));
-  if (!scanner_.has_name()) return;
-  if (!std::exchange(begun_, true)) writer->Begin(scanner_.name(), calls);
-  writer->Arguments(scanner_.TakeArguments(), calls);
-}
-
-std::unique_ptr<ToolCallParser> MakeToolCallParser(ToolCallFormat format,
-                                                   std::function<std::string()> new_id) {
-  switch (format) {
-    case ToolCallFormat::kNone:
-      return nullptr;
-    case ToolCallFormat::kHermes:
-      return std::make_unique<HermesToolCalls>(std::move(new_id));
-    case ToolCallFormat::kLlama3Json:
-      return std::make_unique<Llama3ToolCalls>(std::move(new_id));
-    case ToolCallFormat::kDeepSeek:
-      return std::make_unique<DeepSeekToolCalls>(std::move(new_id));
+const TaggedSyntax* FindTagged(ToolCallFormat format) {
+  for (const TaggedRow& row : kTagged) {
+    if (row.format == format) return &row.syntax;
   }
   return nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<ToolCallParser> MakeToolCallParser(ToolCallFormat format, ToolCallOptions options) {
+  if (const TaggedSyntax* syntax = FindTagged(format)) {
+    return std::make_unique<TaggedToolCalls>(syntax, std::move(options));
+  }
+  if (format == ToolCallFormat::kLlama3Json) {
+    return std::make_unique<Llama3ToolCalls>(std::move(options));
+  }
+  if (format == ToolCallFormat::kPythonic) {
+    return std::make_unique<PythonicToolCalls>(std::move(options));
+  }
+  return nullptr;
+}
+
+std::vector<std::string_view> MarksOf(ToolCallFormat format) {
+  const TaggedSyntax* syntax = FindTagged(format);
+  if (syntax == nullptr) return {};
+  return {syntax->begin,      syntax->end,    syntax->frame_begin, syntax->frame_end,
+          kDeepSeekSeparator, kKimiArguments, kMistralId,          kMistralArguments};
+}
+
+std::string_view CallMark(ToolCallFormat format) {
+  const TaggedSyntax* syntax = FindTagged(format);
+  return syntax == nullptr ? std::string_view() : syntax->begin;
 }
 
 }  // namespace pingti::router

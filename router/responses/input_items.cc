@@ -20,16 +20,6 @@ namespace {
 
 using Names = std::span<const std::string_view>;
 
-constexpr std::array<std::string_view, 6> kMessageFields = {"type", "role",   "content",
-                                                            "id",   "status", "phase"};
-constexpr std::array<std::string_view, 6> kCallFields = {"type",      "call_id", "name",
-                                                         "arguments", "id",      "status"};
-constexpr std::array<std::string_view, 5> kOutputFields = {"type", "call_id", "output", "id",
-                                                           "status"};
-constexpr std::array<std::string_view, 6> kReasoningFields = {
-    "type", "id", "summary", "content", "encrypted_content", "status"};
-constexpr std::array<std::string_view, 4> kPartFields = {"type", "text", "annotations", "logprobs"};
-
 // The text of a string or of an array of text parts.
 absl::StatusOr<std::string> JoinParts(const std::string& path, const json::value& content,
                                       Names part_types) {
@@ -41,9 +31,9 @@ absl::StatusOr<std::string> JoinParts(const std::string& path, const json::value
                           part_path + ".type",
                           Concat("content part '", type, "'; only text is taken here"));
                     }
-                    PINGTI_RETURN_IF_ERROR(RefuseUnknown(part_path, part, kPartFields));
-                    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, "text"));
-                    return TextOf(part, "text");
+                    const char* member = type == "refusal" ? "refusal" : "text";
+                    PINGTI_RETURN_IF_ERROR(RequireString(part_path, part, member));
+                    return TextOf(part, member);
                   });
 }
 
@@ -103,9 +93,8 @@ class MessageList {
 };
 
 absl::Status AddMessage(const std::string& path, const json::object& item, MessageList* list) {
-  static constexpr std::array<std::string_view, 3> kInputParts = {"input_text", "text",
-                                                                  "output_text"};
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kMessageFields));
+  static constexpr std::array<std::string_view, 4> kParts = {"input_text", "text", "output_text",
+                                                             "refusal"};
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "role"));
   const std::string_view role = TextOf(item, "role");
   if (role != "user" && role != "assistant" && role != "system" && role != "developer") {
@@ -113,8 +102,7 @@ absl::Status AddMessage(const std::string& path, const json::object& item, Messa
   }
   const json::value* content = Member(item, "content");
   if (content == nullptr) return MissingField(path + ".content");
-  PINGTI_ASSIGN_OR_RETURN(const std::string text,
-                          JoinParts(path + ".content", *content, kInputParts));
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, JoinParts(path + ".content", *content, kParts));
   if (role == "assistant") {
     list->AddAssistantText(text);
   } else {
@@ -124,7 +112,6 @@ absl::Status AddMessage(const std::string& path, const json::object& item, Messa
 }
 
 absl::Status AddCall(const std::string& path, const json::object& item, MessageList* list) {
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kCallFields));
   for (const char* name : {"call_id", "name", "arguments"}) {
     PINGTI_RETURN_IF_ERROR(RequireString(path, item, name));
   }
@@ -132,9 +119,18 @@ absl::Status AddCall(const std::string& path, const json::object& item, MessageL
   return absl::OkStatus();
 }
 
+// A call of a tool that takes text: templates know calls with arguments only.
+absl::Status AddCustomCall(const std::string& path, const json::object& item, MessageList* list) {
+  for (const char* name : {"call_id", "name", "input"}) {
+    PINGTI_RETURN_IF_ERROR(RequireString(path, item, name));
+  }
+  list->AddCall(TextOf(item, "call_id"), TextOf(item, "name"),
+                json::serialize(json::object{{"input", item.at("input")}}));
+  return absl::OkStatus();
+}
+
 absl::Status AddCallOutput(const std::string& path, const json::object& item, MessageList* list) {
-  static constexpr std::array<std::string_view, 1> kParts = {"input_text"};
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kOutputFields));
+  static constexpr std::array<std::string_view, 3> kParts = {"input_text", "text", "output_text"};
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "call_id"));
   const json::value* output = Member(item, "output");
   if (output == nullptr) return MissingField(path + ".output");
@@ -146,10 +142,6 @@ absl::Status AddCallOutput(const std::string& path, const json::object& item, Me
 absl::Status AddReasoning(const std::string& path, const json::object& item, MessageList* list) {
   static constexpr std::array<std::string_view, 1> kParts = {"reasoning_text"};
   static constexpr std::array<std::string_view, 1> kSummaryParts = {"summary_text"};
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, item, kReasoningFields));
-  if (Member(item, "encrypted_content") != nullptr) {
-    return UnsupportedField(path + ".encrypted_content", "reasoning is plain text here");
-  }
   std::string text;
   if (const json::value* summary = Member(item, "summary")) {
     PINGTI_ASSIGN_OR_RETURN(text, JoinParts(path + ".summary", *summary, kSummaryParts));
@@ -162,20 +154,31 @@ absl::Status AddReasoning(const std::string& path, const json::object& item, Mes
   return absl::OkStatus();
 }
 
-absl::Status AddItem(const std::string& path, const json::value& value, MessageList* list) {
+// What a server's own tool did, as "web_search_call": it has no words of the conversation.
+bool IsForeignCall(std::string_view type) { return type.ends_with("_call"); }
+
+absl::Status AddItem(const std::string& path, const json::value& value, MessageList* list,
+                     IgnoredFields* ignored) {
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject(path, value));
   const json::object& item = *object;
-  if (Member(item, "type") == nullptr) return AddMessage(path, item, list);
+  if (!item.contains("type")) return AddMessage(path, item, list);
   PINGTI_RETURN_IF_ERROR(RequireString(path, item, "type"));
   const std::string_view type = TextOf(item, "type");
   if (type == "message") return AddMessage(path, item, list);
   if (type == "function_call") return AddCall(path, item, list);
-  if (type == "function_call_output") return AddCallOutput(path, item, list);
+  if (type == "custom_tool_call") return AddCustomCall(path, item, list);
+  if (type == "function_call_output" || type == "custom_tool_call_output") {
+    return AddCallOutput(path, item, list);
+  }
   if (type == "reasoning") return AddReasoning(path, item, list);
   if (type == "item_reference") {
     return UnsupportedField(path + ".type",
                             "'item_reference': nothing is stored here; send the "
                             "item itself");
+  }
+  if (IsForeignCall(type)) {
+    ignored->Add(IsPlainName(type) ? Concat("input[", type, "]") : "input[*]");
+    return absl::OkStatus();
   }
   return UnsupportedField(path + ".type", Concat("item '", type,
                                                  "'; expected 'message', 'function_call', "
@@ -185,7 +188,8 @@ absl::Status AddItem(const std::string& path, const json::value& value, MessageL
 }  // namespace
 
 absl::StatusOr<json::array> ItemsToMessages(const json::value& input,
-                                            const json::value* instructions) {
+                                            const json::value* instructions,
+                                            IgnoredFields* ignored) {
   MessageList list;
   if (instructions != nullptr) {
     std::string text;
@@ -201,7 +205,7 @@ absl::StatusOr<json::array> ItemsToMessages(const json::value& input,
     return FieldError("input", "Invalid 'input': empty array. Expected at least one item.");
   }
   for (size_t i = 0; i < input.get_array().size(); ++i) {
-    PINGTI_RETURN_IF_ERROR(AddItem(Concat("input[", i, "]"), input.get_array()[i], &list));
+    PINGTI_RETURN_IF_ERROR(AddItem(Concat("input[", i, "]"), input.get_array()[i], &list, ignored));
   }
   return list.Take();
 }

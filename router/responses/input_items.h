@@ -7,13 +7,15 @@
 
 #include "absl/status/statusor.h"
 #include "boost/json/fwd.hpp"
+#include "router/api/ignored_fields.h"
 
 namespace pingti::router {
 
 // `input` is a string or an array of items; `instructions` may be null (none). The messages are in
-// the form /v1/chat/completions takes. Errors: InvalidArgument with a param such as
-// "input[2].content[0].type".
+// the form /v1/chat/completions takes; what a server's own tools did is ignored. Errors:
+// InvalidArgument with a param such as "input[2].content[0].type".
 absl::StatusOr<boost::json::array> ItemsToMessages(const boost::json::value& input,
-                                                   const boost::json::value* instructions);
+                                                   const boost::json::value* instructions,
+                                                   IgnoredFields* ignored);
 
 }  // namespace pingti::router

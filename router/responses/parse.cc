@@ -1,8 +1,7 @@
-// See parse.h. The body is rewritten into that of a chat, which has the checks of all fields both
-// have.
+// See parse.h. The body is rewritten into that of a chat, which has the checks of all fields that
+// both have.
 #include "router/responses/parse.h"
 
-#include <array>
 #include <utility>
 
 #include "boost/json.hpp"
@@ -10,7 +9,9 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
+#include "router/api/request_fields.h"
 #include "router/openai/chat_body.h"
+#include "router/openai/chat_messages.h"
 #include "router/responses/input_items.h"
 
 namespace pingti::router {
@@ -24,8 +25,6 @@ constexpr std::string_view kSameFields[] = {"model",
                                             "temperature",
                                             "top_p",
                                             "user",
-                                            "service_tier",
-                                            "store",
                                             "parallel_tool_calls",
                                             "seed",
                                             "stop",
@@ -41,51 +40,26 @@ constexpr std::string_view kSameFields[] = {"model",
                                             "priority",
                                             "chat_template_kwargs"};
 
-constexpr std::string_view kReadHere[] = {
-    "input",     "instructions",   "include",      "max_output_tokens", "text",
-    "tools",     "tool_choice",    "top_logprobs", "truncation",        "metadata",
-    "reasoning", "stream_options", "background"};
-
-constexpr std::string_view kNothingStored =
-    "this router keeps nothing; send the whole conversation";
-constexpr Refusal kRefusals[] = {
-    {"previous_response_id", kNothingStored},
-    {"conversation", kNothingStored},
-    {"background_options", "answers are given while the client waits"},
-    {"context_management", "the conversation is taken as it is sent"},
-    {"max_tool_calls", "there are no built-in tools"},
-    {"moderation", "answers are not moderated"},
-    {"prompt", "there are no stored prompts"},
-    {"prompt_cache_key", "prefixes are cached without a key"},
-    {"prompt_cache_options", "prefixes are cached as long as there is room"},
-    {"prompt_cache_retention", "prefixes are cached as long as there is room"},
-    {"safety_identifier", "use 'user'"},
-};
-
 constexpr FieldName kFieldNames[] = {{"max_completion_tokens", "max_output_tokens"},
                                      {"max_tokens", "max_output_tokens"},
                                      {"response_format.json_schema", "text.format"},
                                      {"response_format", "text.format"},
                                      {"tools[].function", "tools[]"},
+                                     {"reasoning_effort", "reasoning.effort"},
                                      {"messages", "input"}};
 
-constexpr BodyFields kFields = {kSameFields, kReadHere, kRefusals};
-
-absl::Status ReadTools(const json::value& value, json::object* chat) {
-  static constexpr std::array<std::string_view, 5> kKnown = {"type", "name", "description",
-                                                             "parameters", "strict"};
+absl::Status ReadTools(const json::value& value, json::object* chat, IgnoredFields* ignored) {
   if (!value.is_array()) return WrongType("tools", value, "an array");
   json::array tools;
   const auto read_tool = [&](const std::string& path, std::string_view type,
                              const json::object& tool) -> absl::Status {
     if (type != "function") {
-      return UnsupportedField(path + ".type", Concat("'", type, "'; expected 'function'"));
+      IgnoreTool(type, ignored);
+      return absl::OkStatus();
     }
-    PINGTI_RETURN_IF_ERROR(RefuseUnknown(path, tool, kKnown));
     PINGTI_RETURN_IF_ERROR(RequireString(path, tool, "name"));
     json::object function = tool;
     function.erase("type");
-    DropNulls(&function);
     tools.push_back(FunctionTool(std::move(function)));
     return absl::OkStatus();
   };
@@ -95,7 +69,6 @@ absl::Status ReadTools(const json::value& value, json::object* chat) {
 }
 
 absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
-  static constexpr std::array<std::string_view, 2> kKnown = {"type", "name"};
   if (!value.is_object()) {
     (*chat)["tool_choice"] = value;
     return absl::OkStatus();
@@ -106,52 +79,41 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   if (type != "function") {
     return UnsupportedField("tool_choice.type", Concat("'", type, "'; expected 'function'"));
   }
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("tool_choice", choice, kKnown));
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "name"));
   (*chat)["tool_choice"] = NamedToolChoice(TextOf(choice, "name"));
   return absl::OkStatus();
 }
 
 absl::Status ReadText(const json::value& value, json::object* chat) {
-  static constexpr std::array<std::string_view, 2> kKnown = {"format", "verbosity"};
-  PINGTI_ASSIGN_OR_RETURN(const json::object* given, RequireObject("text", value));
-  json::object text = *given;
-  DropNulls(&text);
-  PINGTI_RETURN_IF_ERROR(RefuseUnknown("text", text, kKnown));
-  if (text.contains("verbosity")) {
-    return UnsupportedField("text.verbosity", "the model has no such switch");
-  }
-  const json::value* format_value = text.if_contains("format");
+  PINGTI_ASSIGN_OR_RETURN(const json::object* text, RequireObject("text", value));
+  const json::value* format_value = text->if_contains("format");
   if (format_value == nullptr) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, RequireObject("text.format", *format_value));
   json::object format = *object;
   PINGTI_RETURN_IF_ERROR(RequireString("text.format", format, "type"));
   if (format.at("type") == "json_schema") {
     format.erase("type");
-    DropNulls(&format);
     format = json::object{{"type", "json_schema"}, {"json_schema", std::move(format)}};
   }
   (*chat)["response_format"] = std::move(format);
   return absl::OkStatus();
 }
 
-// What may be asked for beside the answer itself.
-absl::Status ReadInclude(const json::object& body, json::object* chat) {
+// What may be asked for beside the answer itself. All but one are parts of what tools that cannot
+// run here would give, or of thoughts, which are plain text here.
+absl::Status ReadInclude(const json::object& body, json::object* chat, IgnoredFields* ignored) {
   bool logprobs = false;
   if (const json::value* include = body.if_contains("include")) {
     if (!include->is_array()) return WrongType("include", *include, "an array");
     for (size_t i = 0; i < include->get_array().size(); ++i) {
-      const std::string path = Concat("include[", i, "]");
       std::string name;
-      PINGTI_RETURN_IF_ERROR(ReadString(path, include->get_array()[i], &name));
-      if (name == "reasoning.encrypted_content") {
-        return UnsupportedField(path, "reasoning comes, and is taken back, as plain text");
+      PINGTI_RETURN_IF_ERROR(
+          ReadString(Concat("include[", i, "]"), include->get_array()[i], &name));
+      if (name == "message.output_text.logprobs") {
+        logprobs = true;
+      } else {
+        ignored->Add(IsPlainName(name) ? Concat("include[", name, "]") : "include[*]");
       }
-      if (name != "message.output_text.logprobs") {
-        return UnsupportedField(path,
-                                Concat("'", name, "'; expected 'message.output_text.logprobs'"));
-      }
-      logprobs = true;
     }
   }
   const json::value* top = body.if_contains("top_logprobs");
@@ -180,38 +142,18 @@ absl::Status ReadMetadata(const json::value& value) {
   return absl::OkStatus();
 }
 
-// Fields of which only the value that changes nothing is taken.
-absl::Status CheckSwitches(const json::object& body) {
-  static constexpr std::array<std::string_view, 1> kStreamOptions = {"include_obfuscation"};
-  if (const json::value* truncation = body.if_contains("truncation")) {
-    if (*truncation != "disabled") {
-      return UnsupportedField("truncation", "expected 'disabled': nothing is left out unasked");
-    }
-  }
-  const json::value* background = body.if_contains("background");
-  if (background != nullptr && *background != false) {
-    return UnsupportedField("background",
-                            "expected false: answers are given while the client waits");
-  }
-  if (const json::value* reasoning = body.if_contains("reasoning")) {
-    PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject("reasoning", *reasoning));
-    for (const auto& member : *members) {
-      if (member.value().is_null()) continue;
-      return UnsupportedField(Concat("reasoning.", View(member.key())),
-                              "use 'chat_template_kwargs' if the model's template has a switch");
-    }
-  }
-  const json::value* options = body.if_contains("stream_options");
-  if (options == nullptr) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject("stream_options", *options));
-  return RefuseUnknown("stream_options", *members, kStreamOptions);
+absl::Status ReadReasoning(const json::value& value, json::object* chat) {
+  PINGTI_ASSIGN_OR_RETURN(const json::object* reasoning, RequireObject("reasoning", value));
+  const json::value* effort = reasoning->if_contains("effort");
+  if (effort != nullptr) (*chat)["reasoning_effort"] = *effort;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<json::object> ToChat(const json::object& body) {
+absl::StatusOr<json::object> ToChat(const json::object& body, IgnoredFields* ignored) {
   json::object chat = CopyFields(body, kSameFields);
-  PINGTI_RETURN_IF_ERROR(CheckSwitches(body));
-  if (const json::value* options = body.if_contains("stream_options")) {
-    chat["stream_options"] = *options;
+  const json::value* options = body.if_contains("stream_options");
+  if (options != nullptr) {
+    PINGTI_RETURN_IF_ERROR(RequireObject("stream_options", *options).status());
   }
   if (const json::value* limit = body.if_contains("max_output_tokens")) {
     int64_t number = 0;
@@ -219,7 +161,7 @@ absl::StatusOr<json::object> ToChat(const json::object& body) {
     chat["max_completion_tokens"] = number;
   }
   if (const json::value* tools = body.if_contains("tools")) {
-    PINGTI_RETURN_IF_ERROR(ReadTools(*tools, &chat));
+    PINGTI_RETURN_IF_ERROR(ReadTools(*tools, &chat, ignored));
   }
   if (const json::value* choice = body.if_contains("tool_choice")) {
     PINGTI_RETURN_IF_ERROR(ReadToolChoice(*choice, &chat));
@@ -230,11 +172,14 @@ absl::StatusOr<json::object> ToChat(const json::object& body) {
   if (const json::value* metadata = body.if_contains("metadata")) {
     PINGTI_RETURN_IF_ERROR(ReadMetadata(*metadata));
   }
-  PINGTI_RETURN_IF_ERROR(ReadInclude(body, &chat));
+  if (const json::value* reasoning = body.if_contains("reasoning")) {
+    PINGTI_RETURN_IF_ERROR(ReadReasoning(*reasoning, &chat));
+  }
+  PINGTI_RETURN_IF_ERROR(ReadInclude(body, &chat, ignored));
   const json::value* input = body.if_contains("input");
   if (input == nullptr) return MissingField("input");
   PINGTI_ASSIGN_OR_RETURN(chat["messages"],
-                          ItemsToMessages(*input, body.if_contains("instructions")));
+                          ItemsToMessages(*input, body.if_contains("instructions"), ignored));
   return chat;
 }
 
@@ -274,11 +219,11 @@ absl::Status InResponsesWords(const absl::Status& status) {
 
 absl::StatusOr<ParsedResponse> ParseResponsesRequest(std::string_view text) {
   PINGTI_ASSIGN_OR_RETURN(json::object body, ParseJsonObject(text));
-  DropNulls(&body);
-  PINGTI_ASSIGN_OR_RETURN(const std::string_view unknown, FindUnknown(body, kFields));
-  if (!unknown.empty()) return UnknownField(unknown);
-  PINGTI_ASSIGN_OR_RETURN(json::object chat, ToChat(body));
-  absl::StatusOr<ParsedRequest> parsed = ParseChatObject(std::move(chat), text.size());
+  IgnoredFields ignored;
+  PINGTI_RETURN_IF_ERROR(CleanBody(ResponsesFields(), &body, &ignored));
+  PINGTI_ASSIGN_OR_RETURN(json::object chat, ToChat(body, &ignored));
+  absl::StatusOr<ParsedRequest> parsed =
+      ParseChatObject(std::move(chat), text.size(), std::move(ignored));
   if (!parsed.ok()) return InResponsesWords(parsed.status());
   return ParsedResponse{*std::move(parsed), EchoOf(body)};
 }

@@ -1,7 +1,7 @@
-// The body of POST /v1/responses: every field of the reference is read, or refused by name.
+// The body of POST /v1/responses. What becomes of each field, router/api/field_tables.cc says.
 //
 // The router keeps no state, so what needs a stored response (previous_response_id, conversation,
-// store, background) is refused. Pure; thread-safe. Read next: input_items.h, writer.h.
+// background) is refused. Pure; thread-safe. Read next: input_items.h, writer.h.
 #pragma once
 
 #include <string>

@@ -19,6 +19,7 @@ absl::StatusOr<ParsedCall> ParseResponsesCall(CallInput input) {
   PINGTI_ASSIGN_OR_RETURN(ParsedResponse parsed, ParseResponsesRequest(input.body));
   ParsedCall call;
   call.stream = parsed.chat.stream;
+  call.ignored = std::move(parsed.chat.ignored);
   call.request = std::move(parsed.chat.request);
   call.request.id = input.id;
   call.request.created_unix_s = input.created_unix_s;

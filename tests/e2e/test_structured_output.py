@@ -183,7 +183,6 @@ def test_a_named_tool_is_called_once_also_when_streamed(client):
     ({"extra_body": {"guided_choice": ["a"], "guided_regex": "a"}}, "guided_regex", "guided_choice"),
     ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "no_such"}}},
      "tool_choice", "no_such"),
-    ({"tools": [CLOCK], "parallel_tool_calls": False}, "parallel_tool_calls", "required"),
     ({"tools": [CLOCK], "tool_choice": "required", "response_format": {"type": "json_object"}},
      "response_format", "tool_choice"),
 ])
@@ -311,9 +310,6 @@ def test_anthropics_forced_tool_streams_its_input(cluster):
     ({"tools": [{"name": "f", "input_schema": {"type": "object", "not": {}}}],
       "tool_choice": {"type": "any"}}, "tools"),
     ({"tools": CLAUDE_TOOLS, "tool_choice": {"type": "tool", "name": "no_such"}}, "no_such"),
-    ({"tools": [{**CLAUDE_TOOLS[0], "strict": True}]}, "tools[0].strict"),
-    ({"tools": CLAUDE_TOOLS, "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
-     "tool_choice.disable_parallel_tool_use"),
 ])
 def test_anthropics_clients_are_told_what_cannot_be_followed(cluster, fields, words):
     with pytest.raises(anthropic.BadRequestError) as caught:

@@ -19,4 +19,7 @@ inline constexpr char kMissing[] = "missing_required_parameter";
 inline constexpr char kType[] = "invalid_type";
 inline constexpr char kValue[] = "invalid_value";
 
+// A value that no field has: of a parser that reads a field, the refusal names it.
+inline constexpr char kNoFieldsValue[] = R"([[["no field's value"]]])";
+
 }  // namespace pingti::router

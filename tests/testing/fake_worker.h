@@ -41,6 +41,8 @@ struct FakeWorkerOptions {
   uint32_t max_context_tokens = 4096;
   // The scores of a prompt come in outputs of so many, before that of the first token. 0: with it.
   uint32_t prompt_scores_per_output = 0;
+  // Tokens that are said to be likeliest: the one drawn and those behind it, this many left out.
+  uint32_t first_top = 0;
   uint32_t credit_sequences = 64;
   uint32_t credit_tokens = 1u << 20;
   int tokens_per_step = 1;

@@ -178,6 +178,7 @@ void FakeWorker::Service::Start(Stream* stream, const worker::v1::Sequence& sequ
   if (running.to_context_end) running.max_tokens = options_.max_context_tokens - prompt_tokens;
   running.logprobs = sequence.logprobs().enabled();
   running.top_logprobs = sequence.logprobs().top_logprobs();
+  running.first_top = options_.first_top;
   if (sequence.logprobs().prompt()) running.prompt_logprobs = prompt_tokens;
   stream->running.emplace(sequence.sequence_id(), std::move(running));
 }
@@ -218,7 +219,7 @@ bool FakeWorker::Service::Advance(Running* sequence, int num_tokens,
       logprobs->set_logprob(-0.25f);
       for (uint32_t k = 0; k < sequence->top_logprobs; ++k) {
         worker::v1::TokenLogprob* top = logprobs->add_top();
-        top->set_token_id((token + k) % 256);
+        top->set_token_id((token + sequence->first_top + k) % 256);
         top->set_logprob(-0.25f - static_cast<float>(k));
       }
     }

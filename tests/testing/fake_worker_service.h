@@ -47,6 +47,7 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
     bool to_context_end = false;  // max_tokens is what the context has room for
     bool logprobs = false;
     uint32_t top_logprobs = 0;
+    uint32_t first_top = 0;
     uint32_t prompt_logprobs = 0;  // how many to send with the first output
     uint32_t cached_tokens = 0;
     bool first = true;

@@ -1,12 +1,14 @@
-// Every field of a Messages request is read, or refused by its name in this API.
+// Every field of a Messages request is used, ignored and named, or refused by its name in this API.
 #include "router/anthropic/parse.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "router/api/request_fields.h"
 #include "tests/router/refused.h"
 
 namespace pingti::router {
@@ -31,46 +33,21 @@ TEST_P(MessagesRefuse, TheFieldByItsNameHere) {
 
 INSTANTIATE_TEST_SUITE_P(
     NotServed, MessagesRefuse,
-    ::testing::Values(
-        Refused{R"("container":"c")", "container", kUnsupported},
-        Refused{R"("context_management":{})", "context_management", kUnsupported},
-        Refused{R"("diagnostics":{})", "diagnostics", kUnsupported},
-        Refused{R"("inference_geo":"eu")", "inference_geo", kUnsupported},
-        Refused{R"("mcp_servers":[])", "mcp_servers", kUnsupported},
-        Refused{R"("prefill":"a")", "prefill", kUnsupported},
-        Refused{R"("speed":"fast")", "speed", kUnsupported},
-        Refused{R"("service_tier":"flex")", "service_tier", kUnsupported},
-        Refused{R"("thinking":{"type":"enabled","budget_tokens":2000})", "thinking.budget_tokens",
-                kUnsupported},
-        Refused{R"("thinking":{"type":"adaptive","display":"omitted"})", "thinking.display",
-                kUnsupported},
-        Refused{R"("output_config":{"effort":"low"})", "output_config.effort", kUnsupported},
-        Refused{R"("output_config":{"format":{"type":"xml","schema":{}}})", "output_config.format",
-                kUnsupported},
-        Refused{R"("output_config":{"format":{"type":"json_schema"}})", "output_config.format",
-                kUnsupported},
-        Refused{R"("tools":[{"type":"bash_20250124","name":"bash"}])", "tools[0].type",
-                kUnsupported},
-        Refused{R"("tools":[{"name":"f","input_schema":{},"strict":true}])", "tools[0].strict",
-                kUnsupported},
-        Refused{R"("tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"auto",)"
-                R"("disable_parallel_tool_use":true})",
-                "tool_choice.disable_parallel_tool_use", kUnsupported},
-        Refused{R"("cache_control":{"type":"forever"})", "cache_control.type", kUnsupported}));
+    ::testing::Values(Refused{R"("inference_geo":"eu")", "inference_geo", kUnsupported},
+                      Refused{R"("prefill":"a")", "prefill", kUnsupported},
+                      Refused{R"("output_config":{"format":{"type":"xml","schema":{}}})",
+                              "output_config.format", kUnsupported},
+                      Refused{R"("output_config":{"format":{"type":"json_schema"}})",
+                              "output_config.format", kUnsupported}));
 
 INSTANTIATE_TEST_SUITE_P(
     Unknown, MessagesRefuse,
     ::testing::Values(
         Refused{R"("tempreature":1)", "tempreature", kUnknown}, Refused{R"("n":2)", "n", kUnknown},
         Refused{R"("stop":"a")", "stop", kUnknown}, Refused{R"("seed":1)", "seed", kUnknown},
-        Refused{R"("thinking":{"type":"adaptive","x":1})", "thinking.x", kUnknown},
-        Refused{R"("output_config":{"x":1})", "output_config.x", kUnknown},
         Refused{R"("output_config":{"format":{"type":"json_schema","schema":{},"name":"n"}})",
                 "output_config.format.name", kUnknown},
-        Refused{R"("metadata":{"trace":"t"})", "metadata.trace", kUnknown},
-        Refused{R"("tools":[{"name":"f","input_schema":{},"x":1}])", "tools[0].x", kUnknown},
-        Refused{R"("tool_choice":{"type":"any","x":1})", "tool_choice.x", kUnknown},
-        Refused{R"("cache_control":{"type":"ephemeral","x":1})", "cache_control.x", kUnknown}));
+        Refused{R"("tool_choice":{"type":"any","x":1})", "tool_choice.x", kUnknown}));
 
 INSTANTIATE_TEST_SUITE_P(
     BadValues, MessagesRefuse,
@@ -82,7 +59,6 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("system":3)", "system", kType}, Refused{R"("metadata":[])", "metadata", kType},
         Refused{R"("metadata":{"user_id":3})", "metadata.user_id", kType},
         Refused{R"("thinking":true)", "thinking", kType},
-        Refused{R"("thinking":{})", "thinking.type", kMissing},
         Refused{R"("thinking":{"type":"deep"})", "thinking.type", kValue},
         Refused{R"("output_config":3)", "output_config", kType},
         Refused{R"("output_config":{"format":3})", "output_config.format", kType},
@@ -90,12 +66,11 @@ INSTANTIATE_TEST_SUITE_P(
                 kMissing},
         Refused{R"("output_config":{"format":{"type":"json_schema","schema":3}})",
                 "output_config.format.schema", kType},
-        Refused{R"("tools":{})", "tools", kType}, Refused{R"("tools":[1])", "tools[0]", kType},
+        Refused{R"("tools":"f")", "tools", kType}, Refused{R"("tools":[1])", "tools[0]", kType},
         Refused{R"("tools":[{"input_schema":{}}])", "tools[0].name", kMissing},
         Refused{R"("tools":[{"name":"f"}])", "tools[0].input_schema", kMissing},
         Refused{R"("tools":[{"name":"f","input_schema":[]}])", "tools[0].input_schema", kType},
         Refused{R"("tool_choice":"any")", "tool_choice", kType},
-        Refused{R"("tool_choice":{})", "tool_choice.type", kMissing},
         Refused{R"("tool_choice":{"type":"required"})", "tool_choice.type", kValue},
         Refused{R"("tool_choice":{"type":"tool"})", "tool_choice.name", kMissing},
         Refused{R"("tool_choice":{"type":"any","disable_parallel_tool_use":1})",
@@ -103,11 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("tool_choice":{"type":"any"})", "tool_choice", kValue},
         Refused{R"("tools":[{"name":"f","input_schema":{}}],"tool_choice":{"type":"any"},)"
                 R"("output_config":{"format":{"type":"json_schema","schema":{}}})",
-                "output_config.format", kValue},
-        Refused{R"("cache_control":true)", "cache_control", kType},
-        Refused{R"("cache_control":{})", "cache_control.type", kMissing},
-        Refused{R"("cache_control":{"type":"ephemeral","ttl":"1d"})", "cache_control.ttl",
-                kValue}));
+                "output_config.format", kValue}));
 
 TEST(ParseMessages, RefusesWhatIsNoRequest) {
   for (const char* body : {"", "{", "[]", "null", "\xff\xfe",
@@ -134,7 +105,7 @@ TEST(ParseMessages, ReadsEverySupportedField) {
   const auto parsed = ParseMessagesRequest(
       Body(R"("system":"be brief","stream":true,"temperature":0.5,"top_p":0.9,"top_k":5,
               "stop_sequences":["a","b"],"metadata":{"user_id":"u"},"service_tier":"auto",
-              "thinking":{"type":"disabled"},"cache_control":{"type":"ephemeral","ttl":"1h"},
+              "thinking":{"type":"disabled"},
               "output_config":{"effort":null,"format":{"type":"json_schema","schema":{"b":1,"a":2}}},
               "container":null)"),
       "2023-06-01");
@@ -157,11 +128,46 @@ TEST(ParseMessages, ReadsEverySupportedField) {
                             {"role":"user","content":"hi"}])"));
 }
 
+struct Ignored {
+  const char* json;
+  const char* header;
+};
+void PrintTo(const Ignored& ignored, std::ostream* out) { *out << ignored.json; }
+
+class MessagesIgnore : public ::testing::TestWithParam<Ignored> {};
+
+TEST_P(MessagesIgnore, TheFieldAndNameIt) {
+  const auto parsed = ParseMessagesRequest(Body(GetParam().json), "");
+  ASSERT_TRUE(parsed.ok()) << GetParam().json << ": " << parsed.status();
+  EXPECT_EQ(parsed->ignored.Header(), GetParam().header);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, MessagesIgnore,
+    ::testing::Values(
+        Ignored{R"("context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]})",
+                "context_management"},
+        Ignored{R"("cache_control":{"type":"ephemeral"},"container":"c","diagnostics":{"a":1})",
+                "cache_control, container, diagnostics"},
+        Ignored{R"("mcp_servers":[{"name":"s"}],"service_tier":"flex","speed":"fast")",
+                "mcp_servers, service_tier, speed"},
+        Ignored{R"("mcp_servers":[],"service_tier":"auto","speed":"standard","thinking":{})", ""},
+        Ignored{R"("thinking":{"type":"adaptive","display":"omitted"})", "thinking.display"},
+        Ignored{R"("output_config":{"effort":"low","x":1})", "output_config.x"},
+        Ignored{R"("metadata":{"user_id":"u","trace":"t"})", "metadata.trace"},
+        Ignored{R"("system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}])",
+                "system[].cache_control"},
+        Ignored{R"("tools":[{"type":"bash_20250124","name":"bash"},{"name":"f","input_schema":{},)"
+                R"("strict":true,"eager_input_streaming":true}],)"
+                R"("tool_choice":{"type":"auto","disable_parallel_tool_use":true})",
+                "tools[].eager_input_streaming, tools[bash_20250124]"}));
+
 TEST(ParseMessages, ThinkingIsTheTemplatesSwitch) {
   const auto parsed =
-      ParseMessagesRequest(Body(R"("thinking":{"type":"adaptive","display":"summarized"})"), "");
+      ParseMessagesRequest(Body(R"("thinking":{"type":"enabled","budget_tokens":2000})"), "");
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->request.template_context->at("enable_thinking"), true);
+  EXPECT_EQ(parsed->request.thinking_budget, 2000u);
   EXPECT_FALSE(
       ParseMessagesRequest(Body(""), "")->request.template_context->contains("enable_thinking"));
 }
@@ -201,6 +207,16 @@ TEST(ParseCountTokens, TakesWhatMakesThePromptAndNoMore) {
     const auto refused = ParseCountTokensRequest(prompt + ",\"" + name + "\":1}");
     EXPECT_EQ(ErrorParam(refused.status()), name);
     EXPECT_EQ(ErrorCode(refused.status()), kUnknown);
+  }
+}
+
+TEST(ParseMessages, ReadsEveryFieldThatTheTableCallsUsed) {
+  for (const std::string_view name : MessagesFields().UsedMembers()) {
+    boost::json::object body = boost::json::parse(Body("")).as_object();
+    body[boost::json::string_view(name.data(), name.size())] = boost::json::parse(kNoFieldsValue);
+    const auto parsed = ParseMessagesRequest(boost::json::serialize(body), "");
+    ASSERT_FALSE(parsed.ok()) << name;
+    EXPECT_EQ(ErrorParam(parsed.status()).substr(0, name.size()), name) << parsed.status();
   }
 }
 

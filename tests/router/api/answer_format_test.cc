@@ -29,7 +29,7 @@ TEST(AnswerFormat, IsRecognisedByTheTemplateOfEveryFamily) {
       {"gemma_style", ToolCallFormat::kNone, ReasoningFormat::kNone},
       {"hermes_style", ToolCallFormat::kHermes, ReasoningFormat::kNone},
       {"llama3_style", ToolCallFormat::kLlama3Json, ReasoningFormat::kNone},
-      {"mistral_style", ToolCallFormat::kNone, ReasoningFormat::kNone},
+      {"mistral_style", ToolCallFormat::kMistral, ReasoningFormat::kNone},
       {"qwen2_style", ToolCallFormat::kHermes, ReasoningFormat::kNone},
       {"qwen3_style", ToolCallFormat::kHermes, ReasoningFormat::kThink},
       {"smollm2", ToolCallFormat::kNone, ReasoningFormat::kNone},
@@ -39,13 +39,23 @@ TEST(AnswerFormat, IsRecognisedByTheTemplateOfEveryFamily) {
     EXPECT_EQ(DetectToolCallFormat(text), family.calls) << family.name;
     EXPECT_EQ(DetectReasoningFormat(text), family.reasoning) << family.name;
   }
+  EXPECT_EQ(DetectToolCallFormat("'<tool_call>' ... '<function=' + name"),
+            ToolCallFormat::kQwenXml);
+  EXPECT_EQ(DetectToolCallFormat("<tool_call>{function-name}\n<arg_key>{key}</arg_key>"),
+            ToolCallFormat::kGlm);
+  EXPECT_EQ(DetectToolCallFormat("'<|tool_calls_section_begin|>' ..."), ToolCallFormat::kKimi);
+  EXPECT_EQ(DetectToolCallFormat("in the format of [func_name1(params_name1=params_value1)]"),
+            ToolCallFormat::kPythonic);
+  EXPECT_EQ(DetectToolCallFormat("{{- '[TOOL_CALLS] [' }}"), ToolCallFormat::kMistral);
   EXPECT_EQ(DetectReasoningFormat("... '[/THINK]' ..."), ReasoningFormat::kSquareThink);
   EXPECT_EQ(DetectReasoningFormat("... '</seed:think>' ..."), ReasoningFormat::kSeedThink);
 }
 
 TEST(AnswerFormat, NamesAndMarkersLeadBack) {
-  for (const ToolCallFormat format : {ToolCallFormat::kNone, ToolCallFormat::kHermes,
-                                      ToolCallFormat::kLlama3Json, ToolCallFormat::kDeepSeek}) {
+  for (const ToolCallFormat format :
+       {ToolCallFormat::kNone, ToolCallFormat::kHermes, ToolCallFormat::kLlama3Json,
+        ToolCallFormat::kDeepSeek, ToolCallFormat::kQwenXml, ToolCallFormat::kGlm,
+        ToolCallFormat::kPythonic, ToolCallFormat::kMistral, ToolCallFormat::kKimi}) {
     EXPECT_EQ(FindToolCallFormat(ToolCallFormatName(format)), format);
   }
   for (const ReasoningFormat format :

@@ -266,7 +266,6 @@ TEST_F(Chat, RefusesWithOpenAisShapeAndField) {
            {R"("stop":[""])", "stop"},
            {R"("top_logprobs":2)", "top_logprobs"},
            {R"("min_tokens":9,"max_tokens":3)", "min_tokens"},
-           {R"("max_tokens":100000)", "messages"},
            {R"("nonsense":1)", "nonsense"}}) {
     const net::HttpResponse response = Refused(more);
     EXPECT_EQ(response.status, 400) << more << response.body;
@@ -353,6 +352,16 @@ TEST_F(Chat, APromptBeyondTheContextIsRefused) {
   const net::HttpResponse response = router_->Post("/v1/chat/completions", body);
   EXPECT_EQ(response.status, 400);
   EXPECT_EQ(Parse(response.body).at("error").at("code"), "context_length_exceeded");
+}
+
+TEST_F(Chat, MaxTokensIsAtMostWhatTheContextLeaves) {
+  Start();
+  const json::object answer = Ask(R"("max_tokens":128000,"min_tokens":5)");
+  EXPECT_EQ(answer.at("choices").at(0).at("finish_reason"), "stop");
+  const worker::v1::Sequence sequence = worker_->Submitted().at(0);
+  EXPECT_EQ(sequence.stop().max_tokens() + static_cast<uint32_t>(sequence.prompt_token_ids_size()),
+            FakeWorkerOptions().max_context_tokens);
+  EXPECT_EQ(sequence.stop().min_tokens(), 5u);
 }
 
 TEST_F(Chat, TokenizeAndDetokenizeAreInverse) {

@@ -154,8 +154,10 @@ TEST_F(Completions, APromptOfTokensIsFilledInAsItIs) {
   FakeWorkerOptions options;
   options.extra_tokens = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"};
   Start(options);
+  Ask(R"("prompt":[65,66],"suffix":"C")");
+  EXPECT_EQ(SentPrompt(), (std::vector<uint32_t>{259, 65, 66, 260, 67, 261}));
   Ask(R"("prompt":[65,66],"suffix":"")");
-  EXPECT_EQ(SentPrompt(), (std::vector<uint32_t>{259, 65, 66, 260, 261}));
+  EXPECT_EQ(SentPrompt(), (std::vector<uint32_t>{65, 66})) << "an empty suffix is none";
   EXPECT_EQ(Post(R"("prompt":[65,9999],"suffix":"x")").status, 400);
   EXPECT_EQ(Post(R"("prompt":"a","suffix":"x","echo":true)").status, 400);
 }

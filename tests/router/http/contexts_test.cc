@@ -76,7 +76,9 @@ TEST_F(Contexts, ARequestGoesWhereAllThatItAsksForFits) {
   EXPECT_TRUE(workers_[0]->Submitted().empty());
   EXPECT_TRUE(workers_[1]->Submitted().empty());
   EXPECT_EQ(workers_[2]->Submitted().size(), 4u);
-  EXPECT_EQ(Post(R"(,"max_tokens":400)").status, 400) << "the largest is the limit";
+  // More than the largest leaves is all that it leaves.
+  EXPECT_EQ(Ask(R"(,"max_tokens":128000)").text, text_);
+  EXPECT_EQ(workers_[2]->Submitted().size(), 5u);
 }
 
 TEST_F(Contexts, WithoutTheLargestAnAnswerEndsWhereTheOthersEnd) {

@@ -125,6 +125,8 @@ TEST_P(Wire, IsAnsweredAsRecorded) {
   const std::string answer(boost::json::parse(wire.setting.at("answer")).as_string());
   options.answer = [answer](const worker::v1::Sequence&) { return ByteTokens(answer); };
   options.tool_call_format = wire.setting["tools"];
+  const std::string& context = wire.setting["context"];
+  if (!context.empty()) options.max_context_tokens = static_cast<uint32_t>(std::stoul(context));
   const std::string markers = wire.setting["reasoning"];
   options.reasoning_start = markers.substr(0, markers.find(' '));
   options.reasoning_end = markers.substr(markers.find(' ') + 1);

@@ -1,12 +1,16 @@
-// Every field is read, or refused by name.
+// Every field is used, ignored and named, or refused by name.
 #include "router/openai/parse.h"
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "router/api/request_fields.h"
+#include "tests/router/refused.h"
 
 namespace pingti::router {
 namespace {
@@ -20,14 +24,6 @@ std::string Completion(const std::string& more) {
   return R"({"model":"m","prompt":"hi")" + (more.empty() ? "" : "," + more) + "}";
 }
 
-struct Refused {
-  const char* json;
-  const char* param;
-  const char* code;
-};
-
-void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.json; }
-
 class ChatRefuses : public ::testing::TestWithParam<Refused> {};
 
 TEST_P(ChatRefuses, TheFieldByName) {
@@ -38,77 +34,66 @@ TEST_P(ChatRefuses, TheFieldByName) {
   EXPECT_EQ(ErrorCode(parsed.status()), GetParam().code) << parsed.status();
 }
 
-constexpr char kUnsupported[] = "unsupported_parameter";
-constexpr char kType[] = "invalid_type";
-constexpr char kValue[] = "invalid_value";
-
 INSTANTIATE_TEST_SUITE_P(
     Fields, ChatRefuses,
     ::testing::Values(
         Refused{R"("audio":{"voice":"a","format":"mp3"})", "audio", kUnsupported},
-        Refused{R"("function_call":"auto")", "function_call", kUnsupported},
-        Refused{R"("functions":[])", "functions", kUnsupported},
-        Refused{R"("metadata":{"a":"b"})", "metadata", kUnsupported},
         Refused{R"("modalities":["text","audio"])", "modalities", kUnsupported},
-        Refused{R"("moderation":{})", "moderation", kUnsupported},
-        Refused{
-            R"("parallel_tool_calls":false,"tools":[{"type":"function","function":{"name":"f"}}])",
-            "parallel_tool_calls", kUnsupported},
+        Refused{R"("echo":true)", "echo", kUnsupported},
+        Refused{R"("best_of":2)", "best_of", kUnsupported},
+        Refused{R"("use_beam_search":true)", "use_beam_search", kUnsupported},
+        Refused{R"("functions":[{"name":"f"}])", "functions", kUnsupported},
+        Refused{R"("function_call":{"name":"f"})", "function_call", kUnsupported},
+        Refused{R"("moderation":{"model":"omni"})", "moderation", kUnsupported},
+        Refused{R"("continue_final_message":true)", "continue_final_message", kUnsupported},
+        Refused{R"("structured_outputs":{"structural_tag":"t"})",
+                "structured_outputs.structural_tag", kUnsupported},
+        Refused{R"("structured_outputs":{"regex":3})", "structured_outputs.regex", kType},
+        Refused{R"("structured_outputs":{"json":{},"regex":"a"})", "structured_outputs.regex",
+                kValue},
+        Refused{R"("reasoning_effort":3)", "reasoning_effort", kType},
+        Refused{R"("reasoning":"low")", "reasoning", kType},
+        Refused{R"("thinking":{"type":"deep"})", "thinking.type", kValue},
+        Refused{R"("thinking":{"type":"enabled","budget_tokens":-1})", "thinking.budget_tokens",
+                kValue},
+        Refused{R"("thinking_budget":"many")", "thinking_budget", kType},
+        Refused{R"("enable_thinking":1)", "enable_thinking", kType},
+        Refused{R"("add_generation_prompt":1)", "add_generation_prompt", kType},
         Refused{R"("parallel_tool_calls":1)", "parallel_tool_calls", kType},
-        Refused{R"("prediction":{"type":"content","content":"x"})", "prediction", kUnsupported},
-        Refused{R"("prompt_cache_key":"k")", "prompt_cache_key", kUnsupported},
-        Refused{R"("prompt_cache_retention":"24h")", "prompt_cache_retention", kUnsupported},
-        Refused{R"("reasoning_effort":"low")", "reasoning_effort", kUnsupported},
         Refused{R"("response_format":3)", "response_format", kType},
         Refused{R"("response_format":{"type":"xml"})", "response_format.type", kValue},
-        Refused{R"("response_format":{"type":"json_object","x":1})", "response_format.x",
-                "unknown_parameter"},
-        Refused{R"("response_format":{"type":"text","json_schema":{}})",
+        Refused{R"("response_format":{"type":"json_object","x":1})", "response_format.x", kUnknown},
+        Refused{R"("response_format":{"type":"text","json_schema":{"name":"n"}})",
                 "response_format.json_schema", kValue},
         Refused{R"("response_format":{"type":"json_schema"})", "response_format.json_schema",
-                "missing_required_parameter"},
-        Refused{R"("response_format":{"type":"json_schema","json_schema":{}})",
-                "response_format.json_schema.name", "missing_required_parameter"},
+                kMissing},
+        Refused{R"("response_format":{"type":"json_schema","json_schema":{"schema":{}}})",
+                "response_format.json_schema.name", kMissing},
         Refused{R"("response_format":{"type":"json_schema","json_schema":{"name":"n"}})",
-                "response_format.json_schema.schema", "missing_required_parameter"},
+                "response_format.json_schema.schema", kMissing},
         Refused{R"("response_format":{"type":"json_schema","json_schema":{"name":"n","schema":1}})",
                 "response_format.json_schema.schema", kType},
-        Refused{R"("response_format":{})", "response_format.type", "missing_required_parameter"},
         Refused{R"("guided_json":3)", "guided_json", kType},
         Refused{R"("guided_regex":3)", "guided_regex", kType},
         Refused{R"("guided_choice":[])", "guided_choice", kType},
         Refused{R"("guided_choice":[1])", "guided_choice", kType},
-        Refused{R"("guided_grammar":{})", "guided_grammar", kType},
         Refused{R"("guided_regex":"a","guided_grammar":"root ::= \"a\"")", "guided_grammar",
                 kValue},
-        Refused{R"("safety_identifier":"s")", "safety_identifier", kUnsupported},
-        Refused{R"("service_tier":"flex")", "service_tier", kUnsupported},
-        Refused{R"("store":true)", "store", kUnsupported},
-        Refused{R"("thinking":{"type":"enabled"})", "thinking", kUnsupported},
         Refused{R"("tool_choice":"required","tools":[])", "tool_choice", kValue},
         Refused{R"("tool_choice":{"type":"function","function":{"name":"f"}},"tools":[])",
                 "tool_choice", kValue},
         Refused{R"("tool_choice":{"type":"allowed_tools"},"tools":[])", "tool_choice.type",
                 kUnsupported},
-        Refused{R"("tool_choice":{"type":"function","function":{}},"tools":[])",
-                "tool_choice.function.name", "missing_required_parameter"},
+        Refused{R"("tool_choice":{"type":"function","function":3},"tools":[])",
+                "tool_choice.function", kType},
         Refused{R"("tool_choice":{"type":"function","function":{"name":"f","x":1}},"tools":[])",
-                "tool_choice.function.x", "unknown_parameter"},
+                "tool_choice.function.x", kUnknown},
         Refused{R"("tools":[{"type":"function","function":{"name":"f","strict":1}}])",
                 "tools[0].function.strict", kType},
         Refused{R"("tools":[{"type":"function","function":{"name":"f","description":1}}])",
                 "tools[0].function.description", kType},
         Refused{R"("tool_choice":"any","tools":[])", "tool_choice", kValue},
-        Refused{R"("tool_choice":"auto")", "tool_choice", kValue},
-        Refused{R"("tools":[{"type":"custom","custom":{}}])", "tools[0].type", kUnsupported},
-        Refused{R"("tools":[{"type":"function","function":{"name":"f","strict":true}}])",
-                "tools[0].function.strict", kUnsupported},
-        Refused{R"("verbosity":"low")", "verbosity", kUnsupported},
-        Refused{R"("web_search_options":{})", "web_search_options", kUnsupported},
-        Refused{R"("tempreature":1)", "tempreature", "unknown_parameter"},
-        Refused{R"("echo":true)", "echo", "unknown_parameter"},
-        Refused{R"("stream":true,"stream_options":{"x":1})", "stream_options.x",
-                "unknown_parameter"},
+        Refused{R"("tempreature":1)", "tempreature", kUnknown},
         Refused{R"("stream_options":{"include_usage":true})", "stream_options", kValue},
         Refused{R"("max_tokens":0)", "max_tokens", kValue},
         Refused{R"("max_tokens":-1)", "max_tokens", kValue},
@@ -126,6 +111,164 @@ INSTANTIATE_TEST_SUITE_P(
                 kValue},
         Refused{R"("user":3)", "user", kType}));
 
+struct Ignored {
+  const char* json;
+  const char* header;
+};
+void PrintTo(const Ignored& ignored, std::ostream* out) { *out << ignored.json; }
+
+class ChatIgnores : public ::testing::TestWithParam<Ignored> {};
+
+TEST_P(ChatIgnores, TheFieldAndNamesIt) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(GetParam().json));
+  ASSERT_TRUE(parsed.ok()) << GetParam().json << ": " << parsed.status();
+  EXPECT_EQ(parsed->ignored.Header(), GetParam().header);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    HintsAndLabels, ChatIgnores,
+    ::testing::Values(
+        Ignored{R"("metadata":{"a":"b"},"store":true,"verbosity":"low")",
+                "metadata, store, verbosity"},
+        Ignored{R"("prediction":{"type":"content","content":"x"})", "prediction"},
+        Ignored{R"("prompt_cache_key":"k","prompt_cache_retention":"24h")",
+                "prompt_cache_key, prompt_cache_retention"},
+        Ignored{R"("safety_identifier":"s","client_metadata":{"a":"b"})",
+                "client_metadata, safety_identifier"},
+        Ignored{R"("service_tier":"flex")", "service_tier"},
+        Ignored{R"("web_search_options":{"search_context_size":"low"})", "web_search_options"},
+        Ignored{R"("stream":true,"stream_options":{"include_obfuscation":false,)"
+                R"("continuous_usage_stats":true})",
+                "stream_options.continuous_usage_stats, stream_options.include_obfuscation"},
+        Ignored{R"("tools":[{"type":"custom","custom":{"name":"c"}},{"type":"web_search"},)"
+                R"({"type":"a\r\nb"}])",
+                "tools[*], tools[].custom, tools[custom], tools[web_search]"},
+        Ignored{R"("tools":[{"type":"function","cache_control":{"type":"ephemeral"},)"
+                R"("function":{"name":"f","x":1}}])",
+                "tools[].cache_control, tools[].function.x"}));
+
+INSTANTIATE_TEST_SUITE_P(
+    NothingThatIsLeftOut, ChatIgnores,
+    ::testing::Values(
+        Ignored{R"("metadata":null,"store":false,"service_tier":"auto","verbosity":null)", ""},
+        Ignored{R"("response_format":{},"stream_options":{"include_usage":null})", ""},
+        Ignored{R"("response_format":{"type":"text","json_schema":null})", ""},
+        Ignored{R"("function_call":"auto","functions":[],"modalities":["text"],"best_of":1)", ""},
+        Ignored{R"("function_call":null,"functions":null,"audio":null,"tools":null)", ""},
+        Ignored{R"("moderation":{},"web_search_options":{},"logit_bias":{},"tool_choice":{})", ""},
+        Ignored{R"("tool_choice":"auto","unheard_of":null)", ""}));
+
+TEST(ParseChat, TakesAnAnswerBackAsItCame) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(
+      R"({"model":"m","messages":[{"role":"user","content":"hi","name":null},
+          {"role":"assistant","content":null,"refusal":null,"annotations":[],"audio":null,
+           "function_call":null,"parsed":{"a":1},"reasoning_content":"hm","tool_calls":[
+            {"id":"1","type":"function","index":0,"function":{"name":"f","arguments":"",
+             "parsed_arguments":null}}]},
+          {"role":"tool","tool_call_id":"1","content":"ok"},
+          {"role":"assistant","content":[{"type":"refusal","refusal":"no"}],"tool_calls":null},
+          {"role":"assistant","content":null,"reasoning":"so"}]})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->ignored.Header(),
+            "messages[].annotations, messages[].parsed, messages[].tool_calls[].index");
+  EXPECT_EQ(parsed->request.template_context->at("messages"), boost::json::parse(R"([
+      {"role":"user","content":"hi"},
+      {"role":"assistant","content":"","reasoning_content":"hm","tool_calls":[
+        {"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+      {"role":"tool","tool_call_id":"1","content":"ok"},
+      {"role":"assistant","content":"no"},
+      {"role":"assistant","content":"","reasoning_content":"so"}])"));
+}
+
+TEST(ParseChat, ACallsArgumentsAreJsonTextHoweverTheyCame) {
+  const auto arguments = [](const std::string& sent) {
+    const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(
+        R"({"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"1","function":)"
+        R"({"name":"f")" +
+        sent + "}}]}]}");
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return std::string(parsed->request.template_context->at("messages")
+                           .at(0)
+                           .at("tool_calls")
+                           .at(0)
+                           .at("function")
+                           .at("arguments")
+                           .as_string());
+  };
+  EXPECT_EQ(arguments(""), "{}");
+  EXPECT_EQ(arguments(R"(,"arguments":null)"), "{}");
+  EXPECT_EQ(arguments(R"(,"arguments":"")"), "{}");
+  EXPECT_EQ(arguments(R"(,"arguments":{"a":1})"), R"({"a":1})");
+}
+
+TEST(ParseChat, NullsInASchemaAreLeftOutButForValues) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(
+      R"("tools":[{"type":"function","function":{"name":"f","strict":null,"description":null,
+          "parameters":{"type":"object","required":null,"properties":{"b":{"type":"string",
+          "title":null,"default":null},"a":{"enum":[null,1]}}}}}],
+         "response_format":{"type":"json_schema","json_schema":{"name":"n","description":null,
+          "strict":null,"schema":{"title":null,"const":null}}})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(boost::json::serialize(parsed->request.template_context->at("tools")),
+            R"([{"type":"function","function":{"name":"f","parameters":{"type":"object",)"
+            R"("properties":{"b":{"type":"string","default":null},"a":{"enum":[null,1]}}}}}])");
+  EXPECT_EQ(parsed->request.grammar->text, R"({"const":null})");
+}
+
+TEST(ParseChat, WholeNumbersMayBeWrittenWithAPoint) {
+  const absl::StatusOr<ParsedRequest> parsed =
+      ParseChatRequest(Chat(R"("max_tokens":16.0,"n":2.0,"seed":7.0,"top_k":1e1)"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->request.params.max_tokens, 16u);
+  EXPECT_EQ(parsed->request.params.n, 2u);
+  EXPECT_EQ(parsed->request.params.seed, 7u);
+  EXPECT_EQ(parsed->request.params.top_k, 10u);
+}
+
+struct Switched {
+  const char* json;
+  const char* context;  // what the template sees beside the messages
+  std::optional<uint32_t> budget;
+};
+void PrintTo(const Switched& switched, std::ostream* out) { *out << switched.json; }
+
+class ChatThinking : public ::testing::TestWithParam<Switched> {};
+
+TEST_P(ChatThinking, IsTheTemplatesSwitch) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(GetParam().json));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  boost::json::object context = *parsed->request.template_context;
+  context.erase("messages");
+  EXPECT_EQ(context, boost::json::parse(GetParam().context).as_object())
+      << boost::json::serialize(context);
+  EXPECT_EQ(parsed->request.thinking_budget, GetParam().budget);
+  EXPECT_EQ(parsed->ignored.Header(), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Words, ChatThinking,
+    ::testing::Values(
+        Switched{R"("user":"u")", "{}", {}},
+        Switched{R"("enable_thinking":false)", R"({"enable_thinking":false,"thinking":false})", {}},
+        Switched{R"("thinking":{"type":"enabled","budget_tokens":9})",
+                 R"({"enable_thinking":true,"thinking":true})", 9},
+        Switched{R"("thinking":{"type":"disabled"})",
+                 R"({"enable_thinking":false,"thinking":false})",
+                 {}},
+        Switched{R"("reasoning_effort":"high")",
+                 R"({"enable_thinking":true,"thinking":true,"reasoning_effort":"high"})",
+                 {}},
+        Switched{R"("reasoning_effort":"none")",
+                 R"({"enable_thinking":false,"thinking":false,"reasoning_effort":"none"})",
+                 {}},
+        Switched{R"("reasoning":{"effort":"low","max_tokens":5})",
+                 R"({"enable_thinking":true,"thinking":true,"reasoning_effort":"low"})", 5},
+        Switched{R"("reasoning_effort":"high","enable_thinking":false,"thinking_budget":3)",
+                 R"({"enable_thinking":false,"thinking":false,"reasoning_effort":"high"})", 3},
+        Switched{R"("reasoning_effort":"low","chat_template_kwargs":{"enable_thinking":false})",
+                 R"({"enable_thinking":false,"thinking":true,"reasoning_effort":"low"})",
+                 {}}));
+
 class ChatRefusesMessages : public ::testing::TestWithParam<Refused> {};
 
 TEST_P(ChatRefusesMessages, TheFieldByName) {
@@ -139,28 +282,28 @@ TEST_P(ChatRefusesMessages, TheFieldByName) {
 INSTANTIATE_TEST_SUITE_P(
     Messages, ChatRefusesMessages,
     ::testing::Values(
-        Refused{"[]", "messages", "empty_array"}, Refused{"{}", "messages", kType},
-        Refused{"[1]", "messages[0]", kType},
-        Refused{R"([{"content":"x"}])", "messages[0].role", "missing_required_parameter"},
+        Refused{"[]", "messages", "empty_array"}, Refused{"{}", "messages", kMissing},
+        Refused{R"("hi")", "messages", kType}, Refused{"[1]", "messages[0]", kType},
+        Refused{R"([{"content":"x"}])", "messages[0].role", kMissing},
         Refused{R"([{"role":"wizard","content":"x"}])", "messages[0].role", kValue},
         Refused{R"([{"role":"function","name":"f","content":"x"}])", "messages[0].role",
                 kUnsupported},
-        Refused{R"([{"role":"user"}])", "messages[0].content", "missing_required_parameter"},
+        Refused{R"([{"role":"user"}])", "messages[0].content", kMissing},
         Refused{R"([{"role":"user","content":3}])", "messages[0].content", kType},
         Refused{R"([{"role":"user","content":[{"type":"image_url","image_url":{"url":"u"}}]}])",
                 "messages[0].content[0].type", kUnsupported},
         Refused{R"([{"role":"user","content":[{"type":"text"}]}])", "messages[0].content[0].text",
-                "missing_required_parameter"},
-        Refused{R"([{"role":"user","content":"x","foo":1}])", "messages[0].foo",
-                "unknown_parameter"},
-        Refused{R"([{"role":"assistant","content":"x","audio":{"id":"a"}}])", "messages[0].audio",
-                kUnsupported},
-        Refused{R"([{"role":"user","content":"x","tool_calls":[]}])", "messages[0].tool_calls",
-                kValue},
+                kMissing},
+        Refused{R"([{"role":"user","content":"x","tool_calls":[{"id":"1"}]}])",
+                "messages[0].tool_calls", kValue},
+        Refused{R"([{"role":"assistant","content":"x","function_call":{"name":"f"}}])",
+                "messages[0].function_call", kUnsupported},
+        Refused{R"([{"role":"assistant","tool_calls":[{"id":"1","type":"function",)"
+                R"("function":{"name":"f","arguments":[]}}]}])",
+                "messages[0].tool_calls[0].function.arguments", kType},
         Refused{R"([{"role":"assistant","tool_calls":[{"id":"1","type":"function"}]}])",
-                "messages[0].tool_calls[0].function", "missing_required_parameter"},
-        Refused{R"([{"role":"tool","content":"x"}])", "messages[0].tool_call_id",
-                "missing_required_parameter"}));
+                "messages[0].tool_calls[0].function", kMissing},
+        Refused{R"([{"role":"tool","content":"x"}])", "messages[0].tool_call_id", kMissing}));
 
 TEST(ParseChat, RefusesWhatIsNoJsonObject) {
   for (const char* body : {"", "{", "[]", "null", "\xff\xfe", R"({"model":3})", "{}"}) {
@@ -232,6 +375,17 @@ TEST(ParseChat, ToolsAreShownUnlessToolChoiceIsNone) {
   EXPECT_FALSE(parsed->request.template_context->contains("tools"));
 }
 
+TEST(ParseChat, AToolMayBeStrictAndCallsOneAtATimeWhateverIsChosen) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(
+      Chat(R"("tools":[{"type":"function","function":{"name":"f","strict":true}}],)"
+           R"("parallel_tool_calls":false,"response_format":{"type":"json_object"})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->request.parse_tool_calls);
+  EXPECT_FALSE(parsed->request.require_tool_call);
+  EXPECT_FALSE(parsed->request.parallel_tool_calls);
+  EXPECT_TRUE(parsed->request.grammar.has_value());
+}
+
 TEST(ParseChat, AForcedCallIsNamedAndMayBeStrict) {
   const std::string tools =
       R"("tools":[{"type":"function","function":{"name":"f","strict":true}}],)";
@@ -265,6 +419,10 @@ TEST(ParseChat, AFormatBecomesAGrammar) {
   EXPECT_EQ(grammar_of(R"("guided_json":"{}")")->kind, Kind::kJsonSchema);
   EXPECT_EQ(grammar_of(R"("guided_regex":"a+")")->text, "a+");
   EXPECT_EQ(grammar_of(R"("guided_choice":["a","b"])")->kind, Kind::kEbnf);
+  EXPECT_EQ(grammar_of(R"("structured_outputs":{"json":{"b":1}})")->text, R"({"b":1})");
+  EXPECT_EQ(grammar_of(R"("structured_outputs":{"regex":"a+","json_object":false})")->text, "a+");
+  EXPECT_EQ(grammar_of(R"("structured_outputs":{"choice":["a"]})")->kind, Kind::kEbnf);
+  EXPECT_EQ(grammar_of(R"("structured_outputs":{"json_object":true})")->kind, Kind::kJsonObject);
 }
 
 class CompletionRefuses : public ::testing::TestWithParam<Refused> {};
@@ -281,8 +439,7 @@ INSTANTIATE_TEST_SUITE_P(Fields, CompletionRefuses,
                                            Refused{R"("max_tokens":-1)", "max_tokens", kValue},
                                            Refused{R"("best_of":2)", "best_of", kUnsupported},
                                            Refused{R"("logprobs":true)", "logprobs", kType},
-                                           Refused{R"("messages":[])", "messages",
-                                                   "unknown_parameter"}));
+                                           Refused{R"("messages":[])", "messages", kUnknown}));
 
 TEST(ParseCompletion, TakesAllFourFormsOfPrompt) {
   const auto prompts = [](const std::string& prompt) {
@@ -295,6 +452,26 @@ TEST(ParseCompletion, TakesAllFourFormsOfPrompt) {
             (std::vector<Prompt>{std::vector<uint32_t>{1}, std::vector<uint32_t>{2}}));
   EXPECT_FALSE(ParseCompletionRequest(R"({"model":"m","prompt":[1,"a"]})").ok());
   EXPECT_FALSE(ParseCompletionRequest(R"({"model":"m","prompt":{}})").ok());
+}
+
+TEST(ParseChat, ReadsEveryFieldThatTheTableCallsUsed) {
+  for (const std::string_view name : ChatFields().UsedMembers()) {
+    boost::json::object body = boost::json::parse(Chat("")).as_object();
+    body[boost::json::string_view(name.data(), name.size())] = boost::json::parse(kNoFieldsValue);
+    const auto parsed = ParseChatRequest(boost::json::serialize(body));
+    ASSERT_FALSE(parsed.ok()) << name;
+    EXPECT_EQ(ErrorParam(parsed.status()).substr(0, name.size()), name) << parsed.status();
+  }
+}
+
+TEST(ParseCompletion, ReadsEveryFieldThatTheTableCallsUsed) {
+  for (const std::string_view name : CompletionFields().UsedMembers()) {
+    boost::json::object body = boost::json::parse(Completion("")).as_object();
+    body[boost::json::string_view(name.data(), name.size())] = boost::json::parse(kNoFieldsValue);
+    const auto parsed = ParseCompletionRequest(boost::json::serialize(body));
+    ASSERT_FALSE(parsed.ok()) << name;
+    EXPECT_EQ(ErrorParam(parsed.status()).substr(0, name.size()), name) << parsed.status();
+  }
 }
 
 }  // namespace

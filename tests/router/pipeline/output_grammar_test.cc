@@ -52,6 +52,23 @@ struct Syntax {
   const char* both;  // and g with {}
 };
 
+void ExpectReadBack(ToolCallParser* parser, std::string_view text) {
+  std::string content;
+  std::vector<ToolCallDelta> calls;
+  for (const char c : text) parser->Push({&c, 1}, &content, &calls);
+  parser->Finish(&content, &calls);
+  std::string names;
+  std::string arguments;
+  for (const ToolCallDelta& call : calls) {
+    names += call.name;
+    arguments += call.arguments;
+  }
+  EXPECT_EQ(names, "fg");
+  EXPECT_EQ(arguments, R"({"a": 5}{})");
+  EXPECT_EQ(content, "");
+  EXPECT_EQ(parser->num_calls(), 2u);
+}
+
 class ForcedCalls : public ::testing::TestWithParam<Syntax> {};
 
 TEST_P(ForcedCalls, AreAllowedAndReadBack) {
@@ -70,20 +87,12 @@ TEST_P(ForcedCalls, AreAllowedAndReadBack) {
   EXPECT_FALSE(Allows(model, ForcedCall(kTools, "f"), syntax.both));
   EXPECT_FALSE(Allows(model, ForcedCall(kTools, "g"), syntax.one));
 
-  auto parser = MakeToolCallParser(ForcedCallFormat(model), [] { return std::string("id"); });
-  std::string content;
-  std::vector<ToolCallDelta> calls;
-  for (const char c : std::string(syntax.both)) parser->Push({&c, 1}, &content, &calls);
-  parser->Finish(&content, &calls);
-  std::string names;
-  std::string arguments;
-  for (const ToolCallDelta& call : calls) {
-    names += call.name;
-    arguments += call.arguments;
-  }
-  EXPECT_EQ(names, "fg");
-  EXPECT_EQ(arguments, R"({"a": 5}{})");
-  EXPECT_EQ(content, "");
+  request.parallel_tool_calls = true;
+  HeldToolCalls held(ForcedCallFrames(model, request), [] { return std::string("id"); });
+  ExpectReadBack(&held, syntax.both);
+  const auto free =
+      MakeToolCallParser(ForcedCallFormat(model), {.new_id = [] { return std::string("id"); }});
+  ExpectReadBack(free.get(), syntax.both);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -96,6 +105,13 @@ INSTANTIATE_TEST_SUITE_P(
         Syntax{"", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>",
                "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>\n"
                "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"},
+        // Its own has no JSON.
+        Syntax{"glm45", "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>",
+               "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>\n"
+               "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>"},
+        Syntax{"mistral", R"([TOOL_CALLS][{"name": "f", "arguments": {"a": 5}}])",
+               R"([TOOL_CALLS][{"name": "f", "arguments": {"a": 5}}, )"
+               R"({"name": "g", "arguments": {}}])"},
         Syntax{"llama3_json", R"({"name": "f", "parameters": {"a": 5}})",
                R"({"name": "f", "parameters": {"a": 5}}; {"name": "g", "parameters": {}})"},
         Syntax{"deepseek",
@@ -104,6 +120,19 @@ INSTANTIATE_TEST_SUITE_P(
                "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n"
                "{\"a\": 5}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g\n"
                "```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>"}));
+
+TEST(HeldToolCalls, PassArgumentsOnAsTheyCome) {
+  HeldToolCalls parser(ForcedCallFrames(ModelWith("hermes"), ForcedCall(kTools)),
+                       [] { return std::string("id"); });
+  std::string content;
+  std::vector<ToolCallDelta> calls;
+  parser.Push("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a", &content, &calls);
+  ASSERT_EQ(calls.size(), 1u);
+  EXPECT_EQ(calls[0].name, "f");
+  EXPECT_EQ(calls[0].arguments, "{\"a");
+  parser.Push("\": 5}}\n</too", &content, &calls);
+  EXPECT_EQ(calls[0].arguments, "{\"a\": 5}");
+}
 
 TEST(OutputGrammar, FreeTextHasNone) {
   const auto source = OutputGrammar(ModelWith("hermes"), GenerationRequest());

@@ -8,21 +8,22 @@ namespace {
 struct Parts {
   std::string reasoning;
   std::string content;
+  std::string call{};
   bool operator==(const Parts&) const = default;
 };
 
 std::ostream& operator<<(std::ostream& out, const Parts& parts) {
-  return out << "[" << parts.reasoning << "|" << parts.content << "]";
+  return out << "[" << parts.reasoning << "|" << parts.content << "|" << parts.call << "]";
 }
 
 // Pushes `text` in pieces of `size` bytes.
-Parts Split(std::string_view text, size_t size, bool open) {
-  ReasoningSplitter splitter(MarkersOf(ReasoningFormat::kThink), open);
+Parts Split(std::string_view text, size_t size, bool open, std::string_view call_mark = {}) {
+  ReasoningSplitter splitter(MarkersOf(ReasoningFormat::kThink), open, call_mark);
   Parts parts;
   for (size_t i = 0; i < text.size(); i += size) {
     splitter.Push(text.substr(i, size), &parts.reasoning, &parts.content);
   }
-  splitter.Finish(&parts.reasoning, &parts.content);
+  splitter.Finish(&parts.reasoning, &parts.content, &parts.call);
   return parts;
 }
 
@@ -38,6 +39,16 @@ TEST(ReasoningSplitter, GivesTheSameForEveryCut) {
     EXPECT_EQ(Split("<thi", size, false), (Parts{"", "<thi"}));
     EXPECT_EQ(Split("\n\n</think>\n\nb", size, true), (Parts{"", "b"}));
     EXPECT_EQ(Split(" a", size, false), (Parts{"", " a"}));
+  }
+}
+
+TEST(ReasoningSplitter, ACallIsOneOnlyWhereTheThoughtIsNeverClosed) {
+  for (size_t size = 1; size < 40; ++size) {
+    EXPECT_EQ(Split("so\n<tool_call>{}", size, true, "<tool_call>"),
+              (Parts{"so", "", "\n<tool_call>{}"}));
+    EXPECT_EQ(Split("so <tool_call>{} or not\n</think>No.", size, true, "<tool_call>"),
+              (Parts{"so <tool_call>{} or not", "No.", ""}));
+    EXPECT_EQ(Split("so <tool_c", size, true, "<tool_call>"), (Parts{"so <tool_c", "", ""}));
   }
 }
 

@@ -1,12 +1,14 @@
-// Every field of a Responses request is read, or refused by its name in this API.
+// Every field of a Responses request is used, ignored and named, or refused by its name there.
 #include "router/responses/parse.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
+#include <string_view>
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "router/api/request_fields.h"
 #include "tests/router/refused.h"
 
 namespace pingti::router {
@@ -34,45 +36,18 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("previous_response_id":"r")", "previous_response_id", kUnsupported},
         Refused{R"("conversation":"c")", "conversation", kUnsupported},
         Refused{R"("background":true)", "background", kUnsupported},
-        Refused{R"("background_options":{})", "background_options", kUnsupported},
-        Refused{R"("context_management":[])", "context_management", kUnsupported},
-        Refused{R"("max_tool_calls":2)", "max_tool_calls", kUnsupported},
-        Refused{R"("moderation":{})", "moderation", kUnsupported},
+        Refused{R"("background_options":{"a":1})", "background_options", kUnsupported},
+        Refused{R"("moderation":{"model":"omni"})", "moderation", kUnsupported},
         Refused{R"("prompt":{"id":"p"})", "prompt", kUnsupported},
-        Refused{R"("prompt_cache_key":"k")", "prompt_cache_key", kUnsupported},
-        Refused{R"("prompt_cache_options":{})", "prompt_cache_options", kUnsupported},
-        Refused{R"("prompt_cache_retention":"24h")", "prompt_cache_retention", kUnsupported},
-        Refused{R"("safety_identifier":"s")", "safety_identifier", kUnsupported},
-        Refused{R"("store":true)", "store", kUnsupported},
-        Refused{R"("service_tier":"flex")", "service_tier", kUnsupported},
-        Refused{R"("truncation":"auto")", "truncation", kUnsupported},
-        Refused{R"("reasoning":{"effort":"low"})", "reasoning.effort", kUnsupported},
-        Refused{R"("reasoning":{"summary":"auto"})", "reasoning.summary", kUnsupported},
-        Refused{R"("include":["reasoning.encrypted_content"])", "include[0]", kUnsupported},
-        Refused{R"("include":["message.output_text.logprobs","file_search_call.results"])",
-                "include[1]", kUnsupported},
-        Refused{R"("tools":[{"type":"web_search"}])", "tools[0].type", kUnsupported},
-        Refused{R"("tools":[{"type":"function","name":"f","strict":true}])", "tools[0].strict",
-                kUnsupported},
-        Refused{R"("tool_choice":{"type":"web_search"})", "tool_choice.type", kUnsupported},
-        Refused{R"("tools":[{"type":"function","name":"f"}],"parallel_tool_calls":false)",
-                "parallel_tool_calls", kUnsupported},
-        Refused{R"("text":{"verbosity":"low"})", "text.verbosity", kUnsupported},
-        Refused{R"("stream":true,"stream_options":{"include_obfuscation":true})",
-                "stream_options.include_obfuscation", kUnsupported}));
+        Refused{R"("tool_choice":{"type":"web_search"})", "tool_choice.type", kUnsupported}));
 
 INSTANTIATE_TEST_SUITE_P(
     Unknown, ResponsesRefuses,
     ::testing::Values(
         Refused{R"("tempreature":1)", "tempreature", kUnknown},
         Refused{R"("messages":[])", "messages", kUnknown},
-        Refused{R"("max_tokens":1)", "max_tokens", kUnknown},
-        Refused{R"("response_format":{})", "response_format", kUnknown},
-        Refused{R"("n":2)", "n", kUnknown}, Refused{R"("text":{"x":1})", "text.x", kUnknown},
-        Refused{R"("stream":true,"stream_options":{"include_usage":true})",
-                "stream_options.include_usage", kUnknown},
-        Refused{R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools[0].function",
-                kUnknown},
+        Refused{R"("max_tokens":1)", "max_tokens", kUnknown}, Refused{R"("n":2)", "n", kUnknown},
+        Refused{R"("text":{"x":1})", "text.x", kUnknown},
         Refused{R"("tool_choice":{"type":"function","name":"f","x":1})", "tool_choice.x", kUnknown},
         Refused{R"("text":{"format":{"type":"text","x":1}})", "text.format.x", kUnknown},
         Refused{R"("text":{"format":{"type":"json_schema","name":"n","schema":{},"x":1}})",
@@ -91,23 +66,25 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("temperature":"hot")", "temperature", kType},
         Refused{R"("stop":[1])", "stop", kType}, Refused{R"("user":3)", "user", kType},
         Refused{R"("stream":"yes")", "stream", kType},
-        Refused{R"("stream_options":{"include_obfuscation":false})", "stream_options", kValue},
         Refused{R"("stream_options":3)", "stream_options", kType},
         Refused{R"("metadata":"a")", "metadata", kType},
         Refused{R"("metadata":{"a":1})", "metadata.a", kType},
         Refused{R"("reasoning":"low")", "reasoning", kType},
-        Refused{R"("tools":{})", "tools", kType}, Refused{R"("tools":[1])", "tools[0]", kType},
+        Refused{R"("reasoning":{"effort":3})", "reasoning.effort", kType},
+        Refused{R"("tools":[{"type":"function","function":{"name":"f"}}])", "tools[0].name",
+                kMissing},
+        Refused{R"("tool_choice":"required","tools":[{"type":"web_search"}])", "tool_choice",
+                kValue},
+        Refused{R"("tools":"f")", "tools", kType}, Refused{R"("tools":[1])", "tools[0]", kType},
         Refused{R"("tools":[{"name":"f"}])", "tools[0].type", kMissing},
         Refused{R"("tools":[{"type":"function"}])", "tools[0].name", kMissing},
         Refused{R"("tools":[{"type":"function","name":"f","parameters":[]}])",
                 "tools[0].parameters", kType},
         Refused{R"("tool_choice":"any","tools":[{"type":"function","name":"f"}])", "tool_choice",
                 kValue},
-        Refused{R"("tool_choice":"auto")", "tool_choice", kValue},
         Refused{R"("tool_choice":{"type":"function"})", "tool_choice.name", kMissing},
         Refused{R"("text":"json")", "text", kType},
         Refused{R"("text":{"format":"json"})", "text.format", kType},
-        Refused{R"("text":{"format":{}})", "text.format.type", kMissing},
         Refused{R"("text":{"format":{"type":"xml"}})", "text.format.type", kValue},
         Refused{R"("text":{"format":{"type":"json_schema","schema":{}}})", "text.format.name",
                 kMissing},
@@ -120,14 +97,88 @@ INSTANTIATE_TEST_SUITE_P(
                 "text.format", kValue},
         Refused{R"("chat_template_kwargs":{"tools":[]})", "chat_template_kwargs.tools", kValue}));
 
+struct Ignored {
+  const char* json;
+  const char* header;
+};
+void PrintTo(const Ignored& ignored, std::ostream* out) { *out << ignored.json; }
+
+class ResponsesIgnore : public ::testing::TestWithParam<Ignored> {};
+
+TEST_P(ResponsesIgnore, TheFieldAndNameIt) {
+  const auto parsed = ParseResponsesRequest(Body(GetParam().json));
+  ASSERT_TRUE(parsed.ok()) << GetParam().json << ": " << parsed.status();
+  EXPECT_EQ(parsed->chat.ignored.Header(), GetParam().header);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Fields, ResponsesIgnore,
+    ::testing::Values(
+        Ignored{R"("store":true,"prompt_cache_key":"k","safety_identifier":"s")",
+                "prompt_cache_key, safety_identifier, store"},
+        Ignored{R"("client_metadata":{"a":"b"},"service_tier":"flex","truncation":"auto")",
+                "client_metadata, service_tier, truncation"},
+        Ignored{R"("context_management":[{"type":"compaction"}],"max_tool_calls":2)",
+                "context_management, max_tool_calls"},
+        Ignored{R"("context_management":[],"store":false,"truncation":"disabled")", ""},
+        Ignored{R"("reasoning":{"effort":"low","summary":"auto"})", "reasoning.summary"},
+        Ignored{R"("include":["reasoning.encrypted_content","message.output_text.logprobs",)"
+                R"("web_search_call.action.sources"])",
+                "include[reasoning.encrypted_content], include[web_search_call.action.sources]"},
+        Ignored{R"("tools":[{"type":"web_search"},{"type":"custom","name":"c","format":{}},)"
+                R"({"type":"namespace","name":"n","tools":[1]},{"type":"function","name":"f"}])",
+                "tools[].tools, tools[custom], tools[namespace], tools[web_search]"},
+        Ignored{R"("text":{"verbosity":"low"},"tool_choice":"auto")", "text.verbosity"},
+        Ignored{R"("text":{"format":{}},"reasoning":{"effort":null},"metadata":{})", ""},
+        Ignored{R"("stream":true,"stream_options":{"include_obfuscation":true})",
+                "stream_options.include_obfuscation"},
+        Ignored{R"("tools":[{"type":"function","name":"f","strict":true}],)"
+                R"("parallel_tool_calls":false)",
+                ""}));
+
+TEST(ParseResponses, TakesItsItemsBackAsTheyCame) {
+  const auto parsed = ParseResponsesRequest(
+      R"({"model":"m","input":[{"type":"message","role":"user","content":"hi"},
+          {"type":"reasoning","id":"rs_1","summary":[],"content":[{"type":"reasoning_text",
+           "text":"hm"}],"encrypted_content":"e","status":"completed"},
+          {"type":"web_search_call","id":"ws_1","status":"completed","action":{"type":"search"}},
+          {"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[
+           {"type":"output_text","text":"so","annotations":[],"logprobs":[],"parsed":null},
+           {"type":"refusal","refusal":" no"}]},
+          {"type":"function_call","id":"fc_1","call_id":"c","name":"f","arguments":"",
+           "status":"completed","parsed_arguments":null,"namespace":null},
+          {"type":"custom_tool_call","call_id":"d","name":"g","input":"x"},
+          {"type":"function_call_output","call_id":"c","output":[{"type":"output_text",
+           "text":"1"}]},
+          {"type":"custom_tool_call_output","call_id":"d","output":"2"}]})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->chat.ignored.Header(),
+            "input[].action, input[].encrypted_content, input[].id, input[].status, "
+            "input[web_search_call]");
+  EXPECT_EQ(parsed->chat.request.template_context->at("messages"), json::parse(R"([
+      {"role":"user","content":"hi"},
+      {"role":"assistant","reasoning_content":"hm","content":"so no","tool_calls":[
+        {"id":"c","type":"function","function":{"name":"f","arguments":"{}"}},
+        {"id":"d","type":"function","function":{"name":"g","arguments":"{\"input\":\"x\"}"}}]},
+      {"role":"tool","content":"1","tool_call_id":"c"},
+      {"role":"tool","content":"2","tool_call_id":"d"}])"));
+}
+
+TEST(ParseResponses, EffortIsTheTemplatesSwitch) {
+  const auto parsed = ParseResponsesRequest(Body(R"("reasoning":{"effort":"high"})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->chat.request.template_context->at("reasoning_effort"), "high");
+  EXPECT_EQ(parsed->chat.request.template_context->at("enable_thinking"), true);
+}
+
 TEST(ParseResponses, AMessageQuotesTheNameThatThisApiHas) {
   const auto message = [](const std::string& more) {
     return std::string(ParseResponsesRequest(Body(more)).status().message());
   };
   EXPECT_NE(message(R"("max_output_tokens":0)").find("'max_output_tokens'"), std::string::npos);
-  EXPECT_NE(message(R"("tools":[{"type":"function","name":"f","strict":true}])")
-                .find("'tools[0].strict' is not supported"),
-            std::string::npos);
+  EXPECT_NE(
+      message(R"("tools":[{"type":"function","name":"f","strict":3}])").find("'tools[0].strict'"),
+      std::string::npos);
   EXPECT_NE(message(R"("text":{"format":{"type":"json_schema","name":"n"}})")
                 .find("'text.format.schema'"),
             std::string::npos);
@@ -249,6 +300,16 @@ TEST(ParseResponses, TheEchoHasWhatWasSetAndTheDefaultsOfTheRest) {
   EXPECT_EQ(set.at("tools").at(0).at("name"), "f");
   EXPECT_EQ(set.at("tool_choice"), "none");
   EXPECT_EQ(set.at("user"), "u");
+}
+
+TEST(ParseResponses, ReadsEveryFieldThatTheTableCallsUsed) {
+  for (const std::string_view name : ResponsesFields().UsedMembers()) {
+    boost::json::object body = boost::json::parse(Body("")).as_object();
+    body[boost::json::string_view(name.data(), name.size())] = boost::json::parse(kNoFieldsValue);
+    const auto parsed = ParseResponsesRequest(boost::json::serialize(body));
+    ASSERT_FALSE(parsed.ok()) << name;
+    EXPECT_EQ(ErrorParam(parsed.status()).substr(0, name.size()), name) << parsed.status();
+  }
 }
 
 }  // namespace
