@@ -6,11 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -29,11 +28,12 @@
 #include "common/config/load.h"
 #include "common/metrics/router_metrics.h"
 #include "common/net/admin_server.h"
+#include "common/net/any_address.h"
 #include "common/net/grpc_log.h"
 #include "common/net/grpc_server.h"
 #include "common/net/http_server.h"
 #include "router/admission/admission.h"
-#include "router/admission/api_keys.h"
+#include "router/admission/api_keys_source.h"
 #include "router/discovery/discovery.h"
 #include "router/grpc/inference_grpc.h"
 #include "router/http/api_handler.h"
@@ -53,32 +53,31 @@ namespace pingti::router {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{50};
+constexpr std::chrono::milliseconds kReloadKeys{1000};
 // A thread of the HTTP server that has not come around for so long hangs.
 constexpr std::chrono::milliseconds kMaxStall{10'000};
 // Descriptors that HTTP clients leave to gRPC clients, workers and the admin port.
 constexpr size_t kReservedFiles = 256;
 constexpr size_t kPrepareQueue = 1024;
 
-absl::StatusOr<ApiKeys> LoadApiKeys(const RouterConfig& config) {
-  std::string text = config.api_keys;
-  for (char& c : text) {
-    if (c == ',') c = '\n';
+// Of every model that a known worker has served, also of those that no worker is ready for. `shown`
+// are those of the last time: a model that is gone ends its series.
+void UpdateModelGauges(const WorkerRegistry& registry, std::set<std::string>* shown,
+                       metrics::RouterMetrics* metrics) {
+  std::map<std::string, uint32_t> ready;
+  for (const ModelStatus& status : registry.Models()) {
+    ready[status.model->id] += status.ready_workers;
   }
-  if (!config.api_keys_file.empty()) {
-    std::ifstream file(config.api_keys_file);
-    if (!file) {
-      return absl::NotFoundError(
-          Concat("api_keys_file '", config.api_keys_file, "' cannot be read"));
-    }
-    text += "\n";
-    text.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  for (const auto& [model, count] : ready) {
+    metrics->ready_workers.With({model}).Set(count);
+    if (shown->insert(model).second)
+      metrics->queued_requests.With({model});  // there from the start
   }
-  PINGTI_ASSIGN_OR_RETURN(ApiKeys keys, ApiKeys::Parse(text));
-  if (keys.empty() && !config.api_keys_file.empty()) {
-    return absl::InvalidArgumentError(
-        Concat("api_keys_file '", config.api_keys_file, "' has no keys"));
-  }
-  return keys;
+  std::erase_if(*shown, [&](const std::string& model) {
+    if (ready.contains(model)) return false;
+    metrics->ready_workers.Remove({model});
+    return true;
+  });
 }
 
 void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& admission,
@@ -90,7 +89,6 @@ void UpdateGauges(const WorkerRegistry& registry, const AdmissionController& adm
   }
   for (const WorkerStatus& worker : registry.Workers()) ++states[WorkerStateName(worker.state)];
   for (const auto& [state, count] : states) metrics->workers.With({state}).Set(count);
-  metrics->queued_requests.Set(static_cast<double>(admission.queued_sequences()));
   metrics->queued_tokens.Set(static_cast<double>(admission.queued_tokens()));
   metrics->body_bytes.Set(static_cast<double>(bodies.used()));
 }
@@ -213,6 +211,7 @@ class Core {
       registry_.Reap();
       memory_.Tick();
       UpdateGauges(registry_, admission_, bodies_, metrics_);
+      UpdateModelGauges(registry_, &shown_models_, metrics_);
     });
   }
   // What still runs is told so; then links, pool and ticker end, in an order in which none calls
@@ -229,6 +228,7 @@ class Core {
   WorkerRegistry& registry() { return registry_; }
   InferenceService& service() { return service_; }
   MemoryBudget& bodies() { return bodies_; }
+  AdmissionController& admission() { return admission_; }
 
  private:
   const Clock* const clock_;
@@ -245,6 +245,7 @@ class Core {
   AccessLog access_log_;
   GenerationContext context_;
   InferenceService service_;
+  std::set<std::string> shown_models_;  // on the ticker's thread
   std::unique_ptr<Ticker> ticker_;
 };
 
@@ -275,7 +276,9 @@ absl::Status CheckLoops(const net::HttpServer* server) {
 }
 
 absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
-  PINGTI_ASSIGN_OR_RETURN(const ApiKeys keys, LoadApiKeys(config));
+  PINGTI_ASSIGN_OR_RETURN(ApiKeysSource keys_source,
+                          ApiKeysSource::Open(config.api_keys, config.api_keys_file));
+  const ApiKeys& keys = keys_source.keys();
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
                           MakePolicy(config.policy, config.policy_settings));
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<QueueOrder> order, MakeQueueOrder(config.queue_order));
@@ -316,6 +319,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
                                            [&](const std::vector<std::string>& addresses) {
                                              core.registry().SetAddresses(addresses);
                                            }));
+  Ticker reload_keys(kReloadKeys, [&] { keys_source.Reload(&core.admission()); });
   Ticker health(kTick, [&] {
     grpc->SetServing(readiness.Check().ok());
     turns.Tick();
@@ -356,6 +360,8 @@ int Main(int argc, char** argv) {
     std::fputs((*text)->c_str(), stdout);
     return 0;
   }
+  config.address = net::ResolveAnyAddress(std::move(config.address));
+  config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));
   SignalWaiter signals;
   absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
   if (status.ok()) {

@@ -10,7 +10,8 @@ using std::chrono::minutes;
 
 void AddListeners(RouterConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
-  schema->Add("address", &config->address, "Address of the ports.");
+  schema->Add("address", &config->address,
+              "Address of the ports; * is every address of the host, IPv4 and IPv6.");
   schema->Add(
       "admin_address", &config->admin_address,
       "Address of the admin port, where it is not to be reached from everywhere; empty takes "
@@ -160,9 +161,11 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
   schema->Add(
       "api_keys_file", &config->api_keys_file,
       "File with one API key a line, KEY or NAME:KEY, after which max_priority=N may stand; "
-      "empty: no keys are asked for.");
-  schema->Add("api_keys", &config->api_keys,
-              "API keys without a file, separated by commas; best given by the environment.");
+      "empty: no keys are asked for. Read again when it changes.");
+  schema
+      ->Add("api_keys", &config->api_keys,
+            "API keys without a file, separated by commas; best given by the environment.")
+      .Secret();
 }
 
 }  // namespace

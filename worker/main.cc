@@ -22,10 +22,12 @@
 #include "common/base/version.h"
 #include "common/config/load.h"
 #include "common/metrics/worker_metrics.h"
+#include "common/net/any_address.h"
 #include "common/net/grpc_log.h"
 #include "worker/device.h"
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/loaded_model.h"
+#include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
 #include "worker/server/worker_config.h"
 #include "worker/server/worker_server.h"
@@ -86,11 +88,10 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
                                   const KvBudget& budget, const Vocabulary& vocabulary) {
   WorkerServerOptions options;
   options.address = config.address;
-  options.admin_address = config.admin_address;
   options.port = config.port;
-  options.admin_port = config.admin_port;
   options.max_message_bytes = config.grpc_max_message_length;
-  options.tls = {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file};
+  options.tls = {config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file,
+                 config.tls_client_names};
   options.worker_id = config.worker_id;
   options.report_interval = config.report_interval;
   options.engine.budget = {config.max_batch_tokens, config.max_batch_size};
@@ -115,9 +116,30 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   return options;
 }
 
+absl::StatusOr<std::unique_ptr<AdminPage>> OpenAdminPage(const WorkerConfig& config,
+                                                         const metrics::Registry* registry) {
+  net::HttpServerOptions options;
+  options.address = config.admin_address.empty() ? config.address : config.admin_address;
+  options.port = config.admin_port;
+  return AdminPage::Start(std::move(options), registry);
+}
+
+// Nobody waits for a model that is still loading.
+void EndAtOnce() {
+  LogInfo("stopped while loading the model");
+  FlushLogs();
+  std::_Exit(0);
+}
+
 absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   metrics::Registry registry;
   registry.AddProcessMetrics("pingti-worker");
+  metrics::Gauge loading =
+      registry.Add(metrics::kWorkerLoading)
+          .With({config.model_id.empty() ? ModelIdFromPath(config.model) : config.model_id});
+  loading.Set(1);
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<AdminPage> admin, OpenAdminPage(config, &registry));
+  signals->OnSignal(EndAtOnce);
   PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
   FillDeviceDefaults(devices.first(), &config);
   PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, LoadServedModel(config, std::move(devices)));
@@ -126,14 +148,17 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(
       const ServedCard card,
       BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget, vocabulary)));
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<WorkerServer> server,
-                          WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry,
-                                              ServerOptions(config, loaded, budget, vocabulary)));
+  PINGTI_ASSIGN_OR_RETURN(
+      std::unique_ptr<WorkerServer> server,
+      WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry, admin.get(),
+                          ServerOptions(config, loaded, budget, vocabulary)));
+  signals->OnSignal(nullptr);
+  loading.Set(0);
   server->RecordModel(card, loaded.devices.first().backend->name(), loaded.load_seconds);
   LogInfo("ready", {{"model", card.card.model_id()},
                     {"address", config.address},
                     {"port", server->port()},
-                    {"admin_port", server->admin_port()},
+                    {"admin_port", admin->port()},
                     {"load_seconds", loaded.load_seconds}});
   signals->Wait();
   LogInfo("draining", {{"timeout_ms", config.drain_timeout.count()}});
@@ -156,6 +181,8 @@ int Main(int argc, char** argv) {
     std::fputs((*text)->c_str(), stdout);
     return 0;
   }
+  config.address = net::ResolveAnyAddress(std::move(config.address));
+  config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));
   absl::Status status = CheckWorkerConfig(config);
   if (status.ok()) status = InitLogging(config.log_level, config.log_format, "pingti-worker");
   if (!status.ok()) {

@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "common/base/check.h"
 
 namespace pingti {
@@ -61,7 +63,14 @@ void SignalWaiter::Run() {
     signal_ = number;
     shutdown_ = true;
     woken_.NotifyAll();
+    if (handler_) handler_();
   }
+}
+
+void SignalWaiter::OnSignal(std::function<void()> handler) {
+  MutexLock lock(&mutex_);
+  handler_ = std::move(handler);
+  if (signal_ && handler_) handler_();
 }
 
 void SignalWaiter::Wait() {

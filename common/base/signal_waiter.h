@@ -27,6 +27,11 @@ class SignalWaiter {
   // Blocks until a signal came or Shutdown was called.
   void Wait();
 
+  // `handler` is called on the waiting thread when the first signal comes, or now when it has come;
+  // null: nothing but Wait is told from now on. For work that cannot look at a waiter meanwhile.
+  // The handler must not call this object.
+  void OnSignal(std::function<void()> handler);
+
   // Wakes Wait as a signal would; for a process that has to stop for its own reasons.
   void Shutdown();
 
@@ -39,6 +44,7 @@ class SignalWaiter {
   mutable Mutex mutex_;
   CondVar woken_;
   std::optional<int> signal_ PINGTI_GUARDED_BY(mutex_);
+  std::function<void()> handler_ PINGTI_GUARDED_BY(mutex_);
   bool shutdown_ PINGTI_GUARDED_BY(mutex_) = false;
   bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
   std::thread thread_;

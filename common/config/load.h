@@ -22,7 +22,8 @@ absl::StatusOr<std::optional<std::string>> Load(Schema& schema, int argc, const 
                                                 const char* const* environment);
 
 // The settings as they are now as YAML, each under its explanation. Loading it gives the same
-// settings. This is what deploy/config/*.yaml are made with.
+// settings, but for secret ones, which are not shown. This is what deploy/config/*.yaml are made
+// with.
 std::string PrintConfig(const Schema& schema);
 
 // All keys with defaults, ranges, flags and variables.

@@ -60,9 +60,13 @@ std::string PrintConfig(const Schema& schema) {
     }
     out += Wrap(key->help(), "# ");
     out += Wrap(Facts(*key), "# ");
+    const bool is_default = key->Value() == key->default_value();
+    if (key->secret() && !is_default) {
+      out += Concat("# ", key->name(), ": is set, and not shown\n");
+      continue;
+    }
     // Left out, so that the file as it stands still asks for it.
-    const bool missing = key->required() && key->Value() == key->default_value();
-    out += Concat(missing ? "# " : "", key->name(), ": ", key->Value(), "\n");
+    out += Concat(key->required() && is_default ? "# " : "", key->name(), ": ", key->Value(), "\n");
   }
   return out;
 }

@@ -103,6 +103,11 @@ Key& Key::Required() {
   return *this;
 }
 
+Key& Key::Secret() {
+  secret_ = true;
+  return *this;
+}
+
 std::string Key::flag() const {
   std::string flag = Concat("--", name_);
   for (char& c : flag) {

@@ -30,7 +30,7 @@ namespace pingti::config {
 // "true", "1", "yes", "on" and their opposites, in any case; nothing for any other text.
 std::optional<bool> ParseBool(std::string text);
 
-// One setting. Range, Env and Required return the key itself, to be chained.
+// One setting. Range, Env, Required and Secret return the key itself, to be chained.
 class Key {
  public:
   // What a type knows to do with a field. Lists take any number of texts, everything else one.
@@ -57,6 +57,8 @@ class Key {
   Key& Env(std::string name);
   // The key must be set by some source.
   Key& Required();
+  // Its value is never printed.
+  Key& Secret();
 
   const std::string& name() const { return name_; }
   const std::string& help() const { return help_; }
@@ -67,6 +69,7 @@ class Key {
   const std::string& group() const { return group_; }
   std::string flag() const;  // "--max-batch-tokens"
   bool required() const { return required_; }
+  bool secret() const { return secret_; }
   bool is_list() const { return binding_.is_list; }
   bool is_bool() const { return binding_.is_bool; }
 
@@ -90,6 +93,7 @@ class Key {
   std::string default_value_;
   std::vector<std::string> env_names_;
   bool required_ = false;
+  bool secret_ = false;
   std::string range_;
   double least_ = 0;
   double most_ = 0;

@@ -72,8 +72,10 @@ inline constexpr CounterSpec<1> kRouterOutputTokens{
     "pingti_router_output_tokens_total", "Tokens received from workers.", {"model"}};
 inline constexpr GaugeSpec<0> kRouterRequestsInFlight{"pingti_router_requests_in_flight",
                                                       "Requests accepted and not yet answered."};
-inline constexpr GaugeSpec<0> kRouterQueuedRequests{
-    "pingti_router_queued_requests", "Sequences that wait in the router for a worker."};
+inline constexpr GaugeSpec<1> kRouterQueuedRequests{
+    "pingti_router_queued_requests",
+    "Sequences that wait in the router for a worker, by model.",
+    {"model"}};
 inline constexpr GaugeSpec<0> kRouterQueuedTokens{
     "pingti_router_queued_tokens", "Prompt tokens of the sequences that wait in the router."};
 inline constexpr GaugeSpec<0> kRouterBodyBytes{
@@ -81,6 +83,10 @@ inline constexpr GaugeSpec<0> kRouterBodyBytes{
     "Memory set aside for HTTP request bodies that are read or worked on."};
 inline constexpr GaugeSpec<1> kRouterWorkers{
     "pingti_router_workers", "Workers known to this router, by state.", {"state"}};
+inline constexpr GaugeSpec<1> kRouterReadyWorkers{
+    "pingti_router_ready_workers",
+    "Workers that are ready, of every model that a known worker has served.",
+    {"model"}};
 inline constexpr CounterSpec<1> kRouterWorkerDispatch{
     "pingti_router_worker_dispatch_total", "Sequences sent to each worker.", {"worker"}};
 inline constexpr CounterSpec<0> kRouterResumedSequences{
@@ -91,16 +97,20 @@ inline constexpr CounterSpec<0> kRouterClientDisconnects{
     "Requests whose client went away before the answer was complete."};
 
 // --- worker
-inline constexpr GaugeSpec<0> kWorkerRunningSequences{"pingti_worker_running_sequences",
-                                                      "Sequences in the running batch."};
-inline constexpr GaugeSpec<0> kWorkerWaitingSequences{
-    "pingti_worker_waiting_sequences", "Sequences accepted and waiting for a place in the batch."};
-inline constexpr GaugeSpec<0> kWorkerKvBlocks{"pingti_worker_kv_blocks",
-                                              "KV cache blocks of the pool."};
-inline constexpr GaugeSpec<0> kWorkerKvBlocksLeased{"pingti_worker_kv_blocks_leased",
-                                                    "KV cache blocks held by sequences."};
-inline constexpr GaugeSpec<0> kWorkerKvBlocksCached{
-    "pingti_worker_kv_blocks_cached", "KV cache blocks kept for reuse that no sequence holds."};
+inline constexpr GaugeSpec<1> kWorkerRunningSequences{
+    "pingti_worker_running_sequences", "Sequences in the running batch.", {"model"}};
+inline constexpr GaugeSpec<1> kWorkerWaitingSequences{
+    "pingti_worker_waiting_sequences",
+    "Sequences accepted and waiting for a place in the batch.",
+    {"model"}};
+inline constexpr GaugeSpec<1> kWorkerKvBlocks{
+    "pingti_worker_kv_blocks", "KV cache blocks of the pool.", {"model"}};
+inline constexpr GaugeSpec<1> kWorkerKvBlocksLeased{
+    "pingti_worker_kv_blocks_leased", "KV cache blocks held by sequences.", {"model"}};
+inline constexpr GaugeSpec<1> kWorkerKvBlocksCached{
+    "pingti_worker_kv_blocks_cached",
+    "KV cache blocks kept for reuse that no sequence holds.",
+    {"model"}};
 inline constexpr CounterSpec<0> kWorkerPromptTokens{
     "pingti_worker_prompt_tokens_total", "Prompt tokens of admitted sequences, cached ones too."};
 inline constexpr CounterSpec<0> kWorkerCachedTokens{"pingti_worker_cached_tokens_total",
@@ -118,6 +128,8 @@ inline constexpr CounterSpec<0> kWorkerPreemptions{
     "pingti_worker_preemptions_total", "Sequences put back to wait because KV blocks ran out."};
 inline constexpr CounterSpec<1> kWorkerSequencesFinished{
     "pingti_worker_sequences_finished_total", "Sequences that ended, by reason.", {"reason"}};
+inline constexpr GaugeSpec<1> kWorkerLoading{
+    "pingti_worker_loading", "1 while the worker loads its model, 0 afterwards.", {"model"}};
 inline constexpr GaugeSpec<0> kWorkerModelLoad{"pingti_worker_model_load_seconds",
                                                "Time it took to load the model."};
 inline constexpr GaugeSpec<3> kWorkerModelInfo{

@@ -20,6 +20,7 @@ struct RouterMetrics {
         queued_tokens(registry->Add(kRouterQueuedTokens)),
         body_bytes(registry->Add(kRouterBodyBytes)),
         workers(registry->Add(kRouterWorkers)),
+        ready_workers(registry->Add(kRouterReadyWorkers)),
         worker_dispatch(registry->Add(kRouterWorkerDispatch)),
         resumed_sequences(registry->Add(kRouterResumedSequences)),
         client_disconnects(registry->Add(kRouterClientDisconnects)) {}
@@ -32,10 +33,11 @@ struct RouterMetrics {
   Family<Counter, 1> prompt_tokens;                  // model
   Family<Counter, 1> output_tokens;                  // model
   Gauge requests_in_flight;
-  Gauge queued_requests;
+  Family<Gauge, 1> queued_requests;  // model
   Gauge queued_tokens;
   Gauge body_bytes;
   Family<Gauge, 1> workers;            // state
+  Family<Gauge, 1> ready_workers;      // model
   Family<Counter, 1> worker_dispatch;  // worker
   Counter resumed_sequences;
   Counter client_disconnects;

@@ -1,5 +1,8 @@
-// The worker's metric handles, registered together. Thread-safe, as each handle is.
+// The serving worker's metric handles, registered together; kWorkerLoading is there before.
+// Thread-safe, as each handle is.
 #pragma once
+
+#include <string_view>
 
 #include "common/metrics/metrics.h"
 #include "common/metrics/registry.h"
@@ -7,12 +10,13 @@
 namespace pingti::metrics {
 
 struct WorkerMetrics {
-  explicit WorkerMetrics(Registry* registry)
-      : running_sequences(registry->Add(kWorkerRunningSequences)),
-        waiting_sequences(registry->Add(kWorkerWaitingSequences)),
-        kv_blocks(registry->Add(kWorkerKvBlocks)),
-        kv_blocks_leased(registry->Add(kWorkerKvBlocksLeased)),
-        kv_blocks_cached(registry->Add(kWorkerKvBlocksCached)),
+  // `model`: the name under which clients know it.
+  WorkerMetrics(Registry* registry, std::string_view model)
+      : running_sequences(registry->Add(kWorkerRunningSequences).With({model})),
+        waiting_sequences(registry->Add(kWorkerWaitingSequences).With({model})),
+        kv_blocks(registry->Add(kWorkerKvBlocks).With({model})),
+        kv_blocks_leased(registry->Add(kWorkerKvBlocksLeased).With({model})),
+        kv_blocks_cached(registry->Add(kWorkerKvBlocksCached).With({model})),
         prompt_tokens(registry->Add(kWorkerPromptTokens)),
         cached_tokens(registry->Add(kWorkerCachedTokens)),
         output_tokens(registry->Add(kWorkerOutputTokens)),

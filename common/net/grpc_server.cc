@@ -4,8 +4,11 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -15,6 +18,31 @@
 
 namespace pingti::net {
 namespace {
+
+// Lets in peers whose certificate, already verified, bears one of `names`: an authority signs
+// certificates of many, and only routers may be served.
+class NameVerifier final : public grpc::experimental::ExternalCertificateVerifier {
+ public:
+  explicit NameVerifier(std::vector<std::string> names) : names_(std::move(names)) {}
+
+  bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
+              std::function<void(grpc::Status)>, grpc::Status* status) override {
+    const std::vector<grpc::string_ref> shown = request->dns_names();
+    const bool known = std::any_of(shown.begin(), shown.end(), [&](grpc::string_ref name) {
+      return std::find(names_.begin(), names_.end(), std::string(name.data(), name.size())) !=
+             names_.end();
+    });
+    if (!known) {
+      *status = grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
+                             "the client's certificate bears none of the expected names");
+    }
+    return true;  // done, not to be waited for
+  }
+  void Cancel(grpc::experimental::TlsCustomVerificationCheckRequest*) override {}
+
+ private:
+  const std::vector<std::string> names_;
+};
 
 // Looks at the files every few seconds and takes new ones by itself.
 std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const TlsFiles& files) {
@@ -27,6 +55,11 @@ std::shared_ptr<grpc::ServerCredentials> MakeCredentials(const TlsFiles& files) 
   if (!files.client_ca_file.empty()) {
     options.watch_root_certs();
     options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+    if (!files.client_names.empty()) {
+      options.set_certificate_verifier(
+          grpc::experimental::ExternalCertificateVerifier::Create<NameVerifier>(
+              files.client_names));
+    }
   }
   return grpc::experimental::TlsServerCredentials(options);
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/base/mutex.h"
@@ -24,6 +25,8 @@ struct TlsFiles {
   std::string key_file{};
   // Not empty: clients must show a certificate that one of these signed.
   std::string client_ca_file{};
+  // Not empty: the certificate must bear one of these DNS names, too. Used by the gRPC server.
+  std::vector<std::string> client_names{};
 
   bool enabled() const { return !cert_file.empty() || !key_file.empty(); }
 };

@@ -1,15 +1,33 @@
 """Recording rules and alerts. Objectives: 99.9 % of requests do not fail, 99 % of first tokens come
 within 2.5 s. Their alerts are multi-window burn rates (Google, Site Reliability Workbook, chapter 5):
-a long window says that it matters, a short one that it is still going on."""
+a long window says that it matters, a short one that it is still going on, and a least number of bad
+requests that a ratio of few requests is no alarm.
+
+Everything is told apart by namespace and release, the label that the chart's monitors set. Every
+selector begins with ALL, which the chart replaces by its own namespace and release."""
 
 from dashboards import FAILED, REFUSED
 
 RUNBOOKS = "docs/operations.md"
+ALL = 'namespace=~".*"'
 WINDOWS = ("5m", "30m", "1h", "6h")
 ERROR_BUDGET = 0.001
 FIRST_TOKEN_S = "2.5"  # a bucket of pingti_router_time_to_first_token_seconds
 FIRST_TOKEN_BUDGET = 0.01
 FAST_BURN, SLOW_BURN = 14.4, 6  # 2 % of a month's budget in an hour, 5 % in six
+LEAST_BAD = 10  # requests in the long window, or in what is looked at
+
+
+def _by(labels, aggregate, expression):
+    return f"{aggregate} by ({labels}) ({expression})"
+
+
+def _release(aggregate, expression):
+    return _by("namespace, release", aggregate, expression)
+
+
+def _rate(metric, window, part=""):
+    return _release("sum", f"rate({metric}{{{ALL}{',' if part else ''}{part}}}[{window}])")
 
 
 def recording_rules():
@@ -18,38 +36,70 @@ def recording_rules():
     def record(name, expression):
         rules.append({"record": name, "expr": expression})
 
+    first = "pingti_router_time_to_first_token_seconds"
+    late = f'le="{FIRST_TOKEN_S}"'
     for window in WINDOWS:
-        requests = f"sum by (namespace) (rate(pingti_router_requests_total[{window}]))"
-        record(f"namespace:pingti_router_requests:rate{window}", requests)
-        record(f"namespace:pingti_router_failed_requests:ratio_rate{window}",
-               f"(sum by (namespace) (rate(pingti_router_requests_total{{{FAILED}}}[{window}])) or "
-               f"0 * {requests}) / ({requests} > 0)")
-        first = "pingti_router_time_to_first_token_seconds"
-        record(f"namespace:pingti_router_late_first_tokens:ratio_rate{window}",
-               f'1 - sum by (namespace) (rate({first}_bucket{{le="{FIRST_TOKEN_S}"}}[{window}])) / '
-               f"(sum by (namespace) (rate({first}_count[{window}])) > 0)")
-    refused = f"sum by (namespace) (rate(pingti_router_requests_total{{{REFUSED}}}[5m]))"
-    record("namespace:pingti_router_refused_requests:ratio_rate5m",
-           f"({refused} or 0 * namespace:pingti_router_requests:rate5m) / "
-           "(namespace:pingti_router_requests:rate5m > 0)")
-    record("namespace_pod:pingti_worker_kv_cache:ratio",
-           "pingti_worker_kv_blocks_leased / (pingti_worker_kv_blocks > 0)")
+        requests = _rate("pingti_router_requests_total", window)
+        record(f"release:pingti_router_requests:rate{window}", requests)
+        record(f"release:pingti_router_failed_requests:rate{window}",
+               f"{_rate('pingti_router_requests_total', window, FAILED)} or 0 * {requests}")
+        record(f"release:pingti_router_failed_requests:ratio_rate{window}",
+               f"{_own(f'release:pingti_router_failed_requests:rate{window}')} / "
+               f"({_own(f'release:pingti_router_requests:rate{window}')} > 0)")
+        firsts = _rate(first + "_count", window)
+        record(f"release:pingti_router_late_first_tokens:rate{window}",
+               f"{firsts} - {_rate(first + '_bucket', window, late)}")
+        record(f"release:pingti_router_late_first_tokens:ratio_rate{window}",
+               f"{_own(f'release:pingti_router_late_first_tokens:rate{window}')} / ({firsts} > 0)")
+    record("release:pingti_router_refused_requests:rate5m",
+           f"{_rate('pingti_router_requests_total', '5m', REFUSED)} or "
+           f"0 * {_own('release:pingti_router_requests:rate5m')}")
+    record("release:pingti_router_refused_requests:ratio_rate5m",
+           f"{_own('release:pingti_router_refused_requests:rate5m')} / "
+           f"({_own('release:pingti_router_requests:rate5m')} > 0)")
+    record("pod:pingti_worker_kv_cache:ratio",
+           f"pingti_worker_kv_blocks_leased{{{ALL}}} / (pingti_worker_kv_blocks{{{ALL}}} > 0)")
     return rules
 
 
 def _alert(name, severity, expression, wait, summary, description):
     return {"alert": name, "expr": expression, "for": wait, "labels": {"severity": severity},
             "annotations": {"summary": summary, "description": description,
-                            "runbook_url": f"{RUNBOOKS}#{name.lower()}"}}
+                            "runbook": f"{RUNBOOKS}#{name.lower()}"}}
 
 
-def _burn(ratio, budget, factor, long, short):
+def _burn(kind, budget, factor, long, short):
     limit = f"{factor * budget:.6g}"
-    return (f"namespace:pingti_router_{ratio}:ratio_rate{long} > {limit} and "
-            f"namespace:pingti_router_{ratio}:ratio_rate{short} > {limit}")
+    seconds = {"1h": 3600, "6h": 21600}[long]
+    return (f"{_own(f'release:pingti_router_{kind}:ratio_rate{long}')} > {limit} and "
+            f"{_own(f'release:pingti_router_{kind}:ratio_rate{short}')} > {limit} and "
+            f"{_own(f'release:pingti_router_{kind}:rate{long}')} * {seconds} >= {LEAST_BAD}")
 
 
-def alerts():
+def _own(series):
+    return f"{series}{{{ALL}}}"
+
+
+def _none_ready(labels, ready):
+    """No worker is ready, and none is on the way: those that load count as if they were."""
+    ready = _by(labels, "max", ready)
+    loading = _by(labels, "max", _own("pingti_worker_loading"))
+    return f"{ready} + ({loading} or 0 * {ready}) == 0"
+
+
+def _away():
+    """Workers that routers do not reach, less those that load their model and do not listen yet."""
+    known = _own("pingti_router_workers")
+    away = f'pingti_router_workers{{{ALL},state=~"connecting|dead"}}'
+    away = _release("max", _by("namespace, release, pod", "sum", away))
+    loading = _release("sum", _own("pingti_worker_loading"))
+    return f"{away} - ({loading} or 0 * {_release('max', known)}) > 0"
+
+
+OF_OURS = f"and on (namespace, pod, instance) {_own('pingti_build_info')}"
+
+
+def _traffic_alerts():
     percent = "{{ $value | humanizePercentage }}"
     return [
         _alert("PingtiErrorsFastBurn", "critical",
@@ -67,52 +117,81 @@ def alerts():
                _burn("late_first_tokens", FIRST_TOKEN_BUDGET, SLOW_BURN, "6h", "30m"), "15m",
                f"Some first tokens take longer than {FIRST_TOKEN_S} s",
                f"{percent} of the last six hours' answers began late."),
-        _alert("PingtiNoReadyWorker", "critical",
-               'max by (namespace) (pingti_router_workers{state="ready"}) == 0', "1m",
-               "No worker is ready", "No router in {{ $labels.namespace }} has a ready worker: every "
-               "request waits, then fails."),
-        _alert("PingtiWorkersNotReady", "warning",
-               'max by (namespace, state) (pingti_router_workers{state!="ready"}) > 0', "15m",
-               "Workers stay {{ $labels.state }}",
-               "{{ $value }} workers have been {{ $labels.state }} for a quarter of an hour."),
-        _alert("PingtiRouterAbsent", "critical", "absent(pingti_router_requests_in_flight)", "5m",
-               "No router is scraped", "Prometheus has no router's metrics: the routers are down, or "
-               "the scrape is."),
-        _alert("PingtiStalledWorker", "critical",
-               "pingti_worker_running_sequences > 0 and rate(pingti_worker_steps_total[1m]) == 0",
-               "1m", "A worker has sequences and runs no step",
-               "{{ $labels.pod }} holds {{ $value }} sequences and has run no step for two minutes."),
-        _alert("PingtiKvPressure", "warning",
-               "namespace_pod:pingti_worker_kv_cache:ratio > 0.9 and "
-               "pingti_worker_waiting_sequences > 0", "10m", "A worker's KV cache is full",
-               f"{percent} of the KV blocks of {{{{ $labels.pod }}}} are held, and sequences wait."),
-        _alert("PingtiPreemptions", "warning",
-               "rate(pingti_worker_preemptions_total[10m]) > 0.1", "10m",
-               "A worker keeps putting sequences back",
-               "{{ $labels.pod }} puts {{ $value | printf \"%.2f\" }} sequences a second back to wait, and "
-               "computes them again later."),
         _alert("PingtiQueueGrowth", "warning",
-               "sum by (namespace) (pingti_router_queued_requests) > 10 and "
-               "sum by (namespace) (deriv(pingti_router_queued_requests[10m])) > 0", "10m",
-               "The queue grows", "{{ $value }} sequences wait in the routers of "
-               "{{ $labels.namespace }}, and their number rises."),
+               _by("namespace, release, model", "sum", _own("pingti_router_queued_requests")) + " > 10 and " +
+               _by("namespace, release, model", "sum",
+                   f"deriv({_own('pingti_router_queued_requests')}[10m])") + " > 0", "10m",
+               "The queue of {{ $labels.model }} grows", "{{ $value }} sequences wait in the routers of "
+               "{{ $labels.namespace }} for {{ $labels.model }}, and their number rises."),
         _alert("PingtiRefusals", "warning",
-               "namespace:pingti_router_refused_requests:ratio_rate5m > 0.05", "10m",
+               f"{_own('release:pingti_router_refused_requests:ratio_rate5m')} > 0.05 and "
+               f"{_own('release:pingti_router_refused_requests:rate5m')} * 300 >= {LEAST_BAD}", "10m",
                "Requests are refused", f"{percent} of the requests are answered 429."),
         _alert("PingtiSequencesResumed", "warning",
-               "sum by (namespace) (rate(pingti_router_resumed_sequences_total[15m])) > 0.05", "15m",
+               _rate("pingti_router_resumed_sequences_total", "15m") + " > 0.05", "15m",
                "Sequences keep losing their worker",
                "{{ $value | printf \"%.2f\" }} sequences a second go on at another worker: workers die, "
                "stall or are unreachable."),
+    ]
+
+
+def _worker_alerts():
+    percent = "{{ $value | humanizePercentage }}"
+    return [
+        _alert("PingtiNoReadyWorker", "critical",
+               _none_ready("namespace, release", f'pingti_router_workers{{{ALL},state="ready"}}'), "1m",
+               "No worker is ready", "No router in {{ $labels.namespace }} has a ready worker, and none "
+               "is loading: every request waits, then fails."),
+        _alert("PingtiModelNotReady", "critical",
+               _none_ready("namespace, release, model", _own("pingti_router_ready_workers")), "1m",
+               "No worker of {{ $labels.model }} is ready", "No router in {{ $labels.namespace }} has a "
+               "ready worker of {{ $labels.model }}, and none is loading it."),
+        _alert("PingtiStillLoading", "warning", f"{_own('pingti_worker_loading')} == 1", "1h",
+               "A worker has been loading for an hour",
+               "{{ $labels.pod }} has been loading {{ $labels.model }} for an hour."),
+        _alert("PingtiWorkersNotReady", "warning", _away(), "15m", "Workers stay away",
+               "{{ $value }} workers have been connecting or dead for a quarter of an hour, and are not "
+               "loading."),
+        _alert("PingtiWorkersDraining", "warning",
+               _release("max", f'pingti_router_workers{{{ALL},state="draining"}}') + " > 0", "15m",
+               "Workers stay draining",
+               "{{ $value }} workers have been draining for a quarter of an hour."),
+        _alert("PingtiStalledWorker", "critical",
+               f"{_own('pingti_worker_running_sequences')} > 0 and on (namespace, pod, instance) "
+               f"rate({_own('pingti_worker_steps_total')}[1m]) == 0",
+               "1m", "A worker has sequences and runs no step",
+               "{{ $labels.pod }} holds {{ $value }} sequences and has run no step for two minutes."),
+        _alert("PingtiKvPressure", "warning",
+               f"{_own('pod:pingti_worker_kv_cache:ratio')} > 0.9 and "
+               f"{_own('pingti_worker_waiting_sequences')} > 0", "10m", "A worker's KV cache is full",
+               f"{percent} of the KV blocks of {{{{ $labels.pod }}}} are held, and sequences wait."),
+        _alert("PingtiPreemptions", "warning",
+               f"rate({_own('pingti_worker_preemptions_total')}[10m]) > 0.1", "10m",
+               "A worker keeps putting sequences back",
+               "{{ $labels.pod }} puts {{ $value | printf \"%.2f\" }} sequences a second back to wait, and "
+               "computes them again later."),
+    ]
+
+
+def _process_alerts():
+    percent = "{{ $value | humanizePercentage }}"
+    return [
+        _alert("PingtiRouterAbsent", "critical", f"absent({_own('pingti_router_requests_in_flight')})", "5m",
+               "No router is scraped", "Prometheus has no router's metrics: the routers are down, or "
+               "the scrape is."),
         _alert("PingtiRestarts", "warning",
-               "resets(process_cpu_seconds_total[1h]) > 2 and on (namespace, pod, instance) "
-               "pingti_build_info", "0m", "A process keeps restarting",
+               f"resets({_own('process_cpu_seconds_total')}[1h]) > 2 {OF_OURS}", "0m",
+               "A process keeps restarting",
                "{{ $labels.pod }} has started {{ $value }} times within an hour."),
         _alert("PingtiFileDescriptors", "warning",
-               "process_open_fds / process_max_fds > 0.8 and on (namespace, pod, instance) "
-               "pingti_build_info", "10m", "File descriptors run out",
+               f"{_own('process_open_fds')} / {_own('process_max_fds')} > 0.8 {OF_OURS}", "10m",
+               "File descriptors run out",
                f"{percent} of the file descriptors of {{{{ $labels.pod }}}} are open."),
     ]
+
+
+def alerts():
+    return _traffic_alerts() + _worker_alerts() + _process_alerts()
 
 
 def rule_file():

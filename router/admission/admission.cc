@@ -60,12 +60,21 @@ absl::Status AdmissionController::CheckEverFits(const AdmissionRequest& request)
   if (options_.max_concurrent_per_key > 0 && request.sequences > options_.max_concurrent_per_key) {
     return too_many(options_.max_concurrent_per_key);
   }
-  const auto own = options_.max_priority_of_key.find(request.tenant);
-  const int32_t ceiling =
-      own == options_.max_priority_of_key.end() ? options_.max_priority : own->second;
+  const int32_t ceiling = MaxPriorityOf(request.tenant);
   if (request.priority <= ceiling) return absl::OkStatus();
   return FieldError("priority", Concat("'priority' is ", request.priority, ", expected at most ",
                                        ceiling, " with this API key"));
+}
+
+int32_t AdmissionController::MaxPriorityOf(const std::string& tenant) const {
+  MutexLock lock(&mutex_);
+  const auto own = max_priority_of_key_.find(tenant);
+  return own == max_priority_of_key_.end() ? options_.max_priority : own->second;
+}
+
+void AdmissionController::SetMaxPriorityOfKey(std::map<std::string, int32_t> ceilings) {
+  MutexLock lock(&mutex_);
+  max_priority_of_key_ = std::move(ceilings);
 }
 
 absl::Status AdmissionController::CheckConcurrency(const AdmissionRequest& request) {

@@ -82,11 +82,16 @@ class AdmissionController {
 
   // `clock` must outlive this, and this the tickets.
   AdmissionController(AdmissionOptions options, const Clock* clock)
-      : options_(std::move(options)), clock_(clock) {}
+      : options_(std::move(options)),
+        clock_(clock),
+        max_priority_of_key_(options_.max_priority_of_key) {}
 
   // Errors: ResourceExhausted naming the limit that is reached, with Retry-After; InvalidArgument
   // when the request would never be admitted.
   absl::StatusOr<std::unique_ptr<Ticket>> Admit(AdmissionRequest request, OnDisplaced on_displaced);
+
+  // Replaces AdmissionOptions::max_priority_of_key, for requests from now on.
+  void SetMaxPriorityOfKey(std::map<std::string, int32_t> ceilings);
 
   size_t queued_sequences() const;
   uint64_t queued_tokens() const;
@@ -111,6 +116,7 @@ class AdmissionController {
 
   static Rank RankOf(const Ticket& ticket);
   absl::Status CheckEverFits(const AdmissionRequest& request) const;
+  int32_t MaxPriorityOf(const std::string& tenant) const;
   absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   absl::Status CheckQueue(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   // What to take out of the queue for `request`; null: nothing may go for it.
@@ -128,6 +134,7 @@ class AdmissionController {
   const AdmissionOptions options_;
   const Clock* const clock_;
   mutable Mutex mutex_;
+  std::map<std::string, int32_t> max_priority_of_key_ PINGTI_GUARDED_BY(mutex_);
   size_t queued_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;
   uint64_t queued_tokens_ PINGTI_GUARDED_BY(mutex_) = 0;
   size_t concurrent_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "common/base/sha256.h"
 #include "common/base/strings.h"
@@ -40,7 +41,7 @@ absl::StatusOr<std::optional<int32_t>> TakeMaxPriority(std::string_view* line) {
 }  // namespace
 
 absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
-  ApiKeys keys;
+  Table table;
   int line_number = 0;
   while (!text.empty()) {
     const size_t end = text.find('\n');
@@ -57,30 +58,43 @@ absl::StatusOr<ApiKeys> ApiKeys::Parse(std::string_view text) {
     const std::string_view key =
         Trim(colon == std::string_view::npos ? line : line.substr(colon + 1));
     const std::string name = colon == std::string_view::npos
-                                 ? Concat("key-", keys.tenants_.size() + 1)
+                                 ? Concat("key-", table.tenants.size() + 1)
                                  : std::string(Trim(line.substr(0, colon)));
     if (key.empty() || name.empty()) {
       return absl::InvalidArgumentError(
           Concat("API keys, line ", line_number, ": expected KEY or NAME:KEY"));
     }
-    if (!keys.tenants_.emplace(ToHex(Sha256(key)), name).second) {
+    if (!table.tenants.emplace(ToHex(Sha256(key)), name).second) {
       return absl::InvalidArgumentError(
           Concat("API keys, line ", line_number, ": the same key stands there twice"));
     }
-    if (max_priority->has_value()) keys.max_priority_[name] = **max_priority;
+    if (max_priority->has_value()) table.max_priority[name] = **max_priority;
   }
-  return keys;
+  return ApiKeys(std::make_shared<const Table>(std::move(table)));
+}
+
+std::shared_ptr<const ApiKeys::Table> ApiKeys::table() const {
+  MutexLock lock(&mutex_);
+  return table_;
+}
+
+void ApiKeys::Replace(const ApiKeys& other) {
+  std::shared_ptr<const Table> table = other.table();
+  MutexLock lock(&mutex_);
+  table_ = std::move(table);
 }
 
 absl::StatusOr<std::string> ApiKeys::Authenticate(std::string_view authorization) const {
-  if (tenants_.empty()) return std::string();
+  const std::shared_ptr<const Table> table = this->table();
+  if (table->tenants.empty()) return std::string();
   if (!authorization.starts_with(kBearer)) {
     return ApiError(absl::StatusCode::kUnauthenticated,
                     "You didn't provide an API key. Use the header 'Authorization: Bearer KEY'.",
                     "", "invalid_api_key");
   }
-  const auto tenant = tenants_.find(ToHex(Sha256(Trim(authorization.substr(kBearer.size())))));
-  if (tenant == tenants_.end()) {
+  const auto tenant =
+      table->tenants.find(ToHex(Sha256(Trim(authorization.substr(kBearer.size())))));
+  if (tenant == table->tenants.end()) {
     return ApiError(absl::StatusCode::kUnauthenticated, "Incorrect API key provided.", "",
                     "invalid_api_key");
   }

@@ -25,6 +25,7 @@ class MetricsObserver final : public RequestObserver {
     inter_token_latency_ = metrics_->inter_token_latency_seconds.With({event.model_id});
     queue_time_ = metrics_->queue_time_seconds.With({event.model_id});
     output_tokens_ = metrics_->output_tokens.With({event.model_id});
+    queued_ = metrics_->queued_requests.With({event.model_id});
   }
   void OnTokenized(const RequestInfo&, const RequestTokenized& event) override {
     uncounted_prompt_tokens_ = event.prompt_tokens;
@@ -33,8 +34,12 @@ class MetricsObserver final : public RequestObserver {
     // Only now is it certain that admission let the request in.
     const uint64_t tokens = std::exchange(uncounted_prompt_tokens_, 0);
     if (tokens > 0) prompt_tokens_.Increment(static_cast<double>(tokens));
+    ++num_queued_;
+    queued_.Increment();
   }
   void OnPlaced(const RequestInfo&, const SequencePlaced& event) override {
+    --num_queued_;
+    queued_.Decrement();
     queue_time_.Observe(Seconds(event.queued_at, event.at));
   }
   void OnTokens(const RequestInfo& request, const TokensArrived& event) override {
@@ -51,6 +56,7 @@ class MetricsObserver final : public RequestObserver {
   }
   void OnEnded(const RequestInfo& request, const RequestEnded& event) override {
     if (accepted_) metrics_->requests_in_flight.Decrement();
+    if (num_queued_ > 0) queued_.Decrement(num_queued_);  // what never had a worker
     if (absl::IsCancelled(event.status)) metrics_->client_disconnects.Increment();
     metrics_->requests.With({request.endpoint, model_, event.code}).Increment();
     metrics_->request_duration_seconds.With({request.endpoint, model_})
@@ -64,6 +70,8 @@ class MetricsObserver final : public RequestObserver {
   // they stay out of the labels.
   std::string model_;
   uint64_t uncounted_prompt_tokens_ = 0;
+  int num_queued_ = 0;  // choices that wait for a worker
+  metrics::Gauge queued_;
   metrics::Counter prompt_tokens_;
   metrics::Histogram time_to_first_token_;
   metrics::Histogram inter_token_latency_;

@@ -19,7 +19,9 @@ DURATION = {"type": "string", "pattern": r"^[0-9]+(ms|s|m|h|d)$"}
 SELECTOR = _object((), matchLabels=TEXTS, matchExpressions=_list(
     _object(("key", "operator"), key=TEXT, operator={"enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
             values=_list(TEXT))))
-ENDPOINT = _object(("port",), port=TEXT, path=TEXT, interval=DURATION)
+RELABELING = _object(("targetLabel",), action={"enum": ["replace"]}, targetLabel=TEXT, replacement=TEXT,
+                     sourceLabels=_list(TEXT))
+ENDPOINT = _object(("port",), port=TEXT, path=TEXT, interval=DURATION, relabelings=_list(RELABELING))
 
 RULE = _object(("expr",), record=TEXT, alert=TEXT, expr=TEXT, labels=TEXTS, annotations=TEXTS,
                **{"for": DURATION})

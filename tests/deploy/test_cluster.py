@@ -1,10 +1,12 @@
 """What a real cluster does with the chart's objects: evictions, rollouts, scaling, ways in."""
 
 import json
+import re
 
 import pytest
-from conftest import CHART, MINIMAL, VALUES, Refused, pod_specs, render, run_helm, values_of, with_values
 import yaml
+from conftest import (CHART, MINIMAL, VALUES, Refused, pod_specs, render, run_helm, settings_of, values_of,
+                      with_values)
 
 FULL = values_of("full")
 
@@ -114,3 +116,71 @@ def test_pods_go_where_their_images_run(file):
     moved = render(with_values(MINIMAL, router__pod={"nodeSelector": {"kubernetes.io/arch": "arm64", "a": "b"}}))
     assert moved["Deployment", "demo-pingti-router"]["spec"]["template"]["spec"]["nodeSelector"] == {
         "a": "b", "kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"}
+
+
+def test_the_hubs_files_are_fetched_through_the_proxy():
+    objects = render(values_of("hub"))
+    spec = objects["Deployment", "demo-pingti-worker-model"]["spec"]["template"]["spec"]
+    (container,) = spec["initContainers"]
+    assert container["args"][2::3] == ["https://huggingface.co/owner/repo/resolve/main/a.gguf",
+                                       "https://huggingface.co/owner/repo/resolve/v1.5/folder/config.json"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+    assert env == {"http_proxy": "http://proxy.example.com:3128", "https_proxy": "http://proxy.example.com:3128",
+                   "no_proxy": ".svc,.cluster.local", "CURL_CA_BUNDLE": "/etc/pingti/download-ca/ca.crt"}
+    assert {"name": "download-ca", "mountPath": "/etc/pingti/download-ca", "readOnly": True} in container["volumeMounts"]
+    egress = objects["NetworkPolicy", "demo-pingti-worker"]["spec"]["egress"]
+    assert {443, 3128} <= {p["port"] for rule in egress for p in rule["ports"]}
+
+
+@pytest.mark.parametrize("url, port", [("https://[2001:db8::1]/a", 443), ("http://[2001:db8::1]:8080/a", 8080),
+                                       ("http://mirror/a", 80)])
+def test_a_downloads_port_is_allowed(url, port):
+    objects = render(with_values(values_of("download"), workers__0__source__download__files__0__url=url))
+    (rule,) = objects["NetworkPolicy", "demo-pingti-worker"]["spec"]["egress"]
+    assert port in [p["port"] for p in rule["ports"]]
+
+
+def test_workers_and_routers_ask_each_other_for_the_name():
+    objects = render(FULL)
+    assert settings_of(objects, "live-worker-big")["tls_client_names"] == ["workers"]
+    assert settings_of(objects, "live-router")["worker_tls_server_name"] == "workers"
+    assert "workers" in objects["Certificate", "live-worker-tls"]["spec"]["dnsNames"]
+
+
+def test_pods_listen_on_every_address_of_ipv4_and_ipv6():
+    objects = render(FULL)
+    for name in ("live-router", "live-worker-big"):
+        assert settings_of(objects, name)["address"] == "*"
+
+
+def test_a_pod_that_loads_is_alive_and_has_not_started():
+    spec = render(MINIMAL)["Deployment", "demo-pingti-worker-small"]["spec"]["template"]["spec"]
+    probes = {key: spec["containers"][0][key]["httpGet"]["path"]
+              for key in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert probes == {"startupProbe": "/readyz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+
+
+def pods_like(query):
+    """The pattern of pods' names in each selector of a query."""
+    return [re.compile(pattern) for pattern in re.findall(r'pod=~"([^"]*)"', query)]
+
+
+def test_autoscaling_counts_the_pods_of_one_group_and_the_queue_of_its_model():
+    group = values_of("keda")["workers"][0]
+    values = {"fullnameOverride": "live", "workers": [{**group, "name": name, "model": f"owner/{name}"}
+                                                      for name in ("big", "big-long")]}
+    objects = render(values)
+    own = "live-worker-big-7c9d5b8f6-x2k4q"
+    others = ["live-worker-big-long-7c9d5b8f6-x2k4q", "live-worker-bigger-7c9d5b8f6-x2k4q",
+              "other-live-worker-big-7c9d5b8f6-x2k4q"]
+    for trigger in objects["ScaledObject", "live-worker-big"]["spec"]["triggers"]:
+        query = trigger["metadata"]["query"]
+        workers = pods_like(query)[-1]
+        assert workers.fullmatch(own) and not any(workers.fullmatch(pod) for pod in others), query
+        assert query.count('model="owner/big"') == 2 and query.count('namespace="prod"') == 2
+        if trigger["name"] == "queue":
+            assert pods_like(query)[0].fullmatch("live-router-7c9d5b8f6-x2k4q")
+    scaler = render(with_values(FULL, workers__0__model="m.1"))["HorizontalPodAutoscaler", "live-worker-big"]["spec"]
+    queue = scaler["metrics"][0]["object"]
+    assert queue["describedObject"]["name"] == "live-router-admin"
+    assert queue["metric"] == {"name": "pingti_router_queued_requests", "selector": {"matchLabels": {"model": "m.1"}}}

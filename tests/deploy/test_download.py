@@ -1,5 +1,6 @@
 """The init container's download script, run by a POSIX shell against a server that breaks off."""
 
+import fcntl
 import functools
 import hashlib
 import http.server
@@ -98,7 +99,30 @@ def test_a_wrong_checksum_is_told_and_leaves_nothing(server, tmp_path):
     done = download(server.url, "0" * 64, tmp_path / "model")
     assert done.returncode == 1
     assert "expected sha256 000000" in done.stderr and SHA256 in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == [".download.lock"]
+
+
+def start(*files):
+    return subprocess.Popen(["sh", "-c", SCRIPT, "download", *map(str, files)], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def test_pods_that_share_a_volume_fetch_a_file_once(server, tmp_path):
+    pods = [start(server.url, SHA256, tmp_path / "model") for _ in range(4)]
+    said = [pod.communicate(timeout=60)[0] for pod in pods]
+    assert [pod.returncode for pod in pods] == [0] * 4, said
+    assert (tmp_path / "model").read_bytes() == BODY and server.ranges == [None]
+
+
+def test_a_pod_waits_while_another_one_fetches(server, tmp_path):
+    with open(tmp_path / ".download.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pod = start(server.url, SHA256, tmp_path / "model")
+        assert "another pod is fetching" in pod.stdout.readline()
+        assert server.ranges == [] and not (tmp_path / "model.part").exists()
+        (tmp_path / "model").write_bytes(BODY)
+    assert "is there by now" in pod.communicate(timeout=60)[0] and pod.returncode == 0
+    assert server.ranges == []
 
 
 def test_an_error_page_is_no_model(server, tmp_path):

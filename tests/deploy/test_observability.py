@@ -45,6 +45,7 @@ def test_every_alert_is_seen_firing_and_has_a_runbook():
              if case["exp_alerts"]}
     names = {alert["alert"] for alert in rules.alerts()}
     assert fired == names
+    names.add("PingtiModelMissing")  # the chart's own; test_rules_of_releases.py has it firing
     headings = re.findall(r"^#+ (Pingti\w+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(names)
 

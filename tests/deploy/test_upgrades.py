@@ -26,12 +26,13 @@ def rolled(before, after):
     ({"workers__1__batchSize": 7}, {SMALL}),
     ({"workers__1__replicas": 7}, set()),
     ({"workers__1__podDisruptionBudget": {"maxUnavailable": 2}}, set()),
-    ({"workers__1__autoscaling": {"kind": "hpa", "maxReplicas": 7}}, set()),
+    ({"workers__0__autoscaling": {"kind": "keda", "maxReplicas": 7, "prometheus": "http://p"}}, set()),
     ({"workers": FULL["workers"][:1]}, set()),
     ({"workers": [*FULL["workers"], {**FULL["workers"][1], "name": "more"}]}, set()),
     ({"router__config": {"stall_timeout": "3s"}}, {ROUTER}),
     ({"router__service__type": "ClusterIP"}, set()),
     ({"metrics__monitor": "none"}, set()),
+    ({"apiKeys__keys": ["another"]}, set()),  # read again by the routers that run
     ({"grpcMaxMessageLength": "300M"}, {ROUTER, BIG, SMALL}),
 ])
 def test_only_pods_whose_settings_change_are_replaced(change, replaced):
@@ -53,13 +54,13 @@ def replicas(values, running):
 
 @pytest.mark.parametrize("running, kept", [(1, 2), (5, 5), (9, 9)])
 def test_turning_autoscaling_on_keeps_the_pods_that_run(running, kept):
-    values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA)
+    values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA, workers__0__model="m")
     names = ("demo-pingti-router", "demo-pingti-worker-small")
     assert replicas(values, dict.fromkeys(names, running)) == dict.fromkeys(names, kept)
 
 
 def test_what_autoscaling_starts_with_is_left_to_it():
-    values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA)
+    values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA, workers__0__model="m")
     assert replicas(values, {}) == {"demo-pingti-router": None, "demo-pingti-worker-small": None}
 
 

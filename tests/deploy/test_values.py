@@ -73,7 +73,7 @@ CHANGES = {
     "workers[].startupSeconds": ("full", 770, '"failureThreshold": 154'),
     "workers[].drainTimeoutSeconds": ("full", 77, "drain_timeout: 77s"),
     "workers[].terminationGracePeriodSeconds": ("full", 777, '"terminationGracePeriodSeconds": 777'),
-    "workers[].autoscaling.kind": ("keda", "hpa", '"kind": "HorizontalPodAutoscaler"'),
+    "workers[].autoscaling.kind": ("keda-plain", "hpa", '"kind": "HorizontalPodAutoscaler"'),
     "workers[].autoscaling.minReplicas": ("full", 3, '"minReplicas": 3'),
     "workers[].autoscaling.maxReplicas": ("full", 7, '"maxReplicas": 7'),
     "workers[].autoscaling.queuePerPod": ("full", 7, '"averageValue": "7"'),
@@ -93,6 +93,11 @@ CHANGES = {
     "workers[].source.download.tokenSecret.key": ("full", "k7", '"key": "k7"'),
     "workers[].source.download.claimName": ("full", "c7", '"claimName": "c7"'),
     "workers[].source.download.size": ("download", "7Gi", '"sizeLimit": "7Gi"'),
+    "workers[].source.download.hubEndpoint": ("hub", "http://h7/", '"http://h7/owner/repo/resolve/main/a.gguf"'),
+    "workers[].source.download.proxy.url": ("hub", "http://p7:7", '{"name": "https_proxy", "value": "http://p7:7"}'),
+    "workers[].source.download.proxy.noProxy": ("hub", "n7", '{"name": "no_proxy", "value": "n7"}'),
+    "workers[].source.download.caConfigMap.name": ("hub", "c7", '"configMap": {"items": [{"key": "bundle", "path": "ca.crt"}], "name": "c7"}'),
+    "workers[].source.download.caConfigMap.key": ("hub", "k7", '{"key": "k7", "path": "ca.crt"}'),
     "workers[].source.download.timeoutSeconds": ("download", 7000, '"progressDeadlineSeconds": 8240'),
     "apiKeys.existingSecret": ("keda", "s7", '"secretName": "s7"'),
     "apiKeys.existingSecretKey": ("keda", "k7", '"items": [{"key": "k7"'),
@@ -164,6 +169,10 @@ def leaves(schema, node, path=""):
 
 
 def base_values(name):
+    if name == "keda-plain":  # whose model's name may be a label's value
+        values = values_of("keda")
+        values["workers"][0]["model"] = "Model-7B"
+        return values
     if name != "oci":
         return values_of(name)
     values = values_of("full")

@@ -26,14 +26,14 @@ def tool(name):
 
 def pods_of(cluster):
     """(pod, service, process) of everything that runs, with the names that the chart would give."""
-    yield f"{RELEASE}-router-0", f"{RELEASE}-router", cluster.router
+    yield f"{RELEASE}-router-7c9d5b8f6-x2k4q", f"{RELEASE}-router-admin", cluster.router
     for i, worker in enumerate(cluster.workers):
-        yield f"{RELEASE}-worker-{GROUP}-{i}", f"{RELEASE}-worker-{GROUP}", worker
+        yield f"{RELEASE}-worker-{GROUP}-6f4d9c7b8-zt5v{i}", f"{RELEASE}-worker-{GROUP}", worker
 
 
 def scrape_config(cluster, interval):
     jobs = [{"targets": [f"127.0.0.1:{process.admin_port}"],
-             "labels": {"namespace": NAMESPACE, "pod": pod, "service": service}}
+             "labels": {"namespace": NAMESPACE, "pod": pod, "service": service, "release": RELEASE}}
             for pod, service, process in pods_of(cluster)]
     return {"global": {"scrape_interval": interval, "scrape_timeout": interval,
                        "evaluation_interval": "1s"},

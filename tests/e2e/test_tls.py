@@ -125,6 +125,26 @@ def test_a_worker_turns_away_a_router_without_its_certificate(tls_cluster, autho
         router.kill()
 
 
+def test_a_worker_serves_routers_of_the_expected_names_alone(authority, tmp_path):
+    cert, key = authority.sign("worker")
+    worker = Worker(tmp_path, "worker", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-client-ca-file",
+                    authority.ca, "--tls-client-names=router.example,other.example")
+    args = ["--worker-tls=true", "--worker-tls-ca-file", authority.ca, "--log-format=text"]
+    routers = {}
+    for name in ("router.example", "someone.example"):
+        own = authority.sign(name, f"DNS:{name}")
+        routers[name] = Router(tmp_path, name, [worker], *args, "--worker-tls-cert-file", own[0],
+                               "--worker-tls-key-file", own[1])
+    try:
+        wait_until(worker.is_ready, 60, "worker ready")
+        wait_until(routers["router.example"].is_ready, 10, "the router of the expected name is served")
+        wait_until(lambda: "worker lost" in routers["someone.example"].text(), 10, "the other one is turned away")
+        assert not routers["someone.example"].is_ready()
+    finally:
+        for process in (*routers.values(), worker):
+            process.kill()
+
+
 def test_a_worker_with_the_wrong_name_is_not_trusted(authority, tmp_path):
     cert, key = authority.sign("elsewhere", "DNS:worker.example")
     worker = Worker(tmp_path, "worker", "--tls-cert-file", cert, "--tls-key-file", key)

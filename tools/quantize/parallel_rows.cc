@@ -4,6 +4,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/processors.h"
+
 namespace pingti::tools {
 namespace {
 
@@ -14,7 +16,7 @@ constexpr int64_t kMinRowsPerThread = 64;
 
 void ForRowRanges(int64_t count, int threads,
                   const std::function<void(int64_t begin, int64_t end)>& body) {
-  const int64_t wanted = threads > 0 ? threads : std::thread::hardware_concurrency();
+  const int64_t wanted = threads > 0 ? threads : AvailableProcessors();
   const int64_t used = std::clamp<int64_t>(std::min(wanted, count / kMinRowsPerThread), 1, 256);
   std::vector<std::thread> helpers;
   for (int64_t t = 1; t < used; ++t) {

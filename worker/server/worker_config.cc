@@ -46,7 +46,8 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
 
 void AddListeners(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
-  schema->Add("address", &config->address, "Address of both ports.");
+  schema->Add("address", &config->address,
+              "Address of both ports; * is every address of the host, IPv4 and IPv6.");
   schema->Add(
       "admin_address", &config->admin_address,
       "Address of the admin port, where it is not to be reached from everywhere; empty takes "
@@ -65,6 +66,8 @@ void AddListeners(WorkerConfig* config, config::Schema* schema) {
   schema->Add("tls_key_file", &config->tls_key_file, "Private key (PEM) of that certificate.");
   schema->Add("tls_client_ca_file", &config->tls_client_ca_file,
               "Certificates (PEM) that must have signed a router's; empty: routers show none.");
+  schema->Add("tls_client_names", &config->tls_client_names,
+              "DNS names of which a router's certificate must bear one; none: any name will do.");
 }
 
 void AddBatching(WorkerConfig* config, config::Schema* schema) {
@@ -174,6 +177,12 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "embedding_dtype is bf16, which says something only beside dtype int8: expected auto, or "
         "dtype: int8");
+  }
+  if (!config.tls_client_names.empty() && config.tls_client_ca_file.empty()) {
+    return absl::InvalidArgumentError(
+        "tls_client_names says something only beside tls_client_ca_file, without which routers "
+        "show "
+        "no certificate");
   }
   if (config.gpu_index > 0 && config.device == DeviceChoice::kCpu) {
     return absl::InvalidArgumentError(Concat("gpu_index is ", config.gpu_index,

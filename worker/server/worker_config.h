@@ -36,6 +36,7 @@ struct WorkerConfig {
   std::string tls_cert_file;
   std::string tls_key_file;
   std::string tls_client_ca_file;
+  std::vector<std::string> tls_client_names;
 
   // Batching
   int32_t max_batch_size = 32;

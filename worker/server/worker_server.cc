@@ -11,9 +11,9 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/metrics/worker_metrics.h"
-#include "common/net/admin_server.h"
 #include "common/net/grpc_server.h"
 #include "worker/engine/engine.h"
+#include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
 #include "worker/server/session_hub.h"
 #include "worker/server/worker_service.h"
@@ -75,11 +75,11 @@ HubOptions MakeHubOptions(const ServedCard& card, const WorkerServerOptions& opt
 class Server final : public WorkerServer {
  public:
   Server(Model* model, const ServedCard& card, const Clock* clock, metrics::Registry* registry,
-         WorkerServerOptions options)
+         AdminPage* admin, WorkerServerOptions options)
       : options_(std::move(options)),
         card_(card),
-        registry_(registry),
-        metrics_(registry),
+        admin_(admin),
+        metrics_(registry, card_.card.model_id()),
         hub_(MakeHubOptions(card_, options_), &metrics_),
         engine_(model, clock, options_.engine, &hub_),
         service_(&card_, &engine_, &hub_, clock) {}
@@ -91,7 +91,7 @@ class Server final : public WorkerServer {
       stop_changed_.NotifyAll();
     }
     if (watchdog_.joinable()) watchdog_.join();
-    admin_.reset();
+    admin_->Stop();
     grpc_.reset();  // ends all streams, so nothing calls the hub or the engine any more
     hub_.Stop();
   }
@@ -105,13 +105,7 @@ class Server final : public WorkerServer {
     grpc.tls = options_.tls;
     grpc.health_names = {v1::Worker::service_full_name()};
     PINGTI_ASSIGN_OR_RETURN(grpc_, net::GrpcServer::Start(grpc, {{&service_}}));
-    net::HttpServerOptions admin;
-    admin.address = options_.admin_address.empty() ? options_.address : options_.admin_address;
-    admin.port = options_.admin_port;
-    PINGTI_ASSIGN_OR_RETURN(
-        admin_, net::StartAdminServer(admin, {.metrics = [this] { return registry_->Serialize(); },
-                                              .healthy = [this] { return Healthy(); },
-                                              .ready = [this] { return Ready(); }}));
+    admin_->Serve([this] { return Healthy(); }, [this] { return Ready(); });
     hub_.Start();
     PINGTI_RETURN_IF_ERROR(ProveFirstStep());
     watchdog_ = std::thread([this] { Watch(); });
@@ -121,7 +115,6 @@ class Server final : public WorkerServer {
   }
 
   uint16_t port() const override { return grpc_->port(); }
-  uint16_t admin_port() const override { return admin_->port(); }
   absl::Status Healthy() const override { return engine_.Healthy(); }
 
   void RecordModel(const ServedCard& card, std::string_view backend, double load_seconds) override {
@@ -219,12 +212,11 @@ class Server final : public WorkerServer {
 
   const WorkerServerOptions options_;
   const ServedCard card_;
-  metrics::Registry* const registry_;
+  AdminPage* const admin_;
   metrics::WorkerMetrics metrics_;
   SessionHub hub_;
   Engine engine_;  // joins before the hub goes
   WorkerService service_;
-  std::unique_ptr<net::HttpServer> admin_;
   std::unique_ptr<net::GrpcServer> grpc_;
   std::atomic<bool> ready_{false};
 
@@ -236,12 +228,10 @@ class Server final : public WorkerServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(Model* model,
-                                                                  const ServedCard& card,
-                                                                  const Clock* clock,
-                                                                  metrics::Registry* registry,
-                                                                  WorkerServerOptions options) {
-  auto server = std::make_unique<Server>(model, card, clock, registry, std::move(options));
+absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
+    Model* model, const ServedCard& card, const Clock* clock, metrics::Registry* registry,
+    AdminPage* admin, WorkerServerOptions options) {
+  auto server = std::make_unique<Server>(model, card, clock, registry, admin, std::move(options));
   PINGTI_RETURN_IF_ERROR(server->Start());
   return server;
 }

@@ -20,13 +20,12 @@
 
 namespace pingti::worker {
 
+class AdminPage;
 struct ServedCard;
 
 struct WorkerServerOptions {
   std::string address = "127.0.0.1";
-  std::string admin_address;  // empty: `address`
   uint16_t port = 0;
-  uint16_t admin_port = 0;
   int64_t max_message_bytes = 100 << 20;
   net::TlsFiles tls;      // of the gRPC port
   std::string worker_id;  // empty: drawn
@@ -41,17 +40,17 @@ struct WorkerServerOptions {
 // Thread-safe.
 class WorkerServer {
  public:
-  // Returns when the ports are open and one real step was run. `registry` gets the worker's
-  // metrics. Errors: FailedPrecondition (port in use), Internal or DeadlineExceeded (the step
-  // failed).
+  // Returns when the port is open and one real step was run. `registry` gets the worker's metrics;
+  // `admin` asks this server until it is destroyed. Both must outlive it. Errors:
+  // FailedPrecondition (port in use), Internal or DeadlineExceeded (the step failed).
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(Model* model, const ServedCard& card,
                                                              const Clock* clock,
                                                              metrics::Registry* registry,
+                                                             AdminPage* admin,
                                                              WorkerServerOptions options);
   virtual ~WorkerServer() = default;
 
   virtual uint16_t port() const = 0;
-  virtual uint16_t admin_port() const = 0;
   virtual absl::Status Healthy() const = 0;
   // For /metrics: what is served, on which backend, and how long it took to load.
   virtual void RecordModel(const ServedCard& card, std::string_view backend,

@@ -72,6 +72,30 @@ TEST(SignalWaiterTest, TheSecondSignalEndsTheProcessAtOnce) {
             128 + SIGINT);
 }
 
+TEST(SignalWaiterTest, AHandlerIsCalledWhileNobodyWaits) {
+  EXPECT_EQ(ExitStatusOf([] {
+              SignalWaiter waiter;
+              waiter.OnSignal([] { _exit(7); });
+              kill(getpid(), SIGTERM);
+              while (true) pause();
+              return 1;
+            }),
+            7);
+}
+
+TEST(SignalWaiterTest, AHandlerThatComesLateIsCalledAtOnceAndOneTakenAwayIsNot) {
+  EXPECT_EQ(ExitStatusOf([] {
+              SignalWaiter waiter;
+              waiter.OnSignal([] { _exit(1); });
+              waiter.OnSignal(nullptr);
+              kill(getpid(), SIGTERM);
+              waiter.Wait();
+              waiter.OnSignal([] { _exit(7); });
+              return 2;
+            }),
+            7);
+}
+
 TEST(SignalWaiterTest, ShutdownWakesWithoutASignal) {
   EXPECT_EQ(ExitStatusOf([] {
               SignalWaiter waiter;

@@ -23,6 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 enum class Policy { kLeastLoaded, kPrefix };
 
@@ -302,6 +303,18 @@ TEST_F(ConfigTest, APrintedRequiredKeyStillAsks) {
   const auto printed = LoadFrom({"--print-config"});
   ASSERT_TRUE(printed.ok()) << printed.status();
   EXPECT_THAT(**printed, HasSubstr("\n# model: \"\"\n"));
+}
+
+TEST_F(ConfigTest, ASecretIsNotPrinted) {
+  std::string keys;
+  schema_.Add("api_keys", &keys, "Keys.").Secret();
+  const auto unset = LoadFrom({"--print-config"});
+  EXPECT_THAT(**unset, HasSubstr("\napi_keys: \"\"\n"));
+  const auto printed = LoadFrom({"--print-config", "--api-keys=sk-very-secret"});
+  ASSERT_TRUE(printed.ok()) << printed.status();
+  EXPECT_EQ(keys, "sk-very-secret");
+  EXPECT_THAT(**printed, Not(HasSubstr("very-secret")));
+  EXPECT_THAT(**printed, HasSubstr("\n# api_keys: is set, and not shown\n"));
 }
 
 TEST_F(ConfigTest, HelpNamesEveryKeyAndNeedsNothingElse) {

@@ -114,8 +114,11 @@ std::string EveryMetric() {
   router.prompt_tokens.With({"m"}).Increment(9);
   router.output_tokens.With({"m"}).Increment(9);
   router.workers.With({"ready"}).Set(2);
+  router.ready_workers.With({"m"}).Set(2);
+  router.queued_requests.With({"m"}).Set(2);
   router.worker_dispatch.With({"w"}).Increment();
-  WorkerMetrics worker(&registry);
+  registry.Add(kWorkerLoading).With({"m"}).Set(0);
+  WorkerMetrics worker(&registry, "m");
   worker.sequences_finished.With({"stop"}).Increment();
   worker.model_info.With({"m", "int8", "cpu"}).Set(1);
   return registry.Serialize();

@@ -108,6 +108,13 @@ TEST_F(Admission, KeysHaveACeilingOfPriority) {
   EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "vip", .priority = 6}).status()));
 }
 
+TEST_F(Admission, CeilingsOfPriorityMayChange) {
+  Limit({.max_priority = 0, .max_priority_of_key = {{"vip", 5}}});
+  admission_->SetMaxPriorityOfKey({{"alice", 3}});
+  EXPECT_TRUE(Admit({.tenant = "alice", .priority = 3}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "vip", .priority = 1}).status()));
+}
+
 TEST_F(Admission, AHigherPriorityDisplacesTheNewestOfTheLowest) {
   Limit({.max_queued_sequences = 3});
   int displaced[3] = {};
@@ -270,6 +277,14 @@ TEST(ApiKeys, AKeyMayHaveACeilingOfPriority) {
   EXPECT_EQ(keys->max_priority(), (std::map<std::string, int32_t>{{"alice", 5}, {"key-2", -1}}));
   const absl::Status bad = ApiKeys::Parse("a\nb max_priority=high\n").status();
   EXPECT_NE(bad.message().find("line 2: max_priority is 'high'"), absl::string_view::npos) << bad;
+}
+
+TEST(ApiKeys, NewOnesReplaceThoseOfBefore) {
+  absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("alice:old\n");
+  keys->Replace(*ApiKeys::Parse("alice:new max_priority=3\n"));
+  EXPECT_FALSE(keys->Authenticate("Bearer old").ok());
+  EXPECT_EQ(*keys->Authenticate("Bearer new"), "alice");
+  EXPECT_EQ(keys->max_priority(), (std::map<std::string, int32_t>{{"alice", 3}}));
 }
 
 TEST(ApiKeys, WithoutKeysEverybodyMayAsk) {

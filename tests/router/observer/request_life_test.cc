@@ -108,8 +108,10 @@ TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
   const TimePoint queued = clock_.Now();
   life->Queued({queued, 0});
   life->Queued({queued, 1});
+  EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 2);
   clock_.Advance(milliseconds(20));
   life->Placed({clock_.Now(), 0, 3, queued});
+  EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 1);
   clock_.Advance(milliseconds(30));
   const TimePoint first = clock_.Now();
   life->Tokens({first, 0, 1, std::nullopt});
@@ -117,6 +119,7 @@ TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
   life->Tokens({clock_.Now(), 0, 2, first});
   life->Resumed({clock_.Now(), 0, 3, absl::UnavailableError("lost")});
   life->End(absl::OkStatus(), {.prompt_tokens = 7, .completion_tokens = 3});
+  EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 0);  // the second never left it
   EXPECT_EQ(Sample("pingti_router_prompt_tokens_total{model=\"m\"}"), 7);
   EXPECT_EQ(Sample("pingti_router_output_tokens_total{model=\"m\"}"), 3);
   EXPECT_EQ(Sample("pingti_router_resumed_sequences_total"), 1);

@@ -18,6 +18,7 @@
 #include "tests/worker/server/session_client.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
 #include "worker/server/worker_server.h"
 #include "worker/weights/checkpoint.h"
@@ -74,10 +75,10 @@ WorkerServerOptions OptionsFor(Broken* broken) {
   return options;
 }
 
-int Probe(const WorkerServer& server, const std::string& path) {
+int Probe(const AdminPage& admin, const std::string& path) {
   net::HttpClient client;
   const auto response = client.Send({.method = "GET",
-                                     .url = Concat("http://127.0.0.1:", server.admin_port(), path),
+                                     .url = Concat("http://127.0.0.1:", admin.port(), path),
                                      .headers = {},
                                      .body = ""});
   return response.ok() ? response->status : 0;
@@ -98,9 +99,12 @@ TEST(LostDevice, TurnsTheServerRedAndGivesSequencesBack) {
   ServedCard card;
   card.card.set_max_context_tokens(256);
   metrics::Registry registry;
-  const auto server = WorkerServer::Start(&poisoned, card, RealClock(), &registry, options);
+  const auto admin = AdminPage::Start({}, &registry);
+  ASSERT_TRUE(admin.ok()) << admin.status();
+  const auto server =
+      WorkerServer::Start(&poisoned, card, RealClock(), &registry, admin->get(), options);
   ASSERT_TRUE(server.ok()) << server.status();
-  EXPECT_EQ(Probe(**server, "/healthz"), 200);
+  EXPECT_EQ(Probe(**admin, "/healthz"), 200);
 
   Client client((*server)->port());
   client.Hello();
@@ -115,8 +119,8 @@ TEST(LostDevice, TurnsTheServerRedAndGivesSequencesBack) {
   EXPECT_TRUE(IsDeviceLost(status)) << status;
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("the device is unusable until the process restarts"));
-  EXPECT_EQ(Probe(**server, "/healthz"), 503);
-  EXPECT_EQ(Probe(**server, "/readyz"), 503);
+  EXPECT_EQ(Probe(**admin, "/healthz"), 503);
+  EXPECT_EQ(Probe(**admin, "/readyz"), 503);
 }
 
 }  // namespace

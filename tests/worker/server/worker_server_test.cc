@@ -17,6 +17,7 @@
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
 #include "tests/testing/fake_model.h"
 #include "tests/worker/server/session_client.h"
+#include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
 
 namespace pingti::worker {
@@ -44,24 +45,37 @@ class WorkerServerTest : public ::testing::Test {
     options.engine.eos_token_ids = {2};
     options.report_interval = std::chrono::milliseconds(20);
     if (change) change(&options);
-    auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+    auto started =
+        WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, admin.get(), options);
     ASSERT_TRUE(started.ok()) << started.status();
     server = std::move(started).value();
   }
   int Get(const std::string& path) {
     net::HttpClient client;
-    const auto response =
-        client.Send({.method = "GET",
-                     .url = Concat("http://127.0.0.1:", server->admin_port(), path),
-                     .headers = {},
-                     .body = ""});
+    const auto response = client.Send({.method = "GET",
+                                       .url = Concat("http://127.0.0.1:", admin->port(), path),
+                                       .headers = {},
+                                       .body = ""});
     return response.ok() ? response->status : 0;
   }
 
   testing::FakeModel model;
   metrics::Registry registry;
+  const std::unique_ptr<AdminPage> admin = *AdminPage::Start({}, &registry);
   std::unique_ptr<WorkerServer> server;
 };
+
+TEST_F(WorkerServerTest, ItsAdminPageIsHealthyAndNotReadyUntilItServes) {
+  EXPECT_EQ(Get("/healthz"), 200);
+  EXPECT_EQ(Get("/readyz"), 503);
+  Start();
+  EXPECT_EQ(Get("/readyz"), 200);
+  EXPECT_EQ(Get("/metrics"), 200);
+  EXPECT_NE(registry.Serialize().find("pingti_worker_kv_blocks{model=\"fake\"} 256"),
+            std::string::npos);
+  server = nullptr;
+  EXPECT_EQ(Get("/readyz"), 503);
+}
 
 TEST_F(WorkerServerTest, ServesTheCardAndItsAssets) {
   Start();
@@ -384,8 +398,9 @@ TEST_F(WorkerServerTest, APortInUseIsAClearError) {
   options.engine.num_kv_blocks = 64;
   options.engine.kv_block_tokens = 4;
   options.port = server->port();
-  const auto second =
-      WorkerServer::Start(&other, MakeCard(), RealClock(), &other_registry, options);
+  const auto other_admin = AdminPage::Start({}, &other_registry);
+  const auto second = WorkerServer::Start(&other, MakeCard(), RealClock(), &other_registry,
+                                          other_admin->get(), options);
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.status().ToString().find("already in use"), std::string::npos)
       << second.status();
@@ -398,7 +413,8 @@ TEST_F(WorkerServerTest, ADeviceLostInTheFirstStepIsAClearError) {
   options.engine.budget = {64, 8};
   options.engine.num_kv_blocks = 64;
   options.engine.kv_block_tokens = 4;
-  const auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+  const auto started =
+      WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, admin.get(), options);
   EXPECT_EQ(started.status(),
             absl::DataLossError("the first engine step failed: CUDA error at a kernel"));
 }
@@ -410,7 +426,8 @@ TEST_F(WorkerServerTest, AModelThatFailsItsFirstStepDoesNotStart) {
   options.engine.budget = {64, 8};
   options.engine.num_kv_blocks = 64;
   options.engine.kv_block_tokens = 4;
-  const auto started = WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, options);
+  const auto started =
+      WorkerServer::Start(&model, MakeCard(), RealClock(), &registry, admin.get(), options);
   ASSERT_FALSE(started.ok());
   EXPECT_NE(started.status().ToString().find("no kernel for this device"), std::string::npos);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/processors.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/backend/cpu/cpu_backend.h"

@@ -1,15 +1,13 @@
 #include "worker/backend/cpu/cpu_backend.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "common/base/check.h"
+#include "common/base/processors.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/backend/cpu/aligned_buffer.h"
@@ -350,13 +348,6 @@ class CpuBackend : public Backend {
 
 }  // namespace
 }  // namespace cpu
-
-int AvailableProcessors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options) {
   constexpr int kMaxThreads = 1024;

@@ -20,7 +20,4 @@ struct CpuBackendOptions {
 // Errors: InvalidArgument (threads), Unimplemented (kernels that this processor lacks).
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuBackendOptions& options);
 
-// Processors that this process may run on; at least 1.
-int AvailableProcessors();
-
 }  // namespace pingti::worker

@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/base/processors.h"
 #include "common/base/status_macros.h"
 #include "worker/backend/cuda/cuda_status.h"
 
@@ -18,8 +19,8 @@ constexpr int64_t kMinBytesPerThread = int64_t{1} << 20;
 void WriteInThreads(int64_t first, int64_t count, int64_t row_bytes,
                     const WeightUpload::WriteRows& write, uint8_t* out) {
   const int64_t useful = count * row_bytes / kMinBytesPerThread;
-  const int64_t threads = std::clamp<int64_t>(
-      std::min<int64_t>(useful, std::thread::hardware_concurrency()), 1, kMaxThreads);
+  const int64_t threads =
+      std::clamp<int64_t>(std::min<int64_t>(useful, AvailableProcessors()), 1, kMaxThreads);
   const auto work = [&](int64_t t) {
     const int64_t begin = count * t / threads;
     write(first + begin, first + count * (t + 1) / threads, out + begin * row_bytes);

@@ -1,5 +1,6 @@
 # download URL SHA256 FILE ...: fetches each file that is not there yet. A part that was fetched before
 # an interruption is kept and continued; a file appears under its name only when its checksum is right.
+# Pods that share a volume take turns: one fetches, the others wait and then find the file there.
 set -eu
 while [ $# -gt 0 ]; do
   url=$1 sha256=$2 file=$3
@@ -8,7 +9,17 @@ while [ $# -gt 0 ]; do
     echo "$file is there"
     continue
   fi
-  mkdir -p "$(dirname "$file")"
+  folder=$(dirname "$file")
+  mkdir -p "$folder"
+  exec 9>"$folder/.download.lock"
+  if ! flock -n 9; then
+    echo "$file: another pod is fetching into $folder; waiting for it"
+    flock 9 || { echo "$folder: its volume cannot be locked" >&2; exit 1; }
+  fi
+  if [ -f "$file" ]; then
+    echo "$file is there by now"
+    continue
+  fi
   # A complete part is not asked for again: there is nothing after its end to continue with.
   if [ -f "$file.part" ] && echo "$sha256  $file.part" | sha256sum -c - >/dev/null 2>&1; then
     mv "$file.part" "$file"

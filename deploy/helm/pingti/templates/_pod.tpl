@@ -78,8 +78,8 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* Probes against the admin port: (dict "startupSeconds" N "started" PATH). Readiness of a router is
-that of its workers, so only liveness restarts a pod that has started. */}}
+{{/* Probes against the admin port: (dict "startupSeconds" N "started" PATH). A worker has started when its
+model is loaded; a router, whose readiness is that of its workers, when it answers. */}}
 {{- define "pingti.probes" -}}
 startupProbe:
   httpGet: {path: {{ .started }}, port: admin}

@@ -1,7 +1,7 @@
 {{/* pingti-router's settings, as a dictionary in YAML. */}}
 {{- define "pingti.routerSettings" -}}
 {{- $set := dict
-  "address" "0.0.0.0"
+  "address" "*"
   "workers" (list (printf "dns:%s.%s.svc:9001" (include "pingti.workers" .) .Release.Namespace))
   "grpc_max_message_length" .Values.grpcMaxMessageLength
   "drain_delay" (printf "%ds" (int .Values.router.drainDelaySeconds))

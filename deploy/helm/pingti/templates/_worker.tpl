@@ -77,7 +77,7 @@
 {{- define "pingti.workerSettings" -}}
 {{- $values := .root.Values -}}
 {{- $set := dict
-  "address" "0.0.0.0"
+  "address" "*"
   "model" (include "pingti.modelPath" .group)
   "device" (.group.device | default "cpu")
   "grpc_max_message_length" $values.grpcMaxMessageLength
@@ -90,6 +90,7 @@
 {{- $_ := set $set "tls_cert_file" "/etc/pingti/worker-tls/tls.crt" -}}
 {{- $_ := set $set "tls_key_file" "/etc/pingti/worker-tls/tls.key" -}}
 {{- $_ := set $set "tls_client_ca_file" "/etc/pingti/worker-tls/ca.crt" -}}
+{{- $_ := set $set "tls_client_names" (list $values.workerTls.serverName) -}}
 {{- end -}}
 {{ toYaml (merge $set (.group.config | default dict)) }}
 {{- end -}}
@@ -117,7 +118,34 @@
 {{- else }}
   emptyDir: {sizeLimit: {{ .size | default "64Gi" }}}
 {{- end }}
+{{- with .caConfigMap }}
+- name: download-ca
+  configMap:
+    name: {{ .name }}
+    items: [{key: {{ .key | default "ca.crt" }}, path: ca.crt}]
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a file is fetched from: (dict "url" URL "download" DOWNLOAD). hf://OWNER/REPO[@REVISION]/PATH is
+a file of a repository of the Hugging Face hub. */}}
+{{- define "pingti.downloadUrl" -}}
+{{- $hub := .download.hubEndpoint | default "https://huggingface.co" | trimSuffix "/" -}}
+{{- if regexMatch "^hf://[^/]+/[^/@]+@" .url -}}
+{{ regexReplaceAll "^hf://([^/]+/[^/@]+)@([^/]+)/(.+)$" .url (printf "%s/${1}/resolve/${2}/${3}" $hub) }}
+{{- else -}}
+{{ regexReplaceAll "^hf://([^/]+/[^/@]+)/(.+)$" .url (printf "%s/${1}/resolve/main/${2}" $hub) }}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of a URL. */}}
+{{- define "pingti.urlPort" -}}
+{{- $host := (urlParse .).host -}}
+{{- if regexMatch ":[0-9]+$" $host -}}
+{{ regexFind "[0-9]+$" $host }}
+{{- else -}}
+{{ ternary "443" "80" (hasPrefix "https:" .) }}
+{{- end -}}
 {{- end -}}
 
 {{/* (dict "root" $ "download" DOWNLOAD): the script in files/download.sh says what it promises. */}}
@@ -131,15 +159,25 @@
       {{- .root.Files.Get "files/download.sh" | nindent 6 }}
     - download
     {{- range .download.files }}
-    - {{ .url | quote }}
+    - {{ include "pingti.downloadUrl" (dict "url" .url "download" $.download) | quote }}
     - {{ .sha256 }}
     - {{ printf "/models/%s" .path }}
     {{- end }}
-  {{- with .download.tokenSecret }}
+  {{- if or .download.tokenSecret .download.proxy .download.caConfigMap }}
   env:
+    {{- with .download.tokenSecret }}
     - name: TOKEN
       valueFrom:
         secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
+    {{- end }}
+    {{- with .download.proxy }}
+    - {name: http_proxy, value: {{ .url | quote }}}
+    - {name: https_proxy, value: {{ .url | quote }}}
+    - {name: no_proxy, value: {{ .noProxy | default "" | quote }}}
+    {{- end }}
+    {{- if .download.caConfigMap }}
+    - {name: CURL_CA_BUNDLE, value: /etc/pingti/download-ca/ca.crt}
+    {{- end }}
   {{- end }}
   securityContext:
     {{- include "pingti.containerSecurity" .root | nindent 4 }}
@@ -148,4 +186,7 @@
     limits: {memory: 256Mi}
   volumeMounts:
     - {name: model, mountPath: /models}
+    {{- if .download.caConfigMap }}
+    - {name: download-ca, mountPath: /etc/pingti/download-ca, readOnly: true}
+    {{- end }}
 {{- end -}}

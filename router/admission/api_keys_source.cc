@@ -1,0 +1,58 @@
+// See api_keys_source.h.
+#include "router/admission/api_keys_source.h"
+
+#include <fstream>
+#include <iterator>
+#include <utility>
+
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+
+namespace pingti::router {
+
+absl::StatusOr<ApiKeysSource> ApiKeysSource::Open(std::string inline_keys, std::string file) {
+  for (char& c : inline_keys) {
+    if (c == ',') c = '\n';
+  }
+  ApiKeysSource source(std::move(inline_keys), std::move(file));
+  PINGTI_ASSIGN_OR_RETURN(source.text_, source.Read());
+  PINGTI_ASSIGN_OR_RETURN(ApiKeys keys, source.Parse(source.text_));
+  source.keys_ = std::make_unique<ApiKeys>(std::move(keys));
+  return source;
+}
+
+absl::StatusOr<std::string> ApiKeysSource::Read() const {
+  std::string text = inline_keys_;
+  if (file_.empty()) return text;
+  std::ifstream file(file_);
+  if (!file) return absl::NotFoundError(Concat("api_keys_file '", file_, "' cannot be read"));
+  text += "\n";
+  text.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  return text;
+}
+
+absl::StatusOr<ApiKeys> ApiKeysSource::Parse(const std::string& text) const {
+  PINGTI_ASSIGN_OR_RETURN(ApiKeys keys, ApiKeys::Parse(text));
+  if (keys.empty() && !file_.empty()) {
+    return absl::InvalidArgumentError(Concat("api_keys_file '", file_, "' has no keys"));
+  }
+  return keys;
+}
+
+void ApiKeysSource::Reload(AdmissionController* admission) {
+  absl::StatusOr<std::string> text = Read();
+  if (!text.ok() || *text == text_) return;
+  text_ = *std::move(text);
+  const absl::StatusOr<ApiKeys> keys = Parse(text_);
+  if (!keys.ok()) {
+    LogError("the API keys have changed and are not taken",
+             {{"error", std::string(keys.status().message())}});
+    return;
+  }
+  keys_->Replace(*keys);
+  admission->SetMaxPriorityOfKey(keys->max_priority());
+  LogInfo("the API keys have changed");
+}
+
+}  // namespace pingti::router
