@@ -133,6 +133,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
     parts.packed = std::move(files.quantization.packed);
     parts.tensors = std::move(files.tensors);
     parts.files = std::move(files.files);
+    parts.memory = std::move(files.memory);
   }
   parts.spec = *std::move(spec);
   return std::make_unique<Checkpoint>(std::move(parts));

@@ -36,19 +36,36 @@ bool IsUnused(const TensorView& group_index) {
   return true;
 }
 
-absl::Status CheckGroupIndex(const TensorView& index, const PackedWeights& weights) {
-  if (index.dtype != DType::kI32 || index.shape != std::vector<int64_t>{weights.cols}) {
+// Sets the weights' index where columns are not in order.
+absl::Status ReadGroupIndex(const TensorView& index, PackedWeights* weights) {
+  if (index.dtype != DType::kI32 || index.shape != std::vector<int64_t>{weights->cols}) {
     return absl::InvalidArgumentError(
-        Concat(DescribeTensor(index), ": expected I32 [", weights.cols, "]"));
+        Concat(DescribeTensor(index), ": expected I32 [", weights->cols, "]"));
   }
-  if (!IsUnused(index) && !GroupsAreInOrder(index, weights.group_size)) {
-    return absl::UnimplementedError(
-        Concat(DescribeTensor(index),
-               ": columns are reordered by activation (desc_act); expected groups "
-               "of ",
-               weights.group_size, " in order"));
+  if (IsUnused(index) || GroupsAreInOrder(index, weights->group_size)) return absl::OkStatus();
+  const auto* groups = static_cast<const uint8_t*>(index.data);
+  for (int64_t k = 0; k < weights->cols; ++k) {
+    int32_t group;
+    std::memcpy(&group, groups + 4 * k, sizeof(group));
+    if (group < 0 || group >= weights->groups()) {
+      return absl::InvalidArgumentError(Concat(DescribeTensor(index), ": column ", k,
+                                               " is of group ", group, "; expected 0 to ",
+                                               weights->groups() - 1));
+    }
   }
+  weights->group_index = index;
   return absl::OkStatus();
+}
+
+// Bits and group size from the shapes of words and scales, where modules differ.
+void ReadForm(const TensorView& words, const TensorView& scales, PackedWeights* weights) {
+  if (weights->layout != PackedLayout::kGptq || words.shape.size() != 2 ||
+      scales.shape.size() != 2 || scales.shape[0] < 1) {
+    return;  // CheckPacked says what is wrong
+  }
+  weights->bits = static_cast<int>(std::min<int64_t>(words.shape[0] * 32 / weights->cols, 32));
+  const int64_t groups = scales.shape[0];
+  weights->group_size = groups == 1 ? weights->cols : weights->cols / groups;
 }
 
 // compressed-tensors says the matrix's shape beside its words.
@@ -114,6 +131,7 @@ absl::StatusOr<PackedModule> FindPackedModule(const Checkpoint& checkpoint,
   const TensorView* scales = find(names.scales);
   if (scales == nullptr) return missing(names.scales);
   weights.scales = *scales;
+  if (quantization.varies) ReadForm(*words, *scales, &weights);
   if (const TensorView* zeros = find(names.zeros)) {
     weights.zeros = *zeros;
   } else if (quantization.needs_zeros) {
@@ -121,7 +139,7 @@ absl::StatusOr<PackedModule> FindPackedModule(const Checkpoint& checkpoint,
   }
   PINGTI_RETURN_IF_ERROR(CheckPacked(weights));
   if (const TensorView* index = find(names.group_index)) {
-    PINGTI_RETURN_IF_ERROR(CheckGroupIndex(*index, weights));
+    PINGTI_RETURN_IF_ERROR(ReadGroupIndex(*index, &weights));
   }
   if (quantization.layout == PackedLayout::kRowMajor) {
     const TensorView* shape = find(kShape);

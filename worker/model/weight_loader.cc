@@ -133,6 +133,9 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
 // embedding and the output projection, which decides between tokens, are never rounded with their
 // activations.
 WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
+  if (options_.format == WeightFormat::kStored && checkpoint_.compressed_int8().weights_only) {
+    return WeightFormat::kBf16;
+  }
   if (options_.format != WeightFormat::kInt8) return options_.format;
   if (weight.role == WeightRole::kEmbedding || weight.role == WeightRole::kLogits) {
     return HasInt8Vocabulary(checkpoint_, options_) ? WeightFormat::kInt8Weights

@@ -15,6 +15,9 @@ void Q5_1(const uint8_t* block, float* out);
 void Iq4Nl(const uint8_t* block, float* out);
 void Mxfp4(const uint8_t* block, float* out);
 
+// nf4_block.cc; of bitsandbytes, not of GGUF
+void Nf4(const uint8_t* block, float* out);
+
 // ggml_k_blocks.cc
 void Q2K(const uint8_t* block, float* out);
 void Q3K(const uint8_t* block, float* out);

@@ -58,6 +58,8 @@ ReadBlock ReaderOf(DType dtype) {
       return ggml::Tq2_0;
     case DType::kMxfp4:
       return ggml::Mxfp4;
+    case DType::kNf4:
+      return ggml::Nf4;
     default:
       CheckFailed(__FILE__, __LINE__, "a block type", "");
   }

@@ -220,6 +220,13 @@ void DequantizeTileRow(const PackedWeights& weights, const PackedTile& tile, int
                        float* out) {
   const uint8_t* q = tile.q.data() + row * weights.cols;
   const int64_t groups = weights.groups();
+  if (weights.has_group_index()) {
+    for (int64_t k = 0; k < weights.cols; ++k) {
+      const auto at = static_cast<size_t>(row * groups + LoadWord(weights.group_index, k));
+      out[k] = tile.scales[at] * static_cast<float>(q[k] - tile.zeros[at]);
+    }
+    return;
+  }
   for (int64_t g = 0; g < groups; ++g) {
     const auto at = static_cast<size_t>(row * groups + g);
     const float scale = tile.scales[at];

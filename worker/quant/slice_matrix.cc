@@ -133,6 +133,12 @@ TensorView SliceTensor(const TensorView& matrix, const MatrixRange& range, Slice
 absl::StatusOr<PackedWeights> SlicePacked(const PackedWeights& matrix, const MatrixRange& range,
                                           SliceMemory* memory) {
   if (range.rows == matrix.rows && range.cols == matrix.cols) return matrix;
+  if (matrix.has_group_index() && range.cols != matrix.cols) {
+    return absl::UnimplementedError(
+        Concat("tensor '", matrix.group_index.name,
+               "': columns in the order of their activations (desc_act) cannot be divided between "
+               "tensor-parallel ranks"));
+  }
   PackedWeights slice = matrix;
   slice.rows = range.rows;
   slice.cols = range.cols;

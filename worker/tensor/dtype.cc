@@ -71,6 +71,8 @@ DTypeInfo Info(DType dtype) {
       return {"TQ2_0", 256, 66};
     case DType::kMxfp4:
       return {"MXFP4", 32, 17};
+    case DType::kNf4:
+      return {"NF4", 64, 36};
   }
   CheckFailed(__FILE__, __LINE__, "known DType", "");
 }

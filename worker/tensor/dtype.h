@@ -39,6 +39,7 @@ enum class DType {
   kTq1_0,  // 256 x -1, 0 or 1, one f16 scale
   kTq2_0,  // the same in 2 bits each
   kMxfp4,  // 32 x 4-bit floats, the scale a power of two
+  kNf4,    // 64 x 4 bits, value = f32 scale * list[q]: bitsandbytes', brought into one array
 };
 
 // Name as files and people spell it: "F32", "Q4_K".

@@ -18,7 +18,8 @@ enum class PackedLayout {
   kRowMajor,  // words [n, ceil(k / p)]: word (r, c) has columns p c + i of row r
 };
 
-// value[r, c] = scale[r, c / group_size] * (q[r, c] - zero[r, c / group_size]).
+// value[r, c] = scale[r, g] * (q[r, c] - zero[r, g]), g = c / group_size, or the group that
+// group_index gives column c.
 struct PackedWeights {
   PackedLayout layout = PackedLayout::kGptq;
   int bits = 4;            // 4 or 8; kAwq: 4
@@ -30,11 +31,15 @@ struct PackedWeights {
   // I32; null data: every zero is 2^(bits - 1). kGptq and kAwq: [groups, n / p], packed along n,
   // for kAwq in the order of its words; kRowMajor: [n / p, groups], packed along n.
   TensorView zeros;
+  // I32 [k], each below groups(); null data: groups lie in order. Columns were quantized in the order
+  // of their activations ("act-order", desc_act).
+  TensorView group_index;
   int zero_offset = 0;  // added to what is stored, modulo 2^bits: 1 for GPTQ files of version 1
 
   int64_t groups() const { return (cols + group_size - 1) / group_size; }
   int values_per_word() const { return 32 / bits; }
   bool has_zeros() const { return zeros.data != nullptr; }
+  bool has_group_index() const { return group_index.data != nullptr; }
 };
 
 }  // namespace pingti::worker

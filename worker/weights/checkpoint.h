@@ -5,6 +5,7 @@
 // into a Model.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -66,6 +67,8 @@ struct TextAssets {
 struct CompressedInt8 {
   bool present = false;
   std::vector<std::string> ignored_modules;  // kept in 16 bit
+  // Activations are meant to stay as they are (bitsandbytes, whose outliers are never rounded).
+  bool weights_only = false;
 };
 
 // Weight-only quantized matrices packed into words. Which modules are packed shows in their
@@ -78,6 +81,8 @@ struct PackedQuantization {
   int64_t group_size = 0;  // 0: one group for all columns
   bool needs_zeros = false;
   int zero_offset = 0;  // see PackedWeights
+  // Modules have bits and group sizes of their own ("dynamic"), which their tensors' shapes tell.
+  bool varies = false;
 };
 
 // Immutable; thread-safe. Tensor views point into files that it keeps mapped.
@@ -90,6 +95,7 @@ class Checkpoint {
     TextAssets text;
     std::vector<TensorView> tensors;  // under the file's own names
     std::vector<std::unique_ptr<MappedFile>> files;
+    std::vector<std::unique_ptr<std::byte[]>> memory;  // of tensors that are not in a file as such
     CompressedInt8 compressed_int8;
     PackedQuantization packed;
     std::string display_name;

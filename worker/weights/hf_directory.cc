@@ -10,6 +10,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/weights/bitsandbytes.h"
 #include "worker/weights/json_fields.h"
 #include "worker/weights/safetensors_file.h"
 #include "worker/weights/shard_names.h"
@@ -181,6 +182,12 @@ absl::StatusOr<HfDirectory> ReadHfDirectory(const std::string& directory, bool w
   const absl::Status read = ReadConfig(&out);
   if (!read.ok()) return InFile(config_path, read);
   if (with_tensors) PINGTI_RETURN_IF_ERROR(ReadShards(directory, &out));
+  if (with_tensors && out.quantization.bitsandbytes) {
+    const absl::StatusOr<bool> has_int8 = JoinBitsAndBytes(&out.tensors, &out.memory);
+    if (!has_int8.ok()) return InFile(directory, has_int8.status());
+    out.quantization.int8.present = *has_int8;
+    out.quantization.int8.weights_only = *has_int8;
+  }
   PINGTI_RETURN_IF_ERROR(ReadText(directory, &out));
   return out;
 }

@@ -17,7 +17,9 @@ struct HfDirectory {
   boost::json::value config;  // config.json; an object
   HfQuantization quantization;
   std::vector<TensorView> tensors;
-  std::vector<std::unique_ptr<MappedFile>> files;  // that the tensors point into
+  // That the tensors point into.
+  std::vector<std::unique_ptr<MappedFile>> files;
+  std::vector<std::unique_ptr<std::byte[]>> memory;
   TextAssets text;
   std::string chat_format;  // of generation_config.json: a template that code elsewhere writes
 };

@@ -61,6 +61,9 @@ absl::StatusOr<PackedQuantization> ReadGptq(const JsonFields& fields) {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> format,
                           fields.String("checkpoint_format"));
   packed.zero_offset = format.value_or("gptq") == "gptq" ? 1 : 0;
+  // GPTQModel: patterns of modules with numbers of their own.
+  PINGTI_ASSIGN_OR_RETURN(const json::object* dynamic, fields.Object("dynamic"));
+  packed.varies = dynamic != nullptr && !dynamic->empty();
   PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> marlin, fields.Bool("is_marlin_format"));
   if (marlin.value_or(false)) {
     return absl::UnimplementedError(Concat("'", kPrefix, "is_marlin_format'"));
@@ -81,6 +84,46 @@ absl::StatusOr<PackedQuantization> ReadAwq(const JsonFields& fields) {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> zeros, fields.Bool("zero_point"));
   packed.needs_zeros = zeros.value_or(true);
   return packed;
+}
+
+// Source: auto-round's quantization_config. It packs as GPTQ or AWQ do, and says which.
+absl::StatusOr<PackedQuantization> ReadAutoRound(const JsonFields& fields) {
+  PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> packing, fields.String("packing_format"));
+  if (!packing.has_value()) {
+    PINGTI_ASSIGN_OR_RETURN(packing, fields.String("backend"));
+  }
+  const std::string name = packing.value_or("");
+  PackedQuantization packed;
+  if (name.find("gptq") != std::string::npos) {
+    PINGTI_ASSIGN_OR_RETURN(packed, ReadGptq(fields));
+  } else if (name.find("awq") != std::string::npos) {
+    packed.present = true;
+    packed.layout = PackedLayout::kAwq;
+    packed.needs_zeros = true;
+    PINGTI_ASSIGN_OR_RETURN(packed.bits, ReadBits(fields, kPrefix, "bits", /*eight_too=*/false));
+    PINGTI_ASSIGN_OR_RETURN(packed.group_size, ReadGroupSize(fields, kPrefix));
+  } else {
+    return absl::UnimplementedError(
+        Concat("'", kPrefix, "packing_format' '", name,
+               "'; expected auto_round:auto_gptq or auto_round:auto_awq"));
+  }
+  packed.method = "auto-round";
+  PINGTI_ASSIGN_OR_RETURN(const json::object* extra, fields.Object("extra_config"));
+  packed.varies = packed.layout == PackedLayout::kGptq && extra != nullptr && !extra->empty();
+  return packed;
+}
+
+// bitsandbytes keeps what its layers need beside each matrix; see bitsandbytes.h.
+absl::Status CheckBitsAndBytes(const JsonFields& fields) {
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> eight, fields.Bool("load_in_8bit"));
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<bool> four, fields.Bool("load_in_4bit"));
+  if (eight.value_or(false) == four.value_or(false)) {
+    return absl::UnimplementedError(
+        Concat("'", kPrefix, "load_in_8bit' and 'load_in_4bit'; expected one of them to be true"));
+  }
+  if (eight.value_or(false)) return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(ExpectString(fields, "bnb_4bit_quant_type", "fp4", {"nf4"}));
+  return ExpectString(fields, "bnb_4bit_quant_storage", "uint8", {"uint8"});
 }
 
 // int8 weights, symmetric, one scale per output channel, with activations quantized per token while
@@ -198,12 +241,18 @@ absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, fields.Object("quantization_config"));
   if (object == nullptr) return out;
   const JsonFields quantization(*object, kPrefix);
-  PINGTI_RETURN_IF_ERROR(
-      ExpectString(quantization, "quant_method", "", {"gptq", "awq", "compressed-tensors"}));
+  PINGTI_RETURN_IF_ERROR(ExpectString(
+      quantization, "quant_method", "",
+      {"gptq", "awq", "compressed-tensors", "bitsandbytes", "auto-round", "intel/auto-round"}));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> method,
                           quantization.String("quant_method"));
   if (*method == "gptq") {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadGptq(quantization));
+  } else if (*method == "bitsandbytes") {
+    PINGTI_RETURN_IF_ERROR(CheckBitsAndBytes(quantization));
+    out.bitsandbytes = true;
+  } else if (*method == "auto-round" || *method == "intel/auto-round") {
+    PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAutoRound(quantization));
   } else if (*method == "awq") {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAwq(quantization));
   } else {

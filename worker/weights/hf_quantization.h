@@ -12,6 +12,7 @@ namespace pingti::worker {
 struct HfQuantization {
   CompressedInt8 int8;
   PackedQuantization packed;
+  bool bitsandbytes = false;
 };
 
 // `fields`: the whole configuration. Errors: InvalidArgument or Unimplemented naming the field, its

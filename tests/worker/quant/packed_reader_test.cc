@@ -98,6 +98,35 @@ TEST(PackedReaderTest, GroupsOutOfOrderAreSeen) {
   EXPECT_FALSE(GroupsAreInOrder(view, 64));
 }
 
+// A matrix whose columns lie in another order, and an index that says whose group each is of, has the
+// values of the matrix in order with its columns exchanged.
+TEST(PackedReaderTest, ColumnsInAnyOrderHaveTheirOwnGroups) {
+  std::mt19937 rng(kSeed);
+  BuiltPacked built =
+      BuildPacked({PackedLayout::kGptq, 4, 16, 128, 32, true, 1, DType::kF16, 0.02f}, &rng);
+  std::vector<int32_t> order(128), index(128);
+  for (size_t k = 0; k < order.size(); ++k) order[k] = static_cast<int32_t>(k);
+  std::shuffle(order.begin(), order.end(), rng);
+  BuiltPacked moved = built;
+  std::fill(moved.words.begin(), moved.words.end(), 0u);
+  for (size_t k = 0; k < order.size(); ++k) {
+    const auto from = static_cast<size_t>(order[k]);
+    index[k] = order[k] / 32;
+    for (size_t row = 0; row < 16; ++row) {
+      const uint32_t q = (built.words[from / 8 * 16 + row] >> (4 * (from % 8))) & 15u;
+      moved.words[k / 8 * 16 + row] |= q << (4 * (k % 8));
+    }
+  }
+  PackedWeights weights = moved.View();
+  weights.group_index = {"w.g_idx", DType::kI32, {128}, index.data(), 512};
+  const std::vector<float> values = ReadAll(weights, 16);
+  for (size_t row = 0; row < 16; ++row) {
+    for (size_t k = 0; k < order.size(); ++k) {
+      EXPECT_EQ(values[row * 128 + k], built.values[row * 128 + static_cast<size_t>(order[k])]);
+    }
+  }
+}
+
 TEST(PackedReaderTest, ScalesThatOverflowF16AreSeen) {
   std::mt19937 rng(kSeed);
   BuiltPacked built =

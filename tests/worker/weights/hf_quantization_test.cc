@@ -60,6 +60,42 @@ TEST(HfQuantizationTest, GptqSaysBitsGroupsAndHowZerosAreStored) {
   EXPECT_EQ(v2->packed.zero_offset, 0);
 }
 
+TEST(HfQuantizationTest, ModulesMayHaveNumbersOfTheirOwn) {
+  const auto gptq = Read(
+      R"("quant_method":"gptq","bits":4,"group_size":128,"dynamic":{"+:.*down.*":{"bits":8}})");
+  ASSERT_TRUE(gptq.ok()) << gptq.status();
+  EXPECT_TRUE(gptq->packed.varies);
+  EXPECT_FALSE(Read(R"("quant_method":"gptq","bits":4,"group_size":128)")->packed.varies);
+}
+
+TEST(HfQuantizationTest, AutoRoundSaysWhosePackingItUses) {
+  const auto gptq = Read(R"("quant_method":"auto-round","bits":4,"group_size":128,"sym":true,)"
+                         R"("packing_format":"auto_round:auto_gptq")");
+  ASSERT_TRUE(gptq.ok()) << gptq.status();
+  EXPECT_EQ(gptq->packed.layout, PackedLayout::kGptq);
+  EXPECT_EQ(gptq->packed.method, "auto-round");
+  EXPECT_EQ(gptq->packed.zero_offset, 1);
+  const auto awq = Read(R"("quant_method":"auto-round","bits":4,"group_size":128,)"
+                        R"("packing_format":"auto_round:auto_awq")");
+  ASSERT_TRUE(awq.ok()) << awq.status();
+  EXPECT_EQ(awq->packed.layout, PackedLayout::kAwq);
+  EXPECT_THAT(ErrorOf(R"("quant_method":"auto-round","bits":4,"group_size":128)"),
+              HasSubstr("'quantization_config.packing_format' ''"));
+}
+
+TEST(HfQuantizationTest, BitsAndBytesIsOfEightBitsOrNf4) {
+  const auto eight = Read(R"("quant_method":"bitsandbytes","load_in_8bit":true,)"
+                          R"("load_in_4bit":false,"llm_int8_threshold":6.0)");
+  ASSERT_TRUE(eight.ok()) << eight.status();
+  EXPECT_TRUE(eight->bitsandbytes);
+  EXPECT_TRUE(Read(R"("quant_method":"bitsandbytes","load_in_4bit":true,)"
+                   R"("bnb_4bit_quant_type":"nf4","bnb_4bit_use_double_quant":true)")
+                  ->bitsandbytes);
+  EXPECT_THAT(ErrorOf(R"("quant_method":"bitsandbytes","load_in_4bit":true)"),
+              HasSubstr("'quantization_config.bnb_4bit_quant_type' ''; expected nf4"));
+  EXPECT_THAT(ErrorOf(R"("quant_method":"bitsandbytes")"), HasSubstr("load_in_8bit"));
+}
+
 TEST(HfQuantizationTest, AwqSaysWhetherThereAreZeros) {
   const auto read =
       Read(R"("quant_method":"awq","bits":4,"group_size":64,"version":"gemm","zero_point":true,)"
@@ -107,9 +143,9 @@ TEST(HfQuantizationTest, Int8OfCompressedTensorsIsNotPacked) {
 }
 
 TEST(HfQuantizationTest, RefusalsNameTheFieldAndTheValue) {
-  EXPECT_THAT(ErrorOf(R"("quant_method":"bitsandbytes")"),
-              HasSubstr("'quantization_config.quant_method' 'bitsandbytes'; expected gptq or awq "
-                        "or compressed-tensors"));
+  EXPECT_THAT(ErrorOf(R"("quant_method":"hqq")"),
+              HasSubstr("'quantization_config.quant_method' 'hqq'; expected gptq or awq or "
+                        "compressed-tensors or bitsandbytes or auto-round"));
   EXPECT_THAT(ErrorOf(R"("quant_method":"gptq")"),
               HasSubstr("'quantization_config.bits' is missing"));
   EXPECT_THAT(ErrorOf(R"("quant_method":"gptq","bits":3,"group_size":128)"),

@@ -27,7 +27,10 @@ void PackNibbles(const uint8_t* q, int64_t column, uint8_t* out) {
 }  // namespace
 
 MatrixFormat WordFormat(const PackedWeights& weights) {
-  if (!ScalesFitF16(weights) || (weights.bits == 8 && weights.has_zeros())) return {};
+  if (!ScalesFitF16(weights) || (weights.bits == 8 && weights.has_zeros()) ||
+      weights.has_group_index()) {
+    return {};
+  }
   return {weights.bits == 4 ? ElementType::kInt4 : ElementType::kInt8,
           {QuantType::kInt8, kGroup},
           kGroup,

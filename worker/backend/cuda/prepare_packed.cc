@@ -169,7 +169,7 @@ std::optional<MatrixFormat> PackedFormat(const LinearSource& source) {
   for (const MatrixSource& part : source.parts) {
     const std::optional<PackedWeights>& first = source.parts[0].packed;
     const std::optional<PackedWeights>& packed = part.packed;
-    if (!packed.has_value() || packed->bits != first->bits ||
+    if (!packed.has_value() || packed->has_group_index() || packed->bits != first->bits ||
         packed->group_size != first->group_size || packed->scales.dtype != first->scales.dtype ||
         rows % kRowsPerPackedBlock != 0) {
       return std::nullopt;
