@@ -253,6 +253,7 @@ const TestEntry* FindTest(std::string_view name) {
 const FilterEntry* FindFilter(std::string_view name) {
   const FilterEntry* entry = FindTextFilter(name);
   if (entry == nullptr) entry = FindNumberFilter(name);
+  if (entry == nullptr) entry = FindMarkupFilter(name);
   return entry != nullptr ? entry : FindSequenceFilter(name);
 }
 

@@ -14,29 +14,7 @@ namespace {
 
 Value Escape(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("escape", args, {});
-  TextBuilder out;
-  for (const char c : ToString(input)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return Value(out.Take());
+  return Value(EscapeHtml(ToString(input)));
 }
 
 Value Center(Interpreter* interpreter, const Value& input, const Args& args) {

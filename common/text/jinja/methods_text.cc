@@ -7,6 +7,7 @@
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/str_format.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
@@ -299,45 +300,45 @@ Value ConvertSelf(Interpreter*, const Value& self, const Args& args) {
   return Value(convert(self.as_string()));
 }
 
-// str.format with {} {0} {name} {name.key} {name[key]}, without format specifications.
-Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args) {
+// True when every run of letters begins with a capital and goes on without one.
+Value IsTitle(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("istitle", args, {});
+  bool found = false, in_word = false;
+  for (const char32_t c : ToChars(self.as_string())) {
+    const utf8proc_category_t category = Category(c);
+    const bool capital = category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT;
+    const bool small = category == UTF8PROC_CATEGORY_LL;
+    if ((capital && in_word) || (small && !in_word)) return Value(false);
+    in_word = capital || small;
+    found = found || in_word;
+  }
+  return Value(found);
+}
+
+Value IsPrintableText(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("isprintable", args, {});
+  const std::vector<char32_t> chars = ToChars(self.as_string());
+  return Value(std::all_of(chars.begin(), chars.end(), IsPrintable));
+}
+
+Value ExpandTabs(Interpreter*, const Value& self, const Args& args) {
+  const int64_t size = BoundArgs("expandtabs", args, {"tabsize"}).Int(0, 8);
   TextBuilder out;
-  size_t next = 0;
-  const std::string& text = self.as_string();
-  for (size_t pos = 0; pos < text.size(); ++pos) {
-    const char c = text[pos];
-    if ((c == '{' || c == '}') && pos + 1 < text.size() && text[pos + 1] == c) {
-      out += c;
-      ++pos;
+  int64_t column = 0;
+  std::string_view rest = self.as_string();
+  while (!rest.empty()) {
+    const size_t length = DecodeUtf8(rest).length;
+    const std::string_view c = rest.substr(0, length);
+    rest.remove_prefix(length);
+    if (c == "\t") {
+      const int64_t spaces = size > 0 ? size - column % size : 0;
+      ChargeText(static_cast<size_t>(spaces));
+      out.Append(static_cast<size_t>(spaces), ' ');
+      column += spaces;
       continue;
     }
-    if (c == '}') Fail("Single '}' encountered in format string");
-    if (c != '{') {
-      out += c;
-      continue;
-    }
-    const size_t close = text.find('}', pos);
-    if (close == std::string::npos) Fail("expected '}' before end of string");
-    const std::string field = text.substr(pos + 1, close - pos - 1);
-    if (field.find_first_of(":!.[") != std::string::npos) {
-      throw Error{absl::StatusCode::kUnimplemented,
-                  "str.format field '{" + field + "}' is not supported"};
-    }
-    pos = close;
-    const bool number = field.find_first_not_of("0123456789") == std::string::npos;
-    if (number) {
-      const size_t index = field.empty() ? next++ : std::stoul(field.substr(0, 9));
-      if (index >= args.positional.size()) {
-        Fail("Replacement index " + std::to_string(index) +
-             " out of range for positional args tuple");
-      }
-      out += ToString(args.positional[index]);
-    } else {
-      const auto named = std::find_if(args.keyword.begin(), args.keyword.end(),
-                                      [&](const auto& entry) { return entry.first == field; });
-      if (named == args.keyword.end()) Fail("'" + field + "'");
-      out += ToString(named->second);
-    }
+    out += c;
+    column = c == "\n" || c == "\r" ? 0 : column + 1;
   }
   return Value(out.Take());
 }
@@ -352,6 +353,7 @@ constexpr TextMethodEntry kMethods[] = {
     {"center", Justify<Side::kBoth>},
     {"count", Count},
     {"endswith", Affix<true>},
+    {"expandtabs", ExpandTabs},
     {"find", Find<false, false>},
     {"format", FormatMethod},
     {"index", Find<false, true>},
@@ -362,7 +364,9 @@ constexpr TextMethodEntry kMethods[] = {
     {"isdigit", AllChars<IsDigit>},
     {"islower", IsCase<false>},
     {"isnumeric", AllChars<IsNumeric>},
+    {"isprintable", IsPrintableText},
     {"isspace", AllChars<IsSpace>},
+    {"istitle", IsTitle},
     {"isupper", IsCase<true>},
     {"join", JoinMethod},
     {"ljust", Justify<Side::kLeft>},

@@ -176,6 +176,25 @@ std::string FormatText(const Conversion& c, const Value& value) {
   return out;
 }
 
+// %c: a code point, or a text of one character.
+std::string FormatCharacter(const Conversion& c, const Value& value) {
+  std::string text;
+  if (value.is_string() && Length(value) == 1) {
+    text = value.as_string();
+  } else if (value.is_int()) {
+    const int64_t code = value.as_int();
+    if (code < 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
+      Fail("%c arg not in range(0x110000)");
+    }
+    AppendUtf8(static_cast<char32_t>(code), &text);
+  } else {
+    Fail("%c requires int or char");
+  }
+  Conversion as_text = c;
+  as_text.type = 's';
+  return FormatText(as_text, Value(std::move(text)));
+}
+
 int ReadNumber(std::string_view format, size_t* pos) {
   int number = 0;
   for (; *pos < format.size() && format[*pos] >= '0' && format[*pos] <= '9'; ++*pos) {
@@ -235,6 +254,8 @@ std::string PercentFormat(std::string_view format, const Value& args) {
       out += '%';
     } else if (c.type == 's' || c.type == 'r') {
       out += FormatText(c, named ? *named : next());
+    } else if (c.type == 'c') {
+      out += FormatCharacter(c, named ? *named : next());
     } else if (std::string_view("dixXofFeEgG").find(c.type) != std::string_view::npos) {
       out += FormatNumber(c, named ? *named : next());
     } else {

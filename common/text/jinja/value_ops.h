@@ -49,6 +49,9 @@ std::optional<Value> Item(const Value& value, const Value& key);
 // value[start:stop:step].
 Value Slice(const Value& value, const Value& start, const Value& stop, const Value& step);
 
+// str.isprintable() of one character.
+bool IsPrintable(char32_t value);
+
 // Characters of a string as code points. `text` is well-formed UTF-8.
 std::vector<char32_t> ToChars(std::string_view text);
 std::string FromChars(const std::vector<char32_t>& chars, size_t begin, size_t end);

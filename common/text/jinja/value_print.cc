@@ -10,7 +10,6 @@
 #include "common/text/utf8.h"
 
 namespace pingti::text::jinja {
-namespace {
 
 bool IsPrintable(char32_t value) {
   if (value == ' ') return true;
@@ -28,6 +27,8 @@ bool IsPrintable(char32_t value) {
       return true;
   }
 }
+
+namespace {
 
 void AppendHex(char prefix, uint32_t value, int digits, TextBuilder* out) {
   *out += '\\';

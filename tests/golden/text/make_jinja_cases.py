@@ -564,6 +564,81 @@ f is odd
 f is divisibleby(2.5)
 s is odd
 undefined_thing is callable
+'{:d}'.format(7)
+'{i:d}'.format(i=7)
+'{:5}|{:<5}|{:>5}|{:^5}|'.format(7, 7, 7, 7)
+'{:05d} {:+d} {: d} {:-d}'.format(42, 42, 42, -42)
+'{:*^9}'.format('ab')
+'{:\u00e9>4}'.format('x')
+'{:,} {:_} {:,.2f}'.format(1234567, 1234567, 1234567.891)
+'{:x} {:X} {:o} {:b} {:#x} {:#b} {:#o}'.format(255, 255, 8, 5, 255, 5, 8)
+'{:c}'.format(65)
+'{:.2f} {:.0f} {:e} {:.3e} {:g} {:G}'.format(3.14159, 2.5, 12345.678, 0.00012, 1e-7, 1e20)
+'{:%} {:.1%}'.format(0.25, 0.333)
+'{:.3} {:.10}'.format(3.14159, 2.0)
+'{:8.3f}|{:<8.3f}|{:08.3f}|{:+.1f}'.format(1.5, 1.5, -1.5, 1.5)
+'{:.2}|{:5.2}|{:5}'.format('abc', 'abc', 'abc')
+'{:f} {:e}'.format(3, 3)
+'{:5}|{}'.format(true, true)
+'{:d}'.format(2.5)
+'{:d}'.format('x')
+'{:s}'.format(3)
+'{:q}'.format(3)
+'{:=5}'.format('a')
+'{:+}'.format('a')
+'{:5}'.format(none)
+'{}'.format(none)
+'{:>3}'.format([1])
+'{0} {1} {0}'.format(1, 2)
+'{} {0}'.format(1)
+'{0} {}'.format(1)
+'{!r} {!s}'.format('a', 'b')
+'{!r:>6}'.format('a')
+'{!x}'.format('a')
+'{a[0]} {a[1]}'.format(a=xs)
+'{d[a]} {d.a}'.format(d=d)
+'{0.a}'.format(nested)
+'{:{}}|'.format('a', 5)
+'{:{w}.{p}f}'.format(2.71828, w=8, p=2)
+'{{}} {}'.format(1)
+'{'.format()
+'}'.format()
+'{a'.format(a=1)
+'{}'.format()
+'{x}'.format(a=1)
+'{:.}'.format(1.5)
+'{:1.2.3}'.format(1.5)
+'{:inf}'.format(1)
+'%c' % 65
+'%c|%3c' % ('x', 'y')
+'%c' % 'xy'
+'%c' % 1114112
+'Hello World'.istitle()
+'Hello world'.istitle()
+''.istitle()
+'A1b'.istitle()
+'A1B'.istitle()
+'abc\n'.isprintable()
+'abc'.isprintable()
+''.isprintable()
+'a\tb\tc'.expandtabs()
+'a\tb\nccc\td'.expandtabs(4)
+'a\tb'.expandtabs(0)
+html|striptags
+'<p>a  b</p> <!-- x > y --> c &amp; d &#65; &lt;'|striptags
+'a < b'|striptags
+{'a': 1, 'b': none, 'c': '<"x">', 'd': undefined_thing}|xmlattr
+{'a': 1}|xmlattr(false)
+{}|xmlattr
+{'a b': 1}|xmlattr
+1|filesizeformat
+999|filesizeformat
+1000|filesizeformat
+1234567|filesizeformat
+1234567|filesizeformat(true)
+1023|filesizeformat(true)
+1e25|filesizeformat
+'2048'|filesizeformat
 """ 
 
 # Whole templates.
