@@ -31,8 +31,8 @@ struct PackedWeights {
   // I32; null data: every zero is 2^(bits - 1). kGptq and kAwq: [groups, n / p], packed along n,
   // for kAwq in the order of its words; kRowMajor: [n / p, groups], packed along n.
   TensorView zeros;
-  // I32 [k], each below groups(); null data: groups lie in order. Columns were quantized in the order
-  // of their activations ("act-order", desc_act).
+  // I32 [k], each below groups(); null data: groups lie in order. Columns were quantized in the
+  // order of their activations ("act-order", desc_act).
   TensorView group_index;
   int zero_offset = 0;  // added to what is stored, modulo 2^bits: 1 for GPTQ files of version 1
 

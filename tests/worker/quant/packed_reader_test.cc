@@ -98,8 +98,8 @@ TEST(PackedReaderTest, GroupsOutOfOrderAreSeen) {
   EXPECT_FALSE(GroupsAreInOrder(view, 64));
 }
 
-// A matrix whose columns lie in another order, and an index that says whose group each is of, has the
-// values of the matrix in order with its columns exchanged.
+// A matrix whose columns lie in another order, and an index that says whose group each is of, has
+// the values of the matrix in order with its columns exchanged.
 TEST(PackedReaderTest, ColumnsInAnyOrderHaveTheirOwnGroups) {
   std::mt19937 rng(kSeed);
   BuiltPacked built =
