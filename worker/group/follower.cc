@@ -27,7 +27,7 @@ using Stream = grpc::ClientReaderWriter<v1::FollowerMessage, v1::Command>;
 constexpr milliseconds kRetryPause{250};
 
 v1::Result Describe(const Model& model, const v1::Command::DescribeRequest& request,
-                    const RemoteDevice& device) {
+                    const std::string& device) {
   v1::Result result;
   v1::Result::Description* facts = result.mutable_description();
   facts->set_vocab_size(model.vocab_size());
@@ -40,9 +40,7 @@ v1::Result Describe(const Model& model, const v1::Command::DescribeRequest& requ
     facts->set_workspace_bytes(
         model.WorkspaceBytes(request.max_batch_tokens(), request.max_batch_size()));
   }
-  facts->set_device(device.name);
-  facts->set_memory_bytes(device.memory_bytes);
-  facts->set_resident_bytes(device.resident_bytes);
+  facts->set_device(device);
   return result;
 }
 
@@ -96,7 +94,7 @@ class FollowerSession {
     hello->set_rank(static_cast<uint32_t>(options_.rank));
     hello->set_world_size(static_cast<uint32_t>(options_.world_size));
     hello->set_fingerprint(options_.fingerprint);
-    hello->set_peer_address(options_.peer_address);
+    for (const uint16_t port : options_.peer_ports) hello->add_peer_ports(port);
     Write(message);
     {
       SilenceWatch watch(options_.patience, [this](milliseconds silent) {
@@ -196,6 +194,8 @@ class FollowerSession {
         return Describe(*model_, command.describe(), host_->device());
       case v1::Command::kAllocate:
         return Allocate(command.allocate());
+      case v1::Command::kPlanMemory:
+        return PlanMemory();
       case v1::Command::kForward: {
         PINGTI_ASSIGN_OR_RETURN(const ForwardArguments step, FromProto(command.forward()));
         PINGTI_RETURN_IF_ERROR(model_->Forward(step.batch, step.copies));
@@ -213,6 +213,14 @@ class FollowerSession {
       default:
         return absl::UnimplementedError("a command that this version does not know");
     }
+  }
+
+  absl::StatusOr<v1::Result> PlanMemory() {
+    PINGTI_ASSIGN_OR_RETURN(const RemoteMemory memory, host_->PlanMemory());
+    v1::Result result;
+    result.mutable_memory_plan()->set_num_blocks(memory.num_blocks);
+    result.mutable_memory_plan()->set_arithmetic(memory.arithmetic);
+    return result;
   }
 
   absl::StatusOr<v1::Result> Allocate(const v1::Command::Allocate& command) {

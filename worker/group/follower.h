@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,7 +24,7 @@ struct FollowerOptions {
   int rank = 1;
   int world_size = 2;
   std::string fingerprint;
-  std::string peer_address;
+  std::vector<uint16_t> peer_ports;
   // How long the leader is looked for.
   std::chrono::milliseconds join_timeout{300'000};
   int64_t max_message_bytes = 100 << 20;
@@ -38,7 +39,8 @@ class FollowerHost {
   // Joins the collectives and loads this rank's share. The model lives as long as the host.
   virtual absl::StatusOr<Model*> Start(const v1::Command::Start& start) = 0;
   // After Start.
-  virtual RemoteDevice device() const = 0;
+  virtual std::string device() const = 0;
+  virtual absl::StatusOr<RemoteMemory> PlanMemory() = 0;
   // The group has ended: ends what waits for a peer.
   virtual void Abort() = 0;
 };

@@ -22,6 +22,16 @@ using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
 using Stream = grpc::ServerReaderWriter<v1::Command, v1::FollowerMessage>;
 
+// Of gRPC's "ipv4:10.0.0.1:4321" or "ipv6:%5Bfd00::1%5D:4321": "10.0.0.1", "[fd00::1]".
+std::string HostOf(const std::string& peer) {
+  std::string host = peer.substr(peer.find(':') + 1);
+  host = host.substr(0, host.rfind(':'));
+  if (host.starts_with("%5B") && host.ends_with("%5D")) {
+    host = Concat("[", host.substr(3, host.size() - 6), "]");
+  }
+  return host;
+}
+
 }  // namespace
 
 // Lives on the thread of its Join call, which reads what the follower says.
@@ -31,11 +41,16 @@ class GroupLeader::Link : public FollowerLink {
        const GroupPatience& patience)
       : rank_(rank),
         hello_(std::move(hello)),
+        host_(HostOf(context->peer())),
         patience_(patience),
         context_(context),
         stream_(stream) {}
 
-  const std::string& peer_address() const { return hello_.peer_address(); }
+  std::vector<std::string> peer_addresses() const {
+    std::vector<std::string> addresses;
+    for (const uint32_t port : hello_.peer_ports()) addresses.push_back(Concat(host_, ":", port));
+    return addresses;
+  }
 
   absl::StatusOr<v1::Result> Call(const v1::Command& command) override {
     {
@@ -104,6 +119,7 @@ class GroupLeader::Link : public FollowerLink {
 
   const int rank_;
   const v1::FollowerMessage::Hello hello_;
+  const std::string host_;  // as an address begins: IPv6 in brackets
   const GroupPatience patience_;
   grpc::ServerContext* const context_;  // not to be used once lost
   Stream* const stream_;                // the same
@@ -161,15 +177,6 @@ class GroupLeader::Service : public v1::Group::Service {
     MutexLock lock(&mutex_);
     PINGTI_CHECK(rank > 0 && rank < options_.world_size && links_[static_cast<size_t>(rank)]);
     return links_[static_cast<size_t>(rank)].get();
-  }
-
-  std::vector<std::string> peer_addresses() {
-    MutexLock lock(&mutex_);
-    std::vector<std::string> addresses;
-    for (const auto& link : links_) {
-      addresses.push_back(link == nullptr ? "" : link->peer_address());
-    }
-    return addresses;
   }
 
  private:
@@ -233,6 +240,8 @@ uint16_t GroupLeader::port() const { return server_->port(); }
 absl::Status GroupLeader::WaitForFollowers(milliseconds timeout) { return service_->Wait(timeout); }
 void GroupLeader::Cancel() { service_->Cancel(); }
 FollowerLink* GroupLeader::follower(int rank) { return service_->link(rank); }
-std::vector<std::string> GroupLeader::peer_addresses() const { return service_->peer_addresses(); }
+std::vector<std::string> GroupLeader::peer_addresses(int rank) const {
+  return service_->link(rank)->peer_addresses();
+}
 
 }  // namespace pingti::worker

@@ -55,8 +55,8 @@ class GroupLeader {
 
   // After WaitForFollowers; `rank` from 1. Live as long as the leader.
   FollowerLink* follower(int rank);
-  // What followers said in their Hello; element 0 is empty.
-  std::vector<std::string> peer_addresses() const;
+  // Where the ranks of follower `rank` listen for their peers, "host:port".
+  std::vector<std::string> peer_addresses(int rank) const;
 
  private:
   class Link;

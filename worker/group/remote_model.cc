@@ -25,8 +25,15 @@ absl::StatusOr<std::unique_ptr<RemoteModel>> RemoteModel::Load(FollowerLink* lin
   model->vocab_size_ = facts.vocab_size();
   model->max_context_ = facts.max_context_tokens();
   model->hidden_size_ = facts.hidden_size();
-  model->device_ = {facts.device(), facts.memory_bytes(), facts.resident_bytes()};
+  model->device_ = facts.device();
   return model;
+}
+
+absl::StatusOr<RemoteMemory> RemoteModel::PlanMemory() {
+  v1::Command command;
+  command.mutable_plan_memory();
+  PINGTI_ASSIGN_OR_RETURN(const v1::Result result, link_->Call(command));
+  return RemoteMemory{result.memory_plan().num_blocks(), result.memory_plan().arithmetic()};
 }
 
 int64_t RemoteModel::KvBytesPerBlock(int32_t kv_block_tokens) const {

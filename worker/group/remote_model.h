@@ -12,11 +12,10 @@
 
 namespace pingti::worker {
 
-// What a follower's device has.
-struct RemoteDevice {
-  std::string name;
-  int64_t memory_bytes = 0;
-  int64_t resident_bytes = 0;
+// What a follower has room for.
+struct RemoteMemory {
+  int32_t num_blocks = 0;
+  std::string arithmetic;
 };
 
 class RemoteModel : public Model {
@@ -26,8 +25,10 @@ class RemoteModel : public Model {
   static absl::StatusOr<std::unique_ptr<RemoteModel>> Load(FollowerLink* link,
                                                            const v1::Command::Start& start);
 
-  const RemoteDevice& device() const { return device_; }
+  const std::string& device() const { return device_; }
   FollowerLink& link() { return *link_; }
+  // Errors: the follower's: ResourceExhausted with the arithmetic.
+  absl::StatusOr<RemoteMemory> PlanMemory();
 
   int32_t vocab_size() const override { return vocab_size_; }
   int32_t max_context_tokens() const override { return max_context_; }
@@ -55,7 +56,7 @@ class RemoteModel : public Model {
   int32_t vocab_size_ = 0;
   int32_t max_context_ = 0;
   int32_t hidden_size_ = 0;
-  RemoteDevice device_;
+  std::string device_;
   KvBlockLayout layout_;
   v1::Command step_;  // reused
 };

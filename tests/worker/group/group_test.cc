@@ -34,7 +34,8 @@ class FakeHost : public FollowerHost {
     if (!refusal.empty()) return absl::NotFoundError(refusal);
     return &model;
   }
-  RemoteDevice device() const override { return {"a fake", 1000, 10}; }
+  std::string device() const override { return "a fake"; }
+  absl::StatusOr<RemoteMemory> PlanMemory() override { return RemoteMemory{77, "7 x 11"}; }
   void Abort() override {
     aborted = true;
     model.Release();
@@ -88,7 +89,7 @@ FollowerOptions OptionsOf(const GroupLeader& leader, int rank, int world_size) {
   options.rank = rank;
   options.world_size = world_size;
   options.fingerprint = "the same";
-  options.peer_address = "peer-" + std::to_string(rank);
+  options.peer_ports = {static_cast<uint16_t>(100 + rank), static_cast<uint16_t>(200 + rank)};
   return options;
 }
 
@@ -123,13 +124,15 @@ TEST(Group, CommandsDoOnAFollowerWhatCallsDoHere) {
   const auto leader = *GroupLeader::Start(LeaderOptions(3));
   FollowerThread one(OptionsOf(*leader, 1, 3)), two(OptionsOf(*leader, 2, 3));
   ASSERT_TRUE(leader->WaitForFollowers(pingti::testing::kPatience).ok());
-  EXPECT_EQ(leader->peer_addresses(), (std::vector<std::string>{"", "peer-1", "peer-2"}));
+  EXPECT_EQ(leader->peer_addresses(2),
+            (std::vector<std::string>{"127.0.0.1:102", "127.0.0.1:202"}));
   v1::Command::Start start;
   start.set_group_id("g");
   const auto remote = *RemoteModel::Load(leader->follower(2), start);
   EXPECT_EQ(two.host.start().group_id(), "g");
-  EXPECT_EQ(remote->device().name, "a fake");
-  EXPECT_EQ(remote->device().resident_bytes, 10);
+  EXPECT_EQ(remote->device(), "a fake");
+  EXPECT_EQ(remote->PlanMemory()->num_blocks, 77);
+  EXPECT_EQ(remote->PlanMemory()->arithmetic, "7 x 11");
   FakeModel local;
   EXPECT_EQ(remote->vocab_size(), local.vocab_size());
   EXPECT_EQ(remote->max_context_tokens(), local.max_context_tokens());
