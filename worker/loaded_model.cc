@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/random_id.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/base/version.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/tensor_parallel_model.h"
 #include "worker/text/model_text.h"
+#include "worker/weights/weights_digest.h"
 
 namespace pingti::worker {
 namespace {
@@ -52,7 +56,7 @@ absl::Status CheckTexts(const Checkpoint& checkpoint) {
 // Before minutes go into a model that has no place.
 absl::Status CheckFits(const WorkerConfig& config, const LoadedModel& loaded) {
   const Device& device = loaded.devices.first();
-  const int ranks = loaded.devices.size();
+  const int ranks = config.tensor_parallel;
   const int64_t weights = EstimateWeightBytes(*loaded.checkpoint, LoadOptionsOf(config)) / ranks;
   const int64_t memory = loaded.devices.memory_bytes(0);
   const int64_t limit =
@@ -65,19 +69,88 @@ absl::Status CheckFits(const WorkerConfig& config, const LoadedModel& loaded) {
              config.gpu_memory_fraction, " = ", limit >> 20, " MiB"));
 }
 
-absl::Status LoadRanks(const LoadOptions& options, LoadedModel* loaded) {
+using JoinRank = std::function<absl::Status(int rank)>;
+
+// `join` makes the communicator of a rank of this process, on its thread; null: it is made. In
+// process 0 of several, the threads behind the ranks' tell the followers to `start`.
+absl::StatusOr<RankModel*> LoadRanks(const LoadOptions& options, const JoinRank& join,
+                                     const v1::Command::Start& start, LoadedModel* loaded) {
   RankGroup* const group = loaded->devices.group.get();
-  const auto load_rank = [&](int rank) {
+  loaded->remotes.resize(static_cast<size_t>(group->threads()->size() - group->size()));
+  const auto load_rank = [&](int rank) -> absl::StatusOr<std::unique_ptr<RankModel>> {
+    if (const int process = rank - group->size() + 1; process > 0) {
+      PINGTI_ASSIGN_OR_RETURN(auto remote,
+                              RemoteModel::Load(loaded->leader->follower(process), start));
+      loaded->remotes[static_cast<size_t>(process - 1)] = remote.get();
+      return remote;
+    }
+    if (join) PINGTI_RETURN_IF_ERROR(join(rank));
     LoadOptions own = options;
     if (rank != 0) own.progress = nullptr;
     return LoadRank(*loaded->checkpoint, group->device(rank).backend.get(), own,
                     group->TakeCommunicator(rank));
   };
+  const auto release = [&] {
+    for (size_t process = 1; process <= loaded->remotes.size(); ++process) {
+      loaded->leader->follower(static_cast<int>(process))->Abort();
+    }
+  };
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<TensorParallelModel> model,
-                          TensorParallelModel::Load(group->threads(), load_rank, [] {}));
+                          TensorParallelModel::Load(group->threads(), load_rank, release));
   for (int rank = 0; rank < group->size(); ++rank) loaded->ranks.push_back(&model->rank(rank));
+  RankModel* const result = model.get();
   loaded->model = std::move(model);
-  return absl::OkStatus();
+  return result;
+}
+
+// Process 0: takes in the others, and says where everyone is.
+absl::StatusOr<v1::Command::Start> GatherFollowers(const WorkerConfig& config,
+                                                   LoadedModel* loaded) {
+  GroupLeaderOptions options;
+  options.server.address = config.address;
+  options.server.port = config.group_port;
+  options.world_size = config.world_size;
+  options.fingerprint = GroupFingerprint(config, *loaded->checkpoint);
+  PINGTI_ASSIGN_OR_RETURN(loaded->leader, GroupLeader::Start(options));
+  LogInfo("waiting for the other processes of the group",
+          {{"world_size", config.world_size}, {"group_port", loaded->leader->port()}});
+  PINGTI_RETURN_IF_ERROR(loaded->leader->WaitForFollowers(config.group_timeout));
+  v1::Command::Start start;
+  start.set_group_id(RandomId("group-", OsEntropy()));
+  PINGTI_ASSIGN_OR_RETURN(*start.mutable_nccl_id(), loaded->devices.group->MakeNcclId());
+  for (const uint16_t port : loaded->devices.group->peer_ports()) {
+    start.add_peer_addresses(Concat(":", port));
+  }
+  for (int process = 1; process < config.world_size; ++process) {
+    for (const std::string& address : loaded->leader->peer_addresses(process)) {
+      start.add_peer_addresses(address);
+    }
+  }
+  return start;
+}
+
+GroupMeeting MeetingOf(const v1::Command::Start& start) {
+  return {start.group_id(),
+          {start.peer_addresses().begin(), start.peer_addresses().end()},
+          start.nccl_id()};
+}
+
+absl::Status LoadShared(const WorkerConfig& config, const LoadOptions& options,
+                        LoadedModel* loaded) {
+  if (config.world_size == 1) return LoadRanks(options, nullptr, {}, loaded).status();
+  PINGTI_ASSIGN_OR_RETURN(const v1::Command::Start start, GatherFollowers(config, loaded));
+  const GroupMeeting meeting = MeetingOf(start);
+  const auto join = [&](int rank) { return loaded->devices.group->Meet(rank, meeting); };
+  return LoadRanks(options, join, start, loaded).status();
+}
+
+LoadOptions WithProgress(LoadOptions options) {
+  options.progress = [next_percent = int64_t{25}](int64_t done, int64_t total) mutable {
+    if (total <= 0 || done * 100 / total < next_percent) return;
+    LogInfo("loading the model", {{"percent", done * 100 / total}});
+    next_percent += 25;
+  };
+  return options;
 }
 
 absl::Status LoadWhole(const LoadOptions& options, LoadedModel* loaded) {
@@ -87,37 +160,98 @@ absl::Status LoadWhole(const LoadOptions& options, LoadedModel* loaded) {
   return absl::OkStatus();
 }
 
-// What the memory at `place` (a rank's GPU, or the host) holds of the model.
+// What the memory at `place` (a rank's GPU, or the host) holds of the model: of `parts`.
 KvBudgetInputs InputsFor(const WorkerConfig& config, const LoadedModel& loaded, int place,
-                         const Model& part) {
+                         const std::vector<const Model*>& parts) {
   KvBudgetInputs in;
   in.available_bytes = loaded.devices.memory_bytes(place);
   in.memory_fraction = config.gpu_memory_fraction;
   in.weight_bytes = loaded.devices.TakenBytes(place);
-  in.workspace_bytes = part.WorkspaceBytes(config.max_batch_tokens, config.max_batch_size);
   in.kv_memory = config.kv_memory;
   if (!loaded.devices.first().is_gpu) {
     in.kv_cap = kCpuKvCap;
     // Other processes come and go meanwhile, so the file's size is the least that is believed.
-    in.weight_bytes = std::max(in.weight_bytes, loaded.checkpoint->weight_bytes());
+    in.weight_bytes =
+        std::max(in.weight_bytes, loaded.checkpoint->weight_bytes() / config.world_size);
   }
-  in.bytes_per_block = part.KvBytesPerBlock(config.kv_block_tokens);
+  for (const Model* part : parts) {
+    in.workspace_bytes += part->WorkspaceBytes(config.max_batch_tokens, config.max_batch_size);
+    in.bytes_per_block += part->KvBytesPerBlock(config.kv_block_tokens);
+  }
   in.block_tokens = config.kv_block_tokens;
-  in.model_context = part.max_context_tokens();
+  in.model_context = parts.front()->max_context_tokens();
   in.max_context_tokens = config.max_context_tokens;
   in.max_batch_size = config.max_batch_size;
   return in;
 }
 
+// The least of this process's plan and the followers'.
+absl::StatusOr<KvBudget> PlanGroupsMemory(const WorkerConfig& config, const LoadedModel& loaded) {
+  PINGTI_ASSIGN_OR_RETURN(KvBudget least, PlanMemory(config, loaded));
+  for (RemoteModel* remote : loaded.remotes) {
+    PINGTI_ASSIGN_OR_RETURN(const RemoteMemory memory, remote->PlanMemory());
+    LogInfo("memory of another process", {{"plan", memory.arithmetic}});
+    if (memory.num_blocks >= least.num_blocks) continue;
+    least = {memory.num_blocks, memory.max_context_tokens, memory.arithmetic};
+  }
+  return least;
+}
+
+}  // namespace
+
+std::string ComputeFormatName(ComputeFormat format) {
+  return std::string(WeightFormatName(FormatOf(format)));
+}
+
+absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingDevices devices) {
+  LoadedModel loaded;
+  loaded.devices = std::move(devices);
+  PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, config.load_format == LoadFormat::kDummy
+                                                 ? OpenRandomCheckpoint(config.model)
+                                                 : OpenCheckpoint(config.model));
+  PINGTI_RETURN_IF_ERROR(CheckTexts(*loaded.checkpoint));
+  PINGTI_RETURN_IF_ERROR(CheckFits(config, loaded));
+  LogInfo("loading the model", {{"model", config.model},
+                                {"device", loaded.devices.first().name},
+                                {"tensor_parallel", config.tensor_parallel},
+                                {"architecture", loaded.checkpoint->spec().architecture},
+                                {"parameters", loaded.checkpoint->num_parameters()},
+                                {"format", loaded.checkpoint->dominant_format()}});
+  return loaded;
+}
+
+absl::Status LoadServedModel(const WorkerConfig& config, LoadedModel* loaded) {
+  const auto begin = std::chrono::steady_clock::now();
+  const LoadOptions options = WithProgress(LoadOptionsOf(config));
+  PINGTI_RETURN_IF_ERROR(config.tensor_parallel == 1 ? LoadWhole(options, loaded)
+                                                     : LoadShared(config, options, loaded));
+  loaded->load_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RankModel*> LoadFollowersShare(const WorkerConfig& config,
+                                              const GroupMeeting& meeting, LoadedModel* loaded) {
+  const auto join = [&](int rank) { return loaded->devices.group->Meet(rank, meeting); };
+  return LoadRanks(WithProgress(LoadOptionsOf(config)), join, {}, loaded);
+}
+
+std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& checkpoint) {
+  return Concat(Version(), " ", WeightsDigest(checkpoint), " ", ComputeFormatName(config.dtype),
+                " ", static_cast<int>(config.embedding_dtype), " ",
+                static_cast<int>(config.kv_cache_dtype), " ", config.kv_block_tokens, " ",
+                config.max_batch_tokens, " ", config.max_batch_size, " ", config.tensor_parallel);
+}
+
 absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedModel& loaded) {
   if (loaded.ranks.size() == 1 || !loaded.devices.first().is_gpu) {
-    return PlanKvMemory(InputsFor(config, loaded, 0, *loaded.model));
+    return PlanKvMemory(InputsFor(config, loaded, 0, loaded.ranks));
   }
   std::optional<KvBudget> least;
   for (int rank = 0; rank < loaded.devices.size(); ++rank) {
-    const Model& part = *loaded.ranks[static_cast<size_t>(rank)];
     const std::string name = Concat("rank ", rank, " of ", loaded.devices.size(), ": ");
-    auto budget = PlanKvMemory(InputsFor(config, loaded, rank, part));
+    auto budget =
+        PlanKvMemory(InputsFor(config, loaded, rank, {loaded.ranks[static_cast<size_t>(rank)]}));
     if (!budget.ok()) {
       return absl::Status(budget.status().code(),
                           Concat(name, std::string(budget.status().message())));
@@ -129,43 +263,8 @@ absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedMode
   return *std::move(least);
 }
 
-}  // namespace
-
-std::string ComputeFormatName(ComputeFormat format) {
-  return std::string(WeightFormatName(FormatOf(format)));
-}
-
-absl::StatusOr<LoadedModel> LoadServedModel(const WorkerConfig& config, ServingDevices devices) {
-  LoadedModel loaded;
-  loaded.devices = std::move(devices);
-  const auto begin = std::chrono::steady_clock::now();
-  PINGTI_ASSIGN_OR_RETURN(loaded.checkpoint, config.load_format == LoadFormat::kDummy
-                                                 ? OpenRandomCheckpoint(config.model)
-                                                 : OpenCheckpoint(config.model));
-  PINGTI_RETURN_IF_ERROR(CheckTexts(*loaded.checkpoint));
-  PINGTI_RETURN_IF_ERROR(CheckFits(config, loaded));
-  LogInfo("loading the model", {{"model", config.model},
-                                {"device", loaded.devices.first().name},
-                                {"tensor_parallel", loaded.devices.size()},
-                                {"architecture", loaded.checkpoint->spec().architecture},
-                                {"parameters", loaded.checkpoint->num_parameters()},
-                                {"format", loaded.checkpoint->dominant_format()}});
-  LoadOptions options = LoadOptionsOf(config);
-  int64_t next_percent = 25;
-  options.progress = [&](int64_t done, int64_t total) {
-    if (total <= 0 || done * 100 / total < next_percent) return;
-    LogInfo("loading the model", {{"percent", done * 100 / total}});
-    next_percent += 25;
-  };
-  PINGTI_RETURN_IF_ERROR(loaded.devices.size() == 1 ? LoadWhole(options, &loaded)
-                                                    : LoadRanks(options, &loaded));
-  loaded.load_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return loaded;
-}
-
 absl::StatusOr<KvBudget> AllocateModel(const WorkerConfig& config, LoadedModel* loaded) {
-  PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, PlanMemory(config, *loaded));
+  PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, PlanGroupsMemory(config, *loaded));
   LogInfo("memory",
           {{"plan", budget.arithmetic}, {"max_context_tokens", budget.max_context_tokens}});
   PINGTI_RETURN_IF_ERROR(loaded->model->Allocate(budget.num_blocks, config.kv_block_tokens,

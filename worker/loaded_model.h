@@ -9,7 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "worker/device.h"
-#include "worker/model/model.h"
+#include "worker/group/leader.h"
+#include "worker/group/remote_model.h"
+#include "worker/model/rank_model.h"
 #include "worker/server/kv_budget.h"
 #include "worker/server/worker_config.h"
 #include "worker/weights/checkpoint.h"
@@ -20,17 +22,34 @@ namespace pingti::worker {
 struct LoadedModel {
   std::unique_ptr<Checkpoint> checkpoint;
   ServingDevices devices;
+  std::unique_ptr<GroupLeader> leader;  // of a group of several processes, in process 0
   std::unique_ptr<Model> model;
-  std::vector<const Model*> ranks;  // the model, or the parts of which it is made; by rank
+  std::vector<const Model*> ranks;    // the model, or the parts of it that are in this process
+  std::vector<RemoteModel*> remotes;  // the parts that are in others
   double load_seconds = 0;
 };
 
 // "int8", "stored": what dtype asks of matrix products.
 std::string ComputeFormatName(ComputeFormat format);
 
-// Errors: those of OpenCheckpoint and LoadModel; ResourceExhausted, before anything is loaded,
-// where the weights have no place.
-absl::StatusOr<LoadedModel> LoadServedModel(const WorkerConfig& config, ServingDevices devices);
+// Opens the checkpoint. Errors: those of OpenCheckpoint; ResourceExhausted where the weights have
+// no place.
+absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingDevices devices);
+
+// Loads the weights; process 0 of several waits for the others first. Errors: those of LoadModel
+// and GroupLeader.
+absl::Status LoadServedModel(const WorkerConfig& config, LoadedModel* loaded);
+// In any other process: the shares of its ranks, which meet those of the others.
+absl::StatusOr<RankModel*> LoadFollowersShare(const WorkerConfig& config,
+                                              const GroupMeeting& meeting, LoadedModel* loaded);
+
+// Equal in processes that may share a model: of the checkpoint and of the settings that change what
+// is computed.
+std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& checkpoint);
+
+// How many KV blocks there is room for, in this process. Errors: ResourceExhausted with the
+// arithmetic, naming the rank of several.
+absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedModel& loaded);
 
 // Allocates the KV cache and the workspace. Every rank has as many blocks as the one with the least
 // room. Errors: ResourceExhausted with the arithmetic, naming the rank of several.

@@ -26,6 +26,7 @@
 #include "common/net/grpc_log.h"
 #include "worker/device.h"
 #include "worker/grammar/model_vocabulary.h"
+#include "worker/group_process.h"
 #include "worker/loaded_model.h"
 #include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
@@ -142,7 +143,8 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   signals->OnSignal(EndAtOnce);
   PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
   FillDeviceDefaults(devices.first(), &config);
-  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, LoadServedModel(config, std::move(devices)));
+  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, OpenServedModel(config, std::move(devices)));
+  PINGTI_RETURN_IF_ERROR(LoadServedModel(config, &loaded));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
   const Vocabulary vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(
@@ -192,7 +194,7 @@ int Main(int argc, char** argv) {
   StartLogThread();
   RaiseFileLimit();
   net::RouteGrpcLog();
-  status = Serve(config, &signals);
+  status = config.rank > 0 ? FollowGroup(config, &signals) : Serve(config, &signals);
   if (!status.ok()) {
     LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});
   }

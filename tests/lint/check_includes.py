@@ -79,8 +79,11 @@ EDGES = {
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/comm/choose",
                              "worker/server"],
     # Loads the model for main.cc.
-    "worker/loaded_model": BASE + ["worker/device", "worker/model", "worker/server", "worker/spec",
-                                   "worker/text", "worker/weights"],
+    "worker/loaded_model": BASE + ["worker/device", "worker/group", "worker/model",
+                                   "worker/server", "worker/spec", "worker/text", "worker/weights"],
+    # What main.cc runs in a process that follows another.
+    "worker/group_process": BASE + ["common/metrics", "common/net", "worker/device",
+                                    "worker/group", "worker/loaded_model", "worker/server"],
     "worker/main.cc": ["common/*", "worker/*"],
 
     "router/api": BASE + ["common/grammar", "common/text", "common/text/utf8"],

@@ -11,12 +11,23 @@ namespace {
 // Ranks do the same work, so one that errs for a reason of the input is not alone for longer.
 constexpr std::chrono::milliseconds kErrorGrace{250};
 
+std::vector<std::string> Numbers(int size) {
+  std::vector<std::string> names;
+  for (int rank = 0; rank < size; ++rank) names.push_back(Concat(rank));
+  return names;
+}
+
 }  // namespace
 
-RankThreads::RankThreads(int size)
-    : running_(static_cast<size_t>(size)), results_(static_cast<size_t>(size)) {
-  PINGTI_CHECK(size >= 1);
-  for (int rank = 0; rank < size; ++rank) threads_.emplace_back([this, rank] { ThreadMain(rank); });
+RankThreads::RankThreads(int size) : RankThreads(Numbers(size), size) {}
+
+RankThreads::RankThreads(std::vector<std::string> names, int group_size)
+    : names_(std::move(names)),
+      group_size_(group_size),
+      running_(names_.size()),
+      results_(names_.size()) {
+  PINGTI_CHECK(!names_.empty());
+  for (int i = 0; i < size(); ++i) threads_.emplace_back([this, i] { ThreadMain(i); });
 }
 
 RankThreads::~RankThreads() {
@@ -79,9 +90,9 @@ RankThreads::Outcome RankThreads::Judge() const {
   if (first_failed_ < 0) return outcome;
   outcome.status = results_[static_cast<size_t>(first_failed_)];
   if (outcome.agreed) return outcome;
-  outcome.status = absl::Status(
-      outcome.status.code(),
-      Concat("rank ", first_failed_, " of ", size(), ": ", std::string(outcome.status.message())));
+  outcome.status = absl::Status(outcome.status.code(),
+                                Concat("rank ", names_[static_cast<size_t>(first_failed_)], " of ",
+                                       group_size_, ": ", std::string(outcome.status.message())));
   return outcome;
 }
 
@@ -89,9 +100,9 @@ std::string RankThreads::Unfinished() const {
   MutexLock lock(&mutex_);
   std::string ranks;
   for (size_t rank = 0; rank < running_.size(); ++rank) {
-    if (running_[rank]) ranks += Concat(ranks.empty() ? "rank " : ", ", rank);
+    if (running_[rank]) ranks += Concat(ranks.empty() ? "rank " : ", ", names_[rank]);
   }
-  return ranks.empty() ? ranks : Concat(ranks, " of ", size());
+  return ranks.empty() ? ranks : Concat(ranks, " of ", group_size_);
 }
 
 }  // namespace pingti::worker

@@ -19,11 +19,13 @@ class RankThreads {
  public:
   // REQUIRES: size >= 1.
   explicit RankThreads(int size);
+  // A thread per name; thread i may stand for several ranks: "2 to 3". `group_size`: of all ranks.
+  RankThreads(std::vector<std::string> names, int group_size);
   ~RankThreads();
   RankThreads(const RankThreads&) = delete;
   RankThreads& operator=(const RankThreads&) = delete;
 
-  int size() const { return static_cast<int>(threads_.size()); }
+  int size() const { return static_cast<int>(names_.size()); }
 
   struct Outcome {
     // The first error in time, which names its rank unless all ranks say the same.
@@ -46,6 +48,8 @@ class RankThreads {
   void ThreadMain(int rank);
   Outcome Judge() const PINGTI_REQUIRES(mutex_);
 
+  const std::vector<std::string> names_;
+  const int group_size_;
   mutable Mutex mutex_;
   CondVar called_;
   CondVar returned_;

@@ -219,6 +219,7 @@ class FollowerSession {
     PINGTI_ASSIGN_OR_RETURN(const RemoteMemory memory, host_->PlanMemory());
     v1::Result result;
     result.mutable_memory_plan()->set_num_blocks(memory.num_blocks);
+    result.mutable_memory_plan()->set_max_context_tokens(memory.max_context_tokens);
     result.mutable_memory_plan()->set_arithmetic(memory.arithmetic);
     return result;
   }

@@ -33,7 +33,8 @@ absl::StatusOr<RemoteMemory> RemoteModel::PlanMemory() {
   v1::Command command;
   command.mutable_plan_memory();
   PINGTI_ASSIGN_OR_RETURN(const v1::Result result, link_->Call(command));
-  return RemoteMemory{result.memory_plan().num_blocks(), result.memory_plan().arithmetic()};
+  const v1::Result::MemoryPlan& plan = result.memory_plan();
+  return RemoteMemory{plan.num_blocks(), plan.max_context_tokens(), plan.arithmetic()};
 }
 
 int64_t RemoteModel::KvBytesPerBlock(int32_t kv_block_tokens) const {

@@ -1,4 +1,5 @@
-// The share of a model that a follower computes, as the leader sees it: every call is a command.
+// The shares of a model that a follower's ranks compute, as the leader sees them: every call is a
+// command.
 //
 // Draws nothing: tokens are drawn by rank 0, which has all ranks' logits.
 #pragma once
@@ -8,17 +9,18 @@
 
 #include "absl/status/statusor.h"
 #include "worker/group/leader.h"
-#include "worker/model/model.h"
+#include "worker/model/rank_model.h"
 
 namespace pingti::worker {
 
 // What a follower has room for.
 struct RemoteMemory {
   int32_t num_blocks = 0;
+  int32_t max_context_tokens = 0;
   std::string arithmetic;
 };
 
-class RemoteModel : public Model {
+class RemoteModel : public RankModel {
  public:
   // Has the follower join the collectives and load its share; both end together on all ranks.
   // `link` must outlive the model. Errors: the follower's.
@@ -26,7 +28,6 @@ class RemoteModel : public Model {
                                                            const v1::Command::Start& start);
 
   const std::string& device() const { return device_; }
-  FollowerLink& link() { return *link_; }
   // Errors: the follower's: ResourceExhausted with the arithmetic.
   absl::StatusOr<RemoteMemory> PlanMemory();
 
@@ -48,6 +49,8 @@ class RemoteModel : public Model {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
+  absl::Status CheckGroup() override { return link_->Check(); }
+  void AbortGroup() override { link_->Abort(); }
 
  private:
   explicit RemoteModel(FollowerLink* link) : link_(link) {}

@@ -19,12 +19,12 @@
 #include "worker/layers/activations.h"
 #include "worker/layers/rotary_table.h"
 #include "worker/model/decoder_blocks.h"
-#include "worker/model/model.h"
+#include "worker/model/rank_model.h"
 #include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
 
-class DecoderModel : public Model {
+class DecoderModel : public RankModel {
  public:
   // `backend` must outlive the model.
   DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
@@ -52,8 +52,8 @@ class DecoderModel : public Model {
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
 
-  // For whoever watches the group. Check and Abort may be called from any thread.
-  Communicator& communicator() { return *comm_; }
+  absl::Status CheckGroup() override { return comm_->Check(); }
+  void AbortGroup() override { comm_->Abort(); }
 
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;

@@ -44,7 +44,7 @@ int64_t TensorParallelModel::WorkspaceBytes(int32_t max_batch_tokens,
 
 absl::Status TensorParallelModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
                                            int32_t max_batch_tokens, int32_t max_batch_size) {
-  PINGTI_RETURN_IF_ERROR(OnAll([&](DecoderModel& model, int) {
+  PINGTI_RETURN_IF_ERROR(OnAll([&](RankModel& model, int) {
     return model.Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
   }));
   num_blocks_ = num_blocks;
@@ -63,7 +63,7 @@ absl::Status TensorParallelModel::Allocate(int32_t num_blocks, int32_t kv_block_
 absl::Status TensorParallelModel::ExportBlocks(std::span<const int32_t> blocks,
                                                std::span<std::byte> out) {
   PINGTI_RETURN_IF_ERROR(CheckBlocks(num_blocks_, layout_, blocks, out.size()));
-  return OnAll([&](DecoderModel& model, int rank) -> absl::Status {
+  return OnAll([&](RankModel& model, int rank) -> absl::Status {
     const auto part = static_cast<size_t>(model.kv_block_layout().bytes);
     std::vector<std::byte> parts(blocks.size() * part);
     PINGTI_RETURN_IF_ERROR(model.ExportBlocks(blocks, parts));
@@ -79,7 +79,7 @@ absl::Status TensorParallelModel::ExportBlocks(std::span<const int32_t> blocks,
 absl::Status TensorParallelModel::ImportBlocks(std::span<const int32_t> blocks,
                                                std::span<const std::byte> in) {
   PINGTI_RETURN_IF_ERROR(CheckBlocks(num_blocks_, layout_, blocks, in.size()));
-  return OnAll([&](DecoderModel& model, int rank) -> absl::Status {
+  return OnAll([&](RankModel& model, int rank) -> absl::Status {
     const auto part = static_cast<size_t>(model.kv_block_layout().bytes);
     std::vector<std::byte> parts(blocks.size() * part);
     const size_t first = PartOffset(rank);
@@ -101,27 +101,27 @@ size_t TensorParallelModel::PartOffset(int rank) const {
 
 absl::Status TensorParallelModel::Forward(const ForwardBatch& batch,
                                           std::span<const BlockCopy> copies) {
-  return OnAll([&](DecoderModel& model, int) { return model.Forward(batch, copies); });
+  return OnAll([&](RankModel& model, int) { return model.Forward(batch, copies); });
 }
 
 absl::Status TensorParallelModel::Sample(std::span<const SamplingRow> rows,
                                          std::span<SampledToken> sampled) {
-  return OnFirst([&](DecoderModel& model) { return model.Sample(rows, sampled); });
+  return OnFirst([&](RankModel& model) { return model.Sample(rows, sampled); });
 }
 
 absl::Status TensorParallelModel::Logprobs(std::span<const LogprobRequest> requests,
                                            std::span<SampledToken> results) {
-  return OnFirst([&](DecoderModel& model) { return model.Logprobs(requests, results); });
+  return OnFirst([&](RankModel& model) { return model.Logprobs(requests, results); });
 }
 
 absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
-  return OnFirst([&](DecoderModel& model) { return model.HiddenStates(values); });
+  return OnFirst([&](RankModel& model) { return model.HiddenStates(values); });
 }
 
 absl::Status TensorParallelModel::OnFirst(
-    const std::function<absl::Status(DecoderModel& model)>& call) {
+    const std::function<absl::Status(RankModel& model)>& call) {
   absl::Status status;  // of rank 0, with which the others agree by doing nothing
-  PINGTI_RETURN_IF_ERROR(OnAll([&](DecoderModel& model, int rank) {
+  PINGTI_RETURN_IF_ERROR(OnAll([&](RankModel& model, int rank) {
     if (rank == 0) status = call(model);
     return absl::OkStatus();
   }));
@@ -129,24 +129,24 @@ absl::Status TensorParallelModel::OnFirst(
 }
 
 absl::Status TensorParallelModel::OnAll(
-    const std::function<absl::Status(DecoderModel& model, int rank)>& call) {
+    const std::function<absl::Status(RankModel& model, int rank)>& call) {
   PINGTI_RETURN_IF_ERROR(ended_);
   const auto on_rank = [&](int rank) { return call(*ranks_[static_cast<size_t>(rank)], rank); };
-  const RankThreads::Outcome outcome = threads_->Run(on_rank, [this] { AbortAll(); });
+  const RankThreads::Outcome outcome = threads_->Run(on_rank, [this] { AbortGroup(); });
   absl::Status group = outcome.agreed ? CheckGroup() : outcome.status;
   if (group.ok()) return outcome.status;
   ended_ = absl::DataLossError(
       Concat("the tensor-parallel group has ended: ", std::string(group.message())));
-  AbortAll();
+  AbortGroup();
   return ended_;
 }
 
-void TensorParallelModel::AbortAll() {
-  for (const auto& rank : ranks_) rank->communicator().Abort();
+void TensorParallelModel::AbortGroup() {
+  for (const auto& rank : ranks_) rank->AbortGroup();
 }
 
 absl::Status TensorParallelModel::CheckGroup() {
-  for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->communicator().Check());
+  for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->CheckGroup());
   return absl::OkStatus();
 }
 

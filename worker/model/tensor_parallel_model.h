@@ -1,9 +1,10 @@
 // A Model that several ranks compute together, each with a share of every layer, in lock step
 // (Shoeybi et al., "Megatron-LM"): the engine sees one model and plans once.
 //
-// Each rank is a DecoderModel over a share of the spec, on a backend and a thread of its own. All
-// ranks get the same calls; tokens are drawn by rank 0, which has all ranks' logits, and reach the
-// others as the next step's input. Blocks of KV have the same numbers on every rank.
+// Each rank is a DecoderModel over a share of the spec, on a backend and a thread of its own, or
+// what stands here for the ranks of another process (worker/group). All ranks get the same calls;
+// tokens are drawn by rank 0, which has all ranks' logits, and reach the others as the next step's
+// input. Blocks of KV have the same numbers on every rank.
 //
 // An error that all ranks report alike is the input's, and the group goes on. Any other ends the
 // group: its waits are aborted, and this and every later call return DataLoss with the rank that
@@ -20,15 +21,14 @@
 
 #include "absl/status/statusor.h"
 #include "worker/comm/rank_threads.h"
-#include "worker/model/decoder_model.h"
-#include "worker/model/model.h"
+#include "worker/model/rank_model.h"
 
 namespace pingti::worker {
 
-class TensorParallelModel : public Model {
+class TensorParallelModel : public RankModel {
  public:
   // Loads the model of rank `rank`; called on that rank's thread, for all ranks at once.
-  using LoadRankModel = std::function<absl::StatusOr<std::unique_ptr<DecoderModel>>(int rank)>;
+  using LoadRankModel = std::function<absl::StatusOr<std::unique_ptr<RankModel>>(int rank)>;
 
   // `threads` must outlive the model. `release` ends waits in `load` that another rank's error has
   // made endless (see RankThreads::Run). Errors: those of `load`.
@@ -58,21 +58,21 @@ class TensorParallelModel : public Model {
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
   std::string Unfinished() const override { return threads_->Unfinished(); }
+  absl::Status CheckGroup() override;
+  void AbortGroup() override;
 
  private:
   explicit TensorParallelModel(RankThreads* threads) : threads_(threads) {}
 
   const Model& first() const { return *ranks_.front(); }
   // The call on every rank, or on rank 0 alone; afterwards the group is either in step or ended.
-  absl::Status OnAll(const std::function<absl::Status(DecoderModel& model, int rank)>& call);
-  absl::Status OnFirst(const std::function<absl::Status(DecoderModel& model)>& call);
+  absl::Status OnAll(const std::function<absl::Status(RankModel& model, int rank)>& call);
+  absl::Status OnFirst(const std::function<absl::Status(RankModel& model)>& call);
   // Of a rank's part of an exported block.
   size_t PartOffset(int rank) const;
-  void AbortAll();
-  absl::Status CheckGroup();
 
   RankThreads* const threads_;
-  std::vector<std::unique_ptr<DecoderModel>> ranks_;  // each destroyed on its thread
+  std::vector<std::unique_ptr<RankModel>> ranks_;  // each destroyed on its thread
   int32_t num_blocks_ = 0;
   KvBlockLayout layout_;
   absl::Status ended_;  // not OK: the group has ended

@@ -136,6 +136,28 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
           "of every layer and of the KV cache. On a CPU, groups of threads take the place of GPUs.")
       .Range(1, 64);
   schema
+      ->Add("world_size", &config->world_size,
+            "Processes, in a pod each, that share the model: each has an equal part of the "
+            "tensor_parallel ranks. Clients talk to process 0, the leader.")
+      .Range(1, 64)
+      .Env("LWS_GROUP_SIZE");
+  schema
+      ->Add("rank", &config->rank,
+            "Which of the world_size processes this is. Above 0 it follows the leader, serves "
+            "nobody, and ends with the group.")
+      .Range(0, 63)
+      .Env("LWS_WORKER_INDEX");
+  schema
+      ->Add("leader_address", &config->leader_address,
+            "Host at which the other processes of a group find process 0.")
+      .Env("LWS_LEADER_ADDRESS");
+  schema->Add("group_port", &config->group_port,
+              "Port on which process 0 takes in the others of its group; 0 takes any free one.");
+  schema
+      ->Add("group_timeout", &config->group_timeout,
+            "Time that the processes of a group have to come together.")
+      .Range(milliseconds(100), hours(24));
+  schema
       ->Add("threads", &config->threads,
             "Threads of the CPU backend; 0 takes one per processor this process may use.")
       .Range(0, 1024);
@@ -168,6 +190,19 @@ void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
 }
 
 absl::Status CheckWorkerConfig(const WorkerConfig& config) {
+  if (config.tensor_parallel % config.world_size != 0) {
+    return absl::InvalidArgumentError(Concat("tensor_parallel is ", config.tensor_parallel,
+                                             ": expected a multiple of world_size, ",
+                                             config.world_size));
+  }
+  if (config.rank >= config.world_size) {
+    return absl::InvalidArgumentError(
+        Concat("rank is ", config.rank, ": expected one below world_size, ", config.world_size));
+  }
+  if (config.rank > 0 && config.leader_address.empty()) {
+    return absl::InvalidArgumentError(
+        "leader_address is empty: a rank above 0 needs the host of process 0");
+  }
   if (config.max_batch_tokens > 0 && config.max_batch_tokens < config.max_batch_size) {
     return absl::InvalidArgumentError(Concat(
         "max_batch_tokens is ", config.max_batch_tokens, ": expected at least max_batch_size, ",

@@ -54,6 +54,11 @@ struct WorkerConfig {
   DeviceChoice device = DeviceChoice::kAuto;
   int32_t gpu_index = 0;
   int32_t tensor_parallel = 1;
+  int32_t world_size = 1;
+  int32_t rank = 0;
+  std::string leader_address;
+  uint16_t group_port = 9003;
+  std::chrono::milliseconds group_timeout{600'000};
   int32_t threads = 0;
   std::chrono::milliseconds drain_timeout{30'000};
   std::chrono::milliseconds step_deadline{60'000};

@@ -35,7 +35,7 @@ class FakeHost : public FollowerHost {
     return &model;
   }
   std::string device() const override { return "a fake"; }
-  absl::StatusOr<RemoteMemory> PlanMemory() override { return RemoteMemory{77, "7 x 11"}; }
+  absl::StatusOr<RemoteMemory> PlanMemory() override { return RemoteMemory{77, 1232, "7 x 11"}; }
   void Abort() override {
     aborted = true;
     model.Release();
@@ -132,6 +132,7 @@ TEST(Group, CommandsDoOnAFollowerWhatCallsDoHere) {
   EXPECT_EQ(two.host.start().group_id(), "g");
   EXPECT_EQ(remote->device(), "a fake");
   EXPECT_EQ(remote->PlanMemory()->num_blocks, 77);
+  EXPECT_EQ(remote->PlanMemory()->max_context_tokens, 1232);
   EXPECT_EQ(remote->PlanMemory()->arithmetic, "7 x 11");
   FakeModel local;
   EXPECT_EQ(remote->vocab_size(), local.vocab_size());
@@ -246,7 +247,7 @@ TEST(Group, ACommandMayTakeLongerThanTheSilenceAndBeAborted) {
   EXPECT_TRUE(WaitFor(
       [&] { return std::chrono::steady_clock::now() - begin > 3 * options.patience.silence; }));
   EXPECT_TRUE(leader->follower(1)->Check().ok());
-  remote->link().Abort();
+  remote->AbortGroup();
   call.join();
   EXPECT_EQ(status, absl::AbortedError("rank 1 is lost: the group was aborted"));
   EXPECT_EQ(follower.Join(), absl::AbortedError("the leader closed the connection"));

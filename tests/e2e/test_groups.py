@@ -1,0 +1,126 @@
+"""A model whose ranks are in two processes, as in two pods: it says what one process says, and whoever is lost is
+noticed in time and replaced, without a client noticing."""
+
+import re
+import signal
+import time
+
+import pytest
+
+from conftest import Router, Worker, free_ports, wait_until
+from test_openai_client import PROMPTS, ask
+from test_tensor_parallel import EXACT, GPUS, judged
+
+pytestmark = pytest.mark.skipif(GPUS == 1, reason="takes two GPUs, or none")
+
+
+class Group:
+    """Two processes with a rank each; the leader comes first."""
+
+    def __init__(self, folder, name, *args, follower_args=()):
+        (self.port,) = free_ports(1)
+        both = ["--tensor-parallel", 2, "--world-size", 2, "--group-port", self.port, *EXACT, *args]
+        gpus = [["--gpu-index", rank] if GPUS else [] for rank in range(2)]
+        self.leader = Worker(folder, f"{name}-leader", *both, *gpus[0])
+        self.follower = Worker(folder, f"{name}-follower", *both, *gpus[1], "--rank", 1,
+                               "--leader-address", "127.0.0.1", *follower_args)
+
+    def kill(self):
+        self.leader.kill()
+        self.follower.kill()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts groups, workers and routers that end with the test."""
+    started = []
+
+    def run(kind, *args, **kwargs):
+        process = kind(tmp_path, f"{kind.__name__}-{len(started)}", *args, **kwargs)
+        started.append(process)
+        return process
+
+    yield run
+    for process in reversed(started):
+        process.kill()
+
+
+def wait_ready(*processes):
+    for process in processes:
+        wait_until(process.is_ready, 60, f"ready\n{process.text()[-2000:]}")
+
+
+def test_two_processes_say_what_one_says(start):
+    group, whole = start(Group), start(Worker, *EXACT)
+    routers = [start(Router, [worker]) for worker in (group.leader, whole)]
+    wait_ready(*routers, group.follower)
+    for prompt in PROMPTS[:2]:
+        (tokens, logprobs), (shared, shared_logprobs) = (judged(r.client(), prompt) for r in routers)
+        same = next((i for i, pair in enumerate(zip(tokens, shared)) if pair[0] != pair[1]), len(tokens))
+        assert shared_logprobs[:same] == pytest.approx(logprobs[:same], abs=0.2 if GPUS else 1e-3)
+        assert shared == tokens or (GPUS and same > 0)
+
+
+@pytest.mark.parametrize("lose", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_follower_ends_its_group_and_its_answers_go_on_elsewhere(start, lose):
+    group, spare = start(Group), start(Worker, *EXACT)
+    router = start(Router, [group.leader])
+    wait_ready(router)
+    want = ask(router.client(), PROMPTS[0], max_tokens=150).choices[0].message.content
+    second = start(Router, [group.leader, spare], "--policy", "round_robin")
+    wait_ready(second)
+    answers = []
+    stream = second.client().chat.completions.create(
+        model="SmolLM2-135M-Instruct", messages=[{"role": "user", "content": PROMPTS[0]}],
+        max_tokens=150, temperature=0, stream=True)
+    other = second.client().chat.completions.create(
+        model="SmolLM2-135M-Instruct", messages=[{"role": "user", "content": PROMPTS[0]}],
+        max_tokens=150, temperature=0, stream=True)
+    for _ in range(5):
+        answers.append(next(stream))
+    begin = time.monotonic()
+    group.follower.popen.send_signal(lose)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in [*answers, *stream] if chunk.choices)
+    other_text = "".join(chunk.choices[0].delta.content or "" for chunk in other if chunk.choices)
+    if not GPUS:
+        assert text == other_text == want
+    wait_until(lambda: group.leader.popen.poll() is not None, 20, "the leader's end")
+    assert time.monotonic() - begin < 20
+    assert group.leader.popen.returncode == 70
+    # Whichever rank notices first.
+    assert re.search("rank 1 is lost|lost rank 1", group.leader.text())
+
+
+def test_a_lost_leader_takes_its_follower_along(start):
+    group = start(Group)
+    wait_ready(group.leader, group.follower)
+    group.leader.popen.send_signal(signal.SIGSTOP)
+    wait_until(lambda: group.follower.popen.poll() is not None, 20, "the follower's end")
+    assert "the leader gave no sign of life" in group.follower.text()
+    assert group.follower.popen.returncode != 0
+
+
+def test_a_leader_that_is_stopped_in_order_takes_its_follower_along(start):
+    group = start(Group)
+    wait_ready(group.leader, group.follower)
+    assert group.leader.stop() == 0
+    wait_until(lambda: group.follower.popen.poll() is not None, 20, "the follower's end")
+
+
+def test_a_process_with_other_settings_is_refused_by_name(start):
+    group = start(Group, "--group-timeout", "3s", follower_args=["--max-batch-size", 7])
+    wait_until(lambda: group.follower.popen.poll() is not None, 20, "the follower's end")
+    assert "its checkpoint or settings are not the leader's" in group.follower.text()
+    wait_until(lambda: group.leader.popen.poll() is not None, 20, "the leader's end")
+    assert "waited for rank 1" in group.leader.text()
+
+
+def test_settings_that_do_not_fit_each_other_are_named(start):
+    for args, words in [
+            (["--world-size", 2], "tensor_parallel is 1: expected a multiple of world_size, 2"),
+            (["--rank", 1], "rank is 1: expected one below world_size, 1"),
+            (["--tensor-parallel", 2, "--world-size", 2, "--rank", 1], "leader_address is empty"),
+    ]:
+        worker = start(Worker, *args)
+        assert worker.popen.wait(20) == 2
+        assert words in worker.text()

@@ -1,0 +1,107 @@
+#include "worker/group_process.h"
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "common/base/log.h"
+#include "common/base/mutex.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "common/metrics/worker_metrics.h"
+#include "common/net/admin_server.h"
+#include "worker/group/follower.h"
+#include "worker/loaded_model.h"
+
+namespace pingti::worker {
+namespace {
+
+class Host : public FollowerHost {
+ public:
+  Host(const WorkerConfig& config, LoadedModel* loaded) : config_(config), loaded_(loaded) {}
+
+  absl::StatusOr<Model*> Start(const v1::Command::Start& start) override {
+    GroupMeeting meeting{start.group_id(), {}, start.nccl_id()};
+    for (const std::string& address : start.peer_addresses()) {
+      // The leader does not know under which name it is reached.
+      meeting.addresses.push_back(address.starts_with(":") ? Concat(config_.leader_address, address)
+                                                           : address);
+    }
+    PINGTI_ASSIGN_OR_RETURN(RankModel * model, LoadFollowersShare(config_, meeting, loaded_));
+    LogInfo("this process has its share of the model",
+            {{"rank", config_.rank}, {"leader", config_.leader_address}});
+    MutexLock lock(&mutex_);
+    model_ = model;
+    if (aborted_) model_->AbortGroup();
+    return model;
+  }
+
+  std::string device() const override { return loaded_->devices.first().name; }
+
+  absl::StatusOr<RemoteMemory> PlanMemory() override {
+    PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, worker::PlanMemory(config_, *loaded_));
+    ready_ = true;
+    return RemoteMemory{budget.num_blocks, budget.max_context_tokens, budget.arithmetic};
+  }
+
+  void Abort() override {
+    MutexLock lock(&mutex_);
+    aborted_ = true;
+    if (model_ != nullptr) model_->AbortGroup();
+  }
+
+  absl::Status Ready() const {
+    return ready_ ? absl::OkStatus() : absl::UnavailableError("the group is not complete yet");
+  }
+
+ private:
+  const WorkerConfig& config_;
+  LoadedModel* const loaded_;
+  std::atomic<bool> ready_{false};
+  Mutex mutex_;
+  RankModel* model_ PINGTI_GUARDED_BY(mutex_) = nullptr;
+  bool aborted_ PINGTI_GUARDED_BY(mutex_) = false;
+};
+
+FollowerOptions OptionsOf(const WorkerConfig& config, const LoadedModel& loaded) {
+  FollowerOptions options;
+  options.leader = Concat(config.leader_address, ":", config.group_port);
+  options.rank = config.rank;
+  options.world_size = config.world_size;
+  options.fingerprint = GroupFingerprint(config, *loaded.checkpoint);
+  options.peer_ports = loaded.devices.group->peer_ports();
+  options.join_timeout = config.group_timeout;
+  return options;
+}
+
+}  // namespace
+
+absl::Status FollowGroup(WorkerConfig config, SignalWaiter* signals) {
+  metrics::Registry registry;
+  registry.AddProcessMetrics("pingti-worker");
+  PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
+  FillDeviceDefaults(devices.first(), &config);
+  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, OpenServedModel(config, std::move(devices)));
+  Host host(config, &loaded);
+  net::HttpServerOptions admin;
+  admin.address = config.admin_address.empty() ? config.address : config.admin_address;
+  admin.port = config.admin_port;
+  PINGTI_ASSIGN_OR_RETURN(
+      const auto admin_server,
+      net::StartAdminServer(admin, {.metrics = [&] { return registry.Serialize(); },
+                                    .healthy = [] { return absl::OkStatus(); },
+                                    .ready = [&] { return host.Ready(); }}));
+  FollowerStop stop;
+  std::thread waiter([&] {
+    signals->Wait();
+    stop.Stop();
+  });
+  const absl::Status status = RunFollower(OptionsOf(config, loaded), &host, &stop);
+  signals->Shutdown();
+  waiter.join();
+  return status;
+}
+
+}  // namespace pingti::worker
