@@ -22,8 +22,11 @@ if(NOT PINGTI_CUDA STREQUAL "OFF")
   endif()
 endif()
 if(PINGTI_HAVE_CUDA)
-  find_path(PINGTI_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-  find_library(PINGTI_NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  # NVIDIA's Python packages keep NCCL beside the toolkit, without the name that linkers look for.
+  set(beside ${CUDAToolkit_LIBRARY_DIR}/../../nccl)
+  find_path(PINGTI_NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${beside}/include)
+  find_library(PINGTI_NCCL_LIBRARY NAMES nccl libnccl.so.2
+    HINTS ${CUDAToolkit_LIBRARY_DIR} ${beside}/lib)
   if(PINGTI_NCCL_INCLUDE_DIR AND PINGTI_NCCL_LIBRARY)
     set(PINGTI_HAVE_NCCL ON)
     add_library(NCCL::nccl UNKNOWN IMPORTED)

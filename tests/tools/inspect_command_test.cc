@@ -131,10 +131,9 @@ RankSpecs RanksOf(const worker::DecoderSpec& whole, int size) {
   return ranks;
 }
 
-TEST(InspectFit, RanksHoldTheWeightsOnceButForEmbeddingAndNorms) {
+TEST(InspectFit, RanksHoldTheWeightsOnceButForNorms) {
   const worker::DecoderSpec whole = Shape72B();
   const int64_t one = DeviceWeightBytes(whole, WeightBits::k16);
-  constexpr int64_t kEmbedding = int64_t{2} * 152064 * 8192;
   for (const int size : {2, 4, 8}) {
     int64_t bytes = 0;
     int64_t kv = 0;
@@ -142,7 +141,8 @@ TEST(InspectFit, RanksHoldTheWeightsOnceButForEmbeddingAndNorms) {
       bytes += DeviceWeightBytes(rank, WeightBits::k16);
       kv += KvBytesPerToken(rank);
     }
-    EXPECT_NEAR(static_cast<double>(bytes), static_cast<double>(one + (size - 1) * kEmbedding),
+    EXPECT_GE(bytes, one);
+    EXPECT_NEAR(static_cast<double>(bytes), static_cast<double>(one),
                 1e-3 * static_cast<double>(one));
     EXPECT_EQ(kv, KvBytesPerToken(whole));
   }
@@ -153,8 +153,8 @@ TEST(InspectFit, TakesTheFirstNumberOfCardsThatHoldsTheModel) {
   const std::vector<RankSpecs> groups = {{whole}, RanksOf(whole, 2), RanksOf(whole, 4)};
   const std::string table = FitTable(groups, 0.95, {2048, 32768});
   for (const char* expected :
-       {"H200        bf16       2   74.2 GB", "H200        int8       1   72.8 GB",
-        "A100 40 GB  bf16       4   38.4 GB", "A100 40 GB  4-bit      2"}) {
+       {"H200        bf16       2   73.0 GB", "H200        int8       1   72.8 GB",
+        "A100 40 GB  bf16       4   36.5 GB", "A100 40 GB  4-bit      2"}) {
     EXPECT_NE(table.find(expected), std::string::npos) << expected << "\nin\n" << table;
   }
   const Card& h200 = CardNamed("H200");

@@ -89,8 +89,8 @@ absl::StatusOr<std::unique_ptr<worker::LinearWeight>> ProfilingBackend::PrepareL
 }
 
 absl::StatusOr<std::unique_ptr<worker::EmbeddingTable>> ProfilingBackend::PrepareEmbedding(
-    const worker::MatrixSource& source, worker::WeightFormat format) {
-  return inner_->PrepareEmbedding(source, format);
+    const worker::EmbeddingSource& source) {
+  return inner_->PrepareEmbedding(source);
 }
 
 int64_t ProfilingBackend::KvBytesPerBlock(const worker::KvCacheShape& shape) const {

@@ -65,7 +65,7 @@ class ProfilingBackend : public worker::Backend {
   absl::StatusOr<std::unique_ptr<worker::LinearWeight>> PrepareLinear(
       const worker::LinearSource& source) override;
   absl::StatusOr<std::unique_ptr<worker::EmbeddingTable>> PrepareEmbedding(
-      const worker::MatrixSource& source, worker::WeightFormat format) override;
+      const worker::EmbeddingSource& source) override;
   int64_t KvBytesPerBlock(const worker::KvCacheShape& shape) const override;
   absl::StatusOr<std::unique_ptr<worker::KvCache>> AllocateKvCache(
       const worker::KvCacheShape& shape) override;

@@ -70,6 +70,15 @@ class LinearWeight {
   virtual int64_t bytes() const = 0;
 };
 
+// Rows of an embedding: those of the tokens from `first_token` on, which may be a share of the
+// vocabulary's.
+struct EmbeddingSource {
+  MatrixSource rows;
+  WeightFormat format = WeightFormat::kBf16;
+  int64_t first_token = 0;
+  int64_t vocab_size = 0;  // 0: the rows are the vocabulary
+};
+
 class EmbeddingTable {
  public:
   virtual ~EmbeddingTable() = default;
@@ -213,7 +222,7 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(
       const LinearSource& source) = 0;
   virtual absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
-      const MatrixSource& source, WeightFormat format) = 0;
+      const EmbeddingSource& source) = 0;
   // Device memory for each block, over all layers and planes.
   virtual int64_t KvBytesPerBlock(const KvCacheShape& shape) const = 0;
   // Errors: Unimplemented, naming the layer, for planes or sizes that the backend has no attention
@@ -258,7 +267,7 @@ class Backend {
   // Drops what Issue recorded, so that something which the records refer to may go.
   virtual void ForgetRecords() {}
   virtual absl::Status CopyBlocks(KvCache& cache, std::span<const BlockCopy> copies) = 0;
-  // out[t] = table[token_ids[t]].
+  // out[t] = the row of token_ids[t]; zeros for a token of the vocabulary that the table lacks.
   virtual absl::Status Embed(const EmbeddingTable& table, MatrixView out) = 0;
   // out = x / sqrt(mean(x^2) + eps) * weight; x and out may be the same.
   virtual absl::Status RmsNorm(MatrixView x, const DeviceBuffer& weight, float eps,

@@ -18,6 +18,10 @@ WeightSpec VocabularyWeight(const DecoderSpec& spec, WeightRole role, const std:
   WeightSpec weight;
   weight.role = role;
   weight.parts = {WholeModule(module, spec.vocab_size)};
+  if (spec.vocabulary_share.has_value()) {
+    const VocabularyShare& share = *spec.vocabulary_share;
+    weight.parts = SliceRows(weight.parts, share.first, share.rows);
+  }
   weight.cols = spec.hidden_size;
   weight.split = Split::kVocabulary;
   return weight;
@@ -51,8 +55,10 @@ void DecoderBlocks::DeclareColumns(ActivationPlan* plan) const {
   plan->NeedForm(Activation::kFinal, hidden_size_, head_.get());
 }
 
-absl::Status DecoderBlocks::Embed(Backend& backend, MatrixView out) const {
-  return backend.Embed(*embedding_, out);
+absl::Status DecoderBlocks::Embed(Backend& backend, Communicator& comm, MatrixView out) const {
+  PINGTI_RETURN_IF_ERROR(backend.Embed(*embedding_, out));
+  // Every token's row is on one rank; the others' are zeros.
+  return comm.AllReduceSum(out);
 }
 
 absl::Status DecoderBlocks::Logits(Backend& backend, Communicator& comm, MatrixView delta,
@@ -67,11 +73,7 @@ WeightSpec EmbeddingWeight(const DecoderSpec& spec) {
 }
 
 WeightSpec LogitsWeight(const DecoderSpec& spec) {
-  WeightSpec weight = VocabularyWeight(spec, WeightRole::kLogits, spec.head);
-  if (spec.head_share.has_value()) {
-    weight.parts = SliceRows(weight.parts, spec.head_share->first, spec.head_share->rows);
-  }
-  return weight;
+  return VocabularyWeight(spec, WeightRole::kLogits, spec.head);
 }
 
 std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec) {

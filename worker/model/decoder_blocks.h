@@ -30,10 +30,10 @@ class DecoderBlocks {
   const std::vector<DecoderLayer>& layers() const { return layers_; }
 
   // out[t] = the embedding of token t of the step.
-  absl::Status Embed(Backend& backend, MatrixView out) const;
+  absl::Status Embed(Backend& backend, Communicator& comm, MatrixView out) const;
   // Logits of rows of the last layer's delta, not yet summed over ranks, and residual, f32: those
-  // of the spec's head_share. Overwrites the residual and `normed`, which has kFinal's form and may
-  // share its values with delta.
+  // of the spec's vocabulary_share. Overwrites the residual and `normed`, which has kFinal's form
+  // and may share its values with delta.
   absl::Status Logits(Backend& backend, Communicator& comm, MatrixView delta, MatrixView residual,
                       const Operand& normed, MatrixView logits) const;
 
@@ -41,8 +41,8 @@ class DecoderBlocks {
   WeightSpec embedding_spec_;
   WeightSpec head_spec_;
   int64_t hidden_size_;
-  std::unique_ptr<EmbeddingTable> embedding_;  // [vocab, hidden]
-  std::unique_ptr<LinearWeight> head_;         // [vocab, hidden]
+  std::unique_ptr<EmbeddingTable> embedding_;  // [vocab, hidden], or a share of its rows
+  std::unique_ptr<LinearWeight> head_;         // the same
   std::vector<DecoderLayer> layers_;
   Norm final_norm_;
 };

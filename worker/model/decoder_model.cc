@@ -16,7 +16,7 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
                            DecoderBlocks blocks)
     : hidden_size_(spec.hidden_size),
       vocab_size_(spec.vocab_size),
-      head_(spec.head_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
+      head_(spec.vocabulary_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
       logit_stride_(head_.stride * comm->size()),
       max_context_(spec.max_context),
       format_(format),
@@ -168,7 +168,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
-        blocks_.Embed(*backend_, act.Values(Activation::kResidual, hidden_size_)));
+        blocks_.Embed(*backend_, *comm_, act.Values(Activation::kResidual, hidden_size_)));
     for (const DecoderLayer& layer : blocks_.layers()) {
       PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, *comm_, *cache_, act));
     }

@@ -74,9 +74,11 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> WeightLoader::Linear(const WeightS
 }
 
 absl::StatusOr<std::unique_ptr<EmbeddingTable>> WeightLoader::Embedding(const WeightSpec& weight) {
-  LinearSource source;
-  PINGTI_RETURN_IF_ERROR(AddPart(weight, weight.parts.front(), &source));
-  return backend_->PrepareEmbedding(source.parts.front(), FormatOf(weight));
+  const RowBlock& part = weight.parts.front();
+  LinearSource rows;
+  PINGTI_RETURN_IF_ERROR(AddPart(weight, part, &rows));
+  return backend_->PrepareEmbedding(
+      {rows.parts.front(), FormatOf(weight), part.first, part.module_rows});
 }
 
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> WeightLoader::Vector(const WeightSpec& weight) {

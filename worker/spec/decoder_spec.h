@@ -100,8 +100,9 @@ struct LayerSpec {
   ResidualForm residual = ResidualForm::kSequential;
 };
 
-// The tokens whose logits a rank computes: [first, first + rows). Every rank's begin at a multiple
-// of `stride`, its rank; only the last rank's may be fewer than that.
+// The tokens whose embeddings a rank holds and whose logits it computes: [first, first + rows).
+// Every rank's begin at a multiple of `stride`, its rank; only the last rank's may be fewer than
+// that.
 struct VocabularyShare {
   int64_t first = 0;
   int64_t rows = 0;
@@ -116,7 +117,7 @@ struct DecoderSpec {
   RopeConfig rope;
   std::string embedding;  // [vocab, hidden]
   std::string head;       // [vocab, hidden]; the embedding's module where they are tied
-  std::optional<VocabularyShare> head_share;  // unset: all tokens
+  std::optional<VocabularyShare> vocabulary_share;  // of both; unset: all tokens
   std::vector<LayerSpec> layers;
   NormSpec final_norm;
   // Tensors that a checkpoint may hold and that say nothing that is not read elsewhere.

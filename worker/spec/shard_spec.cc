@@ -127,7 +127,7 @@ absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int si
     layer.attention = ShardAttention(layer.attention, rank, size);
     layer.mlp = ShardMlp(layer.mlp, inner_blocks[i], rank, size);
   }
-  share.head_share = ShardVocabulary(whole.vocab_size, rank, size);
+  share.vocabulary_share = ShardVocabulary(whole.vocab_size, rank, size);
   return share;
 }
 

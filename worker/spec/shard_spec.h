@@ -1,14 +1,14 @@
 // The share of a decoder that one rank of a tensor-parallel group computes, as a decoder of its
-// own: the same layers with fewer heads, a narrower feed-forward and fewer rows of the output
-// projection. Pure: a spec in, a spec out. The sum of all ranks' attention and feed-forward outputs
-// is the whole decoder's (Shoeybi et al., "Megatron-LM", section 3).
+// own: the same layers with fewer heads, a narrower feed-forward and fewer tokens of embedding and
+// output projection. Pure: a spec in, a spec out. The sum of all ranks' attention and feed-forward
+// outputs is the whole decoder's (Shoeybi et al., "Megatron-LM", section 3).
 //
 // Shares are as equal as the units allow, and need not be equal: nothing is padded.
 //   heads        With no more ranks than KV heads: whole KV heads, each with its query heads. With
 //                more: one KV head per rank, so that some are held by several ranks, which divide
 //                its query heads.
 //   feed-forward Columns in units, see InnerUnit.
-//   vocabulary   Rows of the output projection; the embedding is whole on every rank.
+//   vocabulary   Rows of the embedding and of the output projection.
 // Norms are whole. The bias of a product whose input is split is with the first columns, on rank 0.
 #pragma once
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/model/open_checkpoint.h"
+#include "worker/spec/shard_spec.h"
 
 namespace pingti::worker {
 namespace {
@@ -69,6 +70,45 @@ TEST(DecoderBlocksTest, EightRanksCanTakeEqualSharesOfEveryWeightThatIsSplit) {
           break;
         case Split::kExpert:
           ADD_FAILURE() << "no family here has experts";
+      }
+    }
+  }
+}
+
+TEST(DecoderBlocksTest, RanksSharesAreSplitAsDeclared) {
+  for (const std::string& config : Configs()) {
+    const DecoderSpec spec = SpecOf(config);
+    const std::vector<WeightSpec> whole = DeclaredWeights(spec);
+    const std::vector<int64_t> blocks(spec.layers.size(), 1);
+    for (const int size : {2, 3, 8, 16}) {
+      std::vector<int64_t> rows(whole.size()), cols(whole.size()), biases(whole.size());
+      for (int rank = 0; rank < size; ++rank) {
+        const auto share = ShardSpec(spec, rank, size, blocks);
+        ASSERT_TRUE(share.ok()) << share.status();
+        const std::vector<WeightSpec> weights = DeclaredWeights(*share);
+        ASSERT_EQ(weights.size(), whole.size());
+        for (size_t i = 0; i < whole.size(); ++i) {
+          EXPECT_EQ(weights[i].role, whole[i].role);
+          EXPECT_EQ(weights[i].split, whole[i].split);
+          EXPECT_EQ(weights[i].module_cols(), whole[i].cols);
+          EXPECT_EQ(weights[i].columns.first, whole[i].split == Split::kInput ? cols[i] : 0);
+          rows[i] += weights[i].rows();
+          cols[i] += weights[i].cols;
+          biases[i] += weights[i].bias ? 1 : 0;
+        }
+      }
+      for (size_t i = 0; i < whole.size(); ++i) {
+        SCOPED_TRACE(config + " " + whole[i].parts.front().module);
+        const bool by_input = whole[i].split == Split::kInput;
+        EXPECT_EQ(cols[i], whole[i].cols * (by_input ? 1 : size));
+        EXPECT_EQ(biases[i], whole[i].bias ? (by_input ? 1 : size) : 0);
+        if (whole[i].role == WeightRole::kQkv) {
+          EXPECT_GE(rows[i], whole[i].rows());  // several ranks may hold a KV head
+        } else {
+          const bool once =
+              whole[i].split == Split::kOutput || whole[i].split == Split::kVocabulary;
+          EXPECT_EQ(rows[i], whole[i].rows() * (once ? 1 : size));
+        }
       }
     }
   }

@@ -142,10 +142,10 @@ TEST(ShardSpecTest, RanksTogetherTakeEveryRowAndColumnOnceAndKeyValueHeadsWhereT
       EXPECT_EQ(mlp.down_columns.first, down);
       EXPECT_EQ(mlp.down_columns.total, 232);
       down += mlp.inner;
-      ASSERT_TRUE(share->head_share.has_value());
-      EXPECT_EQ(share->head_share->first, rank * share->head_share->stride);
-      EXPECT_EQ(share->head_share->first, tokens);
-      tokens += share->head_share->rows;
+      ASSERT_TRUE(share->vocabulary_share.has_value());
+      EXPECT_EQ(share->vocabulary_share->first, rank * share->vocabulary_share->stride);
+      EXPECT_EQ(share->vocabulary_share->first, tokens);
+      tokens += share->vocabulary_share->rows;
       EXPECT_EQ(share->vocab_size, 101);
     }
     EXPECT_EQ(out, 36);

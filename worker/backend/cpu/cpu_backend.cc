@@ -38,14 +38,22 @@ class CpuBuffer : public DeviceBuffer {
 // source's memory must outlive the table.
 class CpuEmbedding : public EmbeddingTable {
  public:
-  explicit CpuEmbedding(MatrixSource source) : source_(std::move(source)) {}
-  int64_t bytes() const override { return source_.tensor.bytes; }
-  int64_t rows() const { return source_.tensor.shape[0]; }
-  int64_t cols() const { return source_.tensor.shape[1]; }
-  void Lookup(int64_t row, float* out) const { SourceRows(source_).ReadF32(row, row + 1, out); }
+  explicit CpuEmbedding(EmbeddingSource source) : source_(std::move(source)) {}
+  int64_t bytes() const override { return source_.rows.tensor.bytes; }
+  int64_t vocab_size() const { return source_.vocab_size == 0 ? rows() : source_.vocab_size; }
+  void Lookup(int64_t token, float* out) const {
+    const int64_t row = token - source_.first_token;
+    if (row >= 0 && row < rows()) {
+      SourceRows(source_.rows).ReadF32(row, row + 1, out);
+    } else {
+      std::fill_n(out, source_.rows.tensor.shape[1], 0.0f);
+    }
+  }
 
  private:
-  const MatrixSource source_;
+  int64_t rows() const { return source_.rows.tensor.shape[0]; }
+
+  const EmbeddingSource source_;
 };
 
 float* Row(MatrixView matrix, int64_t row) {
@@ -78,9 +86,9 @@ class CpuBackend : public Backend {
     return CpuLinearWeight::Make(source, &pool_);
   }
 
-  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(const MatrixSource& source,
-                                                                   WeightFormat) override {
-    PINGTI_RETURN_IF_ERROR(CheckMatrixSource(source));
+  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
+      const EmbeddingSource& source) override {
+    PINGTI_RETURN_IF_ERROR(CheckMatrixSource(source.rows));
     return std::make_unique<CpuEmbedding>(source);
   }
 
@@ -158,9 +166,9 @@ class CpuBackend : public Backend {
     const auto& embedding = static_cast<const CpuEmbedding&>(table);
     for (int64_t t = 0; t < out.rows; ++t) {
       const int32_t id = step_.token_ids[static_cast<size_t>(t)];
-      if (id < 0 || id >= embedding.rows()) {
+      if (id < 0 || id >= embedding.vocab_size()) {
         return absl::InvalidArgumentError(
-            Concat("token id ", id, "; expected 0 to ", embedding.rows() - 1));
+            Concat("token id ", id, "; expected 0 to ", embedding.vocab_size() - 1));
       }
     }
     pool_.RunRows(out.rows, [&](int64_t t) {

@@ -58,12 +58,15 @@ bool HasFormOfKernels(const Operand& x) {
 // Rows in bf16, wherever they come from, or in int8 with a scale each.
 class CudaEmbedding : public EmbeddingTable {
  public:
-  CudaEmbedding(std::unique_ptr<CudaLinearWeight> rows) : rows_(std::move(rows)) {}
+  CudaEmbedding(std::unique_ptr<CudaLinearWeight> rows, int64_t first_token)
+      : rows_(std::move(rows)), first_token_(first_token) {}
   int64_t bytes() const override { return rows_->bytes(); }
   const CudaLinearWeight& rows() const { return *rows_; }
+  int64_t first_token() const { return first_token_; }
 
  private:
   const std::unique_ptr<CudaLinearWeight> rows_;
+  const int64_t first_token_;
 };
 
 class CudaBackend : public Backend {
@@ -110,16 +113,16 @@ class CudaBackend : public Backend {
     return std::unique_ptr<LinearWeight>(std::move(weight));
   }
 
-  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(const MatrixSource& source,
-                                                                   WeightFormat format) override {
+  absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
+      const EmbeddingSource& source) override {
     LinearSource rows;
-    rows.parts = {source};
-    rows.format = format == WeightFormat::kF32           ? format
-                  : format == WeightFormat::kInt8Weights ? WeightFormat::kInt8
-                                                         : WeightFormat::kBf16;
+    rows.parts = {source.rows};
+    rows.format = source.format == WeightFormat::kF32           ? source.format
+                  : source.format == WeightFormat::kInt8Weights ? WeightFormat::kInt8
+                                                                : WeightFormat::kBf16;
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
                             MakeLinearWeight(rows, Upload(), stream_));
-    return std::make_unique<CudaEmbedding>(std::move(weight));
+    return std::make_unique<CudaEmbedding>(std::move(weight), source.first_token);
   }
 
   int64_t KvBytesPerBlock(const KvCacheShape& shape) const override {
@@ -201,8 +204,10 @@ class CudaBackend : public Backend {
   }
 
   absl::Status Embed(const EmbeddingTable& table, MatrixView out) override {
-    const CudaLinearWeight& rows = static_cast<const CudaEmbedding&>(table).rows();
+    const auto& embedding = static_cast<const CudaEmbedding&>(table);
+    const CudaLinearWeight& rows = embedding.rows();
     kernels::EmbeddingParams params;
+    params.first_id = static_cast<int32_t>(embedding.first_token());
     params.token_ids = arrays_.device().token_ids;
     params.table = rows.values->data();
     params.table_stride = rows.cols;
