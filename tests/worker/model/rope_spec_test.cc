@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,11 @@ TEST(RopeSpecTest, WhatIsNotServedIsRefusedByName) {
   longrope.AddString("llama.rope.scaling.type", "longrope");
   const std::string bytes = longrope.Build();
   EXPECT_THAT(std::string(ParseGgufCheckpoint(bytes).status().message()),
-              HasSubstr("rope.scaling.type 'longrope'; expected none, linear or yarn"));
+              HasSubstr("'rope_factors_short.weight' is missing; rope.scaling.type 'longrope'"));
+  longrope.AddTensor("rope_factors_short.weight", {8}, 0, 32);
+  const std::string half = longrope.Build();
+  EXPECT_THAT(std::string(ParseGgufCheckpoint(half).status().message()),
+              HasSubstr("there is only one"));
 }
 
 // Phi-3 with heads of 16 dimensions of which 12 rotate; LongRoPE over them.
@@ -187,6 +192,35 @@ TEST(RopeSpecTest, PartOfAHeadRotatesAsInPhi3) {
       EXPECT_NEAR(got, want, 1e-5) << context << ", " << position;
     }
   }
+}
+
+// The same model as llama.cpp's converter writes it.
+TEST(RopeSpecTest, LongropeOfAGgufFileEqualsThatOfItsConfiguration) {
+  GgufBuilder builder;
+  builder.AddString("general.architecture", "phi3");
+  builder.AddU32("phi3.block_count", 1);
+  builder.AddU32("phi3.context_length", 256);
+  builder.AddU32("phi3.embedding_length", 32);
+  builder.AddU32("phi3.feed_forward_length", 32);
+  builder.AddU32("phi3.attention.head_count", 2);
+  builder.AddU32("phi3.attention.head_count_kv", 1);
+  builder.AddU32("phi3.rope.dimension_count", 12);
+  builder.AddU32("phi3.rope.scaling.original_context_length", 64);
+  builder.AddF32("phi3.rope.scaling.attn_factor",
+                 std::sqrt(1.0f + std::log(4.0f) / std::log(64.0f)));
+  builder.AddTensor("rope_factors_short.weight", {6}, 0, 24);
+  builder.AddTensor("rope_factors_long.weight", {6}, 0, 24);
+  builder.AddTensor("token_embd.weight", {32, 4}, 8, 4 * 34);
+  std::string bytes = builder.Build();
+  const float factors[2][6] = {{1, 1.5, 2, 2.5, 3, 3.5}, {2, 4, 8, 16, 32, 64}};
+  const size_t data = builder.BuildStructure().size();
+  for (size_t i = 0; i < 2; ++i) std::memcpy(&bytes[data + 32 * i], factors[i], 24);
+  const auto parts = ParseGgufCheckpoint(bytes);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  const DecoderSpec json = PartlyRotating(256);
+  ExpectSameRotation(parts->spec, json);
+  EXPECT_EQ(MakeRotarySpec(parts->spec).still_pairs, 2);
+  EXPECT_EQ(parts->spec.layers[0].attention.qkv.size(), json.layers[0].attention.qkv.size());
 }
 
 TEST(RopeSpecTest, EveryRowOfAPartlyRotatingHeadIsLoadedOnce) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -36,14 +38,63 @@ absl::Status ReadYarn(const GgufKeys& keys, RopeConfig* rope) {
   return absl::OkStatus();
 }
 
+constexpr std::string_view kRopeFreqs = "rope_freqs.weight";
+constexpr std::string_view kShortFactors = "rope_factors_short.weight";
+constexpr std::string_view kLongFactors = "rope_factors_long.weight";
+
+// What frequencies are divided by; left alone when there is no such tensor.
+absl::Status ReadDivisors(const GgufFile& file, std::string_view name, int64_t count,
+                          std::vector<float>* divisors) {
+  const TensorView* tensor = file.FindTensor(name);
+  if (tensor == nullptr) return absl::OkStatus();
+  if (tensor->dtype != DType::kF32 || tensor->NumElements() != count) {
+    return absl::InvalidArgumentError(Concat("tensor '", name, "': ", DTypeName(tensor->dtype), " ",
+                                             tensor->ShapeString(), "; expected F32 [", count,
+                                             "]"));
+  }
+  divisors->resize(static_cast<size_t>(count));
+  std::memcpy(divisors->data(), tensor->data, static_cast<size_t>(count) * 4);
+  for (const float value : *divisors) {
+    if (!std::isfinite(value) || value <= 0) {
+      return absl::InvalidArgumentError(
+          Concat("tensor '", name, "' holds a value that is not positive and finite"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The two lists of LongRoPE's divisors are tensors; the factor of cos and sin is a key.
+absl::Status ReadLongRope(const GgufFile& file, const GgufKeys& keys, bool expected,
+                          DenseOptions* options) {
+  RopeConfig& rope = options->rope;
+  const bool has_short = file.FindTensor(kShortFactors) != nullptr;
+  if (has_short != (file.FindTensor(kLongFactors) != nullptr)) {
+    return absl::InvalidArgumentError(Concat("of tensors '", kShortFactors, "' and '", kLongFactors,
+                                             "' there is only one; expected both or none"));
+  }
+  if (!has_short && expected) {
+    return absl::InvalidArgumentError(
+        Concat("tensor '", kShortFactors, "' is missing; rope.scaling.type 'longrope' needs it"));
+  }
+  if (!has_short) return absl::OkStatus();
+  const int64_t pairs = options->rotary_dim() / 2;
+  PINGTI_RETURN_IF_ERROR(ReadDivisors(file, kShortFactors, pairs, &rope.freq_divisors));
+  PINGTI_RETURN_IF_ERROR(ReadDivisors(file, kLongFactors, pairs, &rope.long_divisors));
+  PINGTI_ASSIGN_OR_RETURN(rope.attention_factor, keys.Float("rope.scaling.attn_factor", 1e-9, 1e3));
+  rope.scaling = RopeScaling::kLongRope;
+  return absl::OkStatus();
+}
+
 absl::Status ReadRope(const GgufFile& file, const GgufKeys& keys, DenseOptions* options) {
   RopeConfig& rope = options->rope;
   PINGTI_ASSIGN_OR_RETURN(const int64_t rope_dim,
                           keys.IntOr("rope.dimension_count", options->head_dim, 1, 1 << 16));
-  if (rope_dim != options->head_dim) {
+  const bool fits = rope_dim < options->head_dim && rope_dim % 2 == 0;
+  if (rope_dim != options->head_dim && !(options->may_rotate_partly && fits)) {
     return absl::UnimplementedError(Concat("rotary embedding of ", rope_dim, " of ",
                                            options->head_dim, " dimensions (partial rotary)"));
   }
+  rope.rotary_dim = rope_dim == options->head_dim ? 0 : rope_dim;
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> theta,
                           keys.Float("rope.freq_base", kMinRopeTheta, kMaxRopeTheta));
   rope.theta = theta.value_or(10000.0);
@@ -67,27 +118,13 @@ absl::Status ReadRope(const GgufFile& file, const GgufKeys& keys, DenseOptions* 
   } else if (name == "yarn") {
     options->max_context = std::max(options->max_context, stretched(rope.original_max_position));
     PINGTI_RETURN_IF_ERROR(ReadYarn(keys, &rope));
-  } else if (name != "none") {
+  } else if (name != "none" && name != "longrope") {
     return absl::UnimplementedError(
-        Concat("rope.scaling.type '", name, "'; expected none, linear or yarn"));
+        Concat("rope.scaling.type '", name, "'; expected none, linear, yarn or longrope"));
   }
-  if (const TensorView* freqs = file.FindTensor("rope_freqs.weight")) {
-    if (freqs->dtype != DType::kF32 || freqs->NumElements() != options->head_dim / 2) {
-      return absl::InvalidArgumentError(
-          Concat("tensor 'rope_freqs.weight': ", DTypeName(freqs->dtype), " ", freqs->ShapeString(),
-                 "; expected F32 [", options->head_dim / 2, "]"));
-    }
-    const auto* values = static_cast<const float*>(freqs->data);
-    rope.freq_divisors.assign(values, values + freqs->NumElements());
-    for (float value : rope.freq_divisors) {
-      if (!std::isfinite(value) || value <= 0) {
-        return absl::InvalidArgumentError(
-            "tensor 'rope_freqs.weight' holds a value that is not "
-            "positive and finite");
-      }
-    }
-  }
-  return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(
+      ReadDivisors(file, kRopeFreqs, options->rotary_dim() / 2, &rope.freq_divisors));
+  return ReadLongRope(file, keys, name == "longrope", options);
 }
 
 absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, DenseOptions* options) {
@@ -142,8 +179,10 @@ bool HasBias(const GgufFile& file, std::string_view module) {
 
 }  // namespace
 
-absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_view architecture) {
+absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_view architecture,
+                                           bool may_rotate_partly) {
   DenseOptions options;
+  options.may_rotate_partly = may_rotate_partly;
   options.architecture = std::string(architecture);
   const GgufKeys keys(file, Concat(architecture, "."));
   PINGTI_RETURN_IF_ERROR(ReadSizes(file, keys, &options));
@@ -156,7 +195,9 @@ absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_vie
 
 DecoderSpec MakeGgufDenseDecoder(const DenseOptions& options, const DenseNames& names) {
   DecoderSpec spec = MakeDenseDecoder(options, names);
-  spec.repeated_tensors.push_back("rope_freqs.weight");  // RopeConfig::freq_divisors
+  for (const std::string_view name : {kRopeFreqs, kShortFactors, kLongFactors}) {
+    spec.repeated_tensors.emplace_back(name);  // RopeConfig's divisors
+  }
   return spec;
 }
 

@@ -25,7 +25,8 @@ absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
 }
 
 absl::StatusOr<DecoderSpec> FromGguf(const GgufFile& file) {
-  PINGTI_ASSIGN_OR_RETURN(const DenseOptions options, ReadGgufDense(file, "phi3"));
+  PINGTI_ASSIGN_OR_RETURN(const DenseOptions options,
+                          ReadGgufDense(file, "phi3", /*may_rotate_partly=*/true));
   // llama.cpp's converter keeps the fused gate and up under the name of up.
   return MakeGgufDenseDecoder(options, Fused(GgufDenseNames(), "attn_qkv", "ffn_up"));
 }
