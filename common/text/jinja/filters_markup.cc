@@ -113,6 +113,10 @@ Value FileSizeFormat(Interpreter*, const Value& input, const Args& args) {
   const Value number = FindNumberFilter("float")->apply(nullptr, input, {});
   const double bytes = number.as_double();
   const double base = binary ? 1024 : 1000;
+  constexpr double kLargest = 9.2e18;
+  if (!(std::fabs(bytes) < 1e300) || bytes < -kLargest) {
+    Fail("filesizeformat: cannot convert " + FloatRepr(bytes) + " to a number of bytes");
+  }
   if (bytes == 1) return Value("1 Byte");
   if (bytes < base) return Value(std::to_string(static_cast<int64_t>(bytes)) + " Bytes");
   constexpr const char* kPrefixes[] = {"k", "M", "G", "T", "P", "E", "Z", "Y"};

@@ -96,6 +96,7 @@ std::string Padded(const Spec& spec, const std::string& sign, const std::string&
   size_t left = 0;
   if (align == '>' || align == '=') left = padding;
   if (align == '^') left = padding / 2;
+  ChargeSteps(padding / 16);
   TextBuilder out;
   if (align == '=') out += sign;
   for (size_t i = 0; i < left; ++i) out += spec.fill;
