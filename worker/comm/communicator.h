@@ -64,6 +64,9 @@ class Communicator {
   // Whether the group still works, without waiting for the device: what a repeated record, which
   // does not call the operations, leaves to be asked. Any thread. Errors: Aborted.
   virtual absl::Status Check() = 0;
+  // Whether this rank stands in an operation and waits there for its peers, so that it is not the
+  // one that is late. Any thread. False where operations do not wait on the host.
+  virtual bool WaitsForPeers() const { return false; }
   // Ends what this rank has issued, also what waits for a peer that will not come; every later
   // operation returns Aborted. Any thread.
   virtual void Abort() = 0;

@@ -7,7 +7,10 @@
 
 namespace pingti::worker {
 struct InProcessGroup::State {
-  explicit State(int num_ranks) : size(num_ranks), calls(static_cast<size_t>(num_ranks)) {}
+  explicit State(int num_ranks)
+      : size(num_ranks),
+        calls(static_cast<size_t>(num_ranks)),
+        waiting(static_cast<size_t>(num_ranks)) {}
 
   absl::Status Check() {
     MutexLock lock(&mutex);
@@ -15,7 +18,8 @@ struct InProcessGroup::State {
   }
 
   // Returns when all ranks are here; Aborted when the group was.
-  absl::Status Barrier() {
+  absl::Status Barrier(int rank) {
+    const auto own = static_cast<size_t>(rank);
     MutexLock lock(&mutex);
     const uint64_t round = rounds;
     if (!aborted && ++arrived == size) {
@@ -23,8 +27,15 @@ struct InProcessGroup::State {
       ++rounds;
       all_here.NotifyAll();
     }
+    waiting[own] = true;
     while (!aborted && rounds == round) all_here.Wait(&mutex);
+    waiting[own] = false;
     return aborted ? AbortedStatus() : absl::OkStatus();
+  }
+
+  bool Waits(int rank) {
+    MutexLock lock(&mutex);
+    return waiting[static_cast<size_t>(rank)];
   }
 
   void Abort() {
@@ -45,6 +56,7 @@ struct InProcessGroup::State {
   int arrived PINGTI_GUARDED_BY(mutex) = 0;
   uint64_t rounds PINGTI_GUARDED_BY(mutex) = 0;
   bool aborted PINGTI_GUARDED_BY(mutex) = false;
+  std::vector<bool> waiting PINGTI_GUARDED_BY(mutex);  // ranks, in Barrier
 };
 
 class InProcessGroup::Rank : public Communicator {
@@ -69,16 +81,17 @@ class InProcessGroup::Rank : public Communicator {
     return Run({Collective::kBroadcast, matrix, root});
   }
   absl::Status Check() override { return state_->Check(); }
+  bool WaitsForPeers() const override { return state_->Waits(rank_); }
   void Abort() override { state_->Abort(); }
 
  private:
   absl::Status Run(const CollectiveCall& call) {
     state_->calls[static_cast<size_t>(rank_)] = call;
-    PINGTI_RETURN_IF_ERROR(state_->Barrier());
+    PINGTI_RETURN_IF_ERROR(state_->Barrier(rank_));
     const absl::Status status = CheckCalls(state_->calls);
     if (status.ok()) Work(call);
     // No rank changes its matrix or its call before all are done with it.
-    PINGTI_RETURN_IF_ERROR(state_->Barrier());
+    PINGTI_RETURN_IF_ERROR(state_->Barrier(rank_));
     return status;
   }
 

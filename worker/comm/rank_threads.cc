@@ -1,5 +1,6 @@
 #include "worker/comm/rank_threads.h"
 
+#include <string>
 #include <utility>
 
 #include "common/base/check.h"
@@ -96,13 +97,13 @@ RankThreads::Outcome RankThreads::Judge() const {
   return outcome;
 }
 
-std::string RankThreads::Unfinished() const {
+std::vector<int> RankThreads::Running() const {
   MutexLock lock(&mutex_);
-  std::string ranks;
-  for (size_t rank = 0; rank < running_.size(); ++rank) {
-    if (running_[rank]) ranks += Concat(ranks.empty() ? "rank " : ", ", names_[rank]);
+  std::vector<int> ranks;
+  for (int rank = 0; rank < size(); ++rank) {
+    if (running_[static_cast<size_t>(rank)]) ranks.push_back(rank);
   }
-  return ranks.empty() ? ranks : Concat(ranks, " of ", group_size_);
+  return ranks;
 }
 
 }  // namespace pingti::worker

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <functional>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,7 +13,7 @@
 
 namespace pingti::worker {
 
-// Run is for one thread; Unfinished for any.
+// Run is for one thread; Running for any.
 class RankThreads {
  public:
   // REQUIRES: size >= 1.
@@ -40,9 +39,8 @@ class RankThreads {
   Outcome Run(const std::function<absl::Status(int rank)>& call,
               const std::function<void()>& release);
 
-  // "rank 1 of 2": the ranks that are in a call which others have ended; all of them, where none
-  // has. Empty: no call.
-  std::string Unfinished() const;
+  // The ranks that have not returned from the call in progress. Empty: there is none.
+  std::vector<int> Running() const;
 
  private:
   void ThreadMain(int rank);

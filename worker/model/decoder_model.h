@@ -54,6 +54,7 @@ class DecoderModel : public RankModel {
 
   absl::Status CheckGroup() override { return comm_->Check(); }
   void AbortGroup() override { comm_->Abort(); }
+  bool WaitsForPeers() const override { return comm_->WaitsForPeers(); }
 
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;

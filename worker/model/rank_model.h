@@ -13,6 +13,8 @@ class RankModel : public Model {
   virtual absl::Status CheckGroup() = 0;
   // Ends what waits for other ranks; every later call is an error. Any thread.
   virtual void AbortGroup() = 0;
+  // See Communicator::WaitsForPeers.
+  virtual bool WaitsForPeers() const { return false; }
 };
 
 }  // namespace pingti::worker

@@ -118,6 +118,19 @@ absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
   return OnFirst([&](RankModel& model) { return model.HiddenStates(values); });
 }
 
+std::string TensorParallelModel::Unfinished() const {
+  const std::vector<int> running = threads_->Running();
+  std::vector<int> late;
+  for (const int rank : running) {
+    if (!ranks_[static_cast<size_t>(rank)]->WaitsForPeers()) late.push_back(rank);
+  }
+  std::string ranks;
+  for (const int rank : late.empty() ? running : late) {
+    ranks += Concat(ranks.empty() ? "rank " : ", ", rank);
+  }
+  return ranks.empty() ? ranks : Concat(ranks, " of ", threads_->size());
+}
+
 absl::Status TensorParallelModel::OnFirst(
     const std::function<absl::Status(RankModel& model)>& call) {
   absl::Status status;  // of rank 0, with which the others agree by doing nothing

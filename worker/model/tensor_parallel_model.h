@@ -57,7 +57,8 @@ class TensorParallelModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
-  std::string Unfinished() const override { return threads_->Unfinished(); }
+  // Those that wait for others in a collective are not who is late, where that is known.
+  std::string Unfinished() const override;
   absl::Status CheckGroup() override;
   void AbortGroup() override;
 

@@ -80,12 +80,12 @@ TEST(RankThreadsTest, RanksThatDisagreeWithoutWaitingAreNotInStep) {
   EXPECT_EQ(outcome.status, absl::InternalError("rank 1 of 2: broken"));
 }
 
-TEST(RankThreadsTest, TellsWhoIsUnfinished) {
+TEST(RankThreadsTest, TellsWhoStillRuns) {
   RankThreads threads(3);
-  EXPECT_EQ(threads.Unfinished(), "");
+  EXPECT_TRUE(threads.Running().empty());
   absl::Notification go_on;
   std::thread watcher([&] {
-    while (threads.Unfinished() != "rank 1 of 3") std::this_thread::yield();
+    while (threads.Running() != std::vector<int>{1}) std::this_thread::yield();
     go_on.Notify();
   });
   const auto call = [&](int rank) {
@@ -94,7 +94,7 @@ TEST(RankThreadsTest, TellsWhoIsUnfinished) {
   };
   EXPECT_TRUE(threads.Run(call, NoRelease).status.ok());
   watcher.join();
-  EXPECT_EQ(threads.Unfinished(), "");
+  EXPECT_TRUE(threads.Running().empty());
 }
 
 }  // namespace

@@ -8,10 +8,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
@@ -284,54 +287,86 @@ TEST(TensorParallelErrorsTest, AnErrorOfTheInputLeavesTheGroupInStep) {
   EXPECT_TRUE(ForwardToken(model->get(), 100).ok());
 }
 
-// Fails a rank's all-reduces once it is told to.
-class FaultyCommunicator : public Communicator {
+// Does something of a test's before a rank's all-reduces, which may fail.
+class DisturbedCommunicator : public Communicator {
  public:
-  FaultyCommunicator(std::unique_ptr<Communicator> inner, Backend* backend, const bool* fails)
-      : Communicator(backend), inner_(std::move(inner)), fails_(fails) {}
+  using Disturb = std::function<absl::Status()>;
+  DisturbedCommunicator(std::unique_ptr<Communicator> inner, Backend* backend, Disturb disturb)
+      : Communicator(backend), inner_(std::move(inner)), disturb_(std::move(disturb)) {}
 
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
   CollectivePromises promises() const override { return inner_->promises(); }
   absl::Status AllReduceSum(MatrixView matrix) override {
-    if (*fails_) return absl::InternalError("link lost");
-    return inner_->AllReduceSum(matrix);
+    const absl::Status disturbed = disturb_();
+    return disturbed.ok() ? inner_->AllReduceSum(matrix) : disturbed;
   }
   absl::Status AllGather(MatrixView matrix) override { return inner_->AllGather(matrix); }
   absl::Status Broadcast(MatrixView matrix, int root) override {
     return inner_->Broadcast(matrix, root);
   }
   absl::Status Check() override { return inner_->Check(); }
+  bool WaitsForPeers() const override { return inner_->WaitsForPeers(); }
   void Abort() override { inner_->Abort(); }
 
  private:
   const std::unique_ptr<Communicator> inner_;
-  const bool* const fails_;
+  const Disturb disturb_;
 };
+
+// A model whose rank 1 is disturbed.
+std::unique_ptr<TensorParallelModel> LoadDisturbed(const Checkpoint& checkpoint, RankGroup* group,
+                                                   const DisturbedCommunicator::Disturb& disturb) {
+  const auto load = [&](int rank) {
+    Backend* backend = group->device(rank).backend.get();
+    std::unique_ptr<Communicator> comm = group->TakeCommunicator(rank);
+    if (rank == 1) {
+      comm = std::make_unique<DisturbedCommunicator>(std::move(comm), backend, disturb);
+    }
+    return LoadRank(checkpoint, backend, {}, std::move(comm));
+  };
+  auto model = TensorParallelModel::Load(group->threads(), load, [] {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  EXPECT_TRUE((*model)->Allocate(4, 16, 8, 2).ok());
+  return *std::move(model);
+}
 
 TEST(TensorParallelErrorsTest, ARankThatErrsEndsTheGroupAndIsNamed) {
   if (!IsExact()) GTEST_SKIP() << "a group of the CPU shows it";
   const testing::RandomCheckpoint checkpoint(kUneven, 3);
   const std::unique_ptr<RankGroup> group = OpenGroup(3);
   bool fails = false;
-  const auto load = [&](int rank) {
-    Backend* backend = group->device(rank).backend.get();
-    std::unique_ptr<Communicator> comm = group->TakeCommunicator(rank);
-    if (rank == 1) comm = std::make_unique<FaultyCommunicator>(std::move(comm), backend, &fails);
-    return LoadRank(checkpoint.get(), backend, {}, std::move(comm));
-  };
-  const auto model = TensorParallelModel::Load(group->threads(), load, [] {});
-  ASSERT_TRUE(model.ok()) << model.status();
-  ASSERT_TRUE((*model)->Allocate(4, 16, 8, 2).ok());
-  EXPECT_TRUE(ForwardToken(model->get(), 7).ok());
+  const auto model = LoadDisturbed(checkpoint.get(), group.get(), [&] {
+    return fails ? absl::InternalError("link lost") : absl::OkStatus();
+  });
+  EXPECT_TRUE(ForwardToken(model.get(), 7).ok());
   fails = true;
-  const absl::Status status = ForwardToken(model->get(), 7);
+  const absl::Status status = ForwardToken(model.get(), 7);
   EXPECT_TRUE(IsDeviceLost(status)) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("rank 1 of 3: link lost"));
   fails = false;
-  EXPECT_EQ(ForwardToken(model->get(), 7), status);
+  EXPECT_EQ(ForwardToken(model.get(), 7), status);
   std::vector<SampledToken> sampled;
-  EXPECT_EQ((*model)->Sample({}, sampled), status);
+  EXPECT_EQ(model->Sample({}, sampled), status);
+}
+
+TEST(TensorParallelErrorsTest, ARankThatHangsIsNamedAndNotThoseThatWaitForIt) {
+  if (!IsExact()) GTEST_SKIP() << "a group of the CPU shows it";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  const std::unique_ptr<RankGroup> group = OpenGroup(3);
+  absl::Notification named;
+  const auto model = LoadDisturbed(checkpoint.get(), group.get(), [&] {
+    named.WaitForNotification();
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(model->Unfinished(), "");
+  std::thread watcher([&] {
+    while (model->Unfinished() != "rank 1 of 3") std::this_thread::yield();
+    named.Notify();
+  });
+  EXPECT_TRUE(ForwardToken(model.get(), 7).ok());
+  watcher.join();
+  EXPECT_EQ(model->Unfinished(), "");
 }
 
 TEST(TensorParallelErrorsTest, ARankThatCannotLoadIsNamed) {
