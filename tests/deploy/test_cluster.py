@@ -151,6 +151,8 @@ def test_pods_listen_on_every_address_of_ipv4_and_ipv6():
     objects = render(FULL)
     for name in ("live-router", "live-worker-big"):
         assert settings_of(objects, name)["address"] == "*"
+    families = {name: one["spec"].get("ipFamilyPolicy") for (kind, name), one in objects.items() if kind == "Service"}
+    assert families["live-router"] == "PreferDualStack" and families["live-workers"] is None
 
 
 def test_a_pod_that_loads_is_alive_and_has_not_started():
