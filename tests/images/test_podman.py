@@ -2,8 +2,8 @@
 own, with the settings, Secrets, users and read-only roots that the chart gives them.
 
 podman is no cluster. What a cluster does and podman cannot is done here, and only that: the pod of a
-Deployment, names of Services (as host aliases), probes (asked from outside), base64 of a Secret's
-stringData. Made for scripts/test_images.sh.
+Deployment, names of Services (as host aliases), probes (asked from outside), a Secret's stringData in
+base64 and in the environment. Made for scripts/test_images.sh.
 """
 
 import base64
@@ -92,8 +92,14 @@ class Pods:
                                  for probe in [container.pop(key)]}
         spec["hostAliases"] = [{"ip": ip, "hostnames": self.services_of(other)}
                                for other, ip in self.addresses.items() if other != name]
-        parts = [self.secret(source["secretKeyRef"]["name"]) for container in spec["containers"]
-                 for env in container.get("env", ()) for source in [env.get("valueFrom", {})] if "secretKeyRef" in source]
+        for container in spec["containers"]:
+            for env in container.setdefault("env", []):  # podman 4.3 wants such a Secret in JSON
+                if "secretKeyRef" in env.get("valueFrom", {}):
+                    asked = env.pop("valueFrom")["secretKeyRef"]
+                    env["value"] = self.objects["Secret", asked["name"]]["stringData"][asked["key"]]
+            # A name may have several lines in /etc/hosts.
+            container["env"].append({"name": "RESOLV_MULTI", "value": "on"})
+        parts = []
         for volume in spec.get("volumes", ()):
             if "configMap" in volume:
                 parts.append(self.objects["ConfigMap", volume["configMap"]["name"]])
@@ -107,9 +113,8 @@ class Pods:
                  if name in self.addresses else [])
         began = time.monotonic()
         podman("kube", "play", "--start=false", "--network", "podman", *fixed, file)
-        mounted = {volume["secret"]["secretName"] for volume in spec.get("volumes", ()) if "secret" in volume}
         for part in parts:
-            if part["kind"] == "Secret" and part["metadata"]["name"] in mounted:
+            if part["kind"] == "Secret":
                 decode_secret(part)
         podman("pod", "start", name)
         if kind == "Deployment":
