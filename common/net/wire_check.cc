@@ -26,6 +26,26 @@ size_t ObjectBytes(const Descriptor& type) {
   return 64 + 16 * static_cast<size_t>(type.field_count());
 }
 
+// What a byte of a text becomes, or of a packed list of numbers: each has at least one here.
+size_t ParsedPerByte(const FieldDescriptor* field) {
+  if (field == nullptr || !field->is_packable()) return 1;
+  switch (field->type()) {
+    case FieldDescriptor::TYPE_INT64:
+    case FieldDescriptor::TYPE_UINT64:
+    case FieldDescriptor::TYPE_SINT64:
+      return sizeof(uint64_t);
+    case FieldDescriptor::TYPE_FIXED32:
+    case FieldDescriptor::TYPE_SFIXED32:
+    case FieldDescriptor::TYPE_FLOAT:
+    case FieldDescriptor::TYPE_FIXED64:
+    case FieldDescriptor::TYPE_SFIXED64:
+    case FieldDescriptor::TYPE_DOUBLE:
+      return 1;
+    default:
+      return sizeof(uint32_t);
+  }
+}
+
 class Walker {
  public:
   Walker(size_t most, google::protobuf::io::ZeroCopyInputStream* bytes) : left_(most), in_(bytes) {}
@@ -80,9 +100,7 @@ class Walker {
     int length = 0;
     if (!in_.ReadVarintSizeAsInt(&length)) return Malformed(type);
     if (field == nullptr || field->message_type() == nullptr) {
-      // A text, or a packed list of numbers, each of which has at least a byte here.
-      const bool is_list = field != nullptr && field->is_packable();
-      const size_t bytes = static_cast<size_t>(length) * (is_list ? kParsedPerByte : 1);
+      const size_t bytes = static_cast<size_t>(length) * ParsedPerByte(field);
       PINGTI_RETURN_IF_ERROR(Spend(type, field, kTextBytes + bytes));
       return in_.Skip(length) ? absl::OkStatus() : Malformed(type);
     }

@@ -1,10 +1,22 @@
 // See dispatcher.h.
 #include "router/pipeline/dispatcher.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
 namespace pingti::router {
+
+namespace {
+
+// Tokens that a worker may add to a sequence; UINT32_MAX: up to the context's end.
+uint32_t MostOutput(const Sequence& sequence) {
+  if (sequence.stop.max_tokens == 0) return UINT32_MAX;
+  const auto generated = static_cast<uint32_t>(sequence.generated_token_ids.size());
+  return sequence.stop.max_tokens - std::min(generated, sequence.stop.max_tokens);
+}
+
+}  // namespace
 
 Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy,
                        std::unique_ptr<QueueOrder> order, const Clock* clock)
@@ -65,7 +77,7 @@ void Dispatcher::PumpOnce() {
           // Booked at once, so that the next job of this round sees it in the load.
           WorkerRegistry::Booked booked =
               registry_->Book(chosen.worker, job.tokens, job.handler, chosen.cached_prompt_tokens,
-                              job.block_hashes);
+                              job.block_hashes, MostOutput(job.sequence));
           if (booked.channel == nullptr) return false;
           channels[chosen.worker] = std::move(booked.channel);
           placed.push_back({{}, chosen.worker, booked.sequence_id});

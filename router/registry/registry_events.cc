@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/strings.h"
 #include "router/registry/worker_registry.h"
 
 namespace pingti::router {
@@ -74,6 +75,25 @@ std::span<const uint64_t> WorkerRegistry::CachedBlocks(const Worker& worker, con
   return booking.block_hashes.first(std::min(num_cached, booking.block_hashes.size()));
 }
 
+bool WorkerRegistry::TakeOutput(const Worker& worker, Booking* booking, SequenceOutput* output) {
+  const absl::Status status = CheckOutput(*output, booking->limits);
+  if (status.ok()) {
+    booking->limits.output_tokens -= static_cast<uint32_t>(output->token_ids.size());
+    booking->limits.prompt_scores -= static_cast<uint32_t>(output->prompt_logprobs.size());
+    return true;
+  }
+  LogWarning("a worker sent what cannot be",
+             {{"worker", worker.address}, {"error", std::string(status.message())}});
+  const bool ended = output->finish.has_value();
+  const uint64_t id = output->sequence_id;
+  *output = SequenceOutput{};
+  output->sequence_id = id;
+  output->finish =
+      Finish{Finish::Reason::kError, static_cast<uint32_t>(absl::StatusCode::kAborted),
+             Concat("worker ", worker.address, " sent ", std::string(status.message()))};
+  return ended;
+}
+
 std::shared_ptr<WorkerPrefixes> WorkerRegistry::FindPrefixes(LinkId link) {
   MutexLock lock(&mutex_);
   const auto found = workers_.find(link);
@@ -94,13 +114,14 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
     if (found == workers_.end()) return;
     Worker& worker = found->second;
     prefixes = worker.prefixes;
-    for (const SequenceOutput& output : step.outputs) {
+    for (SequenceOutput& output : step.outputs) {
       const auto booking = worker.bookings.find(output.sequence_id);
       if (booking == worker.bookings.end()) {
         if (!output.finish.has_value()) unknown.push_back(output.sequence_id);
         handlers.push_back(nullptr);
         continue;
       }
+      if (!TakeOutput(worker, &booking->second, &output)) unknown.push_back(output.sequence_id);
       capacity |= !booking->second.started || output.finish.has_value();
       handlers.push_back(booking->second.handler);
       if (!booking->second.started) {
@@ -121,7 +142,8 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
   for (size_t i = 0; i < handlers.size(); ++i) {
     if (handlers[i] != nullptr) handlers[i]->OnOutput(std::move(step.outputs[i]));
   }
-  // Cancelled while this was under way, or sent just as its session was replaced.
+  // Cancelled while this was under way, sent just as its session was replaced, or ended here for
+  // what the worker said.
   for (const uint64_t id : unknown) {
     if (channel != nullptr) channel->Cancel(id);
   }
@@ -139,8 +161,8 @@ void WorkerRegistry::OnLoadReport(LinkId link, const LoadReport& report) {
   load.waiting_uncached_tokens = report.waiting_uncached_tokens;
   load.kv_used_fraction = report.kv_total_blocks == 0
                               ? 0
-                              : static_cast<double>(report.kv_leased_blocks) /
-                                    static_cast<double>(report.kv_total_blocks);
+                              : std::min(1.0, static_cast<double>(report.kv_leased_blocks) /
+                                                  static_cast<double>(report.kv_total_blocks));
   load.prefill_tokens_per_s = report.prefill_tokens_per_s;
   load.step_ms = report.step_ms;
   worker.reported_sequence_id = report.includes_sequence_id;

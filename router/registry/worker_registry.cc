@@ -201,6 +201,11 @@ std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint,
   return std::move(choice.loads);
 }
 
+uint32_t WorkerRegistry::RoomFor(const Worker& worker, uint32_t tokens) {
+  const uint32_t context = worker.info.model->max_context_tokens;
+  return context == 0 ? UINT32_MAX : context - std::min(tokens, context);
+}
+
 WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
   const auto link = keys_.find(key);
   return link == keys_.end() ? nullptr : &workers_.at(link->second);
@@ -209,7 +214,8 @@ WorkerRegistry::Worker* WorkerRegistry::FindByKey(WorkerKey key) {
 WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
                                             std::shared_ptr<SequenceHandler> handler,
                                             uint64_t cached_tokens,
-                                            std::span<const uint64_t> block_hashes) {
+                                            std::span<const uint64_t> block_hashes,
+                                            uint32_t most_output) {
   MutexLock lock(&mutex_);
   Worker* worker = FindByKey(key);
   if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
@@ -219,7 +225,13 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
   const auto uncached_tokens =
       tokens - static_cast<uint32_t>(std::min<uint64_t>(cached_tokens, tokens));
   worker->bookings.emplace(
-      sequence_id, Booking{tokens, uncached_tokens, false, std::move(handler), block_hashes});
+      sequence_id, Booking{tokens,
+                           uncached_tokens,
+                           std::move(handler),
+                           block_hashes,
+                           {.vocab_size = worker->info.model->vocab_size,
+                            .output_tokens = std::min(most_output, RoomFor(*worker, tokens)),
+                            .prompt_scores = tokens}});
   ++worker->waiting_sequences;
   worker->waiting_tokens += tokens;
   ++worker->load.sent_sequences;

@@ -19,6 +19,7 @@
 #include "common/base/mutex.h"
 #include "common/metrics/router_metrics.h"
 #include "router/registry/breaker.h"
+#include "router/registry/check_output.h"
 #include "router/registry/prefix_index.h"
 #include "router/registry/sequence_handler.h"
 #include "router/registry/worker_load.h"
@@ -85,13 +86,15 @@ class WorkerRegistry final : public WorkerEvents {
   // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
   // told of its outputs. Null channel when the worker is gone. The caller then submits the sequence
   // through the channel. `cached_tokens` of `tokens` are cached there; the handler keeps what
-  // `block_hashes` points to.
+  // `block_hashes` points to. The sequence may get `most_output` tokens. An output that cannot be
+  // true (see check_output.h) ends it as a failure of this worker, kAborted.
   struct Booked {
     std::shared_ptr<WorkerChannel> channel;
     uint64_t sequence_id = 0;
   };
   Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler,
-              uint64_t cached_tokens = 0, std::span<const uint64_t> block_hashes = {});
+              uint64_t cached_tokens = 0, std::span<const uint64_t> block_hashes = {},
+              uint32_t most_output = UINT32_MAX);
   // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a
   // call already under way. No-op for an unknown id.
   void Cancel(WorkerKey worker, uint64_t sequence_id);
@@ -109,9 +112,10 @@ class WorkerRegistry final : public WorkerEvents {
   struct Booking {
     uint32_t tokens;
     uint32_t uncached_tokens;
-    bool started = false;  // its first output came: it no longer waits at the worker
     std::shared_ptr<SequenceHandler> handler;
     std::span<const uint64_t> block_hashes;  // the handler keeps them
+    OutputLimits limits;
+    bool started = false;  // its first output came: it no longer waits at the worker
   };
   struct Worker {
     explicit Worker(BreakerOptions options) : breaker(options) {}
@@ -142,9 +146,14 @@ class WorkerRegistry final : public WorkerEvents {
   // Ready for sequences of the fingerprint that need `context_tokens`.
   static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
   static bool HasCredit(const Worker& worker, uint32_t tokens);
+  // Output that its context has room for behind `tokens`.
+  static uint32_t RoomFor(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
   static std::span<const uint64_t> CachedBlocks(const Worker& worker, const Booking& booking,
                                                 const SequenceOutput& first_output);
+  // Counts an output that can be true; one that cannot becomes the sequence's end. False then, and
+  // the worker still runs the sequence.
+  static bool TakeOutput(const Worker& worker, Booking* booking, SequenceOutput* output);
   void RecordFinish(Worker* worker, const Finish& finish) PINGTI_REQUIRES(mutex_);
   Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
   // Null without a session.

@@ -1,10 +1,13 @@
 // See session.h. Order of what goes up: hello, cancels, credit, submits.
 #include "router/worker_link/session.h"
 
+#include <grpcpp/generic/generic_stub.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "common/base/strings.h"
+#include "common/net/wire_check.h"
 #include "router/worker_link/wire.h"
 
 namespace pingti::router {
@@ -16,17 +19,24 @@ constexpr uint32_t kCreditGrant = 64;  // given back in lots of this many StepOu
 // What an envelope gathers before the next one begins: large enough that headers do not count,
 // small enough that others' cancels and credit do not wait for long.
 constexpr size_t kEnvelopeBytes = 4u << 20;
+constexpr size_t kFramingBytes = 16;  // tag and length of a sequence, and of the batch once
+// Of one message up: fewer than worker.proto allows.
+constexpr size_t kMaxSequences = 1'024;
+constexpr size_t kMaxCancels = 16'384;
+// Cancels that may wait for a worker that does not read.
+constexpr size_t kMaxWaitingCancels = 1u << 18;
 
 }  // namespace
 
-Session::Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info,
+Session::Session(LinkId link, std::shared_ptr<grpc::Channel> channel, WorkerInfo card_info,
                  int max_message_bytes, WorkerEvents* events, const Clock* clock)
     : link_(link),
       max_message_bytes_(max_message_bytes),
-      stub_(stub),
+      channel_(std::move(channel)),
       events_(events),
       clock_(clock),
-      card_info_(std::move(card_info)) {
+      card_info_(std::move(card_info)),
+      most_sent_(static_cast<size_t>(max_message_bytes)) {
   Touch();
 }
 
@@ -36,7 +46,8 @@ void Session::Touch() {
 
 void Session::Start(const std::string& router_id) {
   router_id_ = router_id;
-  stub_->async()->Session(&context_, this);
+  grpc::GenericStub(channel_).PrepareBidiStreamingCall(
+      &context_, "/pingti.worker.v1.Worker/Session", grpc::StubOptions(), this);
   StartRead(&incoming_);
   // The hold lets Submit and Cancel start writes from outside gRPC's callbacks; Close drops it.
   AddHold();
@@ -51,10 +62,36 @@ void Session::Submit(std::vector<Sequence> sequences) {
   std::vector<worker::v1::Sequence> messages;
   messages.reserve(sequences.size());
   for (const Sequence& sequence : sequences) messages.push_back(ToWire(sequence));
-  MutexLock lock(&mutex_);
-  if (closed_) return;
-  for (worker::v1::Sequence& message : messages) submits_.push_back(std::move(message));
-  WriteIfIdle();
+  std::vector<uint64_t> too_large;
+  size_t most = 0;
+  {
+    MutexLock lock(&mutex_);
+    if (closed_) return;
+    most = most_sent_;
+    for (worker::v1::Sequence& message : messages) {
+      if (message.ByteSizeLong() + 2 * kFramingBytes > most) {
+        too_large.push_back(message.sequence_id());
+      } else {
+        submits_.push_back(std::move(message));
+      }
+    }
+    WriteIfIdle();
+  }
+  if (!too_large.empty()) RejectTooLarge(too_large, most);
+}
+
+void Session::RejectTooLarge(const std::vector<uint64_t>& sequence_ids, size_t most) {
+  StepOutput step;
+  for (const uint64_t id : sequence_ids) {
+    SequenceOutput output;
+    output.sequence_id = id;
+    output.finish = Finish{
+        Finish::Reason::kRejected, static_cast<uint32_t>(absl::StatusCode::kInvalidArgument),
+        Concat("the request is larger than a message to a worker may be: ", "expected at most ",
+               most, " bytes")};
+    step.outputs.push_back(std::move(output));
+  }
+  events_->OnStepOutput(link_, std::move(step));
 }
 
 void Session::Cancel(uint64_t sequence_id) {
@@ -65,6 +102,13 @@ void Session::Cancel(uint64_t sequence_id) {
     return waiting.sequence_id() == sequence_id;
   });
   if (unsent > 0) return;
+  if (cancels_.size() >= kMaxWaitingCancels) {
+    if (result_.ok()) {
+      result_ = absl::ResourceExhaustedError(
+          Concat(cancels_.size(), " cancels wait for the worker to read them"));
+    }
+    return context_.TryCancel();
+  }
   cancels_.push_back(sequence_id);
   WriteIfIdle();
 }
@@ -78,10 +122,10 @@ void Session::Abort(const absl::Status& why) {
 }
 
 bool Session::BuildNextWrite() {
-  outgoing_.Clear();
+  request_.Clear();
   if (hello_pending_) {
     hello_pending_ = false;
-    worker::v1::Hello* hello = outgoing_.mutable_hello();
+    worker::v1::Hello* hello = request_.mutable_hello();
     hello->set_protocol_version(kProtocolVersion);
     hello->set_router_id(router_id_);
     hello->set_initial_output_credit(kOutputCredit);
@@ -89,21 +133,22 @@ bool Session::BuildNextWrite() {
     return true;
   }
   if (!cancels_.empty()) {
-    outgoing_.mutable_cancel()->mutable_sequence_ids()->Assign(cancels_.begin(), cancels_.end());
-    cancels_.clear();
+    const auto end =
+        cancels_.begin() + static_cast<ptrdiff_t>(std::min(cancels_.size(), kMaxCancels));
+    request_.mutable_cancel()->mutable_sequence_ids()->Assign(cancels_.begin(), end);
+    cancels_.erase(cancels_.begin(), end);
     return true;
   }
   if (credit_to_give_ > 0) {
-    outgoing_.mutable_output_credit()->set_steps(std::exchange(credit_to_give_, 0));
+    request_.mutable_output_credit()->set_steps(std::exchange(credit_to_give_, 0));
     return true;
   }
   if (submits_.empty()) return false;
-  worker::v1::SubmitBatch* batch = outgoing_.mutable_submit();
-  const size_t most = std::min(kEnvelopeBytes, static_cast<size_t>(max_message_bytes_));
-  constexpr size_t kFramingBytes = 16;  // tag and length of a sequence, and of the batch once
+  worker::v1::SubmitBatch* batch = request_.mutable_submit();
+  const size_t most = std::min(kEnvelopeBytes, most_sent_);
   size_t bytes = kFramingBytes;
   size_t taken = 0;
-  while (taken < submits_.size()) {
+  while (taken < std::min(submits_.size(), kMaxSequences)) {
     bytes += submits_[taken].ByteSizeLong() + kFramingBytes;
     if (taken > 0 && bytes > most) break;
     *batch->add_sequences() = std::move(submits_[taken++]);
@@ -117,6 +162,7 @@ void Session::WriteIfIdle() {
   // Close cannot then drop the hold between the decision and the call.
   if (closed_ || write_in_flight_ || !BuildNextWrite()) return;
   write_in_flight_ = true;
+  outgoing_ = net::Serialize(request_);
   StartWrite(&outgoing_);
 }
 
@@ -135,32 +181,44 @@ void Session::OnReadDone(bool ok) {
     return;
   }
   Touch();
-  HandleMessage();
+  const absl::Status parsed = net::ParseChecked(&incoming_, &response_);
+  incoming_.Clear();
+  if (parsed.ok()) {
+    HandleMessage();
+  } else {
+    Abort(absl::DataLossError(Concat("the worker's message: ", std::string(parsed.message()))));
+  }
   StartRead(&incoming_);
 }
 
 void Session::HandleMessage() {
   using Response = worker::v1::SessionResponse;
-  if (!ready() && incoming_.message_case() != Response::kWelcome) return;
-  switch (incoming_.message_case()) {
+  const Response::MessageCase kind = response_.message_case();
+  if (kind != Response::MESSAGE_NOT_SET && ready() == (kind == Response::kWelcome)) {
+    return Abort(absl::FailedPreconditionError(
+        ready()
+            ? "the worker sent a second Welcome"
+            : Concat("the worker sent message ", static_cast<int>(kind), " before its Welcome")));
+  }
+  switch (kind) {
     case Response::kWelcome:
       HandleWelcome();
       break;
     case Response::kStepOutput:
-      events_->OnStepOutput(link_, FromWire(incoming_.mutable_step_output()));
+      events_->OnStepOutput(link_, FromWire(response_.mutable_step_output()));
       CountStepOutput();
       break;
     case Response::kSubmitCredit:
-      events_->OnSubmitCredit(link_, FromWire(incoming_.submit_credit()));
+      events_->OnSubmitCredit(link_, FromWire(response_.submit_credit()));
       break;
     case Response::kLoadReport:
-      events_->OnLoadReport(link_, FromWire(incoming_.load_report()));
+      events_->OnLoadReport(link_, FromWire(response_.load_report()));
       break;
     case Response::kDraining:
       events_->OnDraining(link_);
       break;
     case Response::kKvEvents:
-      events_->OnKvEvents(link_, FromWire(incoming_.kv_events()));
+      events_->OnKvEvents(link_, FromWire(response_.kv_events()));
       break;
     case Response::MESSAGE_NOT_SET:  // a newer worker's message; worker.proto: safe to ignore
       break;
@@ -168,8 +226,7 @@ void Session::HandleMessage() {
 }
 
 void Session::HandleWelcome() {
-  if (ready()) return;
-  const worker::v1::Welcome& welcome = incoming_.welcome();
+  const worker::v1::Welcome& welcome = response_.welcome();
   if (welcome.protocol_version() != kProtocolVersion) {
     Abort(absl::FailedPreconditionError(Concat("worker speaks protocol version ",
                                                welcome.protocol_version(), ", expected ",
@@ -189,6 +246,10 @@ void Session::HandleWelcome() {
   info.incarnation = welcome.incarnation();
   info.credit_sequences = welcome.initial_credit().max_waiting_sequences();
   info.credit_tokens = welcome.initial_credit().max_waiting_tokens();
+  if (welcome.max_message_bytes() > 0) {
+    MutexLock lock(&mutex_);
+    most_sent_ = std::min<size_t>(most_sent_, welcome.max_message_bytes());
+  }
   ready_.store(true, std::memory_order_release);
   events_->OnReady(link_, info);
 }

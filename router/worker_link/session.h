@@ -10,6 +10,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -20,13 +22,14 @@
 namespace pingti::router {
 
 // Thread-safe. The owner keeps it alive until Join returned.
-class Session final
-    : public grpc::ClientBidiReactor<worker::v1::SessionRequest, worker::v1::SessionResponse> {
+class Session final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  // `card_info` is completed by the worker's Welcome and then given to OnReady.
-  // One message up is at most about `max_message_bytes`, unless a single sequence is larger.
-  Session(LinkId link, worker::v1::Worker::Stub* stub, WorkerInfo card_info, int max_message_bytes,
-          WorkerEvents* events, const Clock* clock);
+  // `card_info` is completed by the worker's Welcome and then given to OnReady. One message up is
+  // at most `max_message_bytes`, and what the worker's Welcome says: a sequence that is larger ends
+  // with InvalidArgument. What breaks the protocol coming down ends the session with an error that
+  // says so.
+  Session(LinkId link, std::shared_ptr<grpc::Channel> channel, WorkerInfo card_info,
+          int max_message_bytes, WorkerEvents* events, const Clock* clock);
 
   void Start(const std::string& router_id);
   void Submit(std::vector<Sequence> sequences);
@@ -58,18 +61,21 @@ class Session final
   void Touch();
   void HandleMessage();
   void HandleWelcome();
+  // Ends sequences that no message up may hold.
+  void RejectTooLarge(const std::vector<uint64_t>& sequence_ids, size_t most);
   void CountStepOutput();
   bool BuildNextWrite() PINGTI_REQUIRES(mutex_);
   void WriteIfIdle() PINGTI_REQUIRES(mutex_);
   void Close();
 
   const LinkId link_;
-  const int max_message_bytes_;
-  worker::v1::Worker::Stub* const stub_;
+  const int max_message_bytes_;  // what this router reads
+  const std::shared_ptr<grpc::Channel> channel_;
   WorkerEvents* const events_;
   const Clock* const clock_;
   grpc::ClientContext context_;
-  worker::v1::SessionResponse incoming_;  // read callbacks only
+  grpc::ByteBuffer incoming_;             // gRPC's while it reads, else read callbacks only
+  worker::v1::SessionResponse response_;  // read callbacks only
   uint32_t outputs_read_ = 0;             // read callbacks only, since credit was last given back
   std::atomic<bool> ready_{false};
   std::atomic<int64_t> last_message_{0};
@@ -77,7 +83,9 @@ class Session final
   Mutex mutex_;
   const WorkerInfo card_info_ PINGTI_GUARDED_BY(mutex_);
   CondVar done_changed_;
-  worker::v1::SessionRequest outgoing_;  // owned by gRPC while write_in_flight_
+  worker::v1::SessionRequest request_ PINGTI_GUARDED_BY(mutex_);
+  grpc::ByteBuffer outgoing_;                   // owned by gRPC while write_in_flight_
+  size_t most_sent_ PINGTI_GUARDED_BY(mutex_);  // bytes of one message up
   bool write_in_flight_ PINGTI_GUARDED_BY(mutex_) = false;
   bool closed_ PINGTI_GUARDED_BY(mutex_) = false;
   bool done_ PINGTI_GUARDED_BY(mutex_) = false;

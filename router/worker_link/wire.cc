@@ -1,6 +1,7 @@
 // See wire.h.
 #include "router/worker_link/wire.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pingti::router {
@@ -95,6 +96,12 @@ SequenceOutput ToOutput(worker::v1::SequenceOutput* message) {
   return output;
 }
 
+// Policies compare these: no NaN, nothing below 0 and nothing infinite.
+double Plausible(float value) {
+  constexpr float kMost = 1e9f;
+  return value >= 0 ? std::min(value, kMost) : 0;
+}
+
 KvEvent ToEvent(const worker::v1::KvEvent& message) {
   switch (message.event_case()) {
     case worker::v1::KvEvent::kStored:
@@ -175,8 +182,8 @@ LoadReport FromWire(const worker::v1::LoadReport& message) {
   report.waiting_uncached_tokens = message.waiting_uncached_tokens();
   report.kv_total_blocks = message.kv_total_blocks();
   report.kv_leased_blocks = message.kv_leased_blocks();
-  report.prefill_tokens_per_s = message.prefill_tokens_per_s();
-  report.step_ms = message.step_ms();
+  report.prefill_tokens_per_s = Plausible(message.prefill_tokens_per_s());
+  report.step_ms = Plausible(message.step_ms());
   report.includes_sequence_id = message.includes_sequence_id();
   return report;
 }

@@ -170,7 +170,7 @@ absl::Status WorkerLink::RunOnce(bool* was_ready) {
       }));
   info.max_batch_size = card.max_batch_size();
   info.kv_total_blocks = card.kv_total_blocks();
-  auto session = std::make_shared<Session>(id_, stub.get(), std::move(info),
+  auto session = std::make_shared<Session>(id_, channel, std::move(info),
                                            options_.max_message_bytes, events_, clock_);
   {
     MutexLock lock(&mutex_);

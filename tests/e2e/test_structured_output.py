@@ -363,5 +363,5 @@ def kill_the_busy_worker(cluster):
 
 def is_running(worker):
     text = http_get(f"http://127.0.0.1:{worker.admin_port}/metrics")[1]
-    found = re.search(r"^pingti_worker_running_sequences (\S+)$", text, re.MULTILINE)
+    found = re.search(r"^pingti_worker_running_sequences\S* (\S+)$", text, re.MULTILINE)
     return found is not None and float(found.group(1)) > 0

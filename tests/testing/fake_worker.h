@@ -57,6 +57,8 @@ struct FakeWorkerOptions {
   // Remembers the blocks of every prompt (16 tokens each), tells of them in KvEvents, and reports
   // the beginning it knew as cached. Without: half of each prompt is said to be cached.
   bool prefix_cache = false;
+  // Changes what a session says; called once for each message. What it leaves empty is not sent.
+  std::function<void(worker::v1::SessionResponse*)> say{};
   // Changes what a load report says.
   std::function<void(worker::v1::LoadReport*)> report{};
   // The whole output, stop token left out: it is added when there is room for it.

@@ -99,6 +99,8 @@ class FakeWorker::Service::Stream final
   // REQUIRES: the service's mutex is held.
   void Send(worker::v1::SessionResponse response) {
     if (finished_) return;
+    if (service_->options_.say) service_->options_.say(&response);
+    if (response.message_case() == worker::v1::SessionResponse::MESSAGE_NOT_SET) return;
     outgoing_.push_back(std::move(response));
     WriteIfIdle();
   }

@@ -48,12 +48,13 @@ SessionId Engine::OpenSession(std::unique_ptr<SessionSink> sink) {
 
 void Engine::CloseSession(SessionId session) { Post(CloseCommand{session}); }
 
-void Engine::Submit(SessionId session, std::vector<Request> requests) {
-  Post(SubmitCommand{session, std::move(requests)});
+void Engine::Submit(SessionId session, std::vector<Request> requests, std::function<void()> taken) {
+  Post(SubmitCommand{session, std::move(requests), std::move(taken)});
 }
 
-void Engine::Cancel(SessionId session, std::vector<uint64_t> sequence_ids) {
-  Post(CancelCommand{session, std::move(sequence_ids)});
+void Engine::Cancel(SessionId session, std::vector<uint64_t> sequence_ids,
+                    std::function<void()> taken) {
+  Post(CancelCommand{session, std::move(sequence_ids), std::move(taken)});
 }
 
 void Engine::GiveBackAll() { Post(GiveBackCommand{}); }
@@ -129,8 +130,10 @@ void Engine::Execute(Command command) {
     core_.CloseSession(close->session);
   } else if (auto* submit = std::get_if<SubmitCommand>(&command)) {
     for (Request& request : submit->requests) SubmitOne(submit->session, std::move(request));
+    if (submit->taken) submit->taken();
   } else if (auto* cancel = std::get_if<CancelCommand>(&command)) {
     core_.Cancel(cancel->session, cancel->sequence_ids);
+    if (cancel->taken) cancel->taken();
   } else if (auto* grammar = std::get_if<GrammarCommand>(&command)) {
     core_.SetGrammar(grammar->session, grammar->sequence_id, std::move(grammar->compiled));
   } else {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -35,8 +36,12 @@ class Engine {
 
   SessionId OpenSession(std::unique_ptr<SessionSink> sink);
   void CloseSession(SessionId session);
-  void Submit(SessionId session, std::vector<Request> requests);
-  void Cancel(SessionId session, std::vector<uint64_t> sequence_ids);
+  // `taken`, if there is one, is called on the engine thread once the queues have the requests, or
+  // the sequences are cancelled: who waits for it before the next call keeps the mailbox small.
+  void Submit(SessionId session, std::vector<Request> requests,
+              std::function<void()> taken = nullptr);
+  void Cancel(SessionId session, std::vector<uint64_t> sequence_ids,
+              std::function<void()> taken = nullptr);
   // Ends every sequence with kPreempted.
   void GiveBackAll();
 
@@ -60,10 +65,12 @@ class Engine {
   struct SubmitCommand {
     SessionId session;
     std::vector<Request> requests;
+    std::function<void()> taken;
   };
   struct CancelCommand {
     SessionId session;
     std::vector<uint64_t> sequence_ids;
+    std::function<void()> taken;
   };
   struct GrammarCommand {
     SessionId session;

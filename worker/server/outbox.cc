@@ -147,6 +147,7 @@ bool Outbox::Take(v1::SessionResponse* response) {
       welcome->set_model_fingerprint(welcome_->model_fingerprint);
       for (const std::string& feature : welcome_->features) welcome->add_features(feature);
       FillCredit(credit_, welcome->mutable_initial_credit());
+      welcome->set_max_message_bytes(welcome_->max_message_bytes);
       welcome_.reset();
       return true;
     }
@@ -187,6 +188,11 @@ bool Outbox::Take(v1::SessionResponse* response) {
     ToProto(std::move(output), response->mutable_step_output()->add_outputs());
   }
   return true;
+}
+
+size_t Outbox::num_outputs() const {
+  MutexLock lock(&mutex_);
+  return outputs_.size();
 }
 
 bool Outbox::drained() const {

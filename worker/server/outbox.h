@@ -41,6 +41,7 @@ struct WorkerIdentity {
   std::string incarnation;
   std::string model_fingerprint;
   std::vector<std::string> features;
+  uint32_t max_message_bytes = 0;
 };
 
 // Thread-safe.
@@ -67,6 +68,8 @@ class Outbox {
   // Fills the next message to write, the most urgent kind first. False when there is nothing to
   // write now. One thread at a time. REQUIRES: `response` is cleared.
   bool Take(v1::SessionResponse* response);
+  // Outputs that wait: one per sample that got something since it was taken last.
+  size_t num_outputs() const;
   // Nothing is left that Take would ever give, were there credit. Load reports do not count.
   bool drained() const;
 

@@ -7,10 +7,18 @@
 
 #include "common/base/log.h"
 #include "common/base/strings.h"
+#include "common/net/wire_check.h"
 #include "worker/server/convert.h"
 
 namespace pingti::worker {
 namespace {
+
+// Of one message, as worker.proto says.
+constexpr int kMaxSequences = 4'096;
+constexpr int kMaxCancels = 65'536;
+// Outputs that may wait for a router. Sequences that run or wait here are fewer; the rest are
+// refusals that it does not read.
+constexpr size_t kMaxOutputs = 16'384;
 
 // The engine's end of an outbox.
 class OutboxSink : public SessionSink {
@@ -50,7 +58,17 @@ void SessionStream::OnReadDone(bool ok) {
     End(grpc::Status::OK);
     return;
   }
-  HandleMessage();
+  {
+    MutexLock lock(&mutex_);
+    holds_ = 1;
+  }
+  const absl::Status parsed = net::ParseChecked(&incoming_, &request_);
+  incoming_.Clear();
+  if (parsed.ok()) {
+    HandleMessage();
+  } else {
+    Refuse(parsed);
+  }
   bool ending;
   {
     MutexLock lock(&mutex_);
@@ -60,28 +78,56 @@ void SessionStream::OnReadDone(bool ok) {
     CloseSession();
     return;
   }
-  incoming_.Clear();
+  DropHold();
+  ReadOn();
+}
+
+std::function<void()> SessionStream::HoldUntilTaken() {
+  MutexLock lock(&mutex_);
+  ++holds_;
+  return [self = shared_from_this()] {
+    self->DropHold();
+    self->hub_->Ring();
+  };
+}
+
+void SessionStream::DropHold() {
+  MutexLock lock(&mutex_);
+  if (--holds_ == 0) read_on_ = true;
+}
+
+void SessionStream::ReadOn() {
+  // Under the lock: no read may be started once the stream is finished. Its callback never runs
+  // inside the call.
+  MutexLock lock(&mutex_);
+  if (!read_on_ || ending_) return;
+  read_on_ = false;
   StartRead(&incoming_);
 }
 
+void SessionStream::Refuse(const absl::Status& why) {
+  LogWarning("a session broke the protocol",
+             {{"session", session_}, {"error", std::string(why.message())}});
+  End({static_cast<grpc::StatusCode>(why.code()), std::string(why.message())});
+}
+
 void SessionStream::HandleMessage() {
-  if (session_ == 0 && incoming_.message_case() != v1::SessionRequest::kHello) {
+  if (session_ == 0 && request_.message_case() != v1::SessionRequest::kHello) {
     End({grpc::StatusCode::FAILED_PRECONDITION, "the first message of a session must be hello"});
     return;
   }
-  switch (incoming_.message_case()) {
+  switch (request_.message_case()) {
     case v1::SessionRequest::kHello:
-      HandleHello(incoming_.hello());
+      HandleHello(request_.hello());
       break;
     case v1::SessionRequest::kSubmit:
-      HandleSubmit(incoming_.submit());
+      HandleSubmit(request_.submit());
       break;
     case v1::SessionRequest::kCancel:
-      engine_->Cancel(session_, {incoming_.cancel().sequence_ids().begin(),
-                                 incoming_.cancel().sequence_ids().end()});
+      HandleCancel(request_.cancel());
       break;
     case v1::SessionRequest::kOutputCredit:
-      outbox_->AddOutputCredit(incoming_.output_credit().steps());
+      outbox_->AddOutputCredit(request_.output_credit().steps());
       Flush();
       break;
     case v1::SessionRequest::MESSAGE_NOT_SET:
@@ -111,13 +157,31 @@ void SessionStream::HandleHello(const v1::Hello& hello) {
 }
 
 void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {
+  if (batch.sequences_size() > kMaxSequences) {
+    return Refuse(absl::InvalidArgumentError(Concat(
+        "submit has ", batch.sequences_size(), " sequences: expected at most ", kMaxSequences)));
+  }
+  if (outbox_->num_outputs() > kMaxOutputs) {
+    return Refuse(absl::ResourceExhaustedError(
+        Concat("outputs of ", outbox_->num_outputs(),
+               " sequences wait for output_credit: expected the router to give some")));
+  }
   if (hub_->draining()) return RefuseWhileDraining(batch);
   std::vector<Request> requests;
   requests.reserve(batch.sequences_size());
   const TimePoint now = clock_->Now();
   for (const v1::Sequence& sequence : batch.sequences())
     requests.push_back(FromProto(sequence, now));
-  engine_->Submit(session_, std::move(requests));
+  engine_->Submit(session_, std::move(requests), HoldUntilTaken());
+}
+
+void SessionStream::HandleCancel(const v1::Cancel& cancel) {
+  if (cancel.sequence_ids_size() > kMaxCancels) {
+    return Refuse(absl::InvalidArgumentError(
+        Concat("cancel has ", cancel.sequence_ids_size(), " ids: expected at most ", kMaxCancels)));
+  }
+  engine_->Cancel(session_, {cancel.sequence_ids().begin(), cancel.sequence_ids().end()},
+                  HoldUntilTaken());
 }
 
 void SessionStream::RefuseWhileDraining(const v1::SubmitBatch& batch) {
@@ -138,6 +202,7 @@ void SessionStream::RefuseWhileDraining(const v1::SubmitBatch& batch) {
 }
 
 void SessionStream::Flush() {
+  ReadOn();
   {
     MutexLock lock(&mutex_);
     flush_again_ = true;
@@ -153,8 +218,9 @@ void SessionStream::WriteNext() {
       MutexLock lock(&mutex_);
       flush_again_ = false;
     }
-    outgoing_.Clear();
-    if (outbox_->Take(&outgoing_)) {
+    response_.Clear();
+    if (outbox_->Take(&response_)) {
+      outgoing_ = net::Serialize(response_);
       StartWrite(&outgoing_);
       return;
     }

@@ -68,6 +68,7 @@ HubOptions MakeHubOptions(const ServedCard& card, const WorkerServerOptions& opt
       options.worker_id.empty() ? RandomId("worker-", OsEntropy()) : options.worker_id;
   hub.identity.incarnation = RandomId("", OsEntropy());
   hub.identity.model_fingerprint = card.card.fingerprint();
+  hub.identity.max_message_bytes = static_cast<uint32_t>(options.max_message_bytes);
   hub.identity.features.assign(card.card.features().begin(), card.card.features().end());
   return hub;
 }

@@ -64,7 +64,7 @@ grpc::ServerWriteReactor<v1::AssetChunk>* WorkerService::GetModelAsset(
   return new AssetWriter(asset->second);
 }
 
-grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* WorkerService::Session(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* WorkerService::Session(
     grpc::CallbackServerContext* /*context*/) {
   auto stream = std::make_shared<SessionStream>(engine_, hub_, clock_);
   stream->Begin();

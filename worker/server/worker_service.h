@@ -12,8 +12,13 @@
 
 namespace pingti::worker {
 
+// Sessions come as bytes, so that they are looked at before they are parsed.
+using WorkerServiceBase =
+    v1::Worker::WithCallbackMethod_GetModelCard<v1::Worker::WithCallbackMethod_GetModelAsset<
+        v1::Worker::WithRawCallbackMethod_Session<v1::Worker::Service>>>;
+
 // Thread-safe. Everything borrowed must outlive the gRPC server it is registered with.
-class WorkerService final : public v1::Worker::CallbackService {
+class WorkerService final : public WorkerServiceBase {
  public:
   WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub, const Clock* clock)
       : served_(served), engine_(engine), hub_(hub), clock_(clock) {}
@@ -23,7 +28,7 @@ class WorkerService final : public v1::Worker::CallbackService {
                                          v1::ModelCard* card) override;
   grpc::ServerWriteReactor<v1::AssetChunk>* GetModelAsset(
       grpc::CallbackServerContext* context, const v1::GetModelAssetRequest* request) override;
-  grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* Session(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Session(
       grpc::CallbackServerContext* context) override;
 
  private:

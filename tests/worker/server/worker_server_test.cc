@@ -186,6 +186,59 @@ TEST_F(WorkerServerTest, BadMessagesEndTheSessionAndBadRequestsOnlyThemselves) {
   EXPECT_EQ(client.finishes_[4].reason(), v1::Finish::REASON_MAX_TOKENS);
 }
 
+// Whatever one router sends, another's sequence gets all of its tokens.
+TEST_F(WorkerServerTest, AHostileRouterEndsItsOwnSessionAlone) {
+  Start();
+  Client other(server->port());
+  other.Hello();
+  other.Submit(1, {3, 4, 5}, 400);
+  const auto end_of = [&](const std::function<void(Client*)>& attack, uint32_t output_credit = 0) {
+    Client client(server->port());
+    client.Hello(output_credit);
+    attack(&client);
+    return client.Finish();
+  };
+  const auto submit = [](int count) {
+    return [count](Client* client) {
+      v1::SessionRequest request;
+      for (int i = 0; i < count; ++i) request.mutable_submit()->add_sequences()->set_sequence_id(i);
+      client->stream()->Write(request);
+    };
+  };
+  grpc::Status status = end_of(submit(5'000));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(), "submit has 5000 sequences: expected at most 4096");
+
+  status = end_of(submit(1'000'000));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(status.error_message().find("too many values"), std::string::npos);
+
+  status = end_of([](Client* client) {
+    v1::SessionRequest request;
+    for (int i = 0; i < 70'000; ++i) request.mutable_cancel()->add_sequence_ids(i);
+    client->stream()->Write(request);
+  });
+  EXPECT_EQ(status.error_message(), "cancel has 70000 ids: expected at most 65536");
+
+  // Refusals that it gives no credit for.
+  status = end_of(
+      [](Client* client) {
+        for (uint64_t round = 0;; ++round) {
+          v1::SessionRequest request;
+          for (uint64_t i = 0; i < 4'000; ++i) {
+            request.mutable_submit()->add_sequences()->set_sequence_id(round * 4'000 + i);
+          }
+          if (!client->stream()->Write(request)) return;
+        }
+      },
+      /*output_credit=*/1);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_NE(status.error_message().find("wait for output_credit"), std::string::npos);
+
+  ASSERT_TRUE(other.ReadUntilFinished(1));
+  EXPECT_EQ(other.tokens_[1].size(), 400u);
+}
+
 TEST_F(WorkerServerTest, AnAnswerLargerThanAMessageComesInPartsAndTheSessionLives) {
   Start([](WorkerServerOptions* options) { options->max_message_bytes = 4'096; });
   for (const uint32_t routers_limit : {0u, 1'500u}) {
