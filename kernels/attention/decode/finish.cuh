@@ -121,8 +121,7 @@ __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const 
                                          const QueryArgs& args, const PartialArgs& partial) {
   constexpr int kColumns = kMergeDims / 4;
   const int rows = segment.q_len * args.group;
-  float* slot = partial.partials + (2 * blockIdx.x + (segment.first_of_worker ? 0 : 1)) *
-                                       PartialFloats(partial.rows, Tr::kHeadDim);
+  float* slot = partial.partials + segment.slot * PartialFloats(partial.rows, Tr::kHeadDim);
   for (int unit = threadIdx.x; unit < rows * kColumns; unit += kConsumerWarps * 32) {
     const int row = unit / kColumns;
     const int dim = unit % kColumns * 4;

@@ -33,9 +33,14 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
   const DecodeShape& shape = p.shape;
   const int group = shape.num_q_heads / shape.num_kv_heads;
   auto* plan = static_cast<const int32_t*>(p.plan);
-  args.work = {plan,           shape.kv_lens,      shape.q_starts,
-               shape.num_seqs, shape.num_kv_heads, shape.max_q_len,
-               shape.window,   num_workers};
+  const PlanLayout layout{shape.num_seqs, num_workers};
+  args.work = {static_cast<const WorkerStart*>(p.plan),
+               plan + layout.TileStart(),
+               shape.kv_lens,
+               shape.q_starts,
+               shape.num_kv_heads,
+               shape.max_q_len,
+               shape.window};
   args.kv = {static_cast<const uint8_t*>(p.kv.k),
              static_cast<const uint8_t*>(p.kv.v),
              p.kv.k_scale,
@@ -51,7 +56,6 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
   args.query = {p.q,   p.q_token_stride,   p.q_head_stride,
                 p.out, p.out_token_stride, p.out_head_stride,
                 group, shape.window,       p.softmax_scale * 1.4426950408889634f};
-  const PlanLayout layout{shape.num_seqs, num_workers};
   // The counters live at the end of the plan buffer, the one part of it that launches write.
   args.partial = {static_cast<float*>(p.workspace), const_cast<int32_t*>(plan) + layout.Counters(),
                   shape.max_q_len * group};

@@ -2,8 +2,9 @@
 // the sequence each worker starts in; zeroes the merge counters. One block, a few microseconds,
 // once a step for all layers.
 //
-// Block of 1024 threads: a prefix sum over the sequences' tile counts in chunks of 1024, then one
-// binary search a worker. Bytes: 8 read and 4 written a sequence; bound by latency.
+// Block of 1024 threads: a prefix sum over the sequences' tile counts in chunks of 1024, a choice
+// among a few lengths of a worker's stretch (one per thread), then one binary search a worker.
+// Bytes: 8 read and 4 written a sequence; bound by latency.
 // Architectures: sm_80 and newer.
 
 #include "kernels/attention/decode/work.cuh"
@@ -14,6 +15,7 @@ namespace pingti::kernels {
 namespace {
 
 constexpr int kPlanThreads = 1024;
+constexpr int kTilesPerMerge = 6;  // that a worker reads in the time of a merge through memory
 
 struct PlanArgs {
   const int32_t* kv_lens;
@@ -42,6 +44,80 @@ __device__ int BlockInclusiveSum(int value, int* warp_sums) {
   return value + before;
 }
 
+struct PlanShared {
+  int warp_sums[kPlanThreads / 32];
+  int chunk_total;
+  int longest;     // most tiles of a (sequence, head)
+  int per_worker;  // tiles of the line
+};
+
+// Writes where each sequence's tiles start, per KV head, and shared->longest; returns the end of
+// the last one's. A sequence's part is a multiple of `head_unit`. Ends with a block barrier.
+__device__ int PlaceSequences(const PlanArgs& args, int head_unit, int32_t* tile_start,
+                              PlanShared* shared) {
+  if (threadIdx.x == 0) {
+    tile_start[0] = 0;
+    shared->longest = 1;
+  }
+  int base = 0;
+  for (int chunk = 0; chunk < args.num_seqs; chunk += kPlanThreads) {
+    const int seq = chunk + threadIdx.x;
+    int count = 0;
+    if (seq < args.num_seqs) {
+      const int q_len =
+          args.q_starts == nullptr ? args.max_q_len : args.q_starts[seq + 1] - args.q_starts[seq];
+      count = decode::SequenceTiles(args.kv_lens[seq], q_len, args.window).count;
+    }
+    const int inclusive = BlockInclusiveSum(decode::RoundUp(count, head_unit), shared->warp_sums);
+    if (count > 1) atomicMax(&shared->longest, count);
+    if (seq < args.num_seqs) tile_start[seq + 1] = base + inclusive;
+    if (threadIdx.x == kPlanThreads - 1) shared->chunk_total = inclusive;
+    __syncthreads();  // chunk_total is set, and tile_start (same block: visible in global memory)
+    base += shared->chunk_total;
+    __syncthreads();  // all have read it
+  }
+  return base;
+}
+
+// The workers' stretch, and what every (sequence, head)'s part of the line is a multiple of.
+struct Stretch {
+  int per_worker;
+  int head_unit;
+};
+
+// The shortest stretch gives every worker as many tiles. A merge between workers costs the time of
+// some tiles, and so does a second piece, so that a little longer ones may be better: one that
+// holds any (sequence, head) whole, or else one with which every piece has a worker of its own.
+// `tile_start` as PlaceSequences writes it without gaps; `tiles` is its end.
+__device__ Stretch ChooseStretch(const PlanArgs& args, const int32_t* tile_start, int tiles,
+                                 PlanShared* shared) {
+  const int workers = args.num_workers;
+  const int64_t num_heads = static_cast<int64_t>(args.num_seqs) * args.num_kv_heads;
+  const int64_t total = static_cast<int64_t>(tiles) * args.num_kv_heads;
+  const int even = static_cast<int>((total + workers - 1) / workers);
+  const int limit = even + kTilesPerMerge;
+  const int longest = shared->longest;
+  if (num_heads > workers) {
+    // Equal ones stay whole in stretches of several.
+    const int whole = decode::RoundUp(even, longest);
+    return {longest * num_heads == total && whole <= limit ? whole : even, 1};
+  }
+  if (longest <= limit) return {longest, longest};
+  if (threadIdx.x == 0) shared->per_worker = limit + 1;
+  __syncthreads();  // per_worker is set
+  const int candidate = even + static_cast<int>(threadIdx.x);
+  if (candidate <= limit) {
+    int pieces = 0;
+    for (int seq = 0; seq < args.num_seqs; ++seq) {
+      pieces += (tile_start[seq + 1] - tile_start[seq] + candidate - 1) / candidate;
+    }
+    if (pieces * args.num_kv_heads <= workers) atomicMin(&shared->per_worker, candidate);
+  }
+  __syncthreads();  // all have proposed
+  const int chosen = shared->per_worker;
+  return chosen <= limit ? Stretch{chosen, chosen} : Stretch{even, 1};
+}
+
 // The sequence that owns tile `line`.
 __device__ int SequenceOf(const int32_t* tile_start, const PlanArgs& args, int line) {
   int low = 0;  // tile_start[low] * heads <= line < tile_start[high] * heads
@@ -58,40 +134,29 @@ __device__ int SequenceOf(const int32_t* tile_start, const PlanArgs& args, int l
 }
 
 __global__ void __launch_bounds__(kPlanThreads) DecodePlanKernel(const PlanArgs args) {
-  __shared__ int warp_sums[kPlanThreads / 32];
-  __shared__ int chunk_total;
+  __shared__ PlanShared shared;
   const decode::PlanLayout layout{args.num_seqs, args.num_workers};
   int32_t* tile_start = args.plan + layout.TileStart();
-  int base = 0;
-  for (int chunk = 0; chunk < args.num_seqs; chunk += kPlanThreads) {
-    const int seq = chunk + threadIdx.x;
-    int count = 0;
-    if (seq < args.num_seqs) {
-      const int q_len =
-          args.q_starts == nullptr ? args.max_q_len : args.q_starts[seq + 1] - args.q_starts[seq];
-      count = decode::SequenceTiles(args.kv_lens[seq], q_len, args.window).count;
-    }
-    const int inclusive = BlockInclusiveSum(count, warp_sums);
-    if (seq < args.num_seqs) tile_start[seq + 1] = base + inclusive;
-    if (threadIdx.x == kPlanThreads - 1) chunk_total = inclusive;
-    __syncthreads();  // chunk_total is set
-    base += chunk_total;
-    __syncthreads();  // all have read it
-  }
-  if (threadIdx.x == 0) tile_start[0] = 0;
+  int tiles = PlaceSequences(args, 1, tile_start, &shared);
   for (int64_t i = layout.Counters() + threadIdx.x; i < layout.Size(args.num_kv_heads);
        i += kPlanThreads) {
     args.plan[i] = 0;
   }
-  __syncthreads();  // tile_start is complete (same block: visible through global memory)
-  const int64_t total = static_cast<int64_t>(base) * args.num_kv_heads;
-  const int workers = decode::ActiveWorkers(total, args.num_workers);
+  const Stretch stretch = ChooseStretch(args, tile_start, tiles, &shared);
+  if (stretch.head_unit > 1) {
+    __syncthreads();  // all have read tile_start
+    tiles = PlaceSequences(args, stretch.head_unit, tile_start, &shared);
+  }
+  const int64_t total = static_cast<int64_t>(tiles) * args.num_kv_heads;
   auto* starts = reinterpret_cast<decode::WorkerStart*>(args.plan);
   for (int worker = threadIdx.x; worker < args.num_workers; worker += kPlanThreads) {
     decode::WorkerStart start{};
     start.total_tiles = static_cast<int32_t>(total);
-    if (worker < workers) {
-      const int seq = SequenceOf(tile_start, args, static_cast<int>(worker * total / workers));
+    start.tiles_per_worker = stretch.per_worker;
+    start.head_unit = stretch.head_unit;
+    const int64_t line = static_cast<int64_t>(worker) * stretch.per_worker;
+    if (line < total) {
+      const int seq = SequenceOf(tile_start, args, static_cast<int>(line));
       start.seq = seq;
       start.seq_begin = tile_start[seq] * args.num_kv_heads;
       start.kv_len = args.kv_lens[seq];

@@ -2,10 +2,10 @@
 // and the walk over it that every block of the attention kernel makes.
 //
 // All tiles of a step are numbered in one line: sequence by sequence, in a sequence KV head by KV
-// head, in a head by position. Worker w of W takes tiles [w*T/W, (w+1)*T/W) (W is at most T): equal
-// work whatever the lengths, and a (sequence, head) is cut only where a worker's range ends. A cut
-// piece leaves a partial result in its worker's slot; each worker has at most two (its first and
-// its last piece).
+// head, in a head by position. Workers take equal stretches of it whatever the lengths, and a
+// (sequence, head) is cut only where a worker's stretch ends. A cut piece leaves a partial result
+// in its worker's slot; each worker has at most two (its first and its last piece). Where that
+// costs little, gaps in the line let every (sequence, head) begin with a worker (plan.cu).
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,11 @@ namespace pingti::kernels::decode {
 
 // What a worker needs to start, in one cache line: one memory latency instead of a chain of them.
 struct alignas(32) WorkerStart {
-  int32_t total_tiles;  // of the line
-  int32_t seq;          // that the worker's first tile belongs to
-  int32_t seq_begin;    // line number of that sequence's first tile
+  int32_t total_tiles;       // of the line
+  int32_t tiles_per_worker;  // of the line, each; the last worker may get fewer
+  int32_t head_unit;         // a (sequence, head)'s part of the line is a multiple of it
+  int32_t seq;               // that the worker's first tile belongs to
+  int32_t seq_begin;         // line number of that sequence's first tile
   int32_t kv_len;
   int32_t q_len;
   int32_t q_row;
@@ -27,9 +29,9 @@ struct alignas(32) WorkerStart {
 // The plan buffer: the workers' starts, the sequences' first tiles (per KV head), merge counters.
 struct PlanLayout {
   int num_seqs;
-  int num_workers;
+  int max_workers;                                 // the device's SMs
   __host__ __device__ int64_t TileStart() const {  // [num_seqs + 1]
-    return static_cast<int64_t>(num_workers) * (sizeof(WorkerStart) / sizeof(int32_t));
+    return static_cast<int64_t>(max_workers) * (sizeof(WorkerStart) / sizeof(int32_t));
   }
   __host__ __device__ int64_t Counters() const { return TileStart() + num_seqs + 1; }
   __host__ __device__ int64_t Size(int num_kv_heads) const {
@@ -55,9 +57,8 @@ __host__ __device__ inline TileRange SequenceTiles(int kv_len, int q_len, int wi
   return {first, end > first ? end - first : 1};
 }
 
-// Workers that get tiles: every active one gets at least one.
-__host__ __device__ inline int ActiveWorkers(int64_t total_tiles, int num_workers) {
-  return total_tiles < num_workers ? static_cast<int>(total_tiles) : num_workers;
+__host__ __device__ inline int RoundUp(int value, int unit) {
+  return (value + unit - 1) / unit * unit;
 }
 
 // One worker's piece of one (sequence, KV head).
@@ -70,87 +71,69 @@ struct Segment {
   int tile_begin;  // tiles of the sequence, first included, from token 0
   int tile_end;    // == tile_begin for an empty sequence
   bool whole;      // the piece is the entire (sequence, head)
-  bool first_of_worker;
-  // The workers that share the (sequence, head), and whether the first of them was already at
-  // work on another one. Set for cut pieces only.
+  // Set for cut pieces only: where the piece's result goes, the workers that share the (sequence,
+  // head), and whether the first of them was already at work on another one.
+  int slot;
   int first_worker;
   int last_worker;
   bool first_worker_had_other;
 };
 
 struct WorkArgs {
-  const int32_t* plan;
+  const WorkerStart* starts;  // [num_workers]
+  const int32_t* tile_start;  // [num_seqs + 1]
   const int32_t* kv_lens;
   const int32_t* q_starts;
-  int num_seqs;
   int num_kv_heads;
   int max_q_len;
   int window;
-  int num_workers;
 };
 
 // Walks the segments of one worker. Every thread of a block may walk its own copy.
 class SegmentWalk {
  public:
-  __device__ SegmentWalk(const WorkArgs& args, int worker)
-      : args_(args),
-        tile_start_(args.plan + PlanLayout{args.num_seqs, args.num_workers}.TileStart()) {
-    const WorkerStart start = reinterpret_cast<const WorkerStart*>(args.plan)[worker];
-    total_ = start.total_tiles;
-    workers_ = ActiveWorkers(total_, args.num_workers);
-    if (worker >= workers_) {
-      line_ = end_ = 0;
-      return;
-    }
-    begin_ = WorkerBegin(worker);
-    end_ = WorkerBegin(worker + 1);
+  __device__ SegmentWalk(const WorkArgs& args, int worker) : args_(args), worker_(worker) {
+    const WorkerStart start = args.starts[worker];
+    per_worker_ = start.tiles_per_worker;
+    head_unit_ = start.head_unit;
+    begin_ = worker_ * per_worker_;
+    end_ = min(begin_ + per_worker_, start.total_tiles);
     line_ = begin_;
     SetSequence(start.seq, start.seq_begin, start.kv_len, start.q_len, start.q_row);
   }
 
-  __device__ int num_kv_heads() const { return args_.num_kv_heads; }
-
   __device__ bool Next(Segment* segment) {
     if (line_ >= end_) return false;
-    while (line_ >= seq_begin_ + tiles_.count * args_.num_kv_heads) LoadSequence(seq_ + 1);
-    const int head = (line_ - seq_begin_) / tiles_.count;
+    while (line_ >= seq_begin_ + head_part_ * args_.num_kv_heads) LoadSequence(seq_ + 1);
+    const int head = (line_ - seq_begin_) / head_part_;
     segment->seq = seq_;
     segment->kv_head = head;
     segment->kv_len = kv_len_;
     segment->q_len = q_len_;
     segment->q_row = q_row_;
-    const int line_begin = seq_begin_ + head * tiles_.count;
+    const int line_begin = seq_begin_ + head * head_part_;
     const int line_end = line_begin + tiles_.count;
-    const int stop = line_end < end_ ? line_end : end_;
-    segment->whole = line_ == line_begin && stop == line_end;
-    segment->first_of_worker = line_ == begin_;
-    segment->tile_begin = tiles_.first + line_ - line_begin;
-    segment->tile_end =
-        kv_len_ > 0 && q_len_ > 0 ? tiles_.first + stop - line_begin : segment->tile_begin;
+    const int stop = min(line_begin + head_part_, end_);
+    const int first = tiles_.first + line_ - line_begin;
+    const int count = kv_len_ > 0 && q_len_ > 0 ? min(stop, line_end) - line_ : 0;
+    segment->tile_begin = first;
+    segment->tile_end = first + count;
+    segment->whole = line_ == line_begin && stop >= line_end;
     if (!segment->whole) {
-      segment->first_worker = WorkerOf(line_begin);
-      segment->last_worker = WorkerOf(line_end - 1);
-      segment->first_worker_had_other = WorkerBegin(segment->first_worker) < line_begin;
+      segment->slot = 2 * worker_ + (line_ == begin_ ? 0 : 1);
+      segment->first_worker = line_begin / per_worker_;
+      segment->last_worker = (line_end - 1) / per_worker_;
+      segment->first_worker_had_other = segment->first_worker * per_worker_ < line_begin;
     }
     line_ = stop;
     return true;
   }
 
  private:
-  // First tile of `worker` in the line.
-  __device__ int WorkerBegin(int worker) const {
-    return static_cast<int>(static_cast<int64_t>(worker) * total_ / workers_);
-  }
-
-  // Worker that owns tile `line`.
-  __device__ int WorkerOf(int line) const {
-    return static_cast<int>(((static_cast<int64_t>(line) + 1) * workers_ - 1) / total_);
-  }
-
   __device__ void LoadSequence(int seq) {
     const int q_row = args_.q_starts == nullptr ? seq * args_.max_q_len : args_.q_starts[seq];
     const int q_len = args_.q_starts == nullptr ? args_.max_q_len : args_.q_starts[seq + 1] - q_row;
-    SetSequence(seq, tile_start_[seq] * args_.num_kv_heads, args_.kv_lens[seq], q_len, q_row);
+    SetSequence(seq, args_.tile_start[seq] * args_.num_kv_heads, args_.kv_lens[seq], q_len, q_row);
   }
 
   __device__ void SetSequence(int seq, int seq_begin, int kv_len, int q_len, int q_row) {
@@ -160,13 +143,15 @@ class SegmentWalk {
     q_len_ = q_len;
     q_row_ = q_row;
     tiles_ = SequenceTiles(kv_len, q_len, args_.window);
+    head_part_ = RoundUp(tiles_.count, head_unit_);
   }
 
   const WorkArgs& args_;
-  const int32_t* tile_start_;
-  int total_;
-  int workers_;
-  int begin_ = 0;
+  int worker_;
+  int per_worker_;
+  int head_unit_;
+  int head_part_ = 1;  // of the line, for each head of the sequence
+  int begin_;
   int end_;
   int line_;
   int seq_ = 0;

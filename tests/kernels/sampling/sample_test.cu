@@ -24,7 +24,7 @@ namespace {
 constexpr double kEdge = 3e-6;
 constexpr int kTop = 20;
 
-enum class Logits { kOrdinary, kPeaked, kFlat, kConstant, kGrid };
+enum class Logits { kOrdinary, kPeaked, kFlat, kConstant, kGrid, kCliff };
 
 double ReferenceUniform(uint64_t seed, uint64_t position) {
   uint32_t c[4] = {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0};
@@ -70,7 +70,8 @@ Batch MakeBatch(int vocab, int num_rows, Logits kind, uint64_t seed) {
     for (int t = 0; t < vocab; ++t) {
       float x = random.Normal() * spread;
       if (kind == Logits::kConstant) x = 1.25f;
-      if (kind == Logits::kGrid) x = std::round(x);  // many ties
+      if (kind == Logits::kGrid) x = std::round(x);                                // many ties
+      if (kind == Logits::kCliff) x = t % (vocab / 3 + 1) == 0 ? 5.0f + x : 1.0f;  // 3 above ties
       batch.logits.push_back(x);
     }
     const float temperatures[] = {0.0f, 0.6f, 1.0f, 1.5f};
@@ -295,6 +296,7 @@ int main(int argc, char** argv) {
     RunBatch(&run, "flat", vocab, rows, Logits::kFlat, ++seed);
     RunBatch(&run, "constant", vocab, rows, Logits::kConstant, ++seed);
     RunBatch(&run, "grid", vocab, rows, Logits::kGrid, ++seed);
+    RunBatch(&run, "cliff", vocab, rows, Logits::kCliff, ++seed);
   }
   RunBadRows(&run);
   return run.Finish();

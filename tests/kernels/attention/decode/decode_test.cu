@@ -106,6 +106,58 @@ void RunShapes(TestRun* run) {
   }
 }
 
+// Few sequences: a (sequence, head) is cut for several workers, at its own boundaries or not.
+void RunFewSequences(TestRun* run) {
+  uint64_t seed = 2000;
+  for (int tokens : {1, 63, 64, 65, 513, 1024, 1025, 4096, 4097}) {
+    DecodeCase shape;
+    shape.kv_lens = {tokens};
+    shape.num_kv_heads = 8;
+    shape.num_q_heads = 64;
+    RunCase(run, "one sequence of " + std::to_string(tokens), shape, seed += 10);
+  }
+  for (int num_seqs : {1, 2, 3, 5, 9, 17}) {
+    for (int num_kv_heads : {2, 4, 8}) {
+      DecodeCase shape;
+      for (int s = 0; s < num_seqs; ++s) shape.kv_lens.push_back((s * 97 + 30) % 400);
+      shape.num_kv_heads = num_kv_heads;
+      shape.num_q_heads = 7 * num_kv_heads;
+      shape.window = num_kv_heads == 2 ? 150 : 0;
+      RunCase(
+          run,
+          std::to_string(num_seqs) + " sequences, " + std::to_string(num_kv_heads) + " KV heads",
+          shape, seed += 10);
+    }
+  }
+  for (int q_len = 1; q_len <= 8; ++q_len) {
+    DecodeCase shape;
+    shape.kv_lens = {319 + q_len, q_len, 65, 700};
+    shape.max_q_len = q_len;
+    shape.num_kv_heads = 2;
+    shape.num_q_heads = 4;  // 2 to 16 rows
+    for (int window : {0, 100}) {
+      shape.window = window;
+      RunCase(
+          run,
+          std::to_string(q_len) + " query tokens, few sequences, window " + std::to_string(window),
+          shape, seed += 10);
+    }
+    shape.q_lens = {q_len, 0, 1, (q_len + 1) / 2};
+    RunCase(run, "up to " + std::to_string(q_len) + " query tokens, few sequences", shape,
+            seed += 10);
+  }
+  DecodeCase equal;
+  equal.kv_lens.assign(34, 192);
+  equal.num_kv_heads = 4;
+  equal.num_q_heads = 32;
+  RunCase(run, "34 sequences of one length", equal, seed += 10);
+  DecodeCase uneven;  // workers take pieces of several (sequence, head)s
+  uneven.kv_lens = {20000, 65, 9000};
+  uneven.num_kv_heads = 2;
+  uneven.num_q_heads = 10;
+  RunCase(run, "3 sequences of uneven lengths", uneven, seed += 10);
+}
+
 void RunExtremes(TestRun* run) {
   DecodeCase shape;
   shape.kv_lens = {131072};
@@ -150,6 +202,7 @@ int main(int argc, char** argv) {
   using namespace pingti::kernels::testing;
   TestRun run("decode_test", argc, argv);
   RunShapes(&run);
+  RunFewSequences(&run);
   RunExtremes(&run);
   RunRefusals(&run);
   return run.Finish();
