@@ -69,6 +69,11 @@ def test_a_model_of_the_values_that_no_router_knows_is_told_of(tmp_path):
                             for series, expected in (([other], told), ([other, known], silent), ([loading], silent))])
 
 
+def test_a_group_without_pods_is_not_missed():
+    rules = groups(with_values(VALUES, workers__0__model="m", workers__0__replicas=0), release="mine")
+    assert "PingtiModelMissing" not in str(rules)
+
+
 def test_links_to_runbooks_are_absolute_or_none():
     def annotations(values):
         return [rule["annotations"] for group in groups(with_values(values, workers__0__model="m"), release="mine")
