@@ -119,6 +119,12 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
   MatrixSource source;
   source.interleaved_heads = part.interleaved_heads;
   if (tensors.packed.has_value()) {
+    const PackedWeights& whole = tensors.packed->weights;
+    if (whole.has_group_index() && weight.cols != whole.cols) {
+      // Such weights are multiplied in 16 bit anyway.
+      source.tensor = SliceValues(whole, range, &slices_);
+      return source;
+    }
     PINGTI_ASSIGN_OR_RETURN(source.packed, SlicePacked(tensors.packed->weights, range, &slices_));
     source.tensor = source.packed->words;
     source.tensor.shape = {part.rows, weight.cols};

@@ -1,5 +1,6 @@
 #include "worker/quant/slice_matrix.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -164,6 +165,24 @@ absl::StatusOr<PackedWeights> SlicePacked(const PackedWeights& matrix, const Mat
   slice.zeros = row_major
                     ? CopyColumns(matrix.zeros, rows.first, rows.count, groups, group_of, memory)
                     : CopyLines(matrix.zeros, groups, group_of, rows.first, rows.count, memory);
+  return slice;
+}
+
+TensorView SliceValues(const PackedWeights& matrix, const MatrixRange& range, SliceMemory* memory) {
+  TensorView slice{matrix.words.name, DType::kF32, {range.rows, range.cols}, nullptr, 0};
+  slice.bytes = range.rows * slice.RowBytes();
+  std::byte* out = memory->Allocate(slice.bytes);
+  slice.data = out;
+  std::vector<float> values(static_cast<size_t>(matrix.cols));
+  PackedTile tile;
+  for (int64_t done = 0; done < range.rows; done += kPackedTileRows) {
+    const int64_t rows = std::min(kPackedTileRows, range.rows - done);
+    ReadPackedTile(matrix, range.first_row + done, rows, &tile);
+    for (int64_t row = 0; row < rows; ++row, out += slice.RowBytes()) {
+      DequantizeTileRow(matrix, tile, row, values.data());
+      std::memcpy(out, values.data() + range.first_col, static_cast<size_t>(slice.RowBytes()));
+    }
+  }
   return slice;
 }
 

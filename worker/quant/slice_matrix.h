@@ -50,4 +50,8 @@ TensorView SliceTensor(const TensorView& matrix, const MatrixRange& range, Slice
 absl::StatusOr<PackedWeights> SlicePacked(const PackedWeights& matrix, const MatrixRange& range,
                                           SliceMemory* memory);
 
+// The values of a range of packed weights as F32: for columns in the order of their activations,
+// whose groups lie anywhere. REQUIRES: as for SlicePacked.
+TensorView SliceValues(const PackedWeights& matrix, const MatrixRange& range, SliceMemory* memory);
+
 }  // namespace pingti::worker

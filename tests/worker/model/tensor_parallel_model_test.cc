@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <functional>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
+#include "tests/worker/model/packed_checkpoint.h"
 #include "tests/worker/model/random_checkpoint.h"
 #include "worker/comm/choose/rank_group.h"
 #include "worker/model/load_model.h"
@@ -229,6 +231,22 @@ TEST(TensorParallelSizesTest, SharesThatAreNotEqualSayWhatOneRankSays) {
   if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
   const testing::RandomCheckpoint checkpoint(kUneven, 3);
   ExpectSameAnswers(checkpoint.get(), {2, 3, 4, 5, 8, 12});
+}
+
+TEST(TensorParallelSizesTest, ColumnsInTheOrderOfTheirActivationsSayWhatOneRankSays) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::PackedCheckpoint packed(testing::PackedForms()[0], 11);
+  Checkpoint::Parts parts = packed.packed();
+  std::deque<std::vector<int32_t>> indices;
+  for (TensorView& tensor : parts.tensors) {
+    if (!tensor.name.ends_with(".g_idx")) continue;
+    std::vector<int32_t>& index = indices.emplace_back();
+    const int64_t cols = tensor.shape[0];
+    for (int64_t k = 0; k < cols; ++k) index.push_back(static_cast<int32_t>(k * 7 % cols / 32));
+    tensor.data = index.data();
+  }
+  const Checkpoint checkpoint(std::move(parts));
+  ExpectSameAnswers(checkpoint, {2, 4});
 }
 
 TEST(TensorParallelSizesTest, WeightsAndCacheAreShared) {
