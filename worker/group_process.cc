@@ -1,6 +1,7 @@
 #include "worker/group_process.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
@@ -65,6 +66,30 @@ class Host : public FollowerHost {
   bool aborted_ PINGTI_GUARDED_BY(mutex_) = false;
 };
 
+// Thread-safe.
+class GroupEnd {
+ public:
+  void Tell() {
+    MutexLock lock(&mutex_);
+    ended_ = true;
+    changed_.NotifyAll();
+  }
+
+  // False when the time is over first.
+  bool WaitFor(std::chrono::milliseconds time) {
+    const auto deadline = std::chrono::steady_clock::now() + time;
+    MutexLock lock(&mutex_);
+    while (!ended_ && changed_.WaitUntil(&mutex_, deadline)) {
+    }
+    return ended_;
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  bool ended_ PINGTI_GUARDED_BY(mutex_) = false;
+};
+
 FollowerOptions OptionsOf(const WorkerConfig& config, const LoadedModel& loaded) {
   FollowerOptions options;
   options.leader = Concat(config.leader_address, ":", config.group_port);
@@ -94,14 +119,18 @@ absl::Status FollowGroup(WorkerConfig config, SignalWaiter* signals) {
                                     .healthy = [] { return absl::OkStatus(); },
                                     .ready = [&] { return host.Ready(); }}));
   FollowerStop stop;
+  GroupEnd ended;
   std::thread waiter([&] {
     signals->Wait();
-    stop.Stop();
+    // The leader gets the signal too, as a rule, and its answers need this rank to end in order.
+    if (!host.Ready().ok() || !ended.WaitFor(config.drain_timeout)) stop.Stop();
   });
   const absl::Status status = RunFollower(OptionsOf(config, loaded), &host, &stop);
+  const bool asked_to_end = signals->signal().has_value();
+  ended.Tell();
   signals->Shutdown();
   waiter.join();
-  return status;
+  return asked_to_end && absl::IsAborted(status) ? absl::OkStatus() : status;
 }
 
 }  // namespace pingti::worker

@@ -91,6 +91,33 @@ def test_a_lost_follower_ends_its_group_and_its_answers_go_on_elsewhere(start, l
     assert re.search("rank 1 is lost|lost rank 1", group.leader.text())
 
 
+@pytest.mark.parametrize("lose", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_follower_lost_while_nothing_runs_ends_its_group(start, lose):
+    group = start(Group)
+    wait_ready(group.leader, group.follower)
+    group.follower.popen.send_signal(lose)
+    wait_until(lambda: group.leader.popen.poll() is not None, 20, "the leader's end")
+    assert group.leader.popen.returncode == 70
+    assert re.search("rank 1 is lost|lost rank 1", group.leader.text())
+
+
+def test_a_group_that_is_asked_to_end_drains(start):
+    group = start(Group)
+    router = start(Router, [group.leader])
+    wait_ready(router, group.follower)
+    stream = router.client().chat.completions.create(
+        model="SmolLM2-135M-Instruct", messages=[{"role": "user", "content": PROMPTS[0]}],
+        max_tokens=60, temperature=0, stream=True)
+    chunks = [next(stream) for _ in range(3)]
+    for process in (group.follower, group.leader):
+        process.popen.terminate()
+    chunks += list(stream)
+    assert chunks[-1].choices[0].finish_reason in ("length", "stop")
+    # Another signal would end them at once.
+    assert group.leader.popen.wait(20) == 0
+    assert group.follower.popen.wait(20) == 0
+
+
 def test_a_lost_leader_takes_its_follower_along(start):
     group = start(Group)
     wait_ready(group.leader, group.follower)

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
 namespace pingti::worker {
@@ -67,6 +68,7 @@ absl::Status Engine::Healthy() const {
     MutexLock lock(&mutex_);
     if (!device_.ok()) return device_;
   }
+  PINGTI_RETURN_IF_ERROR(model_->Health());
   const int32_t failures = failures_.load(std::memory_order_acquire);
   if (failures >= kMaxFailures) {
     return absl::InternalError(Concat("the last ", failures, " engine steps failed"));

@@ -85,6 +85,10 @@ class Model {
   // Who has not come back from the call in progress, for the message about one that hangs: "rank 1
   // of 2". Empty: nothing more is known. Any thread.
   virtual std::string Unfinished() const { return {}; }
+
+  // Whether what the model runs on still works, as far as it is known without waiting: what is lost
+  // while nothing runs shows here. Any thread.
+  virtual absl::Status Health() const { return absl::OkStatus(); }
 };
 
 }  // namespace pingti::worker

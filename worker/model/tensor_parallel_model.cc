@@ -158,7 +158,7 @@ void TensorParallelModel::AbortGroup() {
   for (const auto& rank : ranks_) rank->AbortGroup();
 }
 
-absl::Status TensorParallelModel::CheckGroup() {
+absl::Status TensorParallelModel::Health() const {
   for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->CheckGroup());
   return absl::OkStatus();
 }

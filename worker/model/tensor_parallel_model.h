@@ -59,7 +59,8 @@ class TensorParallelModel : public RankModel {
   absl::Status HiddenStates(std::span<float> values) override;
   // Those that wait for others in a collective are not who is late, where that is known.
   std::string Unfinished() const override;
-  absl::Status CheckGroup() override;
+  absl::Status Health() const override;
+  absl::Status CheckGroup() override { return Health(); }
   void AbortGroup() override;
 
  private:
