@@ -137,16 +137,16 @@ __device__ TopBins ChooseTop(const BinSums& sums, uint32_t at_least,
     end = min(end, 1 + FirstBin(sums, &shared->found,
                                 [=](const Prefix& p) { return p.count >= at_least; }));
   }
-  if (threadIdx.x == 0) shared->bin_count = 0;
-  __syncthreads();  // bin_count is set
+  if (threadIdx.x == 0) shared->chosen.count = 0;
+  __syncthreads();  // the count is set
 #pragma unroll
   for (int j = 0; j < kBinsPerThread; ++j) {
     if (kBinsPerThread * static_cast<int>(threadIdx.x) + j == end - 1) {
-      shared->bin_count = sums.through[j].count;
+      shared->chosen.count = sums.through[j].count;
     }
   }
   __syncthreads();  // the owner has told
-  const TopBins top{end, shared->bin_count, TokensInBlocksBefore(sums, 0, end)};
+  const TopBins top{end, shared->chosen.count, TokensInBlocksBefore(sums, 0, end)};
   __syncthreads();  // all have read
   return top;
 }
@@ -351,7 +351,8 @@ __global__ void __launch_bounds__(kThreads, kCluster > 1 ? 2 : 1)
   if (row.rank() == 0 && threadIdx.x == 0) {
     p.token_ids[row_index] = token;
     if (kLogprobs && shared->params.num_top_logprobs >= 0) {
-      p.logprobs[row_index] = token >= 0 ? logits[token] + p.logprobs[row_index] : NAN;
+      const float logit = token >= 0 ? p.logits[row_index * p.logits_stride + token] : NAN;
+      p.logprobs[row_index] += logit;
     }
   }
   row.Sync();  // no block leaves while another may still read its shared memory

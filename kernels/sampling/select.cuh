@@ -27,6 +27,24 @@ struct Rules {
   float uniform;
 };
 
+// A prefix ends with the first token that brings it to `count` tokens or to `mass`.
+struct Goal {
+  uint32_t count = ~0u;
+  double mass = INFINITY;
+  bool beyond = false;  // more than `mass`
+
+  __device__ bool Reached(const Prefix& p) const {
+    return p.count >= count || (beyond ? p.mass > mass : p.mass >= mass);
+  }
+};
+
+// The bin where a prefix ends.
+struct ChosenBin {
+  int bin;
+  Prefix before;  // all earlier tokens
+  uint32_t count;
+};
+
 // The sorted best of a row's tokens.
 struct SortedTop {
   Prefix all;         // the row's tokens, and their weight in the draw
@@ -44,12 +62,13 @@ struct SelectShared {
   Prefix warps[kThreads / 32];
   uint32_t taken;  // places of this block's candidates
   int found;
-  uint32_t bin_count;
-  Prefix bin_before;
+  ChosenBin chosen;
   Prefix all;  // of the bins summed last
   SortedTop top;
   Rules rules;
-  Located told;  // by the first block
+  Goal goal;
+  Prefix likely;  // the tokens that min_p keeps
+  Located told;   // by the first block
 };
 
 // What the first block found, to all threads of the row. Only that block's argument counts.
@@ -345,17 +364,6 @@ __device__ int DrawSorted(SelectShared<kCluster>* shared, int sorted, Prefix kep
 
 // ---- prefixes that end anywhere in the row
 
-// A prefix ends with the first token that brings it to `count` tokens or to `mass`.
-struct Goal {
-  uint32_t count = ~0u;
-  double mass = INFINITY;
-  bool beyond = false;  // more than `mass`
-
-  __device__ bool Reached(const Prefix& p) const {
-    return p.count >= count || (beyond ? p.mass > mass : p.mass >= mass);
-  }
-};
-
 // Id of the token at `key` that has `rank` others of that key before it, to all threads.
 template <int kCluster>
 __device__ int TieOfRank(RowBlocks<kCluster>* row, const Slice& slice, uint32_t key,
@@ -399,16 +407,10 @@ __device__ Located LocateTie(RowBlocks<kCluster>* row, const Slice& slice, const
   return {through(low), TieOfRank(row, slice, key, low - 1)};
 }
 
-// The bin where a prefix ends.
-struct ChosenBin {
-  int bin;
-  Prefix before;  // all earlier tokens
-  uint32_t count;
-};
-
+// Finds the bin where a prefix ends; `before` are the tokens before all of the bins.
 template <int kCluster>
-__device__ ChosenBin ChooseBin(const BinSums& sums, Prefix before, const Goal& goal,
-                               SelectShared<kCluster>* shared) {
+__device__ const ChosenBin& ChooseBin(const BinSums& sums, Prefix before, const Goal& goal,
+                                      SelectShared<kCluster>* shared) {
   int bin = FirstBin(sums, &shared->found, [&](const Prefix& through) {
     return goal.Reached(Prefix{before.count + through.count, before.mass + through.mass});
   });
@@ -421,15 +423,14 @@ __device__ ChosenBin ChooseBin(const BinSums& sums, Prefix before, const Goal& g
 #pragma unroll
   for (int j = 0; j < kBinsPerThread; ++j) {
     if (bin == kBinsPerThread * static_cast<int>(threadIdx.x) + j) {
-      shared->bin_before = {before.count + earlier.count, before.mass + earlier.mass};
-      shared->bin_count = sums.through[j].count - earlier.count;
+      shared->chosen = {bin,
+                        {before.count + earlier.count, before.mass + earlier.mass},
+                        sums.through[j].count - earlier.count};
     }
     earlier = sums.through[j];
   }
   __syncthreads();  // the owner has told
-  const ChosenBin chosen{bin, shared->bin_before, shared->bin_count};
-  __syncthreads();  // all have read
-  return chosen;
+  return shared->chosen;
 }
 
 template <int kCluster, class Bins>
@@ -459,7 +460,7 @@ __device__ Located Locate(RowBlocks<kCluster>* row, const Slice& slice, const We
                           const Goal& goal, SelectShared<kCluster>* shared) {
   const DistanceBins whole = DistanceBins::WholeRow(weight);
   BinSums sums = SumBins(row, whole, &shared->row_bins, shared);
-  ChosenBin chosen = ChooseBin(sums, Prefix{0, 0.0}, goal, shared);
+  const ChosenBin& chosen = ChooseBin(sums, Prefix{0, 0.0}, goal, shared);
   if (chosen.count <= kCandidates) {
     return LocateInBin(row, slice, whole, sums, chosen, goal, shared);
   }
@@ -467,7 +468,7 @@ __device__ Located Locate(RowBlocks<kCluster>* row, const Slice& slice, const We
   CountTokens<kCluster>(slice, fine, &shared->part_bins);
   row->Sync();
   sums = SumBins(row, fine, &shared->part_bins, shared);
-  chosen = ChooseBin(sums, chosen.before, goal, shared);
+  ChooseBin(sums, chosen.before, goal, shared);
   if (chosen.count <= kCandidates) {
     return LocateInBin(row, slice, fine, sums, chosen, goal, shared);
   }
@@ -490,7 +491,7 @@ __device__ Located Locate(RowBlocks<kCluster>* row, const Slice& slice, const We
     CountTokens<kCluster>(slice, part, &shared->part_bins);
     row->Sync();
     sums = SumBins(row, part, &shared->part_bins, shared);
-    chosen = ChooseBin(sums, chosen.before, goal, shared);
+    ChooseBin(sums, chosen.before, goal, shared);
     if (chosen.count <= kCandidates) {
       return LocateInBin(row, slice, part, sums, chosen, goal, shared);
     }
@@ -522,33 +523,36 @@ __device__ Prefix PrefixOfMinP(RowBlocks<kCluster>* row, const Slice& slice, con
 template <int kCluster>
 __device__ int DrawAnywhere(RowBlocks<kCluster>* row, const Slice& slice, const Weights& weight,
                             SelectShared<kCluster>* shared) {
+  // What all threads know alike is in shared memory, where it takes no registers.
   Prefix* kept = &shared->top.all;
+  Goal* goal = &shared->goal;
   const Rules& rules = shared->rules;
-  const auto keep = [&](const Prefix& prefix) {
-    if (threadIdx.x == 0 && prefix.count < kept->count) *kept = prefix;
-    __syncthreads();  // kept is up to date
-  };
+  if (rules.min_p > 0.0f) {
+    const Prefix likely = PrefixOfMinP(row, slice, weight, rules.min_p);
+    if (threadIdx.x == 0) shared->likely = likely;
+  }
   // A loop, so that Locate's code is there once.
   enum Stage { kTopK, kTopP, kDraw };
-  int token = -1;
 #pragma unroll 1
-  for (int stage = kTopK; stage <= kDraw; ++stage) {
-    Goal goal;
-    if (stage == kTopK) {
-      if (rules.top_k == 0 || rules.top_k >= kept->count) continue;
-      goal.count = rules.top_k;
-    } else if (stage == kTopP) {
-      if (rules.top_p >= 1.0f) continue;
-      goal.mass = static_cast<double>(rules.top_p) * kept->mass;
-    } else {
-      if (rules.min_p > 0.0f) keep(PrefixOfMinP(row, slice, weight, rules.min_p));
-      goal = {kept->count, static_cast<double>(rules.uniform) * kept->mass, true};
+  for (int stage = kTopK;; ++stage) {
+    __syncthreads();  // kept and likely are up to date
+    if (stage == kTopK && (rules.top_k == 0 || rules.top_k >= kept->count)) continue;
+    if (stage == kTopP && rules.top_p >= 1.0f) continue;
+    if (threadIdx.x == 0) {
+      if (stage == kTopK) {
+        *goal = {rules.top_k, INFINITY, false};
+      } else if (stage == kTopP) {
+        *goal = {~0u, static_cast<double>(rules.top_p) * kept->mass, false};
+      } else {
+        if (rules.min_p > 0.0f && shared->likely.count < kept->count) *kept = shared->likely;
+        *goal = {kept->count, static_cast<double>(rules.uniform) * kept->mass, true};
+      }
     }
-    const Located located = Locate(row, slice, weight, goal, shared);
-    keep(located.through);
-    token = located.token;
+    __syncthreads();  // the goal is set
+    const Located located = Locate(row, slice, weight, *goal, shared);
+    if (stage == kDraw) return located.token;
+    if (threadIdx.x == 0 && located.through.count < kept->count) *kept = located.through;
   }
-  return token;
 }
 
 }  // namespace pingti::kernels::sampling
