@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/grammar/schema_compiler.h"
+#include "common/grammar/text_without.h"
 
 namespace pingti::grammar {
 namespace {
@@ -41,6 +42,27 @@ absl::StatusOr<ExprId> ReadCall(const json::value& value, size_t index, Grammar*
     return absl::Status(status.code(), Concat(name, ": ", std::string(status.message())));
   }
   return grammar->Sequence({begin, grammar->Call(grammar->root()), end});
+}
+
+std::string TextOf(const json::object& from, std::string_view field) {
+  const json::value* value = from.if_contains(json::string_view(field.data(), field.size()));
+  return value == nullptr || !value->is_string()
+             ? std::string()
+             : std::string(value->get_string().data(), value->get_string().size());
+}
+
+// Up to the line breaks behind it.
+absl::StatusOr<ExprId> ReadThought(const json::value& value, Grammar* grammar) {
+  constexpr int32_t kMostBreaks = 4;
+  if (!value.is_object()) return Malformed("thought", "an object");
+  const json::object& thought = value.get_object();
+  const json::value* open = thought.if_contains("open");
+  if (open == nullptr || !open->is_bool()) return Malformed("thought.open", "a boolean");
+  PINGTI_ASSIGN_OR_RETURN(const ExprId begin, ReadText(thought, "begin", grammar));
+  PINGTI_ASSIGN_OR_RETURN(const ExprId text, TextUpTo(TextOf(thought, "end"), grammar));
+  const ExprId breaks = grammar->Repeat(grammar->Literal("\n"), 0, kMostBreaks);
+  if (open->get_bool()) return grammar->Sequence({text, breaks});
+  return grammar->Optional(grammar->Sequence({begin, text, breaks}));
 }
 
 }  // namespace
@@ -75,8 +97,17 @@ absl::Status ParseToolCalls(std::string_view source, Grammar* grammar) {
         grammar->Repeat(grammar->Sequence({separator, grammar->Call(one)}), 0, kUnbounded));
   }
   parts.push_back(end);
+  ExprId answer = grammar->Sequence(std::move(parts));
+  if (object.contains("free")) {
+    PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(TextOf(object, "free"), grammar));
+    answer = grammar->Sequence({words, grammar->Optional(answer)});
+  }
+  if (const json::value* thought = object.if_contains("thought")) {
+    PINGTI_ASSIGN_OR_RETURN(const ExprId before, ReadThought(*thought, grammar));
+    answer = grammar->Sequence({before, answer});
+  }
   const RuleId root = grammar->AddRule("tool calls");
-  grammar->SetBody(root, grammar->Sequence(std::move(parts)));
+  grammar->SetBody(root, answer);
   grammar->SetRoot(root);
   return grammar->status();
 }

@@ -22,7 +22,7 @@ std::string SseData(std::string_view payload) {
   return out;
 }
 
-std::string SseComment(std::string_view text) { return Concat(": ", text, "\n\n"); }
+std::string SseComment(std::string_view text) { return Concat(": ", text, "\n"); }
 
 void SseReader::Feed(std::string_view bytes, const std::function<void(std::string_view)>& on_data) {
   for (const char c : bytes) {

@@ -7,8 +7,9 @@
 
 namespace pingti::net {
 
-// An empty comment: readers pass over it (HTML standard, section 9.2.6).
-inline constexpr std::string_view kSseFiller = ":\n\n";
+// An empty comment: readers pass over it (HTML standard, section 9.2.6). A blank line behind it
+// would be the end of an event to readers that are strict.
+inline constexpr std::string_view kSseFiller = ":\n";
 
 // What ends a stream of OpenAI-style chunks.
 inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";

@@ -1,6 +1,7 @@
 // See api_keys.h.
 #include "router/admission/api_keys.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -12,7 +13,14 @@
 namespace pingti::router {
 namespace {
 
-constexpr std::string_view kBearer = "Bearer ";
+constexpr std::string_view kBearer = "bearer ";
+
+// The scheme's letters may be of either case (RFC 7235, section 2.1).
+bool HasBearer(std::string_view authorization) {
+  if (authorization.size() < kBearer.size()) return false;
+  return std::equal(kBearer.begin(), kBearer.end(), authorization.begin(),
+                    [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b + 32 : b); });
+}
 
 std::string_view Trim(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t\r");
@@ -87,7 +95,7 @@ void ApiKeys::Replace(const ApiKeys& other) {
 absl::StatusOr<std::string> ApiKeys::Authenticate(std::string_view authorization) const {
   const std::shared_ptr<const Table> table = this->table();
   if (table->tenants.empty()) return std::string();
-  if (!authorization.starts_with(kBearer)) {
+  if (!HasBearer(authorization)) {
     return ApiError(absl::StatusCode::kUnauthenticated,
                     "You didn't provide an API key. Use the header 'Authorization: Bearer KEY'.",
                     "", "invalid_api_key");

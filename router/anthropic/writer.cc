@@ -81,8 +81,13 @@ std::string ErrorJson(const absl::Status& status) {
   if (!param.empty() && message.find(param) == std::string::npos) {
     message = Concat(param, ": ", message);
   }
+  // What Anthropic's clients look for before they send the whole conversation instead.
+  const std::string_view details =
+      param == "thread" ? ",\"details\":{\"error_code\":\"thread_unsupported_request\","
+                          "\"unsupported\":[\"thread\"]}"
+                        : "";
   return Concat("{\"type\":\"", ErrorType(ToHttpError(status).status),
-                "\",\"message\":", JsonString(message), "}");
+                "\",\"message\":", JsonString(message), details, "}");
 }
 
 }  // namespace

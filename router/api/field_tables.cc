@@ -318,6 +318,7 @@ constexpr FieldRow kMessagesFields[] = {
     {"speed", kIgnored, "", R"(["standard"])"},
     {"inference_geo", kRefused, "the model runs where this router runs"},
     {"prefill", kRefused, kNotContinued},
+    {"thread", kRefused, kNothingStored},
 };
 
 constexpr FieldRow kTokenizeFields[] = {{"model"}, {"prompt"}, {"add_special_tokens"}};

@@ -31,6 +31,7 @@ struct ApiHandler::Endpoint {
   void (ApiHandler::*show)(const ExchangePtr& exchange) = nullptr;
   // Runs here or on the pool, by the body's size.
   absl::StatusOr<std::string> (ApiHandler::*answer)(std::string_view body) = nullptr;
+  bool is_open = false;  // needs no key
 };
 
 // One request and its answer.
@@ -56,10 +57,21 @@ namespace {
 
 constexpr std::string_view kModelsPrefix = "/models/";
 
-// Every path is served with and without it.
+// Every path is served with and without it, and with a slash behind it.
 std::string_view WithoutVersion(std::string_view path) {
   if (path.starts_with("/v1/")) path.remove_prefix(3);
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   return path;
+}
+
+// Why a body is not read; empty: it is. A page of another origin can make a browser send a body of
+// any type but JSON without asking first.
+std::string_view UnreadableBody(const net::HttpRequest& head) {
+  const std::string_view coding = head.Header("content-encoding");
+  if (!coding.empty() && coding != "identity") return "The body must not be compressed";
+  const bool is_json = head.Header("content-type").starts_with("application/json");
+  if (head.Header("origin").empty() || is_json) return "";
+  return "A browser's body must have the type application/json";
 }
 
 absl::Status UnknownUrl(const net::HttpRequest& request) {
@@ -83,6 +95,7 @@ const ApiHandler::Endpoint* ApiHandler::FindEndpoint(std::string_view path) {
       {"/v1/models/", "GET", &kOpenAiErrors, nullptr, "", &H::ShowModel},
       {"/v1/tokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::TokenizeNow},
       {"/v1/detokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::DetokenizeNow},
+      {"/health", "GET", &kOpenAiErrors, nullptr, "", &H::ShowHealth, nullptr, true},
   };
   const bool one_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
   for (const Endpoint& known : kEndpoints) {
@@ -105,6 +118,8 @@ std::optional<net::HttpResponse> ApiHandler::Refuse(const net::HttpRequest& head
   const Endpoint* endpoint = FindEndpoint(WithoutVersion(head.path));
   const AnswerIds ids = IdsOf(head);
   if (endpoint == nullptr) return ErrorResponse(UnknownUrl(head), kOpenAiErrors, ids);
+  const std::string_view unreadable = UnreadableBody(head);
+  if (!unreadable.empty()) return ProtocolError(415, unreadable);
   const absl::StatusOr<std::string> tenant = Authenticate(head);
   if (tenant.ok()) return std::nullopt;
   Received(*endpoint, ids)->End(tenant.status());
@@ -151,6 +166,7 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
     return;
   }
   exchange->endpoint = endpoint;
+  if (endpoint->is_open) return (this->*endpoint->show)(exchange);
   absl::StatusOr<std::string> tenant = Authenticate(request);
   if (!tenant.ok() || endpoint->parse != nullptr) {
     exchange->life = Received(*endpoint, exchange->ids);
@@ -164,9 +180,12 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
 
 absl::StatusOr<std::string> ApiHandler::Authenticate(const net::HttpRequest& request) const {
   const std::string_view authorization = request.Header("authorization");
-  const std::string_view key = request.Header("x-api-key");  // as Anthropic's clients send it
-  if (!authorization.empty() || key.empty()) return keys_->Authenticate(authorization);
-  return keys_->Authenticate(Concat("Bearer ", key));
+  if (!authorization.empty()) return keys_->Authenticate(authorization);
+  for (const char* name : {"x-api-key", "api-key"}) {  // as Anthropic's and as Azure's clients do
+    const std::string_view key = request.Header(name);
+    if (!key.empty()) return keys_->Authenticate(Concat("Bearer ", key));
+  }
+  return keys_->Authenticate("");
 }
 
 void ApiHandler::RunPrepared(const ExchangePtr& exchange, std::function<void()> task) {
@@ -207,6 +226,13 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   const std::shared_ptr<Generation> generation =
       service_->Start(std::move(request), exchange->life, std::move(sink));
   if (generation != nullptr) exchange->client->OnStarted(generation);
+}
+
+// For those who look at the port they send requests to; the admin port says more.
+void ApiHandler::ShowHealth(const ExchangePtr& exchange) {
+  net::HttpResponse response;
+  response.body = "{\"status\":\"ok\"}";
+  exchange->responder->Send(std::move(response));
 }
 
 void ApiHandler::ListModels(const ExchangePtr& exchange) {

@@ -49,6 +49,7 @@ class ApiHandler {
   // Runs `task` here or on the pool, by the body's size; not at all once the client is gone.
   void RunPrepared(const ExchangePtr& exchange, std::function<void()> task);
   void StartGeneration(const ExchangePtr& exchange);
+  void ShowHealth(const ExchangePtr& exchange);
   void ListModels(const ExchangePtr& exchange);
   void ShowModel(const ExchangePtr& exchange);
   absl::StatusOr<std::string> CountTokensNow(std::string_view body);

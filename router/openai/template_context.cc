@@ -66,6 +66,10 @@ absl::Status ReadTools(json::object* body, json::object* context, GenerationRequ
                       Concat("'", request->grammar_field,
                              "' and a 'tool_choice' that forces a call exclude each other"));
   }
+  for (const json::value& tool : tools->get_array()) {
+    const json::value* strict = tool.at("function").get_object().if_contains("strict");
+    request->strict_tools = request->strict_tools || (strict != nullptr && *strict == true);
+  }
   (*context)["tools"] = std::move(*tools);
   request->parse_tool_calls = true;
   request->require_tool_call = choice.forced;

@@ -57,7 +57,8 @@ void Generation::Start() {
   };
   // A grammar is compiled to check it, which may take long however short the request is.
   const bool is_inline = request_.body_bytes <= context_->options.inline_bytes;
-  if (!is_inline || !request_.is_constrained()) {
+  const bool has_grammar = request_.is_constrained() || request_.strict_tools;
+  if (!is_inline || !has_grammar) {
     prepare();
   } else if (!context_->pool->TryPost(TaskLength::kLong, prepare)) {
     Deliver(Prepared{PoolFull()});
@@ -140,8 +141,8 @@ ChoiceStream::Options Generation::StreamOptions() const {
   ChoiceStream::Options options;
   options.include_stop = request_.params.include_stop;
   if (request_.kind != GenerationRequest::Kind::kChat) return options;
-  // A constrained answer has no room for reasoning.
-  options.split_reasoning = !request_.is_constrained();
+  // A constrained answer has no room for reasoning, unless its grammar says so.
+  options.split_reasoning = !request_.is_constrained() || ThinksBeforeGrammar(*model_, request_);
   options.reasoning_open = prompts_.reasoning_open;
   const auto new_id = [entropy = context_->entropy] { return RandomId("call_", entropy); };
   const ToolCallFormat calls =

@@ -19,10 +19,14 @@ ToolCallFormat ForcedCallFormat(const ServedModel& model);
 // What is written around the calls that `request` forces, those of the named tool or of all.
 CallFrames ForcedCallFrames(const ServedModel& model, const GenerationRequest& request);
 
-// Nothing for free text. What comes back compiles, so that a worker takes it. Errors:
-// InvalidArgument with the field and the compiler's words; within a schema they name the JSON
-// pointer.
+// Nothing for free text. What comes back compiles, so that a worker takes it. A call stays possible
+// beside a document in JSON, and thoughts before either, where the workers have it;
+// `reasoning_open`: the prompt ends inside a thought. Errors: InvalidArgument with the field and the
+// compiler's words; within a schema they name the JSON pointer.
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
-    const ServedModel& model, const GenerationRequest& request);
+    const ServedModel& model, const GenerationRequest& request, bool reasoning_open);
+
+// Whether an answer under OutputGrammar may think first.
+bool ThinksBeforeGrammar(const ServedModel& model, const GenerationRequest& request);
 
 }  // namespace pingti::router

@@ -249,7 +249,6 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
                                                const GenerationRequest& request,
                                                std::chrono::system_clock::time_point now) {
   PreparedPrompts prepared;
-  PINGTI_ASSIGN_OR_RETURN(prepared.grammar, OutputGrammar(model, request));
   std::string_view field = "prompt";
   if (request.kind == GenerationRequest::Kind::kChat) {
     field = "messages";
@@ -257,6 +256,7 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
     PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(), TokenizeRendered(model, rendered));
     prepared.reasoning_open = EndsInside(rendered, MarkersOf(model.reasoning).start);
   }
+  PINGTI_ASSIGN_OR_RETURN(prepared.grammar, OutputGrammar(model, request, prepared.reasoning_open));
   for (const Prompt& prompt : request.prompts) {
     if (request.suffix.has_value()) {
       PINGTI_ASSIGN_OR_RETURN(prepared.token_ids.emplace_back(),

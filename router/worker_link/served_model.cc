@@ -50,8 +50,12 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
   model->kv_block_tokens = card.kv_block_tokens();
   model->vocab_size = card.vocab_size();
   model->add_bos_token = card.add_bos_token();
-  model->grammars =
-      std::find(card.features().begin(), card.features().end(), "grammar") != card.features().end();
+  const auto has = [&card](std::string_view feature) {
+    return std::find(card.features().begin(), card.features().end(), feature) !=
+           card.features().end();
+  };
+  model->grammars = has("grammar");
+  model->free_text_grammars = has("grammar_free_text");
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
   if (defaults.has_temperature()) model->temperature = defaults.temperature();
   if (defaults.has_top_p()) model->top_p = defaults.top_p();

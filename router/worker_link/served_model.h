@@ -43,7 +43,8 @@ struct ServedModel {
 
   ReasoningFormat reasoning = ReasoningFormat::kNone;  // kNone: it does not reason aloud
   ToolCallFormat tool_calls = ToolCallFormat::kNone;
-  bool grammars = false;  // its workers decode under constraints
+  bool grammars = false;            // its workers decode under constraints
+  bool free_text_grammars = false;  // behind thoughts and words as well
 
   // The checkpoint's own sampling defaults.
   std::optional<float> temperature;

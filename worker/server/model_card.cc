@@ -162,7 +162,10 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
   for (const char* feature : {"logprobs", "prompt_logprobs", "beam_search", "best_of"}) {
     card->add_features(feature);
   }
-  if (facts.grammars) card->add_features("grammar");
+  if (facts.grammars) {
+    card->add_features("grammar");
+    card->add_features("grammar_free_text");
+  }
   PINGTI_RETURN_IF_ERROR(AddSpecialTokens(checkpoint, facts.vocab_size, card));
   PINGTI_RETURN_IF_ERROR(AddText(checkpoint, &served));
   AddDefaults(checkpoint.text().sampling, card->mutable_sampling_defaults());

@@ -1,12 +1,14 @@
 #include "worker/weights/hf_directory.h"
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -80,6 +82,44 @@ absl::Status ReadTemplates(const JsonFields& fields, TextAssets* text) {
   return absl::OkStatus();
 }
 
+const json::value* Member(const json::value* value, const char* name) {
+  const json::object* object = value == nullptr ? nullptr : value->if_object();
+  return object == nullptr ? nullptr : object->if_contains(name);
+}
+
+// The id of an added token by its spelling: of "added_tokens_decoder" in tokenizer_config.json
+// ({"ID": {"content"}}), or "added_tokens" in tokenizer.json ([{"id", "content"}]).
+std::optional<int64_t> FindAddedToken(const json::object& config, const TextAssets& text,
+                                      const json::value& spelling) {
+  const json::value* decoder = config.if_contains("added_tokens_decoder");
+  if (decoder != nullptr && decoder->is_object()) {
+    for (const auto& token : decoder->get_object()) {
+      const json::value* content = Member(&token.value(), "content");
+      if (content != nullptr && *content == spelling) {
+        return std::atoll(std::string(token.key()).c_str());
+      }
+    }
+  }
+  const absl::StatusOr<json::value> tokenizer = ParseJsonObject(text.tokenizer_json);
+  const json::value* added = tokenizer.ok() ? Member(&*tokenizer, "added_tokens") : nullptr;
+  if (added == nullptr || !added->is_array()) return std::nullopt;
+  for (const json::value& token : added->get_array()) {
+    const json::value* content = Member(&token, "content");
+    const json::value* id = Member(&token, "id");
+    if (content == nullptr || *content != spelling || id == nullptr) continue;
+    if (const int64_t* number = id->if_int64()) return *number;
+  }
+  return std::nullopt;
+}
+
+// "eos_token" of tokenizer_config.json: a spelling, or an object that has one.
+std::optional<int64_t> EndOfTokenizer(const json::object& config, const TextAssets& text) {
+  const json::value* token = config.if_contains("eos_token");
+  if (token != nullptr && token->is_object()) token = Member(token, "content");
+  if (token == nullptr || !token->is_string()) return std::nullopt;
+  return FindAddedToken(config, text, *token);
+}
+
 absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text) {
   const std::string path = directory + "/tokenizer_config.json";
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> body, ReadOptionalFile(path));
@@ -93,6 +133,8 @@ absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text)
     const absl::StatusOr<std::optional<bool>> add_bos = fields.Bool("add_bos_token");
     if (!add_bos.ok()) return InFile(path, add_bos.status());
     text->add_bos_token = add_bos->value_or(false);
+    const std::optional<int64_t> eos = EndOfTokenizer(root->get_object(), *text);
+    if (eos.has_value()) text->eos_token_ids.push_back(*eos);
     text->tokenizer_config_json = *std::move(body);
   }
   // Newer checkpoints keep the template in a file of its own.
@@ -105,7 +147,8 @@ absl::Status ReadTokenizerConfig(const std::string& directory, TextAssets* text)
 absl::Status ReadGenerationFields(const JsonFields& fields, HfDirectory* out) {
   TextAssets* text = &out->text;
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> eos, fields.IntList("eos_token_id"));
-  if (!eos.empty()) text->eos_token_ids = eos;
+  // Those of a turn are often here alone, those of a text in config.json alone.
+  text->eos_token_ids.insert(text->eos_token_ids.begin(), eos.begin(), eos.end());
   PINGTI_ASSIGN_OR_RETURN(const std::optional<int64_t> bos, fields.Int("bos_token_id"));
   if (bos.has_value()) text->bos_token_id = bos;
   PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> pad, fields.IntList("pad_token_id"));
@@ -145,6 +188,16 @@ absl::Status ReadSpecialTokens(const JsonFields& config, TextAssets* text) {
   return absl::OkStatus();
 }
 
+absl::Status ReadGeneration(const std::string& directory, HfDirectory* out) {
+  const std::string path = directory + "/generation_config.json";
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptionalFile(path));
+  if (!generation.has_value()) return absl::OkStatus();
+  const absl::StatusOr<json::value> root = ParseJsonObject(*generation);
+  if (!root.ok()) return InFile(path, root.status());
+  const absl::Status status = ReadGenerationFields(JsonFields(root->get_object(), ""), out);
+  return status.ok() ? status : InFile(path, status);
+}
+
 absl::Status ReadText(const std::string& directory, HfDirectory* out) {
   PINGTI_ASSIGN_OR_RETURN(std::optional<std::string> tokenizer,
                           ReadOptionalFile(directory + "/tokenizer.json"));
@@ -154,13 +207,11 @@ absl::Status ReadText(const std::string& directory, HfDirectory* out) {
     PINGTI_ASSIGN_OR_RETURN(out->text.tiktoken, ReadTiktoken(directory));
   }
   PINGTI_RETURN_IF_ERROR(ReadTokenizerConfig(directory, &out->text));
-  const std::string path = directory + "/generation_config.json";
-  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> generation, ReadOptionalFile(path));
-  if (!generation.has_value()) return absl::OkStatus();
-  const absl::StatusOr<json::value> root = ParseJsonObject(*generation);
-  if (!root.ok()) return InFile(path, root.status());
-  const absl::Status status = ReadGenerationFields(JsonFields(root->get_object(), ""), out);
-  return status.ok() ? status : InFile(path, status);
+  PINGTI_RETURN_IF_ERROR(ReadGeneration(directory, out));
+  // What the files have between them ends a sequence, each token once.
+  std::set<int64_t> seen;
+  std::erase_if(out->text.eos_token_ids, [&seen](int64_t id) { return !seen.insert(id).second; });
+  return absl::OkStatus();
 }
 
 // What config.json says whatever the family.

@@ -29,7 +29,7 @@ TEST(SseTest, EachLineOfDataHasItsField) {
 }
 
 TEST(SseTest, CommentIsSkippedByTheReader) {
-  EXPECT_EQ(SseComment("keep-alive"), ": keep-alive\n\n");
+  EXPECT_EQ(SseComment("keep-alive"), ": keep-alive\n");
   EXPECT_THAT(ReadIn({SseComment("keep-alive"), SseData("x")}), ElementsAre("x"));
 }
 

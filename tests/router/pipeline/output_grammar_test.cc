@@ -38,8 +38,9 @@ ServedModel ModelWith(const std::string& format) {
   return model;
 }
 
-bool Allows(const ServedModel& model, const GenerationRequest& request, std::string_view text) {
-  const auto source = OutputGrammar(model, request);
+bool Allows(const ServedModel& model, const GenerationRequest& request, std::string_view text,
+            bool reasoning_open = false) {
+  const auto source = OutputGrammar(model, request, reasoning_open);
   EXPECT_TRUE(source.ok()) << source.status();
   const auto compiled = grammar::CompileForTest((*source)->kind, (*source)->text);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
@@ -134,8 +135,74 @@ TEST(HeldToolCalls, PassArgumentsOnAsTheyCome) {
   EXPECT_EQ(calls[0].arguments, "{\"a\": 5}");
 }
 
+constexpr char kCall[] = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>";
+constexpr char kBadCall[] =
+    "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"x\"}}\n</tool_call>";
+
+GenerationRequest AutoTools(bool strict) {
+  GenerationRequest request = ForcedCall(kTools);
+  request.require_tool_call = false;
+  request.parse_tool_calls = true;
+  if (strict) {
+    request.strict_tools = true;
+  }
+  return request;
+}
+
+ServedModel Thinker() {
+  ServedModel model = ModelWith("hermes");
+  model.grammars = model.free_text_grammars = true;
+  model.reasoning = ReasoningFormat::kThink;
+  return model;
+}
+
+TEST(OutputGrammar, ACallStaysPossibleBesideADocument) {
+  GenerationRequest request = AutoTools(false);
+  request.grammar = {grammar::GrammarSource::Kind::kJsonSchema, R"({"enum":["yes"]})"};
+  request.grammar_field = "response_format";
+  for (const char* format : {"hermes", "llama3_json", "deepseek", "mistral", ""}) {
+    EXPECT_TRUE(Allows(ModelWith(format), request, "\"yes\"")) << format;
+    EXPECT_FALSE(Allows(ModelWith(format), request, "\"no\"")) << format;
+  }
+  EXPECT_TRUE(Allows(ModelWith("hermes"), request, kCall));
+  EXPECT_FALSE(Allows(ModelWith("hermes"), request, kBadCall));
+  EXPECT_FALSE(Allows(ModelWith("hermes"), request, std::string(kCall) + "\"yes\""));
+}
+
+TEST(OutputGrammar, AStrictToolHoldsArgumentsOnceACallBegins) {
+  EXPECT_FALSE(OutputGrammar(Thinker(), AutoTools(false), false)->has_value());
+  const GenerationRequest request = AutoTools(true);
+  const std::string call = kCall;
+  for (const std::string& text :
+       {std::string(), std::string("Well, <tool> is < one"), call, "Well.\n" + call,
+        "<think>hm </thin</think>\n\n" + call, std::string("<think><tool_call></think>So."),
+        call + "\n" + call}) {
+    EXPECT_TRUE(Allows(Thinker(), request, text)) << text;
+  }
+  for (const std::string& text : {std::string(kBadCall), "Well. " + std::string(kBadCall),
+                                  std::string("<tool_call>hm"), call + " and"}) {
+    EXPECT_FALSE(Allows(Thinker(), request, text)) << text;
+  }
+}
+
+TEST(OutputGrammar, AThoughtMayComeBeforeWhatIsHeld) {
+  GenerationRequest request;
+  request.grammar = {grammar::GrammarSource::Kind::kJsonSchema, R"({"enum":["yes"]})"};
+  request.grammar_field = "response_format";
+  const ServedModel model = Thinker();
+  EXPECT_TRUE(ThinksBeforeGrammar(model, request));
+  EXPECT_TRUE(Allows(model, request, "\"yes\""));
+  EXPECT_TRUE(Allows(model, request, "<think>\nis it </no>?\n</think>\n\n\"yes\""));
+  EXPECT_FALSE(Allows(model, request, "<think>so</think>yes"));
+  EXPECT_TRUE(Allows(model, request, "so <<</think>\"yes\"", /*reasoning_open=*/true));
+  EXPECT_FALSE(Allows(model, request, "\"yes\"", /*reasoning_open=*/true));
+  request = ForcedCall(kTools);
+  EXPECT_TRUE(Allows(model, request, "<think>so</think>" + std::string(kCall)));
+  EXPECT_FALSE(Allows(model, request, "<think>so</think>So. " + std::string(kCall)));
+}
+
 TEST(OutputGrammar, FreeTextHasNone) {
-  const auto source = OutputGrammar(ModelWith("hermes"), GenerationRequest());
+  const auto source = OutputGrammar(ModelWith("hermes"), GenerationRequest(), false);
   ASSERT_TRUE(source.ok());
   EXPECT_FALSE(source->has_value());
 }
@@ -145,7 +212,7 @@ TEST(OutputGrammar, ABadSchemaIsNamedWithItsFieldAndPointer) {
   request.grammar = {grammar::GrammarSource::Kind::kJsonSchema,
                      R"({"type":"object","properties":{"a":{"not":{}}}})"};
   request.grammar_field = "response_format";
-  const absl::Status status = OutputGrammar(ModelWith(""), request).status();
+  const absl::Status status = OutputGrammar(ModelWith(""), request, false).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_EQ(ErrorParam(status), "response_format");
   EXPECT_EQ(ErrorCode(status), "invalid_json_schema");
@@ -156,11 +223,12 @@ TEST(OutputGrammar, ABadSchemaIsNamedWithItsFieldAndPointer) {
 TEST(OutputGrammar, ABadToolIsNamed) {
   const absl::Status status =
       OutputGrammar(ModelWith("hermes"), ForcedCall(R"([{"type":"function","function":
-          {"name":"f","parameters":{"type":"object","patternProperties":{}}}}])"))
+          {"name":"f","parameters":{"type":"object","patternProperties":{}}}}])"),
+                    false)
           .status();
   EXPECT_EQ(ErrorParam(status), "tools");
   EXPECT_NE(status.message().find("patternProperties"), std::string::npos) << status;
-  EXPECT_EQ(ErrorParam(OutputGrammar(ModelWith("hermes"), ForcedCall(kTools, "h")).status()),
+  EXPECT_EQ(ErrorParam(OutputGrammar(ModelWith("hermes"), ForcedCall(kTools, "h"), false).status()),
             "tool_choice");
 }
 

@@ -207,7 +207,7 @@ TEST(ResponsesWriter, AKeepAliveIsACommentBehindTheOpening) {
   writer.KeepAlive(&out);
   EXPECT_EQ(NamesOf(ParseEvents(out)),
             (std::vector<std::string>{"response.created", "response.in_progress"}));
-  EXPECT_TRUE(out.ends_with(": keep-alive\n\n: keep-alive\n\n")) << out;
+  EXPECT_TRUE(out.ends_with(": keep-alive\n: keep-alive\n")) << out;
 }
 
 }  // namespace
