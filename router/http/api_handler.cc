@@ -57,9 +57,15 @@ namespace {
 
 constexpr std::string_view kModelsPrefix = "/models/";
 
-// Every path is served with and without it, and with a slash behind it.
+// Every path is served with and without it.
 std::string_view WithoutVersion(std::string_view path) {
   if (path.starts_with("/v1/")) path.remove_prefix(3);
+  return path;
+}
+
+// A request's, which may have a slash behind it.
+std::string_view PathOf(const net::HttpRequest& request) {
+  std::string_view path = WithoutVersion(request.path);
   if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
   return path;
 }
@@ -69,6 +75,7 @@ std::string_view WithoutVersion(std::string_view path) {
 std::string_view UnreadableBody(const net::HttpRequest& head) {
   const std::string_view coding = head.Header("content-encoding");
   if (!coding.empty() && coding != "identity") return "The body must not be compressed";
+  if (head.method != "POST") return "";
   const bool is_json = head.Header("content-type").starts_with("application/json");
   if (head.Header("origin").empty() || is_json) return "";
   return "A browser's body must have the type application/json";
@@ -115,7 +122,7 @@ net::HttpResponse ApiHandler::ProtocolError(int status, std::string_view reason)
 
 std::optional<net::HttpResponse> ApiHandler::Refuse(const net::HttpRequest& head) const {
   if (head.method == "GET" || head.method == "HEAD") return std::nullopt;  // no body to wait for
-  const Endpoint* endpoint = FindEndpoint(WithoutVersion(head.path));
+  const Endpoint* endpoint = FindEndpoint(PathOf(head));
   const AnswerIds ids = IdsOf(head);
   if (endpoint == nullptr) return ErrorResponse(UnknownUrl(head), kOpenAiErrors, ids);
   const std::string_view unreadable = UnreadableBody(head);
@@ -153,7 +160,7 @@ void ApiHandler::Handle(net::HttpRequest request, std::shared_ptr<net::HttpRespo
 
 void ApiHandler::Route(const ExchangePtr& exchange) {
   const net::HttpRequest& request = exchange->request;
-  const Endpoint* endpoint = FindEndpoint(WithoutVersion(request.path));
+  const Endpoint* endpoint = FindEndpoint(PathOf(request));
   if (endpoint == nullptr) {
     exchange->SendError(UnknownUrl(request));
     return;
@@ -166,6 +173,11 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
     return;
   }
   exchange->endpoint = endpoint;
+  const std::string_view unreadable = UnreadableBody(request);
+  if (!unreadable.empty()) {
+    exchange->responder->Send(ProtocolError(415, unreadable));
+    return;
+  }
   if (endpoint->is_open) return (this->*endpoint->show)(exchange);
   absl::StatusOr<std::string> tenant = Authenticate(request);
   if (!tenant.ok() || endpoint->parse != nullptr) {
@@ -253,7 +265,7 @@ void ApiHandler::ListModels(const ExchangePtr& exchange) {
 }
 
 void ApiHandler::ShowModel(const ExchangePtr& exchange) {
-  const std::string_view id = WithoutVersion(exchange->request.path).substr(kModelsPrefix.size());
+  const std::string_view id = PathOf(exchange->request).substr(kModelsPrefix.size());
   const absl::StatusOr<std::shared_ptr<const ServedModel>> model = service_->FindModel(id);
   if (!model.ok()) return exchange->SendError(model.status());
   net::HttpResponse response;

@@ -12,6 +12,7 @@
 #include "common/text/detokenizer.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/output_grammar.h"
+#include "router/pipeline/plain_text.h"
 
 namespace pingti::router {
 namespace {
@@ -102,6 +103,10 @@ absl::StatusOr<std::vector<uint32_t>> TokenizeText(const ServedModel& model, std
       (ids.empty() || ids.front() != *bos)) {
     ids.insert(ids.begin(), *bos);
   }
+  // A text that spells it out has it already.
+  const bool has_two =
+      add_special_tokens && bos.has_value() && ids.size() > 1 && ids[0] == *bos && ids[1] == *bos;
+  if (has_two) ids.erase(ids.begin());
   return std::vector<uint32_t>(ids.begin(), ids.end());
 }
 
@@ -117,16 +122,17 @@ absl::Status AppendPlainText(const ServedModel& model, std::string_view field,
   return absl::OkStatus();
 }
 
-// As AppendPlainText, without the space that SentencePiece puts before every text: it is put before
-// a stand-in, whose tokens are then left out (as CodeLlama's own encode_infilling does).
+// Text behind other text, without the space that SentencePiece puts before every text: it is put
+// before a stand-in, whose tokens are then left out (as CodeLlama's own encode_infilling does).
 absl::Status AppendContinuedText(const ServedModel& model, std::string_view text,
-                                 std::vector<uint32_t>* ids) {
-  if (!model.tokenizer->StripsLeadingSpace()) return AppendPlainText(model, "suffix", text, ids);
-  constexpr std::string_view kStandIn = "☺";
-  std::vector<uint32_t> alone;
-  std::vector<uint32_t> together;
-  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, "suffix", kStandIn, &alone));
-  PINGTI_RETURN_IF_ERROR(AppendPlainText(model, "suffix", Concat(kStandIn, text), &together));
+                                 bool parse_special_tokens, std::vector<uint32_t>* ids) {
+  const text::EncodeOptions options{.add_special_tokens = false,
+                                    .parse_special_tokens = parse_special_tokens};
+  const std::string_view stand_in = model.tokenizer->StripsLeadingSpace() ? "☺" : "";
+  std::vector<text::TokenId> alone;
+  std::vector<text::TokenId> together;
+  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(stand_in, options, &alone));
+  PINGTI_RETURN_IF_ERROR(model.tokenizer->Encode(Concat(stand_in, text), options, &together));
   ids->insert(ids->end(), together.begin() + static_cast<ptrdiff_t>(alone.size()), together.end());
   return absl::OkStatus();
 }
@@ -149,7 +155,8 @@ absl::StatusOr<std::vector<uint32_t>> FillInTheMiddle(const ServedModel& model,
     ids.insert(ids.end(), tokens.begin(), tokens.end());
   }
   ids.push_back(static_cast<uint32_t>(fim.suffix));
-  PINGTI_RETURN_IF_ERROR(AppendContinuedText(model, suffix, &ids));
+  PINGTI_RETURN_IF_ERROR(CheckTextLength(model, "suffix", suffix.size()));
+  PINGTI_RETURN_IF_ERROR(AppendContinuedText(model, suffix, /*parse_special_tokens=*/false, &ids));
   ids.push_back(static_cast<uint32_t>(fim.middle));
   return ids;
 }
@@ -170,6 +177,30 @@ void UnpackToolArguments(const ServedModel& model, boost::json::array* messages)
   }
 }
 
+// Adds the words of later system turns to the first turn, which becomes one. False: there are none.
+// REQUIRES: messages.
+bool MoveSystemTurnsUp(boost::json::array* messages) {
+  const auto is_system = [](const boost::json::value& message) {
+    return message.as_object().at("role") == "system";
+  };
+  const auto later = std::find_if(messages->begin() + 1, messages->end(), is_system);
+  if (later == messages->end()) return false;
+  if (!is_system(messages->front())) {
+    messages->insert(messages->begin(), boost::json::object{{"role", "system"}, {"content", ""}});
+  }
+  for (auto it = messages->begin() + 1; it != messages->end();) {
+    if (!is_system(*it)) {
+      ++it;
+      continue;
+    }
+    boost::json::string& all = messages->front().as_object()["content"].as_string();
+    if (!all.empty()) all.append("\n\n");
+    all.append(it->as_object().at("content").as_string());
+    it = messages->erase(it);
+  }
+  return true;
+}
+
 // The text a chat's template gives.
 absl::StatusOr<std::string> RenderChat(const ServedModel& model, const GenerationRequest& request,
                                        std::chrono::system_clock::time_point now) {
@@ -183,11 +214,16 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
                       Concat("model '", model.id, "' has no chat template; use /v1/completions"));
   }
   UnpackToolArguments(model, &context["messages"].as_array());
-  context["bos_token"] = model.bos_token;
-  context["eos_token"] = model.eos_token;
-  context["add_generation_prompt"] = true;
+  MarkPlainText(model.special_tokens, &context["messages"].as_array());
+  for (const auto& [name, spelling] : model.template_tokens) context[name] = spelling;
+  context.emplace("add_generation_prompt", true);
   absl::StatusOr<std::string> rendered = chat_template->Render(context, now);
   if (rendered.ok()) return rendered;
+  // Most templates take a system turn at the beginning alone.
+  if (MoveSystemTurnsUp(&context["messages"].as_array())) {
+    absl::StatusOr<std::string> again = chat_template->Render(context, now);
+    if (again.ok()) return again;
+  }
   return FieldError("messages", Concat("the model's chat template does not take these messages: ",
                                        std::string(rendered.status().message())));
 }
@@ -195,7 +231,17 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
 // Without special tokens of its own: the template writes them (as apply_chat_template does).
 absl::StatusOr<std::vector<uint32_t>> TokenizeRendered(const ServedModel& model,
                                                        std::string_view rendered) {
-  return TokenizeText(model, "messages", rendered, /*add_special_tokens=*/false);
+  PINGTI_RETURN_IF_ERROR(CheckTextLength(model, "messages", rendered.size()));
+  std::vector<uint32_t> ids;
+  for (const TextPart& part : SplitPlainText(rendered)) {
+    if (ids.empty() && !part.is_plain) {
+      PINGTI_ASSIGN_OR_RETURN(
+          ids, TokenizeText(model, "messages", part.text, /*add_special_tokens=*/false));
+    } else {
+      PINGTI_RETURN_IF_ERROR(AppendContinuedText(model, part.text, !part.is_plain, &ids));
+    }
+  }
+  return ids;
 }
 
 }  // namespace

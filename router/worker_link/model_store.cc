@@ -76,8 +76,12 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> ModelStore::GetOrBuild(
       models_[{card.fingerprint(), card.max_context_tokens()}];
   if (std::shared_ptr<const ServedModel> model = known.lock()) return model;
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const text::Tokenizer> tokenizer, Tokenizer(card, fetch));
+  std::string config;
+  if (card.has_tokenizer_config()) {
+    PINGTI_ASSIGN_OR_RETURN(config, fetch(card.tokenizer_config()));
+  }
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model,
-                          MakeServedModel(card, std::move(tokenizer)));
+                          MakeServedModel(card, std::move(tokenizer), config));
   known = model;
   return model;
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "boost/json.hpp"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -66,6 +67,37 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
   }
 }
 
+void SetTokensOfCard(const worker::v1::ModelCard& card, const text::Tokenizer& tokenizer,
+                     ServedModel* model) {
+  std::optional<text::TokenId> bos = tokenizer.bos_token_id();
+  if (card.has_bos_token_id()) bos = static_cast<text::TokenId>(card.bos_token_id());
+  std::optional<text::TokenId> eos = tokenizer.eos_token_id();
+  if (card.eos_token_ids_size() > 0) eos = static_cast<text::TokenId>(card.eos_token_ids(0));
+  model->template_tokens["bos_token"] = Spelling(tokenizer, bos);
+  model->template_tokens["eos_token"] = Spelling(tokenizer, eos);
+}
+
+// Members whose names end in "_token": a spelling, or an object that has one. Source: transformers'
+// special_tokens_map, which apply_chat_template gives to templates.
+absl::Status SetTokensOfConfig(std::string_view text, ServedModel* model) {
+  boost::json::error_code error;
+  const boost::json::value config =
+      boost::json::parse(boost::json::string_view(text.data(), text.size()), error);
+  if (error || !config.is_object()) {
+    return absl::InvalidArgumentError(
+        Concat("model card of '", model->id, "': tokenizer_config is no JSON object"));
+  }
+  for (const auto& member : config.get_object()) {
+    const std::string name(member.key());
+    if (!name.ends_with("_token")) continue;
+    const boost::json::value* token = &member.value();
+    if (token->is_object()) token = token->get_object().if_contains("content");
+    if (token == nullptr || !token->is_string()) continue;  // null: there is none
+    model->template_tokens[name] = std::string(token->get_string());
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool ServedModel::Answers(std::string_view name) const {
@@ -73,7 +105,8 @@ bool ServedModel::Answers(std::string_view name) const {
 }
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
-    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer) {
+    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer,
+    std::string_view tokenizer_config) {
   auto model = std::make_shared<ServedModel>();
   CopyFacts(card, model.get());
   if (model->id.empty() || model->fingerprint.empty() || model->max_context_tokens == 0) {
@@ -81,12 +114,11 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
         Concat("model card of '", model->id,
                "': model_id, fingerprint and max_context_tokens must all be set"));
   }
-  std::optional<text::TokenId> bos = tokenizer->bos_token_id();
-  if (card.has_bos_token_id()) bos = static_cast<text::TokenId>(card.bos_token_id());
-  std::optional<text::TokenId> eos = tokenizer->eos_token_id();
-  if (card.eos_token_ids_size() > 0) eos = static_cast<text::TokenId>(card.eos_token_ids(0));
-  model->bos_token = Spelling(*tokenizer, bos);
-  model->eos_token = Spelling(*tokenizer, eos);
+  if (tokenizer_config.empty()) {
+    SetTokensOfCard(card, *tokenizer, model.get());
+  } else {
+    PINGTI_RETURN_IF_ERROR(SetTokensOfConfig(tokenizer_config, model.get()));
+  }
   if (!card.chat_template().empty()) {
     PINGTI_ASSIGN_OR_RETURN(model->chat_template,
                             text::ChatTemplate::Parse(card.chat_template(), {}));
@@ -99,8 +131,9 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   }
   model->fim = FindFimTokens(*tokenizer);
   for (text::TokenId id = 0; id < tokenizer->vocab_size(); ++id) {
-    model->max_token_bytes =
-        std::max(model->max_token_bytes, static_cast<uint32_t>(tokenizer->TokenBytes(id).size()));
+    const std::string_view bytes = tokenizer->TokenBytes(id);
+    model->max_token_bytes = std::max(model->max_token_bytes, static_cast<uint32_t>(bytes.size()));
+    if (tokenizer->IsSpecial(id) && !bytes.empty()) model->special_tokens.emplace_back(bytes);
   }
   model->tokenizer = std::move(tokenizer);
   return std::shared_ptr<const ServedModel>(std::move(model));

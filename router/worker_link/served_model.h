@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,8 +37,10 @@ struct ServedModel {
   std::shared_ptr<const text::Tokenizer> tokenizer;         // shared between fingerprints by sha256
   std::unique_ptr<const text::ChatTemplate> chat_template;  // null: the model has none
   std::unique_ptr<const text::ChatTemplate> tool_use_template;  // null: use chat_template
-  std::string bos_token;  // spelled out, as templates use them
-  std::string eos_token;
+  // What templates call bos_token, eos_token and so on, spelled out; a name that the checkpoint says
+  // is none is not there.
+  std::map<std::string, std::string> template_tokens;
+  std::vector<std::string> special_tokens;  // spellings of all control tokens
   bool add_bos_token = false;
   std::optional<FimTokens> fim;  // empty: the model cannot fill in a middle
 
@@ -56,8 +59,10 @@ struct ServedModel {
   bool Answers(std::string_view name) const;
 };
 
-// Errors: InvalidArgument or Unimplemented naming what in the card cannot be used.
+// `tokenizer_config`: the contents of tokenizer_config.json; empty: the checkpoint has none. Errors:
+// InvalidArgument or Unimplemented naming what in the card cannot be used.
 absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
-    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer);
+    const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer,
+    std::string_view tokenizer_config);
 
 }  // namespace pingti::router

@@ -20,12 +20,15 @@ struct SentEvent {
 inline std::vector<SentEvent> ParseEvents(std::string_view stream) {
   std::vector<SentEvent> events;
   while (!stream.empty()) {
+    if (stream.front() == ':') {
+      stream.remove_prefix(stream.find('\n') + 1);
+      continue;
+    }
     const size_t end = stream.find("\n\n");
     EXPECT_NE(end, std::string_view::npos) << "the last event has no end: " << stream;
     if (end == std::string_view::npos) break;
     const std::string event(stream.substr(0, end));
     stream.remove_prefix(end + 2);
-    if (event.starts_with(":")) continue;
     const size_t line = event.find("\ndata: ");
     EXPECT_TRUE(event.starts_with("event: ") && line != std::string::npos) << event;
     if (line == std::string::npos) break;
