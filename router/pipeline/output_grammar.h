@@ -21,8 +21,8 @@ CallFrames ForcedCallFrames(const ServedModel& model, const GenerationRequest& r
 
 // Nothing for free text. What comes back compiles, so that a worker takes it. A call stays possible
 // beside a document in JSON, and thoughts before either, where the workers have it;
-// `reasoning_open`: the prompt ends inside a thought. Errors: InvalidArgument with the field and the
-// compiler's words; within a schema they name the JSON pointer.
+// `reasoning_open`: the prompt ends inside a thought. Errors: InvalidArgument with the field and
+// the compiler's words; within a schema they name the JSON pointer.
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
     const ServedModel& model, const GenerationRequest& request, bool reasoning_open);
 

@@ -1,6 +1,6 @@
-// Special tokens that a client spells out in a message stay text: nobody can write a turn's end into
-// a message. Messages are marked before the template is rendered, and what is marked is tokenized
-// as plain text.
+// Special tokens that a client spells out in a message stay text: nobody can write a turn's end
+// into a message. Messages are marked before the template is rendered, and what is marked is
+// tokenized as plain text.
 #pragma once
 
 #include <string>

@@ -37,8 +37,8 @@ struct ServedModel {
   std::shared_ptr<const text::Tokenizer> tokenizer;         // shared between fingerprints by sha256
   std::unique_ptr<const text::ChatTemplate> chat_template;  // null: the model has none
   std::unique_ptr<const text::ChatTemplate> tool_use_template;  // null: use chat_template
-  // What templates call bos_token, eos_token and so on, spelled out; a name that the checkpoint says
-  // is none is not there.
+  // What templates call bos_token, eos_token and so on, spelled out; a name that the checkpoint
+  // says is none is not there.
   std::map<std::string, std::string> template_tokens;
   std::vector<std::string> special_tokens;  // spellings of all control tokens
   bool add_bos_token = false;
@@ -59,8 +59,8 @@ struct ServedModel {
   bool Answers(std::string_view name) const;
 };
 
-// `tokenizer_config`: the contents of tokenizer_config.json; empty: the checkpoint has none. Errors:
-// InvalidArgument or Unimplemented naming what in the card cannot be used.
+// `tokenizer_config`: the contents of tokenizer_config.json; empty: the checkpoint has none.
+// Errors: InvalidArgument or Unimplemented naming what in the card cannot be used.
 absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
     const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer,
     std::string_view tokenizer_config);
