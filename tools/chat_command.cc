@@ -136,7 +136,7 @@ int TalkUntilEnd(Conversation* conversation) {
   while (true) {
     if (interactive) Print("> ");
     if (!std::getline(std::cin, line)) break;
-    if (line.empty()) continue;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     if (line.front() == '/') {
       if (!RunSlashCommand(line, conversation)) break;
       continue;

@@ -27,7 +27,12 @@ CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
   chat->add_option("--max-tokens", options->settings.max_tokens, "Longest answer, in tokens")
       ->check(CLI::PositiveNumber);
   chat->add_option("--seed", options->settings.seed, "Repeats a sampled answer");
-  chat->add_option("--once", options->once, "Ask this, print the answer, end");
+  const auto is_question = [](const std::string& text) {
+    const bool is_blank = text.find_first_not_of(" \t\r\n") == std::string::npos;
+    return std::string(is_blank ? "expected a question" : "");
+  };
+  chat->add_option("--once", options->once, "Ask this, print the answer, end")
+      ->check(CLI::Validator(is_question, "", "question"));
   return chat;
 }
 

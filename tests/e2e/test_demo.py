@@ -133,6 +133,19 @@ def test_inspect_describes_the_model():
     assert inspect.returncode == 0 and "134.5 million" in inspect.stdout
 
 
+@pytest.mark.parametrize("question", ["", "  \n"])
+def test_chat_says_that_an_empty_question_is_none(question):
+    chat = subprocess.run([BIN / "pingti", "chat", "--url", "http://127.0.0.1:1", "--once", question],
+                          capture_output=True, text=True, timeout=30, env=program_env())
+    assert chat.returncode == 2 and "--once" in chat.stderr
+
+
+def test_chat_does_not_send_a_line_of_spaces(cluster):
+    chat = subprocess.run([BIN / "pingti", "chat", "--url", cluster.router.url], input="   \n\t\n",
+                          capture_output=True, text=True, timeout=30, env=program_env())
+    assert (chat.returncode, chat.stdout) == (0, ""), chat.stderr
+
+
 def test_chat_says_when_nobody_answers():
     chat = subprocess.run([BIN / "pingti", "chat", "--url", "http://127.0.0.1:1", "--once", "hi"],
                           capture_output=True, text=True, timeout=30, check=False)
