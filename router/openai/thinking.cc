@@ -52,15 +52,16 @@ absl::Status ReadSwitch(std::string_view field, const json::value& value, Thinki
   return budget == nullptr ? absl::OkStatus() : ReadBudget(path + ".budget_tokens", *budget, out);
 }
 
-using Reader = absl::Status (*)(std::string_view field, const json::value& value, Thinking* out);
-struct ReaderRow {
+using ReadMember = absl::Status (*)(std::string_view field, const json::value& value,
+                                    Thinking* out);
+struct ThinkingField {
   const char* name;
-  Reader read;
+  ReadMember read;
 };
 
 absl::Status ReadMembers(std::string_view path, const json::object& object,
-                         std::span<const ReaderRow> rows, Thinking* out) {
-  for (const ReaderRow& row : rows) {
+                         std::span<const ThinkingField> rows, Thinking* out) {
+  for (const ThinkingField& row : rows) {
     const json::value* value = object.if_contains(row.name);
     const std::string field =
         path.empty() ? row.name : Concat(path, ".", std::string_view(row.name));
@@ -70,7 +71,7 @@ absl::Status ReadMembers(std::string_view path, const json::object& object,
 }
 
 absl::Status ReadReasoning(std::string_view field, const json::value& value, Thinking* out) {
-  static constexpr ReaderRow kRows[] = {
+  static constexpr ThinkingField kRows[] = {
       {"effort", &ReadEffort}, {"enabled", &ReadEnabled}, {"max_tokens", &ReadBudget}};
   PINGTI_ASSIGN_OR_RETURN(const json::object* reasoning, RequireObject(field, value));
   return ReadMembers(field, *reasoning, kRows, out);
@@ -81,11 +82,11 @@ absl::Status ReadReasoning(std::string_view field, const json::value& value, Thi
 absl::Status ReadThinking(const json::object& body, json::object* context,
                           GenerationRequest* request) {
   // The more exactly a field says it, the later it is read.
-  static constexpr ReaderRow kRows[] = {{"reasoning_effort", &ReadEffort},
-                                        {"reasoning", &ReadReasoning},
-                                        {"thinking", &ReadSwitch},
-                                        {"enable_thinking", &ReadEnabled},
-                                        {"thinking_budget", &ReadBudget}};
+  static constexpr ThinkingField kRows[] = {{"reasoning_effort", &ReadEffort},
+                                            {"reasoning", &ReadReasoning},
+                                            {"thinking", &ReadSwitch},
+                                            {"enable_thinking", &ReadEnabled},
+                                            {"thinking_budget", &ReadBudget}};
   Thinking thinking;
   PINGTI_RETURN_IF_ERROR(ReadMembers("", body, kRows, &thinking));
   if (thinking.enabled.has_value()) {

@@ -22,7 +22,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
-using Stream = grpc::ClientReaderWriter<v1::FollowerMessage, v1::Command>;
+using LeaderStream = grpc::ClientReaderWriter<v1::FollowerMessage, v1::Command>;
 
 constexpr milliseconds kRetryPause{250};
 
@@ -237,7 +237,7 @@ class FollowerSession {
   FollowerStop* const stop_;
   const std::unique_ptr<v1::Group::Stub> stub_;
   grpc::ClientContext context_;
-  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<LeaderStream> stream_;
   std::atomic<bool> joined_{false};
   Model* model_ = nullptr;
   Mutex write_mutex_;

@@ -20,7 +20,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
-using Stream = grpc::ServerReaderWriter<v1::Command, v1::FollowerMessage>;
+using FollowerStream = grpc::ServerReaderWriter<v1::Command, v1::FollowerMessage>;
 
 // Of gRPC's "ipv4:10.0.0.1:4321" or "ipv6:%5Bfd00::1%5D:4321": "10.0.0.1", "[fd00::1]".
 std::string HostOf(const std::string& peer) {
@@ -37,8 +37,8 @@ std::string HostOf(const std::string& peer) {
 // Lives on the thread of its Join call, which reads what the follower says.
 class GroupLeader::Link : public FollowerLink {
  public:
-  Link(int rank, v1::FollowerMessage::Hello hello, grpc::ServerContext* context, Stream* stream,
-       const GroupPatience& patience)
+  Link(int rank, v1::FollowerMessage::Hello hello, grpc::ServerContext* context,
+       FollowerStream* stream, const GroupPatience& patience)
       : rank_(rank),
         hello_(std::move(hello)),
         host_(HostOf(context->peer())),
@@ -122,7 +122,7 @@ class GroupLeader::Link : public FollowerLink {
   const std::string host_;  // as an address begins: IPv6 in brackets
   const GroupPatience patience_;
   grpc::ServerContext* const context_;  // not to be used once lost
-  Stream* const stream_;                // the same
+  FollowerStream* const stream_;        // the same
   Mutex write_mutex_;
   bool open_ PINGTI_GUARDED_BY(write_mutex_) = true;
   Mutex mutex_;
@@ -137,7 +137,7 @@ class GroupLeader::Service : public v1::Group::Service {
     links_.resize(static_cast<size_t>(options.world_size));
   }
 
-  grpc::Status Join(grpc::ServerContext* context, Stream* stream) override {
+  grpc::Status Join(grpc::ServerContext* context, FollowerStream* stream) override {
     v1::FollowerMessage message;
     if (!stream->Read(&message) || !message.has_hello()) {
       return {grpc::StatusCode::INVALID_ARGUMENT, "expected a Hello first"};
@@ -181,7 +181,8 @@ class GroupLeader::Service : public v1::Group::Service {
 
  private:
   absl::StatusOr<std::shared_ptr<Link>> Admit(const v1::FollowerMessage::Hello& hello,
-                                              grpc::ServerContext* context, Stream* stream) {
+                                              grpc::ServerContext* context,
+                                              FollowerStream* stream) {
     MutexLock lock(&mutex_);
     const auto refuse = [&](std::string_view what) {
       refused_ = Concat("rank ", hello.rank(), ": ", what);

@@ -12,7 +12,7 @@
 namespace pingti {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
 TEST(BoundedQueueTest, KeepsOrderAndRefusesWhenFull) {
   BoundedQueue<std::unique_ptr<int>> queue(2);
@@ -24,23 +24,23 @@ TEST(BoundedQueueTest, KeepsOrderAndRefusesWhenFull) {
   EXPECT_EQ(queue.size(), 2u);
   EXPECT_EQ(**queue.Pop(), 1);
   EXPECT_EQ(**queue.Pop(), 2);
-  EXPECT_FALSE(queue.Pop(Clock::now()).has_value());
+  EXPECT_FALSE(queue.Pop(SteadyClock::now()).has_value());
 }
 
 TEST(BoundedQueueTest, WaitsEndAtTheirDeadline) {
   BoundedQueue<int> queue(1);
-  const auto past = Clock::now();
+  const auto past = SteadyClock::now();
   EXPECT_FALSE(queue.Pop(past).has_value());
   EXPECT_FALSE(queue.Pop(past + std::chrono::milliseconds(5)).has_value());
   EXPECT_TRUE(queue.Push(1, past)) << "room needs no wait";
-  EXPECT_FALSE(queue.Push(2, Clock::now() + std::chrono::milliseconds(5)));
+  EXPECT_FALSE(queue.Push(2, SteadyClock::now() + std::chrono::milliseconds(5)));
   EXPECT_EQ(*queue.Pop(past), 1) << "an item that is there needs no wait";
 }
 
 TEST(BoundedQueueTest, PushWaitsForRoom) {
   BoundedQueue<int> queue(1);
   ASSERT_TRUE(queue.TryPush(1));
-  std::thread producer([&] { EXPECT_TRUE(queue.Push(2, Clock::time_point::max())); });
+  std::thread producer([&] { EXPECT_TRUE(queue.Push(2, SteadyClock::time_point::max())); });
   EXPECT_EQ(*queue.Pop(), 1);
   EXPECT_EQ(*queue.Pop(), 2);
   producer.join();
@@ -49,7 +49,7 @@ TEST(BoundedQueueTest, PushWaitsForRoom) {
 TEST(BoundedQueueTest, CloseLetsConsumersDrainAndWakesEverybody) {
   BoundedQueue<int> queue(1);
   ASSERT_TRUE(queue.TryPush(1));
-  std::thread producer([&] { EXPECT_FALSE(queue.Push(2, Clock::time_point::max())); });
+  std::thread producer([&] { EXPECT_FALSE(queue.Push(2, SteadyClock::time_point::max())); });
   queue.Close();
   producer.join();
   EXPECT_TRUE(queue.closed());
@@ -72,7 +72,7 @@ TEST(BoundedQueueTest, EveryItemArrivesOnceAmongManyThreads) {
   for (int t = 0; t < kThreads; ++t) {
     producers.emplace_back([&, t] {
       for (int i = 0; i < kItems; ++i) {
-        ASSERT_TRUE(queue.Push(t * kItems + i, Clock::time_point::max()));
+        ASSERT_TRUE(queue.Push(t * kItems + i, SteadyClock::time_point::max()));
       }
     });
     consumers.emplace_back([&] {

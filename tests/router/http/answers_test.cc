@@ -22,7 +22,7 @@ namespace {
 namespace json = boost::json;
 using worker::v1::Sequence;
 
-constexpr std::string_view kTools = R"("tools":[{"type":"function","function":{"name":"f"}}])";
+constexpr std::string_view kOneTool = R"("tools":[{"type":"function","function":{"name":"f"}}])";
 
 struct Said {
   std::string reasoning;
@@ -101,27 +101,27 @@ TEST(Answers, AStopStringEndsWordsAndNotThoughts) {
 
 TEST(Answers, WhatIsCutOffIsNoCall) {
   const std::string half = R"(So:<tool_call>{"name":"f","arguments":{"a":"b)";
-  Expect(half, kTools, {"", half, "", "stop"});
-  Expect(half + R"(\n\nc"}}</tool_call>)", Concat(kTools, R"(,"stop":"b\\")"),
+  Expect(half, kOneTool, {"", half, "", "stop"});
+  Expect(half + R"(\n\nc"}}</tool_call>)", Concat(kOneTool, R"(,"stop":"b\\")"),
          {"", half.substr(0, half.size() - 1), "", "stop"});
-  Expect(half + R"("}}</tool_call>)", Concat(kTools, R"(,"max_tokens":)", half.size()),
+  Expect(half + R"("}}</tool_call>)", Concat(kOneTool, R"(,"max_tokens":)", half.size()),
          {"", half, "", "length"});
 }
 
 TEST(Answers, ACallIsOneInAThoughtThatIsNeverClosed) {
   const std::string call = R"(<tool_call>{"name":"f","arguments":{"a":1}}</tool_call>)";
-  Expect("<think>hm\n" + call, kTools, {"hm", "", R"(f({"a":1}))", "tool_calls"});
-  Expect("<think>hm " + call + "? No.</think>Done.", kTools,
+  Expect("<think>hm\n" + call, kOneTool, {"hm", "", R"(f({"a":1}))", "tool_calls"});
+  Expect("<think>hm " + call + "? No.</think>Done.", kOneTool,
          {"hm " + call + "? No.", "Done.", "", "stop"});
-  Expect("<think>hm <tool_call> is a tag", kTools, {"hm <tool_call> is a tag", "", "", "stop"});
+  Expect("<think>hm <tool_call> is a tag", kOneTool, {"hm <tool_call> is a tag", "", "", "stop"});
 }
 
 TEST(Answers, WithoutParallelCallsTheFirstEndsTheAnswer) {
   const std::string calls =
       R"(Well.<tool_call>{"name":"f"}</tool_call> and <tool_call>{"name":"f"}</tool_call> so)";
-  Expect(calls, Concat(kTools, R"(,"parallel_tool_calls":false)"),
+  Expect(calls, Concat(kOneTool, R"(,"parallel_tool_calls":false)"),
          {"", "Well.", "f({})", "tool_calls"});
-  Expect(calls, kTools, {"", "Well. and so", "f({})f({})", "tool_calls"});
+  Expect(calls, kOneTool, {"", "Well. and so", "f({})f({})", "tool_calls"});
 }
 
 TEST(Answers, MarksThatAreSpecialTokensAreRead) {
@@ -136,7 +136,7 @@ TEST(Answers, MarksThatAreSpecialTokensAreRead) {
     for (const uint32_t token : ByteTokens(R"({"a":1})")) tokens.push_back(token);
     return tokens;
   };
-  Expect("", kTools, {"", "Ok.", R"(f({"a":1}))", "tool_calls"}, options);
+  Expect("", kOneTool, {"", "Ok.", R"(f({"a":1}))", "tool_calls"}, options);
 }
 
 // The fake model thinks for ever, until it reads that the thought is closed.
