@@ -39,11 +39,11 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       limits_(LimitsOf(*model, options)),
       cache_(options.num_kv_blocks, options.kv_block_tokens),
       scheduler_(&cache_, options.budget),
+      mask_budget_(options.mask_limits),
       finisher_(&scheduler_, &outputs_, &stats_),
       taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
       beams_(&scheduler_, &outputs_, &finisher_, &stats_),
       pacer_(options.max_step_time),
-      mask_budget_(options.mask_limits),
       batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);

@@ -23,7 +23,9 @@ void ExpectSameLogprobs(const std::vector<TokenLogprobs>& want,
       };
       const bool tied =
           (k > 0 && is_near(k - 1, k)) || (k + 1 < top.size() ? is_near(k, k + 1) : tolerance > 0);
-      if (!tied) EXPECT_EQ(got[i].top[k].token_id, top[k].token_id);
+      if (!tied) {
+        EXPECT_EQ(got[i].top[k].token_id, top[k].token_id);
+      }
     }
   }
 }
