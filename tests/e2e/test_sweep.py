@@ -291,8 +291,9 @@ def test_no_value_of_a_grpc_field_costs_more_than_its_refusal(cluster, stubs, me
         def code_of(one):
             try:
                 answer = call(one, timeout=60)
-                for _ in answer if streams else ():
-                    pass
+                if streams:  # a limit of tokens may be legal however large it is
+                    next(answer)
+                    answer.cancel()
                 return grpc.StatusCode.OK, ""
             except grpc.RpcError as error:
                 return error.code(), error.details()
