@@ -103,10 +103,11 @@ TEST_F(BitsAndBytesTest, BlocksOfNf4HaveTheValuesOfTheFormula) {
     const float absmax[] = {0.5f, 1.0f, 2.0f, 4.0f};
     const float nested_absmax[] = {0.0f * 0.5f + 0.125f, 10.0f / 255.0f * 0.5f + 0.125f,
                                    200.0f / 255.0f * 0.25f + 0.125f, 1.0f * 0.25f + 0.125f};
+    const float* const scales = nested ? nested_absmax : absmax;
     for (size_t i = 0; i < 256; ++i) {
       const uint8_t byte = nibbles[i / 2];
       const int place = i % 2 == 0 ? byte >> 4 : byte & 15;
-      EXPECT_EQ(values[i], kNf4Values[place] * (nested ? nested_absmax : absmax)[i / 64]) << i;
+      EXPECT_EQ(values[i], kNf4Values[place] * scales[i / 64]) << i;
     }
   }
 }
