@@ -40,8 +40,10 @@ class ManyStreams : public ::testing::Test {
       return ByteTokens(std::string(kTokens, 'x'));
     };
     worker_ = std::make_unique<FakeWorker>(options);
-    router_ = std::make_unique<RouterProcess>(PINGTI_ROUTER,
-                                              std::vector<std::string>{worker_->address()});
+    // Longer than a busy machine keeps the fake worker from saying something.
+    router_ =
+        std::make_unique<RouterProcess>(PINGTI_ROUTER, std::vector<std::string>{worker_->address()},
+                                        std::vector<std::string>{"--stall-timeout=60s"});
   }
 
   // Opens `count` streams, holds them all open half-way, and lets them end. Returns the router's
