@@ -142,8 +142,15 @@ TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
   v1::ChatRequest request = Request();
   request.mutable_params()->set_max_tokens(900'000);
   request.mutable_params()->set_logprobs(true);
+  // With a window that does not grow, or gRPC reads megabytes that nobody asked for.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  const auto stub = v1::Inference::NewStub(
+      grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(server_->port()),
+                                grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
-  const auto reader = stub_->Chat(&context, request);
+  const auto reader = stub->Chat(&context, request);
   ASSERT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
   EXPECT_LT(worker_->num_tokens_sent(), 900'000u);
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
