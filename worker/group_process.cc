@@ -19,6 +19,13 @@
 namespace pingti::worker {
 namespace {
 
+// The leader's host as an address begins: IPv6 in brackets.
+std::string LeaderHost(const WorkerConfig& config) {
+  const std::string& host = config.leader_address;
+  const bool is_bare_v6 = host.find(':') != std::string::npos && !host.starts_with("[");
+  return is_bare_v6 ? Concat("[", host, "]") : host;
+}
+
 class Host : public FollowerHost {
  public:
   Host(const WorkerConfig& config, LoadedModel* loaded) : config_(config), loaded_(loaded) {}
@@ -92,7 +99,7 @@ class GroupEnd {
 
 FollowerOptions OptionsOf(const WorkerConfig& config, const LoadedModel& loaded) {
   FollowerOptions options;
-  options.leader = Concat(config.leader_address, ":", config.group_port);
+  options.leader = Concat(LeaderHost(config), ":", config.group_port);
   options.rank = config.rank;
   options.world_size = config.world_size;
   options.fingerprint = GroupFingerprint(config, *loaded.checkpoint);

@@ -44,15 +44,18 @@ def judged(client, prompt):
     return [token.token for token in content], [token.logprob for token in content]
 
 
+def expect_same(whole, shared):
+    """Of two routers: equal greedy tokens, on a GPU up to a near tie, and log-probabilities."""
+    for prompt in PROMPTS[:2]:
+        (tokens, logprobs), (others, others_logprobs) = (judged(r.client(), prompt) for r in (whole, shared))
+        same = next((i for i, pair in enumerate(zip(tokens, others)) if pair[0] != pair[1]), len(tokens))
+        assert others_logprobs[:same] == pytest.approx(logprobs[:same], abs=NEAR)
+        assert others == tokens or (GPUS and same > 0)
+
+
 @pytest.mark.parametrize("ranks", SIZES)
 def test_greedy_answers_and_their_logprobs_are_those_of_one_rank(routers, ranks):
-    for prompt in PROMPTS[:2]:
-        tokens, logprobs = judged(routers[1].client(), prompt)
-        shared, shared_logprobs = judged(routers[ranks].client(), prompt)
-        same = next((i for i, pair in enumerate(zip(tokens, shared)) if pair[0] != pair[1]),
-                    len(tokens))
-        assert shared_logprobs[:same] == pytest.approx(logprobs[:same], abs=NEAR)
-        assert shared == tokens or (GPUS and same > 0)
+    expect_same(routers[1], routers[ranks])
 
 
 @pytest.mark.skipif(GPUS > 0, reason="bf16 sums differ by more than a draw may")

@@ -49,7 +49,7 @@ class RemoteModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
-  absl::Status CheckGroup() override { return link_->Check(); }
+  absl::Status Health() const override { return link_->Check(); }
   void AbortGroup() override { link_->Abort(); }
 
  private:

@@ -52,7 +52,7 @@ class DecoderModel : public RankModel {
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
 
-  absl::Status CheckGroup() override { return comm_->Check(); }
+  absl::Status Health() const override { return comm_->Check(); }
   void AbortGroup() override { comm_->Abort(); }
   bool WaitsForPeers() const override { return comm_->WaitsForPeers(); }
 

@@ -146,7 +146,7 @@ absl::Status TensorParallelModel::OnAll(
   PINGTI_RETURN_IF_ERROR(ended_);
   const auto on_rank = [&](int rank) { return call(*ranks_[static_cast<size_t>(rank)], rank); };
   const RankThreads::Outcome outcome = threads_->Run(on_rank, [this] { AbortGroup(); });
-  absl::Status group = outcome.agreed ? CheckGroup() : outcome.status;
+  absl::Status group = outcome.agreed ? Health() : outcome.status;
   if (group.ok()) return outcome.status;
   ended_ = absl::DataLossError(
       Concat("the tensor-parallel group has ended: ", std::string(group.message())));
@@ -159,7 +159,7 @@ void TensorParallelModel::AbortGroup() {
 }
 
 absl::Status TensorParallelModel::Health() const {
-  for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->CheckGroup());
+  for (const auto& rank : ranks_) PINGTI_RETURN_IF_ERROR(rank->Health());
   return absl::OkStatus();
 }
 

@@ -60,7 +60,6 @@ class TensorParallelModel : public RankModel {
   // Those that wait for others in a collective are not who is late, where that is known.
   std::string Unfinished() const override;
   absl::Status Health() const override;
-  absl::Status CheckGroup() override { return Health(); }
   void AbortGroup() override;
 
  private:
