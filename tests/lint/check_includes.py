@@ -43,14 +43,16 @@ EDGES = {
     # The one place that knows all communicators, for wiring alone.
     # Sums by our own kernels.
     "worker/comm/peer": TENSOR + ["worker/backend", "worker/backend/cuda/cuda_status",
-                                  "worker/comm", "kernels"],
+                                  "worker/backend/cuda/kernel_params", "worker/comm", "kernels"],
     "worker/comm/choose": TENSOR + ["worker/backend", "worker/backend/choose", "worker/comm",
                                     "worker/comm/peer"],
     "worker/cache": BASE,
     "worker/backend": TENSOR,
     "worker/backend/cpu": TENSOR + ["worker/backend", "worker/quant"],
     "worker/backend/cuda/cuda_status": BASE,
+    "worker/backend/cuda/kernel_params": TENSOR + ["worker/backend", "kernels"],
     "worker/backend/cuda": TENSOR + ["worker/backend", "worker/backend/cuda/cuda_status",
+                                     "worker/backend/cuda/kernel_params",
                                      "worker/quant", "kernels"],
     # The one place that knows all backends, for wiring alone.
     "worker/backend/choose": TENSOR + ["worker/backend", "worker/backend/cpu", "worker/backend/cuda"],

@@ -11,6 +11,7 @@
 #include "common/base/strings.h"
 #include "pingti/kernels/all_reduce_group.h"
 #include "worker/backend/cuda/cuda_status.h"
+#include "worker/backend/cuda/kernel_params.h"
 
 namespace pingti::worker {
 namespace {
@@ -75,20 +76,7 @@ class PeerCommunicator : public Communicator {
     PINGTI_RETURN_IF_ERROR(CheckPeers());
     kernels::AllReduceRmsNormParams params;
     params.link = link_;
-    kernels::RmsNormParams& norm = params.norm;
-    norm.x = delta.data;
-    norm.x_stride = delta.stride;
-    norm.residual = residual.data;
-    norm.residual_stride = residual.stride;
-    norm.weight = static_cast<const float*>(weight.data());
-    norm.eps = eps;
-    norm.out = out.values.data;
-    norm.out_stride = out.values.stride;
-    norm.quantized = static_cast<int8_t*>(out.quantized.values);
-    norm.quantized_stride = out.quantized.stride;
-    norm.scales = out.quantized.scales;
-    norm.num_tokens = static_cast<int32_t>(delta.rows);
-    norm.hidden = static_cast<int32_t>(delta.cols);
+    params.norm = cuda::NormParams<kernels::RmsNormParams>(delta, &residual, weight, eps, out);
     const cudaError_t error = kernels::LaunchAllReduceRmsNorm(params, stream_);
     if (error == cudaErrorNotSupported) {
       return Communicator::AllReduceAddRmsNorm(delta, residual, weight, eps, out);

@@ -52,16 +52,20 @@ RmsNormParams CommCase::NormOf(int rank, int set, const T* x) const {
   return p;
 }
 
+AllReduceParams CommCase::SumOf(int rank, int set, const AllReduceShape& shape) {
+  AllReduceParams p;
+  p.link = ranks_.group().link(rank);
+  p.x = data_[rank].x.data() + set * set_size();
+  p.out = data_[rank].out.data() + set * set_size();
+  p.x_stride = p.out_stride = p.cols = cols_;
+  p.rows = rows_;
+  p.shape = shape;
+  return p;
+}
+
 CommTime CommCase::TimeSum(const AllReduceShape& shape) {
   return Time([&](int rank, int set) {
-    AllReduceParams p;
-    p.link = ranks_.group().link(rank);
-    p.x = data_[rank].x.data() + set * set_size();
-    p.out = data_[rank].out.data() + set * set_size();
-    p.x_stride = p.out_stride = p.cols = cols_;
-    p.rows = rows_;
-    p.shape = shape;
-    PINGTI_CUDA(LaunchAllReduce(p, ranks_.stream(rank)));
+    PINGTI_CUDA(LaunchAllReduce(SumOf(rank, set, shape), ranks_.stream(rank)));
   });
 }
 
@@ -77,13 +81,7 @@ CommTime CommCase::TimeSumNorm(const AllReduceShape& shape) {
 
 CommTime CommCase::TimeSumThenNorm(const AllReduceShape& shape) {
   return Time([&](int rank, int set) {
-    AllReduceParams p;
-    p.link = ranks_.group().link(rank);
-    p.x = data_[rank].x.data() + set * set_size();
-    p.out = data_[rank].out.data() + set * set_size();
-    p.x_stride = p.out_stride = p.cols = cols_;
-    p.rows = rows_;
-    p.shape = shape;
+    const AllReduceParams p = SumOf(rank, set, shape);
     PINGTI_CUDA(LaunchAllReduce(p, ranks_.stream(rank)));
     PINGTI_CUDA(
         LaunchRmsNorm(NormOf(rank, set, static_cast<const T*>(p.out)), ranks_.stream(rank)));

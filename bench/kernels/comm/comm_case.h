@@ -61,6 +61,7 @@ class CommCase {
 
   size_t set_size() const { return static_cast<size_t>(rows_) * cols_; }
   RmsNormParams NormOf(int rank, int set, const T* x) const;
+  AllReduceParams SumOf(int rank, int set, const AllReduceShape& shape);
   CommTime Time(const std::function<void(int rank, int set)>& call);
 
   testing::Ranks& ranks_;

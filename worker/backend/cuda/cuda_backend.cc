@@ -23,6 +23,7 @@
 #include "worker/backend/cuda/cuda_timer.h"
 #include "worker/backend/cuda/device_memory.h"
 #include "worker/backend/cuda/host_rows.h"
+#include "worker/backend/cuda/kernel_params.h"
 #include "worker/backend/cuda/kv_transfer.h"
 #include "worker/backend/cuda/step_arrays.h"
 #include "worker/backend/cuda/step_graphs.h"
@@ -48,11 +49,6 @@ kernels::ActivationKind KernelKind(ActivationFunction activation) {
       break;
   }
   return kernels::ActivationKind::kGeluTanh;
-}
-
-// The one form besides the values that kernels write: int8 with a scale per token.
-bool HasFormOfKernels(const Operand& x) {
-  return x.quantized.type.quant == QuantType::kNone || x.quantized.type == kInt8PerToken;
 }
 
 // Rows in bf16, wherever they come from, or in int8 with a scale each.
@@ -331,47 +327,15 @@ class CudaBackend : public Backend {
 
   absl::Status Normalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
                          float eps, const Operand& out) {
-    PINGTI_CHECK(HasFormOfKernels(out));
-    kernels::RmsNormParams params;
-    params.x = x.data;
-    params.x_stride = x.stride;
-    if (residual != nullptr) {
-      params.residual = residual->data;
-      params.residual_stride = residual->stride;
-    }
-    params.weight = Floats(weight);
-    params.eps = eps;
-    params.out = out.values.data;
-    params.out_stride = out.values.stride;
-    params.quantized = static_cast<int8_t*>(out.quantized.values);
-    params.quantized_stride = out.quantized.stride;
-    params.scales = out.quantized.scales;
-    params.num_tokens = static_cast<int32_t>(x.rows);
-    params.hidden = static_cast<int32_t>(x.cols);
+    const auto params = NormParams<kernels::RmsNormParams>(x, residual, weight, eps, out);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchRmsNorm(params, stream_));
     return absl::OkStatus();
   }
 
   absl::Status LayerNormalise(MatrixView x, const MatrixView* residual, const DeviceBuffer& weight,
                               const DeviceBuffer* bias, float eps, const Operand& out) {
-    PINGTI_CHECK(HasFormOfKernels(out));
-    kernels::LayerNormParams params;
-    params.x = x.data;
-    params.x_stride = x.stride;
-    if (residual != nullptr) {
-      params.residual = residual->data;
-      params.residual_stride = residual->stride;
-    }
-    params.weight = Floats(weight);
+    auto params = NormParams<kernels::LayerNormParams>(x, residual, weight, eps, out);
     params.bias = bias == nullptr ? nullptr : Floats(*bias);
-    params.eps = eps;
-    params.out = out.values.data;
-    params.out_stride = out.values.stride;
-    params.quantized = static_cast<int8_t*>(out.quantized.values);
-    params.quantized_stride = out.quantized.stride;
-    params.scales = out.quantized.scales;
-    params.num_tokens = static_cast<int32_t>(x.rows);
-    params.hidden = static_cast<int32_t>(x.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchLayerNorm(params, stream_));
     return absl::OkStatus();
   }

@@ -17,12 +17,10 @@
 #include "worker/backend/backend.h"
 #include "worker/backend/cuda/blas.h"
 #include "worker/backend/cuda/device_memory.h"
+#include "worker/backend/cuda/kernel_params.h"
 #include "worker/backend/cuda/weight_upload.h"
 
 namespace pingti::worker::cuda {
-
-// The quantized activations that the kernels write and read.
-inline constexpr OperandType kInt8PerToken{QuantType::kInt8, 0};
 
 // The families of kernels, each with its own layout of values and scales.
 enum class GemmKind {
