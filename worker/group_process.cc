@@ -1,8 +1,6 @@
 #include "worker/group_process.h"
 
-#include <atomic>
 #include <chrono>
-#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -11,10 +9,7 @@
 #include "common/base/mutex.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "common/metrics/worker_metrics.h"
-#include "common/net/admin_server.h"
 #include "worker/group/follower.h"
-#include "worker/loaded_model.h"
 
 namespace pingti::worker {
 namespace {
@@ -28,13 +23,14 @@ std::string LeaderHost(const WorkerConfig& config) {
 
 class Host : public FollowerHost {
  public:
-  Host(const WorkerConfig& config, LoadedModel* loaded) : config_(config), loaded_(loaded) {}
+  Host(const WorkerConfig& config, LoadedModel* loaded, const std::function<void()>& on_ready)
+      : config_(config), loaded_(loaded), on_ready_(on_ready) {}
 
   absl::StatusOr<Model*> Start(const v1::Command::Start& start) override {
     GroupMeeting meeting{start.group_id(), {}, start.nccl_id()};
     for (const std::string& address : start.peer_addresses()) {
       // The leader does not know under which name it is reached.
-      meeting.addresses.push_back(address.starts_with(":") ? Concat(config_.leader_address, address)
+      meeting.addresses.push_back(address.starts_with(":") ? Concat(LeaderHost(config_), address)
                                                            : address);
     }
     PINGTI_ASSIGN_OR_RETURN(RankModel * model, LoadFollowersShare(config_, meeting, loaded_));
@@ -50,7 +46,7 @@ class Host : public FollowerHost {
 
   absl::StatusOr<RemoteMemory> PlanMemory() override {
     PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, worker::PlanMemory(config_, *loaded_));
-    ready_ = true;
+    on_ready_();
     return RemoteMemory{budget.num_blocks, budget.max_context_tokens, budget.arithmetic};
   }
 
@@ -60,14 +56,10 @@ class Host : public FollowerHost {
     if (model_ != nullptr) model_->AbortGroup();
   }
 
-  absl::Status Ready() const {
-    return ready_ ? absl::OkStatus() : absl::UnavailableError("the group is not complete yet");
-  }
-
  private:
   const WorkerConfig& config_;
   LoadedModel* const loaded_;
-  std::atomic<bool> ready_{false};
+  const std::function<void()>& on_ready_;
   Mutex mutex_;
   RankModel* model_ PINGTI_GUARDED_BY(mutex_) = nullptr;
   bool aborted_ PINGTI_GUARDED_BY(mutex_) = false;
@@ -110,29 +102,17 @@ FollowerOptions OptionsOf(const WorkerConfig& config, const LoadedModel& loaded)
 
 }  // namespace
 
-absl::Status FollowGroup(WorkerConfig config, SignalWaiter* signals) {
-  metrics::Registry registry;
-  registry.AddProcessMetrics("pingti-worker");
-  PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
-  FillDeviceDefaults(devices.first(), &config);
-  PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, OpenServedModel(config, std::move(devices)));
-  Host host(config, &loaded);
-  net::HttpServerOptions admin;
-  admin.address = config.admin_address.empty() ? config.address : config.admin_address;
-  admin.port = config.admin_port;
-  PINGTI_ASSIGN_OR_RETURN(
-      const auto admin_server,
-      net::StartAdminServer(admin, {.metrics = [&] { return registry.Serialize(); },
-                                    .healthy = [] { return absl::OkStatus(); },
-                                    .ready = [&] { return host.Ready(); }}));
+absl::Status FollowGroup(const WorkerConfig& config, LoadedModel* loaded,
+                         const std::function<void()>& on_ready, SignalWaiter* signals) {
+  Host host(config, loaded, on_ready);
   FollowerStop stop;
   GroupEnd ended;
   std::thread waiter([&] {
     signals->Wait();
     // The leader gets the signal too, as a rule, and its answers need this rank to end in order.
-    if (!host.Ready().ok() || !ended.WaitFor(config.drain_timeout)) stop.Stop();
+    if (!ended.WaitFor(config.drain_timeout)) stop.Stop();
   });
-  const absl::Status status = RunFollower(OptionsOf(config, loaded), &host, &stop);
+  const absl::Status status = RunFollower(OptionsOf(config, *loaded), &host, &stop);
   const bool asked_to_end = signals->signal().has_value();
   ended.Tell();
   signals->Shutdown();

@@ -144,6 +144,15 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
   FillDeviceDefaults(devices.first(), &config);
   PINGTI_ASSIGN_OR_RETURN(LoadedModel loaded, OpenServedModel(config, std::move(devices)));
+  if (config.rank > 0) {
+    const auto on_ready = [&] {
+      signals->OnSignal(nullptr);
+      loading.Set(0);
+      const auto always = [] { return absl::OkStatus(); };
+      admin->Serve(always, always);
+    };
+    return FollowGroup(config, &loaded, on_ready, signals);
+  }
   PINGTI_RETURN_IF_ERROR(LoadServedModel(config, &loaded));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
   const Vocabulary vocabulary = VocabularyOf(loaded);
@@ -194,7 +203,7 @@ int Main(int argc, char** argv) {
   StartLogThread();
   RaiseFileLimit();
   net::RouteGrpcLog();
-  status = config.rank > 0 ? FollowGroup(config, &signals) : Serve(config, &signals);
+  status = Serve(config, &signals);
   if (!status.ok()) {
     LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});
   }

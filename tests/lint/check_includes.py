@@ -84,8 +84,7 @@ EDGES = {
     "worker/loaded_model": BASE + ["worker/device", "worker/group", "worker/model",
                                    "worker/server", "worker/spec", "worker/text", "worker/weights"],
     # What main.cc runs in a process that follows another.
-    "worker/group_process": BASE + ["common/metrics", "common/net", "worker/device",
-                                    "worker/group", "worker/loaded_model", "worker/server"],
+    "worker/group_process": BASE + ["worker/group", "worker/loaded_model", "worker/server"],
     "worker/main.cc": ["common/*", "worker/*"],
 
     "router/api": BASE + ["common/grammar", "common/text", "common/text/utf8"],

@@ -156,21 +156,14 @@ class GroupLeader::Service : public v1::Group::Service {
   absl::Status Wait(milliseconds timeout) {
     const SteadyClock::time_point deadline = SteadyClock::now() + timeout;
     MutexLock lock(&mutex_);
-    while (!cancelled_ && !Missing().empty() && SteadyClock::now() < deadline) {
+    while (!Missing().empty() && SteadyClock::now() < deadline) {
       changed_.WaitUntil(&mutex_, deadline);
     }
-    if (cancelled_) return absl::CancelledError("the wait for the group's ranks was cancelled");
     const std::string missing = Missing();
     if (missing.empty()) return absl::OkStatus();
     return absl::DeadlineExceededError(
         Concat("the group of ", options_.world_size, " waited for rank ", missing, " for ",
                timeout.count(), " ms", refused_.empty() ? "" : "; last refused: ", refused_));
-  }
-
-  void Cancel() {
-    MutexLock lock(&mutex_);
-    cancelled_ = true;
-    changed_.NotifyAll();
   }
 
   Link* link(int rank) {
@@ -223,7 +216,6 @@ class GroupLeader::Service : public v1::Group::Service {
   CondVar changed_;
   std::vector<std::shared_ptr<Link>> links_ PINGTI_GUARDED_BY(mutex_);  // by rank
   std::string refused_ PINGTI_GUARDED_BY(mutex_);
-  bool cancelled_ PINGTI_GUARDED_BY(mutex_) = false;
 };
 
 absl::StatusOr<std::unique_ptr<GroupLeader>> GroupLeader::Start(const GroupLeaderOptions& options) {
@@ -239,7 +231,6 @@ GroupLeader::~GroupLeader() = default;
 
 uint16_t GroupLeader::port() const { return server_->port(); }
 absl::Status GroupLeader::WaitForFollowers(milliseconds timeout) { return service_->Wait(timeout); }
-void GroupLeader::Cancel() { service_->Cancel(); }
 FollowerLink* GroupLeader::follower(int rank) { return service_->link(rank); }
 std::vector<std::string> GroupLeader::peer_addresses(int rank) const {
   return service_->link(rank)->peer_addresses();

@@ -48,10 +48,8 @@ class GroupLeader {
   uint16_t port() const;
 
   // Waits for all. Errors: DeadlineExceeded, naming the ranks that did not come and what was
-  // refused meanwhile; Cancelled after Cancel.
+  // refused meanwhile.
   absl::Status WaitForFollowers(std::chrono::milliseconds timeout);
-  // Ends WaitForFollowers. Any thread.
-  void Cancel();
 
   // After WaitForFollowers; `rank` from 1. Live as long as the leader.
   FollowerLink* follower(int rank);
