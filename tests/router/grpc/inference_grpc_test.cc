@@ -137,8 +137,12 @@ TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
   FakeWorkerOptions worker;
   worker.max_context_tokens = 1u << 20;
   worker.tokens_per_step = 256;  // a message each: a bound on their number would come much later
-  worker.answer = [](const worker::v1::Sequence&) { return ByteTokens(std::string(900'000, 'x')); };
+  worker.answer = [](const worker::v1::Sequence& sequence) {
+    const bool is_long = sequence.stop().max_tokens() == 900'000;
+    return ByteTokens(std::string(is_long ? 900'000 : 2, 'x'));
+  };
   Start(worker);
+  worker_->HoldSteps();
   v1::ChatRequest request = Request();
   request.mutable_params()->set_max_tokens(900'000);
   request.mutable_params()->set_logprobs(true);
@@ -151,8 +155,20 @@ TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
                                 grpc::InsecureChannelCredentials(), arguments));
   grpc::ClientContext context;
   const auto reader = stub->Chat(&context, request);
-  ASSERT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
-  EXPECT_LT(worker_->num_tokens_sent(), 900'000u);
+  ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
+  // The worker steps no faster than the router answers, so it cannot be done before the router
+  // has seen what waits.
+  const auto serves = [&] {
+    grpc::ClientContext other;
+    std::vector<v1::ChatResponse> responses;
+    return Chat(Request(), &other, &responses).ok();
+  };
+  ASSERT_TRUE(WaitFor([&] {
+    worker_->AllowSteps(32);
+    return !serves() || worker_->num_cancelled() == 1;
+  }));
+  worker_->ReleaseSteps();
+  EXPECT_TRUE(serves());
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
   v1::ChatResponse response;
   while (reader->Read(&response)) {

@@ -166,8 +166,9 @@ TEST_F(Chat, AStopStringEndsTheTextAlsoAcrossTokens) {
 
 TEST_F(Chat, AStopStringCancelsTheSequenceAtTheWorker) {
   FakeWorkerOptions options = Answering("ab" + std::string(3000, 'x'));
-  options.step_time = std::chrono::microseconds(500);
   Start(options);
+  worker_->HoldSteps();
+  worker_->AllowSteps(10);
   Ask(R"("stop":"ab")");
   EXPECT_TRUE(WaitFor([&] { return worker_->num_cancelled() == 1; }));
   EXPECT_EQ(worker_->num_running(), 0u);

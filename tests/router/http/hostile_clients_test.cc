@@ -82,13 +82,20 @@ TEST_F(HostileClients, WhoDoesNotReadLosesItsStreamAndItsSequenceAlone) {
     return ByteTokens(is_long ? std::string(900'000, '\x01') : "Hello from the fake worker.");
   };
   Start(options, worker);
+  worker_->HoldSteps();
   const std::string body =
       R"({"model":"fake","messages":[{"role":"user","content":"hi"}],"stream":true,)"
       R"("max_tokens":900000})";
   TcpClient slow(router_->http_port(), /*receive_buffer_bytes=*/4096);
   ASSERT_TRUE(slow.Send(Request(body)));
   ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
-  ASSERT_TRUE(WaitFor([&] { return !Serves() || worker_->num_cancelled() == 1; }));
+  // The worker steps no faster than the router answers, so it cannot be done before the router
+  // has seen what waits.
+  ASSERT_TRUE(WaitFor([&] {
+    worker_->AllowSteps(64);
+    return !Serves() || worker_->num_cancelled() == 1;
+  }));
+  worker_->ReleaseSteps();
   EXPECT_TRUE(Serves());
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
 }
