@@ -49,13 +49,17 @@ struct GenerationParams {
 // Text, or token ids that are taken as they are.
 using Prompt = std::variant<std::string, std::vector<uint32_t>>;
 
+inline constexpr size_t kMaxAffinityHintBytes = 256;
+
 struct GenerationRequest {
   enum class Kind { kChat, kCompletion };
 
   Kind kind = Kind::kChat;
   std::string id;  // "chatcmpl-...", "cmpl-..."; also the request id in logs and at the worker
   std::string model;
-  std::string user;
+  // What its client says of which requests belong together, at most kMaxAffinityHintBytes of it;
+  // empty: nothing.
+  std::string affinity_hint;
   std::string tenant;   // name of the API key, empty without keys
   std::string network;  // the client's address, see ClientNetwork
   GenerationParams params;
@@ -85,6 +89,10 @@ struct GenerationRequest {
 
   // Who takes turns with others: an API key, and where none are asked for, a client's network.
   const std::string& line() const { return tenant.empty() ? network : tenant; }
+  // Takes a hint, cut to its limit, unless there is one already.
+  void OfferAffinityHint(std::string_view hint) {
+    if (affinity_hint.empty()) affinity_hint = hint.substr(0, kMaxAffinityHintBytes);
+  }
   bool is_constrained() const { return grammar.has_value() || require_tool_call; }
   size_t num_choices() const {
     return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);

@@ -147,7 +147,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kChat;
   request.model = chat.model();
-  request.user = chat.user();
+  request.OfferAffinityHint(chat.user());
   request.body_bytes = chat.ByteSizeLong();
   PINGTI_RETURN_IF_ERROR(ReadParams(chat.params(), &request));
   // The same form and checks as an HTTP body.
@@ -172,7 +172,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kCompletion;
   request.model = complete.model();
-  request.user = complete.user();
+  request.OfferAffinityHint(complete.user());
   request.echo = complete.echo();
   request.body_bytes = complete.ByteSizeLong();
   if (!complete.suffix().empty()) request.suffix = complete.suffix();

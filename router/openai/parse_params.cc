@@ -124,10 +124,6 @@ absl::Status Priority(std::string_view field, const json::value& value,
   return absl::OkStatus();
 }
 
-absl::Status User(std::string_view field, const json::value& value, GenerationRequest* request) {
-  return ReadString(field, value, &request->user);
-}
-
 absl::Status ParallelToolCalls(std::string_view field, const json::value& value,
                                GenerationRequest* request) {
   return ReadBool(field, value, &request->parallel_tool_calls);
@@ -178,7 +174,6 @@ constexpr ReaderRow kCommonReaders[] = {
     {"max_tokens", MaxTokens},
     {"logit_bias", LogitBias},
     {"priority", Priority},
-    {"user", User},
     {"response_format", ReadResponseFormat},
     {"structured_outputs", ReadStructuredOutputs},
     {"guided_json", ReadGuidedJson},
@@ -201,8 +196,21 @@ constexpr ReaderRow kCompletionReaders[] = {
     {"max_tokens", CompletionMaxTokens},
 };
 
+// What says of which requests belong together, the most exact first.
+absl::Status ReadAffinityHint(const json::object& body, GenerationRequest* request) {
+  for (const char* field : {"prompt_cache_key", "user", "safety_identifier"}) {
+    const json::value* value = body.if_contains(field);
+    std::string hint;
+    if (value == nullptr) continue;
+    PINGTI_RETURN_IF_ERROR(ReadString(field, *value, &hint));
+    request->OfferAffinityHint(hint);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadParams(const json::object& body, std::span<const ReaderRow> endpoint,
                         GenerationRequest* request) {
+  PINGTI_RETURN_IF_ERROR(ReadAffinityHint(body, request));
   const auto read_from = [&](std::span<const ReaderRow> rows, std::string_view name,
                              const json::value& value) -> absl::StatusOr<bool> {
     for (const ReaderRow& row : rows) {

@@ -119,7 +119,7 @@ TEST(ParseMessages, ReadsEverySupportedField) {
   EXPECT_EQ(request.params.top_p, 0.9);
   EXPECT_EQ(request.params.top_k, 5u);
   EXPECT_EQ(request.params.stop, (std::vector<std::string>{"a", "b"}));
-  EXPECT_EQ(request.user, "u");
+  EXPECT_EQ(request.affinity_hint, "u");
   EXPECT_EQ(request.grammar->kind, grammar::GrammarSource::Kind::kJsonSchema);
   EXPECT_EQ(request.grammar->text, R"({"b":1,"a":2})");
   EXPECT_EQ(request.template_context->at("enable_thinking"), false);

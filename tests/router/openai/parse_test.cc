@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "boost/json.hpp"
+#include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/request_fields.h"
 #include "tests/router/refused.h"
@@ -131,10 +132,8 @@ INSTANTIATE_TEST_SUITE_P(
         Ignored{R"("metadata":{"a":"b"},"store":true,"verbosity":"low")",
                 "metadata, store, verbosity"},
         Ignored{R"("prediction":{"type":"content","content":"x"})", "prediction"},
-        Ignored{R"("prompt_cache_key":"k","prompt_cache_retention":"24h")",
-                "prompt_cache_key, prompt_cache_retention"},
-        Ignored{R"("safety_identifier":"s","client_metadata":{"a":"b"})",
-                "client_metadata, safety_identifier"},
+        Ignored{R"("prompt_cache_retention":"24h","client_metadata":{"a":"b"})",
+                "client_metadata, prompt_cache_retention"},
         Ignored{R"("service_tier":"flex")", "service_tier"},
         Ignored{R"("web_search_options":{"search_context_size":"low"})", "web_search_options"},
         Ignored{R"("stream":true,"stream_options":{"include_obfuscation":false,)"
@@ -345,8 +344,23 @@ TEST(ParseChat, ReadsEverySupportedField) {
   EXPECT_EQ(params.stop_token_ids, std::vector<uint32_t>{9});
   EXPECT_TRUE(params.ignore_eos);
   EXPECT_EQ(params.priority, -3);
-  EXPECT_EQ(parsed->request.user, "u");
+  EXPECT_EQ(parsed->request.affinity_hint, "u");
   EXPECT_EQ(parsed->request.template_context->at("enable_thinking"), false);
+}
+
+TEST(ParseChat, TakesTheMostExactHintOfWhatBelongsTogether) {
+  const auto hint = [](std::string_view fields) {
+    const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(std::string(fields)));
+    EXPECT_TRUE(parsed.ok()) << fields << ": " << parsed.status();
+    EXPECT_EQ(parsed->ignored.Header(), "") << fields;
+    return parsed->request.affinity_hint;
+  };
+  EXPECT_EQ(hint(R"("safety_identifier":"s","user":"u","prompt_cache_key":"k")"), "k");
+  EXPECT_EQ(hint(R"("safety_identifier":"s","user":"u","prompt_cache_key":"")"), "u");
+  EXPECT_EQ(hint(R"("safety_identifier":"s","user":null)"), "s");
+  EXPECT_EQ(hint(R"("n":1)"), "");
+  EXPECT_EQ(hint(Concat(R"("user":")", std::string(1000, 'x'), R"(")")),
+            std::string(kMaxAffinityHintBytes, 'x'));
 }
 
 TEST(ParseChat, BringsMessagesIntoTheTemplatesForm) {

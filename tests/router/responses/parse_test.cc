@@ -114,8 +114,7 @@ TEST_P(ResponsesIgnore, TheFieldAndNameIt) {
 INSTANTIATE_TEST_SUITE_P(
     Fields, ResponsesIgnore,
     ::testing::Values(
-        Ignored{R"("store":true,"prompt_cache_key":"k","safety_identifier":"s")",
-                "prompt_cache_key, safety_identifier, store"},
+        Ignored{R"("store":true,"prompt_cache_key":"k","safety_identifier":"s")", "store"},
         Ignored{R"("client_metadata":{"a":"b"},"service_tier":"flex","truncation":"auto")",
                 "client_metadata, service_tier, truncation"},
         Ignored{R"("context_management":[{"type":"compaction"}],"max_tool_calls":2)",
@@ -240,7 +239,7 @@ TEST(ParseResponses, ReadsEverySupportedField) {
   EXPECT_EQ(params.min_tokens, 2u);
   EXPECT_TRUE(params.ignore_eos);
   EXPECT_EQ(params.priority, -3);
-  EXPECT_EQ(request.user, "u");
+  EXPECT_EQ(request.affinity_hint, "u");
   EXPECT_TRUE(params.logprobs);
   EXPECT_EQ(params.top_logprobs, 3u);
   EXPECT_EQ(request.grammar->kind, grammar::GrammarSource::Kind::kJsonSchema);
