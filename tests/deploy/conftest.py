@@ -16,13 +16,24 @@ for folder in ("deploy/observability", "deploy/helm"):
     sys.path.insert(0, str(ROOT / folder))
 
 
+def pod_templates(objects):
+    """(name, pod template) of what keeps pods running; the followers of a group that spans pods bear the name of
+    their LeaderWorkerSet and "-followers"."""
+    for (kind, name), one in objects.items():
+        if kind == "Deployment":
+            yield name, one["spec"]["template"]
+        elif kind == "LeaderWorkerSet":
+            yield name, one["spec"]["leaderWorkerTemplate"]["leaderTemplate"]
+            yield name + "-followers", one["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+
+
 def pod_specs(objects):
     """(name, pod spec) of everything that runs."""
     for (kind, name), one in objects.items():
         if kind == "Pod":
             yield name, one["spec"]
-        elif kind == "Deployment":
-            yield name, one["spec"]["template"]["spec"]
+    for name, template in pod_templates(objects):
+        yield name, template["spec"]
 
 
 @pytest.fixture(scope="session")

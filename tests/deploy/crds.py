@@ -1,5 +1,5 @@
 """Schemas for the custom objects the chart makes, as far as it uses them, written from each project's
-API reference: prometheus-operator, cert-manager, KEDA, Gateway API."""
+API reference: prometheus-operator, cert-manager, KEDA, Gateway API, LeaderWorkerSet."""
 
 import jsonschema
 
@@ -27,7 +27,7 @@ RULE = _object(("expr",), record=TEXT, alert=TEXT, expr=TEXT, labels=TEXTS, anno
                **{"for": DURATION})
 RULE["oneOf"] = [{"required": ["record"], "not": {"required": ["for"]}}, {"required": ["alert"]}]
 
-SPECS = {
+CUSTOM_OBJECTS = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"):
         _object(("selector", "endpoints"), selector=SELECTOR, endpoints=_list(ENDPOINT)),
     ("monitoring.coreos.com/v1", "PodMonitor"):
@@ -45,6 +45,15 @@ SPECS = {
                 triggers=_list(_object(("type", "metadata"), type=TEXT, name=TEXT, metadata=_object(
                     ("serverAddress", "query", "threshold"), serverAddress=TEXT, query=TEXT,
                     threshold=TEXT, ignoreNullValues=TEXT)))),
+    ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"):
+        _object(("leaderWorkerTemplate",), replicas=COUNT, startupPolicy={"enum": ["LeaderCreated", "LeaderReady"]},
+                rolloutStrategy=_object(("type",), type={"const": "RollingUpdate"}, rollingUpdateConfiguration=_object(
+                    (), maxSurge=COUNT, maxUnavailable=COUNT, partition=COUNT)),
+                networkConfig=_object(("subdomainPolicy",), subdomainPolicy={"enum": ["Shared", "UniquePerReplica"]}),
+                leaderWorkerTemplate=_object(
+                    ("workerTemplate",), size={"type": "integer", "minimum": 1},
+                    restartPolicy={"enum": ["Default", "RecreateGroupOnPodRestart", "None"]},
+                    leaderTemplate={"type": "object"}, workerTemplate={"type": "object"})),
     ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"):
         _object(("targetRefs", "validation"),
                 targetRefs=_list(_object(("group", "kind", "name"), group={"type": "string"}, kind=TEXT, name=TEXT,
@@ -62,7 +71,7 @@ SPECS = {
 
 def check_custom_object(thing):
     """Raises when `thing` is not what its custom resource definition takes."""
-    spec = SPECS[thing["apiVersion"], thing["kind"]]
+    spec = CUSTOM_OBJECTS[thing["apiVersion"], thing["kind"]]
     jsonschema.validate(thing, _object(
         ("apiVersion", "kind", "metadata", "spec"), apiVersion=TEXT, kind=TEXT,
         metadata=_object(("name",), name=TEXT, labels=TEXTS, annotations=TEXTS), spec=spec))

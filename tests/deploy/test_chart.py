@@ -8,9 +8,9 @@ import sys
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import (CHART, MINIMAL, PROGRAMS, ROOT, VALUES, Refused, helm, pod_specs, render, run_helm,
-                      settings_of, values_of, with_values)
-from crds import check_custom_object
+from conftest import (CHART, MINIMAL, PROGRAMS, ROOT, VALUES, Refused, helm, pod_specs, pod_templates, render,
+                      run_helm, settings_of, values_of, with_values)
+from crds import CUSTOM_OBJECTS, check_custom_object
 
 KUBERNETES = ("1.27", "1.33", "1.37")
 
@@ -34,13 +34,15 @@ def test_every_object_is_valid_for_the_api(file, version):
             group["source"] = MINIMAL["workers"][0]["source"]
     objects = render(values, "--kube-version", version)
     for (kind, name), one in objects.items():
-        if "." in one["apiVersion"].split("/")[0] and not one["apiVersion"].split("/")[0].endswith("k8s.io"):
-            check_custom_object(one)
-        elif one["apiVersion"].startswith("gateway."):
+        if (one["apiVersion"], kind) in CUSTOM_OBJECTS:
             check_custom_object(one)
         else:
             kubernetes_validate.validate(one, version, strict=True)
         assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 63, (kind, name)
+    for name, template in pod_templates(objects):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]},
+               "spec": template["spec"]}
+        kubernetes_validate.validate(pod, version, strict=True)
 
 
 @pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
@@ -70,33 +72,39 @@ def test_pods_meet_the_restricted_profile_and_our_policies(file):
 @pytest.mark.parametrize("file", VALUES, ids=lambda f: f.stem)
 def test_services_budgets_and_policies_select_the_pods_they_are_for(file):
     objects = render(yaml.safe_load(file.read_text()))
-    pods = {name: one["spec"]["template"]["metadata"]["labels"]
-            for (kind, name), one in objects.items() if kind == "Deployment"}
+    pods, specs = dict(pod_templates(objects)), dict(pod_specs(objects))
 
-    def selected(labels):
-        return {name for name, have in pods.items() if labels.items() <= have.items()}
+    def selected(selector):
+        wanted = {key: [value] for key, value in selector.get("matchLabels", {}).items()}
+        wanted |= {one["key"]: one["values"] for one in selector.get("matchExpressions", ())}
+        return {name for name, pod in pods.items()
+                if all(pod["metadata"]["labels"].get(key) in values for key, values in wanted.items())}
+
+    def group(name):
+        return {name, name + "-followers"} & set(pods)
 
     for (kind, name), one in objects.items():
         spec = one.get("spec")
         if kind == "Deployment":
-            assert selected(spec["selector"]["matchLabels"]) == {name}
+            assert selected(spec["selector"]) == {name}
             assert "helm.sh/chart" not in spec["selector"]["matchLabels"]
         elif kind == "Service":
-            found = selected(spec["selector"])
-            assert found == ({n for n in pods if "-worker-" in n} if name.endswith("-workers") else
-                             {name.removesuffix("-admin")})
+            found = selected({"matchLabels": spec["selector"]})
+            served = {n for n in pods if "-worker-" in n and not n.endswith("-followers")}
+            assert found == (served if name.endswith("-workers") else group(name.removesuffix("-admin")))
             for pod in found:
-                ports = {p["name"] for p in objects["Deployment", pod]["spec"]["template"]["spec"]
-                         ["containers"][0]["ports"]}
-                assert {port["targetPort"] for port in spec["ports"]} <= ports
+                ports = {p["name"] for p in specs[pod]["containers"][0]["ports"]}
+                assert {port["targetPort"] for port in spec["ports"]} - ports <= (
+                    {"worker"} if pod.endswith("-followers") else set())
         elif kind == "PodDisruptionBudget":
-            assert selected(spec["selector"]["matchLabels"]) == {name}
+            assert selected(spec["selector"]) == group(name)
         elif kind == "NetworkPolicy":
             wanted = {n for n in pods if ("-worker" in n) == ("-worker" in name)}
-            assert selected(spec["podSelector"]["matchLabels"]) == wanted
+            assert selected(spec["podSelector"]) == (group(name) or wanted)
         elif kind in ("ScaledObject", "HorizontalPodAutoscaler"):
-            assert spec["scaleTargetRef"]["name"] in pods
-            assert "replicas" not in objects["Deployment", name]["spec"]
+            target = spec["scaleTargetRef"]
+            assert (target["kind"], target["name"]) in objects and target["name"] in pods
+            assert "replicas" not in objects[target["kind"], name]["spec"]
         elif kind == "Ingress":
             for rule in spec["rules"]:
                 for path in rule["http"]["paths"]:
@@ -116,7 +124,7 @@ def test_the_programs_accept_the_settings(file, tmp_path):
         (key, text), = one["data"].items()
         (tmp_path / key).write_text(text)
         program = PROGRAMS / ("pingti-" + key.removesuffix(".yaml"))
-        container = objects["Deployment", name]["spec"]["template"]["spec"]["containers"][0]
+        container = dict(pod_specs(objects))[name]["containers"][0]
         env = {e["name"]: e.get("value", "pod-1") for e in container.get("env", ())}
         args = [a for a in container["args"] if not a.startswith("--config=")]
         done = subprocess.run([program, f"--config={tmp_path / key}", *args, "--print-config"],

@@ -174,7 +174,7 @@ def test_autoscaling_counts_the_pods_of_one_group_and_the_queue_of_its_model():
     objects = render(values)
     own = "live-worker-big-7c9d5b8f6-x2k4q"
     others = ["live-worker-big-long-7c9d5b8f6-x2k4q", "live-worker-bigger-7c9d5b8f6-x2k4q",
-              "other-live-worker-big-7c9d5b8f6-x2k4q"]
+              "other-live-worker-big-7c9d5b8f6-x2k4q", "live-worker-big-long-0", "live-worker-big-0-1"]
     for trigger in objects["ScaledObject", "live-worker-big"]["spec"]["triggers"]:
         query = trigger["metadata"]["query"]
         workers = pods_like(query)[-1]

@@ -65,6 +65,7 @@ CHANGES = {
     "workers[].aliases": ("full", ["a7"], "- a7"),
     "workers[].device": ("minimal", "cuda", '"limits": {"nvidia.com/gpu": 1}'),
     "workers[].tensorParallel": ("minimal", 7, "tensor_parallel: 7"),
+    "workers[].podsPerReplica": ("group", 4, '"size": 4'),
     "workers[].quantization": ("full", "bf16", "dtype: bf16"),
     "workers[].replicas": ("minimal", 7, '"replicas": 7'),
     "workers[].batchSize": ("full", 7, '{"name": "BATCH_SIZE", "value": "7"}'),

@@ -23,7 +23,8 @@
 {{- define "pingti.worker" -}}{{ include "pingti.fullname" .root }}-worker-{{ .group.name }}{{- end -}}
 
 {{/* Names that Kubernetes would refuse, told before anything is installed. Services must begin with a
-letter, and release names need not; 63 characters are what a Service's name may have. */}}
+letter, and release names need not; 63 characters are what a Service's name may have, and a LeaderWorkerSet's
+pods have numbers after it and labels with more. */}}
 {{- define "pingti.checkNames" -}}
 {{- $full := include "pingti.fullname" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) -}}
@@ -36,17 +37,18 @@ letter, and release names need not; 63 characters are what a Service's name may 
 {{- end -}}
 {{- $_ := set $names .name true -}}
 {{- $name := include "pingti.worker" (dict "root" $ "group" .) -}}
-{{- if gt (len $name) 63 -}}
-{{- fail (printf "workers[%s]: its objects would be called %s, which has %d characters: expected at most 63; set a shorter fullnameOverride" .name $name (len $name)) -}}
+{{- $most := ternary 46 63 (include "pingti.pods" . | int | lt 1) -}}
+{{- if gt (len $name) $most -}}
+{{- fail (printf "workers[%s]: its objects would be called %s, which has %d characters: expected at most %d; set a shorter fullnameOverride" .name $name (len $name) $most) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The Deployment's replicas while something else scales it: those that run, where Helm can ask the
-cluster, and never fewer than the scaler's least. Leaving the field out would set a Deployment that had
-it to one pod. (dict "root" $ "name" DEPLOYMENT "least" N) */}}
+{{/* The replicas of what something else scales: those that run, where Helm can ask the cluster, and never
+fewer than the scaler's least. Leaving the field out would set a Deployment that had it to one pod.
+(dict "root" $ "apiVersion" VERSION "kind" KIND "name" NAME "least" N) */}}
 {{- define "pingti.scaledReplicas" -}}
-{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .name }}
+{{- with lookup .apiVersion .kind .root.Release.Namespace .name }}
 replicas: {{ max (int .spec.replicas) (int $.least) }}
 {{- end }}
 {{- end -}}
@@ -76,9 +78,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: router
 {{- end -}}
 
+{{/* The pods that routers talk to: all of a group, or the leaders where several share a model. */}}
 {{- define "pingti.workerSelector" -}}
 {{ include "pingti.selector" .root }}
 app.kubernetes.io/component: worker
+pingti/group: {{ .group.name }}
+{{- end -}}
+
+{{/* All pods of a group, with those that follow a leader. */}}
+{{- define "pingti.groupSelector" -}}
+{{ include "pingti.selector" .root }}
 pingti/group: {{ .group.name }}
 {{- end -}}
 

@@ -14,6 +14,45 @@
 {{- if eq (.device | default "cpu") "cuda" }}true{{ end -}}
 {{- end -}}
 
+{{/* The pods that share one copy of a group's model: more than 1 make a LeaderWorkerSet. */}}
+{{- define "pingti.pods" -}}
+{{- $pods := .podsPerReplica | default 1 | int -}}
+{{- $ranks := .tensorParallel | default 1 | int -}}
+{{- if mod $ranks $pods -}}
+{{- fail (printf "workers[%s]: tensorParallel is %d; expected a multiple of podsPerReplica, %d, so that each pod has as many" .name $ranks $pods) -}}
+{{- end -}}
+{{ $pods }}
+{{- end -}}
+
+{{- define "pingti.workerApiVersion" -}}
+{{ ternary "leaderworkerset.x-k8s.io/v1" "apps/v1" (include "pingti.pods" . | int | lt 1) }}
+{{- end -}}
+
+{{- define "pingti.workerKind" -}}
+{{ ternary "LeaderWorkerSet" "Deployment" (include "pingti.pods" . | int | lt 1) }}
+{{- end -}}
+
+{{/* The names of the pods that serve, as a pattern. A Deployment's have two words more than it, of which the
+last has five letters, a LeaderWorkerSet's leaders a number: a group called "big" has no pod of "big-long".
+(dict "root" $ "group" GROUP) */}}
+{{- define "pingti.workerPods" -}}
+{{ include "pingti.worker" . }}-{{ ternary "[0-9]+" "[a-z0-9]+-[a-z0-9]{5}" (include "pingti.pods" .group | int | lt 1) }}
+{{- end -}}
+
+{{- define "pingti.workerGrace" -}}
+{{ include "pingti.grace" (dict "drain" (dig "drainTimeoutSeconds" 30 .) "grace" .terminationGracePeriodSeconds "path" (printf "workers[%s]" .name)) }}
+{{- end -}}
+
+{{/* The seconds that a container has until its model is loaded. Pods that share one wait for the last of
+them, which may still be fetching it. */}}
+{{- define "pingti.meetingSeconds" -}}
+{{- if gt (include "pingti.pods" . | int) 1 -}}
+{{ include "pingti.startSeconds" . }}
+{{- else -}}
+{{ .startupSeconds | default 900 }}
+{{- end -}}
+{{- end -}}
+
 {{/* The seconds from a group's new pod to one that serves: fetching the model, then loading it. */}}
 {{- define "pingti.startSeconds" -}}
 {{- $download := 0 -}}
@@ -43,13 +82,20 @@
 {{- if not (include "pingti.onGpu" $group) -}}
 {{- fail (printf "workers[%s].pod.resources: limits has %s, but device is cpu: expected device cuda" $group.name $key) -}}
 {{- end -}}
+{{- if and (hasPrefix "nvidia.com/mig-" $key) (gt ($group.tensorParallel | default 1 | int) 1) -}}
+{{- fail (printf "workers[%s].pod.resources: limits has %s, but tensorParallel is %d: MIG instances do not reach each other's memory; expected nvidia.com/gpu" $group.name $key (int $group.tensorParallel)) -}}
+{{- end -}}
 {{- $count = add $count (int $value) -}}
 {{- end -}}
 {{- end -}}
-{{- $used := $group.tensorParallel | default 1 | int -}}
+{{- $used := include "pingti.gpusPerPod" $group | int -}}
 {{- if and $count (ne (int $count) $used) -}}
-{{- fail (printf "workers[%s].pod.resources: limits has %d devices of nvidia.com, but a worker uses tensorParallel of them, %d" $group.name (int $count) $used) -}}
+{{- fail (printf "workers[%s].pod.resources: limits has %d devices of nvidia.com, but a worker uses tensorParallel of them, %d%s" $group.name (int $count) $used (ternary "" " in each of podsPerReplica" (include "pingti.pods" $group | int | ge 1))) -}}
 {{- end -}}
+{{- end -}}
+
+{{- define "pingti.gpusPerPod" -}}
+{{ div (.tensorParallel | default 1 | int) (include "pingti.pods" . | int) }}
 {{- end -}}
 
 {{/* Whether a group's GPUs exchange anything: "true", or nothing. */}}
@@ -67,7 +113,7 @@
 {{- end -}}
 {{- $limits := $resources.limits | default dict -}}
 {{- if and (include "pingti.onGpu" .) (not (contains "nvidia.com/" (keys $limits | join " "))) -}}
-{{- $gpus := .tensorParallel | default 1 | int -}}
+{{- $gpus := include "pingti.gpusPerPod" . | int -}}
 {{- $resources = merge (dict "limits" (merge (dict "nvidia.com/gpu" $gpus) $limits)) $resources -}}
 {{- end -}}
 {{ toYaml $resources }}
@@ -86,6 +132,10 @@
 {{- with .group.aliases }}{{ $_ := set $set "model_aliases" . }}{{ end -}}
 {{- with .group.quantization }}{{ $_ := set $set "dtype" . }}{{ end -}}
 {{- with .group.tensorParallel }}{{ $_ := set $set "tensor_parallel" (int .) }}{{ end -}}
+{{- if gt (include "pingti.pods" .group | int) 1 -}}
+{{- $_ := set $set "world_size" (include "pingti.pods" .group | int) -}}
+{{- $_ := set $set "group_timeout" (printf "%ss" (include "pingti.meetingSeconds" .group)) -}}
+{{- end -}}
 {{- if $values.workerTls.enabled -}}
 {{- $_ := set $set "tls_cert_file" "/etc/pingti/worker-tls/tls.crt" -}}
 {{- $_ := set $set "tls_key_file" "/etc/pingti/worker-tls/tls.key" -}}
