@@ -6,18 +6,26 @@ import http.server
 import json
 import threading
 
+from crds import CUSTOM_OBJECTS
+
 _VERSION = {"major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "", "gitTreeState": "clean",
             "buildDate": "", "goVersion": "", "compiler": "gc", "platform": "linux/amd64"}
 _KINDS = {"v1": ["ConfigMap", "Pod", "Secret", "Service", "ServiceAccount"], "apps/v1": ["Deployment"],
-          "autoscaling/v2": ["HorizontalPodAutoscaler"], "networking.k8s.io/v1": ["NetworkPolicy"],
+          "autoscaling/v2": ["HorizontalPodAutoscaler"], "networking.k8s.io/v1": ["Ingress", "NetworkPolicy"],
           "policy/v1": ["PodDisruptionBudget"]}
+for _version, _kind in CUSTOM_OBJECTS:
+    _KINDS.setdefault(_version, []).append(_kind)
+
+
+def _plural(kind):
+    ending = "ies" if kind.endswith("y") else "es" if kind.endswith("s") else "s"
+    return kind.lower().removesuffix("y") + ending
 
 
 def _resources(version):
     def of(kind):
-        singular = kind.lower()
-        plural = singular.removesuffix("y") + "ies" if singular.endswith("y") else singular + "s"
-        return {"name": plural, "singularName": singular, "namespaced": True, "kind": kind, "verbs": ["get", "list"]}
+        return {"name": _plural(kind), "singularName": kind.lower(), "namespaced": True, "kind": kind,
+                "verbs": ["get", "list"]}
 
     return {"kind": "APIResourceList", "groupVersion": version, "resources": [of(kind) for kind in _KINDS[version]]}
 
@@ -27,18 +35,23 @@ def _group(version):
     return {"name": version.split("/")[0], "versions": [one], "preferredVersion": one}
 
 
-class ApiServer:
-    """With `deployments`, a dictionary by name, in the namespace prod. A context manager."""
+def _path(thing):
+    version = thing["apiVersion"]
+    return (f"/{'apis' if '/' in version else 'api'}/{version}/namespaces/prod/{_plural(thing['kind'])}/"
+            f"{thing['metadata']['name']}")
 
-    def __init__(self, deployments):
-        prefix = "/apis/apps/v1/namespaces/prod/deployments/"
+
+class ApiServer:
+    """With `objects`, a list, in the namespace prod. A context manager."""
+
+    def __init__(self, objects):
         self.answers = {
             "/version": _VERSION,
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
             "/apis": {"kind": "APIGroupList", "apiVersion": "v1",
                       "groups": [_group(version) for version in _KINDS if "/" in version]},
             **{("/apis/" if "/" in version else "/api/") + version: _resources(version) for version in _KINDS},
-            **{prefix + name: one for name, one in deployments.items()}}
+            **{_path(one): one for one in objects}}
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, self.answers))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 

@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 import pytest
+from api_server import ApiServer
 from chart import (CHART, MINIMAL, ROOT, Refused, helm, render, run_helm, settings_of,  # noqa: F401
                    values_of, with_values)
 
@@ -34,6 +35,20 @@ def pod_specs(objects):
             yield name, one["spec"]
     for name, template in pod_templates(objects):
         yield name, template["spec"]
+
+
+def replicas_after(values, running, kind="Deployment"):
+    """By name, after an upgrade to `values` of a release of whose `kind` there are `running` by name."""
+    owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"},
+             "annotations": {"meta.helm.sh/release-name": "demo", "meta.helm.sh/release-namespace": "prod"}}
+    version = {"Deployment": "apps/v1", "LeaderWorkerSet": "leaderworkerset.x-k8s.io/v1"}[kind]
+    there = [{"apiVersion": version, "kind": kind, "spec": {"replicas": count},
+              "metadata": {"name": name, "namespace": "prod", **owned}} for name, count in running.items()]
+    with ApiServer(there) as server:
+        objects = render(values, "--dry-run=server", f"--kube-apiserver={server.url}",
+                         "--disable-openapi-validation")
+    return {name: one["spec"].get("replicas") for (kind, name), one in objects.items()
+            if kind in ("Deployment", "LeaderWorkerSet")}
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,7 @@
 their template changes; the replicas are asked of the cluster, which tests/deploy/api_server.py stands for."""
 
 import pytest
-from api_server import ApiServer
-from conftest import MINIMAL, render, values_of, with_values
+from conftest import MINIMAL, render, replicas_after, values_of, with_values
 
 FULL = values_of("full")
 HPA = {"kind": "hpa", "minReplicas": 2, "maxReplicas": 9}
@@ -39,32 +38,21 @@ def test_only_pods_whose_settings_change_are_replaced(change, replaced):
     assert rolled(FULL, with_values(FULL, **change)) == replaced
 
 
-def replicas(values, running):
-    """Of routers and workers, after an upgrade to `values` while `running` pods by name run."""
-    owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"},
-             "annotations": {"meta.helm.sh/release-name": "demo", "meta.helm.sh/release-namespace": "prod"}}
-    deployments = {name: {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": count},
-                          "metadata": {"name": name, "namespace": "prod", **owned}}
-                   for name, count in running.items()}
-    with ApiServer(deployments) as server:
-        objects = render(values, "--dry-run=server", f"--kube-apiserver={server.url}",
-                         "--disable-openapi-validation")
-    return {name: one["spec"].get("replicas") for (kind, name), one in objects.items() if kind == "Deployment"}
-
-
 @pytest.mark.parametrize("running, kept", [(1, 2), (5, 5), (9, 9)])
 def test_turning_autoscaling_on_keeps_the_pods_that_run(running, kept):
     values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA, workers__0__model="m")
     names = ("demo-pingti-router", "demo-pingti-worker-small")
-    assert replicas(values, dict.fromkeys(names, running)) == dict.fromkeys(names, kept)
+    assert replicas_after(values, dict.fromkeys(names, running)) == dict.fromkeys(names, kept)
+    values |= {"workers": [{**values["workers"][0], "tensorParallel": 2, "podsPerReplica": 2}]}
+    assert replicas_after(values, {names[1]: running}, kind="LeaderWorkerSet")[names[1]] == kept
 
 
 def test_what_autoscaling_starts_with_is_left_to_it():
     values = with_values(MINIMAL, router__autoscaling=HPA, workers__0__autoscaling=HPA, workers__0__model="m")
-    assert replicas(values, {}) == {"demo-pingti-router": None, "demo-pingti-worker-small": None}
+    assert replicas_after(values, {}) == {"demo-pingti-router": None, "demo-pingti-worker-small": None}
 
 
 def test_without_autoscaling_the_values_say_how_many_pods_there_are():
     values = with_values(MINIMAL, router__replicas=4, workers__0__replicas=3)
-    assert replicas(values, {"demo-pingti-router": 7, "demo-pingti-worker-small": 7}) == {
+    assert replicas_after(values, {"demo-pingti-router": 7, "demo-pingti-worker-small": 7}) == {
         "demo-pingti-router": 4, "demo-pingti-worker-small": 3}
