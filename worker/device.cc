@@ -17,9 +17,10 @@ absl::StatusOr<ServingDevices> OpenDevices(const WorkerConfig& config) {
   const DeviceRequest request{config.device, config.gpu_index, config.threads};
   ServingDevices devices;
   if (config.tensor_parallel > 1) {
-    PINGTI_ASSIGN_OR_RETURN(devices.group,
-                            RankGroup::Open(request, config.tensor_parallel / config.world_size,
-                                            {config.rank, config.world_size, config.address}));
+    PINGTI_ASSIGN_OR_RETURN(
+        devices.group,
+        RankGroup::Open(request, config.tensor_parallel / config.world_size,
+                        {config.rank, config.world_size, config.address, config.rank_timeout}));
   } else {
     PINGTI_ASSIGN_OR_RETURN(devices.one, ChooseDevice(request));
   }

@@ -97,6 +97,7 @@ FollowerOptions OptionsOf(const WorkerConfig& config, const LoadedModel& loaded)
   options.fingerprint = GroupFingerprint(config, *loaded.checkpoint);
   options.peer_ports = loaded.devices.group->peer_ports();
   options.join_timeout = config.group_timeout;
+  options.patience = PatienceFor(config.rank_timeout);
   return options;
 }
 

@@ -105,12 +105,14 @@ absl::StatusOr<RankModel*> LoadRanks(const LoadOptions& options, const JoinRank&
 
 // Process 0: takes in the others, and says where everyone is.
 absl::StatusOr<v1::Command::Start> GatherFollowers(const WorkerConfig& config,
-                                                   LoadedModel* loaded) {
+                                                   OnLateSign on_late_sign, LoadedModel* loaded) {
   GroupLeaderOptions options;
   options.server.address = config.address;
   options.server.port = config.group_port;
   options.world_size = config.world_size;
   options.fingerprint = GroupFingerprint(config, *loaded->checkpoint);
+  options.patience = PatienceFor(config.rank_timeout);
+  options.on_late_sign = std::move(on_late_sign);
   PINGTI_ASSIGN_OR_RETURN(loaded->leader, GroupLeader::Start(options));
   LogInfo("waiting for the other processes of the group",
           {{"world_size", config.world_size}, {"group_port", loaded->leader->port()}});
@@ -136,9 +138,10 @@ GroupMeeting MeetingOf(const v1::Command::Start& start) {
 }
 
 absl::Status LoadShared(const WorkerConfig& config, const LoadOptions& options,
-                        LoadedModel* loaded) {
+                        OnLateSign on_late_sign, LoadedModel* loaded) {
   if (config.world_size == 1) return LoadRanks(options, nullptr, {}, loaded).status();
-  PINGTI_ASSIGN_OR_RETURN(const v1::Command::Start start, GatherFollowers(config, loaded));
+  PINGTI_ASSIGN_OR_RETURN(const v1::Command::Start start,
+                          GatherFollowers(config, std::move(on_late_sign), loaded));
   const GroupMeeting meeting = MeetingOf(start);
   const auto join = [&](int rank) { return loaded->devices.group->Meet(rank, meeting); };
   return LoadRanks(options, join, start, loaded).status();
@@ -188,11 +191,16 @@ KvBudgetInputs InputsFor(const WorkerConfig& config, const LoadedModel& loaded, 
 // The least of this process's plan and the followers'.
 absl::StatusOr<KvBudget> PlanGroupsMemory(const WorkerConfig& config, const LoadedModel& loaded) {
   PINGTI_ASSIGN_OR_RETURN(KvBudget least, PlanMemory(config, loaded));
-  for (RemoteModel* remote : loaded.remotes) {
-    PINGTI_ASSIGN_OR_RETURN(const RemoteMemory memory, remote->PlanMemory());
-    LogInfo("memory of another process", {{"plan", memory.arithmetic}});
-    if (memory.num_blocks >= least.num_blocks) continue;
-    least = {memory.num_blocks, memory.max_context_tokens, memory.arithmetic};
+  for (size_t i = 0; i < loaded.remotes.size(); ++i) {
+    const absl::StatusOr<RemoteMemory> memory = loaded.remotes[i]->PlanMemory();
+    if (!memory.ok()) {
+      return absl::Status(memory.status().code(),
+                          Concat("rank ", i + 1, " of ", config.world_size,
+                                 " processes: ", std::string(memory.status().message())));
+    }
+    LogInfo("memory of another process", {{"plan", memory->arithmetic}});
+    if (memory->num_blocks >= least.num_blocks) continue;
+    least = {memory->num_blocks, memory->max_context_tokens, memory->arithmetic};
   }
   return least;
 }
@@ -220,11 +228,13 @@ absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingD
   return loaded;
 }
 
-absl::Status LoadServedModel(const WorkerConfig& config, LoadedModel* loaded) {
+absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign,
+                             LoadedModel* loaded) {
   const auto begin = std::chrono::steady_clock::now();
   const LoadOptions options = WithProgress(LoadOptionsOf(config));
-  PINGTI_RETURN_IF_ERROR(config.tensor_parallel == 1 ? LoadWhole(options, loaded)
-                                                     : LoadShared(config, options, loaded));
+  PINGTI_RETURN_IF_ERROR(config.tensor_parallel == 1
+                             ? LoadWhole(options, loaded)
+                             : LoadShared(config, options, std::move(on_late_sign), loaded));
   loaded->load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return absl::OkStatus();

@@ -3,6 +3,8 @@
 // Next: device.h, worker/model/load_model.h, worker/model/tensor_parallel_model.h.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,9 +38,13 @@ std::string ComputeFormatName(ComputeFormat format);
 // no place.
 absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingDevices devices);
 
+// See GroupLeaderOptions::on_late_sign.
+using OnLateSign = std::function<void(int rank, std::chrono::milliseconds gap)>;
+
 // Loads the weights; process 0 of several waits for the others first. Errors: those of LoadModel
 // and GroupLeader.
-absl::Status LoadServedModel(const WorkerConfig& config, LoadedModel* loaded);
+absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign,
+                             LoadedModel* loaded);
 // In any other process: the shares of its ranks, which meet those of the others.
 absl::StatusOr<RankModel*> LoadFollowersShare(const WorkerConfig& config,
                                               const GroupMeeting& meeting, LoadedModel* loaded);

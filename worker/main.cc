@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -132,13 +133,35 @@ void EndAtOnce() {
   std::_Exit(0);
 }
 
+// Of a worker, also while its model is not there yet. What follows another process is none.
+struct StartMetrics {
+  StartMetrics(std::string_view model, metrics::Registry* registry)
+      : ranks(registry->Add(metrics::kWorkerRanks).With({model})),
+        loading(registry->Add(metrics::kWorkerLoading).With({model})),
+        late_rank_signs(registry->Add(metrics::kWorkerLateRankSigns)) {}
+
+  metrics::Gauge ranks;
+  metrics::Gauge loading;
+  metrics::Counter late_rank_signs;
+};
+
+OnLateSign CountAndTell(metrics::Counter late_rank_signs) {
+  return [late_rank_signs](int rank, std::chrono::milliseconds gap) mutable {
+    late_rank_signs.Increment();
+    LogWarning("a rank's sign of life came late", {{"rank", rank}, {"gap_ms", gap.count()}});
+  };
+}
+
 absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   metrics::Registry registry;
   registry.AddProcessMetrics("pingti-worker");
-  metrics::Gauge loading =
-      registry.Add(metrics::kWorkerLoading)
-          .With({config.model_id.empty() ? ModelIdFromPath(config.model) : config.model_id});
-  loading.Set(1);
+  std::optional<StartMetrics> metrics;
+  if (config.rank == 0) {
+    metrics.emplace(config.model_id.empty() ? ModelIdFromPath(config.model) : config.model_id,
+                    &registry);
+    metrics->ranks.Set(config.tensor_parallel);
+    metrics->loading.Set(1);
+  }
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<AdminPage> admin, OpenAdminPage(config, &registry));
   signals->OnSignal(EndAtOnce);
   PINGTI_ASSIGN_OR_RETURN(ServingDevices devices, OpenDevices(config));
@@ -147,13 +170,12 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   if (config.rank > 0) {
     const auto on_ready = [&] {
       signals->OnSignal(nullptr);
-      loading.Set(0);
       const auto always = [] { return absl::OkStatus(); };
       admin->Serve(always, always);
     };
     return FollowGroup(config, &loaded, on_ready, signals);
   }
-  PINGTI_RETURN_IF_ERROR(LoadServedModel(config, &loaded));
+  PINGTI_RETURN_IF_ERROR(LoadServedModel(config, CountAndTell(metrics->late_rank_signs), &loaded));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
   const Vocabulary vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(
@@ -164,7 +186,7 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
       WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry, admin.get(),
                           ServerOptions(config, loaded, budget, vocabulary)));
   signals->OnSignal(nullptr);
-  loading.Set(0);
+  metrics->loading.Set(0);
   server->RecordModel(card, loaded.devices.first().backend->name(), loaded.load_seconds);
   LogInfo("ready", {{"model", card.card.model_id()},
                     {"address", config.address},

@@ -130,6 +130,14 @@ inline constexpr CounterSpec<1> kWorkerSequencesFinished{
     "pingti_worker_sequences_finished_total", "Sequences that ended, by reason.", {"reason"}};
 inline constexpr GaugeSpec<1> kWorkerLoading{
     "pingti_worker_loading", "1 while the worker loads its model, 0 afterwards.", {"model"}};
+inline constexpr GaugeSpec<1> kWorkerRanks{
+    "pingti_worker_ranks",
+    "Ranks that compute the model together; 1 without tensor parallelism.",
+    {"model"}};
+inline constexpr CounterSpec<0> kWorkerLateRankSigns{
+    "pingti_worker_late_rank_signs_total",
+    "Signs of life of other processes of the tensor-parallel group that came so late that half of "
+    "what they would be lost after had passed."};
 inline constexpr GaugeSpec<0> kWorkerModelLoad{"pingti_worker_model_load_seconds",
                                                "Time it took to load the model."};
 inline constexpr GaugeSpec<3> kWorkerModelInfo{

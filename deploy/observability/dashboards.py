@@ -214,6 +214,13 @@ def worker():
                 graph("Put back to wait", "Sequences per second whose blocks were taken for others.",
                       per_pod("pingti_worker_preemptions_total"), "short", [(1, RED)]),
             ]),
+            row("Tensor parallelism", [
+                graph("Ranks", "That compute a model together; 1 without tensor parallelism.",
+                      [("{{pod}} {{model}}", f"pingti_worker_ranks{{{ns}}}")], "short", width=12),
+                graph("Late signs of life", "Per second, of other processes of a group; a sign later than rank_timeout "
+                      "ends the group.",
+                      per_pod("pingti_worker_late_rank_signs_total"), "short", [(0.01, YELLOW)], width=12),
+            ]),
             row("Models", [
                 table("Loaded", "What each worker serves.", f"pingti_worker_model_info{{{ns}}}",
                       ["pod", "model", "weights", "backend"], width=12),

@@ -30,7 +30,7 @@ from live_prometheus import Prometheus, filled_in  # noqa: E402
 STEP_S, RATE_INTERVAL = 1, "10s"
 # Small, so that queues and a full KV cache are seen on a small machine.
 WORKER_ARGS = ("--max-batch-size", 8, "--kv-memory", "48MiB")
-ROUTER_ARGS = ("--max-queued-requests", 24, "--stall-timeout", "5s")
+ROUTER_ARGS = ("--max-queued-sequences", 24, "--stall-timeout", "5s")
 
 
 def bench(cluster, rate, seconds, *args):

@@ -165,6 +165,11 @@ def _worker_alerts():
                f"{_own('pod:pingti_worker_kv_cache:ratio')} > 0.9 and "
                f"{_own('pingti_worker_waiting_sequences')} > 0", "10m", "A worker's KV cache is full",
                f"{percent} of the KV blocks of {{{{ $labels.pod }}}} are held, and sequences wait."),
+        _alert("PingtiRankLate", "warning",
+               f"increase({_own('pingti_worker_late_rank_signs_total')}[10m]) > 2", "0m",
+               "A rank is near to being lost",
+               "{{ $value | printf \"%.0f\" }} signs of life of other processes of the group of {{ $labels.pod }} came "
+               "late within ten minutes; one that is later still ends the group."),
         _alert("PingtiPreemptions", "warning",
                f"rate({_own('pingti_worker_preemptions_total')}[10m]) > 0.1", "10m",
                "A worker keeps putting sequences back",

@@ -28,7 +28,7 @@ struct PeerRank {
 };
 
 struct PeerOptions {
-  std::chrono::milliseconds timeout{std::chrono::seconds(10)};  // of a wait for a peer
+  std::chrono::milliseconds timeout{std::chrono::seconds(2)};  // of a wait for a peer
 };
 
 // Whether MakePeerCommunicators has kernels for these: 2, 4 or 8 backends with CUDA streams on

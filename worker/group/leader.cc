@@ -38,11 +38,11 @@ std::string HostOf(const std::string& peer) {
 class GroupLeader::Link : public FollowerLink {
  public:
   Link(int rank, v1::FollowerMessage::Hello hello, grpc::ServerContext* context,
-       FollowerStream* stream, const GroupPatience& patience)
+       FollowerStream* stream, const GroupLeaderOptions& options)
       : rank_(rank),
         hello_(std::move(hello)),
         host_(HostOf(context->peer())),
-        patience_(patience),
+        options_(options),
         context_(context),
         stream_(stream) {}
 
@@ -80,13 +80,17 @@ class GroupLeader::Link : public FollowerLink {
     v1::Command ping;
     ping.mutable_ping();
     {
-      SilenceWatch watch(patience_, [this](milliseconds silent) {
+      SilenceWatch watch(options_.patience, [this](milliseconds silent) {
         Lose(Concat("it gave no sign of life for ", silent.count(), " ms"));
       });
-      SignsOfLife signs(patience_.sign_interval, [&] { return Check().ok() && Write(ping); });
+      SignsOfLife signs(options_.patience.sign_interval,
+                        [&] { return Check().ok() && Write(ping); });
       v1::FollowerMessage message;
+      SteadyClock::time_point heard = SteadyClock::now();
       while (stream_->Read(&message)) {
         watch.Heard();
+        const SteadyClock::time_point before = std::exchange(heard, SteadyClock::now());
+        TellIfLate(std::chrono::duration_cast<milliseconds>(heard - before));
         if (message.has_result()) Take(std::move(*message.mutable_result()));
       }
       Lose("it closed the connection");
@@ -100,6 +104,11 @@ class GroupLeader::Link : public FollowerLink {
   bool Write(const v1::Command& command) {
     MutexLock lock(&write_mutex_);
     return open_ && stream_->Write(command);
+  }
+
+  void TellIfLate(milliseconds gap) {
+    if (gap <= options_.patience.silence / 2 || !options_.on_late_sign) return;
+    options_.on_late_sign(rank_, gap);
   }
 
   void Take(v1::Result result) {
@@ -119,8 +128,8 @@ class GroupLeader::Link : public FollowerLink {
 
   const int rank_;
   const v1::FollowerMessage::Hello hello_;
-  const std::string host_;  // as an address begins: IPv6 in brackets
-  const GroupPatience patience_;
+  const std::string host_;              // as an address begins: IPv6 in brackets
+  const GroupLeaderOptions& options_;   // the service's
   grpc::ServerContext* const context_;  // not to be used once lost
   FollowerStream* const stream_;        // the same
   Mutex write_mutex_;
@@ -195,8 +204,8 @@ class GroupLeader::Service : public v1::Group::Service {
     if (place != nullptr && (place->Check().ok() || Missing().empty())) {
       return refuse("this rank is taken");
     }
-    place = std::make_shared<Link>(static_cast<int>(hello.rank()), hello, context, stream,
-                                   options_.patience);
+    place =
+        std::make_shared<Link>(static_cast<int>(hello.rank()), hello, context, stream, options_);
     changed_.NotifyAll();
     return place;
   }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,9 @@ struct GroupLeaderOptions {
   int world_size = 2;
   std::string fingerprint;
   GroupPatience patience;
+  // May be null. Called on any thread when a follower's sign of life came later after the one
+  // before than half of what it would be lost after.
+  std::function<void(int rank, std::chrono::milliseconds gap)> on_late_sign;
 };
 
 // The leader's end of one follower. Call is for one thread at a time, the rest for any.

@@ -7,6 +7,8 @@ namespace pingti::worker {
 using std::chrono::milliseconds;
 using SteadyClock = std::chrono::steady_clock;
 
+GroupPatience PatienceFor(milliseconds timeout) { return {timeout / 8, timeout * 3 / 4}; }
+
 SilenceWatch::SilenceWatch(const GroupPatience& patience,
                            std::function<void(milliseconds)> on_silence)
     : patience_(patience), on_silence_(std::move(on_silence)), thread_([this] { Watch(); }) {}

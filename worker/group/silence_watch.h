@@ -10,9 +10,12 @@
 namespace pingti::worker {
 
 struct GroupPatience {
-  std::chrono::milliseconds sign_interval{500};  // between a process's signs of life
-  std::chrono::milliseconds silence{2'000};      // after which the other is taken for lost
+  std::chrono::milliseconds sign_interval{250};  // between a process's signs of life
+  std::chrono::milliseconds silence{1'500};      // after which the other is taken for lost
 };
+// With these a process that stops is taken for lost within `timeout`, signs and looks for them
+// being some time apart.
+GroupPatience PatienceFor(std::chrono::milliseconds timeout);
 
 // Thread-safe; has a thread of its own.
 class SilenceWatch {

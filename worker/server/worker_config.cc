@@ -8,6 +8,7 @@ namespace {
 
 using std::chrono::hours;
 using std::chrono::milliseconds;
+using std::chrono::minutes;
 
 void AddModel(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Model");
@@ -157,6 +158,12 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
       ->Add("group_timeout", &config->group_timeout,
             "Time that the processes of a group have to come together.")
       .Range(milliseconds(100), hours(24));
+  schema
+      ->Add("rank_timeout", &config->rank_timeout,
+            "After this a rank of a tensor-parallel group is lost, and with it the group, so that "
+            "/healthz turns red: one in another process that gives no sign of life, or a GPU that "
+            "does not send its part of a sum.")
+      .Range(milliseconds(500), minutes(10));
   schema
       ->Add("threads", &config->threads,
             "Threads of the CPU backend; 0 takes one per processor this process may use.")

@@ -59,6 +59,7 @@ struct WorkerConfig {
   std::string leader_address;
   uint16_t group_port = 9003;
   std::chrono::milliseconds group_timeout{600'000};
+  std::chrono::milliseconds rank_timeout{2'000};
   int32_t threads = 0;
   std::chrono::milliseconds drain_timeout{30'000};
   std::chrono::milliseconds step_deadline{60'000};

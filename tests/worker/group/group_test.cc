@@ -276,6 +276,37 @@ TEST(Group, ASilentFollowerIsNamed) {
   context.TryCancel();
 }
 
+TEST(Group, ALateSignIsToldOf) {
+  GroupLeaderOptions options = LeaderOptions(2);
+  options.patience = {milliseconds(20), milliseconds(4'000)};
+  std::atomic<int> late_rank{0};
+  std::atomic<int64_t> gap_ms{0};
+  options.on_late_sign = [&](int rank, milliseconds gap) {
+    gap_ms = gap.count();
+    late_rank = rank;
+  };
+  const auto leader = *GroupLeader::Start(options);
+  const auto stub = v1::Group::NewStub(grpc::CreateChannel(
+      "127.0.0.1:" + std::to_string(leader->port()), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  const auto stream = stub->Join(&context);
+  v1::FollowerMessage message;
+  message.mutable_hello()->set_rank(1);
+  message.mutable_hello()->set_world_size(2);
+  message.mutable_hello()->set_fingerprint("the same");
+  ASSERT_TRUE(stream->Write(message));
+  ASSERT_TRUE(leader->WaitForFollowers(pingti::testing::kPatience).ok());
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_TRUE(
+      WaitFor([&] { return std::chrono::steady_clock::now() - begin > milliseconds(2'100); }));
+  message.mutable_alive();
+  ASSERT_TRUE(stream->Write(message));
+  ASSERT_TRUE(WaitFor([&] { return late_rank == 1; }));
+  EXPECT_GT(gap_ms, 2'000);
+  EXPECT_TRUE(leader->follower(1)->Check().ok());
+  context.TryCancel();
+}
+
 // Takes followers in, then says nothing more.
 class SilentLeader : public v1::Group::Service {
  public:

@@ -13,6 +13,15 @@ namespace {
 
 using std::chrono::milliseconds;
 
+TEST(GroupPatience, HoldsATimeoutWithItsSignsAndLooks) {
+  for (const int timeout : {500, 2'000, 600'000}) {
+    const GroupPatience patience = PatienceFor(milliseconds(timeout));
+    // The watch looks ten times in a silence; the last sign may be as old as the time between two.
+    EXPECT_LE(patience.silence + 2 * patience.silence / 10, milliseconds(timeout));
+    EXPECT_GE(patience.silence, 4 * patience.sign_interval);
+  }
+}
+
 TEST(SilenceWatch, TellsOnceOfASilence) {
   std::atomic<int> calls{0};
   std::atomic<int64_t> silent{0};

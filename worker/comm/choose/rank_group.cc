@@ -173,7 +173,7 @@ absl::Status RankGroup::JoinPeers() {
   std::vector<PeerRank> peers;
   for (Rank& rank : ranks_) peers.push_back({rank.device.backend.get(), std::move(rank.comm)});
   PINGTI_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> comms,
-                          MakePeerCommunicators(std::move(peers), {}));
+                          MakePeerCommunicators(std::move(peers), {place_.rank_timeout}));
   for (size_t r = 0; r < ranks_.size(); ++r) ranks_[r].comm = std::move(comms[r]);
   return absl::OkStatus();
 }

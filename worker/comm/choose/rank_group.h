@@ -6,6 +6,7 @@
 // sums go that way (worker/comm/peer.h). Next: worker/model/tensor_parallel_model.h.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -25,6 +26,8 @@ struct GroupPlace {
   int process = 0;
   int num_processes = 1;
   std::string address = "127.0.0.1";  // on which ranks on a CPU listen for those of other processes
+  // How long a GPU waits for another one's part of a sum.
+  std::chrono::milliseconds rank_timeout{2'000};
 };
 
 // What ranks of several processes must hold to find each other.
