@@ -129,7 +129,7 @@ constexpr TestEntry kTests[] = {
      }},
     {"eq", CompareTest<Equal>},
     {"equalto", CompareTest<Equal>},
-    {"escaped", SimpleTest<[](const Value&) { return false; }>},
+    {"escaped", SimpleTest<[](const Value& v) { return v.is_markup(); }>},
     {"even",
      SimpleTest<[](const Value& v) { return LeavesRemainder(v, Value(int64_t{2}), 0, "even"); }>},
     {"false", SimpleTest<[](const Value& v) { return v.is_bool() && !v.as_bool(); }>},

@@ -40,7 +40,7 @@ const FilterEntry* FindTextFilter(std::string_view name);
 const FilterEntry* FindNumberFilter(std::string_view name);
 const FilterEntry* FindMarkupFilter(std::string_view name);
 const FilterEntry* FindSequenceFilter(std::string_view name);
-Method FindTextMethod(std::string_view name);
+Method FindTextMethod(std::string_view name, bool of_markup);
 
 // Arguments by position or name, as a Python function with these parameters takes them.
 class BoundArgs {
@@ -74,8 +74,6 @@ std::string TitleCase(std::string_view text);
 // Strips characters of `chars`, or white space when it is nullopt.
 std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
                        bool right);
-// & < > " ' as HTML's entities.
-std::string EscapeHtml(std::string_view text);
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
                        int64_t count);
 

@@ -5,6 +5,7 @@
 
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
@@ -82,6 +83,21 @@ std::string Unescaped(std::string_view text) {
   return out.Take();
 }
 
+Value Escape(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("escape", args, {});
+  return Value::MakeMarkup(EscapedText(input));
+}
+
+Value ForceEscape(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("forceescape", args, {});
+  return Value::MakeMarkup(EscapeHtml(ToString(input)));
+}
+
+Value Safe(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("safe", args, {});
+  return Value::MakeMarkup(ToString(input));
+}
+
 Value StripTags(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("striptags", args, {});
   const std::string without = Without(Without(ToString(input), "<!--", "-->"), "<", ">");
@@ -100,9 +116,9 @@ Value XmlAttr(Interpreter*, const Value& input, const Args& args) {
       Fail("Invalid character in attribute name: " + Repr(key));
     }
     if (!out.empty() || bound.Bool(0, true)) out += ' ';
-    out += EscapeHtml(name);
+    out += EscapedText(key);
     out += "=\"";
-    out += EscapeHtml(ToString(value));
+    out += EscapedText(value);
     out += '"';
   }
   return Value(out.Take());
@@ -132,7 +148,11 @@ Value FileSizeFormat(Interpreter*, const Value& input, const Args& args) {
 }
 
 constexpr FilterEntry kMarkupFilters[] = {
+    {"e", Escape},
+    {"escape", Escape},
     {"filesizeformat", FileSizeFormat},
+    {"forceescape", ForceEscape},
+    {"safe", Safe},
     {"striptags", StripTags},
     {"xmlattr", XmlAttr},
 };

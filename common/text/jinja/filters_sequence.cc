@@ -5,6 +5,7 @@
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/objects.h"
 #include "common/text/jinja/value_ops.h"
 
@@ -104,7 +105,7 @@ Value Reverse(Interpreter* interpreter, const Value& input, const Args& args) {
   if (!input.is_string()) return IteratorObject::Make(std::move(items));
   std::string out;
   for (const Value& item : items) out += item.as_string();
-  return Value(std::move(out));
+  return Alike(input, Value(std::move(out)));
 }
 
 template <typename T, typename Key>

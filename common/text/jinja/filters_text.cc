@@ -6,16 +6,12 @@
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
 namespace pingti::text::jinja {
 namespace {
-
-Value Escape(Interpreter*, const Value& input, const Args& args) {
-  const BoundArgs bound("escape", args, {});
-  return Value(EscapeHtml(ToString(input)));
-}
 
 Value Center(Interpreter* interpreter, const Value& input, const Args& args) {
   const std::string text = ToString(input);
@@ -24,8 +20,8 @@ Value Center(Interpreter* interpreter, const Value& input, const Args& args) {
   ChargeSize(static_cast<size_t>(padding));
   // CPython puts the odd space on the left when the width is odd.
   const int64_t left = padding / 2 + (padding & width & 1);
-  return Value(std::string(static_cast<size_t>(left), ' ') + text +
-               std::string(static_cast<size_t>(padding - left), ' '));
+  return Alike(input, Value(std::string(static_cast<size_t>(left), ' ') + text +
+                            std::string(static_cast<size_t>(padding - left), ' ')));
 }
 
 std::vector<std::string_view> SplitLines(std::string_view text) {
@@ -68,7 +64,7 @@ Value Indent(Interpreter* interpreter, const Value& input, const Args& args) {
     }
     out += lines[i];
   }
-  return Value(std::move(out));
+  return Alike(input, Value(std::move(out)));
 }
 
 Value Replace(Interpreter* interpreter, const Value& input, const Args& args) {
@@ -83,24 +79,23 @@ Value Trim(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("trim", args, {"chars"});
   std::optional<std::string> chars;
   if (bound.Has(0) && !bound.Required(0).is_none()) chars = bound.String(0);
-  return Value(Strip(ToString(input), chars, true, true));
+  return Alike(input, Value(Strip(ToString(input), chars, true, true)));
 }
 
 Value Truncate(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("truncate", args, {"length", "killwords", "end", "leeway"});
   const int64_t length = bound.Int(0, 255);
   const bool kill_words = bound.Bool(1, false);
-  const std::string end = bound.StringOr(2, "...");
+  const Value end = bound.Or(2, Value("..."));
   const int64_t leeway = bound.Has(3) && !bound.Required(3).is_none() ? bound.Int(3, 5) : 5;
-  const int64_t end_length = Length(Value(end));
+  const int64_t end_length = Length(end);
   if (length < end_length) Fail("expected length >= " + std::to_string(end_length));
   if (Length(input) <= length + leeway) return input;
   if (!input.is_string()) Fail("truncate needs a string, not " + std::string(TypeName(input)));
   const std::vector<char32_t> chars = ToChars(input.as_string());
   const std::string kept = FromChars(chars, 0, static_cast<size_t>(length - end_length));
-  if (kill_words) return Value(kept + end);
-  const size_t space = kept.rfind(' ');
-  return Value(kept.substr(0, space) + end);
+  const size_t space = kill_words ? std::string::npos : kept.rfind(' ');
+  return Arithmetic(BinaryOp::kAdd, Alike(input, Value(kept.substr(0, space))), end);
 }
 
 Value Title(Interpreter*, const Value& input, const Args& args) {
@@ -199,7 +194,7 @@ Value Format(Interpreter* interpreter, const Value& input, const Args& args) {
     for (const auto& [name, value] : args.keyword) named.Set(Value(name), value);
     values = Value(std::make_shared<const Dict>(std::move(named)));
   }
-  return Value(PercentFormat(ToString(input), values));
+  return PercentFormat(input.is_string() ? input : Value(ToString(input)), values);
 }
 
 Value Default(Interpreter*, const Value& input, const Args& args) {
@@ -211,12 +206,12 @@ Value Default(Interpreter*, const Value& input, const Args& args) {
 template <std::string (*convert)(std::string_view)>
 Value ConvertInput(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("filter", args, {});
-  return Value(convert(ToString(input)));
+  return Alike(input, Value(convert(ToString(input))));
 }
 
 Value String(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("string", args, {});
-  return Value(ToString(input));
+  return input.is_string() ? input : Value(ToString(input));
 }
 
 constexpr FilterEntry kTextFilters[] = {
@@ -224,14 +219,10 @@ constexpr FilterEntry kTextFilters[] = {
     {"center", Center},
     {"d", Default},
     {"default", Default},
-    {"e", Escape},
-    {"escape", Escape},
-    {"forceescape", Escape},
     {"format", Format},
     {"indent", Indent},
     {"lower", ConvertInput<ToLower>},
     {"replace", Replace},
-    {"safe", String},
     {"string", String},
     {"title", Title},
     {"tojson", ToJson},

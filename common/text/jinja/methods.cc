@@ -90,7 +90,7 @@ Method FindIn(const MethodEntry (&entries)[n], std::string_view name) {
 }  // namespace
 
 Method FindMethod(const Value& self, std::string_view name) {
-  if (self.is_string()) return FindTextMethod(name);
+  if (self.is_string()) return FindTextMethod(name, self.is_markup());
   if (self.is_dict()) return FindIn(kDictMethods, name);
   if (self.is_list()) {
     return self.as_list().is_tuple && name == "copy" ? nullptr : FindIn(kListMethods, name);

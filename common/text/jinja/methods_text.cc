@@ -7,6 +7,7 @@
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/str_format.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
@@ -343,17 +344,39 @@ Value ExpandTabs(Interpreter*, const Value& self, const Args& args) {
   return Value(out.Take());
 }
 
+// Of markup, what a method makes is markup, and the argument at a position that it puts into the
+// text is escaped.
+constexpr size_t kNoArgument = SIZE_MAX;
+template <Method method, size_t inserted = kNoArgument>
+Value OfMarkup(Interpreter* interpreter, const Value& self, const Args& args) {
+  if (inserted >= args.positional.size()) return Alike(self, method(interpreter, self, args));
+  Args escaped = args;
+  escaped.positional[inserted] = Value(EscapedText(args.positional[inserted]));
+  return Alike(self, method(interpreter, self, escaped));
+}
+
+Value JoinOfMarkup(Interpreter*, const Value& self, const Args& args) {
+  TextBuilder out;
+  bool first = true;
+  for (const Value& item : Iterate(BoundArgs("join", args, {"iterable"}).Required(0))) {
+    if (!std::exchange(first, false)) out += self.as_string();
+    out += EscapedText(item);
+  }
+  return Value::MakeMarkup(out.Take());
+}
+
 struct TextMethodEntry {
   std::string_view name;
   Method method;
+  Method of_markup = method;
 };
 constexpr TextMethodEntry kMethods[] = {
-    {"capitalize", ConvertSelf<Capitalize>},
-    {"casefold", ConvertSelf<ToLower>},
-    {"center", Justify<Side::kBoth>},
+    {"capitalize", ConvertSelf<Capitalize>, OfMarkup<ConvertSelf<Capitalize>>},
+    {"casefold", ConvertSelf<ToLower>, OfMarkup<ConvertSelf<ToLower>>},
+    {"center", Justify<Side::kBoth>, OfMarkup<Justify<Side::kBoth>, 1>},
     {"count", Count},
     {"endswith", Affix<true>},
-    {"expandtabs", ExpandTabs},
+    {"expandtabs", ExpandTabs, OfMarkup<ExpandTabs>},
     {"find", Find<false, false>},
     {"format", FormatMethod},
     {"index", Find<false, true>},
@@ -368,35 +391,35 @@ constexpr TextMethodEntry kMethods[] = {
     {"isspace", AllChars<IsSpace>},
     {"istitle", IsTitle},
     {"isupper", IsCase<true>},
-    {"join", JoinMethod},
-    {"ljust", Justify<Side::kLeft>},
-    {"lower", ConvertSelf<ToLower>},
-    {"lstrip", StripMethod<true, false>},
-    {"partition", Partition<false>},
-    {"removeprefix", RemoveAffix<false>},
-    {"removesuffix", RemoveAffix<true>},
-    {"replace", ReplaceMethod},
+    {"join", JoinMethod, JoinOfMarkup},
+    {"ljust", Justify<Side::kLeft>, OfMarkup<Justify<Side::kLeft>, 1>},
+    {"lower", ConvertSelf<ToLower>, OfMarkup<ConvertSelf<ToLower>>},
+    {"lstrip", StripMethod<true, false>, OfMarkup<StripMethod<true, false>>},
+    {"partition", Partition<false>, OfMarkup<Partition<false>>},
+    {"removeprefix", RemoveAffix<false>, OfMarkup<RemoveAffix<false>>},
+    {"removesuffix", RemoveAffix<true>, OfMarkup<RemoveAffix<true>>},
+    {"replace", ReplaceMethod, OfMarkup<ReplaceMethod, 1>},
     {"rfind", Find<true, false>},
     {"rindex", Find<true, true>},
-    {"rjust", Justify<Side::kRight>},
-    {"rpartition", Partition<true>},
-    {"rsplit", Split<true>},
-    {"rstrip", StripMethod<false, true>},
-    {"split", Split<false>},
-    {"splitlines", Splitlines},
+    {"rjust", Justify<Side::kRight>, OfMarkup<Justify<Side::kRight>, 1>},
+    {"rpartition", Partition<true>, OfMarkup<Partition<true>>},
+    {"rsplit", Split<true>, OfMarkup<Split<true>>},
+    {"rstrip", StripMethod<false, true>, OfMarkup<StripMethod<false, true>>},
+    {"split", Split<false>, OfMarkup<Split<false>>},
+    {"splitlines", Splitlines, OfMarkup<Splitlines>},
     {"startswith", Affix<false>},
-    {"strip", StripMethod<true, true>},
-    {"swapcase", ConvertSelf<SwapCase>},
-    {"title", ConvertSelf<TitleCase>},
-    {"upper", ConvertSelf<ToUpper>},
-    {"zfill", Zfill},
+    {"strip", StripMethod<true, true>, OfMarkup<StripMethod<true, true>>},
+    {"swapcase", ConvertSelf<SwapCase>, OfMarkup<ConvertSelf<SwapCase>>},
+    {"title", ConvertSelf<TitleCase>, OfMarkup<ConvertSelf<TitleCase>>},
+    {"upper", ConvertSelf<ToUpper>, OfMarkup<ConvertSelf<ToUpper>>},
+    {"zfill", Zfill, OfMarkup<Zfill>},
 };
 
 }  // namespace
 
-Method FindTextMethod(std::string_view name) {
+Method FindTextMethod(std::string_view name, bool of_markup) {
   for (const TextMethodEntry& entry : kMethods) {
-    if (entry.name == name) return entry.method;
+    if (entry.name == name) return of_markup ? entry.of_markup : entry.method;
   }
   return nullptr;
 }

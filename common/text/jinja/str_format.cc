@@ -9,6 +9,7 @@
 
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
@@ -204,7 +205,9 @@ std::string FormatString(const Spec& spec, const Value& value) {
 // One call of str.format.
 class Formatter {
  public:
-  Formatter(Interpreter* interpreter, const Args& args) : interpreter_(interpreter), args_(args) {}
+  // `in_markup`: what comes into the text is escaped.
+  Formatter(Interpreter* interpreter, const Args& args, bool in_markup)
+      : interpreter_(interpreter), args_(args), in_markup_(in_markup) {}
 
   std::string Run(std::string_view text, int depth) {
     if (depth > 2) Fail("Max string recursion exceeded");
@@ -255,8 +258,15 @@ class Formatter {
       rest.remove_prefix(2);
     }
     if (rest.starts_with(':')) rest.remove_prefix(1);
-    if (rest.find('{') == std::string_view::npos) return FormatValue(value, rest);
-    return FormatValue(value, Run(rest, depth + 1));
+    if (rest.find('{') == std::string_view::npos) return Formatted(value, rest);
+    return Formatted(value, Run(rest, depth + 1));
+  }
+
+  std::string Formatted(const Value& value, std::string_view spec) {
+    if (!in_markup_) return FormatValue(value, spec);
+    if (!value.is_markup()) return EscapeHtml(FormatValue(value, spec));
+    if (!spec.empty()) Fail("Unsupported format specification for Markup.");
+    return ToString(value);
   }
 
   // "name.attribute[item]": the argument, then what it has.
@@ -313,6 +323,7 @@ class Formatter {
 
   Interpreter* interpreter_;
   const Args& args_;
+  const bool in_markup_;
   size_t next_ = 0;
   std::optional<bool> numbered_;  // how fields name positional arguments
 };
@@ -342,7 +353,8 @@ std::string FormatValue(const Value& value, std::string_view spec_text) {
 }
 
 Value FormatMethod(Interpreter* interpreter, const Value& self, const Args& args) {
-  return Value(Formatter(interpreter, args).Run(self.as_string(), 1));
+  return Alike(self,
+               Value(Formatter(interpreter, args, self.is_markup()).Run(self.as_string(), 1)));
 }
 
 }  // namespace pingti::text::jinja

@@ -100,32 +100,6 @@ std::string_view Strip(std::string_view text, const std::optional<std::string>& 
   return text;
 }
 
-std::string EscapeHtml(std::string_view text) {
-  TextBuilder out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out.Take();
-}
-
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
                        int64_t count) {
   TextBuilder out;

@@ -68,8 +68,10 @@ std::string KeyText(const Value& key) {
 
 }  // namespace
 
-Text::Text(std::string s)
-    : text(std::move(s)), held(text.size() + sizeof(Text) + kAllocationBytes) {
+Text::Text(std::string s, bool is_markup_text)
+    : text(std::move(s)),
+      is_markup(is_markup_text),
+      held(text.size() + sizeof(Text) + kAllocationBytes) {
   ChargeText(text.size());
 }
 
@@ -100,6 +102,12 @@ std::optional<Value> Object::Attribute(std::string_view name) { return std::null
 Value Value::MakeUndefined(std::string message) {
   Value value;
   value.data_ = Undefined{std::make_shared<const Text>(std::move(message))};
+  return value;
+}
+
+Value Value::MakeMarkup(std::string text) {
+  Value value;
+  value.data_ = std::make_shared<const Text>(std::move(text), /*is_markup=*/true);
   return value;
 }
 

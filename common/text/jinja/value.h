@@ -26,9 +26,10 @@ class Value;
 class Interpreter;
 
 struct Text {
-  explicit Text(std::string s);
+  explicit Text(std::string s, bool is_markup = false);
 
   const std::string text;
+  const bool is_markup;  // as the filter `safe` makes it, markup.h
   const Held held;
 };
 
@@ -88,6 +89,7 @@ class Value {
   Value(std::shared_ptr<Namespace> ns) : data_(std::move(ns)) {}
   Value(std::shared_ptr<Object> object) : data_(std::move(object)) {}
   static Value MakeUndefined(std::string message);
+  static Value MakeMarkup(std::string text);
   static Value MakeList(std::vector<Value> items);
   static Value MakeTuple(std::vector<Value> items);
   static Value MakeGroup(Value grouper, Value list);
@@ -100,6 +102,9 @@ class Value {
   bool is_float() const { return std::holds_alternative<double>(data_); }
   bool is_number() const { return is_int() || is_float(); }
   bool is_string() const { return std::holds_alternative<std::shared_ptr<const Text>>(data_); }
+  bool is_markup() const {
+    return is_string() && std::get<std::shared_ptr<const Text>>(data_)->is_markup;
+  }
   bool is_list() const { return std::holds_alternative<std::shared_ptr<const List>>(data_); }
   bool is_dict() const { return std::holds_alternative<std::shared_ptr<const Dict>>(data_); }
   bool is_namespace() const { return std::holds_alternative<std::shared_ptr<Namespace>>(data_); }

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "common/text/jinja/error.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
 
 namespace pingti::text::jinja {
@@ -109,7 +110,7 @@ Value Repeat(const Value& value, int64_t times) {
     std::string out;
     out.reserve(size * count);
     for (size_t i = 0; i < count && size > 0; ++i) out += value.as_string();
-    return Value(std::move(out));
+    return Alike(value, Value(std::move(out)));
   }
   std::vector<Value> items;
   for (size_t i = 0; i < count && size > 0; ++i) {
@@ -126,6 +127,7 @@ constexpr std::string_view OpName(BinaryOp op) {
 
 Value Concatenate(const Value& a, const Value& b) {
   if (a.is_string() && b.is_string()) {
+    if (a.is_markup() || b.is_markup()) return Value::MakeMarkup(EscapedText(a) + EscapedText(b));
     ChargeSize(a.as_string().size() + b.as_string().size());
     return Value(a.as_string() + b.as_string());
   }
@@ -151,7 +153,7 @@ Value Concatenate(const Value& a, const Value& b) {
 Value Arithmetic(BinaryOp op, const Value& a, const Value& b) {
   RequireDefined(a);
   if (op == BinaryOp::kModulo && a.is_string()) {
-    return Value(PercentFormat(a.as_string(), b));
+    return PercentFormat(a, b);
   }
   RequireDefined(b);
   if (a.is_int() && b.is_int()) return IntArithmetic(op, a.as_int(), b.as_int());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/text/jinja/error.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
@@ -128,6 +129,7 @@ class JsonWriter {
 
 // One conversion of a % format: flags, width, precision, type.
 struct Conversion {
+  bool in_markup = false;  // text is escaped
   std::string flags;
   int width = 0;
   int precision = -1;
@@ -162,8 +164,8 @@ std::string FormatNumber(const Conversion& c, const Value& value) {
 }
 
 std::string FormatText(const Conversion& c, const Value& value) {
-  const std::string text = c.type == 's' ? ToString(value) : Repr(value);
-  std::vector<char32_t> chars = ToChars(text);
+  const Value text = c.type == 's' ? value : Value(Repr(value));
+  std::vector<char32_t> chars = ToChars(c.in_markup ? EscapedText(text) : ToString(text));
   if (c.precision >= 0 && chars.size() > static_cast<size_t>(c.precision)) {
     chars.resize(static_cast<size_t>(c.precision));
   }
@@ -212,7 +214,8 @@ std::string DumpJson(const Value& value, const JsonStyle& style) {
   return out.Take();
 }
 
-std::string PercentFormat(std::string_view format, const Value& args) {
+Value PercentFormat(const Value& format_value, const Value& args) {
+  const std::string_view format = format_value.as_string();
   const bool is_tuple = args.is_list() && args.as_list().is_tuple;
   size_t used = 0;
   const auto next = [&]() -> Value {
@@ -228,6 +231,7 @@ std::string PercentFormat(std::string_view format, const Value& args) {
       continue;
     }
     Conversion c;
+    c.in_markup = format_value.is_markup();
     std::optional<Value> named;
     if (pos < format.size() && format[pos] == '(') {
       const size_t close = format.find(')', pos);
@@ -254,7 +258,7 @@ std::string PercentFormat(std::string_view format, const Value& args) {
       out += '%';
     } else if (c.type == 's' || c.type == 'r') {
       out += FormatText(c, named ? *named : next());
-    } else if (c.type == 'c') {
+    } else if (c.type == 'c' && !c.in_markup) {
       out += FormatCharacter(c, named ? *named : next());
     } else if (std::string_view("dixXofFeEgG").find(c.type) != std::string_view::npos) {
       out += FormatNumber(c, named ? *named : next());
@@ -266,7 +270,7 @@ std::string PercentFormat(std::string_view format, const Value& args) {
   if (!all_used && !(args.is_list() && !is_tuple)) {
     Fail("not all arguments converted during string formatting");
   }
-  return out.Take();
+  return Alike(format_value, Value(out.Take()));
 }
 
 }  // namespace pingti::text::jinja

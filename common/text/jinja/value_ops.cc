@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "common/text/jinja/error.h"
+#include "common/text/jinja/markup.h"
 #include "common/text/utf8.h"
 
 namespace pingti::text::jinja {
@@ -71,7 +72,7 @@ std::string_view TypeName(const Value& value) {
   if (value.is_bool()) return "bool";
   if (value.is_int()) return "int";
   if (value.is_float()) return "float";
-  if (value.is_string()) return "str";
+  if (value.is_string()) return value.is_markup() ? "Markup" : "str";
   if (value.is_list()) return value.as_list().is_tuple ? "tuple" : "list";
   if (value.is_dict()) return "dict";
   if (value.is_namespace()) return "Namespace";
@@ -243,7 +244,7 @@ std::optional<Value> Item(const Value& value, const Value& key) {
     if (index < 0 || index >= length) return std::nullopt;
     std::string_view rest = value.as_string();
     for (; index > 0; --index) rest.remove_prefix(DecodeUtf8(rest).length);
-    return Value(rest.substr(0, DecodeUtf8(rest).length));
+    return Alike(value, Value(rest.substr(0, DecodeUtf8(rest).length)));
   }
   return std::nullopt;
 }
@@ -255,7 +256,7 @@ Value Slice(const Value& value, const Value& start, const Value& stop, const Val
     std::string out;
     ForSlice(SliceBounds(start, stop, step, static_cast<int64_t>(chars.size())),
              [&](size_t i) { AppendUtf8(chars[i], &out); });
-    return Value(std::move(out));
+    return Alike(value, Value(std::move(out)));
   }
   if (!value.is_list()) {
     Fail("'" + std::string(TypeName(value)) + "' object is not subscriptable by a slice");

@@ -70,7 +70,7 @@ struct JsonStyle {
 };
 std::string DumpJson(const Value& value, const JsonStyle& style);
 
-// "%s %05.2f" % args.
-std::string PercentFormat(std::string_view format, const Value& args);
+// "%s %05.2f" % args: markup when `format` is.
+Value PercentFormat(const Value& format, const Value& args);
 
 }  // namespace pingti::text::jinja

@@ -102,7 +102,9 @@ void AppendRepr(const Value& value, int depth, TextBuilder* out) {
   ChargeSteps(1);
   if (depth > kMaxPrintDepth) FailLimit("value nested too deeply to print");
   if (value.is_string()) {
+    if (value.is_markup()) *out += "Markup(";
     AppendString(value.as_string(), out);
+    if (value.is_markup()) *out += ')';
   } else if (value.is_undefined()) {
     *out += "Undefined";
   } else if (value.is_none()) {

@@ -639,6 +639,65 @@ html|striptags
 1023|filesizeformat(true)
 1e25|filesizeformat
 '2048'|filesizeformat
+'<b>'|safe + '<i>'
+'<i>' + '<b>'|safe
+'<b>'|safe ~ '<i>'
+('<b>'|safe)|safe is escaped
+'<b>' is escaped
+html|e is escaped
+html|e|e
+html|e|forceescape
+html|safe|string is escaped
+'<%s>'|safe % '<'
+'<%s %r %d %5s>'|safe % ('<', '<', 3, '&')
+'<%(a)s>'|safe % {'a': '<'}
+'<%c>'|safe % 65
+'%s' % '<'|safe
+'<%s>'|safe|format('<')
+'<{}{x}{}>'.format('<', html|safe, x='&')
+('<{}{x}{}>'|safe).format('<', html|safe, x='&')
+('{:5}|{!r}'|safe).format('<', '<')
+('{:5}'|safe).format(html|safe)
+[html|safe, '<'|e]
+{'a'|safe: 1}['a']
+('<,>'|safe).split(',')
+('<,>'|safe).split(',')[0] + '<'
+('<,>'|safe).partition(',')[2] + '<'
+('<'|safe).join(['<', 1, '&'|safe])
+'<'.join(['<', '&'|safe]) + '<'
+['<', '&'|safe]|join('<'|safe) + '<'
+('<a'|safe).replace('a', '<') + '<'
+'<a'|safe|replace('a', '<') + '<'
+('<'|safe).ljust(3, '<')
+('<'|safe).center(3) + '<'
+('<'|safe).upper() + '<'
+'<a'|safe|upper + '<'
+'<a'|safe|title + '<'
+' <a '|safe|trim + '<'
+'<a'|safe|capitalize + '<'
+'<a'|safe|center(6) + '<'
+'<a\nb'|safe|indent('<') + '<'
+'<aaaa bbbb ccc'|safe|truncate(9, false, '<', 0)
+'<aaaa bbbb ccc'|truncate(9, false, '<'|safe, 0)
+('<ab'|safe)[1:] + '<'
+('<ab'|safe)[0] + '<'
+'<ab'|safe|first + '<'
+'<ab'|safe|reverse + '<'
+'<ab'|safe|list|first + '<'
+('<'|safe) * 2 + '<'
+2 * ('<'|safe) + '<'
+'<'|safe + 1
+1 + '<'|safe
+1|safe + '<'
+undefined_thing|safe + '<'
+'<' in '<b'|safe
+'<'|safe == '<'
+'<'|safe|tojson
+{'a': '<'|safe}|xmlattr
+{'a': '<'|safe, 'b': '<'}|items|list
+'<'|safe is string
+'<'|safe|length
+"call "|safe + people[0]|tojson + "\n"
 """ 
 
 # Whole templates.
@@ -726,6 +785,9 @@ STATEMENTS = [
     "{{ 'multi\nline' }}",
     "{% print s %}",
     "{% set x %}{% endset %}[{{ x }}]",
+    "{% set x %}{{ '<'|safe }}{% endset %}{{ x + '<' }}",
+    "{% macro m() %}<{% endmacro %}{{ m() + ('<'|safe) }}",
+    "{% filter safe %}<{{ html }}{% endfilter %}",
     "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}",
     "{% set j = joiner('-') %}{% for x in xs %}{{ j() }}{{ x }}{% endfor %}",
     "{% set g = people|selectattr('nick') %}{% for x in g %}{{ x.name }}{% endfor %}{% for x in g %}again{% endfor %}{{ g|list }}",
