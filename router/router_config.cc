@@ -63,7 +63,7 @@ void AddCost(CostSettings* cost, config::Schema* schema) {
   schema
       ->Add("cost_tokens_per_sequence", &cost->tokens_per_sequence,
             "What a sequence at a worker costs the next one there, as tokens to prefill. Used by "
-            "the policies prefix_affinity and least_loaded, as the three settings below.")
+            "all policies but round_robin, as the three settings below.")
       .Range(0, 1 << 20);
   schema
       ->Add("cost_full_cache", &cost->full_cache,
@@ -89,9 +89,16 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
       .Range(milliseconds(100), hours(1));
   schema->Add("min_ready_workers", &config->min_ready_workers,
               "Ready workers it takes for /readyz to say so.");
-  schema->Add("policy", &config->policy,
-              "How a worker is chosen: prefix_affinity, least_loaded or round_robin.");
+  schema->Add(
+      "policy", &config->policy,
+      "How a worker is chosen: prefix_affinity, least_loaded, power_of_two, session_hash or "
+      "round_robin.");
   AddCost(&config->policy_settings.cost, schema);
+  schema
+      ->Add("session_hash_load_factor", &config->policy_settings.session_hash.load_factor,
+            "With the policy session_hash, how many times the mean number of sequences a worker "
+            "may have before further ones of its sessions go elsewhere.")
+      .Range(1.01, 100);
   schema
       ->Add("stall_timeout", &config->stall_timeout,
             "A worker that sends nothing for this long is given up, its sequences go elsewhere.")

@@ -57,7 +57,10 @@ WorkerLoad Dispatcher::Choose(const SequenceJob& job) {
   const std::vector<WorkerLoad> candidates = registry_->Candidates(
       job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes, job.context_tokens);
   if (candidates.empty()) return {};
-  return candidates[policy_->Pick(job.tokens, candidates)];
+  return candidates[policy_->Pick({.prompt_tokens = job.tokens,
+                                   .block_hashes = job.block_hashes,
+                                   .affinity_hint = job.affinity_hint},
+                                  candidates)];
 }
 
 void Dispatcher::PumpOnce() {

@@ -192,6 +192,7 @@ void Generation::SubmitChoice(size_t index) {
       static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + choice.generated.size());
   job.context_tokens = ContextTokens(choice);
   job.block_hashes = prompts_.block_hashes[choice.prompt];
+  job.affinity_hint = request_.affinity_hint;
   job.give_up_at = std::min(choice.queued_at + context_->options.queue_timeout, Deadline());
   context_->dispatcher->Submit(std::move(job));
 }

@@ -1,15 +1,25 @@
 // See choose_policy.h.
 #include "router/policy/choose_policy.h"
 
+#include <array>
+#include <bit>
 #include <string>
 
+#include "common/base/random_id.h"
 #include "common/base/strings.h"
 #include "router/policy/least_loaded.h"
+#include "router/policy/power_of_two.h"
 #include "router/policy/prefix_affinity.h"
 #include "router/policy/round_robin.h"
 
 namespace pingti::router {
 namespace {
+
+uint64_t DrawSeed() {
+  std::array<uint8_t, sizeof(uint64_t)> bytes;
+  OsEntropy()->Fill(bytes);
+  return std::bit_cast<uint64_t>(bytes);
+}
 
 struct Entry {
   std::string_view name;
@@ -24,6 +34,14 @@ constexpr Entry kPolicies[] = {
     {LeastLoadedPolicy::kName,
      [](const PolicySettings& settings) -> std::unique_ptr<Policy> {
        return std::make_unique<LeastLoadedPolicy>(settings.cost);
+     }},
+    {PowerOfTwoPolicy::kName,
+     [](const PolicySettings& settings) -> std::unique_ptr<Policy> {
+       return std::make_unique<PowerOfTwoPolicy>(settings.cost, settings.seed.value_or(DrawSeed()));
+     }},
+    {SessionHashPolicy::kName,
+     [](const PolicySettings& settings) -> std::unique_ptr<Policy> {
+       return std::make_unique<SessionHashPolicy>(settings.session_hash, settings.cost);
      }},
     {RoundRobinPolicy::kName,
      [](const PolicySettings&) -> std::unique_ptr<Policy> {

@@ -2,17 +2,21 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "router/policy/cost.h"
 #include "router/policy/policy.h"
+#include "router/policy/session_hash.h"
 
 namespace pingti::router {
 
 // The settings of all policies; each takes what it knows.
 struct PolicySettings {
-  CostSettings cost;  // prefix_affinity and least_loaded
+  CostSettings cost;  // all but round_robin
+  SessionHashSettings session_hash;
+  std::optional<uint64_t> seed{};  // of draws; without one every policy made has another
 };
 
 // Errors: InvalidArgument naming the policies there are.

@@ -5,52 +5,45 @@
 #include <tuple>
 
 namespace pingti::router {
-CheapestWorker::Rates CheapestWorker::MeanRates(std::span<const WorkerLoad> candidates) const {
-  Rates sum;
-  int num_prefill = 0;
-  int num_step = 0;
+
+CostEstimate::CostEstimate(const CostSettings& settings, std::span<const WorkerLoad> candidates)
+    : settings_(settings),
+      prefill_tokens_per_s_(settings.unknown_prefill_tokens_per_s),
+      step_s_(std::chrono::duration<double>(settings.unknown_step).count()) {
+  double rates = 0;
+  double steps_ms = 0;
+  int num_rates = 0;
+  int num_steps = 0;
   for (const WorkerLoad& load : candidates) {
     if (load.prefill_tokens_per_s > 0) {
-      sum.prefill_tokens_per_s += load.prefill_tokens_per_s;
-      ++num_prefill;
+      rates += load.prefill_tokens_per_s;
+      ++num_rates;
     }
     if (load.step_ms > 0) {
-      sum.step_s += load.step_ms / 1000;
-      ++num_step;
+      steps_ms += load.step_ms;
+      ++num_steps;
     }
   }
-  return {num_prefill > 0 ? sum.prefill_tokens_per_s / num_prefill
-                          : settings_.unknown_prefill_tokens_per_s,
-          num_step > 0 ? sum.step_s / num_step
-                       : std::chrono::duration<double>(settings_.unknown_step).count()};
+  if (num_rates > 0) prefill_tokens_per_s_ = rates / num_rates;
+  if (num_steps > 0) step_s_ = steps_ms / 1000 / num_steps;
 }
 
-double CheapestWorker::Cost(uint64_t own_tokens, const WorkerLoad& load, const Rates& rates) const {
+double CostEstimate::Seconds(uint64_t own_tokens, const WorkerLoad& load) const {
   const uint32_t sequences = load.sequences();
   const auto tokens =
       static_cast<double>(load.waiting_uncached_tokens + load.sent_tokens + own_tokens +
                           uint64_t{settings_.tokens_per_sequence} * sequences);
-  return tokens / rates.prefill_tokens_per_s +
-         rates.step_s * sequences / std::max<uint32_t>(load.max_batch_size, 1) +
+  return tokens / prefill_tokens_per_s_ +
+         step_s_ * sequences / std::max<uint32_t>(load.max_batch_size, 1) +
          std::chrono::duration<double>(settings_.full_cache).count() * load.kv_used_fraction *
              load.kv_used_fraction;
 }
 
-size_t CheapestWorker::Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) {
-  const Rates rates = MeanRates(candidates);
-  size_t best = 0;
-  std::tuple<double, uint32_t, bool, uint64_t> best_rank;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const WorkerLoad& load = candidates[i];
-    const std::tuple rank(Cost(tokens_to_compute_(prompt_tokens, load), load, rates),
-                          load.sequences(), load.worker <= last_worker_, load.worker);
-    if (i == 0 || rank < best_rank) {
-      best = i;
-      best_rank = rank;
-    }
-  }
-  last_worker_ = candidates[best].worker;
-  return best;
+bool CheapestWorker::Before(const WorkerLoad& a, const WorkerLoad& b) const {
+  const auto rank = [&](const WorkerLoad& load) {
+    return std::tuple(load.sequences(), load.worker <= last_worker_, load.worker);
+  };
+  return rank(a) < rank(b);
 }
 
 }  // namespace pingti::router

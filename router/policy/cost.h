@@ -1,5 +1,5 @@
-// Estimated time to first token on each candidate, and the cheapest of them: what the policies that
-// look at load have in common.
+// Estimated time to first token on each candidate: what the policies that look at load have in
+// common.
 #pragma once
 
 #include <chrono>
@@ -22,9 +22,9 @@ struct CostSettings {
   std::chrono::milliseconds full_cache{250};
 };
 
-// Thread-compatible. The estimate is what the worker last reported plus what this router has sent
-// since (join-the-shortest-queue with local accounting; Mitzenmacher, "How useful is old
-// information?", 2000, shows why stale reports alone make a burst herd):
+// What a worker is expected to need for a first token, from what it last reported plus what this
+// router has sent since (join-the-shortest-queue with local accounting; Mitzenmacher, "How useful
+// is old information?", 2000, shows why stale reports alone make a burst herd):
 //
 //   (waiting uncached tokens + sent tokens + the prompt's own tokens to compute
 //      + tokens_per_sequence * sequences) / prefill rate
@@ -36,30 +36,45 @@ struct CostSettings {
 // them at the one worker that saw it first.
 // Rate and step time are means over the candidates, so that counts decide between replicas: a rate
 // measured under one batch says little of the next, and a worker judged by its own bad one would
-// get nothing that could correct it. Equal costs go to the worker with the fewest sequences, then
-// in turn.
-class CheapestWorker {
+// get nothing that could correct it.
+class CostEstimate {
  public:
-  // Tokens of the prompt that a worker would have to compute.
-  using TokensToCompute = uint64_t (*)(uint64_t prompt_tokens, const WorkerLoad& load);
+  // The means are taken over `candidates`.
+  CostEstimate(const CostSettings& settings, std::span<const WorkerLoad> candidates);
 
-  CheapestWorker(CostSettings settings, TokensToCompute tokens_to_compute)
-      : settings_(settings), tokens_to_compute_(tokens_to_compute) {}
-
-  // Index into `candidates`. REQUIRES: it is not empty.
-  size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates);
+  // Seconds, when the worker would have `own_tokens` of the prompt to compute.
+  double Seconds(uint64_t own_tokens, const WorkerLoad& load) const;
 
  private:
-  struct Rates {
-    double prefill_tokens_per_s = 0;
-    double step_s = 0;
-  };
-  Rates MeanRates(std::span<const WorkerLoad> candidates) const;
-  // Seconds.
-  double Cost(uint64_t own_tokens, const WorkerLoad& load, const Rates& rates) const;
+  const CostSettings& settings_;
+  double prefill_tokens_per_s_;
+  double step_s_;
+};
 
-  const CostSettings settings_;
-  const TokensToCompute tokens_to_compute_;
+// Of workers by their costs the cheapest. Equal costs go to the worker with the fewest sequences,
+// then in turn. Thread-compatible.
+class CheapestWorker {
+ public:
+  // Offers every candidate to `cost_of(load)`; index of the cheapest. REQUIRES: it is not empty.
+  template <typename CostOf>
+  size_t Pick(std::span<const WorkerLoad> candidates, CostOf cost_of) {
+    size_t best = 0;
+    double best_cost = 0;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const double cost = cost_of(candidates[i]);
+      if (i == 0 || cost < best_cost ||
+          (cost == best_cost && Before(candidates[i], candidates[best]))) {
+        best = i;
+        best_cost = cost;
+      }
+    }
+    last_worker_ = candidates[best].worker;
+    return best;
+  }
+
+ private:
+  bool Before(const WorkerLoad& a, const WorkerLoad& b) const;
+
   uint64_t last_worker_ = 0;
 };
 

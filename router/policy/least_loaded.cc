@@ -3,12 +3,12 @@
 
 namespace pingti::router {
 
-LeastLoadedPolicy::LeastLoadedPolicy(CostSettings settings)
-    : cheapest_(settings, [](uint64_t prompt_tokens, const WorkerLoad&) { return prompt_tokens; }) {
-}
-
-size_t LeastLoadedPolicy::Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) {
-  return cheapest_.Pick(prompt_tokens, candidates);
+size_t LeastLoadedPolicy::Pick(const PlacementRequest& request,
+                               std::span<const WorkerLoad> candidates) {
+  const CostEstimate estimate(settings_, candidates);
+  return cheapest_.Pick(candidates, [&](const WorkerLoad& load) {
+    return estimate.Seconds(request.prompt_tokens, load);
+  });
 }
 
 }  // namespace pingti::router

@@ -11,6 +11,13 @@
 
 namespace pingti::router {
 
+// What a policy knows of the sequence that is placed.
+struct PlacementRequest {
+  uint64_t prompt_tokens = 0;
+  std::span<const uint64_t> block_hashes{};  // of the prompt's full blocks
+  std::string_view affinity_hint{};          // see GenerationRequest; empty: none
+};
+
 // Called under the dispatcher's lock: one thread at a time, must be quick and not call back.
 class Policy {
  public:
@@ -18,7 +25,7 @@ class Policy {
   // As the setting `policy` and the logs spell it.
   virtual std::string_view name() const = 0;
   // Index into `candidates`. REQUIRES: it is not empty.
-  virtual size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) = 0;
+  virtual size_t Pick(const PlacementRequest& request, std::span<const WorkerLoad> candidates) = 0;
 };
 
 }  // namespace pingti::router

@@ -11,11 +11,12 @@ uint64_t UncachedTokens(uint64_t prompt_tokens, const WorkerLoad& load) {
 
 }  // namespace
 
-PrefixAffinityPolicy::PrefixAffinityPolicy(CostSettings settings)
-    : cheapest_(settings, UncachedTokens) {}
-
-size_t PrefixAffinityPolicy::Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) {
-  return cheapest_.Pick(prompt_tokens, candidates);
+size_t PrefixAffinityPolicy::Pick(const PlacementRequest& request,
+                                  std::span<const WorkerLoad> candidates) {
+  const CostEstimate estimate(settings_, candidates);
+  return cheapest_.Pick(candidates, [&](const WorkerLoad& load) {
+    return estimate.Seconds(UncachedTokens(request.prompt_tokens, load), load);
+  });
 }
 
 }  // namespace pingti::router

@@ -17,12 +17,13 @@ class PrefixAffinityPolicy final : public Policy {
  public:
   static constexpr std::string_view kName = "prefix_affinity";
 
-  explicit PrefixAffinityPolicy(CostSettings settings);
+  explicit PrefixAffinityPolicy(const CostSettings& settings) : settings_(settings) {}
 
   std::string_view name() const override { return kName; }
-  size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
+  size_t Pick(const PlacementRequest& request, std::span<const WorkerLoad> candidates) override;
 
  private:
+  const CostSettings settings_;
   CheapestWorker cheapest_;
 };
 

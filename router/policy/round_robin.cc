@@ -3,7 +3,7 @@
 
 namespace pingti::router {
 
-size_t RoundRobinPolicy::Pick(uint64_t, std::span<const WorkerLoad> candidates) {
+size_t RoundRobinPolicy::Pick(const PlacementRequest&, std::span<const WorkerLoad> candidates) {
   size_t next = candidates.size();  // smallest key above the last one
   size_t first = 0;                 // smallest key of all
   for (size_t i = 0; i < candidates.size(); ++i) {

@@ -13,7 +13,7 @@ class RoundRobinPolicy final : public Policy {
   static constexpr std::string_view kName = "round_robin";
 
   std::string_view name() const override { return kName; }
-  size_t Pick(uint64_t prompt_tokens, std::span<const WorkerLoad> candidates) override;
+  size_t Pick(const PlacementRequest& request, std::span<const WorkerLoad> candidates) override;
 
  private:
   uint64_t last_worker_ = 0;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "router/registry/sequence_handler.h"
@@ -27,6 +28,7 @@ struct SequenceJob {
   uint32_t tokens = 0;          // to prefill
   uint32_t context_tokens = 0;  // prompt and output that the worker's context must hold
   std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
+  std::string_view affinity_hint;          // the handler keeps it, too
   std::chrono::steady_clock::time_point give_up_at;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/stable_hash.h"
 #include "common/base/strings.h"
 #include "router/registry/worker_registry.h"
 
@@ -34,6 +35,7 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.info = info;
     worker.load = {};
     worker.load.worker = worker.key;
+    worker.load.address_hash = StableHash(worker.address);
     worker.load.max_batch_size = info.max_batch_size;
     worker.reported_sequence_id = 0;
     worker.dispatched = metrics_->worker_dispatch.With({worker.address});

@@ -12,6 +12,8 @@ namespace pingti::router {
 // policies read it.
 struct WorkerLoad {
   WorkerKey worker = 0;
+  // Of its address (common/base/stable_hash.h): equal at all routers and for all of its sessions.
+  uint64_t address_hash = 0;
   // Last LoadReport.
   uint32_t running_sequences = 0;
   uint32_t waiting_sequences = 0;

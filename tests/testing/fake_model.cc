@@ -153,7 +153,7 @@ absl::Status FakeModel::Forward(const worker::ForwardBatch& batch,
       bool hole = false;
       for (int32_t p = 0; p <= position; ++p) {
         hole = hole || cell(p) == 0;
-        hash = internal::MixBits(hash + cell(p));
+        hash = MixBits(hash + cell(p));
       }
       logits_[row++] = LogitsFrom(hash, hole);
     }
@@ -164,7 +164,7 @@ absl::Status FakeModel::Forward(const worker::ForwardBatch& batch,
 std::vector<float> FakeModel::LogitsFrom(uint64_t hash, bool poisoned) const {
   std::vector<float> logits(options_.vocab_size);
   for (int32_t token = 0; token < options_.vocab_size; ++token) {
-    const uint64_t bits = internal::MixBits(hash + static_cast<uint64_t>(token) * 0x9e37u + 1);
+    const uint64_t bits = MixBits(hash + static_cast<uint64_t>(token) * 0x9e37u + 1);
     logits[token] = static_cast<float>(bits >> 40) * 0x1p-24f * 8.0f - 4.0f;
     if (poisoned) logits[token] = std::numeric_limits<float>::quiet_NaN();
   }
@@ -181,7 +181,7 @@ std::vector<float> FakeModel::LogitsOf(std::span<const int32_t> context) const {
   for (size_t p = 0; p < context.size(); ++p) {
     poisoned = poisoned || context[p] == options_.nan_token;
     cell = Cell(cell, context[p], static_cast<int32_t>(p));
-    hash = internal::MixBits(hash + cell);
+    hash = MixBits(hash + cell);
   }
   return LogitsFrom(hash, poisoned);
 }

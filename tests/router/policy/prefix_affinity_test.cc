@@ -27,7 +27,7 @@ TEST(PrefixAffinity, TheLongestCachedBeginningWins) {
   std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2), LoadWithTimes(3)};
   loads[1].cached_prompt_tokens = 64;
   loads[2].cached_prompt_tokens = 320;
-  EXPECT_EQ(policy->Pick(400, loads), 2u);
+  EXPECT_EQ(policy->Pick({400}, loads), 2u);
 }
 
 TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
@@ -35,16 +35,16 @@ TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
   std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[0].cached_prompt_tokens = 300;  // 0.3 s at 1,000 tokens/s
   loads[0].waiting_uncached_tokens = 250;
-  EXPECT_EQ(policy->Pick(400, loads), 0u);
+  EXPECT_EQ(policy->Pick({400}, loads), 0u);
   loads[0].waiting_uncached_tokens = 350;
-  EXPECT_EQ(policy->Pick(400, loads), 1u);
+  EXPECT_EQ(policy->Pick({400}, loads), 1u);
 }
 
 TEST(PrefixAffinity, APrefixThatAllShareDoesNotGatherThemAtOneWorker) {
   const auto policy = *MakePolicy("prefix_affinity");
   std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2), LoadWithTimes(3)};
   loads[1].cached_prompt_tokens = 48;  // the system prompt
-  for (int i = 0; i < 30; ++i) ++loads[policy->Pick(80, loads)].running_sequences;
+  for (int i = 0; i < 30; ++i) ++loads[policy->Pick({80}, loads)].running_sequences;
   for (const WorkerLoad& load : loads) EXPECT_NEAR(load.running_sequences, 10, 1);
 }
 
@@ -53,7 +53,7 @@ TEST(PrefixAffinity, ALongPrefixIsWorthAFewMoreNeighbours) {
   std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[1].cached_prompt_tokens = 2000;
   loads[1].running_sequences = 5;
-  EXPECT_EQ(policy->Pick(2100, loads), 1u);
+  EXPECT_EQ(policy->Pick({2100}, loads), 1u);
 }
 
 TEST(PrefixAffinity, MoreCachedThanThePromptHasIsNoMoreThanAllOfIt) {
@@ -62,7 +62,7 @@ TEST(PrefixAffinity, MoreCachedThanThePromptHasIsNoMoreThanAllOfIt) {
   loads[0].cached_prompt_tokens = 1'000'000;
   loads[0].waiting_uncached_tokens = 200;
   loads[1].cached_prompt_tokens = 96;
-  EXPECT_EQ(policy->Pick(100, loads), 1u);
+  EXPECT_EQ(policy->Pick({100}, loads), 1u);
 }
 
 TEST(PrefixAffinity, WithoutPrefixesItIsLeastLoaded) {
@@ -79,7 +79,7 @@ TEST(PrefixAffinity, WithoutPrefixesItIsLeastLoaded) {
       loads.push_back(load);
     }
     const uint64_t tokens = 1 + random() % 300;
-    ASSERT_EQ(affinity->Pick(tokens, loads), least->Pick(tokens, loads)) << round;
+    ASSERT_EQ(affinity->Pick({tokens}, loads), least->Pick({tokens}, loads)) << round;
   }
 }
 
@@ -104,7 +104,7 @@ class Simulation {
       load.cached_prompt_tokens = std::min(workers_[i].known[conversation], tokens);
       loads.push_back(load);
     }
-    const size_t picked = policy_->Pick(tokens, loads);
+    const size_t picked = policy_->Pick({tokens}, loads);
     Worker& worker = workers_[picked];
     const uint64_t cached = std::min(worker.known[conversation], tokens - 1);
     worker.busy_until =
