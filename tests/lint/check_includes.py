@@ -123,8 +123,8 @@ EDGES = {
     "tools/quantize": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/comm",
                                 "worker/layers", "worker/model", "worker/quant", "worker/spec",
                                 "worker/weights"],
-    "tools/profile": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/model",
-                               "worker/spec", "worker/weights"],
+    "tools/profile": TENSOR + ["tools", "worker/backend", "worker/backend/choose", "worker/comm",
+                               "worker/comm/choose", "worker/model", "worker/spec", "worker/weights"],
     "tools/main.cc": ["common/*", "tools", "tools/*"],
 
     "bench": ["*"],

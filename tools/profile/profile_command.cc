@@ -57,6 +57,11 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, worker::KvFormat>{
           {"auto", worker::KvFormat::kModel}, {"int8", worker::KvFormat::kInt8}}));
   AddDeviceFlags(command, &profile.device, &profile.gpu_index);
+  command
+      ->add_option("--tensor-parallel", profile.tensor_parallel,
+                   "Ranks that share the model: GPUs, or groups of threads; rank 0 is timed")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   command->add_option("--threads", profile.threads, "Of the CPU; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "Print one JSON object in place of the table");

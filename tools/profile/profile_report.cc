@@ -60,9 +60,11 @@ double StageSum(const PhaseProfile& phase) {
 }
 
 std::string ProfileTable(const ModelProfile& profile) {
-  std::string out = Concat(profile.model, " on ", profile.device_name, " (", profile.device, "), ",
-                           profile.format, ", keys and values ", profile.kv_format, ", batch ",
-                           profile.batch, ", context ", profile.context, "\n");
+  const std::string ranks =
+      profile.tensor_parallel == 1 ? "" : Concat(profile.tensor_parallel, " ranks: ");
+  std::string out = Concat(profile.model, " on ", ranks, profile.device_name, " (", profile.device,
+                           "), ", profile.format, ", keys and values ", profile.kv_format,
+                           ", batch ", profile.batch, ", context ", profile.context, "\n");
   for (const PhaseProfile& phase : profile.phases) out += PhaseTable(phase);
   return out;
 }
@@ -78,6 +80,7 @@ std::string ProfileJson(const ModelProfile& profile) {
                             {"batch", profile.batch},
                             {"context", profile.context},
                             {"max_batch_tokens", profile.max_batch_tokens},
+                            {"tensor_parallel", profile.tensor_parallel},
                             {"phases", std::move(phases)}};
   return json::serialize(root) + "\n";
 }

@@ -1,5 +1,7 @@
 #include "tools/profile/profiling_backend.h"
 
+#include <utility>
+
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 
@@ -33,7 +35,7 @@ std::string ModuleOf(const std::string& tensor) { return tensor.substr(0, tensor
 std::string_view StageName(Stage stage) {
   static constexpr std::array<std::string_view, kNumStages> kNames = {
       "embedding",  "norm", "qkv",    "rope_kv", "attention",
-      "projection", "mlp",  "logits", "sampling"};
+      "projection", "mlp",  "logits", "sums",    "sampling"};
   return kNames[static_cast<size_t>(stage)];
 }
 
@@ -55,6 +57,51 @@ absl::Status ProfilingBackend::Time(Stage stage, const Operation& operation) {
   PINGTI_RETURN_IF_ERROR(operation());
   timed_.push_back(stage);
   return timer_->Mark();
+}
+
+class ProfilingBackend::TimedCommunicator : public worker::Communicator {
+ public:
+  TimedCommunicator(ProfilingBackend* timer, std::unique_ptr<worker::Communicator> inner)
+      : Communicator(timer), timer_(timer), inner_(std::move(inner)) {}
+
+  int rank() const override { return inner_->rank(); }
+  int size() const override { return inner_->size(); }
+  worker::CollectivePromises promises() const override { return inner_->promises(); }
+  absl::Status AllReduceSum(MatrixView matrix) override {
+    return timer_->Time(Stage::kSums, [&] { return inner_->AllReduceSum(matrix); });
+  }
+  absl::Status AllGather(MatrixView matrix) override {
+    return timer_->Time(Stage::kSums, [&] { return inner_->AllGather(matrix); });
+  }
+  absl::Status Broadcast(MatrixView matrix, int root) override {
+    return timer_->Time(Stage::kSums, [&] { return inner_->Broadcast(matrix, root); });
+  }
+  absl::Status AllReduceAddRmsNorm(MatrixView delta, MatrixView residual,
+                                   const DeviceBuffer& weight, float eps,
+                                   const Operand& out) override {
+    return timer_->Time(Stage::kSums, [&] {
+      return inner_->AllReduceAddRmsNorm(delta, residual, weight, eps, out);
+    });
+  }
+  absl::Status AllReduceAddLayerNorm(MatrixView delta, MatrixView residual,
+                                     const DeviceBuffer& weight, const DeviceBuffer* bias,
+                                     float eps, const Operand& out) override {
+    return timer_->Time(Stage::kSums, [&] {
+      return inner_->AllReduceAddLayerNorm(delta, residual, weight, bias, eps, out);
+    });
+  }
+  absl::Status Check() override { return inner_->Check(); }
+  bool WaitsForPeers() const override { return inner_->WaitsForPeers(); }
+  void Abort() override { inner_->Abort(); }
+
+ private:
+  ProfilingBackend* const timer_;
+  const std::unique_ptr<worker::Communicator> inner_;
+};
+
+std::unique_ptr<worker::Communicator> ProfilingBackend::Timed(
+    std::unique_ptr<worker::Communicator> comm) {
+  return std::make_unique<TimedCommunicator>(this, std::move(comm));
 }
 
 absl::StatusOr<StageSeconds> ProfilingBackend::StopTiming() {

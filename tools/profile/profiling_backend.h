@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
 #include "worker/spec/weight_spec.h"
 
 namespace pingti::tools {
@@ -34,9 +35,11 @@ enum class Stage {
   kProjection,  // of attention's output
   kMlp,
   kLogits,    // the output projection
+  kSums,      // over ranks, and gathers of their parts, with waiting for the ranks; with the
+              // residual and norm that a sum goes on into
   kSampling,  // until the tokens are on the host
 };
-inline constexpr size_t kNumStages = 9;
+inline constexpr size_t kNumStages = 10;
 // "embedding", "qkv".
 std::string_view StageName(Stage stage);
 
@@ -48,6 +51,9 @@ class ProfilingBackend : public worker::Backend {
   // counts. `inner` and `clock` must outlive this object and everything made by it.
   ProfilingBackend(worker::Backend* inner, const std::vector<worker::WeightSpec>& weights,
                    const Clock* clock);
+
+  // `comm`, which is of `inner`, as one whose operations count for kSums.
+  std::unique_ptr<worker::Communicator> Timed(std::unique_ptr<worker::Communicator> comm);
 
   void StartTiming() { timing_ = true; }
   // Waits for what was timed. Returns the time of each stage since StartTiming.
@@ -119,6 +125,8 @@ class ProfilingBackend : public worker::Backend {
                         std::span<worker::SampledToken> results) override;
 
  private:
+  class TimedCommunicator;
+
   template <typename Operation>
   absl::Status Time(Stage stage, const Operation& operation);
 

@@ -9,12 +9,10 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "tools/profile/profiled_model.h"
 #include "tools/profile/profiling_backend.h"
 #include "tools/profile/step_batch.h"
 #include "tools/text_tokens.h"
-#include "worker/backend/choose/choose_device.h"
-#include "worker/model/decoder_blocks.h"
-#include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/weights/checkpoint.h"
 
@@ -28,12 +26,14 @@ constexpr int kDecodeWarmup = 3;
 // Runs steps and adds up where their time went.
 class Profiler {
  public:
-  Profiler(worker::Model* model, ProfilingBackend* backend, const Clock* clock, int batch)
+  Profiler(worker::Model* model, ProfilingBackend* backend, const Clock* clock,
+           const ProfileOptions& options)
       : model_(model),
         backend_(backend),
         clock_(clock),
-        rows_(static_cast<size_t>(batch)),
-        sampled_(static_cast<size_t>(batch)) {
+        has_sums_(options.tensor_parallel > 1),
+        rows_(static_cast<size_t>(options.batch)),
+        sampled_(static_cast<size_t>(options.batch)) {
     for (worker::SamplingRow& row : rows_) row.temperature = 0.0f;
   }
 
@@ -74,10 +74,11 @@ class Profiler {
     return std::chrono::duration<double>(clock_->Now() - begin).count();
   }
 
-  static void FillStages(const StageSeconds& sums, double wall, int runs, double extra_seconds,
-                         PhaseProfile* phase) {
+  void FillStages(const StageSeconds& sums, double wall, int runs, double extra_seconds,
+                  PhaseProfile* phase) const {
     double operations = 0.0;
     for (size_t s = 0; s < kNumStages; ++s) {
+      if (static_cast<Stage>(s) == Stage::kSums && !has_sums_) continue;
       phase->stages.push_back({std::string(StageName(static_cast<Stage>(s))), sums[s] / runs, 0.0});
       operations += sums[s];
     }
@@ -92,6 +93,7 @@ class Profiler {
   worker::Model* const model_;
   ProfilingBackend* const backend_;
   const Clock* const clock_;
+  const bool has_sums_;  // one device has none
   std::vector<worker::SamplingRow> rows_;
   std::vector<worker::SampledToken> sampled_;
 };
@@ -121,43 +123,6 @@ absl::Status CheckOptions(const ProfileOptions& options, const worker::DecoderSp
                                              "; expected at least the batch, ", options.batch));
   }
   return absl::OkStatus();
-}
-
-worker::LoadOptions LoadOptionsOf(const ProfileOptions& options) {
-  worker::LoadOptions load;
-  load.format = options.format;
-  load.kv_format = options.kv_format;
-  return load;
-}
-
-// A GPU's memory is what it is, and cudaMalloc says only which piece came too late.
-absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const ProfileOptions& options,
-                             const worker::Device& device) {
-  if (!device.is_gpu) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes(device.gpu_index));
-  const int64_t weights = worker::EstimateWeightBytes(checkpoint, LoadOptionsOf(options));
-  if (weights <= device.memory_bytes - taken) return absl::OkStatus();
-  return absl::ResourceExhaustedError(Concat("the model does not fit: weights of about ",
-                                             weights >> 20, " MiB; ", device.name, " has ",
-                                             (device.memory_bytes - taken) >> 20, " MiB free"));
-}
-
-absl::Status Allocate(const ProfileOptions& options, const worker::Device& device,
-                      int32_t num_blocks, int32_t max_tokens, worker::Model* model) {
-  const int32_t block_tokens = device.BestKvBlockTokens();
-  if (device.is_gpu) {
-    PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes(device.gpu_index));
-    const int64_t free = device.memory_bytes - taken;
-    const int64_t kv = num_blocks * model->KvBytesPerBlock(block_tokens);
-    const int64_t workspace = model->WorkspaceBytes(max_tokens, options.batch);
-    if (kv + workspace > free) {
-      return absl::ResourceExhaustedError(Concat(
-          "batch ", options.batch, " with context ", options.context, " does not fit: ", kv >> 20,
-          " MiB of keys and values and ", workspace >> 20, " MiB for steps of ", max_tokens,
-          " tokens; ", device.name, " has ", free >> 20, " MiB free beside the weights"));
-    }
-  }
-  return model->Allocate(num_blocks, block_tokens, max_tokens, options.batch);
 }
 
 absl::StatusOr<PhaseProfile> MeasurePrefill(const ProfileOptions& options, double encode_seconds,
@@ -192,35 +157,30 @@ absl::StatusOr<PhaseProfile> MeasureDecode(const ProfileOptions& options, Profil
 }  // namespace
 
 absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const Clock* clock) {
-  PINGTI_ASSIGN_OR_RETURN(
-      const worker::Device device,
-      worker::ChooseDevice({options.device, options.gpu_index, options.threads}));
   PINGTI_ASSIGN_OR_RETURN(const auto checkpoint, options.random_weights
                                                      ? worker::OpenRandomCheckpoint(options.model)
                                                      : worker::OpenCheckpoint(options.model));
   PINGTI_RETURN_IF_ERROR(CheckOptions(options, checkpoint->spec()));
   PINGTI_ASSIGN_OR_RETURN(const TextTokens prompt, Prompt(*checkpoint, options));
-  PINGTI_RETURN_IF_ERROR(CheckWeightsFit(*checkpoint, options, device));
-  ProfilingBackend backend(device.backend.get(), worker::DeclaredWeights(checkpoint->spec()),
-                           clock);
-  PINGTI_ASSIGN_OR_RETURN(const auto model,
-                          worker::LoadModel(*checkpoint, &backend, LoadOptionsOf(options)));
+  PINGTI_ASSIGN_OR_RETURN(const auto loaded, ProfiledModel::Load(options, *checkpoint, clock));
   const auto length = static_cast<int32_t>(prompt.ids.size());
-  StepBatch batch(options.batch, prompt.ids, options.decode_steps, device.BestKvBlockTokens());
+  StepBatch batch(options.batch, prompt.ids, options.decode_steps,
+                  loaded->device().BestKvBlockTokens());
   const auto max_tokens = static_cast<int32_t>(
       std::min(int64_t{options.max_batch_tokens}, int64_t{options.batch} * length));
-  PINGTI_RETURN_IF_ERROR(Allocate(options, device, batch.num_blocks(), max_tokens, model.get()));
+  PINGTI_RETURN_IF_ERROR(loaded->Allocate(options, batch.num_blocks(), max_tokens));
 
   ModelProfile profile;
   profile.model = checkpoint->display_name();
-  profile.device = std::string(backend.name());
-  profile.device_name = device.name;
+  profile.device = std::string(loaded->backend()->name());
+  profile.device_name = loaded->device().name;
+  profile.tensor_parallel = options.tensor_parallel;
   profile.format = std::string(worker::WeightFormatName(options.format));
   profile.kv_format = options.kv_format == worker::KvFormat::kInt8 ? "int8" : "auto";
   profile.batch = options.batch;
   profile.context = length;
   profile.max_batch_tokens = options.max_batch_tokens;
-  Profiler profiler(model.get(), &backend, clock, options.batch);
+  Profiler profiler(loaded->model(), loaded->backend(), clock, options);
   PINGTI_ASSIGN_OR_RETURN(PhaseProfile prefill, MeasurePrefill(options, prompt.encode_seconds,
                                                                &profiler, &batch, length));
   profile.phases.push_back(std::move(prefill));

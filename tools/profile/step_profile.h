@@ -30,6 +30,8 @@ struct ProfileOptions {
   worker::DeviceChoice device = worker::DeviceChoice::kAuto;
   int gpu_index = 0;  // where that is a GPU
   int threads = 0;    // of the CPU
+  // Ranks that share the model: GPUs, gpu_index and those after it, or groups of threads.
+  int tensor_parallel = 1;
 };
 
 struct StageTime {
@@ -61,6 +63,7 @@ struct ModelProfile {
   int batch = 0;
   int context = 0;
   int max_batch_tokens = 0;
+  int tensor_parallel = 1;
   std::vector<PhaseProfile> phases;
 };
 

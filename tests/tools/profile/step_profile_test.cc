@@ -39,13 +39,37 @@ TEST(ProfileModel, StagesAddUpToTheStepAndEachIsSeen) {
       names.insert(stage.name);
     }
     EXPECT_NEAR(share, 1.0, 1e-9) << phase.name;
-    EXPECT_EQ(names.size(), kNumStages + 1);  // and the host
+    EXPECT_EQ(names.size(), kNumStages);  // the host, and no sums of ranks
+    EXPECT_EQ(names.count("sums"), 0u);
     EXPECT_EQ(phase.stages.back().name, "host");
     EXPECT_GT(phase.seconds, 0.0);
     EXPECT_LT(StageSum(phase), phase.profiled_seconds);
     EXPECT_EQ(phase.steps, 1);
     EXPECT_FALSE(phase.recorded);  // a CPU records nothing
   }
+}
+
+TEST(ProfileModel, SumsOfRanksAreAStageOfTheirOwn) {
+  ProfileOptions options = Options();
+  options.tensor_parallel = 2;
+  const auto profile = ProfileModel(options, RealClock());
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  EXPECT_EQ(profile->tensor_parallel, 2);
+  for (const PhaseProfile& phase : profile->phases) {
+    std::set<std::string> names;
+    double share = 0.0;
+    for (const StageTime& stage : phase.stages) {
+      names.insert(stage.name);
+      share += stage.share;
+      EXPECT_GT(stage.seconds, 0.0) << phase.name << " " << stage.name;
+    }
+    EXPECT_NEAR(share, 1.0, 1e-9) << phase.name;
+    EXPECT_EQ(names.size(), kNumStages + 1) << phase.name;  // and the host
+  }
+  EXPECT_NE(ProfileTable(*profile).find("on 2 ranks: "), std::string::npos);
+  options.tensor_parallel = 64;
+  const absl::Status status = ProfileModel(options, RealClock()).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 
 TEST(ProfileModel, PrefillTakesAsManyStepsAsTheirSizeAllows) {
