@@ -33,6 +33,7 @@
 #include "worker/server/model_card.h"
 #include "worker/server/worker_config.h"
 #include "worker/server/worker_server.h"
+#include "worker/speculation/ngram_drafts.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -86,8 +87,23 @@ CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const K
   return facts;
 }
 
+// Null: none are proposed.
+std::unique_ptr<DraftSource> MakeDraftSource(const WorkerConfig& config) {
+  if (config.speculation == Speculation::kNgram) return std::make_unique<NgramDrafts>();
+  return nullptr;
+}
+
+// Rows of logits take memory, and a large batch has no use for drafts: so many sequences do not get
+// more than their own, while a few get all drafts that they may have.
+int32_t RowsWithDrafts(const WorkerConfig& config) {
+  constexpr int32_t kEnough = 64;
+  const int32_t all = config.max_batch_size * (1 + config.speculative_tokens);
+  return std::max(config.max_batch_size, std::min(all, kEnough));
+}
+
 WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel& loaded,
-                                  const KvBudget& budget, const Vocabulary& vocabulary) {
+                                  const KvBudget& budget, const Vocabulary& vocabulary,
+                                  DraftSource* drafts) {
   WorkerServerOptions options;
   options.address = config.address;
   options.port = config.port;
@@ -97,6 +113,9 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   options.worker_id = config.worker_id;
   options.report_interval = config.report_interval;
   options.engine.budget = {config.max_batch_tokens, config.max_batch_size};
+  options.engine.drafts = drafts;
+  options.engine.max_drafts = config.speculative_tokens;
+  if (drafts != nullptr) options.engine.budget.max_rows = RowsWithDrafts(config);
   options.engine.num_kv_blocks = budget.num_blocks;
   options.engine.kv_block_tokens = config.kv_block_tokens;
   options.engine.max_context_tokens = budget.max_context_tokens;
@@ -181,10 +200,11 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(
       const ServedCard card,
       BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget, vocabulary)));
+  const std::unique_ptr<DraftSource> drafts = MakeDraftSource(config);
   PINGTI_ASSIGN_OR_RETURN(
       std::unique_ptr<WorkerServer> server,
       WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry, admin.get(),
-                          ServerOptions(config, loaded, budget, vocabulary)));
+                          ServerOptions(config, loaded, budget, vocabulary, drafts.get())));
   signals->OnSignal(nullptr);
   metrics->loading.Set(0);
   server->RecordModel(card, loaded.devices.first().backend->name(), loaded.load_seconds);

@@ -18,6 +18,7 @@ inline constexpr double kStepBuckets[] = {.0005, .001, .0025, .005, .01, .02, .0
                                           .075,  .1,   .25,   .5,   1,   2.5, 5,   10};
 inline constexpr double kTokenBuckets[] = {1,   2,   4,    8,    16,   32,   64,   128,
                                            256, 512, 1024, 2048, 4096, 8192, 16384};
+inline constexpr double kDraftBuckets[] = {0, 1, 2, 3, 4, 5, 6, 7};
 inline constexpr double kSequenceBuckets[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 
 // --- every process
@@ -124,6 +125,15 @@ inline constexpr HistogramSpec<0> kWorkerBatchTokens{
     "pingti_worker_batch_tokens", "Tokens computed in an engine step.", kTokenBuckets};
 inline constexpr HistogramSpec<0> kWorkerBatchSequences{
     "pingti_worker_batch_sequences", "Sequences in an engine step.", kSequenceBuckets};
+inline constexpr CounterSpec<0> kWorkerDrafts{"pingti_worker_drafts_total",
+                                              "Proposed tokens that the model checked."};
+inline constexpr CounterSpec<0> kWorkerDraftsAccepted{
+    "pingti_worker_drafts_accepted_total", "Proposed tokens that the model would have drawn too."};
+inline constexpr HistogramSpec<0> kWorkerDraftsAcceptedLength{
+    "pingti_worker_drafts_accepted_length",
+    "Of a sequence's proposed tokens in one step, how many stood.", kDraftBuckets};
+inline constexpr CounterSpec<0> kWorkerDraftSeconds{"pingti_worker_draft_seconds_total",
+                                                    "Time spent on proposing tokens."};
 inline constexpr CounterSpec<0> kWorkerPreemptions{
     "pingti_worker_preemptions_total", "Sequences put back to wait because KV blocks ran out."};
 inline constexpr CounterSpec<1> kWorkerSequencesFinished{

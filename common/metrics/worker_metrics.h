@@ -24,6 +24,10 @@ struct WorkerMetrics {
         step_duration_seconds(registry->Add(kWorkerStepDuration)),
         batch_tokens(registry->Add(kWorkerBatchTokens)),
         batch_sequences(registry->Add(kWorkerBatchSequences)),
+        drafts(registry->Add(kWorkerDrafts)),
+        drafts_accepted(registry->Add(kWorkerDraftsAccepted)),
+        drafts_accepted_length(registry->Add(kWorkerDraftsAcceptedLength)),
+        draft_seconds(registry->Add(kWorkerDraftSeconds)),
         preemptions(registry->Add(kWorkerPreemptions)),
         sequences_finished(registry->Add(kWorkerSequencesFinished)),
         model_load_seconds(registry->Add(kWorkerModelLoad)),
@@ -41,6 +45,10 @@ struct WorkerMetrics {
   Histogram step_duration_seconds;
   Histogram batch_tokens;
   Histogram batch_sequences;
+  Counter drafts;
+  Counter drafts_accepted;
+  Histogram drafts_accepted_length;
+  Counter draft_seconds;
   Counter preemptions;
   Family<Counter, 1> sequences_finished;  // reason
   Gauge model_load_seconds;

@@ -203,6 +203,16 @@ def worker():
                       [("{{reason}}", rate("pingti_worker_sequences_finished_total", ns, "reason"))],
                       "short", width=12),
             ]),
+            row("Speculation", [
+                graph("Proposed tokens", "Checked per second, and those that the model would have drawn.",
+                      [("{{pod}} checked", rate("pingti_worker_drafts_total", ns, "pod")),
+                       ("{{pod}} stood", rate("pingti_worker_drafts_accepted_total", ns, "pod"))],
+                      "short"),
+                graph("Tokens that stood", "Of a sequence's proposed tokens in one step.",
+                      quantiles("pingti_worker_drafts_accepted_length", ns), "short"),
+                graph("Time of proposing", "Share of a worker's time.",
+                      per_pod("pingti_worker_draft_seconds_total"), "percentunit"),
+            ]),
             row("KV cache", [
                 graph("Blocks", "Held by sequences, kept for reuse, free.",
                       [("{{pod}} held", f"pingti_worker_kv_blocks_leased{{{ns}}}"),

@@ -39,6 +39,7 @@ struct GenerationParams {
   std::vector<uint32_t> stop_token_ids;
   bool include_stop = false;  // the stop string that ended an answer is part of it
   bool ignore_eos = false;
+  bool speculation = true;  // the worker may check proposed tokens; the answer is the same
   std::vector<std::pair<uint32_t, float>> logit_bias;
   uint32_t n = 1;
   bool logprobs = false;

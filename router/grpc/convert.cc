@@ -71,6 +71,7 @@ absl::Status ReadParams(const v1::GenerationParams& from, GenerationRequest* req
   to->stop.assign(from.stop().begin(), from.stop().end());
   to->stop_token_ids.assign(from.stop_token_ids().begin(), from.stop_token_ids().end());
   to->ignore_eos = from.ignore_eos();
+  to->speculation = !from.no_speculation();
   to->logit_bias.assign(from.logit_bias().begin(), from.logit_bias().end());
   to->n = from.has_n() ? from.n() : 1;
   to->logprobs = from.logprobs();

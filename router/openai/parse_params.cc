@@ -170,6 +170,7 @@ constexpr ReaderRow kCommonReaders[] = {
     {"stop_token_ids", StopTokenIds},
     {"include_stop_str_in_output", Bool<&P::include_stop>},
     {"ignore_eos", Bool<&P::ignore_eos>},
+    {"speculation", Bool<&P::speculation>},
     {"min_tokens", Integer<&P::min_tokens, 0, INT32_MAX>},
     {"max_tokens", MaxTokens},
     {"logit_bias", LogitBias},

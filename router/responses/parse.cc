@@ -39,6 +39,7 @@ constexpr std::string_view kSameFields[] = {"model",
                                             "logit_bias",
                                             "min_tokens",
                                             "ignore_eos",
+                                            "speculation",
                                             "priority",
                                             "chat_template_kwargs"};
 

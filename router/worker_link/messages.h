@@ -51,6 +51,7 @@ struct Sequence {
   int32_t priority = 0;      // higher runs first
   uint32_t deadline_ms = 0;  // from arrival at the worker; 0: none
   std::string cache_salt;
+  bool speculation = true;
 };
 
 struct ScoredToken {

@@ -163,6 +163,7 @@ worker::v1::Sequence ToWire(const Sequence& sequence) {
   message.set_priority(sequence.priority);
   message.set_deadline_ms(sequence.deadline_ms);
   message.set_cache_salt(sequence.cache_salt);
+  message.set_no_speculation(!sequence.speculation);
   return message;
 }
 

@@ -73,6 +73,7 @@ EDGES = {
     "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
                              "worker/engine/scheduler", "worker/engine/sequence",
                              "worker/grammar", "common/grammar"],
+    "worker/speculation": BASE + ["worker/engine", "worker/engine/sequence"],
     "worker/server": BASE + ["common/config", "common/metrics", "common/net", "proto",
                              "worker/engine", "worker/engine/scheduler", "worker/engine/sequence",
                              "worker/cache", "worker/model", "worker/spec", "worker/weights",

@@ -44,6 +44,7 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
       beams_(&scheduler_, &outputs_, &finisher_, &stats_),
       pacer_(options.max_step_time),
+      speculator_(options.drafts, options.max_drafts, clock),
       batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
@@ -197,9 +198,9 @@ bool EngineCore::Step() {
   const SchedulerState& queues = scheduler_.state();
   mask_budget_.BeginStep(queues.running.size() + queues.waiting.size() + replays_.size() <= 1);
   const bool replayed = AdvanceReplays();
-  ProposeDrafts();
   StepBudget budget = options_.budget;
   budget.max_prefill_tokens = pacer_.max_prefill_tokens();
+  speculator_.Propose(queues.running, budget, &stats_);
   Scheduler::Plan(scheduler_.state(), budget, begin, &plan_);
   const bool has_batch = !plan_.chunks.empty();
   if (plan_.changes_anything()) {
@@ -227,26 +228,10 @@ bool EngineCore::Step() {
     stats_.duration = clock_->Now() - begin;
     rates_.Add(stats_);
     pacer_.Add(stats_);
+    speculator_.Add(stats_);
   }
   Publish();
   return progressed;
-}
-
-void EngineCore::ProposeDrafts() {
-  if (options_.drafts == nullptr) return;
-  for (Sequence* sequence : scheduler_.state().running) {
-    const RequestGroup& group = *sequence->group;
-    const bool may_have_some = sequence->decodes() && sequence->num_draft == 0 &&
-                               sequence->hold_back == 0 && group.beam == nullptr;
-    // The last token of an answer is drawn, so that it needs no draft.
-    const int32_t most = group.max_output - group.samples[sequence->index]->num_output - 1;
-    if (!may_have_some || most <= 0) continue;
-    drafts_.clear();
-    options_.drafts->Propose(*sequence, most, &drafts_);
-    PINGTI_CHECK(static_cast<int32_t>(drafts_.size()) <= most);
-    sequence->tokens.insert(sequence->tokens.end(), drafts_.begin(), drafts_.end());
-    sequence->num_draft = static_cast<int32_t>(drafts_.size());
-  }
 }
 
 void EngineCore::NoteAdmissions() {
@@ -304,7 +289,13 @@ void EngineCore::TakeChunk(size_t index) {
   if (!drawn.empty() && group->beam == nullptr) {
     PlannedChunk taken = chunk;
     taken.num_tokens -= num_rows - static_cast<int32_t>(drawn.size());
-    return taker_.Take(taken, drawn, batch_.mask_status(index));
+    Sample* sample = group->samples[sequence->index].get();
+    const int32_t num_output = sample->num_output;
+    taker_.Take(taken, drawn, batch_.mask_status(index));
+    // One token more than drafts that stood; none if the sample failed.
+    const int32_t num_accepted = std::max(0, sample->num_output - num_output - 1);
+    speculator_.Learn(sample, static_cast<int32_t>(drawn.size()) - 1, num_accepted, &stats_);
+    return;
   }
   scheduler_.Commit(sequence, chunk.num_tokens);
   if (!drawn.empty()) {

@@ -27,6 +27,7 @@
 #include "worker/engine/request_table.h"
 #include "worker/engine/scheduler.h"
 #include "worker/engine/session_outputs.h"
+#include "worker/engine/speculator.h"
 #include "worker/engine/step_batch.h"
 #include "worker/engine/token_taker.h"
 #include "worker/engine/validate.h"
@@ -51,7 +52,8 @@ struct EngineOptions {
   // What grammars read; null: requests with a grammar are refused. Shared by all grammars.
   std::shared_ptr<const grammar::Vocabulary> vocabulary;
   MaskLimits mask_limits{};
-  DraftSource* drafts = nullptr;  // borrowed; null: every step draws one token per sample
+  DraftSource* drafts = nullptr;    // borrowed; null: every step draws one token per sample
+  int32_t max_drafts = kMaxDrafts;  // per sample and step, up to kMaxDrafts
 };
 
 class EngineCore {
@@ -107,7 +109,6 @@ class EngineCore {
   void ForgetGrammar(RequestGroup* group);
 
   // The phases of a step.
-  void ProposeDrafts();
   void NoteAdmissions();
   absl::Status RunModel();
   void TakeResults();
@@ -141,13 +142,13 @@ class EngineCore {
   BeamSteps beams_;
   EngineRates rates_;
   PrefillPacer pacer_;
+  Speculator speculator_;
 
   // The step in progress.
   uint64_t step_ = 0;
   StepPlan plan_;
   std::vector<PlannedCopy> copies_;
   StepBatch batch_;
-  std::vector<int32_t> drafts_;
   int32_t consecutive_failures_ = 0;
   absl::Status device_;
 };

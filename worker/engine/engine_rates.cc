@@ -19,7 +19,7 @@ void EngineRates::Add(const StepStats& stats) {
   const double seconds = std::chrono::duration<double>(stats.duration).count();
   Blend(&step_s_, seconds);
   prefill_.Add(seconds, stats.num_tokens - stats.num_decode_tokens);
-  decode_.Add(seconds, stats.num_decode_tokens);
+  decode_.Add(seconds, stats.num_decode_tokens - stats.num_drafts + stats.num_accepted_drafts);
 }
 
 }  // namespace pingti::worker

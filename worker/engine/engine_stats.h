@@ -11,6 +11,9 @@
 
 namespace pingti::worker {
 
+// Per sample and step: decode attention takes a drawn token and so many more at once.
+inline constexpr int32_t kMaxDrafts = 7;
+
 // The engine's state after a step.
 struct LoadSnapshot {
   uint64_t step = 0;
@@ -32,6 +35,11 @@ struct StepStats {
   int32_t num_sequences = 0;
   int32_t num_tokens = 0;
   int32_t num_decode_tokens = 0;  // of num_tokens; drafts included
+  // Samples that had drafts checked, by how many of them stood.
+  int32_t accepted_lengths[kMaxDrafts + 1] = {};
+  int32_t num_drafts = 0;  // of num_decode_tokens: proposed and checked, not drawn
+  int32_t num_accepted_drafts = 0;
+  std::chrono::nanoseconds draft_time{0};  // of duration: until drafts were proposed
   int32_t admitted_prompt_tokens = 0;
   int32_t admitted_cached_tokens = 0;
   int32_t output_tokens = 0;

@@ -44,6 +44,7 @@ struct Request {
   TimePoint arrival;
   TimePoint deadline = TimePoint::max();
   std::string cache_salt;
+  bool speculate = true;  // drafts may be proposed; they never change the answer
   // Not OK when the message asked for what no field above can carry: the request is rejected with
   // it.
   absl::Status unsupported;

@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "worker/engine/draft_depth.h"
+#include "worker/engine/draft_source.h"
 #include "worker/engine/request.h"
 #include "worker/engine/sequence.h"
 #include "worker/engine/validate.h"
@@ -31,6 +33,8 @@ struct Sample {
   std::vector<TokenLogprobs> held_logprobs;  // of a sample that is ranked before it is sent
   // Beam search: the most likely next tokens, once computed and until all beams have theirs.
   std::vector<TopLogprob> candidates;
+  std::unique_ptr<DraftMemory> draft_memory;  // of the source of drafts
+  DraftAcceptance draft_acceptance;
 };
 
 struct RequestGroup {

@@ -132,6 +132,7 @@ Request FromProto(const v1::Sequence& message, TimePoint now) {
     request.deadline = now + std::chrono::milliseconds(message.deadline_ms());
   }
   request.cache_salt = message.cache_salt();
+  request.speculate = !message.no_speculation();
   if (message.has_grammar()) GrammarFrom(message.grammar(), &request);
   return request;
 }

@@ -129,6 +129,14 @@ void SessionHub::RecordMetrics(const StepStats& stats, const LoadSnapshot& load)
   m.prompt_tokens.Increment(stats.admitted_prompt_tokens);
   m.cached_tokens.Increment(stats.admitted_cached_tokens);
   m.output_tokens.Increment(stats.output_tokens);
+  m.drafts.Increment(stats.num_drafts);
+  m.drafts_accepted.Increment(stats.num_accepted_drafts);
+  m.draft_seconds.Increment(std::chrono::duration<double>(stats.draft_time).count());
+  for (int32_t length = 0; length <= kMaxDrafts; ++length) {
+    for (int32_t i = 0; i < stats.accepted_lengths[length]; ++i) {
+      m.drafts_accepted_length.Observe(length);
+    }
+  }
 }
 
 bool SessionHub::ChangedMuch(const LoadSnapshot& load) const {

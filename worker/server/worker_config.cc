@@ -2,6 +2,7 @@
 #include "worker/server/worker_config.h"
 
 #include "common/base/strings.h"
+#include "worker/engine/engine_stats.h"
 
 namespace pingti::worker {
 namespace {
@@ -91,6 +92,16 @@ void AddBatching(WorkerConfig* config, config::Schema* schema) {
       ->Add("max_waiting_sequences", &config->max_waiting_sequences,
             "Sequences that may wait for a place; more are refused.")
       .Range(1, 1 << 20);
+  schema->AddEnum(
+      "speculation", &config->speculation,
+      {{"none", Speculation::kNone}, {"ngram", Speculation::kNgram}},
+      "Where proposed tokens come from, of which a step checks several at once; answers stay the "
+      "same. ngram takes what followed the same words earlier in the prompt or the answer. As many "
+      "are checked as the measured speed makes worth it.");
+  schema
+      ->Add("speculative_tokens", &config->speculative_tokens,
+            "Proposed tokens that a step checks per sequence at most.")
+      .Range(1, kMaxDrafts);
 }
 
 void AddMemory(WorkerConfig* config, config::Schema* schema) {

@@ -17,6 +17,9 @@ enum class EmbeddingFormat { kAuto, kBf16 };
 enum class KvCacheFormat { kAuto, kInt8 };
 enum class LoadFormat { kAuto, kDummy };
 
+// Where drafts come from.
+enum class Speculation { kNone, kNgram };
+
 struct WorkerConfig {
   // Model
   std::string model;
@@ -43,6 +46,8 @@ struct WorkerConfig {
   int32_t max_batch_tokens = 0;  // 0: as the device likes, see worker/device.h
   std::chrono::milliseconds max_step_time{150};
   int32_t max_waiting_sequences = 1024;
+  Speculation speculation = Speculation::kNone;
+  int32_t speculative_tokens = 7;
 
   // Memory
   int32_t kv_block_tokens = 0;  // 0: as the device likes

@@ -89,7 +89,7 @@ TEST_F(Chat, ParametersReachTheWorker) {
   Start();
   Ask(R"("seed":5,"temperature":0.25,"top_p":0.5,"top_k":7,"min_p":0.125,"presence_penalty":0.5,
          "frequency_penalty":-0.5,"repetition_penalty":1.5,"logit_bias":{"65":-2},"max_tokens":9,
-         "min_tokens":2,"stop_token_ids":[66],"ignore_eos":true,"priority":3,"logprobs":true,
+         "min_tokens":2,"stop_token_ids":[66],"ignore_eos":true,"speculation":false,"priority":3,"logprobs":true,
          "top_logprobs":2)");
   const Sequence sequence = worker_->Submitted().at(0);
   const worker::v1::SamplingParams& sampling = sequence.sampling();
@@ -106,6 +106,7 @@ TEST_F(Chat, ParametersReachTheWorker) {
   EXPECT_EQ(sequence.stop().max_tokens(), 9u);
   EXPECT_EQ(sequence.stop().min_tokens(), 2u);
   EXPECT_TRUE(sequence.stop().ignore_eos());
+  EXPECT_TRUE(sequence.no_speculation());
   EXPECT_EQ(sequence.stop().stop_token_ids(0), 66u);
   EXPECT_EQ(sequence.priority(), 3);
   EXPECT_TRUE(sequence.logprobs().enabled());

@@ -318,7 +318,7 @@ TEST(ParseChat, ReadsEverySupportedField) {
          "temperature":0.5,"top_p":0.9,"top_k":-1,"min_p":0.1,"presence_penalty":1,
          "frequency_penalty":-1,"repetition_penalty":1.1,"logit_bias":{"5":-100},"logprobs":true,
          "top_logprobs":3,"max_completion_tokens":7,"min_tokens":2,"stop_token_ids":[9],
-         "ignore_eos":true,"user":"u","priority":-3,"response_format":{"type":"text"},
+         "ignore_eos":true,"speculation":false,"user":"u","priority":-3,"response_format":{"type":"text"},
          "modalities":["text"],"service_tier":"auto","store":false,"parallel_tool_calls":true,
          "chat_template_kwargs":{"enable_thinking":false},"audio":null)"));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
@@ -343,6 +343,7 @@ TEST(ParseChat, ReadsEverySupportedField) {
   EXPECT_EQ(params.min_tokens, 2u);
   EXPECT_EQ(params.stop_token_ids, std::vector<uint32_t>{9});
   EXPECT_TRUE(params.ignore_eos);
+  EXPECT_FALSE(params.speculation);
   EXPECT_EQ(params.priority, -3);
   EXPECT_EQ(parsed->request.affinity_hint, "u");
   EXPECT_EQ(parsed->request.template_context->at("enable_thinking"), false);

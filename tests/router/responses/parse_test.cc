@@ -212,7 +212,7 @@ TEST(ParseResponses, ReadsEverySupportedField) {
       R"("instructions":"be brief","stream":true,"stream_options":{"include_obfuscation":false},
          "max_output_tokens":7,"temperature":0.5,"top_p":0.9,"top_k":5,"min_p":0.1,"seed":-1,
          "stop":["a"],"stop_token_ids":[9],"presence_penalty":1,"frequency_penalty":-1,
-         "repetition_penalty":1.1,"logit_bias":{"5":-100},"min_tokens":2,"ignore_eos":true,
+         "repetition_penalty":1.1,"logit_bias":{"5":-100},"min_tokens":2,"ignore_eos":true,"speculation":false,
          "priority":-3,"user":"u","include":["message.output_text.logprobs"],"top_logprobs":3,
          "store":false,"background":false,"truncation":"disabled","service_tier":"auto",
          "metadata":{"a":"b"},"reasoning":{"effort":null},"parallel_tool_calls":true,
@@ -238,6 +238,7 @@ TEST(ParseResponses, ReadsEverySupportedField) {
   ASSERT_EQ(params.logit_bias.size(), 1u);
   EXPECT_EQ(params.min_tokens, 2u);
   EXPECT_TRUE(params.ignore_eos);
+  EXPECT_FALSE(params.speculation);
   EXPECT_EQ(params.priority, -3);
   EXPECT_EQ(request.affinity_hint, "u");
   EXPECT_TRUE(params.logprobs);

@@ -39,6 +39,7 @@ Sequence FullSequence() {
   sequence.priority = -2;
   sequence.deadline_ms = 1234;
   sequence.cache_salt = "alice";
+  sequence.speculation = false;
   return sequence;
 }
 
@@ -52,7 +53,7 @@ TEST(Wire, ASequenceGoesUpWithAllItsFields) {
             "bias: -1.5 } n: 1 } stop { max_tokens: 10 min_tokens: 2 stop_token_ids: 8 "
             "stop_token_ids: 9 ignore_eos: true } logprobs { enabled: true top_logprobs: 3 "
             "prompt: true } grammar { regex: \"a+\" } priority: -2 deadline_ms: 1234 "
-            "cache_salt: \"alice\"");
+            "cache_salt: \"alice\" no_speculation: true");
 }
 
 TEST(Wire, WhatWasNotAskedForIsNotSent) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "tests/worker/engine/engine_testing.h"
@@ -24,7 +25,14 @@ class FakeDrafts : public DraftSource {
   FakeDrafts(const CollectedMap* answers, const Options& options)
       : answers_(answers), options_(options), random_(options.seed) {}
 
-  void Propose(const Sequence& sequence, int32_t most, std::vector<int32_t>* drafts) override {
+  void Propose(std::span<DraftAsk> asks) override {
+    for (DraftAsk& ask : asks) Propose(*ask.sequence, ask.most, &ask.drafts);
+  }
+
+  int64_t num_proposed() const { return num_proposed_; }
+
+ private:
+  void Propose(const Sequence& sequence, int32_t most, std::vector<int32_t>* drafts) {
     const RequestGroup& group = *sequence.group;
     const auto answer = answers_->find({group.request.sequence_id, sequence.index});
     const size_t begin = sequence.tokens.size() - group.request.prompt_token_ids.size();
@@ -41,9 +49,6 @@ class FakeDrafts : public DraftSource {
     num_proposed_ += static_cast<int64_t>(count);
   }
 
-  int64_t num_proposed() const { return num_proposed_; }
-
- private:
   const CollectedMap* const answers_;
   const Options options_;
   std::mt19937 random_;
