@@ -37,6 +37,7 @@
 #include "router/discovery/discovery.h"
 #include "router/grpc/inference_grpc.h"
 #include "router/http/api_handler.h"
+#include "router/http/cors.h"
 #include "router/observer/access_log.h"
 #include "router/observer/metrics_watcher.h"
 #include "router/pipeline/dispatcher.h"
@@ -160,16 +161,21 @@ size_t MaxConnections(const RouterConfig& config) {
   return std::min(wanted, possible);
 }
 
-// Budget and handler outlive the server.
+// Budget, handler and policy outlive the server.
 net::HttpServerOptions MakeHttpOptions(const RouterConfig& config, MemoryBudget* bodies,
-                                       const ApiHandler* handler) {
+                                       const ApiHandler* handler, const CorsPolicy* cors) {
   net::HttpServerOptions options;
   options.address = config.address;
   options.port = config.http_port;
   options.num_threads = config.http_threads;
   options.max_body_bytes = static_cast<size_t>(config.max_body_bytes);
   options.body_budget = bodies;
-  options.refuse = [handler](const net::HttpRequest& head) { return handler->Refuse(head); };
+  options.refuse = [=](const net::HttpRequest& head) -> std::optional<net::HttpResponse> {
+    if (cors->IsPreflight(head)) return std::nullopt;
+    std::optional<net::HttpResponse> refusal = handler->Refuse(head);
+    if (refusal.has_value()) cors->AddHeaders(head, &*refusal);
+    return refusal;
+  };
   options.max_connections = MaxConnections(config);
   options.tls = {.cert_file = config.tls_cert_file, .key_file = config.tls_key_file};
   options.protocol_error = &ApiHandler::ProtocolError;
@@ -289,6 +295,7 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   Core core(config, keys, std::move(policy), std::move(order), &metrics);
   Readiness readiness(&core.registry(), config.min_ready_workers);
   ApiHandler handler(&core.service(), &keys);
+  PINGTI_ASSIGN_OR_RETURN(const CorsPolicy cors, CorsPolicy::Make(config.cors_origins));
   ReadTurns turns(MakeReadLimits(config), RealClock());
   const std::unique_ptr<grpc::CallbackGenericService> grpc_service =
       MakeInferenceGrpc(&core.service(), &keys, &core.bodies(), &turns);
@@ -308,9 +315,11 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<net::HttpServer> http,
       net::HttpServer::Start(
-          MakeHttpOptions(config, &core.bodies(), &handler),
+          MakeHttpOptions(config, &core.bodies(), &handler, &cors),
           [&](net::HttpRequest request, std::shared_ptr<net::HttpResponder> responder) {
             if (config.playground && ServePlayground(request, responder.get())) return;
+            if (cors.IsPreflight(request)) return responder->Send(cors.AnswerPreflight(request));
+            responder = cors.Wrap(request, std::move(responder));
             handler.Handle(std::move(request), std::move(responder));
           }));
   api_server.store(http.get());

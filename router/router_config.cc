@@ -24,14 +24,18 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
               "Port of /metrics, /healthz and /readyz; 0 takes any free one.");
   schema->Add("playground", &config->playground,
               "Whether / is a page to chat with the model from a browser.");
+  schema->Add("cors_origins", &config->cors_origins,
+              "Origins of the pages that may use the HTTP API from a browser, each as "
+              "https://chat.example.com; * is any; empty: the router's own pages alone.");
   schema->Add("http_threads", &config->http_threads, "Threads that read and write HTTP.")
       .Range(1, 64);
   schema->AddBytes("max_body_bytes", &config->max_body_bytes, "Largest HTTP request body.")
       .Range(1024, 1 << 30);
   schema
       ->AddBytes("max_bodies_bytes", &config->max_bodies_bytes,
-                 "Memory for HTTP request bodies that are read or worked on, all together, at four "
-                 "bytes for each of theirs; a request beyond gets 503.")
+                 "Memory for request bodies, HTTP and gRPC alike, that are read or worked on, all "
+                 "together, at four bytes for each of theirs; a request beyond gets 503 or "
+                 "RESOURCE_EXHAUSTED.")
       .Range(1024, INT64_MAX);
   schema->Add("max_connections", &config->max_connections, "HTTP connections open at once.")
       .Range(1, 1 << 20);
@@ -123,8 +127,8 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
   schema->Group("Requests");
   schema->Add(
       "queue_order", &config->queue_order,
-      "Who is next among sequences of one priority: fair (API keys take turns by tokens) or "
-      "fifo (first come, first served).");
+      "Who is next among sequences of one priority: fair (API keys take turns by tokens, or "
+      "client addresses where no keys are asked for) or fifo (first come, first served).");
   schema
       ->Add("max_queued_sequences", &config->max_queued_sequences,
             "Sequences (prompts times n) that may wait for their first token. When they are so "

@@ -27,6 +27,7 @@ struct RouterConfig {
   int64_t grpc_max_connections = 4096;
   int32_t grpc_max_calls_per_connection = 1024;
   bool playground = true;
+  std::vector<std::string> cors_origins;
   std::string tls_cert_file;
   std::string tls_key_file;
 

@@ -36,7 +36,7 @@ constexpr File kFiles[] = {
 }  // namespace
 
 bool ServePlayground(const net::HttpRequest& request, net::HttpResponder* responder) {
-  if (request.method != "GET") return false;
+  if (request.method != "GET" && request.method != "HEAD") return false;
   for (const File& file : kFiles) {
     if (request.path != file.path) continue;
     net::HttpResponse response;

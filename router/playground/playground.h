@@ -6,8 +6,8 @@
 
 namespace pingti::router {
 
-// Answers GET of the page and of its files; false, and nothing sent, for every other request. No
-// key is asked for: the page holds nothing, and its own requests carry the user's key.
+// Answers GET and HEAD of the page and of its files; false, and nothing sent, for every other
+// request. No key is asked for: the page holds nothing, and its own requests carry the user's key.
 // Thread-safe.
 bool ServePlayground(const net::HttpRequest& request, net::HttpResponder* responder);
 

@@ -247,6 +247,56 @@ TEST(Answers, RequestsAreTakenAsOtherServersTakeThem) {
             200);
 }
 
+TEST(Answers, EveryPathMayHaveASlashBehindItAndHeadStandsWhereGetDoes) {
+  FakeWorker worker;
+  InProcessRouterOptions router_options;
+  router_options.workers = {worker.address()};
+  InProcessRouter router(router_options);
+  ASSERT_TRUE(router.WaitReady(1));
+  net::HttpClient client;
+  const auto send = [&](std::string method, std::string_view path, std::string body = "") {
+    const absl::StatusOr<net::HttpResponse> response = client.Send(
+        {.method = std::move(method), .url = Concat(router.url(), path), .body = std::move(body)});
+    EXPECT_TRUE(response.ok()) << response.status();
+    return response.value_or(net::HttpResponse{.status = 0});
+  };
+  const auto header = [](const net::HttpResponse& response, std::string_view wanted) {
+    net::HttpRequest like;  // which compares names without case
+    like.headers = response.headers;
+    return std::string(like.Header(wanted));
+  };
+  for (const std::string path : {"/v1/models", "/models", "/v1/models/fake", "/health"}) {
+    const net::HttpResponse got = send("GET", path);
+    EXPECT_EQ(got.status, 200) << path;
+    EXPECT_EQ(send("GET", path + "/").body, got.body) << path;
+    const net::HttpResponse head = send("HEAD", path);
+    EXPECT_EQ(head.status, 200) << path;
+    EXPECT_EQ(head.body, "");
+    EXPECT_EQ(header(head, "content-length"), Concat(got.body.size())) << path;
+    const net::HttpResponse post = send("POST", path, "{}");
+    EXPECT_EQ(post.status, 405) << path;
+    EXPECT_EQ(header(post, "allow"), "GET, HEAD") << path;
+  }
+  const std::string text = R"({"model":"fake","prompt":"hi"})";
+  const std::string chat =
+      R"({"model":"fake","max_tokens":2,"messages":[{"role":"user","content":"hi"}]})";
+  const std::pair<const char*, std::string> bodies[] = {
+      {"/chat/completions", chat},
+      {"/completions", text},
+      {"/messages", chat},
+      {"/messages/count_tokens", R"({"model":"fake","messages":[{"role":"user","content":"hi"}]})"},
+      {"/responses", R"({"model":"fake","input":"hi"})"},
+      {"/tokenize", text},
+      {"/detokenize", R"({"model":"fake","tokens":[97]})"}};
+  for (const auto& [path, body] : bodies) {
+    for (const std::string& spelled :
+         {Concat("/v1", path), Concat(path), Concat("/v1", path, "/"), Concat(path, "/")}) {
+      EXPECT_EQ(send("POST", spelled, body).status, 200) << spelled;
+    }
+    EXPECT_EQ(send("HEAD", path).status, 405) << path;
+  }
+}
+
 TEST(Answers, IgnoredFieldsAreNamedInTheHeaderWholeAndStreamed) {
   FakeWorker worker;
   InProcessRouterOptions router_options;
