@@ -58,17 +58,23 @@ SchemaCompiler::At SchemaCompiler::At::Below(std::string_view part) const {
 }
 
 absl::Status SchemaCompiler::Run() {
-  PINGTI_ASSIGN_OR_RETURN(const RuleId root, RuleOf("#", At{"#"}));
+  PINGTI_ASSIGN_OR_RETURN(const RuleId root, Compile("#"));
   grammar_.SetRoot(root);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RuleId> SchemaCompiler::Compile(std::string_view reference) {
+  PINGTI_ASSIGN_OR_RETURN(const RuleId compiled, RuleOf(reference, At{std::string(reference)}));
   // References add to the list while it is worked off.
-  for (size_t i = 0; i < open_.size(); ++i) {
-    const auto [rule, pointer] = open_[i];
+  for (; compiled_ < open_.size(); ++compiled_) {
+    const auto [rule, pointer] = open_[compiled_];
     PINGTI_ASSIGN_OR_RETURN(const Value* schema, Resolve(pointer, At{pointer}));
     PINGTI_ASSIGN_OR_RETURN(const ExprId body, Build(*schema, At{pointer}));
     grammar_.SetBody(rule, body);
     PINGTI_RETURN_IF_ERROR(grammar_.status());
   }
-  return grammar_.status();
+  PINGTI_RETURN_IF_ERROR(grammar_.status());
+  return compiled;
 }
 
 absl::StatusOr<RuleId> SchemaCompiler::RuleOf(std::string_view reference, const At& at) {

@@ -23,7 +23,10 @@ class SchemaCompiler {
   SchemaCompiler(const boost::json::value* root, Grammar* grammar)
       : root_(*root), grammar_(*grammar), rules_(grammar) {}
 
+  // Compiles the whole schema and makes it the grammar's root.
   absl::Status Run();
+  // Compiles the schema at `reference`, as "#/properties/a". May be called again, for others.
+  absl::StatusOr<RuleId> Compile(std::string_view reference);
 
  private:
   using Object = boost::json::object;
@@ -76,6 +79,7 @@ class SchemaCompiler {
   JsonRules rules_;
   std::map<std::string, RuleId> rule_of_;  // by pointer
   std::vector<std::pair<RuleId, std::string>> open_;
+  size_t compiled_ = 0;  // of open_
   int32_t merges_ = 0;
 };
 

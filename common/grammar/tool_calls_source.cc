@@ -1,6 +1,7 @@
 // See tool_calls_source.h.
 #include "common/grammar/tool_calls_source.h"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <string>
 #include <utility>
@@ -9,6 +10,12 @@
 #include "absl/status/statusor.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/grammar/code_points.h"
+#include "common/grammar/control_token.h"
+#include "common/grammar/ebnf_source.h"
+#include "common/grammar/field_arguments.h"
+#include "common/grammar/json_view.h"
+#include "common/grammar/regex_source.h"
 #include "common/grammar/schema_compiler.h"
 #include "common/grammar/text_without.h"
 
@@ -21,49 +28,208 @@ absl::Status Malformed(std::string_view field, std::string_view expected) {
   return absl::InvalidArgumentError(Concat("tool calls: '", field, "': expected ", expected));
 }
 
-absl::StatusOr<ExprId> ReadText(const json::object& from, std::string_view field,
-                                Grammar* grammar) {
-  const json::value* value = from.if_contains(json::string_view(field.data(), field.size()));
-  if (value == nullptr || !value->is_string()) return Malformed(field, "a string");
-  const json::string& text = value->get_string();
-  return grammar->Literal(std::string_view(text.data(), text.size()));
-}
+// Confined to one call of ParseToolCalls.
+class ToolCallsReader {
+ public:
+  ToolCallsReader(const json::object& source, Grammar* grammar)
+      : source_(source), grammar_(grammar) {}
 
-absl::StatusOr<ExprId> ReadCall(const json::value& value, size_t index, Grammar* grammar) {
-  const std::string name = Concat("calls[", index, "]");
-  if (!value.is_object()) return Malformed(name, "an object");
-  const json::object& call = value.get_object();
-  PINGTI_ASSIGN_OR_RETURN(const ExprId begin, ReadText(call, "begin", grammar));
-  PINGTI_ASSIGN_OR_RETURN(const ExprId end, ReadText(call, "end", grammar));
-  const json::value* schema = call.if_contains("schema");
-  if (schema == nullptr) return Malformed(name + ".schema", "a JSON schema");
-  const absl::Status status = SchemaCompiler(schema, grammar).Run();
-  if (!status.ok()) {
-    return absl::Status(status.code(), Concat(name, ": ", std::string(status.message())));
+  absl::Status Run() {
+    PINGTI_RETURN_IF_ERROR(ReadSpecial());
+    PINGTI_ASSIGN_OR_RETURN(ExprId answer, ReadAllFrames());
+    if (source_.contains("free")) {
+      PINGTI_ASSIGN_OR_RETURN(const std::string_view mark, Text(source_, "free"));
+      PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(mark, grammar_));
+      answer = grammar_->Sequence({words, grammar_->Optional(answer)});
+    }
+    if (source_.contains("unless")) {
+      PINGTI_ASSIGN_OR_RETURN(answer, CallsUnlessWords(answer));
+    }
+    if (const json::value* thought = source_.if_contains("thought")) {
+      PINGTI_ASSIGN_OR_RETURN(const ExprId before, ReadThought(*thought));
+      answer = grammar_->Sequence({before, answer});
+    }
+    const RuleId root = grammar_->AddRule("tool calls");
+    grammar_->SetBody(root, answer);
+    grammar_->SetRoot(root);
+    return grammar_->status();
   }
-  return grammar->Sequence({begin, grammar->Call(grammar->root()), end});
-}
 
-std::string TextOf(const json::object& from, std::string_view field) {
-  const json::value* value = from.if_contains(json::string_view(field.data(), field.size()));
-  return value == nullptr || !value->is_string()
-             ? std::string()
-             : std::string(value->get_string().data(), value->get_string().size());
-}
+ private:
+  static absl::StatusOr<std::string_view> Text(const json::object& from, std::string_view field) {
+    const json::value* value = from.if_contains(json::string_view(field.data(), field.size()));
+    if (value == nullptr || !value->is_string()) return Malformed(field, "a string");
+    return View(value->get_string());
+  }
 
-// Up to the line breaks behind it.
-absl::StatusOr<ExprId> ReadThought(const json::value& value, Grammar* grammar) {
-  constexpr int32_t kMostBreaks = 4;
-  if (!value.is_object()) return Malformed("thought", "an object");
-  const json::object& thought = value.get_object();
-  const json::value* open = thought.if_contains("open");
-  if (open == nullptr || !open->is_bool()) return Malformed("thought.open", "a boolean");
-  PINGTI_ASSIGN_OR_RETURN(const ExprId begin, ReadText(thought, "begin", grammar));
-  PINGTI_ASSIGN_OR_RETURN(const ExprId text, TextUpTo(TextOf(thought, "end"), grammar));
-  const ExprId breaks = grammar->Repeat(grammar->Literal("\n"), 0, kMostBreaks);
-  if (open->get_bool()) return grammar->Sequence({text, breaks});
-  return grammar->Optional(grammar->Sequence({begin, text, breaks}));
-}
+  static absl::StatusOr<bool> Flag(const json::object& from, std::string_view field) {
+    const json::value* value = from.if_contains(json::string_view(field.data(), field.size()));
+    if (value == nullptr || !value->is_bool()) return Malformed(field, "a boolean");
+    return value->get_bool();
+  }
+
+  absl::Status ReadSpecial() {
+    const json::value* special = source_.if_contains("special");
+    if (special == nullptr) return absl::OkStatus();
+    if (!special->is_array()) return Malformed("special", "an array");
+    for (const json::value& text : special->get_array()) {
+      if (!text.is_string() || text.get_string().empty()) {
+        return Malformed("special", "texts that are not empty");
+      }
+      special_.push_back(View(text.get_string()));
+    }
+    return absl::OkStatus();
+  }
+
+  bool IsSpecial(std::string_view text) const {
+    return std::find(special_.begin(), special_.end(), text) != special_.end();
+  }
+
+  // A text in which control tokens stand as what they are.
+  ExprId Fixed(std::string_view text) const {
+    std::string bytes;
+    while (!text.empty()) {
+      const auto here = std::find_if(special_.begin(), special_.end(),
+                                     [&](std::string_view one) { return text.starts_with(one); });
+      const size_t taken = here == special_.end() ? 1 : here->size();
+      bytes += here == special_.end() ? std::string(text.substr(0, 1)) : ControlToken(*here);
+      text.remove_prefix(taken);
+    }
+    return grammar_->Literal(bytes);
+  }
+
+  absl::StatusOr<ExprId> FixedText(const json::object& from, std::string_view field) const {
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view text, Text(from, field));
+    return Fixed(text);
+  }
+
+  absl::StatusOr<ExprId> ReadAllFrames() {
+    std::vector<ExprId> frames;
+    PINGTI_ASSIGN_OR_RETURN(frames.emplace_back(), OneFrame(source_));
+    if (const json::value* others = source_.if_contains("others")) {
+      if (!others->is_array()) return Malformed("others", "an array");
+      for (const json::value& other : others->get_array()) {
+        if (!other.is_object()) return Malformed("others", "objects");
+        PINGTI_ASSIGN_OR_RETURN(frames.emplace_back(), OneFrame(other.get_object()));
+      }
+    }
+    return grammar_->Choice(std::move(frames));
+  }
+
+  absl::StatusOr<ExprId> OneFrame(const json::object& source) {
+    const json::value* calls = source.if_contains("calls");
+    if (calls == nullptr || !calls->is_array() || calls->get_array().empty()) {
+      return Malformed("calls", "an array of at least one call");
+    }
+    PINGTI_ASSIGN_OR_RETURN(const bool many, Flag(source, "many"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(source, "begin"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId separator, FixedText(source, "separator"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId end, FixedText(source, "end"));
+    std::vector<ExprId> alternatives;
+    for (size_t i = 0; i < calls->get_array().size(); ++i) {
+      PINGTI_ASSIGN_OR_RETURN(alternatives.emplace_back(), ReadCall(calls->get_array()[i], i));
+    }
+    const RuleId one = grammar_->AddRule("tool call");
+    grammar_->SetBody(one, grammar_->Choice(std::move(alternatives)));
+    std::vector<ExprId> parts{begin, grammar_->Call(one)};
+    if (many) {
+      parts.push_back(
+          grammar_->Repeat(grammar_->Sequence({separator, grammar_->Call(one)}), 0, kUnbounded));
+    }
+    parts.push_back(end);
+    return grammar_->Sequence(std::move(parts));
+  }
+
+  absl::StatusOr<ExprId> ReadCall(const json::value& value, size_t index) {
+    const std::string name = Concat("calls[", index, "]");
+    if (!value.is_object()) return Malformed(name, "an object");
+    const json::object& call = value.get_object();
+    PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(call, "begin"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId end, FixedText(call, "end"));
+    const absl::StatusOr<ExprId> content = ReadContent(call);
+    if (!content.ok()) {
+      return absl::Status(content.status().code(),
+                          Concat(name, ": ", std::string(content.status().message())));
+    }
+    if (!call.contains("number")) return grammar_->Sequence({begin, *content, end});
+    constexpr int32_t kMostDigits = 4;
+    PINGTI_ASSIGN_OR_RETURN(const ExprId behind, FixedText(call, "number"));
+    const ExprId number = grammar_->Repeat(grammar_->Class({{'0', '9'}}), 1, kMostDigits);
+    return grammar_->Sequence({begin, number, behind, *content, end});
+  }
+
+  absl::StatusOr<ExprId> ReadContent(const json::object& call) {
+    if (call.contains("regex")) {
+      PINGTI_ASSIGN_OR_RETURN(const std::string_view pattern, Text(call, "regex"));
+      PINGTI_ASSIGN_OR_RETURN(const ParsedRegex regex, ParseRegex(pattern, {}, grammar_));
+      return regex.expr;
+    }
+    if (call.contains("ebnf")) {
+      PINGTI_ASSIGN_OR_RETURN(const std::string_view text, Text(call, "ebnf"));
+      PINGTI_RETURN_IF_ERROR(ParseEbnf(text, grammar_));
+      return grammar_->Call(grammar_->root());
+    }
+    const json::value* schema = call.if_contains("schema");
+    if (schema == nullptr) return Malformed("schema", "a JSON schema, a 'regex' or an 'ebnf'");
+    if (call.contains("fields")) return ReadFields(*schema, call.at("fields"));
+    PINGTI_RETURN_IF_ERROR(SchemaCompiler(schema, grammar_).Run());
+    return grammar_->Call(grammar_->root());
+  }
+
+  absl::StatusOr<ExprId> ReadFields(const json::value& schema, const json::value& value) {
+    if (!value.is_object()) return Malformed("fields", "an object");
+    const json::object& fields = value.get_object();
+    FieldFrames frames;
+    PINGTI_ASSIGN_OR_RETURN(frames.name_begin, Text(fields, "name_begin"));
+    PINGTI_ASSIGN_OR_RETURN(frames.name_end, Text(fields, "name_end"));
+    PINGTI_ASSIGN_OR_RETURN(frames.value_end, Text(fields, "value_end"));
+    PINGTI_ASSIGN_OR_RETURN(frames.separator, Text(fields, "separator"));
+    PINGTI_ASSIGN_OR_RETURN(frames.bare_strings, Flag(fields, "bare_strings"));
+    if (!schema.is_object() || !FitsFields(schema.get_object(), frames)) {
+      return Malformed("schema", "an object with plain properties");
+    }
+    return FieldArguments(schema, frames, grammar_);
+  }
+
+  // Blanks, and then calls or words that begin otherwise.
+  absl::StatusOr<ExprId> CallsUnlessWords(ExprId calls) {
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view text, Text(source_, "unless"));
+    if (text.size() != 1 || !CodePoints::IsUtf8(text)) {
+      return Malformed("unless", "one ASCII character");
+    }
+    const CharClass blank{{' ', ' '}, {'\t', '\t'}, {'\r', '\r'}, {'\n', '\n'}};
+    CharClass not_first = blank;
+    not_first.Add(CharClass::Of(static_cast<char32_t>(text[0])));
+    const ExprId rest = grammar_->Repeat(grammar_->Class(CharClass::All()), 0, kUnbounded);
+    const ExprId words = grammar_->Sequence({grammar_->Class(not_first.Complement()), rest});
+    return grammar_->Sequence({grammar_->Repeat(grammar_->Class(blank), 0, kUnbounded),
+                               grammar_->Choice({calls, grammar_->Optional(words)})});
+  }
+
+  // Up to the line breaks behind it.
+  absl::StatusOr<ExprId> ReadThought(const json::value& value) {
+    constexpr int32_t kMostBreaks = 4;
+    if (!value.is_object()) return Malformed("thought", "an object");
+    const json::object& thought = value.get_object();
+    PINGTI_ASSIGN_OR_RETURN(const bool open, Flag(thought, "open"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(thought, "begin"));
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view mark, Text(thought, "end"));
+    ExprId text = 0;
+    if (IsSpecial(mark)) {
+      PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(mark, grammar_));
+      text = grammar_->Sequence({words, Fixed(mark)});
+    } else {
+      PINGTI_ASSIGN_OR_RETURN(text, TextUpTo(mark, grammar_));
+    }
+    const ExprId breaks = grammar_->Repeat(grammar_->Literal("\n"), 0, kMostBreaks);
+    if (open) return grammar_->Sequence({text, breaks});
+    return grammar_->Optional(grammar_->Sequence({begin, text, breaks}));
+  }
+
+  const json::object& source_;
+  Grammar* const grammar_;
+  std::vector<std::string_view> special_;
+};
 
 }  // namespace
 
@@ -74,42 +240,7 @@ absl::Status ParseToolCalls(std::string_view source, Grammar* grammar) {
   const json::value parsed =
       json::parse(json::string_view(source.data(), source.size()), error, {}, options);
   if (error || !parsed.is_object()) return Malformed("", "a JSON object");
-  const json::object& object = parsed.get_object();
-  const json::value* calls = object.if_contains("calls");
-  if (calls == nullptr || !calls->is_array() || calls->get_array().empty()) {
-    return Malformed("calls", "an array of at least one call");
-  }
-  const json::value* many = object.if_contains("many");
-  if (many == nullptr || !many->is_bool()) return Malformed("many", "a boolean");
-  PINGTI_ASSIGN_OR_RETURN(const ExprId begin, ReadText(object, "begin", grammar));
-  PINGTI_ASSIGN_OR_RETURN(const ExprId separator, ReadText(object, "separator", grammar));
-  PINGTI_ASSIGN_OR_RETURN(const ExprId end, ReadText(object, "end", grammar));
-  std::vector<ExprId> alternatives;
-  for (size_t i = 0; i < calls->get_array().size(); ++i) {
-    PINGTI_ASSIGN_OR_RETURN(alternatives.emplace_back(),
-                            ReadCall(calls->get_array()[i], i, grammar));
-  }
-  const RuleId one = grammar->AddRule("tool call");
-  grammar->SetBody(one, grammar->Choice(std::move(alternatives)));
-  std::vector<ExprId> parts{begin, grammar->Call(one)};
-  if (many->get_bool()) {
-    parts.push_back(
-        grammar->Repeat(grammar->Sequence({separator, grammar->Call(one)}), 0, kUnbounded));
-  }
-  parts.push_back(end);
-  ExprId answer = grammar->Sequence(std::move(parts));
-  if (object.contains("free")) {
-    PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(TextOf(object, "free"), grammar));
-    answer = grammar->Sequence({words, grammar->Optional(answer)});
-  }
-  if (const json::value* thought = object.if_contains("thought")) {
-    PINGTI_ASSIGN_OR_RETURN(const ExprId before, ReadThought(*thought, grammar));
-    answer = grammar->Sequence({before, answer});
-  }
-  const RuleId root = grammar->AddRule("tool calls");
-  grammar->SetBody(root, answer);
-  grammar->SetRoot(root);
-  return grammar->status();
+  return ToolCallsReader(parsed.get_object(), grammar).Run();
 }
 
 }  // namespace pingti::grammar

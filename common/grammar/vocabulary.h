@@ -12,9 +12,10 @@ namespace pingti::grammar {
 
 class Vocabulary {
  public:
-  // tokens[t] are the bytes that token t adds to a text; empty for those that no text may contain
-  // (control tokens, holes in the numbering). `end_token_ids` end a sequence. `num_bits` is the
-  // model's vocabulary size, at least tokens.size().
+  // tokens[t] are the bytes that token t adds to a text, for control tokens those of
+  // control_token.h; empty for those that no text may contain (holes in the numbering).
+  // `end_token_ids` end a sequence. `num_bits` is the model's vocabulary size, at least
+  // tokens.size().
   Vocabulary(std::vector<std::string> tokens, std::vector<int32_t> end_token_ids, int32_t num_bits);
 
   // The trie's nodes in depth-first order; children in the order of their bytes. The root, which

@@ -13,7 +13,7 @@
 #include "router/api/json_fields.h"
 #include "router/api/request_fields.h"
 #include "router/openai/chat_body.h"
-#include "router/openai/chat_messages.h"
+#include "router/openai/chat_tools.h"
 
 namespace pingti::router {
 namespace json = boost::json;

@@ -74,6 +74,7 @@ struct GenerationRequest {
   std::shared_ptr<boost::json::object> template_context;
   bool parse_tool_calls = false;
   bool require_tool_call = false;   // the answer is nothing but calls of "tools"
+  std::vector<std::string> custom_tools;  // those of "tools" that take a text, as "input"
   std::string named_tool;           // with require_tool_call: of this one; empty: of any
   bool strict_tools = false;        // some tool's arguments must follow its schema, also unforced
   bool parallel_tool_calls = true;  // false: the answer ends with its first call
@@ -117,7 +118,8 @@ struct ToolCallDelta {
   uint32_t index = 0;
   std::string id;  // with name: only in a call's first delta
   std::string name;
-  std::string arguments;  // the next piece of the JSON text
+  std::string arguments;   // the next piece of the JSON text
+  bool is_custom = false;  // `arguments` is the text for a custom tool, whole
 };
 
 enum class FinishReason { kNone, kStop, kLength, kToolCalls };

@@ -1,6 +1,7 @@
 // See convert.h.
 #include "router/grpc/convert.h"
 
+#include <span>
 #include <utility>
 
 #include "boost/json.hpp"
@@ -8,8 +9,11 @@
 #include "common/base/strings.h"
 #include "common/text/utf8.h"
 #include "router/api/api_error.h"
+#include "router/api/json_fields.h"
 #include "router/api/limits.h"
+#include "router/api/request_fields.h"
 #include "router/openai/chat_body.h"
+#include "router/openai/parse_params.h"
 #include "router/openai/template_context.h"
 
 namespace pingti::router {
@@ -90,7 +94,9 @@ json::object MessageToJson(const v1::Message& message) {
   if (message.tool_calls_size() == 0) return out;
   json::array& calls = out["tool_calls"].emplace_array();
   for (const v1::ToolCall& call : message.tool_calls()) {
-    calls.push_back(FunctionCall(call.id(), call.name(), call.arguments_json()));
+    calls.push_back(call.input().empty()
+                        ? FunctionCall(call.id(), call.name(), call.arguments_json())
+                        : CustomCall(call.id(), call.name(), call.input()));
   }
   return out;
 }
@@ -107,7 +113,40 @@ absl::StatusOr<json::object> ToolToJson(const v1::Tool& tool, int index) {
     }
     function["parameters"] = std::move(parameters);
   }
+  if (tool.strict()) function["strict"] = true;
   return FunctionTool(std::move(function));
+}
+
+// Whether the message itself, or its "params", has the field.
+bool HasField(const google::protobuf::Message& message, std::string_view name) {
+  const google::protobuf::Descriptor* type = message.GetDescriptor();
+  const google::protobuf::FieldDescriptor* field = type->FindFieldByName(std::string(name));
+  if (field == nullptr) return false;
+  const google::protobuf::Reflection* reflection = message.GetReflection();
+  return field->is_repeated() ? reflection->FieldSize(message, field) > 0
+                              : reflection->HasField(message, field);
+}
+
+// The fields of "extra_body_json" that count. `own` are those that only the message itself has.
+template <typename Request>
+absl::StatusOr<json::object> ReadExtraBody(const Request& request, const FieldTable& table,
+                                           std::span<const std::string_view> own,
+                                           IgnoredFields* ignored) {
+  const std::string path = "extra_body_json";
+  if (request.extra_body_json().empty()) return json::object();
+  PINGTI_ASSIGN_OR_RETURN(json::object body, ParseJsonObject(request.extra_body_json()));
+  PINGTI_RETURN_IF_ERROR(CleanBody(table, &body, ignored));
+  for (const auto& member : body) {
+    const std::string_view name = View(member.key());
+    if (IsIn(name, own)) {
+      return FieldError(path,
+                        Concat("'", name, "' is a field of the message or has no place here"));
+    }
+    if (HasField(request, name) || HasField(request.params(), name)) {
+      return FieldError(path, Concat("'", name, "' is set in the message as well"));
+    }
+  }
+  return body;
 }
 
 // Anything but the three words is a tool's name.
@@ -143,7 +182,8 @@ void AddLogprobs(const std::vector<TokenLogprob>& logprobs, Delta* out) {
 
 }  // namespace
 
-absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
+absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat, IgnoredFields* ignored) {
+  static constexpr std::string_view kOwn[] = {"model", "stream", "stream_options"};
   PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(chat)));
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kChat;
@@ -152,9 +192,12 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
   request.body_bytes = chat.ByteSizeLong();
   PINGTI_RETURN_IF_ERROR(ReadParams(chat.params(), &request));
   // The same form and checks as an HTTP body.
-  json::object body;
-  json::array& messages = body["messages"].emplace_array();
-  for (const v1::Message& message : chat.messages()) messages.push_back(MessageToJson(message));
+  PINGTI_ASSIGN_OR_RETURN(json::object body, ReadExtraBody(chat, ChatFields(), kOwn, ignored));
+  PINGTI_RETURN_IF_ERROR(ReadChatParams(body, &request));
+  if (!body.contains("messages")) body["messages"].emplace_array();
+  for (const v1::Message& message : chat.messages()) {
+    body["messages"].get_array().push_back(MessageToJson(message));
+  }
   if (chat.tools_size() > 0) {
     json::array& tools = body["tools"].emplace_array();
     for (int i = 0; i < chat.tools_size(); ++i) {
@@ -163,13 +206,14 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat) {
     }
   }
   if (!chat.tool_choice().empty()) body["tool_choice"] = ToolChoiceToJson(chat.tool_choice());
-  IgnoredFields ignored;  // none: the proto has function tools alone
-  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request, &ignored));
   PINGTI_RETURN_IF_ERROR(CheckLimits(request));
+  PINGTI_RETURN_IF_ERROR(ReadTemplateContext(&body, &request, ignored));
   return request;
 }
 
-absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete) {
+absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete,
+                                            IgnoredFields* ignored) {
+  static constexpr std::string_view kOwn[] = {"model", "prompt", "stream", "stream_options"};
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kCompletion;
   request.model = complete.model();
@@ -178,6 +222,9 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
   request.body_bytes = complete.ByteSizeLong();
   if (!complete.suffix().empty()) request.suffix = complete.suffix();
   PINGTI_RETURN_IF_ERROR(ReadParams(complete.params(), &request));
+  PINGTI_ASSIGN_OR_RETURN(const json::object extra,
+                          ReadExtraBody(complete, CompletionFields(), kOwn, ignored));
+  PINGTI_RETURN_IF_ERROR(ReadCompletionParams(extra, &request));
   switch (complete.prompt_case()) {
     case v1::CompleteRequest::kText:
       request.prompts.emplace_back(complete.text());
@@ -193,10 +240,11 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete)
   return request;
 }
 
-absl::StatusOr<GenerationRequest> FromProto(const v1::TokenizeRequest& tokenize) {
+absl::StatusOr<GenerationRequest> FromProto(const v1::TokenizeRequest& tokenize,
+                                            IgnoredFields* ignored) {
   GenerationRequest request;
   if (tokenize.has_chat()) {
-    PINGTI_ASSIGN_OR_RETURN(request, FromProto(tokenize.chat()));
+    PINGTI_ASSIGN_OR_RETURN(request, FromProto(tokenize.chat(), ignored));
   } else {
     request.kind = GenerationRequest::Kind::kCompletion;
     request.prompts.emplace_back(tokenize.text());
@@ -215,7 +263,11 @@ void ToProto(const ChoiceDelta& delta, bool with_role, v1::ChatDelta* out) {
     piece->set_index(call.index);
     piece->set_id(call.id);
     piece->set_name(call.name);
-    piece->set_arguments_json(call.arguments);
+    if (call.is_custom) {
+      piece->set_input(call.arguments);
+    } else {
+      piece->set_arguments_json(call.arguments);
+    }
   }
   AddLogprobs(delta.logprobs, out);
   out->set_finish_reason(std::string(FinishReasonName(delta.finish)));

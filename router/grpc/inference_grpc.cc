@@ -122,7 +122,8 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     return absl::OkStatus();
   }
   absl::Status Run(const v1::TokenizeRequest& request, v1::TokenizeResponse* response) {
-    PINGTI_ASSIGN_OR_RETURN(const GenerationRequest prompt, FromProto(request));
+    IgnoredFields ignored;
+    PINGTI_ASSIGN_OR_RETURN(const GenerationRequest prompt, FromProto(request, &ignored));
     PINGTI_ASSIGN_OR_RETURN(const InferenceService::TokenizedPrompt tokenized,
                             service_->Tokenize(prompt, request.add_special_tokens()));
     response->mutable_token_ids()->Assign(tokenized.ids.begin(), tokenized.ids.end());
@@ -205,7 +206,10 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
   absl::StatusOr<GenerationRequest> Prepare(GrpcCall* call, const RequestInfo& info) {
     Request proto;
     PINGTI_RETURN_IF_ERROR(net::ParseChecked(call->request(), &proto));
-    PINGTI_ASSIGN_OR_RETURN(GenerationRequest request, FromProto(proto));
+    IgnoredFields ignored;
+    PINGTI_ASSIGN_OR_RETURN(GenerationRequest request, FromProto(proto, &ignored));
+    const std::string named = ignored.Header();
+    if (!named.empty()) call->context()->AddInitialMetadata("x-pingti-ignored", named);
     request.id = info.answer_id;
     request.tenant = info.tenant;
     request.network = NetworkOfPeer(call->context()->peer());

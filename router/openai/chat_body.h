@@ -28,4 +28,11 @@ inline boost::json::object FunctionCall(std::string_view id, std::string_view na
                                            {"arguments", boost::json::string(arguments)}}}};
 }
 
+// The same for a tool that takes a text.
+inline boost::json::object CustomCall(std::string_view id, std::string_view name,
+                                      std::string_view input) {
+  const boost::json::object arguments{{"input", boost::json::string(input)}};
+  return FunctionCall(id, name, boost::json::serialize(arguments));
+}
+
 }  // namespace pingti::router

@@ -1,7 +1,6 @@
 // See chat_messages.h.
 #include "router/openai/chat_messages.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
+#include "router/openai/chat_body.h"
 
 namespace pingti::router {
 namespace json = boost::json;
@@ -38,14 +38,27 @@ absl::Status NormalizeArguments(const std::string& path, json::object* function)
   return absl::OkStatus();
 }
 
+// A call of a tool that takes a text is one with that text as an argument.
+absl::Status NormalizeCustomCall(const std::string& path, json::object* call) {
+  const std::string inner = path + ".custom";
+  const json::value* custom = call->if_contains("custom");
+  if (custom == nullptr) return MissingField(inner);
+  PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject(inner, *custom));
+  PINGTI_RETURN_IF_ERROR(RequireString(inner, *members, "name"));
+  PINGTI_RETURN_IF_ERROR(RequireString(inner, *members, "input"));
+  *call = CustomCall(TextOf(*call, "id"), TextOf(*members, "name"), TextOf(*members, "input"));
+  return absl::OkStatus();
+}
+
 absl::Status NormalizeToolCall(const std::string& path, json::value* value) {
   if (!value->is_object()) return WrongType(path, *value, "an object");
   json::object& call = value->get_object();
   PINGTI_RETURN_IF_ERROR(RequireString(path, call, "id"));
   if (!call.contains("type")) call["type"] = "function";
   PINGTI_RETURN_IF_ERROR(RequireString(path, call, "type"));
+  if (TextOf(call, "type") == "custom") return NormalizeCustomCall(path, &call);
   if (TextOf(call, "type") != "function") {
-    return UnsupportedField(path + ".type", "only 'function' calls are taken");
+    return UnsupportedField(path + ".type", "only 'function' and 'custom' calls are taken");
   }
   json::value* function = call.if_contains("function");
   if (function == nullptr) return MissingField(path + ".function");
@@ -99,26 +112,6 @@ absl::Status NormalizeOptionalMembers(const std::string& path, std::string_view 
   return NormalizeToolCalls(field, calls);
 }
 
-absl::Status CheckFunction(const std::string& path, const json::object& tool) {
-  const json::value* function = tool.if_contains("function");
-  if (function == nullptr) return MissingField(path);
-  PINGTI_ASSIGN_OR_RETURN(const json::object* members, RequireObject(path, *function));
-  PINGTI_RETURN_IF_ERROR(RequireString(path, *members, "name"));
-  const json::value* parameters = members->if_contains("parameters");
-  if (parameters != nullptr && !parameters->is_object()) {
-    return WrongType(path + ".parameters", *parameters, "an object");
-  }
-  const json::value* description = members->if_contains("description");
-  if (description != nullptr && !description->is_string()) {
-    return WrongType(path + ".description", *description, "a string");
-  }
-  const json::value* strict = members->if_contains("strict");
-  if (strict != nullptr && !strict->is_bool()) {
-    return WrongType(path + ".strict", *strict, "a boolean");
-  }
-  return absl::OkStatus();
-}
-
 absl::Status NormalizeMessage(const std::string& path, json::value* value) {
   if (!value->is_object()) return WrongType(path, *value, "an object");
   json::object& message = value->get_object();
@@ -140,10 +133,6 @@ absl::Status NormalizeMessage(const std::string& path, json::value* value) {
 
 }  // namespace
 
-void IgnoreTool(std::string_view type, IgnoredFields* ignored) {
-  ignored->Add(IsPlainName(type) ? Concat("tools[", type, "]") : "tools[*]");
-}
-
 absl::Status NormalizeMessages(json::value* messages) {
   if (!messages->is_array()) return WrongType("messages", *messages, "an array");
   json::array& list = messages->get_array();
@@ -156,53 +145,6 @@ absl::Status NormalizeMessages(json::value* messages) {
     PINGTI_RETURN_IF_ERROR(NormalizeMessage(Concat("messages[", i, "]"), &list[i]));
   }
   return absl::OkStatus();
-}
-
-absl::Status NormalizeTools(json::value* tools, IgnoredFields* ignored) {
-  if (!tools->is_array()) return WrongType("tools", *tools, "an array");
-  json::array& list = tools->get_array();
-  const auto normalize = [&](const std::string& path, std::string_view type,
-                             const json::object& tool) -> absl::Status {
-    if (type != "function") {
-      IgnoreTool(type, ignored);
-      return absl::OkStatus();
-    }
-    return CheckFunction(path + ".function", tool);
-  };
-  PINGTI_RETURN_IF_ERROR(ForEachPart("tools", list, normalize));
-  const auto is_foreign = [](const json::value& tool) { return tool.at("type") != "function"; };
-  list.erase(std::remove_if(list.begin(), list.end(), is_foreign), list.end());
-  for (json::value& tool : list) {
-    json::object& function = tool.at("function").get_object();
-    if (json::value* parameters = function.if_contains("parameters")) DropNullKeywords(parameters);
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<ToolChoice> ParseToolChoice(const json::value& choice) {
-  ToolChoice parsed;
-  if (choice.is_object()) {
-    const json::object& named = choice.get_object();
-    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", named, "type"));
-    if (named.at("type") != "function") {
-      return UnsupportedField("tool_choice.type",
-                              Concat("'", TextOf(named, "type"), "'; expected 'function'"));
-    }
-    const json::value* function = named.if_contains("function");
-    if (function == nullptr) return MissingField("tool_choice.function");
-    PINGTI_ASSIGN_OR_RETURN(const json::object* object,
-                            RequireObject("tool_choice.function", *function));
-    PINGTI_RETURN_IF_ERROR(RequireString("tool_choice.function", *object, "name"));
-    parsed.forced = true;
-    parsed.name = TextOf(*object, "name");
-    return parsed;
-  }
-  if (!choice.is_string()) return WrongType("tool_choice", choice, "a string or an object");
-  const std::string_view value = View(choice.get_string());
-  parsed.use_tools = value != "none";
-  parsed.forced = value == "required";
-  if (value == "auto" || value == "none" || value == "required") return parsed;
-  return WrongValue("tool_choice", value, {"none", "auto", "required"});
 }
 
 }  // namespace pingti::router

@@ -114,6 +114,10 @@ absl::StatusOr<ParsedRequest> ParseCompletionRequest(std::string_view body) {
   parsed.request.body_bytes = body.size();
   PINGTI_RETURN_IF_ERROR(ReadCommon(object, &parsed));
   PINGTI_RETURN_IF_ERROR(ReadCompletionParams(object, &parsed.request));
+  constexpr uint32_t kDefaultMaxTokens = 16;  // the reference's, of this endpoint
+  if (!parsed.request.params.max_tokens.has_value()) {
+    parsed.request.params.max_tokens = kDefaultMaxTokens;
+  }
   PINGTI_RETURN_IF_ERROR(ReadPrompts(object, &parsed.request.prompts));
   PINGTI_RETURN_IF_ERROR(CheckLimits(parsed.request));
   return parsed;

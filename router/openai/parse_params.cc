@@ -238,10 +238,7 @@ absl::Status ReadChatParams(const json::object& body, GenerationRequest* request
 }
 
 absl::Status ReadCompletionParams(const json::object& body, GenerationRequest* request) {
-  PINGTI_RETURN_IF_ERROR(ReadParams(body, kCompletionReaders, request));
-  // The reference's default of this endpoint.
-  if (!request->params.max_tokens.has_value()) request->params.max_tokens = 16;
-  return absl::OkStatus();
+  return ReadParams(body, kCompletionReaders, request);
 }
 
 }  // namespace pingti::router

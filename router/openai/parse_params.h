@@ -1,4 +1,4 @@
-// The fields beside prompt and messages. Included only by this folder's .cc files.
+// The fields beside prompt and messages. Included only by .cc files of the API folders.
 #pragma once
 
 #include "absl/status/status.h"

@@ -12,6 +12,7 @@
 #include "router/api/json_fields.h"
 #include "router/api/limits.h"
 #include "router/openai/chat_messages.h"
+#include "router/openai/chat_tools.h"
 #include "router/openai/thinking.h"
 
 namespace pingti::router {
@@ -55,7 +56,10 @@ absl::Status ReadTools(json::object* body, json::object* context, GenerationRequ
     PINGTI_ASSIGN_OR_RETURN(choice, ParseToolChoice(*value));
   }
   json::value* tools = body->if_contains("tools");
-  if (tools != nullptr) PINGTI_RETURN_IF_ERROR(NormalizeTools(tools, ignored));
+  if (tools != nullptr) {
+    PINGTI_RETURN_IF_ERROR(NormalizeTools(tools, &request->custom_tools, ignored));
+    PINGTI_RETURN_IF_ERROR(KeepAllowedTools(choice, &tools->get_array()));
+  }
   const bool has_none = tools == nullptr || tools->get_array().empty();
   if (has_none && choice.forced) {
     return FieldError("tool_choice", "'tool_choice' is only allowed when 'tools' are specified.");

@@ -51,15 +51,15 @@ void AppendToolCall(const ToolCallDelta& call, bool is_delta, std::string* out) 
   if (!is_delta || !call.id.empty()) {
     *out += "\"id\":";
     AppendJsonString(call.id, out);
-    *out += ",\"type\":\"function\",";
+    *out += call.is_custom ? ",\"type\":\"custom\"," : ",\"type\":\"function\",";
   }
-  *out += "\"function\":{";
+  *out += call.is_custom ? "\"custom\":{" : "\"function\":{";
   if (!is_delta || !call.name.empty()) {
     *out += "\"name\":";
     AppendJsonString(call.name, out);
     *out += ',';
   }
-  *out += "\"arguments\":";
+  *out += call.is_custom ? "\"input\":" : "\"arguments\":";
   AppendJsonString(call.arguments, out);
   *out += "}}";
 }

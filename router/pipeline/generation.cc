@@ -7,6 +7,7 @@
 #include "boost/json.hpp"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/call_syntax.h"
 #include "router/pipeline/output_grammar.h"
 
 namespace pingti::router {
@@ -147,26 +148,26 @@ ChoiceStream::Options Generation::StreamOptions() const {
   const auto new_id = [entropy = context_->entropy] { return RandomId("call_", entropy); };
   const ToolCallFormat calls =
       request_.parse_tool_calls ? model_->tool_calls : ToolCallFormat::kNone;
-  if (request_.require_tool_call) {
+  for (const std::string_view mark : SpecialMarks(*model_, calls)) {
+    options.marks.push_back(*model_->tokenizer->FindToken(mark));
+  }
+  // A custom tool's text is taken out of arguments that are whole.
+  const bool passes_on = request_.require_tool_call && request_.custom_tools.empty();
+  if (passes_on) {
     options.tool_calls =
         std::make_unique<HeldToolCalls>(ForcedCallFrames(*model_, request_), new_id);
     return options;
   }
   if (request_.parse_tool_calls) {
     options.tool_calls =
-        MakeToolCallParser(calls, {.tools = &request_.template_context->at("tools").get_array(),
-                                   .most_calls = request_.parallel_tool_calls ? SIZE_MAX : 1,
-                                   .new_id = new_id});
+        MakeToolCallParser(request_.require_tool_call ? ForcedCallFormat(*model_) : calls,
+                           {.tools = &request_.template_context->at("tools").get_array(),
+                            .custom_tools = &request_.custom_tools,
+                            .most_calls = request_.parallel_tool_calls ? SIZE_MAX : 1,
+                            .new_id = new_id});
   }
   options.call_mark = CallMark(calls);
   options.ends_with_call = !request_.parallel_tool_calls;
-  const ReasoningMarkers thoughts = MarkersOf(model_->reasoning);
-  std::vector<std::string_view> marks = MarksOf(calls);
-  marks.insert(marks.end(), {thoughts.start, thoughts.end});
-  for (const std::string_view mark : marks) {
-    const std::optional<text::TokenId> id = model_->tokenizer->FindToken(mark);
-    if (id.has_value() && model_->tokenizer->IsSpecial(*id)) options.marks.push_back(*id);
-  }
   return options;
 }
 

@@ -3,26 +3,24 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/grammar/grammar_source.h"
 #include "router/api/request.h"
-#include "router/pipeline/held_tool_calls.h"
 #include "router/worker_link/served_model.h"
 
 namespace pingti::router {
 
-// The syntax in which a forced call is written: the model's, Hermes' for models that have none or
-// whose own has no JSON in it.
-ToolCallFormat ForcedCallFormat(const ServedModel& model);
-
-// What is written around the calls that `request` forces, those of the named tool or of all.
-CallFrames ForcedCallFrames(const ServedModel& model, const GenerationRequest& request);
+// Those of the model's marks of thoughts and of such calls that are control tokens: no text has
+// them, so that they are named where they are to be read or written.
+std::vector<std::string_view> SpecialMarks(const ServedModel& model, ToolCallFormat calls);
 
 // Nothing for free text. What comes back compiles, so that a worker takes it. A call stays possible
-// beside a document in JSON, and thoughts before either, where the workers have it;
-// `reasoning_open`: the prompt ends inside a thought. Errors: InvalidArgument with the field and
-// the compiler's words; within a schema they name the JSON pointer.
+// beside a document, and thoughts before either, where the workers have it; `reasoning_open`: the
+// prompt ends inside a thought. Errors: InvalidArgument with the field and the compiler's words;
+// within a schema they name the JSON pointer.
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
     const ServedModel& model, const GenerationRequest& request, bool reasoning_open);
 

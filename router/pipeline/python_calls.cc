@@ -1,6 +1,7 @@
 // See python_calls.h.
 #include "router/pipeline/python_calls.h"
 
+#include <algorithm>
 #include <cctype>
 #include <optional>
 #include <string>
@@ -157,9 +158,12 @@ class PythonReader {
     }
     std::string quoted = {'"', '\\', c};
     if (c == 'u') {
-      if (text_.size() < 4) return false;
-      quoted.append(text_.substr(0, 4));
-      text_.remove_prefix(4);
+      TakeHex(&quoted);
+      // Half of a surrogate pair, as JSON writes what is beyond 16 bits.
+      if (text_.starts_with("\\u") && IsHighSurrogate(quoted)) {
+        text_.remove_prefix(2);
+        TakeHex(&quoted.append("\\u"));
+      }
     } else if (std::string_view("nrtbf").find(c) == std::string_view::npos) {
       value->append({'\\', c});
       return true;
@@ -169,6 +173,16 @@ class PythonReader {
     if (error) return false;
     value->append(parsed.as_string().data(), parsed.as_string().size());
     return true;
+  }
+
+  void TakeHex(std::string* quoted) {
+    quoted->append(text_.substr(0, 4));
+    text_.remove_prefix(std::min<size_t>(4, text_.size()));
+  }
+  // "\uD800 to "\uDBFF.
+  static bool IsHighSurrogate(std::string_view quoted) {
+    return quoted.size() == 7 && (quoted[3] == 'D' || quoted[3] == 'd') &&
+           std::string_view("89ABab").find(quoted[4]) != std::string_view::npos;
   }
 
   std::string_view text_;

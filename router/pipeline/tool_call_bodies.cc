@@ -117,6 +117,13 @@ std::optional<std::string> ArgumentsObject(std::string_view text) {
   return std::nullopt;
 }
 
+std::string CustomInput(const std::string& arguments) {
+  const std::optional<json::value> parsed = Parse(arguments);
+  const json::value* input = parsed.has_value() ? Find(&*parsed, "input") : nullptr;
+  const json::string* text = input == nullptr ? nullptr : input->if_string();
+  return text == nullptr ? arguments : std::string(text->data(), text->size());
+}
+
 CallBody ReadJsonCalls(std::string_view body, const json::array*) {
   CallBody read;
   std::string_view rest = body;

@@ -45,4 +45,7 @@ CallBody ReadMistralCalls(std::string_view body, const boost::json::array* tools
 // become escapes. Nothing for other texts.
 std::optional<std::string> ArgumentsObject(std::string_view text);
 
+// The text in a custom tool's arguments, {"input": "..."}; all of them where they are otherwise.
+std::string CustomInput(const std::string& arguments);
+
 }  // namespace pingti::router

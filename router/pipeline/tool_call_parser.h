@@ -36,6 +36,8 @@ struct ToolCallOptions {
   // The request's "tools", for the types of arguments that a syntax writes without quotes; null:
   // not known. Must outlive the parser.
   const boost::json::array* tools = nullptr;
+  // Names of the tools that take a text; null: none. Must outlive the parser.
+  const std::vector<std::string>* custom_tools = nullptr;
   size_t most_calls = SIZE_MAX;         // further ones are left out
   std::function<std::string()> new_id;  // makes "call_..."
 };

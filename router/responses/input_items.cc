@@ -55,10 +55,10 @@ class MessageList {
   void AddReasoning(std::string_view text) {
     OpenAssistant(Next::kReasoning)["reasoning_content"] = json::string(text);
   }
-  void AddCall(std::string_view id, std::string_view name, std::string_view arguments) {
+  void AddCall(json::object call) {
     json::object& message = OpenAssistant(Next::kCall);
     if (!message.contains("tool_calls")) message["tool_calls"] = json::array();
-    message["tool_calls"].get_array().push_back(FunctionCall(id, name, arguments));
+    message["tool_calls"].get_array().push_back(std::move(call));
   }
   // A turn of reasoning alone still needs words for the template.
   json::array Take() {
@@ -115,7 +115,8 @@ absl::Status AddCall(const std::string& path, const json::object& item, MessageL
   for (const char* name : {"call_id", "name", "arguments"}) {
     PINGTI_RETURN_IF_ERROR(RequireString(path, item, name));
   }
-  list->AddCall(TextOf(item, "call_id"), TextOf(item, "name"), TextOf(item, "arguments"));
+  list->AddCall(
+      FunctionCall(TextOf(item, "call_id"), TextOf(item, "name"), TextOf(item, "arguments")));
   return absl::OkStatus();
 }
 
@@ -124,8 +125,7 @@ absl::Status AddCustomCall(const std::string& path, const json::object& item, Me
   for (const char* name : {"call_id", "name", "input"}) {
     PINGTI_RETURN_IF_ERROR(RequireString(path, item, name));
   }
-  list->AddCall(TextOf(item, "call_id"), TextOf(item, "name"),
-                json::serialize(json::object{{"input", item.at("input")}}));
+  list->AddCall(CustomCall(TextOf(item, "call_id"), TextOf(item, "name"), TextOf(item, "input")));
   return absl::OkStatus();
 }
 

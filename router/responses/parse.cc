@@ -11,7 +11,7 @@
 #include "router/api/json_fields.h"
 #include "router/api/request_fields.h"
 #include "router/openai/chat_body.h"
-#include "router/openai/chat_messages.h"
+#include "router/openai/chat_tools.h"
 #include "router/responses/input_items.h"
 
 namespace pingti::router {
@@ -48,6 +48,8 @@ constexpr FieldName kFieldNames[] = {{"max_completion_tokens", "max_output_token
                                      {"response_format.json_schema", "text.format"},
                                      {"response_format", "text.format"},
                                      {"tools[].function", "tools[]"},
+                                     {"tools[].custom", "tools[]"},
+                                     {"tool_choice.allowed_tools", "tool_choice"},
                                      {"reasoning_effort", "reasoning.effort"},
                                      {"messages", "input"}};
 
@@ -56,19 +58,48 @@ absl::Status ReadTools(const json::value& value, json::object* chat, IgnoredFiel
   json::array tools;
   const auto read_tool = [&](const std::string& path, std::string_view type,
                              const json::object& tool) -> absl::Status {
-    if (type != "function") {
+    if (type != "function" && type != "custom") {
       IgnoreTool(type, ignored);
       return absl::OkStatus();
     }
     PINGTI_RETURN_IF_ERROR(RequireString(path, tool, "name"));
-    json::object function = tool;
-    function.erase("type");
-    tools.push_back(FunctionTool(std::move(function)));
+    json::object members = tool;
+    members.erase("type");
+    tools.push_back(json::object{{"type", tool.at("type")},
+                                 {tool.at("type").get_string(), std::move(members)}});
     return absl::OkStatus();
   };
   PINGTI_RETURN_IF_ERROR(ForEachPart("tools", value.get_array(), read_tool));
   (*chat)["tools"] = std::move(tools);
   return absl::OkStatus();
+}
+
+// {"type": "function" | "custom", "name": ...} with the name where a chat has it.
+absl::StatusOr<json::object> ReadNamedTool(const std::string& path, const json::object& choice) {
+  PINGTI_RETURN_IF_ERROR(RequireString(path, choice, "type"));
+  const json::string& type = choice.at("type").get_string();
+  if (type != "function" && type != "custom") {
+    return UnsupportedField(path + ".type",
+                            Concat("'", View(type), "'; expected 'function' or 'custom'"));
+  }
+  PINGTI_RETURN_IF_ERROR(RequireString(path, choice, "name"));
+  return json::object{{"type", type}, {type, json::object{{"name", choice.at("name")}}}};
+}
+
+absl::StatusOr<json::object> ReadAllowedTools(const json::object& choice) {
+  const json::value* tools = choice.if_contains("tools");
+  if (tools == nullptr) return MissingField("tool_choice.tools");
+  if (!tools->is_array()) return WrongType("tool_choice.tools", *tools, "an array");
+  json::object allowed = choice;
+  json::array& names = allowed["tools"].emplace_array();
+  for (size_t i = 0; i < tools->get_array().size(); ++i) {
+    const std::string path = Concat("tool_choice.tools[", i, "]");
+    PINGTI_ASSIGN_OR_RETURN(const json::object* tool, RequireObject(path, tools->get_array()[i]));
+    PINGTI_ASSIGN_OR_RETURN(json::object named, ReadNamedTool(path, *tool));
+    names.push_back(std::move(named));
+  }
+  allowed.erase("type");
+  return json::object{{"type", "allowed_tools"}, {"allowed_tools", std::move(allowed)}};
 }
 
 absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
@@ -78,12 +109,11 @@ absl::Status ReadToolChoice(const json::value& value, json::object* chat) {
   }
   const json::object& choice = value.get_object();
   PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "type"));
-  const std::string_view type = TextOf(choice, "type");
-  if (type != "function") {
-    return UnsupportedField("tool_choice.type", Concat("'", type, "'; expected 'function'"));
+  if (TextOf(choice, "type") == "allowed_tools") {
+    PINGTI_ASSIGN_OR_RETURN((*chat)["tool_choice"], ReadAllowedTools(choice));
+  } else {
+    PINGTI_ASSIGN_OR_RETURN((*chat)["tool_choice"], ReadNamedTool("tool_choice", choice));
   }
-  PINGTI_RETURN_IF_ERROR(RequireString("tool_choice", choice, "name"));
-  (*chat)["tool_choice"] = NamedToolChoice(TextOf(choice, "name"));
   return absl::OkStatus();
 }
 

@@ -64,8 +64,10 @@ std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
                      .logprobs = LogprobsJson(answer.content_logprobs())});
   }
   for (const ToolCallDelta& call : answer.tool_calls) {
-    items.push_back(
-        {.kind = Kind::kCall, .text = call.arguments, .call_id = call.id, .name = call.name});
+    items.push_back({.kind = call.is_custom ? Kind::kCustomCall : Kind::kCall,
+                     .text = call.arguments,
+                     .call_id = call.id,
+                     .name = call.name});
   }
   for (Item& item : items) {
     item.id = ItemId(item.kind);
@@ -144,7 +146,7 @@ void ResponsesWriter::StateEvent(std::string_view type, std::string_view status,
 
 void ResponsesWriter::AppendPlace(std::string* out) const {
   *out += Concat("\"item_id\":\"", open_.id, "\",\"output_index\":", items_.size(), ",");
-  if (open_.kind != Kind::kCall) *out += "\"content_index\":0,";
+  if (!IsCall(open_.kind)) *out += "\"content_index\":0,";
 }
 
 void ResponsesWriter::OpenItem(Kind kind, const ToolCallDelta* call, std::string* out) {
@@ -158,7 +160,7 @@ void ResponsesWriter::OpenItem(Kind kind, const ToolCallDelta* call, std::string
   OpenEvent("response.output_item.added", out);
   *out += Concat("\"output_index\":", items_.size(), ",\"item\":", ItemJson(open_, "in_progress"),
                  "}\n\n");
-  if (kind == Kind::kCall) return;
+  if (IsCall(kind)) return;
   OpenEvent("response.content_part.added", out);
   AppendPlace(out);
   *out += Concat("\"part\":", PartJson(open_), "}\n\n");
@@ -184,10 +186,14 @@ void ResponsesWriter::AddText(Kind kind, std::string_view text,
 }
 
 void ResponsesWriter::AddCall(const ToolCallDelta& call, std::string* out) {
-  if (open_.kind != Kind::kCall || open_call_ != call.index) OpenItem(Kind::kCall, &call, out);
+  if (!IsCall(open_.kind) || open_call_ != call.index) {
+    OpenItem(call.is_custom ? Kind::kCustomCall : Kind::kCall, &call, out);
+  }
   if (call.arguments.empty()) return;
   open_.text += call.arguments;
-  OpenEvent("response.function_call_arguments.delta", out);
+  OpenEvent(open_.kind == Kind::kCustomCall ? "response.custom_tool_call_input.delta"
+                                            : "response.function_call_arguments.delta",
+            out);
   AppendPlace(out);
   *out += Concat("\"delta\":", JsonString(call.arguments), "}\n\n");
 }
@@ -198,6 +204,12 @@ void ResponsesWriter::CloseParts(std::string* out) {
     AppendPlace(out);
     *out += Concat("\"name\":", JsonString(open_.name), ",\"arguments\":", JsonString(open_.text),
                    "}\n\n");
+    return;
+  }
+  if (open_.kind == Kind::kCustomCall) {
+    OpenEvent("response.custom_tool_call_input.done", out);
+    AppendPlace(out);
+    *out += Concat("\"input\":", JsonString(open_.text), "}\n\n");
     return;
   }
   const bool is_reasoning = open_.kind == Kind::kReasoning;
@@ -229,7 +241,8 @@ std::string_view ResponsesWriter::FinalStatus() const {
 std::string ResponsesWriter::ItemId(Kind kind) const {
   const std::string_view prefix = kind == Kind::kReasoning ? "rs_"
                                   : kind == Kind::kMessage ? "msg_"
-                                                           : "fc_";
+                                  : kind == Kind::kCall    ? "fc_"
+                                                           : "ctc_";
   // "resp_x" gives "msg_x_0".
   return Concat(prefix, std::string_view(id_).substr(id_.find('_') + 1), "_", items_.size());
 }
@@ -249,6 +262,10 @@ std::string ResponsesWriter::ItemJson(const Item& item, std::string_view status)
     return Concat(head, "function_call\",\"call_id\":", JsonString(item.call_id),
                   ",\"name\":", JsonString(item.name), ",\"arguments\":", JsonString(item.text),
                   tail);
+  }
+  if (item.kind == Kind::kCustomCall) {
+    return Concat(head, "custom_tool_call\",\"call_id\":", JsonString(item.call_id),
+                  ",\"name\":", JsonString(item.name), ",\"input\":", JsonString(item.text), tail);
   }
   const std::string parts = status == "in_progress" ? "[]" : Concat("[", PartJson(item), "]");
   if (item.kind == Kind::kReasoning) {

@@ -26,15 +26,17 @@ class ResponsesWriter final : public AnswerWriter {
   void KeepAlive(std::string* out) override;
 
  private:
-  enum class Kind { kNone, kReasoning, kMessage, kCall };
+  enum class Kind { kNone, kReasoning, kMessage, kCall, kCustomCall };
   struct Item {
     Kind kind = Kind::kNone;
     std::string id{};
-    std::string text{};      // reasoning, words, or a call's arguments
+    std::string text{};      // reasoning, words, or a call's arguments or input
     std::string logprobs{};  // of a message: JSON objects with commas between
     std::string call_id{};
     std::string name{};
   };
+
+  static bool IsCall(Kind kind) { return kind == Kind::kCall || kind == Kind::kCustomCall; }
 
   void Begin(std::string* out);
   void OpenEvent(std::string_view type, std::string* out);

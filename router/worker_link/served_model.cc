@@ -56,7 +56,7 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
            card.features().end();
   };
   model->grammars = has("grammar");
-  model->free_text_grammars = has("grammar_free_text");
+  model->framed_grammars = has("grammar_frames");
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
   if (defaults.has_temperature()) model->temperature = defaults.temperature();
   if (defaults.has_top_p()) model->top_p = defaults.top_p();

@@ -46,8 +46,8 @@ struct ServedModel {
 
   ReasoningFormat reasoning = ReasoningFormat::kNone;  // kNone: it does not reason aloud
   ToolCallFormat tool_calls = ToolCallFormat::kNone;
-  bool grammars = false;            // its workers decode under constraints
-  bool free_text_grammars = false;  // behind thoughts and words as well
+  bool grammars = false;         // its workers decode under constraints
+  bool framed_grammars = false;  // with thoughts, words and control tokens around what is held
 
   // The checkpoint's own sampling defaults.
   std::optional<float> temperature;

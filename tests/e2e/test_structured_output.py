@@ -157,6 +157,28 @@ def test_parallel_required_calls_are_each_valid(client):
     assert max(len(choice.message.tool_calls) for choice in answer.choices) > 1
 
 
+def test_a_custom_tools_text_follows_its_expression_whole_and_streamed(cluster, client):
+    expression = "[a-z]{3}-[0-9]{2}\\n\"[xy]+\""
+    form = {"type": "grammar", "syntax": "regex", "definition": expression}
+    tool = {"type": "custom", "custom": {"name": "dial", "description": "Dials.", "format": {
+        "type": "grammar", "grammar": {"syntax": "regex", "definition": expression}}}}
+    allowed = {"mode": "required", "tools": [{"type": "custom", "custom": {"name": "dial"}}]}
+    fields = {"tools": [tool, CLOCK], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed},
+              "parallel_tool_calls": False, "seed": 3, "temperature": 1}
+    whole = ask(client, "Dial.", **fields).choices[0]
+    (call,) = whole.message.tool_calls
+    assert whole.finish_reason == "tool_calls" and call.type == "custom" and call.custom.name == "dial"
+    assert re.fullmatch(expression, call.custom.input), call.custom.input
+    with client.responses.stream(
+            model=MODEL_ID, input="Dial.", temperature=1, parallel_tool_calls=False,
+            tools=[{"type": "custom", "name": "dial", "description": "Dials.", "format": form}],
+            tool_choice={"type": "custom", "name": "dial"}) as stream:
+        text = "".join(event.delta for event in stream if event.type == "response.custom_tool_call_input.delta")
+        item = stream.get_final_response().output[-1]
+    assert item.type == "custom_tool_call" and item.input == text
+    assert re.fullmatch(expression, text), text
+
+
 def test_a_named_tool_is_called_once_also_when_streamed(client):
     choice = {"type": "function", "function": {"name": "get_time"}}
     fields = {"tools": [WEATHER, CLOCK], "tool_choice": choice, "seed": 1, "temperature": 1}

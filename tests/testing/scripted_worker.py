@@ -70,7 +70,7 @@ class ScriptedWorker:
             model_id=self.model_id, fingerprint="scripted-1", created_unix_s=1_700_000_000, owned_by="pingti",
             max_context_tokens=32_768, max_batch_tokens=2048, max_batch_size=64, kv_block_tokens=16, vocab_size=259,
             kv_total_blocks=1000, eos_token_ids=[IM_END], chat_template=CHAT_TEMPLATE, tool_call_format="hermes",
-            reasoning_start="<think>", reasoning_end="</think>", features=["grammar", "grammar_free_text", "logprobs"],
+            reasoning_start="<think>", reasoning_end="</think>", features=["grammar", "grammar_frames", "logprobs"],
             tokenizer=self.pb.Asset(format=self.pb.Asset.FORMAT_GGUF_TOKENIZER, size_bytes=len(self.tokenizer),
                                     sha256=hashlib.sha256(self.tokenizer).hexdigest()))
 

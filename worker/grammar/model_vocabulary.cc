@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "common/grammar/control_token.h"
 #include "common/text/tokenizer.h"
 #include "worker/text/model_text.h"
 
@@ -22,7 +23,12 @@ absl::StatusOr<std::shared_ptr<const grammar::Vocabulary>> ModelVocabulary(const
       static_cast<size_t>(std::min(tokenizer->vocab_size(), vocab_size)));
   for (size_t i = 0; i < tokens.size(); ++i) {
     const auto id = static_cast<text::TokenId>(i);
-    if (!tokenizer->IsSpecial(id)) tokens[i] = tokenizer->TokenBytes(id);
+    std::string bytes(tokenizer->TokenBytes(id));
+    if (tokenizer->IsSpecial(id)) {
+      tokens[i] = grammar::ControlToken(bytes);
+    } else if (!bytes.starts_with(grammar::kControlByte)) {
+      tokens[i] = std::move(bytes);
+    }
   }
   return std::make_shared<const grammar::Vocabulary>(std::move(tokens), ends, vocab_size);
 }

@@ -163,8 +163,9 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
     card->add_features(feature);
   }
   if (facts.grammars) {
-    card->add_features("grammar");
-    card->add_features("grammar_free_text");
+    for (const char* feature : {"grammar", "grammar_free_text", "grammar_frames"}) {
+      card->add_features(feature);
+    }
   }
   PINGTI_RETURN_IF_ERROR(AddSpecialTokens(checkpoint, facts.vocab_size, card));
   PINGTI_RETURN_IF_ERROR(AddText(checkpoint, &served));

@@ -32,7 +32,8 @@ template <typename Request>
 void Read(std::string_view bytes) {
   Request request;
   if (!Parse(bytes, &request)) return;
-  const absl::StatusOr<GenerationRequest> read = FromProto(request);
+  IgnoredFields ignored;
+  const absl::StatusOr<GenerationRequest> read = FromProto(request, &ignored);
   if (!read.ok()) return Require(!StatusText(read.status()).empty());
   Require(CheckLimits(*read).ok());
 }

@@ -370,5 +370,64 @@ TEST_F(InferenceGrpcTest, KeysAreAskedForWhenThereAreAny) {
   EXPECT_TRUE(Chat(Request(), &with, &responses).ok());
 }
 
+TEST_F(InferenceGrpcTest, TakesTheHttpApisFurtherFields) {
+  Start();
+  v1::ChatRequest request = Request();
+  request.set_extra_body_json(
+      R"({"max_completion_tokens":3,"store":true,"metadata":{"a":"b"},"logit_bias":null})");
+  grpc::ClientContext context;
+  std::vector<v1::ChatResponse> responses;
+  const grpc::Status status = Chat(request, &context, &responses);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(responses.back().usage().completion_tokens(), 3u);
+  const auto& metadata = context.GetServerInitialMetadata();
+  ASSERT_TRUE(metadata.contains("x-pingti-ignored"));
+  EXPECT_EQ(metadata.find("x-pingti-ignored")->second, "metadata, store");
+}
+
+TEST_F(InferenceGrpcTest, RefusesWhatHasNoPlaceAmongFurtherFields) {
+  Start();
+  struct Bad {
+    const char* json;
+    const char* message;
+  };
+  for (const Bad& bad : {Bad{"{", "parse the JSON"}, Bad{"[]", "an object"},
+                         Bad{R"({"model":"m"})", "extra_body_json: 'model'"},
+                         Bad{R"({"stream":true})", "extra_body_json: 'stream'"},
+                         Bad{R"({"messages":[]})", "extra_body_json: 'messages' is set"},
+                         Bad{R"({"max_tokens":1})", "extra_body_json: 'max_tokens' is set"},
+                         Bad{R"({"audio":{"a":1}})", "audio: "},
+                         Bad{R"({"nonsense":1})", "nonsense: "}, Bad{R"({"n":1000})", "n: "}}) {
+    v1::ChatRequest request = Request();
+    request.mutable_params()->set_max_tokens(2);
+    request.set_extra_body_json(bad.json);
+    grpc::ClientContext context;
+    std::vector<v1::ChatResponse> responses;
+    const grpc::Status status = Chat(request, &context, &responses);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << bad.json;
+    EXPECT_NE(status.error_message().find(bad.message), std::string::npos)
+        << bad.json << ": " << status.error_message();
+  }
+}
+
+TEST_F(InferenceGrpcTest, ACompletionTakesFurtherFieldsWithoutTheHttpApisDefaults) {
+  Start();
+  v1::CompleteRequest request;
+  request.set_model("fake");
+  request.set_text("hi");
+  request.set_extra_body_json(R"({"user":"u","best_of":1,"request_id":"r"})");
+  grpc::ClientContext context;
+  const auto reader = stub_->Complete(&context, request);
+  v1::CompleteResponse response;
+  std::string text;
+  while (reader->Read(&response)) {
+    for (const v1::CompleteDelta& delta : response.deltas()) text += delta.text();
+  }
+  const grpc::Status status = reader->Finish();
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(text, "Hello from the fake worker.");  // more than 16 tokens
+  EXPECT_EQ(context.GetServerInitialMetadata().find("x-pingti-ignored")->second, "request_id");
+}
+
 }  // namespace
 }  // namespace pingti::testing

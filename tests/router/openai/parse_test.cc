@@ -83,8 +83,23 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("tool_choice":"required","tools":[])", "tool_choice", kValue},
         Refused{R"("tool_choice":{"type":"function","function":{"name":"f"}},"tools":[])",
                 "tool_choice", kValue},
-        Refused{R"("tool_choice":{"type":"allowed_tools"},"tools":[])", "tool_choice.type",
+        Refused{R"("tool_choice":{"type":"web_search"},"tools":[])", "tool_choice.type",
                 kUnsupported},
+        Refused{R"("tool_choice":{"type":"allowed_tools"},"tools":[])", "tool_choice.allowed_tools",
+                kMissing},
+        Refused{R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"none",)"
+                R"("tools":[]}},"tools":[])",
+                "tool_choice.allowed_tools.mode", kValue},
+        Refused{R"("tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto",)"
+                R"("tools":[{"type":"function","function":{"name":"g"}}]}},)"
+                R"("tools":[{"type":"function","function":{"name":"f"}}])",
+                "tool_choice.allowed_tools.tools", kValue},
+        Refused{R"("tools":[{"type":"custom"}])", "tools[0].custom", kMissing},
+        Refused{R"("tools":[{"type":"custom","custom":{"name":"c","format":{"type":"x"}}}])",
+                "tools[0].custom.format.type", kValue},
+        Refused{R"("tools":[{"type":"custom","custom":{"name":"c","format":{"type":"grammar",)"
+                R"("syntax":"x","definition":"y"}}}])",
+                "tools[0].custom.format.syntax", kValue},
         Refused{R"("tool_choice":{"type":"function","function":3},"tools":[])",
                 "tool_choice.function", kType},
         Refused{R"("tool_choice":{"type":"function","function":{"name":"f","x":1}},"tools":[])",
@@ -139,9 +154,12 @@ INSTANTIATE_TEST_SUITE_P(
         Ignored{R"("stream":true,"stream_options":{"include_obfuscation":false,)"
                 R"("continuous_usage_stats":true})",
                 "stream_options.continuous_usage_stats, stream_options.include_obfuscation"},
-        Ignored{R"("tools":[{"type":"custom","custom":{"name":"c"}},{"type":"web_search"},)"
+        Ignored{R"("tools":[{"type":"custom","custom":{"name":"c","x":1}},{"type":"web_search"},)"
                 R"({"type":"a\r\nb"}])",
-                "tools[*], tools[].custom, tools[custom], tools[web_search]"},
+                "tools[*], tools[].custom.x, tools[web_search]"},
+        Ignored{R"("tools":[{"type":"custom","custom":{"name":"c","format":{"type":"grammar",)"
+                R"("grammar":{"syntax":"lark","definition":"start: \"x\""}}}}])",
+                "tools[custom].format"},
         Ignored{R"("tools":[{"type":"function","cache_control":{"type":"ephemeral"},)"
                 R"("function":{"name":"f","x":1}}])",
                 "tools[].cache_control, tools[].function.x"}));
@@ -416,6 +434,58 @@ TEST(ParseChat, AForcedCallIsNamedAndMayBeStrict) {
   parsed = ParseChatRequest(
       Chat(tools + R"("tool_choice":"required","response_format":{"type":"json_object"})"));
   EXPECT_EQ(ErrorParam(parsed.status()), "response_format");
+}
+
+TEST(ParseChat, ACustomToolIsAFunctionThatTakesAText) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(
+      R"("tools":[{"type":"function","function":{"name":"f"}},{"type":"web_search"},
+           {"type":"custom","custom":{"name":"c","description":"d","format":{"type":"grammar",
+            "grammar":{"syntax":"regex","definition":"a|b"}}}}],
+         "tool_choice":{"type":"custom","custom":{"name":"c"}})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->request.custom_tools, std::vector<std::string>{"c"});
+  EXPECT_EQ(parsed->request.named_tool, "c");
+  EXPECT_TRUE(parsed->request.strict_tools);
+  EXPECT_EQ(parsed->request.template_context->at("tools"), boost::json::parse(R"([
+      {"type":"function","function":{"name":"f"}},
+      {"type":"function","function":{"name":"c","description":
+          "d\n\nThe input matches this regular expression: a|b",
+       "parameters":{"type":"object","properties":{"input":{"type":"string",
+          "pattern":"^(?:a|b)$"}},"required":["input"],"additionalProperties":false},
+       "strict":true}}])"));
+}
+
+TEST(ParseChat, AllowedToolsAreThoseThatTheModelSees) {
+  const auto parse = [](std::string_view mode) {
+    return ParseChatRequest(Chat(Concat(
+        R"("tools":[{"type":"function","function":{"name":"f"}},
+             {"type":"function","function":{"name":"g"}},{"type":"custom","custom":{"name":"c"}}],
+           "tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":")",
+        mode,
+        R"(","tools":[{"type":"custom","custom":{"name":"c"}},
+             {"type":"function","function":{"name":"g"}}]}})")));
+  };
+  for (const std::string_view mode : {"auto", "required"}) {
+    const absl::StatusOr<ParsedRequest> parsed = parse(mode);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    const boost::json::value& tools = parsed->request.template_context->at("tools");
+    ASSERT_EQ(tools.as_array().size(), 2u);
+    EXPECT_EQ(tools.at(0).at("function").at("name"), "g");
+    EXPECT_EQ(tools.at(1).at("function").at("name"), "c");
+    EXPECT_EQ(parsed->request.require_tool_call, mode == "required");
+    EXPECT_EQ(parsed->request.named_tool, "");
+  }
+}
+
+TEST(ParseChat, ACustomCallComesBackAsOneWithItsTextAsAnArgument) {
+  const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(
+      R"({"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"custom",
+          "custom":{"name":"c","input":"a \"b\""}}]},
+          {"role":"tool","tool_call_id":"1","content":"ok"}]})");
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->request.template_context->at("messages").at(0).at("tool_calls"),
+            boost::json::parse(R"([{"id":"1","type":"function","function":
+                {"name":"c","arguments":"{\"input\":\"a \\\"b\\\"\"}"}}])"));
 }
 
 TEST(ParseChat, AFormatBecomesAGrammar) {

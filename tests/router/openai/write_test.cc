@@ -86,6 +86,18 @@ TEST(ChunkWriter, ReasoningContentAndToolCallsEachHaveTheirOwnEvent) {
       << out;
 }
 
+TEST(ChunkWriter, ACustomCallHasItsTextAsInput) {
+  ChunkWriter writer(ChatHead(), 1, /*include_usage=*/false);
+  ChoiceDelta delta;
+  delta.tool_calls.push_back({0, "call_1", "c", "a", /*is_custom=*/true});
+  std::string out;
+  writer.Delta(delta, &out);
+  EXPECT_NE(out.find(R"("delta":{"tool_calls":[{"index":0,"id":"call_1","type":"custom",)"
+                     R"("custom":{"name":"c","input":"a"}}]})"),
+            std::string::npos)
+      << out;
+}
+
 TEST(ChunkWriter, LogprobsCarryBytes) {
   AnswerHead head = ChatHead();
   head.logprobs = true;

@@ -10,6 +10,7 @@
 
 #include "boost/json.hpp"
 #include "router/api/api_error.h"
+#include "router/pipeline/call_syntax.h"
 #include "router/pipeline/tool_call_parser.h"
 #include "tests/common/grammar/test_vocabulary.h"
 
@@ -35,6 +36,7 @@ ServedModel ModelWith(const std::string& format) {
   ServedModel model;
   model.id = "m";
   model.tool_calls = *FindToolCallFormat(format);
+  model.grammars = model.framed_grammars = true;
   return model;
 }
 
@@ -42,6 +44,7 @@ bool Allows(const ServedModel& model, const GenerationRequest& request, std::str
             bool reasoning_open = false) {
   const auto source = OutputGrammar(model, request, reasoning_open);
   EXPECT_TRUE(source.ok()) << source.status();
+  if (!source.ok() || !source->has_value()) return false;
   const auto compiled = grammar::CompileForTest((*source)->kind, (*source)->text);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   return grammar::Matches(*compiled, text);
@@ -143,15 +146,14 @@ GenerationRequest AutoTools(bool strict) {
   GenerationRequest request = ForcedCall(kTools);
   request.require_tool_call = false;
   request.parse_tool_calls = true;
-  if (strict) {
-    request.strict_tools = true;
-  }
+  request.strict_tools = strict;
+  boost::json::array& tools = request.template_context->at("tools").as_array();
+  for (boost::json::value& tool : tools) tool.at("function").as_object()["strict"] = strict;
   return request;
 }
 
 ServedModel Thinker() {
   ServedModel model = ModelWith("hermes");
-  model.grammars = model.free_text_grammars = true;
   model.reasoning = ReasoningFormat::kThink;
   return model;
 }
@@ -182,6 +184,176 @@ TEST(OutputGrammar, AStrictToolHoldsArgumentsOnceACallBegins) {
   for (const std::string& text : {std::string(kBadCall), "Well. " + std::string(kBadCall),
                                   std::string("<tool_call>hm"), call + " and"}) {
     EXPECT_FALSE(Allows(Thinker(), request, text)) << text;
+  }
+}
+
+// Texts of a strict tool f(n: integer, text: string) and of g() in a model's own syntax.
+struct StrictSyntax {
+  const char* format;
+  std::vector<std::string> good;  // each calls f, {"n": 5} or with a text as well, and perhaps g
+  std::vector<std::string> bad;
+};
+void PrintTo(const StrictSyntax& syntax, std::ostream* out) { *out << syntax.format; }
+
+const char kStrictTools[] = R"([
+  {"type":"function","function":{"name":"f","strict":true,"parameters":
+      {"type":"object","properties":{"n":{"type":"integer"},"text":{"type":"string"},
+       "unit":{"type":"string","enum":["c","f"]}},"required":["n"],"additionalProperties":false}}},
+  {"type":"function","function":{"name":"g","strict":true}}])";
+
+class StrictCalls : public ::testing::TestWithParam<StrictSyntax> {};
+
+TEST_P(StrictCalls, HoldArgumentsInTheModelsOwnSyntaxAndAreReadBack) {
+  const StrictSyntax& syntax = GetParam();
+  const ServedModel model = ModelWith(syntax.format);
+  GenerationRequest request = AutoTools(true);
+  (*request.template_context)["tools"] = boost::json::parse(kStrictTools);
+  EXPECT_TRUE(Allows(model, request, ""));
+  EXPECT_TRUE(Allows(model, request, "Just <words>, [1] and {2}."));
+  for (const std::string& text : syntax.good) {
+    EXPECT_TRUE(Allows(model, request, text)) << text;
+    const auto parser = MakeToolCallParser(
+        model.tool_calls, {.tools = &request.template_context->at("tools").as_array(),
+                           .new_id = [] { return std::string("id"); }});
+    std::string content;
+    std::vector<ToolCallDelta> calls;
+    for (const char c : text) parser->Push({&c, 1}, &content, &calls);
+    parser->Finish(&content, &calls);
+    ASSERT_FALSE(calls.empty()) << text;
+    EXPECT_EQ(calls[0].name, "f");
+    const boost::json::value arguments = boost::json::parse(calls[0].arguments);
+    EXPECT_EQ(arguments.at("n"), 5) << text;
+    if (arguments.as_object().contains("text")) {
+      EXPECT_EQ(arguments.at("text"), "5 <b>\n\"é\"") << text;
+    }
+    if (calls.size() > 1) {
+      EXPECT_EQ(calls[1].name + calls[1].arguments, "g{}") << text;
+    }
+    EXPECT_EQ(content, "") << text;
+  }
+  for (const std::string& text : syntax.bad) EXPECT_FALSE(Allows(model, request, text)) << text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Syntaxes, StrictCalls,
+    ::testing::Values(
+        StrictSyntax{
+            "hermes",
+            {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": 5, \"text\": "
+             "\"5 <b>\\n\\\"é\\\"\"}}\n</tool_call>"},
+            {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"n\": \"5\"}}\n</tool_call>"}},
+        StrictSyntax{"llama3_json",
+                     {"{\"name\": \"f\", \"parameters\": {\"n\": 5}}; "
+                      "{\"name\": \"g\", \"parameters\": {}}"},
+                     {"{\"name\": \"f\", \"parameters\": {}}", "{\"n\": 5}",
+                      "\n{\"name\": \"h\", \"parameters\": {}}"}},
+        StrictSyntax{"pythonic",
+                     {"[f(n=5, text=\"5 <b>\\n\\\"é\\\"\"), g()]",
+                      "[f(n=5, text=\"5 <b>\\u000a\\u0022\\u00e9\\u0022\", unit=\"c\")]"},
+                     {"[f(n=5.5)]", "[f(text=\"a\")]", "[f(5)]", "[f(n=5, unit=\"k\")]", "[h()]"}},
+        StrictSyntax{
+            "qwen3_coder",
+            {"<tool_call>\n<function=f>\n<parameter=n>\n5\n</parameter>\n<parameter=text>\n"
+             "5 <b>\n\"é\"\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n"
+             "<function=g>\n</function>\n</tool_call>",
+             "<tool_call>\n<function=f>\n<parameter=n>\n5\n</parameter>\n<parameter=unit>\n"
+             "c\n</parameter>\n</function>\n</tool_call>"},
+            {"<tool_call>\n<function=f>\n</function>\n</tool_call>",
+             "<tool_call>\n<function=f>\n<parameter=n>\nfive\n</parameter>\n</function>\n"
+             "</tool_call>",
+             "<tool_call>\n<function=f>\n<parameter=n>\n5\n</parameter>\n<parameter=unit>\n"
+             "k\n</parameter>\n</function>\n</tool_call>",
+             "<tool_call>\n<function=h>\n</function>\n</tool_call>"}},
+        StrictSyntax{
+            "glm45",
+            {"<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n"
+             "<arg_key>text</arg_key>\n<arg_value>5 <b>\n\"é\"</arg_value>\n</tool_call>\n"
+             "<tool_call>g\n</tool_call>",
+             "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n"
+             "<arg_key>unit</arg_key>\n<arg_value>c</arg_value>\n</tool_call>"},
+            {"<tool_call>f\n</tool_call>",
+             "<tool_call>f\n<arg_key>n</arg_key>\n<arg_value>x</arg_value>\n</tool_call>",
+             "<tool_call>f\n<arg_key>m</arg_key>\n<arg_value>5</arg_value>\n</tool_call>"}},
+        StrictSyntax{"mistral",
+                     {"[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"n\": 5}}, "
+                      "{\"name\": \"g\", \"arguments\": {}}]",
+                      "[TOOL_CALLS]f[ARGS]{\"n\": 5, \"text\": \"5 <b>\\n\\\"é\\\"\"}"
+                      "[TOOL_CALLS]g[ARGS]{}"},
+                     {"[TOOL_CALLS]f[ARGS]{}", "[TOOL_CALLS]", "So [TOOL_CALLS]h[ARGS]{}"}},
+        StrictSyntax{
+            "deepseek",
+            {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n"
+             "{\"n\": 5}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>g"
+             "\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"n\": 5}"
+             "<｜tool▁call▁end｜><｜tool▁call▁begin｜>g<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
+             "<｜tool▁calls▁end｜>"},
+            {"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜>"
+             "<｜tool▁calls▁end｜>",
+             "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{\"n\": 5}<｜tool▁call▁end｜>"}},
+        StrictSyntax{"kimi_k2",
+                     {"<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
+                      "<|tool_call_argument_begin|>{\"n\": 5}<|tool_call_end|><|tool_call_begin|>"
+                      "functions.g:1<|tool_call_argument_begin|>{}<|tool_call_end|>"
+                      "<|tool_calls_section_end|>"},
+                     {"<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
+                      "<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+                      "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"n\": 5}"
+                      "<|tool_call_end|>"}}));
+
+TEST(OutputGrammar, AToolWithoutPlainFieldsIsCalledWithJson) {
+  GenerationRequest request = AutoTools(true);
+  (*request.template_context)["tools"] = boost::json::parse(
+      R"([{"type":"function","function":{"name":"f","strict":true,"parameters":
+          {"type":"object","properties":{"a b":{"const":1}},"required":["a b"]}}}])");
+  const std::string call =
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a b\": 1}}\n</tool_call>";
+  for (const char* format : {"hermes", "qwen3_coder", "glm45"}) {
+    EXPECT_TRUE(Allows(ModelWith(format), request, call)) << format;
+  }
+  // Words cannot be told from it, so that nothing is held.
+  EXPECT_FALSE(OutputGrammar(ModelWith("pythonic"), request, false)->has_value());
+}
+
+TEST(OutputGrammar, AToolThatIsNotStrictTakesAnyObjectBesideOneThatIs) {
+  GenerationRequest request = AutoTools(true);
+  (*request.template_context)["tools"] = boost::json::parse(
+      R"([{"type":"function","function":{"name":"f","strict":true}},
+          {"type":"function","function":{"name":"g","parameters":
+              {"type":"object","properties":{"n":{"type":"integer","not":{}}}}}}])");
+  EXPECT_TRUE(Allows(ModelWith("hermes"), request,
+                     "<tool_call>\n{\"name\": \"g\", \"arguments\": {\"x\": [1]}}\n</tool_call>"));
+  EXPECT_FALSE(Allows(ModelWith("hermes"), request,
+                      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>"));
+  EXPECT_TRUE(Allows(ModelWith("qwen3_coder"), request,
+                     "<tool_call>\n<function=g>\n<parameter=n>\n\"x\"\n</parameter>\n</function>\n"
+                     "</tool_call>"));
+}
+
+TEST(OutputGrammar, AThoughtAndACallGoTogetherWithEveryForm) {
+  struct Form {
+    grammar::GrammarSource::Kind kind;
+    const char* source;
+  };
+  using Kind = grammar::GrammarSource::Kind;
+  for (const Form& form : {Form{Kind::kRegex, "yes"}, Form{Kind::kEbnf, "root ::= \"yes\""},
+                           Form{Kind::kJsonSchema, R"({"enum":["yes"]})"}}) {
+    GenerationRequest request = AutoTools(false);
+    request.grammar = {form.kind, form.source};
+    request.grammar_field = "guided";
+    const std::string yes = form.kind == Kind::kJsonSchema ? "\"yes\"" : "yes";
+    for (const std::string& text : {yes, "<think>no</think>\n" + yes, std::string(kCall),
+                                    "<think>no</think>" + std::string(kCall)}) {
+      EXPECT_TRUE(Allows(Thinker(), request, text)) << form.source << ": " << text;
+    }
+    for (const std::string& text : {std::string("no"), yes + yes, yes + kCall,
+                                    std::string(kBadCall), std::string("<think>no</think>")}) {
+      EXPECT_FALSE(Allows(Thinker(), request, text)) << form.source << ": " << text;
+    }
+    ServedModel plain = Thinker();
+    plain.framed_grammars = false;
+    EXPECT_TRUE(Allows(plain, request, yes));
+    EXPECT_FALSE(Allows(plain, request, "<think>no</think>" + yes));
   }
 }
 

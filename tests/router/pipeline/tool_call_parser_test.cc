@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "boost/json.hpp"
+#include "common/base/strings.h"
 
 namespace pingti::router {
 namespace {
@@ -73,6 +74,27 @@ TEST(HermesToolCalls, AreFound) {
       "Let me look.",
       {{"call_0", "weather", R"({"city": "Paris {}\" }", "n": [1, {"a": null}]})"},
        {"call_1", "now", "{}"}});
+}
+
+TEST(HermesToolCalls, ACustomToolsArgumentIsItsText) {
+  const std::vector<std::string> custom = {"c"};
+  const auto parser =
+      MakeToolCallParser(ToolCallFormat::kHermes,
+                         {.custom_tools = &custom, .new_id = [] { return std::string("call"); }});
+  std::string content;
+  std::vector<ToolCallDelta> calls;
+  for (const char* arguments : {R"({"input": "a\n\"b\""})", R"({"in": 1})"}) {
+    parser->Push(Concat(R"(<tool_call>{"name": "c", "arguments": )", arguments, "}</tool_call>"),
+                 &content, &calls);
+  }
+  parser->Push(R"(<tool_call>{"name": "f", "arguments": {"input": "x"}}</tool_call>)", &content,
+               &calls);
+  ASSERT_EQ(calls.size(), 3u);
+  EXPECT_EQ(calls[0].arguments, "a\n\"b\"");
+  EXPECT_EQ(calls[1].arguments, R"({"in": 1})");  // nothing held it
+  EXPECT_TRUE(calls[0].is_custom && calls[1].is_custom);
+  EXPECT_EQ(calls[2].arguments, R"({"input": "x"})");
+  EXPECT_FALSE(calls[2].is_custom);
 }
 
 TEST(HermesToolCalls, ArgumentsBeforeTheNameAreKept) {
@@ -207,6 +229,9 @@ TEST(PythonicToolCalls, AreFound) {
   Expect("pythonic", R"([f(text='it\'s', n=-3, x=[1, None, {"k": True}], y=1.5), g()])", "",
          {{"call_0", "f", R"({"text":"it's","n":-3,"x":[1,null,{"k":true}],"y":1.5E0})"},
           {"call_1", "g", "{}"}});
+  Expect("pythonic", R"([f(text="\ud83d\ude00\u00e9")])", "",
+         {{"call_0", "f", "{\"text\":\"\xF0\x9F\x98\x80\xC3\xA9\"}"}});
+  Expect("pythonic", R"([f(text="\ud83d")])", R"([f(text="\ud83d")])", {});
   Expect("pythonic", "[1, 2, 3] are numbers", "[1, 2, 3] are numbers", {});
   Expect("pythonic", "[f(a=1", "[f(a=1", {});
   Expect("pythonic", "[f(1)]", "[f(1)]", {});

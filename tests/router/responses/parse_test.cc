@@ -124,9 +124,10 @@ INSTANTIATE_TEST_SUITE_P(
         Ignored{R"("include":["reasoning.encrypted_content","message.output_text.logprobs",)"
                 R"("web_search_call.action.sources"])",
                 "include[reasoning.encrypted_content], include[web_search_call.action.sources]"},
-        Ignored{R"("tools":[{"type":"web_search"},{"type":"custom","name":"c","format":{}},)"
+        Ignored{R"("tools":[{"type":"web_search"},{"type":"custom","name":"c","format":{)"
+                R"("type":"grammar","syntax":"lark","definition":"start: \"x\""}},)"
                 R"({"type":"namespace","name":"n","tools":[1]},{"type":"function","name":"f"}])",
-                "tools[].tools, tools[custom], tools[namespace], tools[web_search]"},
+                "tools[].tools, tools[custom].format, tools[namespace], tools[web_search]"},
         Ignored{R"("text":{"verbosity":"low"},"tool_choice":"auto")", "text.verbosity"},
         Ignored{R"("text":{"format":{}},"reasoning":{"effort":null},"metadata":{})", ""},
         Ignored{R"("stream":true,"stream_options":{"include_obfuscation":true})",
@@ -134,6 +135,23 @@ INSTANTIATE_TEST_SUITE_P(
         Ignored{R"("tools":[{"type":"function","name":"f","strict":true}],)"
                 R"("parallel_tool_calls":false)",
                 ""}));
+
+TEST(ParseResponses, CustomAndAllowedToolsAreThoseOfAChat) {
+  const auto parsed = ParseResponsesRequest(Body(
+      R"("tools":[{"type":"custom","name":"c","format":{"type":"grammar","syntax":"regex",
+            "definition":"a"}},{"type":"function","name":"f"},{"type":"function","name":"g"}],
+         "tool_choice":{"type":"allowed_tools","mode":"required","tools":[
+            {"type":"custom","name":"c"},{"type":"function","name":"f"}]})"));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  const GenerationRequest& request = parsed->chat.request;
+  EXPECT_TRUE(request.require_tool_call);
+  EXPECT_EQ(request.custom_tools, std::vector<std::string>{"c"});
+  const json::value& tools = request.template_context->at("tools");
+  ASSERT_EQ(tools.as_array().size(), 2u);
+  EXPECT_EQ(tools.at(0).at("function").at("parameters").at("properties").at("input").at("pattern"),
+            "^(?:a)$");
+  EXPECT_EQ(tools.at(1).at("function").at("name"), "f");
+}
 
 TEST(ParseResponses, TakesItsItemsBackAsTheyCame) {
   const auto parsed = ParseResponsesRequest(

@@ -85,6 +85,24 @@ TEST(ResponsesWriter, CallsAreItemsOfTheirOwn) {
   EXPECT_EQ(Whole({Call(0, "c", "f", "{}")}).at("output").as_array().size(), 1u);
 }
 
+TEST(ResponsesWriter, ACustomCallHasItsTextAsInput) {
+  ChoiceDelta call = Call(0, "call_1", "c", "a \"b\"");
+  call.tool_calls[0].is_custom = true;
+  const json::value item = json::parse(R"({"id":"ctc_1_0","type":"custom_tool_call",
+      "call_id":"call_1","name":"c","input":"a \"b\"","status":"completed"})");
+  EXPECT_EQ(Whole({call}).at("output").at(0), item);
+  const std::vector<SentEvent> events = Stream({call, End(FinishReason::kToolCalls)});
+  EXPECT_EQ(NamesOf(events),
+            (std::vector<std::string>{
+                "response.created", "response.in_progress", "response.output_item.added",
+                "response.custom_tool_call_input.delta", "response.custom_tool_call_input.done",
+                "response.output_item.done", "response.completed"}));
+  EXPECT_EQ(events[3].data.at("delta"), "a \"b\"");
+  EXPECT_FALSE(events[3].data.as_object().contains("content_index"));
+  EXPECT_EQ(events[4].data.at("input"), "a \"b\"");
+  EXPECT_EQ(events[5].data.at("item"), item);
+}
+
 TEST(ResponsesWriter, ACutOffAnswerIsIncompleteInItsLastItemOnly) {
   const json::value response = Whole({Thought("hm"), Content("a"), End(FinishReason::kLength)});
   EXPECT_EQ(response.at("status"), "incomplete");

@@ -1,0 +1,100 @@
+// What stands around calls: control tokens, numbers, words, and sources that are none.
+#include "common/grammar/tool_calls_source.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "common/grammar/control_token.h"
+#include "tests/common/grammar/test_vocabulary.h"
+
+namespace pingti::grammar {
+namespace {
+
+constexpr int32_t kCallToken = 257;
+
+// One call, {}, in a frame; the token behind the bytes is a control token that spells "[CALL]".
+std::string Source(const std::string& more) {
+  return R"({"begin":"[CALL]","separator":"","end":"","many":true,"calls":[
+      {"begin":"f","schema":{"type":"object","additionalProperties":false},"end":";"}])" +
+         more + "}";
+}
+
+absl::StatusOr<std::shared_ptr<CompiledGrammar>> Compile(const std::string& source) {
+  return CompileForTest(GrammarSource::Kind::kToolCalls, source, {},
+                        ByteVocabulary({ControlToken("[CALL]")}));
+}
+
+// `text`, with '#' for the control token.
+bool Takes(const std::string& source, std::string_view text) {
+  const auto compiled = Compile(source);
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  if (!compiled.ok()) return false;
+  Matcher matcher(*compiled);
+  for (const char c : text) {
+    const int32_t token = c == '#' ? kCallToken : 1 + static_cast<uint8_t>(c);
+    if (!matcher.Accept(token).ok()) return false;
+  }
+  return matcher.can_end();
+}
+
+TEST(ToolCallsSource, AControlTokenStandsWhereItsSpellingIsNamed) {
+  const std::string special = Source(R"(,"special":["[CALL]"])");
+  EXPECT_TRUE(Takes(special, "#f{};f{};"));
+  EXPECT_FALSE(Takes(special, "[CALL]f{};"));
+  EXPECT_TRUE(Takes(Source(""), "[CALL]f{};"));
+  EXPECT_FALSE(Takes(Source(""), "#f{};"));
+  const std::string free = Source(R"(,"special":["[CALL]"],"free":"[CALL]")");
+  EXPECT_TRUE(Takes(free, "So: #f{};"));
+  EXPECT_TRUE(Takes(free, "So [CALL."));
+  EXPECT_FALSE(Takes(free, "So [CALL]."));  // the parser would take it for the token
+  EXPECT_FALSE(Takes(free, "#"));
+}
+
+TEST(ToolCallsSource, AThoughtMayEndWithAControlToken) {
+  const std::string thought = R"(,"special":["[CALL]"],"thought":{"begin":"<","end":"[CALL]",)"
+                              R"("open":false})";
+  const std::string source =
+      R"({"begin":"","separator":"","end":"","many":false,"calls":[{"begin":"","regex":"a+","end":""}])" +
+      thought + "}";
+  EXPECT_TRUE(Takes(source, "<hm [CALL#\naa"));
+  EXPECT_TRUE(Takes(source, "a"));
+  EXPECT_FALSE(Takes(source, "<hm [CALL]a"));
+}
+
+TEST(ToolCallsSource, WordsStandUnlessTheyBeginAsCallsDo) {
+  const std::string source = Source(R"(,"unless":"[")");
+  for (const char* text : {"", " \n", "words [CALL]", " [CALL]f{};"}) {
+    EXPECT_TRUE(Takes(source, text)) << text;
+  }
+  for (const char* text : {"[", "[CALL]", " [1]", "[CALL]f{}; words"}) {
+    EXPECT_FALSE(Takes(source, text)) << text;
+  }
+}
+
+TEST(ToolCallsSource, ACallMayBeNumbered) {
+  const std::string source =
+      R"({"begin":"","separator":"","end":"","many":true,"calls":[
+          {"begin":"f:","number":">","schema":{"const":1},"end":";"}]})";
+  EXPECT_TRUE(Takes(source, "f:0>1;f:10>1;"));
+  EXPECT_FALSE(Takes(source, "f:>1;"));
+}
+
+TEST(ToolCallsSource, WhatIsMalformedIsNamed) {
+  const auto error = [](const std::string& source) {
+    return std::string(Compile(source).status().message());
+  };
+  EXPECT_NE(error("[]").find("a JSON object"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"special":[""])")).find("'special'"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"unless":"ab")")).find("'unless'"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"free":"aa")")).find("mark 'aa'"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"others":[1])")).find("'others'"), std::string::npos);
+  const std::string fields =
+      R"({"begin":"","separator":"","end":"","many":false,"calls":[{"begin":"","end":"",
+          "schema":{"type":"array"},"fields":{"name_begin":"","name_end":"=","value_end":"",
+          "separator":",","bare_strings":false}}]})";
+  EXPECT_NE(error(fields).find("calls[0]: tool calls: 'schema'"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pingti::grammar
