@@ -73,9 +73,9 @@ struct GenerationRequest {
   // type is only declared here.
   std::shared_ptr<boost::json::object> template_context;
   bool parse_tool_calls = false;
-  bool require_tool_call = false;   // the answer is nothing but calls of "tools"
+  bool require_tool_call = false;         // the answer is nothing but calls of "tools"
   std::vector<std::string> custom_tools;  // those of "tools" that take a text, as "input"
-  std::string named_tool;           // with require_tool_call: of this one; empty: of any
+  std::string named_tool;                 // with require_tool_call: of this one; empty: of any
   bool strict_tools = false;        // some tool's arguments must follow its schema, also unforced
   bool parallel_tool_calls = true;  // false: the answer ends with its first call
   std::optional<uint32_t> thinking_budget;  // tokens after which a thought is ended

@@ -84,11 +84,11 @@ absl::StatusOr<json::object> CustomTool(const std::string& path, const json::obj
   }
   json::object function{{"name", members->at("name")}};
   if (!description.empty()) function["description"] = json::string(description);
+  if (input.contains("pattern")) function["strict"] = true;
   function["parameters"] = json::object{{"type", "object"},
                                         {"properties", json::object{{"input", std::move(input)}}},
                                         {"required", json::array{"input"}},
                                         {"additionalProperties", false}};
-  function["strict"] = true;
   return FunctionTool(std::move(function));
 }
 

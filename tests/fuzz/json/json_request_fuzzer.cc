@@ -6,9 +6,11 @@
 #include <string_view>
 
 #include "common/base/sha256.h"
+#include "router/anthropic/parse.h"
 #include "router/openai/parse.h"
 #include "router/openai/write.h"
 #include "router/pipeline/prompt.h"
+#include "router/responses/parse.h"
 #include "router/worker_link/model_store.h"
 #include "tests/testing/fake_worker_service.h"
 
@@ -64,7 +66,8 @@ void Run(uint8_t endpoint, std::string_view body) {
   const GenerationRequest* request = nullptr;
   absl::StatusOr<ParsedRequest> generation;
   absl::StatusOr<ParsedTokenize> tokenize;
-  switch (endpoint % 4) {
+  absl::StatusOr<ParsedResponse> response;
+  switch (endpoint % 6) {
     case 0:
       request = RequestOf(generation = ParseChatRequest(body));
       break;
@@ -73,6 +76,15 @@ void Run(uint8_t endpoint, std::string_view body) {
       break;
     case 2:
       request = RequestOf(tokenize = ParseTokenizeRequest(body));
+      break;
+    case 3:
+      response = ParseResponsesRequest(body);
+      if (!response.ok()) return RequireErrorBody(response.status());
+      boost::json::parse("{" + response->echo + "}");
+      request = &response->chat.request;
+      break;
+    case 4:
+      request = RequestOf(generation = ParseMessagesRequest(body, ""));
       break;
     default:
       const absl::StatusOr<ParsedDetokenize> parsed = ParseDetokenizeRequest(body);
