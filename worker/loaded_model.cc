@@ -41,6 +41,7 @@ LoadOptions LoadOptionsOf(const WorkerConfig& config) {
   options.format = FormatOf(config.dtype);
   options.wide_vocabulary = config.embedding_dtype == EmbeddingFormat::kBf16;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
+  options.max_context_tokens = config.max_context_tokens;
   return options;
 }
 
@@ -182,7 +183,7 @@ KvBudgetInputs InputsFor(const WorkerConfig& config, const LoadedModel& loaded, 
     in.bytes_per_block += part->KvBytesPerBlock(config.kv_block_tokens);
   }
   in.block_tokens = config.kv_block_tokens;
-  in.model_context = parts.front()->max_context_tokens();
+  in.model_context = loaded.checkpoint->spec().max_context;
   in.max_context_tokens = config.max_context_tokens;
   in.max_batch_size = config.max_batch_size;
   return in;
@@ -250,7 +251,8 @@ std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& check
   return Concat(Version(), " ", WeightsDigest(checkpoint), " ", ComputeFormatName(config.dtype),
                 " ", static_cast<int>(config.embedding_dtype), " ",
                 static_cast<int>(config.kv_cache_dtype), " ", config.kv_block_tokens, " ",
-                config.max_batch_tokens, " ", config.max_batch_size, " ", config.tensor_parallel);
+                config.max_batch_tokens, " ", config.max_batch_size, " ", config.max_context_tokens,
+                " ", config.tensor_parallel);
 }
 
 absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedModel& loaded) {

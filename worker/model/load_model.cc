@@ -1,5 +1,6 @@
 #include "worker/model/load_model.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,7 +62,10 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpo
                                                        std::unique_ptr<Communicator> comm) {
   const absl::Status checked = CheckTensors(checkpoint, DeclaredWeights(checkpoint.spec()));
   if (!checked.ok()) return WithPath(checkpoint, checked);
-  PINGTI_ASSIGN_OR_RETURN(const DecoderSpec spec, RankSpec(checkpoint, comm->rank(), comm->size()));
+  PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec, RankSpec(checkpoint, comm->rank(), comm->size()));
+  if (options.max_context_tokens > 0) {
+    spec.max_context = std::min(spec.max_context, options.max_context_tokens);
+  }
   DecoderBlocks blocks(spec);
   PINGTI_RETURN_IF_ERROR(LoadWeights(checkpoint, backend, options, blocks.DeclareWeights()));
   return std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,

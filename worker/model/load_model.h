@@ -25,6 +25,9 @@ struct LoadOptions {
   // With kInt8, keeps embedding and output projection in 16 bit; else a backend that has
   // kInt8Weights keeps them so.
   bool wide_vocabulary = false;
+  // Tokens of a sequence at most, below what the model takes; 0: what it takes. LongRoPE has other
+  // frequencies for contexts no longer than the one that it was trained with.
+  int64_t max_context_tokens = 0;
   // Called from the loading thread after each weight; bytes of the checkpoint. In the last call
   // they are equal.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;

@@ -16,6 +16,8 @@ namespace json = boost::json;
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's limit
 constexpr size_t kMaxDims = 8;
+// A parsed value takes many times the bytes of its text; a tensor's entry has about a dozen.
+constexpr size_t kMaxHeaderValues = 2'000'000;
 
 std::optional<DType> ParseDType(std::string_view name) {
   for (DType dtype :
@@ -134,7 +136,28 @@ absl::Status CheckCoverage(const std::vector<Placed>& placed, uint64_t data_byte
   return absl::OkStatus();
 }
 
+// At least as many as there are values in JSON text, and members of objects.
+size_t CountValues(std::string_view text) {
+  size_t count = 1;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (in_string && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      count += text[i] == ',' || text[i] == ':' || text[i] == '[' || text[i] == '{' ? 1 : 0;
+    }
+  }
+  return count;
+}
+
 absl::StatusOr<json::value> ParseHeader(std::string_view header) {
+  const size_t values = CountValues(header);
+  if (values > kMaxHeaderValues) {
+    return absl::InvalidArgumentError(Concat("header of ", header.size(), " bytes with ", values,
+                                             " values; expected at most ", kMaxHeaderValues));
+  }
   json::error_code error;
   json::parse_options options;
   options.max_depth = 8;

@@ -157,6 +157,20 @@ TEST_F(LoadModelTest, EstimatesInt8WithItsVocabularyInEightOrSixteenBits) {
   EXPECT_GT(EstimateWeightBytes(compressed, options), compressed.num_parameters());
 }
 
+TEST_F(LoadModelTest, ServesTheContextThatIsAskedForUpToTheModels) {
+  const Checkpoint checkpoint(PartsOf("qwen3"));
+  auto backend = MakeCpuBackend({.num_threads = 1, .kernels = "portable"});
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  const auto context = [&](int64_t asked) {
+    LoadOptions options;
+    options.max_context_tokens = asked;
+    return (*LoadModel(checkpoint, backend->get(), options))->max_context_tokens();
+  };
+  EXPECT_EQ(context(0), 256);
+  EXPECT_EQ(context(64), 64);
+  EXPECT_EQ(context(1000), 256);
+}
+
 TEST_F(LoadModelTest, ProgressEndsAtAllBytes) {
   Checkpoint::Parts parts = PartsOf("qwen3");
   const Checkpoint checkpoint(std::move(parts));

@@ -165,6 +165,16 @@ std::vector<double> RotatedAsWritten(const std::vector<double>& x,
   return out;
 }
 
+TEST(RopeSpecTest, LongRopeThatServesItsFirstContextHasTheFrequenciesOfThatContext) {
+  DecoderSpec spec = PartlyRotating(256);
+  const RotarySpec whole = MakeRotarySpec(spec);
+  spec.max_context = 64;
+  const RotarySpec served = MakeRotarySpec(spec);
+  EXPECT_EQ(served.inv_freq, MakeRotarySpec(PartlyRotating(64)).inv_freq);
+  EXPECT_NE(served.inv_freq, whole.inv_freq);
+  EXPECT_EQ(served.attention_factor, whole.attention_factor);
+}
+
 TEST(RopeSpecTest, PartOfAHeadRotatesAsInPhi3) {
   for (const int64_t context : {64, 256}) {
     const DecoderSpec spec = PartlyRotating(context);

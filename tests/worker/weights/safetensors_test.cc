@@ -44,6 +44,16 @@ TEST(SafetensorsTest, EveryTruncationIsAnError) {
   }
 }
 
+TEST(SafetensorsTest, HeaderOfTooManyValuesIsRefusedBeforeItIsParsed) {
+  std::string shape = "[0";
+  for (int i = 0; i < 2'000'000; ++i) shape += ",0";
+  EXPECT_THAT(ErrorOf(File(R"({"w":{"dtype":"I8","shape":)" + shape + "]}}", 0)),
+              HasSubstr("values; expected at most 2000000"));
+  // Those in a text are none.
+  const std::string text = R"(\"[{)" + std::string(2'500'000, ',');
+  EXPECT_TRUE(ParseSafetensors(File(R"({"__metadata__":{"a":")" + text + R"("}})", 0)).ok());
+}
+
 TEST(SafetensorsTest, RefusalsNameTensorAndExpectation) {
   const auto one = [](const std::string& entry, size_t bytes) {
     return ErrorOf(File("{\"w\":" + entry + "}", bytes));
