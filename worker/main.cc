@@ -26,6 +26,7 @@
 #include "common/net/any_address.h"
 #include "common/net/grpc_log.h"
 #include "worker/device.h"
+#include "worker/draft_model.h"
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/group_process.h"
 #include "worker/loaded_model.h"
@@ -33,7 +34,6 @@
 #include "worker/server/model_card.h"
 #include "worker/server/worker_config.h"
 #include "worker/server/worker_server.h"
-#include "worker/speculation/ngram_drafts.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -85,12 +85,6 @@ CardFacts FactsOf(const WorkerConfig& config, const LoadedModel& loaded, const K
   facts.created_unix_s = ModifiedAt(config.model);
   facts.grammars = vocabulary != nullptr;
   return facts;
-}
-
-// Null: none are proposed.
-std::unique_ptr<DraftSource> MakeDraftSource(const WorkerConfig& config) {
-  if (config.speculation == Speculation::kNgram) return std::make_unique<NgramDrafts>();
-  return nullptr;
 }
 
 // Rows of logits take memory, and a large batch has no use for drafts: so many sequences do not get
@@ -195,12 +189,13 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
     return FollowGroup(config, &loaded, on_ready, signals);
   }
   PINGTI_RETURN_IF_ERROR(LoadServedModel(config, CountAndTell(metrics->late_rank_signs), &loaded));
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<DraftSource> drafts,
+                          MakeDraftSource(config, loaded));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
   const Vocabulary vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(
       const ServedCard card,
       BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget, vocabulary)));
-  const std::unique_ptr<DraftSource> drafts = MakeDraftSource(config);
   PINGTI_ASSIGN_OR_RETURN(
       std::unique_ptr<WorkerServer> server,
       WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry, admin.get(),

@@ -18,7 +18,7 @@ enum class KvCacheFormat { kAuto, kInt8 };
 enum class LoadFormat { kAuto, kDummy };
 
 // Where drafts come from.
-enum class Speculation { kNone, kNgram };
+enum class Speculation { kNone, kNgram, kDraftModel };
 
 struct WorkerConfig {
   // Model
@@ -48,6 +48,8 @@ struct WorkerConfig {
   int32_t max_waiting_sequences = 1024;
   Speculation speculation = Speculation::kNone;
   int32_t speculative_tokens = 7;
+  std::string draft_model;
+  int64_t draft_kv_memory = 512 << 20;
 
   // Memory
   int32_t kv_block_tokens = 0;  // 0: as the device likes

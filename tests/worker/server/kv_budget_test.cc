@@ -83,6 +83,18 @@ TEST(WorkerConfig, RefusesAGpuIndexBesideTheCpu) {
   EXPECT_NE(CheckWorkerConfig(config).message().find("gpu_index is 1"), absl::string_view::npos);
 }
 
+TEST(WorkerConfig, ADraftModelAndItsSpeculationComeTogether) {
+  WorkerConfig config;
+  config.draft_model = "m";
+  EXPECT_FALSE(CheckWorkerConfig(config).ok());
+  config.speculation = Speculation::kNgram;
+  EXPECT_FALSE(CheckWorkerConfig(config).ok());
+  config.speculation = Speculation::kDraftModel;
+  EXPECT_TRUE(CheckWorkerConfig(config).ok());
+  config.draft_model.clear();
+  EXPECT_FALSE(CheckWorkerConfig(config).ok());
+}
+
 TEST(WorkerConfig, RefusesAnEmbeddingFormatThatSaysNothing) {
   WorkerConfig config;
   config.embedding_dtype = EmbeddingFormat::kBf16;
