@@ -103,14 +103,13 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   return options;
 }
 
-AdmissionOptions MakeAdmissionOptions(const RouterConfig& config, const ApiKeys& keys) {
+AdmissionOptions MakeAdmissionOptions(const RouterConfig& config) {
   AdmissionOptions options;
   options.max_queued_sequences = static_cast<size_t>(config.max_queued_sequences);
   options.max_queued_tokens = static_cast<uint64_t>(config.max_queued_tokens);
   options.max_concurrent_sequences = static_cast<size_t>(config.max_concurrent_sequences);
   options.max_concurrent_per_key = static_cast<size_t>(config.max_concurrent_per_key);
   options.max_priority = config.max_priority;
-  options.max_priority_of_key = keys.max_priority();
   return options;
 }
 
@@ -192,7 +191,7 @@ class Core {
         memory_(&bodies_, clock_),
         metrics_(metrics),
         link_options_(MakeLinkOptions(config)),
-        admission_(MakeAdmissionOptions(config, keys), clock_),
+        admission_(MakeAdmissionOptions(config), clock_),
         registry_(BreakerOptions{}, clock_, metrics),
         dispatcher_(&registry_, std::move(policy), std::move(order), clock_),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
@@ -215,6 +214,7 @@ class Core {
       service_.Tick();
       dispatcher_.Tick();
       registry_.Reap();
+    admission_.SetTenants(keys.tenants());
       memory_.Tick();
       UpdateGauges(registry_, admission_, bodies_, metrics_);
       UpdateModelGauges(registry_, &shown_models_, metrics_);

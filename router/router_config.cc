@@ -144,13 +144,15 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "Sequences of requests under way at once; 0: no limit.")
       .Range(0, 1 << 24);
   schema
-      ->Add("max_concurrent_per_key", &config->max_concurrent_per_key,
-            "Sequences of requests under way at once with one API key; 0: no limit.")
+      ->Add(
+          "max_concurrent_per_key", &config->max_concurrent_per_key,
+          "Sequences of requests under way at once with one API key that has no limit of its own; "
+          "0: no limit.")
       .Range(0, 1 << 24);
   schema->Add(
       "max_priority", &config->max_priority,
-      "Highest priority that a request with an API key may ask for. A line of the keys' file "
-      "may give a key its own: KEY max_priority=N.");
+      "Highest priority that a request with an API key may ask for, unless the keys' file gives "
+      "the key its own.");
   schema
       ->Add("queue_timeout", &config->queue_timeout,
             "How long a sequence waits for a worker with room.")
@@ -171,8 +173,8 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       .Range(1, 64);
   schema->Add(
       "api_keys_file", &config->api_keys_file,
-      "File with one API key a line, KEY or NAME:KEY, after which max_priority=N may stand; "
-      "empty: no keys are asked for. Read again when it changes.");
+      "File of the API keys: YAML with their hashes and limits, or KEY or NAME:KEY a line, after "
+      "which max_priority=N may stand; empty: no keys are asked for. Read again when it changes.");
   schema
       ->Add("api_keys", &config->api_keys,
             "API keys without a file, separated by commas; best given by the environment.")

@@ -71,6 +71,19 @@ inline constexpr CounterSpec<1> kRouterPromptTokens{
     "pingti_router_prompt_tokens_total", "Prompt tokens of accepted requests.", {"model"}};
 inline constexpr CounterSpec<1> kRouterOutputTokens{
     "pingti_router_output_tokens_total", "Tokens received from workers.", {"model"}};
+inline constexpr CounterSpec<2> kRouterClassRequests{
+    "pingti_router_class_requests_total",
+    "Requests answered, by class of the API key and HTTP or gRPC status code.",
+    {"tenant_class", "code"}};
+inline constexpr CounterSpec<2> kRouterClassTokens{
+    "pingti_router_class_tokens_total",
+    "Tokens of accepted requests, by class of the API key; direction is prompt or output.",
+    {"tenant_class", "direction"}};
+inline constexpr HistogramSpec<1> kRouterClassTimeToFirstToken{
+    "pingti_router_class_time_to_first_token_seconds",
+    "Time from a request's arrival to its first output token, by class of the API key.",
+    kTimeToFirstTokenBuckets,
+    {"tenant_class"}};
 inline constexpr GaugeSpec<0> kRouterRequestsInFlight{"pingti_router_requests_in_flight",
                                                       "Requests accepted and not yet answered."};
 inline constexpr GaugeSpec<1> kRouterQueuedRequests{

@@ -15,6 +15,9 @@ struct RouterMetrics {
         queue_time_seconds(registry->Add(kRouterQueueTime)),
         prompt_tokens(registry->Add(kRouterPromptTokens)),
         output_tokens(registry->Add(kRouterOutputTokens)),
+        class_requests(registry->Add(kRouterClassRequests)),
+        class_tokens(registry->Add(kRouterClassTokens)),
+        class_time_to_first_token_seconds(registry->Add(kRouterClassTimeToFirstToken)),
         requests_in_flight(registry->Add(kRouterRequestsInFlight)),
         queued_requests(registry->Add(kRouterQueuedRequests)),
         queued_tokens(registry->Add(kRouterQueuedTokens)),
@@ -25,13 +28,16 @@ struct RouterMetrics {
         resumed_sequences(registry->Add(kRouterResumedSequences)),
         client_disconnects(registry->Add(kRouterClientDisconnects)) {}
 
-  Family<Counter, 3> requests;                       // endpoint, model, code
-  Family<Histogram, 2> request_duration_seconds;     // endpoint, model
-  Family<Histogram, 1> time_to_first_token_seconds;  // model
-  Family<Histogram, 1> inter_token_latency_seconds;  // model
-  Family<Histogram, 1> queue_time_seconds;           // model
-  Family<Counter, 1> prompt_tokens;                  // model
-  Family<Counter, 1> output_tokens;                  // model
+  Family<Counter, 3> requests;                             // endpoint, model, code
+  Family<Histogram, 2> request_duration_seconds;           // endpoint, model
+  Family<Histogram, 1> time_to_first_token_seconds;        // model
+  Family<Histogram, 1> inter_token_latency_seconds;        // model
+  Family<Histogram, 1> queue_time_seconds;                 // model
+  Family<Counter, 1> prompt_tokens;                        // model
+  Family<Counter, 1> output_tokens;                        // model
+  Family<Counter, 2> class_requests;                       // tenant_class, code
+  Family<Counter, 2> class_tokens;                         // tenant_class, direction
+  Family<Histogram, 1> class_time_to_first_token_seconds;  // tenant_class
   Gauge requests_in_flight;
   Family<Gauge, 1> queued_requests;  // model
   Gauge queued_tokens;

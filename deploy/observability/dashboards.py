@@ -149,6 +149,17 @@ def router():
                 graph("Memory for bodies", "Set aside for requests' bodies; max_bodies_bytes bounds it.",
                       [("{{pod}}", f"pingti_router_body_bytes{{{ns}}}")], "bytes", width=6),
             ]),
+            row("Classes of keys", [
+                graph("Requests by class", "Answers per second, by class of the API key and code.",
+                      [("{{tenant_class}} {{code}}",
+                        rate("pingti_router_class_requests_total", ns, "tenant_class, code"))], "reqps"),
+                graph("Tokens by class", "Prompt tokens taken in and output tokens sent, per second.",
+                      [("{{tenant_class}} {{direction}}",
+                        rate("pingti_router_class_tokens_total", ns, "tenant_class, direction"))], "short"),
+                graph("First token by class, p95", "From arrival to the first token.",
+                      [("{{tenant_class}}", quantiles("pingti_router_class_time_to_first_token_seconds", ns,
+                                                      "le, tenant_class")[1][1])], "s", [(2.5, RED)]),
+            ]),
             row("Workers", [
                 graph("By state", "Workers this router knows: ready ones take sequences.",
                       [("{{pod}} {{state}}", f"sum by (pod, state) (pingti_router_workers{{{ns}}})")],

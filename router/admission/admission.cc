@@ -31,6 +31,11 @@ int WholeSeconds(double seconds) {
 
 uint64_t WorkOf(size_t sequences, uint64_t tokens) { return tokens + kAnswerTokens * sequences; }
 
+// That count as used of a key's tokens until its answer is known.
+uint64_t ChargedTokens(const AdmissionRequest& request) {
+  return request.tokens + request.answer_tokens;
+}
+
 // Who takes turns with others, as GenerationRequest::line.
 const std::string& LineOf(const AdmissionRequest& request) {
   return request.tenant.empty() ? request.network : request.tenant;
@@ -57,9 +62,8 @@ absl::Status AdmissionController::CheckEverFits(const AdmissionRequest& request)
     return too_many(options_.max_concurrent_sequences);
   }
   if (request.tenant.empty()) return absl::OkStatus();
-  if (options_.max_concurrent_per_key > 0 && request.sequences > options_.max_concurrent_per_key) {
-    return too_many(options_.max_concurrent_per_key);
-  }
+  const size_t most = MaxConcurrentOf(request.tenant);
+  if (most > 0 && request.sequences > most) return too_many(most);
   const int32_t ceiling = MaxPriorityOf(request.tenant);
   if (request.priority <= ceiling) return absl::OkStatus();
   return FieldError("priority", Concat("'priority' is ", request.priority, ", expected at most ",
@@ -67,14 +71,33 @@ absl::Status AdmissionController::CheckEverFits(const AdmissionRequest& request)
 }
 
 int32_t AdmissionController::MaxPriorityOf(const std::string& tenant) const {
-  MutexLock lock(&mutex_);
-  const auto own = max_priority_of_key_.find(tenant);
-  return own == max_priority_of_key_.end() ? options_.max_priority : own->second;
+  const auto own = limits_.find(tenant);
+  return own == limits_.end() ? options_.max_priority
+                              : own->second.max_priority.value_or(options_.max_priority);
 }
 
-void AdmissionController::SetMaxPriorityOfKey(std::map<std::string, int32_t> ceilings) {
+size_t AdmissionController::MaxConcurrentOf(const std::string& tenant) const {
+  const auto own = limits_.find(tenant);
+  return own == limits_.end()
+             ? options_.max_concurrent_per_key
+             : own->second.max_concurrent.value_or(options_.max_concurrent_per_key);
+}
+
+void AdmissionController::SetOptions(const AdmissionOptions& options) {
   MutexLock lock(&mutex_);
-  max_priority_of_key_ = std::move(ceilings);
+  options_ = options;
+}
+
+void AdmissionController::SetTenants(std::map<std::string, Tenant> tenants) {
+  MutexLock lock(&mutex_);
+  rates_.SetTenants(tenants, clock_->Now());
+  std::erase_if(holding_of_key_, [&](const auto& key) { return !tenants.contains(key.first); });
+  limits_ = std::move(tenants);
+}
+
+Quota AdmissionController::QuotaOf(const std::string& tenant) const {
+  MutexLock lock(&mutex_);
+  return rates_.QuotaOf(tenant, clock_->Now());
 }
 
 absl::Status AdmissionController::CheckConcurrency(const AdmissionRequest& request) {
@@ -87,15 +110,15 @@ absl::Status AdmissionController::CheckConcurrency(const AdmissionRequest& reque
                     concurrent_sequences_ + request.sequences - options_.max_concurrent_sequences,
                     concurrent_sequences_, holding_));
   }
-  if (options_.max_concurrent_per_key == 0 || request.tenant.empty()) return absl::OkStatus();
-  const auto tenant = tenants_.find(request.tenant);
-  const size_t used = tenant == tenants_.end() ? 0 : tenant->second.concurrent_sequences;
-  if (used + request.sequences <= options_.max_concurrent_per_key) return absl::OkStatus();
+  const size_t most = request.tenant.empty() ? 0 : MaxConcurrentOf(request.tenant);
+  if (most == 0) return absl::OkStatus();
+  const auto tenant = accounts_.find(request.tenant);
+  const size_t used = tenant == accounts_.end() ? 0 : tenant->second.concurrent_sequences;
+  if (used + request.sequences <= most) return absl::OkStatus();
   const auto own = holding_of_key_.find(request.tenant);
   return Full(Concat("too many sequences at once with this API key: ", used,
-                     " are under way, this request has ", request.sequences, ", limit ",
-                     options_.max_concurrent_per_key),
-              RetryAfterSeconds(used + request.sequences - options_.max_concurrent_per_key, used,
+                     " are under way, this request has ", request.sequences, ", limit ", most),
+              RetryAfterSeconds(used + request.sequences - most, used,
                                 own == holding_of_key_.end() ? holding_ : own->second));
 }
 
@@ -119,23 +142,23 @@ absl::Status AdmissionController::CheckQueue(const AdmissionRequest& request) {
 
 AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequest& request) {
   // The lowest priority that waits; of the keys that have such requests, the one with most work.
-  Tenants::iterator from = tenants_.end();
-  const auto lowest = [](const Tenants::iterator& it) {
+  Accounts::iterator from = accounts_.end();
+  const auto lowest = [](const Accounts::iterator& it) {
     return it->second.waiting.begin()->first.first;
   };
-  for (auto it = tenants_.begin(); it != tenants_.end(); ++it) {
+  for (auto it = accounts_.begin(); it != accounts_.end(); ++it) {
     if (it->second.waiting.empty()) continue;
-    if (from == tenants_.end() || lowest(it) < lowest(from) ||
+    if (from == accounts_.end() || lowest(it) < lowest(from) ||
         (lowest(it) == lowest(from) && it->second.queued_work > from->second.queued_work)) {
       from = it;
     }
   }
-  if (from == tenants_.end() || lowest(from) > request.priority) return nullptr;
+  if (from == accounts_.end() || lowest(from) > request.priority) return nullptr;
   Ticket* victim = from->second.waiting.begin()->second;
   if (lowest(from) < request.priority) return victim;
   if (from->first == LineOf(request)) return nullptr;
-  const auto own = tenants_.find(LineOf(request));
-  const uint64_t own_work = (own == tenants_.end() ? 0 : own->second.queued_work) +
+  const auto own = accounts_.find(LineOf(request));
+  const uint64_t own_work = (own == accounts_.end() ? 0 : own->second.queued_work) +
                             WorkOf(request.sequences, request.tokens);
   const uint64_t left =
       from->second.queued_work - WorkOf(victim->waiting_sequences_, victim->waiting_tokens_);
@@ -145,7 +168,7 @@ AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequ
 void AdmissionController::EnterQueue(Ticket* ticket) {
   queued_sequences_ += ticket->waiting_sequences_;
   queued_tokens_ += ticket->waiting_tokens_;
-  Tenant& tenant = tenants_[LineOf(ticket->request_)];
+  Account& tenant = accounts_[LineOf(ticket->request_)];
   tenant.queued_work += WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
   tenant.waiting.emplace(RankOf(*ticket), ticket);
 }
@@ -153,20 +176,24 @@ void AdmissionController::EnterQueue(Ticket* ticket) {
 void AdmissionController::LeaveQueue(Ticket* ticket) {
   queued_sequences_ -= ticket->waiting_sequences_;
   queued_tokens_ -= ticket->waiting_tokens_;
-  Tenant& tenant = tenants_[LineOf(ticket->request_)];
+  Account& tenant = accounts_[LineOf(ticket->request_)];
   tenant.queued_work -= WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_);
   tenant.waiting.erase(RankOf(*ticket));
 }
 
 absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController::Admit(
     AdmissionRequest request, OnDisplaced on_displaced) {
-  PINGTI_RETURN_IF_ERROR(CheckEverFits(request));
   std::unique_ptr<Ticket> ticket(new Ticket(this, std::move(request), std::move(on_displaced)));
   std::vector<OnDisplaced> displaced;
   absl::Status why;
   {
     MutexLock lock(&mutex_);
+    PINGTI_RETURN_IF_ERROR(CheckEverFits(ticket->request_));
     absl::Status refused = CheckConcurrency(ticket->request_);
+    if (refused.ok()) {
+      refused =
+          rates_.Check(ticket->request_.tenant, ChargedTokens(ticket->request_), clock_->Now());
+    }
     std::vector<Ticket*> victims;
     while (refused.ok()) {
       refused = CheckQueue(ticket->request_);
@@ -196,8 +223,10 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
     ticket->waiting_sequences_ = ticket->request_.sequences;
     ticket->waiting_tokens_ = ticket->request_.tokens;
     concurrent_sequences_ += ticket->request_.sequences;
-    tenants_[LineOf(ticket->request_)].concurrent_sequences += ticket->request_.sequences;
+    accounts_[LineOf(ticket->request_)].concurrent_sequences += ticket->request_.sequences;
     EnterQueue(ticket.get());
+    rates_.Charge(ticket->request_.tenant, 1, static_cast<double>(ChargedTokens(ticket->request_)),
+                  ticket->admitted_at_);
   }
   for (const OnDisplaced& tell : displaced) tell(why);
   return ticket;
@@ -222,6 +251,14 @@ void AdmissionController::CountEnd(const Ticket& ticket) {
   if (!ticket.request_.tenant.empty()) holding_of_key_[ticket.request_.tenant].Add(seconds);
 }
 
+void AdmissionController::SettleRates(const Ticket& ticket) {
+  const AdmissionRequest& request = ticket.request_;
+  const bool refused = ticket.displaced_ && !ticket.started_;
+  const double used = refused ? 0 : static_cast<double>(request.tokens + ticket.output_tokens_);
+  rates_.Charge(request.tenant, refused ? -1 : 0,
+                used - static_cast<double>(ChargedTokens(request)), clock_->Now());
+}
+
 int AdmissionController::RetryAfterSeconds() {
   if (start_rate_ <= 0) return 1;
   return WholeSeconds(static_cast<double>(queued_sequences_) / start_rate_);
@@ -243,7 +280,7 @@ void AdmissionController::Ticket::OnSequenceStarted() {
   // The others go on waiting, but cannot be displaced without the one that runs.
   controller_->queued_sequences_ += waiting_sequences_;
   controller_->queued_tokens_ += waiting_tokens_;
-  controller_->tenants_[LineOf(request_)].queued_work +=
+  controller_->accounts_[LineOf(request_)].queued_work +=
       WorkOf(waiting_sequences_, waiting_tokens_);
 }
 
@@ -254,13 +291,14 @@ bool AdmissionController::Ticket::displaced() const {
 
 AdmissionController::Ticket::~Ticket() {
   MutexLock lock(&controller_->mutex_);
-  const auto tenant = controller_->tenants_.find(LineOf(request_));
-  if (tenant == controller_->tenants_.end() || arrival_ == 0) return;  // never admitted
+  const auto tenant = controller_->accounts_.find(LineOf(request_));
+  if (tenant == controller_->accounts_.end() || arrival_ == 0) return;  // never admitted
   controller_->LeaveQueue(this);
   controller_->CountEnd(*this);
+  controller_->SettleRates(*this);
   controller_->concurrent_sequences_ -= request_.sequences;
   tenant->second.concurrent_sequences -= request_.sequences;
-  if (tenant->second.concurrent_sequences == 0) controller_->tenants_.erase(tenant);
+  if (tenant->second.concurrent_sequences == 0) controller_->accounts_.erase(tenant);
 }
 
 size_t AdmissionController::queued_sequences() const {

@@ -1,6 +1,6 @@
-// Who gets in: bounded queues in sequences and tokens, bounded concurrency per API key, a ceiling
-// on priorities. What does not fit is refused at once with a hint when to come back, never left to
-// time out.
+// Who gets in: bounded queues in sequences and tokens; per API key bounded concurrency, requests and
+// tokens per minute, and a ceiling on priorities. What does not fit is refused at once with a hint
+// when to come back, never left to time out.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,8 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "router/admission/rate_limits.h"
+#include "router/admission/tenant.h"
 
 namespace pingti::router {
 
@@ -25,10 +27,10 @@ struct AdmissionOptions {
   uint64_t max_queued_tokens = 8u << 20;
   // Sequences of requests that are admitted and not finished. 0: no limit.
   size_t max_concurrent_sequences = 16384;
+  // The two below count for keys that have no limit of their own (tenant.h).
   size_t max_concurrent_per_key = 0;
-  // Of requests with an API key; those without may ask for any. By key where one has its own.
+  // Of requests with an API key; those without may ask for any.
   int32_t max_priority = std::numeric_limits<int32_t>::max();
-  std::map<std::string, int32_t> max_priority_of_key{};
 };
 
 // What a request asks for.
@@ -37,7 +39,8 @@ struct AdmissionRequest {
   std::string network{};  // stands for a key where there are none
   int32_t priority = 0;
   size_t sequences = 1;
-  uint64_t tokens = 0;  // to prefill, all sequences together
+  uint64_t tokens = 0;         // to prefill, all sequences together
+  uint64_t answer_tokens = 0;  // that count as used of the key's tokens until the answer is known
 };
 
 // When the queue is full, a newcomer takes the place of what waits with a lower priority; of what
@@ -60,6 +63,9 @@ class AdmissionController {
     void OnSequenceStarted();
     // No sequence has started, and OnDisplaced was or is being called.
     bool displaced() const;
+    // The tokens of the answer so far, all sequences together: what counts for the key's tokens
+    // per minute when this is destroyed.
+    void SetOutputTokens(uint64_t tokens) { output_tokens_ = tokens; }
 
    private:
     friend class AdmissionController;
@@ -71,6 +77,7 @@ class AdmissionController {
     AdmissionController* const controller_;
     const AdmissionRequest request_;
     const OnDisplaced on_displaced_;
+    uint64_t output_tokens_ = 0;
     // Under the controller's lock.
     uint64_t arrival_ = 0;  // 0: not admitted
     std::chrono::steady_clock::time_point admitted_at_{};
@@ -82,16 +89,18 @@ class AdmissionController {
 
   // `clock` must outlive this, and this the tickets.
   AdmissionController(AdmissionOptions options, const Clock* clock)
-      : options_(std::move(options)),
-        clock_(clock),
-        max_priority_of_key_(options_.max_priority_of_key) {}
+      : clock_(clock), options_(options) {}
 
   // Errors: ResourceExhausted naming the limit that is reached, with Retry-After; InvalidArgument
   // when the request would never be admitted.
   absl::StatusOr<std::unique_ptr<Ticket>> Admit(AdmissionRequest request, OnDisplaced on_displaced);
 
-  // Replaces AdmissionOptions::max_priority_of_key, for requests from now on.
-  void SetMaxPriorityOfKey(std::map<std::string, int32_t> ceilings);
+  // Both count for requests from now on; what is under way goes on.
+  void SetOptions(const AdmissionOptions& options);
+  void SetTenants(std::map<std::string, Tenant> tenants);
+
+  // What a key has left of its limits per minute.
+  Quota QuotaOf(const std::string& tenant) const;
 
   size_t queued_sequences() const;
   uint64_t queued_tokens() const;
@@ -100,12 +109,12 @@ class AdmissionController {
  private:
   // Ascending: what would be displaced first. Priority, then the newest.
   using Rank = std::pair<int32_t, uint64_t>;
-  struct Tenant {
+  struct Account {
     size_t concurrent_sequences = 0;
     uint64_t queued_work = 0;           // see WorkOf
     std::map<Rank, Ticket*> waiting{};  // requests that no sequence has started of
   };
-  using Tenants = std::map<std::string, Tenant>;
+  using Accounts = std::map<std::string, Account>;
 
   // How long requests keep their places: a mean that follows the last dozen of them.
   struct HoldingTime {
@@ -115,8 +124,10 @@ class AdmissionController {
   };
 
   static Rank RankOf(const Ticket& ticket);
-  absl::Status CheckEverFits(const AdmissionRequest& request) const;
-  int32_t MaxPriorityOf(const std::string& tenant) const;
+  absl::Status CheckEverFits(const AdmissionRequest& request) const PINGTI_REQUIRES(mutex_);
+  // The key's own limits, or those for all.
+  int32_t MaxPriorityOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
+  size_t MaxConcurrentOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
   absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   absl::Status CheckQueue(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   // What to take out of the queue for `request`; null: nothing may go for it.
@@ -125,21 +136,24 @@ class AdmissionController {
   void LeaveQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);
   void CountStart() PINGTI_REQUIRES(mutex_);
   void CountEnd(const Ticket& ticket) PINGTI_REQUIRES(mutex_);
+  // Takes back what counted for an answer that nobody knew, and counts what came.
+  void SettleRates(const Ticket& ticket) PINGTI_REQUIRES(mutex_);
   // Until the queue is empty, by the rate of starts.
   int RetryAfterSeconds() PINGTI_REQUIRES(mutex_);
   // Until `needed` of the `used` places are free again, at the rate at which they become free:
   // used / mean holding time (Little's law).
   int RetryAfterSeconds(size_t needed, size_t used, const HoldingTime& holding) const;
 
-  const AdmissionOptions options_;
   const Clock* const clock_;
   mutable Mutex mutex_;
-  std::map<std::string, int32_t> max_priority_of_key_ PINGTI_GUARDED_BY(mutex_);
+  AdmissionOptions options_ PINGTI_GUARDED_BY(mutex_);
+  std::map<std::string, Tenant> limits_ PINGTI_GUARDED_BY(mutex_);  // of keys, by name
+  RateLimits rates_ PINGTI_GUARDED_BY(mutex_);
   size_t queued_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;
   uint64_t queued_tokens_ PINGTI_GUARDED_BY(mutex_) = 0;
   size_t concurrent_sequences_ PINGTI_GUARDED_BY(mutex_) = 0;
   uint64_t arrivals_ PINGTI_GUARDED_BY(mutex_) = 1;
-  Tenants tenants_ PINGTI_GUARDED_BY(mutex_);  // those with requests under way
+  Accounts accounts_ PINGTI_GUARDED_BY(mutex_);  // of those with requests under way
   // Sequences started per second, an exponential mean over about 10 s: what Retry-After is made of.
   double start_rate_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::chrono::steady_clock::time_point last_start_ PINGTI_GUARDED_BY(mutex_){};

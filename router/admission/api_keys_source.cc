@@ -23,21 +23,20 @@ absl::StatusOr<ApiKeysSource> ApiKeysSource::Open(std::string inline_keys, std::
 }
 
 absl::StatusOr<std::string> ApiKeysSource::Read() const {
-  std::string text = inline_keys_;
-  if (file_.empty()) return text;
+  if (file_.empty()) return std::string();
   std::ifstream file(file_);
   if (!file) return absl::NotFoundError(Concat("api_keys_file '", file_, "' cannot be read"));
-  text += "\n";
-  text.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-  return text;
+  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
 }
 
 absl::StatusOr<ApiKeys> ApiKeysSource::Parse(const std::string& text) const {
-  PINGTI_ASSIGN_OR_RETURN(ApiKeys keys, ApiKeys::Parse(text));
-  if (keys.empty() && !file_.empty()) {
+  KeyTable table;
+  PINGTI_RETURN_IF_ERROR(AddKeys(inline_keys_, &table));
+  PINGTI_RETURN_IF_ERROR(AddKeys(text, &table));
+  if (table.names.empty() && !file_.empty()) {
     return absl::InvalidArgumentError(Concat("api_keys_file '", file_, "' has no keys"));
   }
-  return keys;
+  return ApiKeys(std::move(table));
 }
 
 void ApiKeysSource::Reload(AdmissionController* admission) {
@@ -51,7 +50,7 @@ void ApiKeysSource::Reload(AdmissionController* admission) {
     return;
   }
   keys_->Replace(*keys);
-  admission->SetMaxPriorityOfKey(keys->max_priority());
+  admission->SetTenants(keys->tenants());
   LogInfo("the API keys have changed");
 }
 

@@ -15,14 +15,15 @@ namespace pingti::router {
 // Thread-compatible; the keys themselves are thread-safe.
 class ApiKeysSource {
  public:
-  // `inline_keys` are separated by commas; `file`, unless empty, has one a line. Errors: NotFound
-  // when the file cannot be read; InvalidArgument when it has no keys, and those of ApiKeys::Parse.
+  // `inline_keys` are separated by commas; `file`, unless empty, is in either form of key_table.h.
+  // Errors: NotFound when the file cannot be read; InvalidArgument when it has no keys, and those
+  // of AddKeys.
   static absl::StatusOr<ApiKeysSource> Open(std::string inline_keys, std::string file);
 
   // What was read last. The object stays the same while its keys are replaced.
   const ApiKeys& keys() const { return *keys_; }
 
-  // Looks at the file. New keys count from now on, here and for the priorities of `admission`. A
+  // Looks at the file. New keys count from now on, here and for the limits of `admission`. A
   // file that is gone or has an error changes nothing; the error is logged once.
   void Reload(AdmissionController* admission);
 
@@ -34,7 +35,7 @@ class ApiKeysSource {
 
   std::string inline_keys_;
   std::string file_;
-  std::string text_;  // as last read
+  std::string text_;  // of the file, as last read
   std::unique_ptr<ApiKeys> keys_;
 };
 

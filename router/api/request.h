@@ -62,6 +62,7 @@ struct GenerationRequest {
   // empty: nothing.
   std::string affinity_hint;
   std::string tenant;   // name of the API key, empty without keys
+  double weight = 1;    // of the key's turns in the queue
   std::string network;  // the client's address, see ClientNetwork
   GenerationParams params;
   int64_t created_unix_s = 0;

@@ -141,12 +141,13 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
   void Generate(const Method& method, GrpcCall* call) {
     const std::string answer_id = RandomId(method.id_prefix, service_->context().entropy);
     std::shared_ptr<RequestLife> life = Received(call->context(), method.name, answer_id);
-    const absl::StatusOr<std::string> tenant = Authenticate(*call->context());
+    const absl::StatusOr<Tenant> tenant = Authenticate(*call->context());
     if (!tenant.ok()) return Refuse(tenant.status(), call, life.get());
-    life->SetTenant(*tenant);
+    life->SetTenant(tenant->name, tenant->tenant_class);
+    const double weight = tenant->weight;
     call->Read([=, this](absl::Status status) {
       if (status.ok()) {
-        status = RunPrepared(call, [=, this] { Start<Request, Response>(call, life); });
+        status = RunPrepared(call, [=, this] { Start<Request, Response>(call, life, weight); });
       }
       if (!status.ok()) Refuse(status, call, life.get());
     });
@@ -183,11 +184,12 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
   }
 
   template <typename Request, typename Response>
-  void Start(GrpcCall* call, const std::shared_ptr<RequestLife>& life) {
+  void Start(GrpcCall* call, const std::shared_ptr<RequestLife>& life, double weight) {
     const std::shared_ptr<ClientWatch> client = call->client();
     absl::StatusOr<GenerationRequest> request = absl::CancelledError("the client is gone");
     if (!client->gone()) request = Prepare<Request>(call, life->info());
     if (!request.ok()) return Refuse(request.status(), call, life.get());
+    request->weight = weight;
     // Held until the text was taken over or refused; the call may be gone by then.
     const MemoryBudget::Lease lease = std::move(*call->lease());
     call->FreeRequest();
@@ -225,14 +227,14 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     return request;
   }
 
-  absl::StatusOr<std::string> Authenticate(const grpc::CallbackServerContext& context) const {
+  absl::StatusOr<Tenant> Authenticate(const grpc::CallbackServerContext& context) const {
     return keys_->Authenticate(Metadata(context, "authorization"));
   }
 
   // A call that starts no generation.
   template <typename Request, typename Response>
   void Answer(const Method& method, GrpcCall* call) {
-    const absl::StatusOr<std::string> tenant = Authenticate(*call->context());
+    const absl::StatusOr<Tenant> tenant = Authenticate(*call->context());
     if (!tenant.ok()) {
       const std::string id = RandomId(method.id_prefix, service_->context().entropy);
       return Refuse(tenant.status(), call, Received(call->context(), method.name, id).get());

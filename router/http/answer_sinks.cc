@@ -28,8 +28,43 @@ net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& sh
 
 namespace {
 
+// As OpenAI writes it and Go's time.ParseDuration reads it: "120ms", "7.5s", "6m0s".
+std::string DurationText(std::chrono::milliseconds time) {
+  const int64_t ms = time.count();
+  if (ms < 1000) return Concat(ms, "ms");
+  std::string seconds = Concat(ms / 1000 % 60);
+  if (const int64_t rest = ms % 1000; rest > 0) {
+    std::string digits = Concat(rest + 1000).substr(1);
+    digits.resize(digits.find_last_not_of('0') + 1);
+    seconds += Concat(".", digits);
+  }
+  return ms < 60'000 ? Concat(seconds, "s") : Concat(ms / 60'000, "m", seconds, "s");
+}
+
+void AddLimit(std::string_view of, const std::optional<Quota::Limit>& limit,
+              net::HttpResponse* response) {
+  if (!limit.has_value()) return;
+  response->headers.emplace_back(Concat("x-ratelimit-limit-", of), Concat(limit->limit));
+  response->headers.emplace_back(Concat("x-ratelimit-remaining-", of), Concat(limit->remaining));
+  response->headers.emplace_back(Concat("x-ratelimit-reset-", of), DurationText(limit->reset));
+}
+
+// The x-ratelimit-* headers, as OpenAI's API has them.
+void AddQuota(const AnswerContext& context, net::HttpResponse* response) {
+  const Quota quota = context.admission->QuotaOf(context.tenant);
+  AddLimit("requests", quota.requests, response);
+  AddLimit("tokens", quota.tokens, response);
+}
+
+net::HttpResponse ErrorAnswer(const AnswerContext& context, const absl::Status& status) {
+  net::HttpResponse response = ErrorResponse(status, *context.errors, context.ids);
+  AddQuota(context, &response);
+  return response;
+}
+
 void AddHeaders(const AnswerContext& context, net::HttpResponse* response) {
   AddIds(context.ids, *context.errors, response);
+  AddQuota(context, response);
   if (context.ignored_fields.empty()) return;
   response->headers.emplace_back("x-pingti-ignored", context.ignored_fields);
 }
@@ -52,7 +87,7 @@ void BodySink::OnDone(const UsageCounts& usage) {
 }
 
 void BodySink::OnError(const absl::Status& status) {
-  context_.responder->Send(ErrorResponse(status, *context_.errors, context_.ids));
+  context_.responder->Send(ErrorAnswer(context_, status));
 }
 
 void EventSink::StartIfNeeded() {
@@ -82,7 +117,7 @@ void EventSink::OnDone(const UsageCounts& usage) {
 
 void EventSink::OnError(const absl::Status& status) {
   if (!started_) {
-    context_.responder->Send(ErrorResponse(status, *context_.errors, context_.ids));
+    context_.responder->Send(ErrorAnswer(context_, status));
     return;
   }
   std::string events;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/net/http_server.h"
+#include "router/admission/admission.h"
 #include "router/api/http_call.h"
 
 namespace pingti::router {
@@ -30,6 +31,8 @@ struct AnswerContext {
   std::string ignored_fields;  // of the request; the header x-pingti-ignored
   std::unique_ptr<AnswerWriter> writer;
   std::shared_ptr<net::HttpResponder> responder;
+  const AdmissionController* admission;  // knows what the key has left; outlives the answer
+  std::string tenant;                    // name of that key
 };
 
 // Gathers the choices and sends them as one body.

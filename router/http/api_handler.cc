@@ -40,6 +40,7 @@ struct ApiHandler::Exchange {
   std::shared_ptr<net::HttpResponder> responder;
   const Endpoint* endpoint = nullptr;
   AnswerIds ids;
+  double weight = 1;           // of the client's turns
   bool has_client_id = false;  // ids.request_id is the client's own
   std::shared_ptr<ClientWatch> client = std::make_shared<ClientWatch>();  // for its connection
   std::shared_ptr<RequestLife> life;  // of what starts a generation
@@ -127,7 +128,7 @@ std::optional<net::HttpResponse> ApiHandler::Refuse(const net::HttpRequest& head
   if (endpoint == nullptr) return ErrorResponse(UnknownUrl(head), kOpenAiErrors, ids);
   const std::string_view unreadable = UnreadableBody(head);
   if (!unreadable.empty()) return ProtocolError(415, unreadable);
-  const absl::StatusOr<std::string> tenant = Authenticate(head);
+  const absl::StatusOr<Tenant> tenant = Authenticate(head);
   if (tenant.ok()) return std::nullopt;
   Received(*endpoint, ids)->End(tenant.status());
   return ErrorResponse(tenant.status(), *endpoint->errors, ids);
@@ -181,18 +182,19 @@ void ApiHandler::Route(const ExchangePtr& exchange) {
     return;
   }
   if (endpoint->is_open) return (this->*endpoint->show)(exchange);
-  absl::StatusOr<std::string> tenant = Authenticate(request);
+  absl::StatusOr<Tenant> tenant = Authenticate(request);
   if (!tenant.ok() || endpoint->parse != nullptr) {
     exchange->life = Received(*endpoint, exchange->ids);
   }
   if (!tenant.ok()) return exchange->SendError(tenant.status());
   if (endpoint->show != nullptr) return (this->*endpoint->show)(exchange);
   if (endpoint->answer != nullptr) return AnswerWith(exchange, endpoint->answer);
-  exchange->life->SetTenant(*tenant);
+  exchange->life->SetTenant(tenant->name, tenant->tenant_class);
+  exchange->weight = tenant->weight;
   RunPrepared(exchange, [this, exchange] { StartGeneration(exchange); });
 }
 
-absl::StatusOr<std::string> ApiHandler::Authenticate(const net::HttpRequest& request) const {
+absl::StatusOr<Tenant> ApiHandler::Authenticate(const net::HttpRequest& request) const {
   const std::string_view authorization = request.Header("authorization");
   if (!authorization.empty()) return keys_->Authenticate(authorization);
   for (const char* name : {"x-api-key", "api-key"}) {  // as Anthropic's and as Azure's clients do
@@ -228,9 +230,11 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   life.SetAnswerId(exchange->ids.request_id, id);
   GenerationRequest& request = call->request;
   request.tenant = life.info().tenant;
+  request.weight = exchange->weight;
   request.network = ClientNetwork(exchange->request.remote_address);
-  AnswerContext answer{exchange->ids, endpoint.errors, call->ignored.Header(),
-                       std::move(call->writer), exchange->responder};
+  AnswerContext answer{exchange->ids,           endpoint.errors,     call->ignored.Header(),
+                       std::move(call->writer), exchange->responder, context.admission,
+                       request.tenant};
   std::shared_ptr<ResponseSink> sink;
   if (call->stream) {
     sink = std::make_shared<EventSink>(std::move(answer));

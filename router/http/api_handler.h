@@ -45,7 +45,7 @@ class ApiHandler {
   // The client's ids, or new ones.
   AnswerIds IdsOf(const net::HttpRequest& request) const;
   std::shared_ptr<RequestLife> Received(const Endpoint& endpoint, const AnswerIds& ids) const;
-  absl::StatusOr<std::string> Authenticate(const net::HttpRequest& request) const;
+  absl::StatusOr<Tenant> Authenticate(const net::HttpRequest& request) const;
   // Runs `task` here or on the pool, by the body's size; not at all once the client is gone.
   void RunPrepared(const ExchangePtr& exchange, std::function<void()> task);
   void StartGeneration(const ExchangePtr& exchange);

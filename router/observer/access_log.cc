@@ -30,6 +30,7 @@ class AccessLogObserver final : public RequestObserver {
     LogInfo("request finished", {{"request_id", request.id},
                                  {"endpoint", request.endpoint},
                                  {"model", request.model},
+                                 {"key", request.tenant},
                                  {"code", event.code},
                                  {"prompt_tokens", event.usage.prompt_tokens},
                                  {"completion_tokens", event.usage.completion_tokens},

@@ -16,7 +16,7 @@ class MetricsObserver final : public RequestObserver {
  public:
   explicit MetricsObserver(metrics::RouterMetrics* metrics) : metrics_(metrics) {}
 
-  void OnAccepted(const RequestInfo&, const RequestAccepted& event) override {
+  void OnAccepted(const RequestInfo& request, const RequestAccepted& event) override {
     accepted_ = true;
     model_ = event.model;
     metrics_->requests_in_flight.Increment();
@@ -26,14 +26,21 @@ class MetricsObserver final : public RequestObserver {
     queue_time_ = metrics_->queue_time_seconds.With({event.model_id});
     output_tokens_ = metrics_->output_tokens.With({event.model_id});
     queued_ = metrics_->queued_requests.With({event.model_id});
+    class_time_to_first_token_ =
+        metrics_->class_time_to_first_token_seconds.With({request.tenant_class});
+    class_output_tokens_ = metrics_->class_tokens.With({request.tenant_class, "output"});
   }
   void OnTokenized(const RequestInfo&, const RequestTokenized& event) override {
     uncounted_prompt_tokens_ = event.prompt_tokens;
   }
-  void OnQueued(const RequestInfo&, const SequenceQueued&) override {
+  void OnQueued(const RequestInfo& request, const SequenceQueued&) override {
     // Only now is it certain that admission let the request in.
     const uint64_t tokens = std::exchange(uncounted_prompt_tokens_, 0);
-    if (tokens > 0) prompt_tokens_.Increment(static_cast<double>(tokens));
+    if (tokens > 0) {
+      prompt_tokens_.Increment(static_cast<double>(tokens));
+      metrics_->class_tokens.With({request.tenant_class, "prompt"})
+          .Increment(static_cast<double>(tokens));
+    }
     ++num_queued_;
     queued_.Increment();
   }
@@ -45,10 +52,12 @@ class MetricsObserver final : public RequestObserver {
   void OnTokens(const RequestInfo& request, const TokensArrived& event) override {
     const auto num_tokens = static_cast<double>(event.num_tokens);
     output_tokens_.Increment(num_tokens);
+    class_output_tokens_.Increment(num_tokens);
     if (event.previous.has_value()) {
       inter_token_latency_.Observe(Seconds(*event.previous, event.at) / num_tokens);
     } else {
       time_to_first_token_.Observe(Seconds(request.received, event.at));
+      class_time_to_first_token_.Observe(Seconds(request.received, event.at));
     }
   }
   void OnResumed(const RequestInfo&, const SequenceResumed&) override {
@@ -59,6 +68,9 @@ class MetricsObserver final : public RequestObserver {
     if (num_queued_ > 0) queued_.Decrement(num_queued_);  // what never had a worker
     if (absl::IsCancelled(event.status)) metrics_->client_disconnects.Increment();
     metrics_->requests.With({request.endpoint, model_, event.code}).Increment();
+    if (!request.tenant_class.empty()) {
+      metrics_->class_requests.With({request.tenant_class, event.code}).Increment();
+    }
     metrics_->request_duration_seconds.With({request.endpoint, model_})
         .Observe(Seconds(request.received, event.at));
   }
@@ -77,6 +89,8 @@ class MetricsObserver final : public RequestObserver {
   metrics::Histogram inter_token_latency_;
   metrics::Histogram queue_time_;
   metrics::Counter output_tokens_;
+  metrics::Histogram class_time_to_first_token_;
+  metrics::Counter class_output_tokens_;
 };
 
 }  // namespace

@@ -24,7 +24,10 @@ class RequestLife {
 
   const RequestInfo& info() const { return info_; }
   // What the transport learns one after the other.
-  void SetTenant(std::string_view tenant) { info_.tenant = tenant; }
+  void SetTenant(std::string_view tenant, std::string_view tenant_class) {
+    info_.tenant = tenant;
+    info_.tenant_class = tenant_class;
+  }
   void SetModel(std::string_view model);
   // `id` may be the answer's own, where the client sent none.
   void SetAnswerId(std::string_view id, std::string_view answer_id) {

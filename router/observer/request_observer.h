@@ -32,6 +32,7 @@ struct RequestInfo {
   std::string answer_id{};      // "chatcmpl-...": also the request id at the worker
   std::string trace_parent{};   // of the client (W3C Trace Context), empty: none
   std::string tenant{};         // name of the API key
+  std::string tenant_class{};   // of that key; empty: it is not known who asks
   std::string model{};          // as the client wrote it, cut if it is long
   TimePoint received{};
 };

@@ -98,7 +98,8 @@ void Generation::Handle(Prepared event) {
                                   .network = request_.network,
                                   .priority = request_.params.priority,
                                   .sequences = request_.num_choices(),
-                                  .tokens = prompts_.num_tokens() * request_.params.n},
+                                  .tokens = prompts_.num_tokens() * request_.params.n,
+                                  .answer_tokens = ExpectedAnswerTokens()},
                                  [generation = weak_from_this()](const absl::Status& why) {
                                    const std::shared_ptr<Generation> self = generation.lock();
                                    if (self != nullptr) self->Deliver(Displaced{why});
@@ -113,6 +114,21 @@ void Generation::Handle(Prepared event) {
       SubmitChoice(i);
     }
   }
+}
+
+uint64_t Generation::ExpectedAnswerTokens() const {
+  // Clients often allow far more than they get: more than this is counted once it has come.
+  constexpr uint32_t kMost = 256;
+  const uint32_t each = std::min(request_.params.max_tokens.value_or(kMost), kMost);
+  return each * request_.num_choices();
+}
+
+void Generation::ReturnTicket() {
+  if (ticket_ == nullptr) return;
+  uint64_t tokens = 0;
+  for (const Choice& choice : choices_) tokens += choice.stream->num_tokens();
+  ticket_->SetOutputTokens(tokens);
+  ticket_ = nullptr;
 }
 
 void Generation::MakeChoices() {
@@ -184,6 +200,7 @@ void Generation::SubmitChoice(size_t index) {
   job.id = choice.job_id;
   job.fingerprint = model_->fingerprint;
   job.line = request_.line();
+  job.weight = request_.weight;
   job.sequence = MakeSequence(choice);
   job.handler = std::make_shared<Attempt>(shared_from_this(), index, choice.attempt);
   job.excluded_workers = choice.excluded;
@@ -276,7 +293,7 @@ void Generation::CancelAtWorkers() {
 void Generation::Fail(const absl::Status& status) {
   CancelAtWorkers();
   done_.store(true, std::memory_order_release);
-  ticket_ = nullptr;
+  ReturnTicket();
   life_->End(status);
   sink_->OnError(status);
 }
@@ -296,7 +313,7 @@ void Generation::CompleteIfFinished() {
   for (const uint32_t tokens : cached) usage.cached_prompt_tokens += tokens;
   usage.cached_prompt_tokens = std::min(usage.cached_prompt_tokens, usage.prompt_tokens);
   done_.store(true, std::memory_order_release);
-  ticket_ = nullptr;
+  ReturnTicket();
   life_->End(absl::OkStatus(), usage);
   sink_->OnDone(usage);
 }

@@ -137,6 +137,10 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void Handle(Cancelled event);
   void Handle(Ticked event);
 
+  // All choices together, as the key's tokens per minute count them until they are known.
+  uint64_t ExpectedAnswerTokens() const;
+  // Gives the place up; the tokens so far count.
+  void ReturnTicket();
   void MakeChoices();
   ChoiceStream::Options StreamOptions() const;
   void SubmitChoice(size_t index);

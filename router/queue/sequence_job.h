@@ -18,6 +18,7 @@ struct SequenceJob {
   uint64_t id = 0;
   std::string fingerprint;  // the model build that must run it
   std::string line;         // who takes turns with others, see GenerationRequest::line
+  double weight = 1;        // of that line's turns
   Sequence sequence;
   // Shared: whoever holds the job may have to answer it while the request it belongs to is going
   // away.

@@ -16,8 +16,8 @@ using namespace router;  // NOLINT: everything here is the router's
 InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&metrics_registry_) {
   const Clock* clock = RealClock();
   keys_ = *ApiKeys::Parse(options.api_keys);
-  options.admission.max_priority_of_key = keys_.max_priority();
   admission_ = std::make_unique<AdmissionController>(options.admission, clock);
+  admission_->SetTenants(keys_.tenants());
   registry_ = std::make_unique<WorkerRegistry>(BreakerOptions{}, clock, &metrics_);
   dispatcher_ = std::make_unique<Dispatcher>(registry_.get(), *MakePolicy(options.policy),
                                              *MakeQueueOrder(options.queue_order), clock);

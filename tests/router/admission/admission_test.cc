@@ -2,14 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
 #include <memory>
 #include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "router/admission/api_keys.h"
 #include "router/api/api_error.h"
 #include "tests/testing/fake_clock.h"
 
@@ -97,8 +95,21 @@ TEST_F(Admission, BoundsWhatOneKeyHasUnderWay) {
   EXPECT_TRUE(Admit({.tenant = "alice"}).ok());
 }
 
+TEST_F(Admission, AKeysOwnLimitOfConcurrencyWins) {
+  Limit({.max_concurrent_per_key = 1});
+  admission_->SetTenants({{"wide", {.name = "wide", .max_concurrent = 3}},
+                          {"free", {.name = "free", .max_concurrent = 0}}});
+  auto one = Admit({.tenant = "wide", .sequences = 2});
+  ASSERT_TRUE(one.ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "wide", .sequences = 2}).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "wide", .sequences = 4}).status()));
+  EXPECT_TRUE(Admit({.tenant = "free", .sequences = 9}).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "other", .sequences = 2}).status()));
+}
+
 TEST_F(Admission, KeysHaveACeilingOfPriority) {
-  Limit({.max_priority = 0, .max_priority_of_key = {{"vip", 5}}});
+  Limit({.max_priority = 0});
+  admission_->SetTenants({{"vip", {.name = "vip", .max_priority = 5}}});
   EXPECT_TRUE(Admit({.tenant = "alice", .priority = 0}).ok());
   EXPECT_TRUE(Admit({.tenant = "vip", .priority = 5}).ok());
   EXPECT_TRUE(Admit({.tenant = "", .priority = 9}).ok()) << "without keys there is none";
@@ -109,10 +120,93 @@ TEST_F(Admission, KeysHaveACeilingOfPriority) {
 }
 
 TEST_F(Admission, CeilingsOfPriorityMayChange) {
-  Limit({.max_priority = 0, .max_priority_of_key = {{"vip", 5}}});
-  admission_->SetMaxPriorityOfKey({{"alice", 3}});
+  Limit({.max_priority = 0});
+  admission_->SetTenants({{"vip", {.name = "vip", .max_priority = 5}}});
+  admission_->SetTenants({{"alice", {.name = "alice", .max_priority = 3}}});
   EXPECT_TRUE(Admit({.tenant = "alice", .priority = 3}).ok());
   EXPECT_TRUE(absl::IsInvalidArgument(Admit({.tenant = "vip", .priority = 1}).status()));
+}
+
+TEST_F(Admission, NewOptionsCountForWhatComesNext) {
+  Limit({.max_queued_sequences = 1});
+  auto first = Admit({});
+  EXPECT_FALSE(Admit({}).ok());
+  admission_->SetOptions({.max_queued_sequences = 2});
+  auto second = Admit({});
+  EXPECT_TRUE(second.ok());
+  admission_->SetOptions({.max_queued_sequences = 1});
+  EXPECT_FALSE(Admit({}).ok());
+  EXPECT_EQ(admission_->queued_sequences(), 2u) << "what was let in stays";
+}
+
+TEST_F(Admission, RequestsPerMinuteAreRefusedWithATruthfulTime) {
+  Limit({});
+  admission_->SetTenants({{"alice", {.name = "alice", .requests_per_minute = 6}}});
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(Admit({.tenant = "alice"}).ok());
+  const absl::Status refused = Admit({.tenant = "alice"}).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_EQ(ErrorCode(refused), "rate_limit_exceeded");
+  EXPECT_EQ(RetryAfterSeconds(refused), 10);
+  EXPECT_TRUE(Admit({.tenant = "bob"}).ok()) << "another's limit";
+  clock_.Advance(std::chrono::milliseconds(9'900));
+  EXPECT_FALSE(Admit({.tenant = "alice"}).ok());
+  clock_.Advance(std::chrono::milliseconds(100));
+  EXPECT_TRUE(Admit({.tenant = "alice"}).ok());
+  EXPECT_FALSE(Admit({.tenant = "alice"}).ok());
+}
+
+TEST_F(Admission, TokensPerMinuteCountWhatAnAnswerHadInTheEnd) {
+  Limit({});
+  admission_->SetTenants({{"alice", {.name = "alice", .tokens_per_minute = 600}}});
+  const auto left = [&] { return admission_->QuotaOf("alice").tokens->remaining; };
+  auto short_answer = Admit({.tenant = "alice", .tokens = 100, .answer_tokens = 200});
+  ASSERT_TRUE(short_answer.ok());
+  EXPECT_EQ(left(), 300u);
+  (*short_answer)->SetOutputTokens(50);
+  short_answer = absl::CancelledError();
+  EXPECT_EQ(left(), 450u);
+  // 1,000 tokens that nobody knew of: the next waits until they are paid back.
+  auto long_answer = Admit({.tenant = "alice", .tokens = 100, .answer_tokens = 200});
+  ASSERT_TRUE(long_answer.ok());
+  (*long_answer)->SetOutputTokens(1200);
+  long_answer = absl::CancelledError();
+  EXPECT_EQ(left(), 0u);
+  EXPECT_EQ(admission_->QuotaOf("alice").tokens->reset, std::chrono::milliseconds(145'000));
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "alice", .tokens = 50}).status()), 90);
+  clock_.Advance(std::chrono::seconds(90));
+  EXPECT_TRUE(Admit({.tenant = "alice", .tokens = 50}).ok());
+}
+
+TEST_F(Admission, ARequestLargerThanAMinutesTokensGoesWhenNothingWasUsed) {
+  Limit({});
+  admission_->SetTenants({{"alice", {.name = "alice", .tokens_per_minute = 60}}});
+  EXPECT_TRUE(Admit({.tenant = "alice", .tokens = 600}).ok());
+  EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "alice", .tokens = 600}).status()), 600);
+}
+
+TEST_F(Admission, WhatIsRefusedOrDisplacedUsesNothing) {
+  Limit({.max_queued_sequences = 1});
+  admission_->SetTenants(
+      {{"alice", {.name = "alice", .requests_per_minute = 10, .tokens_per_minute = 600}}});
+  int displaced = 0;
+  auto low = Admit({.tenant = "alice", .tokens = 100}, &displaced);
+  EXPECT_FALSE(Admit({.tenant = "alice", .tokens = 100}).ok());
+  EXPECT_EQ(admission_->QuotaOf("alice").requests->remaining, 9u);
+  EXPECT_TRUE(Admit({.tenant = "bob", .priority = 1}).ok());
+  EXPECT_EQ(displaced, 1);
+  low = absl::CancelledError();
+  EXPECT_EQ(admission_->QuotaOf("alice").requests->remaining, 10u);
+  EXPECT_EQ(admission_->QuotaOf("alice").tokens->remaining, 600u);
+}
+
+TEST_F(Admission, WhatWasUsedCountsUnderNewLimits) {
+  Limit({});
+  admission_->SetTenants({{"alice", {.name = "alice", .requests_per_minute = 10}}});
+  for (int i = 0; i < 8; ++i) EXPECT_TRUE(Admit({.tenant = "alice"}).ok());
+  admission_->SetTenants({{"alice", {.name = "alice", .requests_per_minute = 9}}});
+  EXPECT_EQ(admission_->QuotaOf("alice").requests->remaining, 1u);
+  admission_->SetTenants({{"alice", {.name = "alice"}}});
+  EXPECT_FALSE(admission_->QuotaOf("alice").requests.has_value());
 }
 
 TEST_F(Admission, AHigherPriorityDisplacesTheNewestOfTheLowest) {
@@ -257,44 +351,6 @@ TEST_F(Admission, RetryAfterOfANewKeyIsThatOfAllKeys) {
   EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "new"}).status()), 7);
   auto two = Admit({.tenant = "newer"});
   EXPECT_EQ(RetryAfterSeconds(Admit({.tenant = "newest"}).status()), 4) << "two places, 7 s each";
-}
-
-TEST(ApiKeys, NameTheTenant) {
-  const absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("# comment\nalice:secret-a\n\nsecret-b\r\n");
-  ASSERT_TRUE(keys.ok()) << keys.status();
-  EXPECT_EQ(*keys->Authenticate("Bearer secret-a"), "alice");
-  EXPECT_EQ(*keys->Authenticate("Bearer secret-b"), "key-2");
-  EXPECT_TRUE(absl::IsUnauthenticated(keys->Authenticate("Bearer secret").status()));
-  EXPECT_TRUE(absl::IsUnauthenticated(keys->Authenticate("").status()));
-}
-
-TEST(ApiKeys, AKeyMayHaveACeilingOfPriority) {
-  const absl::StatusOr<ApiKeys> keys =
-      ApiKeys::Parse("alice:secret-a max_priority=5\nsecret-b \tmax_priority=-1\nbob:secret-c\n");
-  ASSERT_TRUE(keys.ok()) << keys.status();
-  EXPECT_EQ(*keys->Authenticate("Bearer secret-a"), "alice");
-  EXPECT_EQ(*keys->Authenticate("Bearer secret-b"), "key-2");
-  EXPECT_EQ(keys->max_priority(), (std::map<std::string, int32_t>{{"alice", 5}, {"key-2", -1}}));
-  const absl::Status bad = ApiKeys::Parse("a\nb max_priority=high\n").status();
-  EXPECT_NE(bad.message().find("line 2: max_priority is 'high'"), absl::string_view::npos) << bad;
-}
-
-TEST(ApiKeys, NewOnesReplaceThoseOfBefore) {
-  absl::StatusOr<ApiKeys> keys = ApiKeys::Parse("alice:old\n");
-  keys->Replace(*ApiKeys::Parse("alice:new max_priority=3\n"));
-  EXPECT_FALSE(keys->Authenticate("Bearer old").ok());
-  EXPECT_EQ(*keys->Authenticate("Bearer new"), "alice");
-  EXPECT_EQ(keys->max_priority(), (std::map<std::string, int32_t>{{"alice", 3}}));
-}
-
-TEST(ApiKeys, WithoutKeysEverybodyMayAsk) {
-  EXPECT_EQ(*ApiKeys().Authenticate(""), "");
-  EXPECT_EQ(*ApiKeys().Authenticate("Bearer anything"), "");
-}
-
-TEST(ApiKeys, RefuseBadLinesByNumber) {
-  EXPECT_NE(ApiKeys::Parse("a\nb:\n").status().message().find("line 2"), absl::string_view::npos);
-  EXPECT_NE(ApiKeys::Parse("a\na\n").status().message().find("line 2"), absl::string_view::npos);
 }
 
 TEST_F(Admission, WithoutKeysNetworksStandForThem) {
