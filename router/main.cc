@@ -127,6 +127,16 @@ WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
   return options;
 }
 
+DiscoveryOptions MakeDiscoveryOptions(const RouterConfig& config) {
+  DiscoveryOptions options;
+  options.dns_interval = config.dns_interval;
+  options.zone = config.zone;
+  options.kubernetes.url = config.kubernetes_api;
+  options.kubernetes.token_file = config.kubernetes_token_file;
+  options.kubernetes.ca_file = config.kubernetes_ca_file;
+  return options;
+}
+
 // So many that messages on their way in take no more than half of what HTTP bodies may take.
 ReadLimits MakeReadLimits(const RouterConfig& config) {
   ReadLimits limits;
@@ -204,6 +214,7 @@ class Core {
                  OsEntropy(),
                  {&metrics_watcher_, &access_log_}},
         service_(&context_, &registry_) {
+    admission_.SetTenants(keys.tenants());
     registry_.Connect(
         [this](LinkId id, const std::string& address) {
           return std::make_shared<WorkerLink>(id, address, link_options_, &models_, &registry_,
@@ -214,7 +225,6 @@ class Core {
       service_.Tick();
       dispatcher_.Tick();
       registry_.Reap();
-    admission_.SetTenants(keys.tenants());
       memory_.Tick();
       UpdateGauges(registry_, admission_, bodies_, metrics_);
       UpdateModelGauges(registry_, &shown_models_, metrics_);
@@ -324,9 +334,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
           }));
   api_server.store(http.get());
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Discovery> discovery,
-                          Discovery::Start(config.workers, config.dns_interval, ResolveWithSystem,
-                                           [&](const std::vector<std::string>& addresses) {
-                                             core.registry().SetAddresses(addresses);
+                          Discovery::Start(config.workers, MakeDiscoveryOptions(config),
+                                           [&](const std::vector<WorkerAddress>& workers) {
+                                             core.registry().SetAddresses(workers);
                                            }));
   Ticker reload_keys(kReloadKeys, [&] { keys_source.Reload(&core.admission()); });
   Ticker health(kTick, [&] {

@@ -87,10 +87,21 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
   schema->Group("Workers");
   schema
       ->Add("workers", &config->workers,
-            "Workers as HOST:PORT, or dns:HOST:PORT for every address that the name has.")
+            "Workers as HOST:PORT, as dns:HOST:PORT for every address that the name has, or as "
+            "kubernetes:[NAMESPACE/]SERVICE:PORT for the Service's endpoints.")
       .Required();
   schema->Add("dns_interval", &config->dns_interval, "How often dns: names are asked again.")
       .Range(milliseconds(100), hours(1));
+  schema->Add("kubernetes_api", &config->kubernetes_api,
+              "URL of the API server that kubernetes: entries ask; empty takes that of the cluster "
+              "this runs in.");
+  schema->Add("kubernetes_token_file", &config->kubernetes_token_file,
+              "Token for that server; read for every request, so that it may rotate.");
+  schema->Add("kubernetes_ca_file", &config->kubernetes_ca_file,
+              "Certificates (PEM) that may sign that server's; empty takes the system's.");
+  schema->Add("zone", &config->zone,
+              "Zone of this router, as nodes have it in topology.kubernetes.io/zone; workers in it "
+              "are preferred where Kubernetes tells theirs. Empty: none is.");
   schema->Add("min_ready_workers", &config->min_ready_workers,
               "Ready workers it takes for /readyz to say so.");
   schema->Add(

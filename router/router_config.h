@@ -34,6 +34,10 @@ struct RouterConfig {
   // Workers.
   std::vector<std::string> workers;
   std::chrono::milliseconds dns_interval{5'000};
+  std::string kubernetes_api;
+  std::string kubernetes_token_file = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+  std::string kubernetes_ca_file = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+  std::string zone;
   uint32_t min_ready_workers = 1;
   std::string policy = "prefix_affinity";
   PolicySettings policy_settings;

@@ -2,10 +2,13 @@
 // step at a time, so that every wait can time out and be cancelled from another thread.
 #include "common/net/http_client.h"
 
+#include <netinet/tcp.h>
+
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -48,8 +51,12 @@ class Call {
                                    const std::function<bool(std::string_view)>& on_body) {
     PINGTI_RETURN_IF_ERROR(Connect());
     const std::string text = RequestText(request, url_);
-    PINGTI_RETURN_IF_ERROR(Step(options_.read_timeout, "sending", [&](auto done) {
-      asio::async_write(socket_, asio::buffer(text), done);
+    PINGTI_RETURN_IF_ERROR(Step(options_.read_timeout, "sending to", [&](auto done) {
+      if (tls_.has_value()) {
+        asio::async_write(*tls_, asio::buffer(text), done);
+      } else {
+        asio::async_write(socket_, asio::buffer(text), done);
+      }
     }));
     return Read(request.method == "HEAD", on_body);
   }
@@ -91,6 +98,8 @@ class Call {
           Concat(what, " ", Peer(), ": nothing within ", timeout.count(), " ms"));
     }
     last_error_ = *result;
+    // Many servers end a connection without TLS's good-bye; the framing says whether all came.
+    if (last_error_ == asio::ssl::error::stream_truncated) last_error_ = asio::error::eof;
     if (!last_error_ || last_error_ == asio::error::eof) return absl::OkStatus();
     return absl::UnavailableError(Concat(what, " ", Peer(), ": ", last_error_.message()));
   }
@@ -104,8 +113,45 @@ class Call {
                                 done(error);
                               });
     }));
-    return Step(options_.connect_timeout, "connecting to",
-                [&](auto done) { asio::async_connect(socket_, endpoints, done); });
+    PINGTI_RETURN_IF_ERROR(Step(options_.connect_timeout, "connecting to",
+                                [&](auto done) { asio::async_connect(socket_, endpoints, done); }));
+    KeepAlive();
+    return url_.tls ? StartTls() : absl::OkStatus();
+  }
+
+  // A peer whose machine is gone is noticed although nothing is sent to it.
+  void KeepAlive() {
+    Error ignored;
+    socket_.set_option(asio::socket_base::keep_alive(true), ignored);
+    const auto set = [&](int name, int value) {
+      ::setsockopt(socket_.native_handle(), IPPROTO_TCP, name, &value, sizeof(value));
+    };
+    set(TCP_KEEPIDLE, 30);   // seconds
+    set(TCP_KEEPINTVL, 10);  // seconds
+    set(TCP_KEEPCNT, 3);
+  }
+
+  absl::Status StartTls() {
+    Error error;
+    tls_context_.set_verify_mode(asio::ssl::verify_peer, error);
+    if (options_.ca_file.empty()) {
+      tls_context_.set_default_verify_paths(error);
+    } else {
+      tls_context_.load_verify_file(options_.ca_file, error);
+    }
+    if (error) {
+      return absl::NotFoundError(
+          Concat("CA file '", options_.ca_file, "' cannot be used: ", error.message()));
+    }
+    tls_.emplace(socket_, tls_context_);
+    tls_->set_verify_callback(asio::ssl::host_name_verification(url_.host), error);
+    asio::ip::make_address(url_.host, error);
+    if (error) SSL_set_tlsext_host_name(tls_->native_handle(), url_.host.c_str());  // a name
+    PINGTI_RETURN_IF_ERROR(Step(options_.connect_timeout, "starting TLS with", [&](auto done) {
+      tls_->async_handshake(asio::ssl::stream_base::client, done);
+    }));
+    if (!last_error_) return absl::OkStatus();
+    return absl::UnavailableError(Concat(Peer(), " closed the connection before TLS began"));
   }
 
   absl::StatusOr<HttpResponse> Read(bool head_only,
@@ -119,11 +165,15 @@ class Call {
     while (!parser.is_done()) {
       size_t length = 0;
       PINGTI_RETURN_IF_ERROR(Step(options_.read_timeout, "reading from", [&](auto done) {
-        socket_.async_read_some(asio::buffer(piece),
-                                [&length, done](const Error& error, size_t count) mutable {
-                                  length = count;
-                                  done(error);
-                                });
+        auto on_read = [&length, done](const Error& error, size_t count) mutable {
+          length = count;
+          done(error);
+        };
+        if (tls_.has_value()) {
+          tls_->async_read_some(asio::buffer(piece), on_read);
+        } else {
+          socket_.async_read_some(asio::buffer(piece), on_read);
+        }
       }));
       input.append(piece, length);
       PINGTI_RETURN_IF_ERROR(Parse(parser, input, last_error_ == asio::error::eof));
@@ -189,6 +239,8 @@ class Call {
   asio::io_context context_;
   Tcp::resolver resolver_;
   Tcp::socket socket_;
+  asio::ssl::context tls_context_{asio::ssl::context::tls_client};
+  std::optional<asio::ssl::stream<Tcp::socket&>> tls_;  // of an https URL
   bool cancelled_ = false;
   Error last_error_;
 };
@@ -198,15 +250,17 @@ class Call {
 absl::StatusOr<HttpUrl> ParseHttpUrl(std::string_view url) {
   const auto bad = [&](std::string_view why) {
     return absl::InvalidArgumentError(
-        Concat("URL '", url, "': ", why, "; expected http://host:port/path"));
+        Concat("URL '", url, "': ", why, "; expected http://host:port/path or https://"));
   };
-  if (url.starts_with("https://")) return bad("https is not supported");
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) return bad("no http:// at its start");
-  std::string_view rest = url.substr(kScheme.size());
+  constexpr std::string_view kPlain = "http://";
+  constexpr std::string_view kTls = "https://";
+  HttpUrl parsed;
+  parsed.tls = url.starts_with(kTls);
+  if (parsed.tls) parsed.port = 443;
+  if (!parsed.tls && !url.starts_with(kPlain)) return bad("no http:// or https:// at its start");
+  std::string_view rest = url.substr(parsed.tls ? kTls.size() : kPlain.size());
   const size_t host_end = std::min(rest.find_first_of("/?"), rest.size());
   std::string_view authority = rest.substr(0, host_end);
-  HttpUrl parsed;
   parsed.target = std::string(rest.substr(host_end));
   if (!parsed.target.starts_with('/')) parsed.target.insert(0, "/");
   if (parsed.target.find_first_of(" \r\n#") != std::string::npos) return bad("malformed path");
@@ -237,6 +291,7 @@ struct HttpClient::Impl {
   HttpClientOptions options;
   Mutex mutex;
   Call* running PINGTI_GUARDED_BY(mutex) = nullptr;
+  bool closed PINGTI_GUARDED_BY(mutex) = false;
 };
 
 HttpClient::HttpClient(HttpClientOptions options) : impl_(std::make_unique<Impl>()) {
@@ -254,6 +309,7 @@ absl::StatusOr<HttpResponse> HttpClient::SendStreaming(
   Call call(impl_->options, std::move(url));
   {
     MutexLock lock(&impl_->mutex);
+    if (impl_->closed) return absl::CancelledError("the client is closed");
     impl_->running = &call;
   }
   absl::StatusOr<HttpResponse> result = call.Run(request, on_body);
@@ -264,6 +320,12 @@ absl::StatusOr<HttpResponse> HttpClient::SendStreaming(
 
 void HttpClient::Cancel() {
   MutexLock lock(&impl_->mutex);
+  if (impl_->running != nullptr) impl_->running->Cancel();
+}
+
+void HttpClient::Close() {
+  MutexLock lock(&impl_->mutex);
+  impl_->closed = true;
   if (impl_->running != nullptr) impl_->running->Cancel();
 }
 

@@ -1,6 +1,6 @@
-// Who gets in: bounded queues in sequences and tokens; per API key bounded concurrency, requests and
-// tokens per minute, and a ceiling on priorities. What does not fit is refused at once with a hint
-// when to come back, never left to time out.
+// Who gets in: bounded queues in sequences and tokens; per API key bounded concurrency, requests
+// and tokens per minute, and a ceiling on priorities. What does not fit is refused at once with a
+// hint when to come back, never left to time out.
 #pragma once
 
 #include <cstddef>

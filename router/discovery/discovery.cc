@@ -16,94 +16,128 @@ namespace pingti::router {
 namespace {
 
 constexpr std::string_view kDnsPrefix = "dns:";
+constexpr std::string_view kKubernetesPrefix = "kubernetes:";
 
 }  // namespace
 
 absl::StatusOr<Discovery::Entry> Discovery::ParseEntry(const std::string& text) {
   Entry entry;
   std::string_view rest = text;
-  if (rest.starts_with(kDnsPrefix)) {
-    entry.is_dns = true;
-    rest.remove_prefix(kDnsPrefix.size());
+  for (const auto& [prefix, kind] :
+       {std::pair(kDnsPrefix, Kind::kDns), std::pair(kKubernetesPrefix, Kind::kKubernetes)}) {
+    if (!rest.starts_with(prefix)) continue;
+    entry.kind = kind;
+    rest.remove_prefix(prefix.size());
+    break;
+  }
+  const size_t slash = entry.kind == Kind::kKubernetes ? rest.find('/') : std::string_view::npos;
+  if (slash != std::string_view::npos) {
+    entry.service_namespace = rest.substr(0, slash);
+    rest.remove_prefix(slash + 1);
   }
   const size_t colon = rest.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size()) {
-    return absl::InvalidArgumentError(
-        Concat("worker '", text, "': expected HOST:PORT or dns:HOST:PORT"));
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size() || slash == 0) {
+    return absl::InvalidArgumentError(Concat("worker '", text,
+                                             "': expected HOST:PORT, dns:HOST:PORT or "
+                                             "kubernetes:[NAMESPACE/]SERVICE:PORT"));
   }
   entry.host = rest.substr(0, colon);
   entry.port = rest.substr(colon + 1);
-  if (!entry.is_dns) entry.addresses.emplace_back(rest);
+  if (entry.kind == Kind::kKubernetes &&
+      text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-:/.") != std::string::npos) {
+    return absl::InvalidArgumentError(
+        Concat("worker '", text, "': names of Kubernetes have small letters, digits and '-'"));
+  }
+  if (entry.kind == Kind::kStatic) entry.workers.emplace_back(std::string(rest));
   return entry;
 }
 
-absl::StatusOr<std::unique_ptr<Discovery>> Discovery::Start(std::vector<std::string> entries,
-                                                            std::chrono::milliseconds interval,
-                                                            Resolve resolve, OnChange on_change) {
+absl::StatusOr<std::unique_ptr<Discovery>> Discovery::Start(const std::vector<std::string>& entries,
+                                                            DiscoveryOptions options,
+                                                            OnChange on_change) {
   std::vector<Entry> parsed;
   for (const std::string& text : entries) {
-    PINGTI_ASSIGN_OR_RETURN(parsed.emplace_back(), ParseEntry(text));
+    PINGTI_ASSIGN_OR_RETURN(Entry entry, ParseEntry(text));
+    if (entry.kind == Kind::kKubernetes) {
+      PINGTI_RETURN_IF_ERROR(KubernetesUrl(options.kubernetes).status());
+      if (entry.service_namespace.empty()) {
+        PINGTI_ASSIGN_OR_RETURN(entry.service_namespace, OwnNamespace(options.kubernetes));
+      }
+    }
+    parsed.push_back(std::move(entry));
   }
   return std::unique_ptr<Discovery>(
-      new Discovery(std::move(parsed), interval, std::move(resolve), std::move(on_change)));
+      new Discovery(std::move(parsed), std::move(options), std::move(on_change)));
 }
 
-Discovery::Discovery(std::vector<Entry> entries, std::chrono::milliseconds interval,
-                     Resolve resolve, OnChange on_change)
-    : entries_(std::move(entries)),
-      interval_(interval),
-      resolve_(std::move(resolve)),
-      on_change_(std::move(on_change)) {
+Discovery::Discovery(std::vector<Entry> entries, DiscoveryOptions options, OnChange on_change)
+    : options_(std::move(options)), on_change_(std::move(on_change)), entries_(std::move(entries)) {
   thread_ = std::thread([this] { Run(); });
+  for (Entry& entry : entries_) {
+    if (entry.kind == Kind::kKubernetes) Watch(&entry);
+  }
 }
 
 Discovery::~Discovery() {
+  watches_.clear();
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
-    stop_requested_.NotifyAll();
+    woken_.NotifyAll();
   }
   thread_.join();
 }
 
-std::vector<std::string> Discovery::Collect() {
-  std::set<std::string> all;
+void Discovery::Watch(Entry* entry) {
+  watches_.push_back(std::make_unique<EndpointWatch>(
+      options_.kubernetes, ServicePort{entry->service_namespace, entry->host, entry->port},
+      options_.zone, [this, entry](std::vector<WorkerAddress> workers) {
+        MutexLock lock(&mutex_);
+        entry->workers = std::move(workers);
+        changed_ = true;
+        woken_.NotifyAll();
+      }));
+}
+
+std::vector<WorkerAddress> Discovery::Collect() {
   for (Entry& entry : entries_) {
-    if (entry.is_dns) {
-      absl::StatusOr<std::vector<std::string>> found = resolve_(entry.host, entry.port);
-      if (found.ok()) {
-        entry.addresses = *std::move(found);
-      } else {
-        LogWarning("worker name does not resolve; keeping its last addresses",
-                   {{"host", entry.host},
-                    {"reason", found.status().ToString()},
-                    {"addresses", entry.addresses.size()}});
-      }
+    if (entry.kind != Kind::kDns) continue;
+    const absl::StatusOr<std::vector<std::string>> found = options_.resolve(entry.host, entry.port);
+    if (found.ok()) {
+      entry.workers.assign(found->begin(), found->end());
+    } else {
+      LogWarning("worker name does not resolve; keeping its last addresses",
+                 {{"host", entry.host},
+                  {"reason", found.status().ToString()},
+                  {"addresses", entry.workers.size()}});
     }
-    all.insert(entry.addresses.begin(), entry.addresses.end());
   }
+  std::set<WorkerAddress> all;
+  MutexLock lock(&mutex_);
+  changed_ = false;
+  for (const Entry& entry : entries_) all.insert(entry.workers.begin(), entry.workers.end());
   return {all.begin(), all.end()};
 }
 
 void Discovery::Run() {
-  const bool only_static = std::none_of(entries_.begin(), entries_.end(),
-                                        [](const Entry& entry) { return entry.is_dns; });
-  std::vector<std::string> known = Collect();
+  const bool asks_again = std::any_of(entries_.begin(), entries_.end(),
+                                      [](const Entry& entry) { return entry.kind == Kind::kDns; });
+  std::vector<WorkerAddress> known = Collect();
   on_change_(known);
   while (true) {
     {
-      const auto until = std::chrono::steady_clock::now() + interval_;
+      const auto until = std::chrono::steady_clock::now() + options_.dns_interval;
       MutexLock lock(&mutex_);
-      while (!stopping_) {
-        if (only_static) {
-          stop_requested_.Wait(&mutex_);
-        } else if (!stop_requested_.WaitUntil(&mutex_, until)) {
+      while (!stopping_ && !changed_) {
+        if (!asks_again) {
+          woken_.Wait(&mutex_);
+        } else if (!woken_.WaitUntil(&mutex_, until)) {
           break;
         }
       }
       if (stopping_) return;
     }
-    std::vector<std::string> found = Collect();
+    std::vector<WorkerAddress> found = Collect();
     if (found == known) continue;
     known = std::move(found);
     on_change_(known);

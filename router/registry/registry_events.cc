@@ -33,7 +33,7 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.key = next_key_++;
     keys_[worker.key] = link;
     worker.info = info;
-    worker.load = {};
+    worker.load = {.other_zone = worker.load.other_zone};
     worker.load.worker = worker.key;
     worker.load.address_hash = StableHash(worker.address);
     worker.load.max_batch_size = info.max_batch_size;

@@ -22,6 +22,7 @@ struct WorkerLoad {
   double prefill_tokens_per_s = 0;  // 0: not known yet
   double step_ms = 0;               // 0: not known yet
   uint32_t max_batch_size = 0;
+  bool other_zone = false;  // known to be in another zone than this router
   // Sent since.
   uint32_t sent_sequences = 0;
   uint64_t sent_tokens = 0;

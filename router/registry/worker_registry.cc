@@ -37,8 +37,9 @@ void WorkerRegistry::Connect(LinkFactory factory, std::function<void()> on_capac
   on_capacity_ = std::move(on_capacity);
 }
 
-void WorkerRegistry::SetAddresses(const std::vector<std::string>& addresses) {
-  const std::set<std::string> wanted(addresses.begin(), addresses.end());
+void WorkerRegistry::SetAddresses(const std::vector<WorkerAddress>& workers) {
+  std::map<std::string, bool> wanted;  // whether in another zone, by address
+  for (const WorkerAddress& worker : workers) wanted.emplace(worker.address, worker.other_zone);
   std::vector<LinkId> gone;
   std::vector<std::pair<LinkId, std::string>> fresh;
   {
@@ -46,14 +47,19 @@ void WorkerRegistry::SetAddresses(const std::vector<std::string>& addresses) {
     std::set<std::string> known;
     for (auto& [id, worker] : workers_) {
       known.insert(worker.address);
-      if (wanted.contains(worker.address)) continue;
+      if (const auto found = wanted.find(worker.address); found != wanted.end()) {
+        worker.load.other_zone = found->second;
+        continue;
+      }
       worker.dropped = true;
       gone.push_back(id);
     }
-    for (const std::string& address : wanted) {
+    for (const auto& [address, other_zone] : wanted) {
       if (known.contains(address)) continue;
       const LinkId id = next_link_++;
-      workers_.emplace(id, breaker_options_).first->second.address = address;
+      Worker& worker = workers_.emplace(id, breaker_options_).first->second;
+      worker.address = address;
+      worker.load.other_zone = other_zone;
       fresh.emplace_back(id, address);
     }
   }

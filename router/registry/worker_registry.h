@@ -22,6 +22,7 @@
 #include "router/registry/check_output.h"
 #include "router/registry/prefix_index.h"
 #include "router/registry/sequence_handler.h"
+#include "router/registry/worker_address.h"
 #include "router/registry/worker_load.h"
 #include "router/worker_link/worker_link.h"
 
@@ -59,7 +60,7 @@ class WorkerRegistry final : public WorkerEvents {
 
   // What discovery found: links are made for new addresses and closed for those gone (their
   // sequences are then lost and resumed elsewhere).
-  void SetAddresses(const std::vector<std::string>& addresses);
+  void SetAddresses(const std::vector<WorkerAddress>& workers);
   // Frees closed links once nobody uses them. Call every now and then.
   void Reap();
   // Closes all links; their sequences are lost.

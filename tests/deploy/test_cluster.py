@@ -186,3 +186,22 @@ def test_autoscaling_counts_the_pods_of_one_group_and_the_queue_of_its_model():
     queue = scaler["metrics"][0]["object"]
     assert queue["describedObject"]["name"] == "live-router-admin"
     assert queue["metric"] == {"name": "pingti_router_queued_requests", "selector": {"matchLabels": {"model": "m.1"}}}
+
+
+def test_routers_ask_kubernetes_only_when_they_find_workers_by_it():
+    plain, watching = render(FULL), render(with_values(FULL, router__discovery="kubernetes"))
+    assert not [name for kind, name in plain if kind in ("Role", "RoleBinding")]
+    role, binding = watching["Role", "live-router"], watching["RoleBinding", "live-router"]
+    assert role["rules"] == [{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
+                              "verbs": ["get", "list", "watch"]}]
+    assert binding["roleRef"]["name"] == "live-router"
+    pod = watching["Deployment", "live-router"]["spec"]["template"]["spec"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": pod["serviceAccountName"], "namespace": "prod"}]
+    mounted = {name: one["spec"]["template"]["spec"]["automountServiceAccountToken"]
+               for (kind, name), one in watching.items() if kind == "Deployment"}
+    assert mounted.pop("live-router") and not any(mounted.values()), mounted
+    assert pod["containers"][0]["env"][0]["name"] == "PINGTI_ZONE"
+    allowed = [port["port"] for rule in watching["NetworkPolicy", "live-router"]["spec"]["egress"]
+               for port in rule["ports"]]
+    assert 443 in allowed and 6443 in allowed
+    assert settings_of(watching, "live-router")["workers"] == ["kubernetes:live-workers:worker"]

@@ -48,6 +48,7 @@ CHANGES = {
     "image.pullSecrets": ("full", ["s7"], '"imagePullSecrets": [{"name": "s7"}]'),
     "grpcMaxMessageLength": ("full", "7M", "grpc_max_message_length: 7M"),
     "router.replicas": ("minimal", 7, '"replicas": 7'),
+    "router.discovery": ("full", "kubernetes", "kubernetes:live-workers:worker"),
     "router.config": ("full", {"stall_timeout": "7s"}, "stall_timeout: 7s"),
     "router.drainDelaySeconds": ("full", 7, "drain_delay: 7s"),
     "router.drainTimeoutSeconds": ("full", 7, "drain_timeout: 7s"),

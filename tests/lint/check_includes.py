@@ -95,13 +95,16 @@ EDGES = {
     "router/api": BASE + ["common/grammar", "common/text", "common/text/utf8"],
     # Wire types stop here and at router/grpc.
     "router/worker_link": API + ["common/grammar", "common/net", "common/text", "proto"],
-    "router/registry": BASE + ["common/metrics", "router/worker_link"],
+    # Where a worker is: what discovery finds and the registry takes.
+    "router/registry/worker_address": [],
+    "router/registry": BASE + ["common/metrics", "router/registry/worker_address",
+                               "router/worker_link"],
     "router/policy": BASE + ["router/registry"],
     "router/queue": BASE + ["router/registry", "router/worker_link"],
     # The places that know all policies and all orders, for wiring alone.
     "router/policy/choose_policy": BASE + ["router/policy"],
     "router/queue/choose_order": BASE + ["router/queue"],
-    "router/discovery": BASE,
+    "router/discovery": BASE + ["common/net", "router/registry/worker_address"],
     "router/playground": ["common/net"],
     "router/admission": API,
     "router/observer": API + ["common/metrics"],

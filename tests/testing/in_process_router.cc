@@ -36,7 +36,7 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
         return std::make_shared<WorkerLink>(id, address, link, &models_, registry_.get(), clock);
       },
       [this] { dispatcher_->Pump(); });
-  registry_->SetAddresses(options.workers);
+  registry_->SetAddresses({options.workers.begin(), options.workers.end()});
   ticker_ = std::make_unique<Ticker>(std::chrono::milliseconds(10), [this] {
     service_->Tick();
     dispatcher_->Tick();

@@ -148,7 +148,7 @@ class Run {
         [&router] { router.dispatcher.Pump(); });
     std::vector<std::string> addresses;
     for (size_t i = 0; i < workers_.size(); ++i) addresses.push_back(std::to_string(i));
-    router.registry.SetAddresses(addresses);
+    router.registry.SetAddresses({addresses.begin(), addresses.end()});
     auto model = std::make_shared<router::ServedModel>();
     model->id = kFingerprint;
     model->fingerprint = kFingerprint;

@@ -41,11 +41,16 @@ TEST(ParseHttpUrlTest, TakesUrlsApart) {
   EXPECT_EQ(bare->port, 80);
   EXPECT_EQ(bare->target, "/");
   EXPECT_EQ(ParseHttpUrl("http://h?q")->target, "/?q");
+  EXPECT_FALSE(full->tls);
+  const auto secure = ParseHttpUrl("https://example.org/");
+  ASSERT_TRUE(secure.ok()) << secure.status();
+  EXPECT_TRUE(secure->tls);
+  EXPECT_EQ(secure->port, 443);
 }
 
 TEST(ParseHttpUrlTest, RefusesWhatItCannotDo) {
   for (const char* url :
-       {"https://h/", "h:80/", "ftp://h", "http://", "http://:80/", "http://h:x/", "http://h:0/",
+       {"h:80/", "ftp://h", "http://", "http://:80/", "http://h:x/", "http://h:0/",
         "http://h:70000/", "http://[::1/", "http://u:p@h/", "http://h/a b", "http://h/a\r\nX: y"}) {
     const auto parsed = ParseHttpUrl(url);
     EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << url;

@@ -1,12 +1,16 @@
 #include "router/discovery/discovery.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <mutex>
 #include <string>
 #include <vector>
 
-#include "tests/testing/fake_worker.h"
+#include "common/base/strings.h"
+#include "tests/router/discovery/fake_api_server.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::router {
 namespace {
@@ -25,9 +29,10 @@ class Names {
     ++asked_;
     return answer_;
   }
-  void Told(const std::vector<std::string>& addresses) {
+  void Told(const std::vector<WorkerAddress>& workers) {
     std::lock_guard lock(mutex_);
-    told_.push_back(addresses);
+    std::vector<std::string>& addresses = told_.emplace_back();
+    for (const WorkerAddress& worker : workers) addresses.push_back(worker.address);
   }
   std::vector<std::vector<std::string>> told() {
     std::lock_guard lock(mutex_);
@@ -45,11 +50,15 @@ class Names {
   int asked_ = 0;
 };
 
-std::unique_ptr<Discovery> Start(std::vector<std::string> entries, Names* names) {
-  return *Discovery::Start(
-      std::move(entries), milliseconds(2),
-      [names](const std::string&, const std::string&) { return names->Resolve(); },
-      [names](const std::vector<std::string>& addresses) { names->Told(addresses); });
+std::unique_ptr<Discovery> Start(const std::vector<std::string>& entries, Names* names,
+                                 const KubernetesAccess& kubernetes = {}) {
+  DiscoveryOptions options;
+  options.dns_interval = milliseconds(2);
+  options.resolve = [names](const std::string&, const std::string&) { return names->Resolve(); };
+  options.kubernetes = kubernetes;
+  return *Discovery::Start(entries, options, [names](const std::vector<WorkerAddress>& workers) {
+    names->Told(workers);
+  });
 }
 
 TEST(Discovery, StaticEntriesAreToldOnce) {
@@ -82,11 +91,41 @@ TEST(Discovery, AFailingNameKeepsItsAddresses) {
 }
 
 TEST(Discovery, RefusesEntriesWithoutHostOrPort) {
-  for (const char* entry : {"", "host", ":80", "host:", "dns:host"}) {
-    const absl::Status status =
-        Discovery::Start({entry}, milliseconds(1), nullptr, nullptr).status();
+  for (const char* entry : {"", "host", ":80", "host:", "dns:host", "kubernetes:workers",
+                            "kubernetes:/workers:1", "kubernetes:prod/:1", "kubernetes:a&b:1"}) {
+    const absl::Status status = Discovery::Start({entry}, {}, nullptr).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << entry;
   }
+}
+
+TEST(Discovery, KubernetesOutsideOfAClusterIsRefusedByName) {
+  DiscoveryOptions options;
+  options.kubernetes.url = "https://localhost:1";
+  options.kubernetes.namespace_file = "/nowhere/namespace";
+  const absl::Status status = Discovery::Start({"kubernetes:workers:1"}, options, nullptr).status();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+  EXPECT_NE(status.message().find("/nowhere/namespace"), absl::string_view::npos) << status;
+}
+
+TEST(Discovery, AllSourcesAreOneList) {
+  const auto folder = std::filesystem::path(::testing::TempDir()) / Concat("disc-", ::getpid());
+  std::filesystem::create_directories(folder);
+  {
+    testing::FakeApiServer server(folder);
+    server.Put("s", R"(,"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.7"]}])");
+    Names names;
+    names.Set(std::vector<std::string>{"10.0.0.1:9"});
+    const auto discovery =
+        Start({"a:1", "dns:workers:9", "kubernetes:workers:9001"}, &names, server.access());
+    const std::vector<std::string> all = {"10.0.0.1:9", "10.0.0.7:9001", "a:1"};
+    ASSERT_TRUE(testing::WaitFor([&] {
+      const auto told = names.told();
+      return !told.empty() && told.back() == all;
+    }));
+    server.Delete("s");
+    ASSERT_TRUE(testing::WaitFor([&] { return names.told().back().size() == 2; }));
+  }
+  std::filesystem::remove_all(folder);
 }
 
 TEST(ResolveWithSystem, KnowsLocalhost) {

@@ -35,10 +35,10 @@ capabilities:
 {{- toYaml (merge (dict) (.nodeSelector | default dict) (dict "kubernetes.io/os" "linux" "kubernetes.io/arch" "amd64")) -}}
 {{- end -}}
 
-{{/* Placement: (dict "root" $ "pod" POD "selector" TEXT). */}}
+{{/* Placement: (dict "root" $ "pod" POD "selector" TEXT "token" BOOL-or-nil): whether the pod talks to Kubernetes. */}}
 {{- define "pingti.placement" -}}
 serviceAccountName: {{ include "pingti.serviceAccount" .root }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .token | default false }}
 # Kubernetes' variables about Services begin like our settings when a Service is called pingti.
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}

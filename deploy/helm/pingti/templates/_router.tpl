@@ -2,7 +2,7 @@
 {{- define "pingti.routerSettings" -}}
 {{- $set := dict
   "address" "*"
-  "workers" (list (printf "dns:%s.%s.svc:9001" (include "pingti.workers" .) .Release.Namespace))
+  "workers" (list (ternary (printf "kubernetes:%s:worker" (include "pingti.workers" .)) (printf "dns:%s.%s.svc:9001" (include "pingti.workers" .) .Release.Namespace) (eq .Values.router.discovery "kubernetes")))
   "grpc_max_message_length" .Values.grpcMaxMessageLength
   "drain_delay" (printf "%ds" (int .Values.router.drainDelaySeconds))
   "drain_timeout" (printf "%ds" (int .Values.router.drainTimeoutSeconds)) -}}
