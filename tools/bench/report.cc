@@ -196,6 +196,9 @@ std::string ReportTable(const BenchReport& report) {
   table.Row("most in flight", [](const RunReport& run) { return Concat(run.most_in_flight); });
   table.Row("latest start / ms", [](const RunReport& run) { return Short(run.latest_start_ms); });
   table.Row("this client, cores", [](const RunReport& run) { return Short(run.client_cpu_share); });
+  table.Row("temperature", [&](const RunReport&) {
+    return report.options.temperature ? Short(*report.options.temperature) : "not sent";
+  });
   for (const RunReport& run : report.runs) {
     for (const auto& [kind, count] : run.errors) {
       table.Line(Concat("errors at ", Short(run.load), ": ", count, " x ", kind));
@@ -222,6 +225,7 @@ std::string ReportJson(const BenchReport& report) {
       {"output_tokens", LengthText(options.output)},
       {"shared_prefix", options.shared_prefix},
       {"seed", options.seed},
+      {"temperature", options.temperature ? json::value(*options.temperature) : json::value()},
       {"slo", json::object{{"ttft_ms", OrNull(options.slo.ttft_ms)},
                            {"tpot_ms", OrNull(options.slo.tpot_ms)},
                            {"e2e_ms", OrNull(options.slo.e2e_ms)}}},
