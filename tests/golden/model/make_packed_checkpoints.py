@@ -5,10 +5,10 @@ makes of the numbers that the same code unpacks.
 Writes one directory a format under tiny/, as make_tiny_checkpoints.py does.
 
     pip download --no-deps auto-gptq==0.7.1 autoawq==0.2.9     (unpacked into DIR: neither installs
-    python make_packed_checkpoints.py DIR                       without a GPU; the packing needs none)
+    python make_packed_checkpoints.py DIR [CASE...]             without a GPU; the packing needs none)
 
 Needs torch, transformers, safetensors, compressed-tensors; made with torch 2.15.0, transformers
-5.24.0, compressed-tensors 0.20.0.
+5.24.0, compressed-tensors 0.20.0 (qwen2_gptq4_act_order: torch 2.11.0, transformers 5.23.0).
 """
 import importlib.util
 import pathlib
@@ -36,8 +36,11 @@ def load_file_of(directory, pattern, name):
     return module
 
 
-def load_packers(directory):
-    gptq = load_file_of(directory, "auto_gptq/nn_modules/qlinear/qlinear_cuda.py", "qlinear_cuda")
+def load_gptq(directory):
+    return load_file_of(directory, "auto_gptq/nn_modules/qlinear/qlinear_cuda.py", "qlinear_cuda")
+
+
+def load_awq(directory):
     # Enough of the package for its one file to be read.
     for name in ["awq", "awq.utils", "awq.modules", "awq.modules.triton"]:
         sys.modules[name] = types.ModuleType(name)
@@ -49,7 +52,7 @@ def load_packers(directory):
     devices = types.ModuleType("awq.utils.utils")
     devices.get_best_device = lambda: "cpu"
     sys.modules["awq.utils.utils"] = devices
-    return gptq, load_file_of(directory, "awq/modules/linear/gemm.py", "awq_gemm")
+    return load_file_of(directory, "awq/modules/linear/gemm.py", "awq_gemm")
 
 
 def ranges(weight, bits, group, symmetric):
@@ -67,18 +70,22 @@ def ranges(weight, bits, group, symmetric):
     return scales, torch.round(-low / scales).clamp(1, top)
 
 
-def pack_gptq(qlinear, bits, group, symmetric):
+def pack_gptq(qlinear, bits, group, symmetric, act_order=False):
+    """act_order: groups are of the columns in an order of their own, as desc_act makes them."""
     def pack(name, linear):
         rows, cols = linear.weight.shape
         module = qlinear.QuantLinear(bits, group, cols, rows, bias=False,
                                      weight_dtype=torch.float16)
-        scales, zeros = ranges(linear.weight.data, bits, group, symmetric)
+        order = (torch.randperm(cols, generator=torch.Generator().manual_seed(cols + rows))
+                 if act_order else torch.arange(cols))
+        g_idx = torch.empty(cols, dtype=torch.int32)
+        g_idx[order] = (torch.arange(cols) // module.group_size).int()
+        scales, zeros = ranges(linear.weight.data[:, order], bits, group, symmetric)
+        wide_scales, wide_zeros = scales[:, g_idx.long()], zeros[:, g_idx.long()]
         plain = torch.nn.Linear(cols, rows, bias=False)
-        q = torch.round(linear.weight.data / scales.repeat_interleave(module.group_size, 1)
-                        + zeros.repeat_interleave(module.group_size, 1)).clamp(0, 2 ** bits - 1)
-        plain.weight.data = ((q - zeros.repeat_interleave(module.group_size, 1))
-                             * scales.repeat_interleave(module.group_size, 1))
-        module.pack(plain, scales.clone(), zeros.clone(), None)
+        q = torch.round(linear.weight.data / wide_scales + wide_zeros).clamp(0, 2 ** bits - 1)
+        plain.weight.data = (q - wide_zeros) * wide_scales
+        module.pack(plain, scales.clone(), zeros.clone(), g_idx if act_order else None)
         module.scales = module.scales.half()
         # The numbers as the module itself multiplies them.
         module.scales = module.scales.float()
@@ -164,20 +171,31 @@ def compressed_config(args):
 
 def main():
     torch.set_num_threads(1)
-    gptq, awq = load_packers(sys.argv[1])
-    make("qwen2_gptq4", pack_gptq(gptq, 4, 32, False),
-         {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False,
-          "checkpoint_format": "gptq"})
-    make("qwen2_gptq8", pack_gptq(gptq, 8, -1, True),
-         {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True})
-    make("qwen2_awq", pack_awq(awq, 32),
-         {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm",
-          "zero_point": True, "modules_to_not_convert": KEPT})
+    directory, wanted = sys.argv[1], sys.argv[2:]
     group = QuantizationArgs(num_bits=4, type="int", strategy="group", group_size=32,
                              symmetric=True)
-    make("qwen2_packed4", pack_compressed(group), compressed_config(group))
     channel = QuantizationArgs(num_bits=4, type="int", strategy="channel", symmetric=False)
-    make("qwen2_packed4_zeros", pack_compressed(channel), compressed_config(channel))
+    cases = {
+        "qwen2_gptq4": lambda: (
+            pack_gptq(load_gptq(directory), 4, 32, False),
+            {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False,
+             "checkpoint_format": "gptq"}),
+        "qwen2_gptq4_act_order": lambda: (
+            pack_gptq(load_gptq(directory), 4, 32, False, act_order=True),
+            {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False,
+             "checkpoint_format": "gptq"}),
+        "qwen2_gptq8": lambda: (
+            pack_gptq(load_gptq(directory), 8, -1, True),
+            {"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False, "sym": True}),
+        "qwen2_awq": lambda: (
+            pack_awq(load_awq(directory), 32),
+            {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm",
+             "zero_point": True, "modules_to_not_convert": KEPT}),
+        "qwen2_packed4": lambda: (pack_compressed(group), compressed_config(group)),
+        "qwen2_packed4_zeros": lambda: (pack_compressed(channel), compressed_config(channel)),
+    }
+    for name in wanted or cases:
+        make(name, *cases[name]())
 
 
 if __name__ == "__main__":

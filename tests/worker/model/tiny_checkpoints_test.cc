@@ -207,6 +207,8 @@ constexpr Case kCases[] = {
     {"llama_bnb8", {2.18e-3, 1.06e-2, 2.18e-3}, kNoSuchHeads},
     {"llama_nf4", {7.27e-4, 4.35e-3, 7.63e-3}, kNoSuchHeads},
     {"llama_nf4_twice", {4.36e-4, 8.39e-4, 1.00e-2}, kNoSuchHeads},
+    {"qwen2_gptq4_act_order", {3.58e-4, 1.34e-3, 3.58e-4}, kNoSuchHeads},
+    {"llama_auto_round", {1.13e-3, 1.64e-3, 8.49e-4}, kNoSuchHeads},
     {"gguf_llama_k", {1.97e-4, 3.52e-3, 1.74e-3}, kNoSuchHeads},
     {"gguf_qwen2_4bit", {2.67e-4, 2.41e-3, 1.59e-3}, kNoSuchHeads},
     {"gguf_phi3_4bit", {4.71e-5, 5.43e-3, 1.47e-3}, kNoSuchHeads},
