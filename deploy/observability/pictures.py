@@ -59,8 +59,9 @@ def with_unit(value, unit):
     if unit == "s":
         return "0 s" if value == 0 else _scaled(value, [(3600, " h"), (60, " min"), (1, " s"),
                                                         (1e-3, " ms"), (1e-6, " µs")])
-    if unit in ("short", "reqps"):
-        return _scaled(value, [(1e9, " G"), (1e6, " M"), (1e3, " K")]) + (" req/s" if unit == "reqps" else "")
+    if unit in ("short", "reqps", "cps"):
+        per_second = {"short": "", "reqps": " req/s", "cps": " c/s"}[unit]
+        return _scaled(value, [(1e9, " G"), (1e6, " M"), (1e3, " K")]) + per_second
     raise ValueError(f"unit '{unit}' is not drawn")
 
 
