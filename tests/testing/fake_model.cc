@@ -128,6 +128,7 @@ absl::Status FakeModel::Forward(const worker::ForwardBatch& batch,
   most_tokens_ = std::max<int32_t>(most_tokens_, batch.num_tokens());
   most_rows_ = std::max<int32_t>(most_rows_, static_cast<int32_t>(batch.logit_tokens.size()));
   num_rows_ = static_cast<int32_t>(batch.logit_tokens.size());
+  highest_only_ = batch.highest_only;
   if (options_.constant_token != 0) return absl::OkStatus();
   if (absl::Status status = CheckBatch(batch); !status.ok()) return status;
 
@@ -241,6 +242,9 @@ absl::Status FakeModel::Sample(std::span<const SamplingRow> rows, std::span<Samp
     return absl::InvalidArgumentError(
         Concat(rows.size(), " rows to sample, the step had ", num_rows_));
   }
+  if (highest_only_ && !std::all_of(rows.begin(), rows.end(), worker::TakesHighest)) {
+    return absl::InvalidArgumentError("a row needs more than the highest logits it was promised");
+  }
   for (size_t i = 0; i < rows.size(); ++i) {
     if (options_.constant_token != 0) {
       sampled[i].token_id = options_.constant_token;
@@ -253,6 +257,9 @@ absl::Status FakeModel::Sample(std::span<const SamplingRow> rows, std::span<Samp
 
 absl::Status FakeModel::Logprobs(std::span<const worker::LogprobRequest> requests,
                                  std::span<SampledToken> results) {
+  if (highest_only_ && !requests.empty()) {
+    return absl::InvalidArgumentError("log-probabilities of a step of highest logits alone");
+  }
   for (size_t i = 0; i < requests.size(); ++i) {
     results[i].token_id = requests[i].token_id;
     FillLogprobs(logits_[requests[i].row], requests[i].token_id, requests[i].num_top, &results[i]);

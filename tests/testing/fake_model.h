@@ -97,6 +97,7 @@ class FakeModel : public worker::Model {
   std::vector<uint64_t> cells_;  // [num_blocks, block_tokens]; 0: never written
   std::vector<std::vector<float>> logits_;
   int32_t num_rows_ = 0;
+  bool highest_only_ = false;  // of the last Forward
 
   mutable Mutex mutex_;
   CondVar released_;

@@ -262,6 +262,10 @@ absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t>
   return Time(Stage::kLogits, [&] { return inner_->GatherRows(x, rows, out); });
 }
 
+absl::Status ProfilingBackend::HighestOfRows(MatrixView x, MatrixView best) {
+  return Time(Stage::kSampling, [&] { return inner_->HighestOfRows(x, best); });
+}
+
 absl::Status ProfilingBackend::Sample(MatrixView logits, std::span<const worker::SamplingRow> rows,
                                       std::span<worker::SampledToken> sampled) {
   return Time(Stage::kSampling, [&] { return inner_->Sample(logits, rows, sampled); });

@@ -119,6 +119,7 @@ class ProfilingBackend : public worker::Backend {
                         const worker::Operand& out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;
+  absl::Status HighestOfRows(worker::MatrixView x, worker::MatrixView best) override;
   absl::Status Sample(worker::MatrixView logits, std::span<const worker::SamplingRow> rows,
                       std::span<worker::SampledToken> sampled) override;
   absl::Status Logprobs(worker::MatrixView logits, std::span<const worker::LogprobRequest> requests,

@@ -31,8 +31,8 @@ void StepBatch::Add(int32_t seq, int32_t begin, int32_t end, bool wants_logits) 
 }
 
 worker::ForwardBatch StepBatch::Arrays() const {
-  return {ids_,         positions_,      query_start_, context_len_,
-          block_table_, blocks_per_seq_, logit_tokens_};
+  return {ids_,         positions_,      query_start_,  context_len_,
+          block_table_, blocks_per_seq_, logit_tokens_, /*highest_only=*/true};
 }
 
 int StepBatch::NumPrefillSteps(int64_t max_tokens) const {

@@ -150,8 +150,9 @@ struct StepInputs {
 // have equally many tokens: steps of equal shape are the same work.
 struct StepShape {
   int32_t num_seqs = 0;
-  int32_t query_len = 0;  // tokens of each sequence
-  int32_t num_rows = 0;   // of logits
+  int32_t query_len = 0;      // tokens of each sequence
+  int32_t num_rows = 0;       // of logits
+  bool highest_only = false;  // see ForwardBatch
 
   int32_t num_tokens() const { return num_seqs * query_len; }
   auto operator<=>(const StepShape&) const = default;
@@ -304,6 +305,9 @@ class Backend {
                                      const Operand& out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
+  // best[i] = the highest value of x[i] and its column, the first of equal ones; +inf where x[i]
+  // holds a NaN, -inf where it has no columns. x: f32 [rows, fewer than 2^24]; best: f32 [rows, 2].
+  virtual absl::Status HighestOfRows(MatrixView x, MatrixView best) = 0;
 
   // logits: f32 [rows, vocab]. See sampling_params.h. A row that is not finite is reported in its
   // result and does not fail the call.

@@ -47,6 +47,12 @@ struct SamplingRow {
   int32_t num_top_logprobs = -1;
 };
 
+// Whether the highest logit is all that a row's draw depends on.
+inline bool TakesHighest(const SamplingRow& row) {
+  return (row.temperature <= 0.0f || row.top_k == 1) && row.token_counts.empty() &&
+         row.logit_bias.empty() && row.allowed_mask.empty() && row.num_top_logprobs < 0;
+}
+
 struct TopLogprob {
   int32_t token_id;
   float logprob;

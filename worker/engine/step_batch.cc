@@ -60,6 +60,9 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   forward_.context_len = context_len_;
   forward_.block_table = block_table_;
   forward_.logit_tokens = logit_tokens_;
+  // Rows of constrained samples get their masks later.
+  forward_.highest_only = constrained_.empty() && logprob_requests_.empty() &&
+                          std::all_of(sampling_rows_.begin(), sampling_rows_.end(), TakesHighest);
 }
 
 std::span<SampledToken> StepBatch::logprob_results() {

@@ -28,6 +28,7 @@ void ToProto(const ForwardBatch& batch, std::span<const BlockCopy> copies,
   Assign(batch.block_table, out->mutable_block_table());
   out->set_max_blocks_per_seq(batch.max_blocks_per_seq);
   Assign(batch.logit_tokens, out->mutable_logit_tokens());
+  out->set_highest_only(batch.highest_only);
   for (const BlockCopy& copy : copies) {
     out->add_copies(copy.from);
     out->add_copies(copy.to);
@@ -42,7 +43,8 @@ absl::StatusOr<ForwardArguments> FromProto(const v1::Command::Forward& in) {
                .context_len = View(in.context_len()),
                .block_table = View(in.block_table()),
                .max_blocks_per_seq = in.max_blocks_per_seq(),
-               .logit_tokens = View(in.logit_tokens())};
+               .logit_tokens = View(in.logit_tokens()),
+               .highest_only = in.highest_only()};
   const ForwardBatch& batch = out.batch;
   const auto table = static_cast<int64_t>(batch.num_seqs()) * batch.max_blocks_per_seq;
   if (batch.query_start.size() != batch.context_len.size() + 1 ||

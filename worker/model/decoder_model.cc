@@ -1,7 +1,9 @@
 #include "worker/model/decoder_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <utility>
 
 #include "common/base/check.h"
@@ -10,6 +12,11 @@
 #include "worker/model/rope_spec.h"
 
 namespace pingti::worker {
+namespace {
+
+constexpr int64_t kHighestColumns = 2;  // see Backend::HighestOfRows
+
+}  // namespace
 
 DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format,
                            Backend* backend, std::unique_ptr<Communicator> comm,
@@ -65,7 +72,8 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
 
 int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
   return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
-         max_batch_size * logit_stride_ * int64_t{sizeof(float)} +
+         max_batch_size * (logit_stride_ + kHighestColumns * comm_->size()) *
+             int64_t{sizeof(float)} +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
 }
 
@@ -94,6 +102,11 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
                           backend_->Allocate(rows * logit_stride_ * int64_t{sizeof(float)}));
   seq_logits_ = {logits->data(), DType::kF32, rows, vocab_size_, logit_stride_};
   buffers_.push_back(std::move(logits));
+  const int64_t highest_cols = kHighestColumns * comm_->size();
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> highest,
+                          backend_->Allocate(rows * highest_cols * int64_t{sizeof(float)}));
+  seq_highest_ = {highest->data(), DType::kF32, rows, highest_cols, highest_cols};
+  buffers_.push_back(std::move(highest));
   return absl::OkStatus();
 }
 
@@ -166,6 +179,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   const Activations act = activations_.Rows(tokens);
   const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
   PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
+  highest_only_ = batch.highest_only && comm_->size() > 1 && rows <= seq_highest_.rows;
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
         blocks_.Embed(*backend_, *comm_, act.Values(Activation::kResidual, hidden_size_)));
@@ -181,7 +195,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {
   if (!comm_->promises().can_be_recorded) return std::nullopt;
   const StepShape shape{batch.num_seqs(), batch.query_start[1],
-                        static_cast<int32_t>(batch.logit_tokens.size())};
+                        static_cast<int32_t>(batch.logit_tokens.size()), highest_only_};
   for (int32_t s = 0; s <= shape.num_seqs; ++s) {
     if (batch.query_start[static_cast<size_t>(s)] != s * shape.query_len) return std::nullopt;
   }
@@ -213,6 +227,13 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
   PINGTI_RETURN_IF_ERROR(blocks_.Logits(*backend_, *comm_, delta, residual, normed,
                                         logits_.Columns(head_.first, head_.rows)));
   if (comm_->size() == 1) return absl::OkStatus();
+  if (highest_only_) {
+    const MatrixView highest = seq_highest_.Rows(0, rows);
+    PINGTI_RETURN_IF_ERROR(
+        backend_->HighestOfRows(logits_.Columns(head_.first, head_.rows),
+                                highest.Columns(kHighestColumns * comm_->rank(), kHighestColumns)));
+    return comm_->AllGather(highest);
+  }
   MatrixView shares = logits_;
   shares.cols = logit_stride_;
   return comm_->AllGather(shares);
@@ -222,13 +243,38 @@ absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,
                                   std::span<SampledToken> sampled) {
   PINGTI_CHECK(static_cast<int64_t>(rows.size()) == logits_.rows && rows.size() == sampled.size());
   if (rows.empty()) return absl::OkStatus();
-  return backend_->Sample(logits_, rows, sampled);
+  if (!highest_only_) return backend_->Sample(logits_, rows, sampled);
+  PINGTI_CHECK(std::all_of(rows.begin(), rows.end(), TakesHighest));
+  return SampleHighest(sampled);
+}
+
+absl::Status DecoderModel::SampleHighest(std::span<SampledToken> sampled) {
+  const MatrixView highest = seq_highest_.Rows(0, logits_.rows);
+  host_highest_.resize(static_cast<size_t>(highest.rows * highest.cols));
+  PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(highest, host_highest_));
+  PINGTI_RETURN_IF_ERROR(comm_->Check());  // of a group that ended there may be anything
+  const float* row = host_highest_.data();
+  for (SampledToken& token : sampled) {
+    token = {};
+    float best = -std::numeric_limits<float>::infinity();
+    // Ranks are in the order of their tokens, so that of equal logits the lowest token is taken.
+    for (int64_t rank = 0; rank < comm_->size(); ++rank, row += kHighestColumns) {
+      if (row[0] <= best) continue;
+      best = row[0];
+      token.token_id = static_cast<int32_t>(rank * head_.stride + static_cast<int64_t>(row[1]));
+    }
+    if (std::isfinite(best)) continue;
+    token.token_id = -1;
+    token.logits_not_finite = true;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DecoderModel::Logprobs(std::span<const LogprobRequest> requests,
                                     std::span<SampledToken> results) {
   PINGTI_CHECK(requests.size() == results.size());
   if (requests.empty()) return absl::OkStatus();
+  PINGTI_CHECK(!highest_only_);
   return backend_->Logprobs(logits_, requests, results);
 }
 

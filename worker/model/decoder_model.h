@@ -1,7 +1,8 @@
 // The one Model of every family: runs a decoder's blocks on any backend. Owns the prepared weights,
 // the KV cache and the activations; how large they are follows from what the blocks declare. A rank
 // of a tensor-parallel group is one of these with a share of the spec (worker/spec/shard_spec.h):
-// it differs in what its communicator adds up and in that it gathers the other ranks' logits.
+// it differs in what its communicator adds up and in that it gathers the other ranks' logits, or
+// the highest of them where a step asks for no more.
 //
 // Confined to the engine thread, or to its rank's, but for the const getters. Next:
 // decoder_blocks.h, worker/layers/decoder_layer.h, load_model.h.
@@ -65,6 +66,8 @@ class DecoderModel : public RankModel {
   absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
+  // The draw from seq_highest_, of all ranks.
+  absl::Status SampleHighest(std::span<SampledToken> sampled);
 
   const int64_t hidden_size_;
   const int64_t vocab_size_;
@@ -90,6 +93,11 @@ class DecoderModel : public RankModel {
   MatrixView seq_logits_;                      // f32 [max_seqs, vocab], logit_stride_ apart
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
   MatrixView logits_;                          // f32 [rows of the last Forward, vocab]
+  // Of several ranks: each one's highest logit of a row and its column, for steps that ask for no
+  // more. f32 [max_seqs, 2 per rank], in order of ranks.
+  MatrixView seq_highest_;
+  bool highest_only_ = false;  // of the last Forward: other ranks' logits are not here
+  std::vector<float> host_highest_;
   std::vector<float> rope_cos_;
   std::vector<float> rope_sin_;
 };

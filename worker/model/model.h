@@ -30,6 +30,9 @@ struct ForwardBatch {
   int32_t max_blocks_per_seq = 0;
   // Which tokens need logits, as indices into token_ids, ascending. One row of logits each.
   std::span<const int32_t> logit_tokens;  // [num_rows]
+  // A promise: only Sample follows, and only with rows that TakesHighest. Ranks that share a model
+  // then exchange the highest of their logits, not all.
+  bool highest_only = false;
 
   int32_t num_seqs() const { return static_cast<int32_t>(context_len.size()); }
   int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }

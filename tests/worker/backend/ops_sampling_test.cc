@@ -108,6 +108,38 @@ class OpsSamplingTest : public ::testing::Test {
   std::vector<std::vector<float>> values_;
 };
 
+TEST_F(OpsSamplingTest, TheHighestOfARowIsTheFirstOfItsHighest) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  TestMatrix logits = MakeLogits(6);
+  values_[1][4999] = 40.0f;
+  values_[2][0] = nan;
+  values_[3].assign(kVocab, -infinity);
+  values_[4].assign(kVocab, -2.5f);
+  values_[5][3001] = infinity;
+  std::vector<float> flat;
+  for (const std::vector<float>& row : values_) flat.insert(flat.end(), row.begin(), row.end());
+  device_->CopyIn(flat.data(), logits.view().data, static_cast<int64_t>(flat.size() * 4));
+  // Every alignment, and sizes around those of vectors, warps and blocks.
+  for (const int64_t first : {0, 1, 2, 3, 11, 2500}) {
+    for (const int64_t cols : {0, 1, 3, 4, 31, 32, 33, 129, 2048, 2049, 2500}) {
+      const TestMatrix best(device_.get(), 6, 2, DType::kF32);
+      ASSERT_TRUE(
+          device_->backend()->HighestOfRows(logits.view().Columns(first, cols), best.view()).ok());
+      const std::vector<float> got = best.Read();
+      for (size_t row = 0; row < 6; ++row) {
+        const auto begin = values_[row].begin() + first;
+        const bool has_nan = std::any_of(begin, begin + cols, [](float x) { return x != x; });
+        const auto at = std::max_element(begin, begin + cols);
+        const float value = has_nan ? infinity : cols == 0 ? -infinity : *at;
+        EXPECT_EQ(got[2 * row], value) << row << " of " << cols << " from " << first;
+        if (has_nan || value == -infinity) continue;
+        EXPECT_EQ(got[2 * row + 1], static_cast<float>(at - begin)) << row << " of " << cols;
+      }
+    }
+  }
+}
+
 TEST_F(OpsSamplingTest, DrawsWhatTheFormulaDraws) {
   const std::vector<TokenCount> counts{{10, 1, 2}, {500, 0, 3}, {20, 1, 0}};
   const std::vector<TokenBias> biases{{7, 4.0f}, {10, -3.0f}};

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <vector>
 
 #include "tests/worker/engine/group_testing.h"
@@ -77,6 +78,33 @@ TEST_F(StepBatchTest, PromptLogprobsTakeARowPerToken) {
   batch_.logprob_results();
   EXPECT_EQ(batch_.prompt_logprobs(0).size(), 2u);
   EXPECT_EQ(batch_.drawn(0).data(), batch_.sampled().data() + 2);
+}
+
+TEST_F(StepBatchTest, PromisesToAskForTheHighestAloneOnlyOfRowsThatTakeNoMore) {
+  const auto promise = [](const std::function<void(Request*)>& change) {
+    PartsHarness harness{{8, 4, 20}};
+    StepBatch batch{{8, 4, 20}, 50};
+    Request greedy = MakeRequest(1, {5, 6}, 4);
+    greedy.sampling.temperature = 0.0f;
+    harness.Add(greedy);
+    Request other = MakeRequest(2, {7, 8}, 4);
+    other.sampling.temperature = 0.0f;
+    change(&other);
+    harness.Add(other);
+    harness.Plan();
+    batch.Build(harness.plan, harness.copies);
+    return batch.forward().highest_only;
+  };
+  EXPECT_TRUE(promise([](Request*) {}));
+  EXPECT_TRUE(promise([](Request* r) {
+    r->sampling.temperature = 1.0f;
+    r->sampling.top_k = 1;
+  }));
+  EXPECT_FALSE(promise([](Request* r) { r->sampling.temperature = 1.0f; }));
+  EXPECT_FALSE(promise([](Request* r) { r->sampling.logit_bias = {{3, 1.0f}}; }));
+  EXPECT_FALSE(promise([](Request* r) { r->sampling.presence_penalty = 0.5f; }));
+  EXPECT_FALSE(promise([](Request* r) { r->logprobs = {true, 0, false}; }));
+  EXPECT_FALSE(promise([](Request* r) { r->logprobs = {true, 0, true}; }));
 }
 
 TEST_F(StepBatchTest, EveryDraftHasARowAtItsOwnPosition) {

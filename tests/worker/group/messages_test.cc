@@ -18,7 +18,7 @@ TEST(GroupMessages, AStepComesBackAsItWas) {
                              length = {2, 41}, table = {3, -1, 4, 5}, rows = {1, 2};
   const BlockCopy copies[] = {{1, 2}, {3, 4}};
   v1::Command::Forward message;
-  ToProto(ForwardBatch{ids, positions, start, length, table, 2, rows}, copies, &message);
+  ToProto(ForwardBatch{ids, positions, start, length, table, 2, rows, true}, copies, &message);
   const auto step = FromProto(message);
   ASSERT_TRUE(step.ok()) << step.status();
   EXPECT_EQ(Copy(step->batch.token_ids), ids);
@@ -28,6 +28,7 @@ TEST(GroupMessages, AStepComesBackAsItWas) {
   EXPECT_EQ(Copy(step->batch.block_table), table);
   EXPECT_EQ(step->batch.max_blocks_per_seq, 2);
   EXPECT_EQ(Copy(step->batch.logit_tokens), rows);
+  EXPECT_TRUE(step->batch.highest_only);
   ASSERT_EQ(step->copies.size(), 2u);
   EXPECT_EQ(step->copies[1].from, 3);
   EXPECT_EQ(step->copies[1].to, 4);

@@ -61,8 +61,10 @@ absl::StatusOr<std::vector<int32_t>> ModelRunner::Step(
     const std::vector<int32_t>& blocks = blocks_[static_cast<size_t>(owners[row])];
     std::copy(blocks.begin(), blocks.end(), table.begin() + static_cast<int64_t>(row * width));
   }
-  ForwardBatch batch{ids,         positions, start, context, table, static_cast<int32_t>(width),
-                     logit_tokens};
+  ForwardBatch batch{ids,          positions,
+                     start,        context,
+                     table,        static_cast<int32_t>(width),
+                     logit_tokens, options_.highest_only};
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch, {}));
   std::vector<SamplingRow> rows(owners.size());
   for (SamplingRow& row : rows) row.temperature = 0.0f;

@@ -17,6 +17,7 @@ struct RunnerOptions {
   int32_t num_blocks = 256;
   int32_t max_batch_tokens = 512;
   int32_t max_batch_size = 32;
+  bool highest_only = false;  // of every Step, which then AllLogprobs may not follow
 };
 
 // What a model thinks of a token that it was made to take.

@@ -233,6 +233,29 @@ TEST(TensorParallelSizesTest, SharesThatAreNotEqualSayWhatOneRankSays) {
   ExpectSameAnswers(checkpoint.get(), {2, 3, 4, 5, 8, 12});
 }
 
+TEST(TensorParallelSizesTest, TheHighestOfEachRankMakeTheTokensOfWholeRows) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::RandomCheckpoint checkpoint(kUneven, 3);
+  for (const int size : {1, 2, 4, 8}) {
+    SCOPED_TRACE(size);
+    std::vector<std::vector<int32_t>> prompts;
+    for (int32_t p = 0; p < 5; ++p) prompts.push_back({p, 3 * p + 1, 100 - p});
+    std::vector<std::vector<int32_t>> answers[2];
+    for (const bool highest_only : {false, true}) {
+      const std::unique_ptr<RankGroup> group = OpenGroup(size);
+      LoadOptions options;
+      options.format = WeightFormat::kF32;
+      const auto model = LoadRanks(checkpoint.get(), group.get(), options);
+      ASSERT_TRUE(model.ok()) << model.status();
+      testing::RunnerOptions runner_options;
+      runner_options.highest_only = highest_only;
+      ModelRunner runner(model->get(), runner_options);
+      answers[highest_only] = *runner.GreedyBatch(prompts, 12);
+    }
+    EXPECT_EQ(answers[1], answers[0]);
+  }
+}
+
 TEST(TensorParallelSizesTest, ColumnsInTheOrderOfTheirActivationsSayWhatOneRankSays) {
   if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
   const testing::PackedCheckpoint packed(testing::PackedForms()[0], 11);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -273,6 +274,21 @@ class CpuBackend : public Backend {
       std::memcpy(Row(out, static_cast<int64_t>(i)), Row(x, rows[i]),
                   static_cast<size_t>(x.cols) * sizeof(float));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status HighestOfRows(MatrixView x, MatrixView best) override {
+    pool_.RunRows(x.rows, [&](int64_t r) {
+      float value = -std::numeric_limits<float>::infinity();
+      int64_t at = 0;
+      bool has_nan = false;
+      if (x.cols > 0) {
+        at = kernels_->argmax(Row(x, r), x.cols, &has_nan);
+        value = Row(x, r)[at];
+      }
+      Row(best, r)[0] = has_nan ? std::numeric_limits<float>::infinity() : value;
+      Row(best, r)[1] = static_cast<float>(at);
+    });
     return absl::OkStatus();
   }
 

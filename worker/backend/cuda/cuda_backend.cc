@@ -13,6 +13,7 @@
 #include "pingti/kernels/activation.h"
 #include "pingti/kernels/add.h"
 #include "pingti/kernels/embedding.h"
+#include "pingti/kernels/highest.h"
 #include "pingti/kernels/norm.h"
 #include "pingti/kernels/rope_kv.h"
 #include "worker/backend/cuda/cuda_attention.h"
@@ -296,6 +297,18 @@ class CudaBackend : public Backend {
     params.table_stride = x.stride;
     params.num_rows = static_cast<int32_t>(x.rows);
     return Gather(params, out);
+  }
+
+  absl::Status HighestOfRows(MatrixView x, MatrixView best) override {
+    kernels::HighestOfRowsParams params;
+    params.x = static_cast<const float*>(x.data);
+    params.x_stride = x.stride;
+    params.best = static_cast<float*>(best.data);
+    params.best_stride = best.stride;
+    params.rows = static_cast<int32_t>(x.rows);
+    params.cols = static_cast<int32_t>(x.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchHighestOfRows(params, stream_));
+    return absl::OkStatus();
   }
 
   absl::Status Sample(MatrixView logits, std::span<const SamplingRow> rows,
