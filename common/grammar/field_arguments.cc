@@ -12,7 +12,6 @@
 #include "common/grammar/json_view.h"
 #include "common/grammar/schema_compiler.h"
 #include "common/grammar/schema_merge.h"
-#include "common/grammar/text_without.h"
 
 namespace pingti::grammar {
 namespace {
@@ -75,12 +74,12 @@ bool IsRequired(const json::object& schema, std::string_view name) {
 
 // What stands behind a bare text's mark.
 absl::StatusOr<ExprId> BareValue(const json::object& schema, const FieldFrames& frames,
-                                 Grammar* grammar) {
+                                 const MakeTextUpTo& text_up_to, Grammar* grammar) {
   const std::vector<json::value> choices = ChoicesOf(schema);
   if (choices.empty()) {
     const std::string_view mark = MarkOf(frames);
     const size_t behind = frames.value_end.find(mark) + mark.size();
-    PINGTI_ASSIGN_OR_RETURN(const ExprId text, TextUpTo(mark, grammar));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId text, text_up_to(mark));
     return grammar->Sequence({text, grammar->Literal(frames.value_end.substr(behind))});
   }
   std::vector<ExprId> texts;
@@ -121,7 +120,7 @@ bool FitsFields(const json::object& schema, const FieldFrames& frames) {
 }
 
 absl::StatusOr<ExprId> FieldArguments(const json::value& schema, const FieldFrames& frames,
-                                      Grammar* grammar) {
+                                      const MakeTextUpTo& text_up_to, Grammar* grammar) {
   SchemaCompiler compiler(&schema, grammar);
   const json::object& object = schema.get_object();
   const json::value* properties = object.if_contains("properties");
@@ -131,7 +130,8 @@ absl::StatusOr<ExprId> FieldArguments(const json::value& schema, const FieldFram
       const std::string_view name = View(property.key());
       ExprId value = 0;
       if (IsBare(property.value(), frames)) {
-        PINGTI_ASSIGN_OR_RETURN(value, BareValue(property.value().get_object(), frames, grammar));
+        PINGTI_ASSIGN_OR_RETURN(
+            value, BareValue(property.value().get_object(), frames, text_up_to, grammar));
       } else {
         PINGTI_ASSIGN_OR_RETURN(const RuleId rule, compiler.Compile(Concat("#/properties/", name)));
         value = grammar->Sequence({grammar->Call(rule), grammar->Literal(frames.value_end)});

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <boost/json/fwd.hpp>
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "common/grammar/grammar.h"
@@ -24,10 +26,14 @@ struct FieldFrames {
 // properties, and no string that is written bare has a constraint other than "enum" and "const".
 bool FitsFields(const boost::json::object& schema, const FieldFrames& frames);
 
+// A text up to and with a mark, as TextUpTo of text_without.h makes it; whoever gives it may share
+// one between several places.
+using MakeTextUpTo = std::function<absl::StatusOr<ExprId>(std::string_view mark)>;
+
 // The fields of `schema` in the order of their declaration, those left out that are not required.
 // REQUIRES: FitsFields; `grammar` takes further rules, its root is not set. Errors: those of
-// json_schema.h, and of text_without.h for a `value_end` that has no simple mark.
+// json_schema.h and of `text_up_to`.
 absl::StatusOr<ExprId> FieldArguments(const boost::json::value& schema, const FieldFrames& frames,
-                                      Grammar* grammar);
+                                      const MakeTextUpTo& text_up_to, Grammar* grammar);
 
 }  // namespace pingti::grammar

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -172,8 +173,13 @@ class ToolCallsReader {
     const json::value* schema = call.if_contains("schema");
     if (schema == nullptr) return Malformed("schema", "a JSON schema, a 'regex' or an 'ebnf'");
     if (call.contains("fields")) return ReadFields(*schema, call.at("fields"));
-    PINGTI_RETURN_IF_ERROR(SchemaCompiler(schema, grammar_).Run());
-    return grammar_->Call(grammar_->root());
+    // Tools without arguments look alike, and a call may be written in two ways.
+    const auto [known, is_new] = schemas_.try_emplace(json::serialize(*schema), -1);
+    if (is_new) {
+      PINGTI_RETURN_IF_ERROR(SchemaCompiler(schema, grammar_).Run());
+      known->second = grammar_->root();
+    }
+    return grammar_->Call(known->second);
   }
 
   absl::StatusOr<ExprId> ReadFields(const json::value& schema, const json::value& value) {
@@ -188,7 +194,18 @@ class ToolCallsReader {
     if (!schema.is_object() || !FitsFields(schema.get_object(), frames)) {
       return Malformed("schema", "an object with plain properties");
     }
-    return FieldArguments(schema, frames, grammar_);
+    const auto text_up_to = [this](std::string_view mark) { return SharedTextUpTo(mark); };
+    return FieldArguments(schema, frames, text_up_to, grammar_);
+  }
+
+  absl::StatusOr<ExprId> SharedTextUpTo(std::string_view mark) {
+    const auto [known, is_new] = texts_.try_emplace(std::string(mark), -1);
+    if (is_new) {
+      known->second = grammar_->AddRule("text", /*shared=*/true);
+      PINGTI_ASSIGN_OR_RETURN(const ExprId text, TextUpTo(mark, grammar_));
+      grammar_->SetBody(known->second, text);
+    }
+    return grammar_->Call(known->second);
   }
 
   // Blanks, and then calls or words that begin otherwise.
@@ -229,6 +246,8 @@ class ToolCallsReader {
   const json::object& source_;
   Grammar* const grammar_;
   std::vector<std::string_view> special_;
+  std::map<std::string, RuleId> schemas_;  // what was compiled, by its text
+  std::map<std::string, RuleId> texts_;    // up to a mark
 };
 
 }  // namespace
