@@ -1,6 +1,8 @@
 // See access_log.h.
 #include "router/observer/access_log.h"
 
+#include <string>
+
 #include "common/base/log.h"
 
 namespace pingti::router {
@@ -10,6 +12,9 @@ class AccessLogObserver final : public RequestObserver {
  public:
   explicit AccessLogObserver(RateLimit* unauthenticated) : unauthenticated_(unauthenticated) {}
 
+  void OnPlaced(const RequestInfo&, const SequencePlaced& event) override {
+    worker_ = event.worker;
+  }
   void OnResumed(const RequestInfo& request, const SequenceResumed& event) override {
     LogInfo("sequence resumed elsewhere", {{"request_id", request.id},
                                            {"choice", event.choice},
@@ -35,12 +40,14 @@ class AccessLogObserver final : public RequestObserver {
                                  {"prompt_tokens", event.usage.prompt_tokens},
                                  {"completion_tokens", event.usage.completion_tokens},
                                  {"seconds", seconds},
+                                 {"worker", worker_},
                                  {"answer_id", request.answer_id},
                                  {"traceparent", request.trace_parent}});
   }
 
  private:
   RateLimit* const unauthenticated_;
+  std::string worker_;  // the last that a sequence was placed at
 };
 
 }  // namespace

@@ -55,7 +55,7 @@ struct SequenceQueued {
 struct SequencePlaced {
   TimePoint at;
   size_t choice;
-  uint64_t worker;  // WorkerKey: names one session of one worker
+  std::string_view worker;  // its address, as logs and metrics name it
   TimePoint queued_at;
 };
 struct TokensArrived {

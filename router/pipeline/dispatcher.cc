@@ -66,8 +66,7 @@ WorkerLoad Dispatcher::Choose(const SequenceJob& job) {
 void Dispatcher::PumpOnce() {
   struct Placement {
     SequenceJob job;
-    WorkerKey worker;
-    uint64_t sequence_id;
+    SequencePlace place;
   };
   std::vector<Placement> placed;
   std::map<WorkerKey, std::shared_ptr<WorkerChannel>> channels;
@@ -83,16 +82,16 @@ void Dispatcher::PumpOnce() {
                               job.block_hashes, MostOutput(job.sequence));
           if (booked.channel == nullptr) return false;
           channels[chosen.worker] = std::move(booked.channel);
-          placed.push_back({{}, chosen.worker, booked.sequence_id});
+          placed.push_back({{}, std::move(booked.place)});
           return true;
         },
         [&](SequenceJob job) { placed.back().job = std::move(job); });
   }
   std::map<WorkerKey, std::vector<Sequence>> batches;
   for (Placement& placement : placed) {
-    placement.job.handler->OnPlaced(placement.worker, placement.sequence_id);
-    placement.job.sequence.sequence_id = placement.sequence_id;
-    batches[placement.worker].push_back(std::move(placement.job.sequence));
+    placement.job.handler->OnPlaced(placement.place);
+    placement.job.sequence.sequence_id = placement.place.sequence_id;
+    batches[placement.place.worker].push_back(std::move(placement.job.sequence));
   }
   for (auto& [worker, sequences] : batches) channels[worker]->Submit(std::move(sequences));
 }

@@ -20,8 +20,8 @@ class Generation::Attempt final : public SequenceHandler {
   Attempt(std::shared_ptr<Generation> generation, size_t choice, uint64_t attempt)
       : generation_(std::move(generation)), choice_(choice), attempt_(attempt) {}
 
-  void OnPlaced(WorkerKey worker, uint64_t sequence_id) override {
-    generation_->Deliver(Placed{choice_, attempt_, worker, sequence_id});
+  void OnPlaced(const SequencePlace& place) override {
+    generation_->Deliver(Placed{choice_, attempt_, place});
   }
   void OnOutput(SequenceOutput output) override {
     generation_->Deliver(Output{choice_, attempt_, std::move(output)});
@@ -221,14 +221,15 @@ bool Generation::IsCurrent(size_t choice, uint64_t attempt) const {
 
 void Generation::Handle(Placed event) {
   if (!IsCurrent(event.choice, event.attempt)) {
-    context_->dispatcher->CancelPlaced(event.worker, event.sequence_id);
+    context_->dispatcher->CancelPlaced(event.place.worker, event.place.sequence_id);
     return;
   }
   Choice& choice = choices_[event.choice];
   choice.state = Choice::State::kPlaced;
-  choice.worker = event.worker;
-  choice.sequence_id = event.sequence_id;
-  life_->Placed({context_->clock->Now(), event.choice, event.worker, choice.queued_at});
+  choice.worker = event.place.worker;
+  choice.sequence_id = event.place.sequence_id;
+  life_->Placed(
+      {context_->clock->Now(), event.choice, event.place.worker_address, choice.queued_at});
 }
 
 void Generation::Handle(Lost event) {

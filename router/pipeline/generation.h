@@ -83,8 +83,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   struct Placed {
     size_t choice;
     uint64_t attempt;
-    WorkerKey worker;
-    uint64_t sequence_id;
+    SequencePlace place;
   };
   struct Output {
     size_t choice;

@@ -244,7 +244,7 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
   worker->load.sent_tokens += uncached_tokens;
   worker->breaker.OnSent(clock_->Now());
   worker->dispatched.Increment();
-  return {worker->channel, sequence_id};
+  return {worker->channel, {key, worker->address, sequence_id}};
 }
 
 void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* booking) {

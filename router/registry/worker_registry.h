@@ -91,7 +91,7 @@ class WorkerRegistry final : public WorkerEvents {
   // true (see check_output.h) ends it as a failure of this worker, kAborted.
   struct Booked {
     std::shared_ptr<WorkerChannel> channel;
-    uint64_t sequence_id = 0;
+    SequencePlace place;
   };
   Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler,
               uint64_t cached_tokens = 0, std::span<const uint64_t> block_hashes = {},

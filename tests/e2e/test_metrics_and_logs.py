@@ -6,7 +6,7 @@ import re
 import subprocess
 import urllib.request
 
-from conftest import MODEL_ID, http_get
+from conftest import MODEL_ID, http_get, wait_until
 from test_openai_client import ask
 
 
@@ -55,8 +55,13 @@ def test_a_request_id_is_in_the_answer_and_in_the_logs(cluster):
         request_id = answer.headers["x-request-id"]
         answer.read()
     assert request_id
-    lines = [json.loads(line) for line in cluster.router.text().splitlines()]
-    assert any(line.get("request_id") == request_id for line in lines)
+
+    def finished():
+        lines = [json.loads(line) for line in cluster.router.text().splitlines()]
+        return [line for line in lines if (line["msg"], line.get("request_id")) == ("request finished", request_id)]
+
+    (line,) = wait_until(finished, 10, "the request is logged")
+    assert line["worker"] in [worker.address for worker in cluster.workers]
 
 
 def test_health_and_readiness(cluster):

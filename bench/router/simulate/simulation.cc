@@ -79,7 +79,7 @@ class Run {
   class Attempt final : public router::SequenceHandler {
    public:
     Attempt(Run* run, size_t request) : run_(run), request_(request) {}
-    void OnPlaced(router::WorkerKey, uint64_t) override {
+    void OnPlaced(const router::SequencePlace&) override {
       RequestOutcome& outcome = run_->result_.requests[request_];
       outcome.queued_s = run_->events_.now() - outcome.arrival_s;
     }

@@ -32,7 +32,7 @@ class Channel final : public WorkerChannel {
 
 class Handler final : public SequenceHandler {
  public:
-  void OnPlaced(WorkerKey, uint64_t) override {}
+  void OnPlaced(const SequencePlace&) override {}
   void OnOutput(SequenceOutput output) override {
     Require(!ended_);
     tokens_ += output.token_ids.size();

@@ -110,7 +110,7 @@ TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
   life->Queued({queued, 1});
   EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 2);
   clock_.Advance(milliseconds(20));
-  life->Placed({clock_.Now(), 0, 3, queued});
+  life->Placed({clock_.Now(), 0, "worker:9001", queued});
   EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 1);
   clock_.Advance(milliseconds(30));
   const TimePoint first = clock_.Now();

@@ -22,7 +22,7 @@ class FakeChannel final : public WorkerChannel {
 
 class FakeHandler final : public SequenceHandler {
  public:
-  void OnPlaced(WorkerKey, uint64_t) override {}
+  void OnPlaced(const SequencePlace&) override {}
   void OnOutput(SequenceOutput) override { ++outputs; }
   void OnLost(const absl::Status&) override { ++lost; }
   void OnQueueTimeout() override {}
@@ -94,7 +94,7 @@ TEST_F(WorkerRegistryTest, CreditBoundsWhatWaitsThere) {
   Ready("a");
   const WorkerKey key = OnlyKey();
   auto handler = std::make_shared<FakeHandler>();
-  const uint64_t first = registry_.Book(key, 60, handler).sequence_id;
+  const uint64_t first = registry_.Book(key, 60, handler).place.sequence_id;
   EXPECT_TRUE(registry_.Candidates("f", 41, {}).empty()) << "tokens";
   EXPECT_EQ(registry_.Candidates("f", 40, {}).size(), 1u);
   registry_.Book(key, 40, handler);
@@ -116,7 +116,7 @@ TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
   Ready("a", "f", 10, 1000);
   const WorkerKey key = OnlyKey();
   auto handler = std::make_shared<FakeHandler>();
-  const uint64_t first = registry_.Book(key, 10, handler).sequence_id;
+  const uint64_t first = registry_.Book(key, 10, handler).place.sequence_id;
   registry_.Book(key, 20, handler);
   WorkerLoad load = registry_.Candidates("f", 0, {})[0];
   EXPECT_EQ(load.sent_sequences, 2u);
@@ -166,11 +166,11 @@ TEST_F(WorkerRegistryTest, ClientErrorsDoNotOpenTheBreaker) {
   Ready("a");
   auto handler = std::make_shared<FakeHandler>();
   for (int i = 0; i < 10; ++i) {
-    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::Reason::kRejected);
+    Output("a", registry_.Book(OnlyKey(), 1, handler).place.sequence_id, Finish::Reason::kRejected);
   }
   EXPECT_NE(OnlyKey(), 0u);
   for (int i = 0; i < 2; ++i) {
-    Output("a", registry_.Book(OnlyKey(), 1, handler).sequence_id, Finish::Reason::kError);
+    Output("a", registry_.Book(OnlyKey(), 1, handler).place.sequence_id, Finish::Reason::kError);
   }
   EXPECT_EQ(OnlyKey(), 0u);
   clock_.Advance(std::chrono::seconds(5));
@@ -181,7 +181,7 @@ TEST_F(WorkerRegistryTest, OutputOfAForgottenSequenceIsCancelled) {
   registry_.SetAddresses({"a"});
   Ready("a");
   auto handler = std::make_shared<FakeHandler>();
-  const uint64_t id = registry_.Book(OnlyKey(), 1, handler).sequence_id;
+  const uint64_t id = registry_.Book(OnlyKey(), 1, handler).place.sequence_id;
   registry_.Cancel(OnlyKey(), id);
   Output("a", id, Finish::Reason::kUnspecified);
   EXPECT_EQ(handler->outputs, 0);
@@ -247,7 +247,7 @@ TEST_F(WorkerRegistryTest, AFirstOutputTeachesWhatWasCachedBefore) {
   Ready("a", "f", 10, 1000);
   const std::vector<uint64_t> hashes = {11, 12, 13};
   const uint64_t id =
-      registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 0, hashes).sequence_id;
+      registry_.Book(OnlyKey(), 50, std::make_shared<FakeHandler>(), 0, hashes).place.sequence_id;
   SequenceOutput output;
   output.sequence_id = id;
   output.token_ids = {1};
