@@ -11,8 +11,8 @@ namespace pingti::router {
 namespace {
 
 constexpr std::string_view kAny = "*";
-// What an answer has beside the headers that any page may read.
-constexpr std::string_view kExposed = "x-request-id, request-id, retry-after, x-pingti-ignored";
+// Which of an answer's headers the page may read: all of them, for none is a secret of another's.
+constexpr std::string_view kExposed = "*";
 
 // scheme://host[:port] in lower case, as browsers write it.
 bool IsOrigin(std::string_view text) {
