@@ -106,12 +106,13 @@ void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   report->Add("rope", RopeText(spec.rope));
 }
 
-// "gptq, 4 bits, groups of 128"; empty when nothing is packed.
+// "gptq, 4 bits, groups of 128; some modules have others"; empty when nothing is packed.
 std::string PackingText(const worker::PackedQuantization& packed) {
   if (!packed.present) return "";
   const std::string groups =
       packed.group_size == 0 ? "a group a row" : "groups of " + std::to_string(packed.group_size);
-  return packed.method + ", " + std::to_string(packed.bits) + " bits, " + groups;
+  return packed.method + ", " + std::to_string(packed.bits) + " bits, " + groups +
+         (packed.varies ? "; some modules have others" : "");
 }
 
 void AddWeights(const Checkpoint& checkpoint, Report* report) {

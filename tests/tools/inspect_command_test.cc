@@ -34,6 +34,12 @@ TEST(InspectModel, SaysHowACheckpointIsPacked) {
   ASSERT_TRUE(gptq.ok()) << gptq.status();
   EXPECT_NE(gptq->find("quantization     gptq, 4 bits, groups of 32\n"), std::string::npos)
       << *gptq;
+  const auto mixed = InspectModel(tiny + "llama_auto_round", {});
+  ASSERT_TRUE(mixed.ok()) << mixed.status();
+  EXPECT_NE(
+      mixed->find("quantization     auto-round, 4 bits, groups of 32; some modules have others"),
+      std::string::npos)
+      << *mixed;
   const auto channel = InspectModel(tiny + "qwen2_packed4_zeros", {});
   ASSERT_TRUE(channel.ok()) << channel.status();
   EXPECT_NE(channel->find("quantization     compressed-tensors, 4 bits, a group a row\n"),
