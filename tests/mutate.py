@@ -8,13 +8,14 @@ with their lines, for somebody to look at: some change nothing that anybody coul
 
     python3 tests/mutate.py --folder worker/cache --tests worker_cache_test --count 40
 
-Works in the checkout it stands in, whose files it restores, also after Ctrl-C: use one without changes.
+Works in the checkout it stands in, whose files it restores, also when it is ended: use one without changes.
 """
 
 import argparse
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import sys
 
@@ -98,6 +99,7 @@ def main():
     parser.add_argument("--timeout", default=120, type=int, help="seconds for a test program")
     parser.add_argument("--build-timeout", default=1200, type=int)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     if subprocess.run(["git", "diff", "--quiet", "--", options.folder], cwd=ROOT, check=False).returncode:
         sys.exit(f"{options.folder} has changes: commit them first")
     if run(["ninja", "-C", options.build, *options.tests], options.build_timeout) != 0:
