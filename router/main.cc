@@ -42,11 +42,13 @@
 #include "router/observer/metrics_watcher.h"
 #include "router/pipeline/dispatcher.h"
 #include "router/pipeline/inference_service.h"
+#include "router/pipeline/model_names.h"
 #include "router/pipeline/ticker.h"
 #include "router/playground/playground.h"
 #include "router/policy/choose_policy.h"
 #include "router/queue/choose_order.h"
 #include "router/registry/worker_registry.h"
+#include "router/reload.h"
 #include "router/router_config.h"
 #include "router/worker_link/model_store.h"
 
@@ -54,18 +56,22 @@ namespace pingti::router {
 namespace {
 
 constexpr std::chrono::milliseconds kTick{50};
-constexpr std::chrono::milliseconds kReloadKeys{1000};
+constexpr std::chrono::milliseconds kLookAtFiles{1000};
 // A thread of the HTTP server that has not come around for so long hangs.
 constexpr std::chrono::milliseconds kMaxStall{10'000};
 // Descriptors that HTTP clients leave to gRPC clients, workers and the admin port.
 constexpr size_t kReservedFiles = 256;
 constexpr size_t kPrepareQueue = 1024;
 
-// Of every model that a known worker has served, also of those that no worker is ready for. `shown`
-// are those of the last time: a model that is gone ends its series.
-void UpdateModelGauges(const WorkerRegistry& registry, std::set<std::string>* shown,
-                       metrics::RouterMetrics* metrics) {
+// Of every model that is configured or that a known worker has served, also of those that no worker
+// is ready for. `shown` are those of the last time: a model that is gone ends its series.
+void UpdateModelGauges(const WorkerRegistry& registry, const ModelNames& names,
+                       std::set<std::string>* shown, metrics::RouterMetrics* metrics) {
   std::map<std::string, uint32_t> ready;
+  for (const std::string& model : names.table()->models) {
+    const std::shared_ptr<const ServedModel> served = registry.FindModel(model);
+    if (served == nullptr || served->id == model) ready[model] = 0;  // else it is an alias
+  }
   for (const ModelStatus& status : registry.Models()) {
     ready[status.model->id] += status.ready_workers;
   }
@@ -100,6 +106,7 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   options.queue_timeout = config.queue_timeout;
   options.keep_alive = config.keep_alive;
   options.max_attempts = config.max_attempts;
+  options.model_wait = config.model_wait;
   return options;
 }
 
@@ -227,7 +234,7 @@ class Core {
       registry_.Reap();
       memory_.Tick();
       UpdateGauges(registry_, admission_, bodies_, metrics_);
-      UpdateModelGauges(registry_, &shown_models_, metrics_);
+      UpdateModelGauges(registry_, service_.model_names(), &shown_models_, metrics_);
     });
   }
   // What still runs is told so; then links, pool and ticker end, in an order in which none calls
@@ -240,6 +247,18 @@ class Core {
   }
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
+
+  // Puts those settings into force that may change while the router runs. Errors: InvalidArgument;
+  // then none of them.
+  absl::Status Apply(const RouterConfig& config) {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
+                            MakePolicy(config.policy, config.policy_settings));
+    PINGTI_ASSIGN_OR_RETURN(ModelTable models, MakeModelTable(config.models, config.model_aliases));
+    dispatcher_.SetPolicy(std::move(policy));
+    service_.model_names().Replace(std::move(models));
+    admission_.SetOptions(MakeAdmissionOptions(config));
+    return absl::OkStatus();
+  }
 
   WorkerRegistry& registry() { return registry_; }
   InferenceService& service() { return service_; }
@@ -291,7 +310,7 @@ absl::Status CheckLoops(const net::HttpServer* server) {
       Concat("an HTTP thread has not come around for ", stall.count(), " ms"));
 }
 
-absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
+absl::Status Serve(const RouterConfig& config, int argc, char** argv, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(ApiKeysSource keys_source,
                           ApiKeysSource::Open(config.api_keys, config.api_keys_file));
   const ApiKeys& keys = keys_source.keys();
@@ -303,6 +322,9 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
   metrics_registry.AddProcessMetrics("pingti-router");
   metrics::RouterMetrics metrics(&metrics_registry);
   Core core(config, keys, std::move(policy), std::move(order), &metrics);
+  PINGTI_RETURN_IF_ERROR(core.Apply(config));
+  SettingsReload settings(argc, argv, environ,
+                          [&core](const RouterConfig& fresh) { return core.Apply(fresh); });
   Readiness readiness(&core.registry(), config.min_ready_workers);
   ApiHandler handler(&core.service(), &keys);
   PINGTI_ASSIGN_OR_RETURN(const CorsPolicy cors, CorsPolicy::Make(config.cors_origins));
@@ -338,7 +360,13 @@ absl::Status Serve(const RouterConfig& config, SignalWaiter* signals) {
                                            [&](const std::vector<WorkerAddress>& workers) {
                                              core.registry().SetAddresses(workers);
                                            }));
-  Ticker reload_keys(kReloadKeys, [&] { keys_source.Reload(&core.admission()); });
+  Ticker reload(kLookAtFiles, [&] {
+    const auto show = [&](const char* source, const absl::Status& status) {
+      metrics.config_reload_failed.With({source}).Set(status.ok() ? 0 : 1);
+    };
+    show("settings", settings.Look(/*asked=*/signals->TakeHangup()));
+    show("keys", keys_source.Reload(&core.admission()));
+  });
   Ticker health(kTick, [&] {
     grpc->SetServing(readiness.Check().ok());
     turns.Tick();
@@ -381,12 +409,12 @@ int Main(int argc, char** argv) {
   }
   config.address = net::ResolveAnyAddress(std::move(config.address));
   config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));
-  SignalWaiter signals;
+  SignalWaiter signals(SignalWaiter::Hangup::kIsCounted);
   absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
   if (status.ok()) {
     StartLogThread();
     net::RouteGrpcLog();
-    status = Serve(config, &signals);
+    status = Serve(config, argc, argv, &signals);
     FlushLogs();
   }
   if (status.ok()) return 0;

@@ -68,19 +68,23 @@ void AddCost(CostSettings* cost, config::Schema* schema) {
       ->Add("cost_tokens_per_sequence", &cost->tokens_per_sequence,
             "What a sequence at a worker costs the next one there, as tokens to prefill. Used by "
             "all policies but round_robin, as the three settings below.")
-      .Range(0, 1 << 20);
+      .Range(0, 1 << 20)
+      .Reloadable();
   schema
       ->Add("cost_full_cache", &cost->full_cache,
             "What a full KV cache costs; a cache in part full costs the square of that part.")
-      .Range(milliseconds(0), hours(1));
+      .Range(milliseconds(0), hours(1))
+      .Reloadable();
   schema
       ->Add("cost_unknown_prefill_rate", &cost->unknown_prefill_tokens_per_s,
             "Tokens per second that workers are taken to prefill until one reports its rate.")
-      .Range(1, 1e9);
+      .Range(1, 1e9)
+      .Reloadable();
   schema
       ->Add("cost_unknown_step", &cost->unknown_step,
             "Time that a step is taken to last until a worker reports it.")
-      .Range(milliseconds(1), hours(1));
+      .Range(milliseconds(1), hours(1))
+      .Reloadable();
 }
 
 void AddWorkers(RouterConfig* config, config::Schema* schema) {
@@ -104,16 +108,18 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
               "are preferred where Kubernetes tells theirs. Empty: none is.");
   schema->Add("min_ready_workers", &config->min_ready_workers,
               "Ready workers it takes for /readyz to say so.");
-  schema->Add(
-      "policy", &config->policy,
-      "How a worker is chosen: prefix_affinity, least_loaded, power_of_two, session_hash or "
-      "round_robin.");
+  schema
+      ->Add("policy", &config->policy,
+            "How a worker is chosen: prefix_affinity, least_loaded, power_of_two, session_hash or "
+            "round_robin.")
+      .Reloadable();
   AddCost(&config->policy_settings.cost, schema);
   schema
       ->Add("session_hash_load_factor", &config->policy_settings.session_hash.load_factor,
             "With the policy session_hash, how many times the mean number of sequences a worker "
             "may have before further ones of its sessions go elsewhere.")
-      .Range(1.01, 100);
+      .Range(1.01, 100)
+      .Reloadable();
   schema
       ->Add("stall_timeout", &config->stall_timeout,
             "A worker that sends nothing for this long is given up, its sequences go elsewhere.")
@@ -134,6 +140,23 @@ void AddWorkerTls(RouterConfig* config, config::Schema* schema) {
               "Name that a worker's certificate must bear; empty takes the worker's address.");
 }
 
+void AddModels(RouterConfig* config, config::Schema* schema) {
+  schema->Group("Models");
+  schema
+      ->Add(
+          "models", &config->models,
+          "Models that should be there: while no worker is ready for one, its requests get 503 "
+          "with Retry-After, and /v1/models lists it. Others are known once a worker serves them.")
+      .Reloadable();
+  schema->Add("model_aliases", &config->model_aliases, "Further names of models, ALIAS=MODEL each.")
+      .Reloadable();
+  schema
+      ->Add("model_wait", &config->model_wait,
+            "How long a request for a model of those two settings waits for a worker that is ready "
+            "before it gets 503; 0s: not at all.")
+      .Range(milliseconds(0), minutes(5));
+}
+
 void AddRequests(RouterConfig* config, config::Schema* schema) {
   schema->Group("Requests");
   schema->Add(
@@ -145,25 +168,31 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "Sequences (prompts times n) that may wait for their first token. When they are so "
             "many, a request with a higher priority, or of an API key with less waiting, takes the "
             "place of another; the rest are refused with 429.")
-      .Range(1, 1 << 24);
+      .Range(1, 1 << 24)
+      .Reloadable();
   schema
       ->Add("max_queued_tokens", &config->max_queued_tokens,
             "Their prompt tokens together; with more it is the same.")
-      .Range(1, 1e12);
+      .Range(1, 1e12)
+      .Reloadable();
   schema
       ->Add("max_concurrent_sequences", &config->max_concurrent_sequences,
             "Sequences of requests under way at once; 0: no limit.")
-      .Range(0, 1 << 24);
+      .Range(0, 1 << 24)
+      .Reloadable();
   schema
       ->Add(
           "max_concurrent_per_key", &config->max_concurrent_per_key,
           "Sequences of requests under way at once with one API key that has no limit of its own; "
           "0: no limit.")
-      .Range(0, 1 << 24);
-  schema->Add(
-      "max_priority", &config->max_priority,
-      "Highest priority that a request with an API key may ask for, unless the keys' file gives "
-      "the key its own.");
+      .Range(0, 1 << 24)
+      .Reloadable();
+  schema
+      ->Add("max_priority", &config->max_priority,
+            "Highest priority that a request with an API key may ask for, unless the keys' file "
+            "gives "
+            "the key its own.")
+      .Reloadable();
   schema
       ->Add("queue_timeout", &config->queue_timeout,
             "How long a sequence waits for a worker with room.")
@@ -198,6 +227,7 @@ void AddSettings(RouterConfig* config, config::Schema* schema) {
   AddListeners(config, schema);
   AddWorkers(config, schema);
   AddWorkerTls(config, schema);
+  AddModels(config, schema);
   AddRequests(config, schema);
   schema->Group("Process");
   schema

@@ -49,6 +49,11 @@ struct RouterConfig {
   std::string worker_tls_key_file;
   std::string worker_tls_server_name;
 
+  // Models.
+  std::vector<std::string> models;
+  std::vector<std::string> model_aliases;
+  std::chrono::milliseconds model_wait{0};
+
   // Requests.
   std::string queue_order = "fair";
   int64_t max_queued_sequences = 4096;

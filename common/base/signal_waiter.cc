@@ -15,24 +15,26 @@ namespace {
 // SIGUSR2 is only ever sent to the waiting thread, by the destructor.
 constexpr int kEndOfWaiting = SIGUSR2;
 
-sigset_t WaitedSignals() {
+sigset_t WaitedSignals(SignalWaiter::Hangup hangup) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, kEndOfWaiting);
+  if (hangup == SignalWaiter::Hangup::kIsCounted) sigaddset(&set, SIGHUP);
   return set;
 }
 
 }  // namespace
 
-SignalWaiter::SignalWaiter() {
-  const sigset_t set = WaitedSignals();
+SignalWaiter::SignalWaiter(Hangup hangup) : on_hangup_(hangup) {
+  const sigset_t set = WaitedSignals(on_hangup_);
   PINGTI_CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
   // A signal whose action is "ignore" is dropped even while it is blocked; shells start background
   // jobs with SIGINT ignored.
   ::signal(SIGINT, SIG_DFL);
   ::signal(SIGTERM, SIG_DFL);
+  if (on_hangup_ == Hangup::kIsCounted) ::signal(SIGHUP, SIG_DFL);  // nohup ignores it
   // A reader of ours that goes away is an error of that write, not the end of the process.
   ::signal(SIGPIPE, SIG_IGN);
   thread_ = std::thread([this] { Run(); });
@@ -45,18 +47,22 @@ SignalWaiter::~SignalWaiter() {
   }
   pthread_kill(thread_.native_handle(), kEndOfWaiting);
   thread_.join();
-  const sigset_t set = WaitedSignals();
+  const sigset_t set = WaitedSignals(on_hangup_);
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
 void SignalWaiter::Run() {
-  const sigset_t set = WaitedSignals();
+  const sigset_t set = WaitedSignals(on_hangup_);
   while (true) {
     int number = 0;
     PINGTI_CHECK(sigwait(&set, &number) == 0);
     MutexLock lock(&mutex_);
     if (number == kEndOfWaiting) {
       if (stopping_) return;
+      continue;
+    }
+    if (number == SIGHUP) {
+      hangup_ = true;
       continue;
     }
     if (signal_) _exit(128 + number);

@@ -1,7 +1,8 @@
 // Turns SIGINT and SIGTERM into an ordinary event, also when the process is PID 1 in a container
-// (where the kernel gives no default action).
+// (where the kernel gives no default action); and SIGHUP, for programs that read files again.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <optional>
 #include <thread>
@@ -18,7 +19,8 @@ namespace pingti {
 // the person who will not wait for the drain. Thread-safe. At most one may exist.
 class SignalWaiter {
  public:
-  SignalWaiter();
+  enum class Hangup { kEndsTheProcess, kIsCounted };
+  explicit SignalWaiter(Hangup hangup = Hangup::kEndsTheProcess);
   // Restores the calling thread's signal mask.
   ~SignalWaiter();
   SignalWaiter(const SignalWaiter&) = delete;
@@ -35,6 +37,9 @@ class SignalWaiter {
   // Wakes Wait as a signal would; for a process that has to stop for its own reasons.
   void Shutdown();
 
+  // Whether SIGHUP came since the last call. REQUIRES: Hangup::kIsCounted.
+  bool TakeHangup() { return hangup_.exchange(false); }
+
   // The first signal received, if any.
   std::optional<int> signal() const;
 
@@ -43,6 +48,8 @@ class SignalWaiter {
 
   mutable Mutex mutex_;
   CondVar woken_;
+  const Hangup on_hangup_;
+  std::atomic<bool> hangup_{false};
   std::optional<int> signal_ PINGTI_GUARDED_BY(mutex_);
   std::function<void()> handler_ PINGTI_GUARDED_BY(mutex_);
   bool shutdown_ PINGTI_GUARDED_BY(mutex_) = false;

@@ -207,7 +207,20 @@ absl::StatusOr<bool> ApplyVariables(Key& key, const Environment& environment) {
   return true;
 }
 
+// Empty: no file is named.
+std::string PathOf(const CommandLine& command_line, const Environment& variables) {
+  if (command_line.config_path) return *command_line.config_path;
+  const auto found = variables.find(kConfigVariable);
+  return found == variables.end() ? std::string() : found->second;
+}
+
 }  // namespace
+
+absl::StatusOr<std::string> ConfigFile(const Schema& schema, int argc, const char* const* argv,
+                                       const char* const* environment) {
+  PINGTI_ASSIGN_OR_RETURN(const CommandLine command_line, FlagReader(schema, argc, argv).Read());
+  return PathOf(command_line, ReadEnvironment(environment));
+}
 
 absl::StatusOr<std::optional<std::string>> Load(Schema& schema, int argc, const char* const* argv,
                                                 const char* const* environment) {
@@ -217,12 +230,9 @@ absl::StatusOr<std::optional<std::string>> Load(Schema& schema, int argc, const 
 
   const Environment variables = ReadEnvironment(environment);
   std::vector<const Key*> set;
-  std::optional<std::string> path = command_line.config_path;
-  if (const auto found = variables.find(kConfigVariable); !path && found != variables.end()) {
-    path = found->second;
-  }
-  if (path) {
-    PINGTI_ASSIGN_OR_RETURN(set, ApplyYamlFile(schema, *path));
+  const bool has_file = command_line.config_path || variables.contains(kConfigVariable);
+  if (has_file) {
+    PINGTI_ASSIGN_OR_RETURN(set, ApplyYamlFile(schema, PathOf(command_line, variables)));
   }
   PINGTI_RETURN_IF_ERROR(CheckVariablesAreKnown(schema, variables));
   for (const auto& key : schema.keys()) {

@@ -21,6 +21,10 @@ namespace pingti::config {
 absl::StatusOr<std::optional<std::string>> Load(Schema& schema, int argc, const char* const* argv,
                                                 const char* const* environment);
 
+// The file that Load reads; empty: none is named. Errors: those of the command line.
+absl::StatusOr<std::string> ConfigFile(const Schema& schema, int argc, const char* const* argv,
+                                       const char* const* environment);
+
 // The settings as they are now as YAML, each under its explanation. Loading it gives the same
 // settings, but for secret ones, which are not shown. This is what deploy/config/*.yaml are made
 // with.

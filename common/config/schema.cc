@@ -108,6 +108,11 @@ Key& Key::Secret() {
   return *this;
 }
 
+Key& Key::Reloadable() {
+  reloadable_ = true;
+  return *this;
+}
+
 std::string Key::flag() const {
   std::string flag = Concat("--", name_);
   for (char& c : flag) {

@@ -30,7 +30,7 @@ namespace pingti::config {
 // "true", "1", "yes", "on" and their opposites, in any case; nothing for any other text.
 std::optional<bool> ParseBool(std::string text);
 
-// One setting. Range, Env, Required and Secret return the key itself, to be chained.
+// One setting. Range, Env, Required, Secret and Reloadable return the key itself, to be chained.
 class Key {
  public:
   // What a type knows to do with a field. Lists take any number of texts, everything else one.
@@ -59,6 +59,8 @@ class Key {
   Key& Required();
   // Its value is never printed.
   Key& Secret();
+  // It may change while the process runs, when its file is read again.
+  Key& Reloadable();
 
   const std::string& name() const { return name_; }
   const std::string& help() const { return help_; }
@@ -70,6 +72,7 @@ class Key {
   std::string flag() const;  // "--max-batch-tokens"
   bool required() const { return required_; }
   bool secret() const { return secret_; }
+  bool reloadable() const { return reloadable_; }
   bool is_list() const { return binding_.is_list; }
   bool is_bool() const { return binding_.is_bool; }
 
@@ -94,6 +97,7 @@ class Key {
   std::vector<std::string> env_names_;
   bool required_ = false;
   bool secret_ = false;
+  bool reloadable_ = false;
   std::string range_;
   double least_ = 0;
   double most_ = 0;

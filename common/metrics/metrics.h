@@ -84,6 +84,11 @@ inline constexpr HistogramSpec<1> kRouterClassTimeToFirstToken{
     "Time from a request's arrival to its first output token, by class of the API key.",
     kTimeToFirstTokenBuckets,
     {"tenant_class"}};
+inline constexpr GaugeSpec<1> kRouterReloadFailed{
+    "pingti_router_config_reload_failed",
+    "1 while a file that the router reads again has an error and what it said before stays in "
+    "force, by source: settings or keys.",
+    {"source"}};
 inline constexpr GaugeSpec<0> kRouterRequestsInFlight{"pingti_router_requests_in_flight",
                                                       "Requests accepted and not yet answered."};
 inline constexpr GaugeSpec<1> kRouterQueuedRequests{
@@ -99,7 +104,8 @@ inline constexpr GaugeSpec<1> kRouterWorkers{
     "pingti_router_workers", "Workers known to this router, by state.", {"state"}};
 inline constexpr GaugeSpec<1> kRouterReadyWorkers{
     "pingti_router_ready_workers",
-    "Workers that are ready, of every model that a known worker has served.",
+    "Workers that are ready, of every model that is configured or that a known worker has "
+    "served.",
     {"model"}};
 inline constexpr CounterSpec<1> kRouterWorkerDispatch{
     "pingti_router_worker_dispatch_total", "Sequences sent to each worker.", {"worker"}};

@@ -18,6 +18,7 @@ struct RouterMetrics {
         class_requests(registry->Add(kRouterClassRequests)),
         class_tokens(registry->Add(kRouterClassTokens)),
         class_time_to_first_token_seconds(registry->Add(kRouterClassTimeToFirstToken)),
+        config_reload_failed(registry->Add(kRouterReloadFailed)),
         requests_in_flight(registry->Add(kRouterRequestsInFlight)),
         queued_requests(registry->Add(kRouterQueuedRequests)),
         queued_tokens(registry->Add(kRouterQueuedTokens)),
@@ -38,6 +39,7 @@ struct RouterMetrics {
   Family<Counter, 2> class_requests;                       // tenant_class, code
   Family<Counter, 2> class_tokens;                         // tenant_class, direction
   Family<Histogram, 1> class_time_to_first_token_seconds;  // tenant_class
+  Family<Gauge, 1> config_reload_failed;                   // source
   Gauge requests_in_flight;
   Family<Gauge, 1> queued_requests;  // model
   Gauge queued_tokens;

@@ -4,7 +4,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/base/file_stamp.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -102,10 +102,7 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> Load(const TlsFiles& files) {
 std::string Fingerprint(const TlsFiles& files) {
   std::string text;
   for (const std::string& file : {files.cert_file, files.key_file, files.client_ca_file}) {
-    struct stat info = {};
-    if (file.empty() || ::stat(file.c_str(), &info) != 0) continue;
-    text += Concat(info.st_ino, ":", info.st_size, ":", info.st_mtim.tv_sec, ".",
-                   info.st_mtim.tv_nsec, ";");
+    text += Concat(FileStamp(file), ";");
   }
   return text;
 }

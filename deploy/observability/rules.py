@@ -184,6 +184,10 @@ def _process_alerts():
         _alert("PingtiRouterAbsent", "critical", f"absent({_own('pingti_router_requests_in_flight')})", "5m",
                "No router is scraped", "Prometheus has no router's metrics: the routers are down, or "
                "the scrape is."),
+        _alert("PingtiReloadFailed", "warning", f"{_own('pingti_router_config_reload_failed')} > 0", "5m",
+               "A router cannot take up changed {{ $labels.source }}",
+               "{{ $labels.pod }} goes on with the {{ $labels.source }} of before: the file has an error, which its "
+               "log names."),
         _alert("PingtiRestarts", "warning",
                f"resets({_own('process_cpu_seconds_total')}[1h]) > 2 {OF_OURS}", "0m",
                "A process keeps restarting",

@@ -39,19 +39,22 @@ absl::StatusOr<ApiKeys> ApiKeysSource::Parse(const std::string& text) const {
   return ApiKeys(std::move(table));
 }
 
-void ApiKeysSource::Reload(AdmissionController* admission) {
+absl::Status ApiKeysSource::Reload(AdmissionController* admission) {
   absl::StatusOr<std::string> text = Read();
-  if (!text.ok() || *text == text_) return;
+  if (!text.ok()) return text.status();
+  if (*text == text_) return status_;
   text_ = *std::move(text);
   const absl::StatusOr<ApiKeys> keys = Parse(text_);
+  status_ = keys.status();
   if (!keys.ok()) {
     LogError("the API keys have changed and are not taken",
              {{"error", std::string(keys.status().message())}});
-    return;
+    return status_;
   }
   keys_->Replace(*keys);
   admission->SetTenants(keys->tenants());
   LogInfo("the API keys have changed");
+  return status_;
 }
 
 }  // namespace pingti::router

@@ -24,8 +24,9 @@ class ApiKeysSource {
   const ApiKeys& keys() const { return *keys_; }
 
   // Looks at the file. New keys count from now on, here and for the limits of `admission`. A
-  // file that is gone or has an error changes nothing; the error is logged once.
-  void Reload(AdmissionController* admission);
+  // file that is gone or has an error changes nothing; the error is logged once, and is the answer
+  // until the file is mended.
+  absl::Status Reload(AdmissionController* admission);
 
  private:
   ApiKeysSource(std::string inline_keys, std::string file)
@@ -35,7 +36,8 @@ class ApiKeysSource {
 
   std::string inline_keys_;
   std::string file_;
-  std::string text_;  // of the file, as last read
+  std::string text_;     // of the file, as last read
+  absl::Status status_;  // of that text
   std::unique_ptr<ApiKeys> keys_;
 };
 

@@ -20,7 +20,8 @@ absl::StatusOr<ParsedCall> ParseMessagesCall(CallInput input) {
   call.request = std::move(parsed.request);
   call.request.id = input.id;
   call.request.created_unix_s = input.created_unix_s;
-  call.writer = std::make_unique<MessagesWriter>(std::move(input.id), call.request.model);
+  call.writer =
+      std::make_unique<MessagesWriter>(std::move(input.id), input.answer_name(call.request.model));
   return call;
 }
 

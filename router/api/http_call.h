@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ struct CallInput {
   std::string_view api_version;  // the header "anthropic-version"; empty: none
   std::string id;                // of the answer
   int64_t created_unix_s = 0;
+  // How the answer names the model that the client asks for by some name.
+  std::function<std::string(std::string_view name)> answer_name;
 };
 
 struct ParsedCall {

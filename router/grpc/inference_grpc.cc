@@ -195,13 +195,11 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     call->FreeRequest();
     Response head;
     head.set_id(request->id);
-    head.set_model(request->model);
+    head.set_model(service_->AnswerName(request->model));
     head.set_created_unix_s(request->created_unix_s);
     auto sink = std::make_shared<StreamSink<Response>>(call->answer(), std::move(head),
                                                        request->num_choices());
-    const std::shared_ptr<Generation> generation =
-        service_->Start(*std::move(request), life, std::move(sink));
-    if (generation != nullptr) client->OnStarted(generation);
+    service_->Start(*std::move(request), life, std::move(sink), client);
   }
 
   template <typename Request>

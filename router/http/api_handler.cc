@@ -220,7 +220,8 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
       std::chrono::duration_cast<std::chrono::seconds>(context.clock->WallNow().time_since_epoch())
           .count();
   absl::StatusOr<ParsedCall> call = endpoint.parse(
-      {exchange->request.body, exchange->request.Header("anthropic-version"), id, created});
+      {exchange->request.body, exchange->request.Header("anthropic-version"), id, created,
+       [this](std::string_view name) { return service_->AnswerName(name); }});
   std::string().swap(exchange->request.body);
   // Held until the text was taken over or refused.
   const std::shared_ptr<MemoryBudget::Lease> lease = std::move(exchange->request.body_lease);
@@ -241,9 +242,7 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   } else {
     sink = std::make_shared<BodySink>(std::move(answer), request.num_choices());
   }
-  const std::shared_ptr<Generation> generation =
-      service_->Start(std::move(request), exchange->life, std::move(sink));
-  if (generation != nullptr) exchange->client->OnStarted(generation);
+  service_->Start(std::move(request), exchange->life, std::move(sink), exchange->client);
 }
 
 // For those who look at the port they send requests to; the admin port says more.
@@ -255,15 +254,30 @@ void ApiHandler::ShowHealth(const ExchangePtr& exchange) {
 
 void ApiHandler::ListModels(const ExchangePtr& exchange) {
   std::vector<ModelEntry> entries;
+  const auto is_listed = [&](std::string_view id) {
+    return std::any_of(entries.begin(), entries.end(),
+                       [&](const ModelEntry& entry) { return entry.id == id; });
+  };
   for (const ModelStatus& status : service_->Models()) {
     const ServedModel& model = *status.model;
-    const bool listed = std::any_of(entries.begin(), entries.end(),
-                                    [&](const ModelEntry& entry) { return entry.id == model.id; });
-    if (listed) continue;  // a second build of the same model
+    if (is_listed(model.id)) continue;  // a second build of the same model
     entries.push_back({model.id, model.created_unix_s, model.owned_by, model.max_context_tokens});
     for (const std::string& alias : model.aliases) {
       entries.push_back({alias, model.created_unix_s, model.owned_by, model.max_context_tokens});
     }
+  }
+  // What the settings name is listed whether or not a worker serves it now.
+  const std::shared_ptr<const ModelTable> named = service_->model_names().table();
+  for (const std::string& id : named->models) {
+    if (!is_listed(id)) entries.push_back({.id = id});
+  }
+  for (const auto& [alias, id] : named->aliases) {
+    if (is_listed(alias)) continue;
+    const auto model = std::find_if(entries.begin(), entries.end(),
+                                    [&](const ModelEntry& entry) { return entry.id == id; });
+    ModelEntry entry = model == entries.end() ? ModelEntry{} : *model;
+    entry.id = alias;
+    entries.push_back(std::move(entry));
   }
   net::HttpResponse response;
   response.body = WriteModels(entries);

@@ -38,7 +38,7 @@ ParsedCall MakeCall(ParsedRequest parsed, CallInput input) {
   call.request = std::move(parsed.request);
   call.request.id = std::move(input.id);
   call.request.created_unix_s = input.created_unix_s;
-  const AnswerHead head{call.request.kind, call.request.id, call.request.model,
+  const AnswerHead head{call.request.kind, call.request.id, input.answer_name(call.request.model),
                         input.created_unix_s, call.request.params.logprobs};
   call.writer =
       std::make_unique<OpenAiWriter>(head, call.request.num_choices(), parsed.include_usage);

@@ -225,8 +225,10 @@ std::string WriteModel(const ModelEntry& model) {
   AppendJsonString(model.id, &out);
   out += Concat(",\"object\":\"model\",\"created\":", model.created_unix_s, ",\"owned_by\":");
   AppendJsonString(model.owned_by, &out);
-  out += Concat(",\"max_model_len\":", model.max_context_tokens, "}");
-  return out;
+  if (model.max_context_tokens > 0) {
+    out += Concat(",\"max_model_len\":", model.max_context_tokens);
+  }
+  return out + "}";
 }
 
 std::string WriteModels(const std::vector<ModelEntry>& models) {

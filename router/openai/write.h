@@ -60,10 +60,10 @@ std::string WriteError(std::string_view message, std::string_view type, std::str
                        std::string_view code);
 
 struct ModelEntry {
-  std::string id;
+  std::string id{};
   int64_t created_unix_s = 0;
-  std::string owned_by;
-  uint32_t max_context_tokens = 0;
+  std::string owned_by = "pingti";
+  uint32_t max_context_tokens = 0;  // 0: no worker has said yet, and it is left out
 };
 std::string WriteModel(const ModelEntry& model);
 std::string WriteModels(const std::vector<ModelEntry>& models);

@@ -30,6 +30,11 @@ void Dispatcher::Submit(SequenceJob job) {
   Pump();
 }
 
+void Dispatcher::SetPolicy(std::unique_ptr<Policy> policy) {
+  MutexLock lock(&mutex_);
+  policy_ = std::move(policy);
+}
+
 bool Dispatcher::HasWorkerFor(std::string_view fingerprint, uint32_t context_tokens) const {
   return registry_->HasReadyWorker(fingerprint, context_tokens);
 }

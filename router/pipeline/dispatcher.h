@@ -37,6 +37,9 @@ class Dispatcher {
   // Whether a worker that is ready now has a context that holds so much.
   bool HasWorkerFor(std::string_view fingerprint, uint32_t context_tokens) const;
 
+  // Chooses for what is placed from now on.
+  void SetPolicy(std::unique_ptr<Policy> policy);
+
   void Pump();
   // Gives up jobs that waited too long and closes finished breakers' waits.
   void Tick();

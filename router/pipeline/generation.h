@@ -44,6 +44,8 @@ struct GenerationOptions {
   size_t inline_bytes = 16u << 10;
   // And those larger than this do not share a queue with the others there.
   size_t long_bytes = 256u << 10;
+  // How long a request for a configured model waits for a worker that is ready.
+  std::chrono::milliseconds model_wait{0};
 };
 
 // What every request uses; all outlive the requests.

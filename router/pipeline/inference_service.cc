@@ -10,6 +10,10 @@
 namespace pingti::router {
 namespace {
 
+// What may wait for a worker of its model, all requests together.
+constexpr size_t kMostWaiting = 4096;
+constexpr size_t kMostWaitingBytes = 64u << 20;
+
 absl::Status NoWorker(std::string_view model) {
   return WithRetryAfter(
       ApiError(absl::StatusCode::kUnavailable,
@@ -22,9 +26,10 @@ absl::Status NoWorker(std::string_view model) {
 
 absl::StatusOr<std::shared_ptr<const ServedModel>> InferenceService::FindModel(
     std::string_view name) const {
-  std::shared_ptr<const ServedModel> model = registry_->FindModel(name);
+  const std::string id = model_names_.Resolve(name);
+  std::shared_ptr<const ServedModel> model = registry_->FindModel(id);
   if (model != nullptr) return model;
-  if (registry_->Models().empty()) return NoWorker(name);
+  if (model_names_.IsConfigured(id) || registry_->Models().empty()) return NoWorker(name);
   return ApiError(absl::StatusCode::kNotFound, Concat("The model '", name, "' does not exist."),
                   "model", "model_not_found");
 }
@@ -33,33 +38,90 @@ std::shared_ptr<RequestLife> InferenceService::Received(RequestInfo info) const 
   return std::make_shared<RequestLife>(std::move(info), context_->watchers, context_->clock);
 }
 
-absl::StatusOr<std::shared_ptr<Generation>> InferenceService::Make(
-    GenerationRequest request, const std::shared_ptr<RequestLife>& life,
-    const std::shared_ptr<ResponseSink>& sink) {
-  PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model, FindModel(request.model));
-  PINGTI_RETURN_IF_ERROR(ValidateRequest(*model, request));
-  // New requests do not wait for a worker to come back; those that already run do (see Resume).
-  if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
-  life->Accepted(request.model, model->id);
-  return std::make_shared<Generation>(context_, std::move(request), std::move(model), sink, life);
+std::string InferenceService::AnswerName(std::string_view name) const {
+  std::string id = model_names_.Resolve(name);
+  const std::shared_ptr<const ServedModel> model = registry_->FindModel(id);
+  return model == nullptr ? id : model->id;
 }
 
-std::shared_ptr<Generation> InferenceService::Start(GenerationRequest request,
-                                                    std::shared_ptr<RequestLife> life,
-                                                    std::shared_ptr<ResponseSink> sink) {
+absl::StatusOr<std::shared_ptr<const ServedModel>> InferenceService::FindReadyModel(
+    std::string_view name) const {
+  PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const ServedModel> model, FindModel(name));
+  // New requests do not queue for a worker to come back; those that already run do (see Resume).
+  if (!registry_->HasReadyWorker(model->fingerprint)) return NoWorker(model->id);
+  return model;
+}
+
+void InferenceService::Start(GenerationRequest request, std::shared_ptr<RequestLife> life,
+                             std::shared_ptr<ResponseSink> sink,
+                             std::shared_ptr<ClientWatch> client) {
   life->SetModel(request.model);
-  absl::StatusOr<std::shared_ptr<Generation>> generation = Make(std::move(request), life, sink);
-  if (!generation.ok()) {
-    life->End(generation.status());
-    sink->OnError(generation.status());
-    return nullptr;
+  auto arrival = std::make_shared<Arrival>(
+      Arrival{std::move(request), std::move(life), std::move(sink), std::move(client),
+              context_->clock->Now() + context_->options.model_wait});
+  absl::StatusOr<std::shared_ptr<const ServedModel>> model = FindReadyModel(arrival->request.model);
+  if (model.ok()) {
+    StartNow(arrival, *std::move(model));
+  } else if (!absl::IsUnavailable(model.status()) || !WaitForWorker(arrival)) {
+    Refuse(arrival.get(), model.status());
   }
+}
+
+void InferenceService::Refuse(Arrival* arrival, const absl::Status& why) {
+  arrival->life->End(why);
+  arrival->sink->OnError(why);
+}
+
+void InferenceService::StartNow(const ArrivalPtr& arrival,
+                                std::shared_ptr<const ServedModel> model) {
+  const absl::Status valid = ValidateRequest(*model, arrival->request);
+  if (!valid.ok()) return Refuse(arrival.get(), valid);
+  arrival->life->Accepted(arrival->request.model, model->id);
+  auto generation = std::make_shared<Generation>(context_, std::move(arrival->request),
+                                                 std::move(model), arrival->sink, arrival->life);
   {
     MutexLock lock(&mutex_);
-    running_.push_back(*generation);
+    running_.push_back(generation);
   }
-  (*generation)->Start();
-  return *std::move(generation);
+  generation->Start();
+  arrival->client->OnStarted(generation);
+}
+
+bool InferenceService::WaitForWorker(const ArrivalPtr& arrival) {
+  const GenerationRequest& request = arrival->request;
+  if (context_->options.model_wait.count() == 0) return false;
+  if (!model_names_.IsConfigured(model_names_.Resolve(request.model))) return false;
+  MutexLock lock(&mutex_);
+  if (waiting_.size() >= kMostWaiting || waiting_bytes_ + request.body_bytes > kMostWaitingBytes) {
+    return false;
+  }
+  waiting_bytes_ += request.body_bytes;
+  waiting_.push_back(arrival);
+  return true;
+}
+
+void InferenceService::StartWaiting() {
+  std::vector<ArrivalPtr> waiting;
+  {
+    MutexLock lock(&mutex_);
+    waiting.swap(waiting_);
+    waiting_bytes_ = 0;
+  }
+  const auto now = context_->clock->Now();
+  for (const ArrivalPtr& arrival : waiting) {
+    const absl::StatusOr<std::shared_ptr<const ServedModel>> model =
+        FindReadyModel(arrival->request.model);
+    if (arrival->client->gone()) {
+      Refuse(arrival.get(), absl::CancelledError("the client is gone"));
+    } else if (model.ok()) {
+      const bool taken = RunPrepared(arrival->request.body_bytes,
+                                     [this, arrival, model] { StartNow(arrival, *model); });
+      if (!taken) Refuse(arrival.get(), PoolFull());
+    } else if (!absl::IsUnavailable(model.status()) || now >= arrival->give_up_at ||
+               !WaitForWorker(arrival)) {
+      Refuse(arrival.get(), model.status());
+    }
+  }
 }
 
 absl::StatusOr<InferenceService::TokenizedPrompt> InferenceService::Tokenize(
@@ -89,6 +151,7 @@ bool InferenceService::RunPrepared(size_t body_bytes, std::function<void()> task
 }
 
 void InferenceService::Tick() {
+  StartWaiting();
   std::vector<std::shared_ptr<Generation>> running;
   {
     MutexLock lock(&mutex_);
@@ -104,10 +167,14 @@ void InferenceService::Tick() {
 
 void InferenceService::CancelAll(const absl::Status& why) {
   std::vector<std::weak_ptr<Generation>> running;
+  std::vector<ArrivalPtr> waiting;
   {
     MutexLock lock(&mutex_);
     running.swap(running_);
+    waiting.swap(waiting_);
+    waiting_bytes_ = 0;
   }
+  for (const ArrivalPtr& arrival : waiting) Refuse(arrival.get(), why);
   for (const std::weak_ptr<Generation>& weak : running) {
     if (std::shared_ptr<Generation> generation = weak.lock()) generation->Cancel(why);
   }

@@ -23,8 +23,9 @@ absl::StatusOr<ParsedCall> ParseResponsesCall(CallInput input) {
   call.request = std::move(parsed.chat.request);
   call.request.id = input.id;
   call.request.created_unix_s = input.created_unix_s;
-  call.writer = std::make_unique<ResponsesWriter>(std::move(input.id), call.request.model,
-                                                  input.created_unix_s, std::move(parsed.echo));
+  call.writer =
+      std::make_unique<ResponsesWriter>(std::move(input.id), input.answer_name(call.request.model),
+                                        input.created_unix_s, std::move(parsed.echo));
   return call;
 }
 

@@ -119,6 +119,7 @@ EDGES = {
     "router/grpc": API + ["common/net", "common/text", "common/text/utf8", "proto", "router/admission",
                           "router/observer", "router/openai", "router/pipeline"],
     "router/router_config": BASE + ["common/config", "router/policy/choose_policy"],
+    "router/reload": BASE + ["common/config", "router/router_config"],
     "router/main.cc": ["common/*", "router/*"],
 
     "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/text", "worker/weights",

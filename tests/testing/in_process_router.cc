@@ -30,6 +30,7 @@ InProcessRouter::InProcessRouter(InProcessRouterOptions options) : metrics_(&met
               OsEntropy(),
               {&metrics_watcher_, &access_log_}};
   service_ = std::make_unique<InferenceService>(&context_, registry_.get());
+  service_->model_names().Replace(*MakeModelTable(options.models, options.model_aliases));
   handler_ = std::make_unique<ApiHandler>(service_.get(), &keys_);
   registry_->Connect(
       [this, link = options.link, clock](LinkId id, const std::string& address) {

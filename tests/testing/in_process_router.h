@@ -29,6 +29,8 @@ struct InProcessRouterOptions {
   router::AdmissionOptions admission{};
   router::WorkerLinkOptions link{};
   std::string api_keys{};
+  std::vector<std::string> models{};
+  std::vector<std::string> model_aliases{};
   net::HttpServerOptions http{};
 };
 

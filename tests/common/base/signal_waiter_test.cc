@@ -120,5 +120,19 @@ TEST(SignalWaiterTest, ItsEndRestoresTheDefaultAction) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 }
 
+TEST(SignalWaiterTest, AHangupIsCountedWhereItIsAskedFor) {
+  EXPECT_EQ(ExitStatusOf([] {
+              SignalWaiter waiter(SignalWaiter::Hangup::kIsCounted);
+              if (waiter.TakeHangup()) return 1;
+              kill(getpid(), SIGHUP);
+              while (!waiter.TakeHangup()) std::this_thread::yield();
+              if (waiter.TakeHangup()) return 2;
+              kill(getpid(), SIGTERM);
+              waiter.Wait();
+              return waiter.signal() == SIGTERM ? 7 : 3;
+            }),
+            7);
+}
+
 }  // namespace
 }  // namespace pingti

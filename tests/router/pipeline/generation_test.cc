@@ -225,7 +225,8 @@ class GenerationTest : public ::testing::Test {
       --running_;
       ended_.notify_all();
     });
-    service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink);
+    service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink,
+                   std::make_shared<ClientWatch>());
     return sink;
   }
   void WaitAll() {
@@ -300,14 +301,13 @@ TEST_F(GenerationTest, CancelAtAnyMomentLeavesNothingBehind) {
       --running_;
       ended_.notify_all();
     });
-    const auto generation =
-        service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink);
-    if (generation == nullptr) continue;
+    const auto client = std::make_shared<ClientWatch>();
+    service_.Start(std::move(request), service_.Received({.endpoint = "test"}), sink, client);
     // Not by yields, which take long beside other work.
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 500);
     while (std::chrono::steady_clock::now() < until) {
     }
-    generation->Cancel(absl::CancelledError("test"));
+    client->OnGone();
   }
   WaitAll();
   EXPECT_EQ(admission_.concurrent_sequences(), 0u);
