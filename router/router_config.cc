@@ -114,6 +114,22 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
             "round_robin.")
       .Reloadable();
   AddCost(&config->policy_settings.cost, schema);
+  PrefixAffinitySettings& affinity = config->policy_settings.prefix_affinity;
+  schema
+      ->Add("affinity_recompute_weight", &affinity.recompute_weight,
+            "With the policy prefix_affinity, what a token that a worker must compute costs, where "
+            "one that waits there costs 1.")
+      .Range(0, 1000);
+  schema
+      ->Add("affinity_arrival_rate", &affinity.arrival_rate,
+            "With prefix_affinity, requests per second that a worker is taken to get, which wait "
+            "while it computes a long prompt.")
+      .Range(0, 1000);
+  schema
+      ->Add("affinity_hint_tokens", &affinity.hint_tokens,
+            "With prefix_affinity, what the worker that prompt_cache_key or user names is worth, "
+            "as tokens to prefill, where no worker has any of the prompt cached.")
+      .Range(0, 1 << 20);
   schema
       ->Add("session_hash_load_factor", &config->policy_settings.session_hash.load_factor,
             "With the policy session_hash, how many times the mean number of sequences a worker "

@@ -58,10 +58,21 @@ void Dispatcher::Pump() {
   } while (!pump_requests_.compare_exchange_strong(seen, 0));
 }
 
-WorkerLoad Dispatcher::Choose(const SequenceJob& job) {
-  const std::vector<WorkerLoad> candidates = registry_->Candidates(
+WorkerLoad Dispatcher::Choose(const SequenceJob& job, const Waits& waits) {
+  std::vector<WorkerLoad> candidates = registry_->Candidates(
       job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes, job.context_tokens);
   if (candidates.empty()) return {};
+  if (!policy_->may_wait()) {
+    std::erase_if(candidates, [](const WorkerLoad& load) { return !load.has_credit; });
+  }
+  for (WorkerLoad& load : candidates) {
+    const auto waiting = waits.find(load.worker);
+    if (waiting == waits.end()) continue;
+    // They came first, so they will go first.
+    load.sent_sequences += waiting->second.sequences;
+    load.sent_tokens += waiting->second.tokens;
+    load.has_credit = false;
+  }
   return candidates[policy_->Pick({.prompt_tokens = job.tokens,
                                    .block_hashes = job.block_hashes,
                                    .affinity_hint = job.affinity_hint},
@@ -75,20 +86,27 @@ void Dispatcher::PumpOnce() {
   };
   std::vector<Placement> placed;
   std::map<WorkerKey, std::shared_ptr<WorkerChannel>> channels;
+  Waits waits;
   {
     MutexLock lock(&mutex_);
     queue_.TakePlaceable(
-        [&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> bool {
-          const WorkerLoad chosen = Choose(job);
-          if (chosen.worker == 0) return false;
+        [&](const SequenceJob& job) PINGTI_REQUIRES(mutex_) -> SequenceQueue::Placed {
+          const WorkerLoad chosen = Choose(job, waits);
+          if (chosen.worker == 0) return SequenceQueue::Placed::kNo;
+          if (!chosen.has_credit) {
+            ++waits[chosen.worker].sequences;
+            waits[chosen.worker].tokens +=
+                job.tokens - std::min<uint64_t>(chosen.cached_prompt_tokens, job.tokens);
+            return SequenceQueue::Placed::kWaits;
+          }
           // Booked at once, so that the next job of this round sees it in the load.
           WorkerRegistry::Booked booked =
               registry_->Book(chosen.worker, job.tokens, job.handler, chosen.cached_prompt_tokens,
                               job.block_hashes, MostOutput(job.sequence));
-          if (booked.channel == nullptr) return false;
+          if (booked.channel == nullptr) return SequenceQueue::Placed::kNo;
           channels[chosen.worker] = std::move(booked.channel);
           placed.push_back({{}, std::move(booked.place)});
-          return true;
+          return SequenceQueue::Placed::kYes;
         },
         [&](SequenceJob job) { placed.back().job = std::move(job); });
   }

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -47,9 +48,16 @@ class Dispatcher {
   size_t queued() const;
 
  private:
+  // What jobs that this round has passed by will send to the workers for which they wait.
+  struct Waiting {
+    uint32_t sequences = 0;
+    uint64_t tokens = 0;
+  };
+  using Waits = std::map<WorkerKey, Waiting>;
+
   void PumpOnce();
-  // Where the job should go; worker 0: nowhere now.
-  WorkerLoad Choose(const SequenceJob& job) PINGTI_REQUIRES(mutex_);
+  // Where the job should go; worker 0: nowhere now; without credit: it should wait for that one.
+  WorkerLoad Choose(const SequenceJob& job, const Waits& waits) PINGTI_REQUIRES(mutex_);
 
   WorkerRegistry* const registry_;
   const Clock* const clock_;

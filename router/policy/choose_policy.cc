@@ -29,7 +29,7 @@ struct Entry {
 constexpr Entry kPolicies[] = {
     {PrefixAffinityPolicy::kName,
      [](const PolicySettings& settings) -> std::unique_ptr<Policy> {
-       return std::make_unique<PrefixAffinityPolicy>(settings.cost);
+       return std::make_unique<PrefixAffinityPolicy>(settings.prefix_affinity, settings.cost);
      }},
     {LeastLoadedPolicy::kName,
      [](const PolicySettings& settings) -> std::unique_ptr<Policy> {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "router/policy/cost.h"
 #include "router/policy/policy.h"
+#include "router/policy/prefix_affinity.h"
 #include "router/policy/session_hash.h"
 
 namespace pingti::router {
@@ -15,6 +16,7 @@ namespace pingti::router {
 // The settings of all policies; each takes what it knows.
 struct PolicySettings {
   CostSettings cost;  // all but round_robin
+  PrefixAffinitySettings prefix_affinity;
   SessionHashSettings session_hash;
   std::optional<uint64_t> seed{};  // of draws; without one every policy made has another
 };

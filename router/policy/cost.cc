@@ -28,20 +28,19 @@ CostEstimate::CostEstimate(const CostSettings& settings, std::span<const WorkerL
   if (num_steps > 0) step_s_ = steps_ms / 1000 / num_steps;
 }
 
-double CostEstimate::Seconds(uint64_t own_tokens, const WorkerLoad& load) const {
+double CostEstimate::Seconds(double own_tokens, const WorkerLoad& load) const {
   const uint32_t sequences = load.sequences();
-  const auto tokens =
-      static_cast<double>(load.waiting_uncached_tokens + load.sent_tokens + own_tokens +
-                          uint64_t{settings_.tokens_per_sequence} * sequences);
-  return tokens / prefill_tokens_per_s_ +
-         step_s_ * sequences / std::max<uint32_t>(load.max_batch_size, 1) +
+  const double tokens =
+      own_tokens + static_cast<double>(load.waiting_uncached_tokens + load.sent_tokens +
+                                       uint64_t{settings_.tokens_per_sequence} * sequences);
+  return PrefillSeconds(tokens) + step_s_ * sequences / std::max<uint32_t>(load.max_batch_size, 1) +
          std::chrono::duration<double>(settings_.full_cache).count() * load.kv_used_fraction *
              load.kv_used_fraction;
 }
 
 bool CheapestWorker::Before(const WorkerLoad& a, const WorkerLoad& b) const {
   const auto rank = [&](const WorkerLoad& load) {
-    return std::tuple(load.sequences(), load.worker <= last_worker_, load.worker);
+    return std::tuple(load.other_zone, load.sequences(), load.worker <= last_worker_, load.worker);
   };
   return rank(a) < rank(b);
 }

@@ -43,7 +43,9 @@ class CostEstimate {
   CostEstimate(const CostSettings& settings, std::span<const WorkerLoad> candidates);
 
   // Seconds, when the worker would have `own_tokens` of the prompt to compute.
-  double Seconds(uint64_t own_tokens, const WorkerLoad& load) const;
+  double Seconds(double own_tokens, const WorkerLoad& load) const;
+  // For so many tokens alone.
+  double PrefillSeconds(double tokens) const { return tokens / prefill_tokens_per_s_; }
 
  private:
   const CostSettings& settings_;
@@ -51,8 +53,8 @@ class CostEstimate {
   double step_s_;
 };
 
-// Of workers by their costs the cheapest. Equal costs go to the worker with the fewest sequences,
-// then in turn. Thread-compatible.
+// Of workers by their costs the cheapest. Equal costs go to a worker of the
+// router's own zone, then to the one with the fewest sequences, then in turn. Thread-compatible.
 class CheapestWorker {
  public:
   // Offers every candidate to `cost_of(load)`; index of the cheapest. REQUIRES: it is not empty.

@@ -7,7 +7,7 @@ size_t LeastLoadedPolicy::Pick(const PlacementRequest& request,
                                std::span<const WorkerLoad> candidates) {
   const CostEstimate estimate(settings_, candidates);
   return cheapest_.Pick(candidates, [&](const WorkerLoad& load) {
-    return estimate.Seconds(request.prompt_tokens, load);
+    return estimate.Seconds(static_cast<double>(request.prompt_tokens), load);
   });
 }
 

@@ -24,7 +24,11 @@ class Policy {
   virtual ~Policy() = default;
   // As the setting `policy` and the logs spell it.
   virtual std::string_view name() const = 0;
-  // Index into `candidates`. REQUIRES: it is not empty.
+  // Whether a sequence may wait for a worker without credit while another has some. Without it,
+  // Pick is shown workers with credit alone.
+  virtual bool may_wait() const { return false; }
+  // Index into `candidates`. One without credit is waited for: the next round asks again. REQUIRES:
+  // it is not empty.
   virtual size_t Pick(const PlacementRequest& request, std::span<const WorkerLoad> candidates) = 0;
 };
 

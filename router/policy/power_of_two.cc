@@ -10,8 +10,8 @@ size_t PowerOfTwoPolicy::Pick(const PlacementRequest& request,
   const size_t other = random_() % (candidates.size() - 1);
   const size_t second = other < first ? other : other + 1;
   const CostEstimate estimate(settings_, candidates);
-  return estimate.Seconds(request.prompt_tokens, candidates[second]) <
-                 estimate.Seconds(request.prompt_tokens, candidates[first])
+  return estimate.Seconds(static_cast<double>(request.prompt_tokens), candidates[second]) <
+                 estimate.Seconds(static_cast<double>(request.prompt_tokens), candidates[first])
              ? second
              : first;
 }

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "common/base/stable_hash.h"
+#include "router/policy/rendezvous.h"
 
 namespace pingti::router {
 
@@ -12,7 +12,7 @@ size_t SessionHashPolicy::Pick(const PlacementRequest& request,
   if (request.affinity_hint.empty() && request.block_hashes.empty()) {
     const CostEstimate estimate(cost_, candidates);
     return cheapest_.Pick(candidates, [&](const WorkerLoad& load) {
-      return estimate.Seconds(request.prompt_tokens, load);
+      return estimate.Seconds(static_cast<double>(request.prompt_tokens), load);
     });
   }
   const uint64_t session = request.affinity_hint.empty() ? request.block_hashes.front()
@@ -26,7 +26,7 @@ size_t SessionHashPolicy::Pick(const PlacementRequest& request,
   uint64_t best_weight = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
     if (candidates[i].sequences() >= bound) continue;
-    const uint64_t weight = MixBits(session ^ candidates[i].address_hash);
+    const uint64_t weight = RendezvousWeight(session, candidates[i]);
     if (best == candidates.size() || weight > best_weight) {
       best = i;
       best_weight = weight;

@@ -14,10 +14,8 @@ struct SessionHashSettings {
 };
 
 // Consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, 2018) on rendezvous
-// hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998): each
-// session has its own order of the workers, by a hash of both, and takes the first one with less
-// than its bound. All routers have the same orders, and a worker that comes or goes moves only the
-// sessions it gains or loses. A session is the request's affinity hint; without one it is the
+// hashing: each session takes the first worker of its order (rendezvous.h) that has less than its
+// bound. A session is the request's affinity hint; without one it is the
 // beginning of the prompt, its first block; a prompt shorter than that goes to the least loaded.
 class SessionHashPolicy final : public Policy {
  public:

@@ -75,14 +75,15 @@ bool SequenceQueue::AllFull(const FullModels& full) const {
 
 void SequenceQueue::TakePlaceable(const Place& place, const Take& take) {
   FullModels full;
-  for (auto it = classes_.begin(); it != classes_.end() && !AllFull(full);) {
-    TakeFromLines(&it->second, place, take, &full);
+  int may_wait = kMostThatWait;
+  for (auto it = classes_.begin(); it != classes_.end() && may_wait > 0 && !AllFull(full);) {
+    TakeFromLines(&it->second, place, take, &full, &may_wait);
     it = it->second.empty() ? classes_.erase(it) : std::next(it);
   }
 }
 
 void SequenceQueue::TakeFromLines(Lines* lines, const Place& place, const Take& take,
-                                  FullModels* full) {
+                                  FullModels* full, int* may_wait) {
   // A line's turn, and the job that it would send.
   struct Turn {
     double rank;
@@ -101,14 +102,20 @@ void SequenceQueue::TakeFromLines(Lines* lines, const Place& place, const Take& 
     std::push_heap(turns.begin(), turns.end());
   };
   for (auto line = lines->begin(); line != lines->end(); ++line) push(line, line->second.begin());
-  while (!turns.empty() && !AllFull(*full)) {
+  while (!turns.empty() && *may_wait > 0 && !AllFull(*full)) {
     std::pop_heap(turns.begin(), turns.end());
     const auto [rank, line, job] = turns.back();
     turns.pop_back();
     const auto next = std::next(job);
     if (!MayFit(job->second, *full)) {
       push(line, next);
-    } else if (!place(job->second)) {
+      continue;
+    }
+    const Placed placed = place(job->second);
+    if (placed == Placed::kWaits) {
+      --*may_wait;
+      push(line, next);
+    } else if (placed == Placed::kNo) {
       if (!IsPicky(job->second)) {
         full->insert_or_assign(job->second.fingerprint, job->second.context_tokens);
       }

@@ -26,8 +26,15 @@ namespace pingti::router {
 // Thread-compatible.
 class SequenceQueue {
  public:
-  // Finds a worker for a job; false when none has credit for it now.
-  using Place = std::function<bool(const SequenceJob&)>;
+  enum class Placed {
+    kYes,
+    kNo,     // no worker has credit for it now
+    kWaits,  // for a worker without credit, though others have some
+  };
+  // Finds a worker for a job.
+  using Place = std::function<Placed(const SequenceJob&)>;
+  // Jobs of one round that may wait for their workers while others go first: what bounds a round.
+  static constexpr int kMostThatWait = 32;
   using Take = std::function<void(SequenceJob)>;
 
   explicit SequenceQueue(std::unique_ptr<QueueOrder> order) : order_(std::move(order)) {}
@@ -38,7 +45,7 @@ class SequenceQueue {
 
   // Calls `place` for jobs in order, and right after each success `take` with that job. Once a job
   // of some model found no worker, later ones of that model that exclude no worker and need as
-  // large a context are not tried.
+  // large a context are not tried. The round ends when kMostThatWait have been passed by.
   void TakePlaceable(const Place& place, const Take& take);
   // Jobs whose time in the queue is over.
   std::vector<SequenceJob> TakeExpired(std::chrono::steady_clock::time_point now);
@@ -59,7 +66,8 @@ class SequenceQueue {
   // Models and the least context for which none of their workers has credit left in this round.
   using FullModels = std::map<std::string, uint32_t, std::less<>>;
 
-  void TakeFromLines(Lines* lines, const Place& place, const Take& take, FullModels* full);
+  void TakeFromLines(Lines* lines, const Place& place, const Take& take, FullModels* full,
+                     int* may_wait);
   // Whether a job is worth trying.
   static bool MayFit(const SequenceJob& job, const FullModels& full);
   // Nothing that waits is worth trying any more.

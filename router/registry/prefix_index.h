@@ -49,6 +49,7 @@ class PrefixIndex {
   size_t num_entries() const;
 
  private:
+  friend class ExpectedPrefixes;
   friend class WorkerPrefixes;
 
   static constexpr size_t kGroupSlots = 64;
@@ -77,6 +78,31 @@ class PrefixIndex {
   std::vector<bool> slots_ PINGTI_GUARDED_BY(mutex_);  // taken or free
   std::vector<std::unique_ptr<Group>> groups_ PINGTI_GUARDED_BY(mutex_);
   size_t num_entries_ PINGTI_GUARDED_BY(mutex_) = 0;
+};
+
+// Blocks of the prompts that a session's worker was sent and has not ended: it computes them or
+// holds them. The same index, filled by the router itself, so that prompts which come in one burst
+// meet where the first of them is computed. Of two sequences with the same block the first to end
+// takes it out: the worker's events have named it by then. Thread-safe.
+class ExpectedPrefixes {
+ public:
+  // `index` must outlive this; everything of this session leaves it with this.
+  explicit ExpectedPrefixes(PrefixIndex* index) : index_(index), slot_(index->AcquireSlot()) {}
+  ~ExpectedPrefixes() {
+    index_->RemoveAll(slot_);
+    index_->ReleaseSlot(slot_);
+  }
+  ExpectedPrefixes(const ExpectedPrefixes&) = delete;
+  ExpectedPrefixes& operator=(const ExpectedPrefixes&) = delete;
+
+  void Add(std::span<const uint64_t> hashes) { index_->Add(slot_, hashes, hashes.size()); }
+  void Remove(std::span<const uint64_t> hashes) { index_->Remove(slot_, hashes); }
+
+  size_t slot() const { return slot_; }
+
+ private:
+  PrefixIndex* const index_;
+  const size_t slot_;
 };
 
 // What the index knows of one session of one worker; gone from the index when destroyed.

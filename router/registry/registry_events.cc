@@ -24,6 +24,7 @@ void WorkerRegistry::OnConnecting(LinkId link) {
 void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
   auto prefixes = std::make_shared<WorkerPrefixes>(
       &prefix_index_, std::min(info.kv_total_blocks, kMaxIndexedBlocks));
+  auto expected = std::make_shared<ExpectedPrefixes>(&expected_index_);
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -40,6 +41,7 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
     worker.reported_sequence_id = 0;
     worker.dispatched = metrics_->worker_dispatch.With({worker.address});
     std::swap(worker.prefixes, prefixes);
+    std::swap(worker.expected, expected);
     worker.breaker = Breaker(breaker_options_);
     LogInfo("worker ready", {{"worker", worker.address},
                              {"worker_id", info.worker_id},
@@ -107,8 +109,10 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
   handlers.reserve(step.outputs.size());
   std::vector<uint64_t> unknown;
   std::shared_ptr<WorkerChannel> channel;
-  std::vector<std::span<const uint64_t>> learned;  // kept by `handlers`
+  std::vector<std::span<const uint64_t>> learned;  // kept by `handlers`, as `ended`
+  std::vector<std::span<const uint64_t>> ended;
   std::shared_ptr<WorkerPrefixes> prefixes;
+  std::shared_ptr<ExpectedPrefixes> expected;
   bool capacity = false;
   {
     MutexLock lock(&mutex_);
@@ -116,6 +120,7 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
     if (found == workers_.end()) return;
     Worker& worker = found->second;
     prefixes = worker.prefixes;
+    expected = worker.expected;
     for (SequenceOutput& output : step.outputs) {
       const auto booking = worker.bookings.find(output.sequence_id);
       if (booking == worker.bookings.end()) {
@@ -132,6 +137,7 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
       }
       Start(&worker, booking->first, &booking->second);
       if (output.finish.has_value()) {
+        ended.push_back(booking->second.block_hashes);
         RecordFinish(&worker, *output.finish);
         Release(&worker, booking);
       }
@@ -140,6 +146,9 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
   }
   for (const auto blocks : learned) {
     if (prefixes != nullptr) prefixes->Add(blocks);
+  }
+  for (const auto blocks : ended) {
+    if (expected != nullptr) expected->Remove(blocks);
   }
   for (size_t i = 0; i < handlers.size(); ++i) {
     if (handlers[i] != nullptr) handlers[i]->OnOutput(std::move(step.outputs[i]));
@@ -203,7 +212,9 @@ void WorkerRegistry::OnDraining(LinkId link) {
 
 void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
   std::map<uint64_t, Booking> lost;
-  std::shared_ptr<WorkerPrefixes> prefixes;  // leaves the index after the lock
+  // Leave their indexes after the lock.
+  std::shared_ptr<WorkerPrefixes> prefixes;
+  std::shared_ptr<ExpectedPrefixes> expected;
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -215,6 +226,7 @@ void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
     worker.waiting_sequences = 0;
     worker.waiting_tokens = 0;
     prefixes = std::exchange(worker.prefixes, nullptr);
+    expected = std::exchange(worker.expected, nullptr);
     lost = std::exchange(worker.bookings, {});
   }
   for (auto& [id, booking] : lost) booking.handler->OnLost(why);

@@ -29,6 +29,8 @@ struct WorkerLoad {
   // How much of the beginning of the prompt that is being placed the worker has cached, as far as
   // this router knows.
   uint64_t cached_prompt_tokens = 0;
+  // Whether the prompt may be sent there now.
+  bool has_credit = true;
 
   uint32_t sequences() const { return running_sequences + waiting_sequences + sent_sequences; }
 };

@@ -2,6 +2,7 @@
 #include "router/registry/worker_registry.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -165,19 +166,26 @@ uint32_t WorkerRegistry::num_ready() const {
   }));
 }
 
-bool WorkerRegistry::HasCredit(const Worker& worker, uint32_t tokens) {
-  // A prompt larger than the whole credit must still get through: alone.
-  if (worker.waiting_sequences == 0) return true;
-  return worker.waiting_sequences < worker.info.credit_sequences &&
-         worker.waiting_tokens + tokens <= worker.info.credit_tokens;
+WorkerRegistry::Candidate WorkerRegistry::MakeCandidate(const Worker& worker) {
+  Candidate candidate{worker.load, worker.prefixes->slot(), worker.expected->slot()};
+  if (worker.waiting_sequences == 0) {
+    // A prompt larger than the whole credit must still get through: alone.
+    candidate.has_place = true;
+    candidate.free_tokens = std::numeric_limits<uint64_t>::max();
+  } else {
+    candidate.has_place = worker.waiting_sequences < worker.info.credit_sequences;
+    candidate.free_tokens = worker.info.credit_tokens -
+                            std::min<uint64_t>(worker.waiting_tokens, worker.info.credit_tokens);
+  }
+  return candidate;
 }
 
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
                                                    const std::vector<WorkerKey>& excluded,
                                                    std::span<const uint64_t> block_hashes,
                                                    uint32_t context_tokens) const {
-  Choice others;
-  Choice failed_before;
+  std::vector<Candidate> others;
+  std::vector<Candidate> failed_before;
   bool any_other = false;
   uint32_t block_tokens = 0;
   {
@@ -188,23 +196,33 @@ std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint,
       const bool is_excluded =
           std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
       any_other |= !is_excluded;
-      if (worker.channel == nullptr || !worker.breaker.Allows(now) || !HasCredit(worker, tokens)) {
-        continue;
-      }
-      Choice& choice = is_excluded ? failed_before : others;
-      choice.loads.push_back(worker.load);
-      choice.slots.push_back(worker.prefixes->slot());
+      if (worker.channel == nullptr || !worker.breaker.Allows(now)) continue;
+      (is_excluded ? failed_before : others).push_back(MakeCandidate(worker));
       block_tokens = worker.info.model->kv_block_tokens;
     }
   }
-  Choice& choice = any_other ? others : failed_before;
-  if (choice.loads.empty() || block_hashes.empty()) return std::move(choice.loads);
-  // A slot may by now belong to another session: its load is then off, and booking it fails.
-  const PrefixIndex::Match match = prefix_index_.Find(block_hashes);
-  for (size_t i = 0; i < choice.loads.size(); ++i) {
-    choice.loads[i].cached_prompt_tokens = match.Blocks(choice.slots[i]) * block_tokens;
+  const std::vector<Candidate>& candidates = any_other ? others : failed_before;
+  if (std::none_of(candidates.begin(), candidates.end(),
+                   [](const Candidate& candidate) { return candidate.has_place; })) {
+    return {};
   }
-  return std::move(choice.loads);
+  // A slot may by now belong to another session: its load is then off, and booking it fails.
+  const PrefixIndex::Match cached = prefix_index_.Find(block_hashes);
+  const PrefixIndex::Match expected = expected_index_.Find(block_hashes);
+  std::vector<WorkerLoad> loads;
+  bool any_credit = false;
+  for (const Candidate& candidate : candidates) {
+    WorkerLoad& load = loads.emplace_back(candidate.load);
+    const size_t blocks =
+        std::max(cached.Blocks(candidate.cached_slot), expected.Blocks(candidate.expected_slot));
+    load.cached_prompt_tokens = blocks * block_tokens;
+    load.has_credit =
+        candidate.has_place &&
+        tokens - std::min<uint64_t>(load.cached_prompt_tokens, tokens) <= candidate.free_tokens;
+    any_credit |= load.has_credit;
+  }
+  if (!any_credit) loads.clear();
+  return loads;
 }
 
 uint32_t WorkerRegistry::RoomFor(const Worker& worker, uint32_t tokens) {
@@ -222,36 +240,43 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
                                             uint64_t cached_tokens,
                                             std::span<const uint64_t> block_hashes,
                                             uint32_t most_output) {
-  MutexLock lock(&mutex_);
-  Worker* worker = FindByKey(key);
-  if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
-    return {};
-  }
-  const uint64_t sequence_id = next_sequence_id_++;
   const auto uncached_tokens =
       tokens - static_cast<uint32_t>(std::min<uint64_t>(cached_tokens, tokens));
-  worker->bookings.emplace(
-      sequence_id, Booking{tokens,
-                           uncached_tokens,
-                           std::move(handler),
-                           block_hashes,
-                           {.vocab_size = worker->info.model->vocab_size,
-                            .output_tokens = std::min(most_output, RoomFor(*worker, tokens)),
-                            .prompt_scores = tokens}});
-  ++worker->waiting_sequences;
-  worker->waiting_tokens += tokens;
-  ++worker->load.sent_sequences;
-  worker->load.sent_tokens += uncached_tokens;
-  worker->breaker.OnSent(clock_->Now());
-  worker->dispatched.Increment();
-  return {worker->channel, {key, worker->address, sequence_id}};
+  Booked booked;
+  std::shared_ptr<ExpectedPrefixes> expected;
+  {
+    MutexLock lock(&mutex_);
+    Worker* worker = FindByKey(key);
+    if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
+      return {};
+    }
+    booked = {worker->channel, {key, worker->address, next_sequence_id_++}};
+    expected = worker->expected;
+    worker->bookings.emplace(
+        booked.place.sequence_id,
+        Booking{uncached_tokens,
+                std::move(handler),
+                block_hashes,
+                {.vocab_size = worker->info.model->vocab_size,
+                 .output_tokens = std::min(most_output, RoomFor(*worker, tokens)),
+                 .prompt_scores = tokens}});
+    ++worker->waiting_sequences;
+    worker->waiting_tokens += uncached_tokens;
+    ++worker->load.sent_sequences;
+    worker->load.sent_tokens += uncached_tokens;
+    worker->breaker.OnSent(clock_->Now());
+    worker->dispatched.Increment();
+  }
+  // Nothing is sent before this returns, so no output can take out what is not yet in.
+  expected->Add(block_hashes);
+  return booked;
 }
 
 void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* booking) {
   if (booking->started) return;
   booking->started = true;
   --worker->waiting_sequences;
-  worker->waiting_tokens -= booking->tokens;
+  worker->waiting_tokens -= booking->uncached_tokens;
   if (sequence_id > worker->reported_sequence_id) {
     worker->load.sent_tokens -= booking->uncached_tokens;
   }
@@ -270,6 +295,8 @@ void WorkerRegistry::Release(Worker* worker, std::map<uint64_t, Booking>::iterat
 void WorkerRegistry::Cancel(WorkerKey key, uint64_t sequence_id) {
   std::shared_ptr<WorkerChannel> channel;
   std::shared_ptr<SequenceHandler> handler;  // freed after the lock
+  std::span<const uint64_t> block_hashes;    // kept by `handler`
+  std::shared_ptr<ExpectedPrefixes> expected;
   {
     MutexLock lock(&mutex_);
     Worker* worker = FindByKey(key);
@@ -277,10 +304,13 @@ void WorkerRegistry::Cancel(WorkerKey key, uint64_t sequence_id) {
     const auto booking = worker->bookings.find(sequence_id);
     if (booking == worker->bookings.end()) return;
     handler = std::move(booking->second.handler);
+    block_hashes = booking->second.block_hashes;
+    expected = worker->expected;
     channel = worker->channel;
     worker->breaker.OnNeutral();
     Release(worker, booking);
   }
+  expected->Remove(block_hashes);
   channel->Cancel(sequence_id);
   on_capacity_();
 }

@@ -77,9 +77,12 @@ class WorkerRegistry final : public WorkerEvents {
   uint32_t num_ready() const;
 
   // Ready workers of the fingerprint whose context holds `context_tokens`, prompt and output, and
-  // whose breaker and credit allow a prompt of `tokens`. Those in
-  // `excluded` count only when no other is ready: a second try there is better than none.
-  // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens.
+  // whose breaker allows it; each says whether it has credit for a prompt of `tokens`, of which
+  // what is cached there takes none. Empty when no worker has credit. Those in `excluded` count
+  // only when no other is ready: a second try there is better than none.
+  // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens: cached, or
+  // of a sequence that
+  // this router has sent and that has not ended.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
                                      const std::vector<WorkerKey>& excluded,
                                      std::span<const uint64_t> block_hashes = {},
@@ -111,7 +114,6 @@ class WorkerRegistry final : public WorkerEvents {
 
  private:
   struct Booking {
-    uint32_t tokens;
     uint32_t uncached_tokens;
     std::shared_ptr<SequenceHandler> handler;
     std::span<const uint64_t> block_hashes;  // the handler keeps them
@@ -135,18 +137,23 @@ class WorkerRegistry final : public WorkerEvents {
     std::map<uint64_t, Booking> bookings;  // ordered: ids are in the order of sending
     // Null without a session; shared with a link's call that is under way when the session ends.
     std::shared_ptr<WorkerPrefixes> prefixes;
+    std::shared_ptr<ExpectedPrefixes> expected;  // as `prefixes`
   };
 
-  struct Choice {
-    std::vector<WorkerLoad> loads;
-    std::vector<size_t> slots;  // of the prefix index, beside the loads
+  // One that a prompt might go to, as it was under the lock.
+  struct Candidate {
+    WorkerLoad load;
+    size_t cached_slot = 0;    // of prefix_index_
+    size_t expected_slot = 0;  // of expected_index_
+    bool has_place = false;    // for one more sequence
+    uint64_t free_tokens = 0;  // of its credit; no limit where nothing waits
   };
 
   static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
   // Ready for sequences of the fingerprint that need `context_tokens`.
   static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
-  static bool HasCredit(const Worker& worker, uint32_t tokens);
+  static Candidate MakeCandidate(const Worker& worker);
   // Output that its context has room for behind `tokens`.
   static uint32_t RoomFor(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
@@ -165,7 +172,9 @@ class WorkerRegistry final : public WorkerEvents {
   metrics::RouterMetrics* const metrics_;
   LinkFactory factory_;
   std::function<void()> on_capacity_;
-  PrefixIndex prefix_index_;  // has locks of its own, and is not used under mutex_
+  // These have locks of their own, and are not used under mutex_.
+  PrefixIndex prefix_index_;
+  PrefixIndex expected_index_;
 
   mutable Mutex mutex_;
   std::map<LinkId, Worker> workers_ PINGTI_GUARDED_BY(mutex_);

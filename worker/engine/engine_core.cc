@@ -349,6 +349,9 @@ LoadSnapshot EngineCore::load() const {
   for (const Sequence* sequence : scheduler_.state().waiting) {
     load.waiting_uncached_tokens += sequence->num_uncached_estimate;
   }
+  for (const Sequence* sequence : scheduler_.state().running) {
+    if (!sequence->decodes()) load.waiting_uncached_tokens += std::max(0, sequence->pending());
+  }
   const BlockPool& pool = cache_.pool();
   load.kv_total_blocks = pool.total();
   load.kv_leased_blocks = pool.leased();

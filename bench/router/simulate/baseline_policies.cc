@@ -2,6 +2,7 @@
 #include "bench/router/simulate/baseline_policies.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <random>
 #include <unordered_set>
@@ -35,27 +36,35 @@ class LlmdPolicy final : public Policy {
   std::string_view name() const override { return "llm_d"; }
 
   size_t Pick(const PlacementRequest&, std::span<const WorkerLoad> candidates) override {
-    const auto range = [&](auto value) {
-      const auto [low, high] = std::minmax_element(
-          candidates.begin(), candidates.end(),
-          [&](const WorkerLoad& a, const WorkerLoad& b) { return value(a) < value(b); });
-      return std::pair(value(*low), value(*high));
-    };
     const auto cached = [](const WorkerLoad& load) {
       return static_cast<double>(load.cached_prompt_tokens);
     };
     const auto waiting = [](const WorkerLoad& load) {
       return static_cast<double>(load.waiting_sequences);
     };
-    const auto [least_cached, most_cached] = range(cached);
-    const auto [least_waiting, most_waiting] = range(waiting);
+    // Only workers that have any of the prompt have a score to be compared.
+    double least_cached = std::numeric_limits<double>::max();
+    double most_cached = 0;
+    for (const WorkerLoad& load : candidates) {
+      if (load.cached_prompt_tokens == 0) continue;
+      least_cached = std::min(least_cached, cached(load));
+      most_cached = std::max(most_cached, cached(load));
+    }
+    const auto [least, most] = std::minmax_element(
+        candidates.begin(), candidates.end(),
+        [&](const WorkerLoad& a, const WorkerLoad& b) { return waiting(a) < waiting(b); });
+    const double least_waiting = waiting(*least);
+    const double most_waiting = waiting(*most);
     std::vector<size_t> best;
     double best_score = -1;
     for (size_t i = 0; i < candidates.size(); ++i) {
       const WorkerLoad& load = candidates[i];
-      const double prefix = most_cached > least_cached
-                                ? (cached(load) - least_cached) / (most_cached - least_cached)
-                                : 1;
+      double prefix = 0;
+      if (load.cached_prompt_tokens > 0) {
+        prefix = most_cached > least_cached
+                     ? (cached(load) - least_cached) / (most_cached - least_cached)
+                     : 1;
+      }
       const double queue = most_waiting > least_waiting
                                ? (most_waiting - waiting(load)) / (most_waiting - least_waiting)
                                : 1;
@@ -119,13 +128,14 @@ class SglangPolicy final : public Policy {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Policy>> MakeAnyPolicy(std::string_view name, uint64_t seed) {
+absl::StatusOr<std::unique_ptr<Policy>> MakeAnyPolicy(std::string_view name, uint64_t seed,
+                                                      const router::PolicySettings& settings) {
   if (name == "random") return std::make_unique<RandomPolicy>(seed);
   if (name == "llm_d") return std::make_unique<LlmdPolicy>(seed);
   if (name == "sglang") return std::make_unique<SglangPolicy>();
-  router::PolicySettings settings;
-  settings.seed = seed;
-  return router::MakePolicy(name, settings);
+  router::PolicySettings seeded = settings;
+  seeded.seed = seed;
+  return router::MakePolicy(name, seeded);
 }
 
 }  // namespace pingti::bench

@@ -7,12 +7,13 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "router/policy/choose_policy.h"
 #include "router/policy/policy.h"
 
 namespace pingti::bench {
 
 // "llm_d": the sum of three scores in [0, 1], of which the greatest wins and equal ones are drawn:
-// twice the cached prefix (least to most of the candidates), the free part of the KV cache, and the
+// twice the cached prefix (least to most of those that have any), the free part of the KV cache, and the
 // waiting queue (most to least). Weights of llm-d's guide "Precise prefix cache aware routing"
 // (guides/precise-prefix-cache-aware, 2026).
 //
@@ -24,7 +25,9 @@ namespace pingti::bench {
 //
 // "random": any.
 //
-// Any other name is one of router/policy/choose_policy.h. Errors: that header's.
-absl::StatusOr<std::unique_ptr<router::Policy>> MakeAnyPolicy(std::string_view name, uint64_t seed);
+// Any other name is one of router/policy/choose_policy.h, which takes `settings`. Errors: that
+// header's.
+absl::StatusOr<std::unique_ptr<router::Policy>> MakeAnyPolicy(
+    std::string_view name, uint64_t seed, const router::PolicySettings& settings = {});
 
 }  // namespace pingti::bench

@@ -277,6 +277,9 @@ void ModelledWorker::Report() {
     report.waiting_uncached_tokens +=
         sequence.target() - CountCached(sequence) * settings_.block_tokens;
   }
+  for (const Sequence& sequence : running_) {
+    if (!sequence.decodes()) report.waiting_uncached_tokens += sequence.pending();
+  }
   report.kv_total_blocks = cache_.total();
   report.kv_leased_blocks = cache_.leased();
   report.prefill_tokens_per_s = prefill_rate_;

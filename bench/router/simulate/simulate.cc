@@ -25,6 +25,7 @@ struct Arguments {
                                        "round_robin",     "random/early"};
   std::string model = "72b";
   SimulationSettings simulation;
+  router::PolicySettings policy;
   WorkloadSize size;
   double speed = 1;
   double objective_s = 2;
@@ -51,7 +52,7 @@ absl::Status RunPolicy(const Arguments& arguments, const Workload& workload,
     settings.late_binding = false;
   }
   const auto result = Simulate(workload, settings, [&](size_t router) {
-    return MakeAnyPolicy(name, arguments.seed + router);
+    return MakeAnyPolicy(name, arguments.seed + router, arguments.policy);
   });
   if (!result.ok()) return result.status();
   const Summary summary = Summarize(workload, *result, arguments.objective_s);
@@ -109,6 +110,10 @@ int Main(int argc, char** argv) {
   app.add_option("--order", arguments.simulation.queue_order);
   app.add_option("--credit-tokens", arguments.simulation.credit_tokens);
   app.add_option("--credit-sequences", arguments.simulation.credit_sequences);
+  app.add_option("--recompute-weight", arguments.policy.prefix_affinity.recompute_weight);
+  app.add_option("--arrival-rate", arguments.policy.prefix_affinity.arrival_rate);
+  app.add_option("--hint-tokens", arguments.policy.prefix_affinity.hint_tokens);
+  app.add_option("--tokens-per-sequence", arguments.policy.cost.tokens_per_sequence);
   app.add_option("--objective", arguments.objective_s, "seconds to a first token");
   app.add_option("--seed", arguments.seed);
   app.add_flag("--csv", arguments.csv);

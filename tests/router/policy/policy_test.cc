@@ -82,6 +82,16 @@ TEST(LeastLoaded, ItsWeightsAreSettings) {
   EXPECT_EQ((*MakePolicy("least_loaded", slow))->Pick({10}, loads), 1u);
 }
 
+TEST(LeastLoaded, PrefersItsOwnZoneAtEqualCost) {
+  const auto policy = *MakePolicy("least_loaded");
+  std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};
+  loads[0].other_zone = true;
+  loads[2].other_zone = true;
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(policy->Pick({50}, loads), 1u);
+  loads[1].running_sequences = 1;
+  EXPECT_NE(policy->Pick({50}, loads), 1u);
+}
+
 TEST(LeastLoaded, SpreadsABurstEvenly) {
   const auto policy = *MakePolicy("least_loaded");
   std::vector<WorkerLoad> loads = {Load(1), Load(2), Load(3)};

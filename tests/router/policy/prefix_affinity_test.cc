@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/stable_hash.h"
 #include "router/policy/choose_policy.h"
 
 namespace pingti::router {
@@ -31,13 +32,70 @@ TEST(PrefixAffinity, TheLongestCachedBeginningWins) {
 }
 
 TEST(PrefixAffinity, AQueueLongerThanThePrefixIsWorthLoses) {
-  const auto policy = *MakePolicy("prefix_affinity");
+  PolicySettings settings;
+  settings.prefix_affinity.recompute_weight = 1;
+  settings.prefix_affinity.arrival_rate = 0;
+  const auto policy = *MakePolicy("prefix_affinity", settings);
   std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
   loads[0].cached_prompt_tokens = 300;  // 0.3 s at 1,000 tokens/s
   loads[0].waiting_uncached_tokens = 250;
   EXPECT_EQ(policy->Pick({400}, loads), 0u);
   loads[0].waiting_uncached_tokens = 350;
   EXPECT_EQ(policy->Pick({400}, loads), 1u);
+}
+
+TEST(PrefixAffinity, ComputingAgainCostsMoreThanWaitingForAsManyTokens) {
+  PolicySettings settings;
+  settings.prefix_affinity.arrival_rate = 0;
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
+  loads[0].cached_prompt_tokens = 300;
+  loads[0].waiting_uncached_tokens = 850;
+  EXPECT_EQ((*MakePolicy("prefix_affinity", settings))->Pick({400}, loads), 0u);
+  loads[0].waiting_uncached_tokens = 950;
+  EXPECT_EQ((*MakePolicy("prefix_affinity", settings))->Pick({400}, loads), 1u);
+  // In 0.4 s there come 1.6 others, who would wait 0.2 s each.
+  settings.prefix_affinity.arrival_rate = 4;
+  EXPECT_EQ((*MakePolicy("prefix_affinity", settings))->Pick({400}, loads), 0u);
+}
+
+TEST(PrefixAffinity, AWorkerWithoutCreditIsWaitedForWhileItIsTheCheapest) {
+  const auto policy = *MakePolicy("prefix_affinity");
+  EXPECT_TRUE(policy->may_wait());
+  std::vector<WorkerLoad> loads = {LoadWithTimes(1), LoadWithTimes(2)};
+  loads[0].cached_prompt_tokens = 300;
+  loads[0].has_credit = false;
+  EXPECT_EQ(policy->Pick({400}, loads), 0u);
+  loads[0].sent_tokens = 2000;
+  EXPECT_EQ(policy->Pick({400}, loads), 1u);
+}
+
+TEST(PrefixAffinity, AHintNamesOneWorkerAtAllRoutersWhereNoneHasThePrompt) {
+  // Two routers: their keys of the same workers differ, in order and in value.
+  std::vector<WorkerLoad> here = {LoadWithTimes(1), LoadWithTimes(2), LoadWithTimes(3)};
+  std::vector<WorkerLoad> there = {LoadWithTimes(9), LoadWithTimes(5), LoadWithTimes(4)};
+  for (size_t i = 0; i < 3; ++i) {
+    here[i].address_hash = MixBits(i);
+    there[2 - i].address_hash = MixBits(i);
+  }
+  const auto one = *MakePolicy("prefix_affinity");
+  const auto other = *MakePolicy("prefix_affinity");
+  std::map<size_t, int> homes;
+  for (int session = 0; session < 300; ++session) {
+    const std::string hint = std::to_string(session);
+    const size_t home = one->Pick({.prompt_tokens = 400, .affinity_hint = hint}, here);
+    EXPECT_EQ(2 - other->Pick({.prompt_tokens = 400, .affinity_hint = hint}, there), home);
+    ++homes[home];
+  }
+  EXPECT_EQ(homes.size(), 3u);
+  // A prefix says more than a hint, and so does a queue.
+  const PlacementRequest request{.prompt_tokens = 400, .affinity_hint = "0"};
+  const size_t home = one->Pick(request, here);
+  const size_t elsewhere = (home + 1) % 3;
+  here[elsewhere].cached_prompt_tokens = 64;
+  EXPECT_EQ(one->Pick(request, here), elsewhere);
+  here[elsewhere].cached_prompt_tokens = 0;
+  here[home].waiting_uncached_tokens = 600;
+  EXPECT_NE(one->Pick(request, here), home);
 }
 
 TEST(PrefixAffinity, APrefixThatAllShareDoesNotGatherThemAtOneWorker) {

@@ -34,7 +34,10 @@ class FairOrderTest : public ::testing::Test {
   std::string Take(int count, const std::string& full_model = "") {
     std::string tenants;
     queue_.TakePlaceable(
-        [&](const SequenceJob& job) { return count > 0 && job.fingerprint != full_model; },
+        [&](const SequenceJob& job) {
+          return count > 0 && job.fingerprint != full_model ? SequenceQueue::Placed::kYes
+                                                            : SequenceQueue::Placed::kNo;
+        },
         [&](SequenceJob job) {
           tenants += job.line;
           given_[job.line] += job.tokens + job.sequence.stop.max_tokens;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -29,10 +30,18 @@ SequenceJob Job(uint64_t id, int32_t priority = 0, bool resumed = false,
   return job;
 }
 
-std::vector<uint64_t> TakeAll(SequenceQueue* queue, const SequenceQueue::Place& place) {
+using Placed = SequenceQueue::Placed;
+
+std::vector<uint64_t> TakePlaced(SequenceQueue* queue, const SequenceQueue::Place& place) {
   std::vector<uint64_t> ids;
   queue->TakePlaceable(place, [&](SequenceJob job) { ids.push_back(job.id); });
   return ids;
+}
+
+std::vector<uint64_t> TakeAll(SequenceQueue* queue,
+                              const std::function<bool(const SequenceJob&)>& has_worker) {
+  return TakePlaced(
+      queue, [&](const SequenceJob& job) { return has_worker(job) ? Placed::kYes : Placed::kNo; });
 }
 
 TEST(SequenceQueue, OrdersByPriorityThenResumedThenArrival) {
@@ -91,6 +100,30 @@ TEST(SequenceQueue, AJobThatExcludesWorkersDoesNotSpeakForOthers) {
   queue.Add(Job(2));
   EXPECT_EQ(TakeAll(&queue, [](const SequenceJob& job) { return job.id == 2; }),
             std::vector<uint64_t>{2});
+}
+
+TEST(SequenceQueue, AJobThatWaitsForItsWorkerLetsOthersGoFirst) {
+  SequenceQueue queue(std::make_unique<FifoOrder>());
+  for (uint64_t id = 1; id <= 4; ++id) queue.Add(Job(id));
+  const auto place = [](const SequenceJob& job) {
+    return job.id % 2 == 0 ? Placed::kYes : Placed::kWaits;
+  };
+  EXPECT_EQ(TakePlaced(&queue, place), (std::vector<uint64_t>{2, 4}));
+  EXPECT_EQ(TakeAll(&queue, [](const SequenceJob&) { return true; }), (std::vector<uint64_t>{1, 3}))
+      << "they keep their places";
+}
+
+TEST(SequenceQueue, ARoundPassesByABoundedNumberOfJobsThatWait) {
+  SequenceQueue queue(std::make_unique<FifoOrder>());
+  const uint64_t most = SequenceQueue::kMostThatWait;
+  for (uint64_t id = 1; id <= most + 5; ++id) queue.Add(Job(id, id <= 3 ? 1 : 0));
+  uint64_t asked = 0;
+  EXPECT_TRUE(TakePlaced(&queue, [&](const SequenceJob&) {
+                ++asked;
+                return Placed::kWaits;
+              }).empty());
+  EXPECT_EQ(asked, most) << "over all priorities together";
+  EXPECT_EQ(queue.size(), most + 5);
 }
 
 TEST(SequenceQueue, RemovesAndExpires) {

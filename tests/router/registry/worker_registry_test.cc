@@ -111,6 +111,74 @@ TEST_F(WorkerRegistryTest, AnOversizedPromptGoesWhenNothingElseWaits) {
   EXPECT_EQ(registry_.Candidates("f", 1000, {}).size(), 1u);
 }
 
+TEST_F(WorkerRegistryTest, WhatIsCachedTakesNoCredit) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const std::vector<uint64_t> chain = {1, 2, 3, 4, 5};
+  registry_.OnKvEvents(links_.at("a"), {1, {{KvEvent::Kind::kStored, chain}}});
+  const WorkerKey key = OnlyKey();
+  auto handler = std::make_shared<FakeHandler>();
+  registry_.Book(key, 90, handler, /*cached_tokens=*/80, chain);  // 10 of 100
+  EXPECT_EQ(registry_.Candidates("f", 90, {}).size(), 1u);
+  EXPECT_TRUE(registry_.Candidates("f", 91, {}).empty());
+  EXPECT_EQ(registry_.Candidates("f", 170, {}, chain).size(), 1u);
+  EXPECT_TRUE(registry_.Candidates("f", 171, {}, chain).empty());
+}
+
+TEST_F(WorkerRegistryTest, AWorkerWithoutCreditIsShownWhileAnotherHasSome) {
+  registry_.SetAddresses({"a", "b"});
+  Ready("a");
+  const WorkerKey a = OnlyKey();
+  Ready("b");
+  auto handler = std::make_shared<FakeHandler>();
+  registry_.Book(a, 80, handler);
+  for (const WorkerLoad& load : registry_.Candidates("f", 50, {})) {
+    EXPECT_EQ(load.has_credit, load.worker != a);
+  }
+  EXPECT_EQ(registry_.Candidates("f", 50, {}).size(), 2u);
+}
+
+TEST_F(WorkerRegistryTest, ABeginningThatIsBeingComputedCountsAsCached) {
+  registry_.SetAddresses({"a", "b"});
+  Ready("a", "f", 100, 10'000);
+  const WorkerKey a = OnlyKey();
+  Ready("b", "f", 100, 10'000);
+  const std::vector<uint64_t> chain = {1, 2, 3};
+  const auto cached_at = [&](WorkerKey key) -> uint64_t {
+    for (const WorkerLoad& load : registry_.Candidates("f", 60, {}, chain)) {
+      if (load.worker == key) return load.cached_prompt_tokens;
+    }
+    return 99;
+  };
+  auto handler = std::make_shared<FakeHandler>();
+  const uint64_t first = registry_.Book(a, 60, handler, 0, chain).place.sequence_id;
+  EXPECT_EQ(cached_at(a), 48u);
+  Output("a", first, Finish::Reason::kUnspecified);
+  EXPECT_EQ(cached_at(a), 48u) << "it runs, and holds its blocks";
+  Output("a", first, Finish::Reason::kMaxTokens);
+  EXPECT_EQ(cached_at(a), 0u) << "now the worker's own events count alone";
+  const uint64_t second = registry_.Book(a, 60, handler, 0, chain).place.sequence_id;
+  EXPECT_EQ(cached_at(a), 48u);
+  registry_.Cancel(a, second);
+  EXPECT_EQ(cached_at(a), 0u);
+  registry_.Book(a, 60, handler, 0, chain);
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  Ready("a", "f", 100, 10'000);
+  for (const WorkerLoad& load : registry_.Candidates("f", 60, {}, chain)) {
+    EXPECT_EQ(load.cached_prompt_tokens, 0u);
+  }
+}
+
+TEST_F(WorkerRegistryTest, AddressesHaveTheSameHashInEverySession) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const uint64_t hash = registry_.Candidates("f", 1, {})[0].address_hash;
+  EXPECT_NE(hash, 0u);
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  Ready("a");
+  EXPECT_EQ(registry_.Candidates("f", 1, {})[0].address_hash, hash);
+}
+
 TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
   registry_.SetAddresses({"a"});
   Ready("a", "f", 10, 1000);
@@ -253,6 +321,7 @@ TEST_F(WorkerRegistryTest, AFirstOutputTeachesWhatWasCachedBefore) {
   output.token_ids = {1};
   output.cached_prompt_tokens = 32;
   registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
+  Output("a", id, Finish::Reason::kMaxTokens);
   EXPECT_EQ(registry_.Candidates("f", 50, {}, hashes)[0].cached_prompt_tokens, 32u);
 }
 

@@ -1,0 +1,143 @@
+// The dispatcher between a queue, a policy and a registry with scripted links.
+#include "router/pipeline/dispatcher.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "router/policy/prefix_affinity.h"
+#include "router/queue/fifo_order.h"
+#include "tests/testing/fake_clock.h"
+
+namespace pingti::router {
+namespace {
+
+class CountingChannel final : public WorkerChannel {
+ public:
+  void Submit(std::vector<Sequence> sequences) override {
+    for (const Sequence& sequence : sequences) {
+      requests.push_back(sequence.request_id);
+      ids[sequence.request_id] = sequence.sequence_id;
+    }
+  }
+  void Cancel(uint64_t) override {}
+  std::vector<std::string> requests;
+  std::map<std::string, uint64_t> ids;
+};
+
+class SilentHandler final : public SequenceHandler {
+ public:
+  void OnPlaced(const SequencePlace&) override {}
+  void OnOutput(SequenceOutput) override {}
+  void OnLost(const absl::Status&) override {}
+  void OnQueueTimeout() override {}
+};
+
+class DispatcherTest : public ::testing::Test {
+ protected:
+  DispatcherTest() {
+    registry_.Connect(
+        [this](LinkId id, const std::string& address) {
+          links_[address] = id;
+          return channels_[address] = std::make_shared<CountingChannel>();
+        },
+        [this] { dispatcher_.Pump(); });
+    registry_.SetAddresses({"a", "b"});
+    auto model = std::make_shared<ServedModel>();
+    model->fingerprint = "f";
+    model->kv_block_tokens = 16;
+    WorkerInfo info;
+    info.model = model;
+    info.max_batch_size = 8;
+    info.credit_sequences = 1;
+    info.credit_tokens = 10'000;
+    info.kv_total_blocks = 1000;
+    for (const auto& [address, link] : links_) registry_.OnReady(link, info);
+  }
+
+  // What is still queued goes nowhere, while the tests' chains are there.
+  ~DispatcherTest() override { registry_.CloseAll(); }
+
+  // Names of `count` blocks, kept as long as the jobs.
+  std::span<const uint64_t> Chain(uint64_t count) {
+    chain_.clear();
+    for (uint64_t i = 1; i <= count; ++i) chain_.push_back(i);
+    return chain_;
+  }
+  void Cached(const std::string& address) {
+    registry_.OnKvEvents(links_.at(address), {1, {{KvEvent::Kind::kStored, chain_}}});
+  }
+
+  void Submit(const std::string& name, uint32_t tokens, std::span<const uint64_t> chain = {}) {
+    SequenceJob job;
+    job.id = dispatcher_.NextJobId();
+    job.fingerprint = "f";
+    job.sequence.request_id = name;
+    job.handler = handler_;
+    job.tokens = tokens;
+    job.block_hashes = chain;
+    job.give_up_at = std::chrono::steady_clock::time_point::max();
+    dispatcher_.Submit(std::move(job));
+  }
+  std::vector<std::string> At(const std::string& address) { return channels_[address]->requests; }
+  void FirstToken(const std::string& address, const std::string& request) {
+    SequenceOutput output;
+    output.sequence_id = channels_[address]->ids.at(request);
+    output.token_ids = {1};
+    registry_.OnStepOutput(links_.at(address), {{std::move(output)}});
+  }
+
+  std::vector<uint64_t> chain_;
+  const std::shared_ptr<SilentHandler> handler_ = std::make_shared<SilentHandler>();
+  testing::FakeClock clock_;
+  std::map<std::string, LinkId> links_;
+  std::map<std::string, std::shared_ptr<CountingChannel>> channels_;
+  metrics::Registry metrics_registry_;
+  metrics::RouterMetrics metrics_{&metrics_registry_};
+  WorkerRegistry registry_{{}, &clock_, &metrics_};
+  Dispatcher dispatcher_{
+      &registry_, std::make_unique<PrefixAffinityPolicy>(PrefixAffinitySettings{}, CostSettings{}),
+      std::make_unique<FifoOrder>(), &clock_};
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(DispatcherTest, ASequenceWaitsForTheWorkerThatHasItsPastWhileOthersGo) {
+  const auto chain = Chain(200);
+  Cached("a");
+  Submit("first", 3210, chain);
+  EXPECT_EQ(At("a"), Names{"first"});
+  Submit("second", 3220, chain);
+  EXPECT_EQ(dispatcher_.queued(), 1u) << "a has no credit, and b would compute 3,220 tokens";
+  Submit("stranger", 100);
+  EXPECT_EQ(At("b"), Names{"stranger"});
+  FirstToken("a", "first");
+  EXPECT_EQ(At("a"), (Names{"first", "second"}));
+  EXPECT_EQ(dispatcher_.queued(), 0u);
+}
+
+TEST_F(DispatcherTest, ALongLineForOneWorkerSendsTheRestElsewhere) {
+  const auto chain = Chain(4);
+  Cached("a");
+  for (int i = 0; i < 8; ++i) Submit(std::to_string(i), 80, chain);
+  EXPECT_EQ(At("a").size(), 1u);
+  EXPECT_EQ(At("b").size(), 1u) << "64 tokens are not worth the wait behind all that wait for a";
+  EXPECT_EQ(dispatcher_.queued(), 6u);
+}
+
+TEST_F(DispatcherTest, PromptsOfOneBurstMeetWhereTheFirstIsComputed) {
+  const auto chain = Chain(200);
+  Submit("first", 3210, chain);
+  const std::string home = At("a").empty() ? "b" : "a";
+  Submit("second", 3220, chain);
+  EXPECT_EQ(dispatcher_.queued(), 1u);
+  FirstToken(home, "first");
+  EXPECT_EQ(At(home), (Names{"first", "second"}));
+}
+
+}  // namespace
+}  // namespace pingti::router
