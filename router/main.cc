@@ -114,6 +114,7 @@ AdmissionOptions MakeAdmissionOptions(const RouterConfig& config) {
   AdmissionOptions options;
   options.max_queued_sequences = static_cast<size_t>(config.max_queued_sequences);
   options.max_queued_tokens = static_cast<uint64_t>(config.max_queued_tokens);
+  options.max_predicted_wait = config.max_predicted_wait;
   options.max_concurrent_sequences = static_cast<size_t>(config.max_concurrent_sequences);
   options.max_concurrent_per_key = static_cast<size_t>(config.max_concurrent_per_key);
   options.max_priority = config.max_priority;
@@ -210,7 +211,8 @@ class Core {
         link_options_(MakeLinkOptions(config)),
         admission_(MakeAdmissionOptions(config), clock_),
         registry_(BreakerOptions{}, clock_, metrics),
-        dispatcher_(&registry_, std::move(policy), std::move(order), clock_),
+        dispatcher_(&registry_, std::move(policy), std::move(order), clock_,
+                    {.promote_after = config.promote_after}),
         pool_(std::make_unique<TaskPool>(config.prepare_threads, kPrepareQueue)),
         metrics_watcher_(metrics),
         context_{MakeGenerationOptions(config),

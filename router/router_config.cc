@@ -192,6 +192,16 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       .Range(1, 1e12)
       .Reloadable();
   schema
+      ->Add("max_predicted_wait", &config->max_predicted_wait,
+            "A request that would wait longer for its turn, by the rate at which others start, is "
+            "refused with 429 and the time until it would not; 0: none is.")
+      .Range(milliseconds(0), hours(1));
+  schema
+      ->Add("promote_after", &config->promote_after,
+            "A sequence that has waited so long for a worker goes with those of the highest "
+            "priority; 0: never.")
+      .Range(milliseconds(0), hours(1));
+  schema
       ->Add("max_concurrent_sequences", &config->max_concurrent_sequences,
             "Sequences of requests under way at once; 0: no limit.")
       .Range(0, 1 << 24)

@@ -58,6 +58,8 @@ struct RouterConfig {
   std::string queue_order = "fair";
   int64_t max_queued_sequences = 4096;
   int64_t max_queued_tokens = 8 << 20;
+  std::chrono::milliseconds max_predicted_wait{0};
+  std::chrono::milliseconds promote_after{10'000};
   int64_t max_concurrent_sequences = 16384;
   int64_t max_concurrent_per_key = 0;
   int32_t max_priority = INT32_MAX;

@@ -140,6 +140,41 @@ absl::Status AdmissionController::CheckQueue(const AdmissionRequest& request) {
   return absl::OkStatus();
 }
 
+double AdmissionController::PredictedWaitSeconds(const AdmissionRequest& request) {
+  if (start_rate_ <= 0 || queued_sequences_ == 0) return 0;
+  double all_work = 0;
+  double own_work = static_cast<double>(WorkOf(request.sequences, request.tokens));
+  size_t sequences = 0;
+  size_t other_lines = 0;
+  for (const auto& [line, account] : accounts_) {
+    double work = 0;
+    for (const auto& [rank, ticket] : account.waiting) {
+      if (rank.first < request.priority) continue;
+      work += static_cast<double>(WorkOf(ticket->waiting_sequences_, ticket->waiting_tokens_));
+      sequences += ticket->waiting_sequences_;
+    }
+    all_work += work;
+    if (line == LineOf(request)) {
+      own_work += work;
+    } else if (work > 0) {
+      ++other_lines;
+    }
+  }
+  if (all_work <= 0) return 0;
+  const double ahead = std::min(all_work, own_work * static_cast<double>(other_lines + 1));
+  return ahead / all_work * static_cast<double>(sequences) / start_rate_;
+}
+
+absl::Status AdmissionController::CheckPredictedWait(const AdmissionRequest& request) {
+  const double limit = std::chrono::duration<double>(options_.max_predicted_wait).count();
+  if (limit <= 0) return absl::OkStatus();
+  const double wait = PredictedWaitSeconds(request);
+  if (wait <= limit) return absl::OkStatus();
+  return Full(Concat("the request would wait about ", WholeSeconds(wait),
+                     " s for its turn, expected at most ", limit),
+              WholeSeconds(wait - limit));
+}
+
 AdmissionController::Ticket* AdmissionController::FindVictim(const AdmissionRequest& request) {
   // The lowest priority that waits; of the keys that have such requests, the one with most work.
   Accounts::iterator from = accounts_.end();
@@ -194,6 +229,7 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
       refused =
           rates_.Check(ticket->request_.tenant, ChargedTokens(ticket->request_), clock_->Now());
     }
+    if (refused.ok()) refused = CheckPredictedWait(ticket->request_);
     std::vector<Ticket*> victims;
     while (refused.ok()) {
       refused = CheckQueue(ticket->request_);

@@ -3,6 +3,7 @@
 // hint when to come back, never left to time out.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,6 +26,9 @@ struct AdmissionOptions {
   // Admitted sequences that have no first token yet, and their prompts' tokens.
   size_t max_queued_sequences = 4096;
   uint64_t max_queued_tokens = 8u << 20;
+  // A request that would wait longer for its turn, by the rate at which others start, is refused;
+  // 0: none is.
+  std::chrono::milliseconds max_predicted_wait{0};
   // Sequences of requests that are admitted and not finished. 0: no limit.
   size_t max_concurrent_sequences = 16384;
   // The two below count for keys that have no limit of their own (tenant.h).
@@ -130,6 +134,10 @@ class AdmissionController {
   size_t MaxConcurrentOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
   absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   absl::Status CheckQueue(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
+  absl::Status CheckPredictedWait(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
+  // Until a request's turn in the fair order: behind what waits with its priority or a higher one,
+  // or behind as much of every other line as of its own, itself included.
+  double PredictedWaitSeconds(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   // What to take out of the queue for `request`; null: nothing may go for it.
   Ticket* FindVictim(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   void EnterQueue(Ticket* ticket) PINGTI_REQUIRES(mutex_);

@@ -19,8 +19,13 @@ uint32_t MostOutput(const Sequence& sequence) {
 }  // namespace
 
 Dispatcher::Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy,
-                       std::unique_ptr<QueueOrder> order, const Clock* clock)
-    : registry_(registry), clock_(clock), policy_(std::move(policy)), queue_(std::move(order)) {}
+                       std::unique_ptr<QueueOrder> order, const Clock* clock,
+                       DispatcherOptions options)
+    : registry_(registry),
+      clock_(clock),
+      options_(options),
+      policy_(std::move(policy)),
+      queue_(std::move(order)) {}
 
 void Dispatcher::Submit(SequenceJob job) {
   {
@@ -47,6 +52,11 @@ void Dispatcher::CancelQueued(uint64_t job_id) {
 
 void Dispatcher::CancelPlaced(WorkerKey worker, uint64_t sequence_id) {
   registry_->Cancel(worker, sequence_id);
+}
+
+void Dispatcher::CountAnswer(std::string_view line, double weight, double tokens) {
+  MutexLock lock(&mutex_);
+  queue_.CountAnswer(line, weight, tokens);
 }
 
 void Dispatcher::Pump() {
@@ -123,7 +133,9 @@ void Dispatcher::Tick() {
   std::vector<SequenceJob> expired;
   {
     MutexLock lock(&mutex_);
-    expired = queue_.TakeExpired(clock_->Now());
+    const auto now = clock_->Now();
+    expired = queue_.TakeExpired(now);
+    if (options_.promote_after.count() > 0) queue_.Promote(now - options_.promote_after);
   }
   for (const SequenceJob& job : expired) job.handler->OnQueueTimeout();
   Pump();  // a breaker may have closed by time alone

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -19,12 +20,17 @@
 
 namespace pingti::router {
 
+struct DispatcherOptions {
+  // A sequence that has waited so long goes with those of the highest priority; 0: never.
+  std::chrono::milliseconds promote_after{0};
+};
+
 // Thread-safe.
 class Dispatcher {
  public:
   // `registry` must outlive this; its capacity listener should call Pump.
   Dispatcher(WorkerRegistry* registry, std::unique_ptr<Policy> policy,
-             std::unique_ptr<QueueOrder> order, const Clock* clock);
+             std::unique_ptr<QueueOrder> order, const Clock* clock, DispatcherOptions options = {});
 
   uint64_t NextJobId() { return next_job_id_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -40,9 +46,12 @@ class Dispatcher {
 
   // Chooses for what is placed from now on.
   void SetPolicy(std::unique_ptr<Policy> policy);
+  // Of a sequence that was placed: its answer has so many tokens more than
+  // SequenceJob::expected_answer, or than the last call said, or fewer.
+  void CountAnswer(std::string_view line, double weight, double tokens);
 
   void Pump();
-  // Gives up jobs that waited too long and closes finished breakers' waits.
+  // Gives up jobs that waited too long, promotes others and closes finished breakers' waits.
   void Tick();
 
   size_t queued() const;
@@ -61,6 +70,7 @@ class Dispatcher {
 
   WorkerRegistry* const registry_;
   const Clock* const clock_;
+  const DispatcherOptions options_;
   std::atomic<uint64_t> next_job_id_{1};
   std::atomic<int> pump_requests_{0};
 

@@ -211,6 +211,8 @@ void Generation::SubmitChoice(size_t index) {
   job.context_tokens = ContextTokens(choice);
   job.block_hashes = prompts_.block_hashes[choice.prompt];
   job.affinity_hint = request_.affinity_hint;
+  job.queued_at = choice.queued_at;
+  if (!job.resumed) choice.counted_tokens = job.expected_answer();
   job.give_up_at = std::min(choice.queued_at + context_->options.queue_timeout, Deadline());
   context_->dispatcher->Submit(std::move(job));
 }

@@ -122,7 +122,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     std::vector<uint32_t> generated;
     std::vector<TokenScores> prompt_scores;  // of this attempt, until they are echoed
     uint32_t cached_prompt_tokens = 0;
-    bool started = false;  // its first output came
+    uint32_t counted_tokens = 0;  // of the answer, for the turns of its line
+    bool started = false;         // its first output came
     bool echoed = false;
     std::chrono::steady_clock::time_point queued_at;
     std::chrono::steady_clock::time_point last_token;
@@ -165,6 +166,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
   void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
   void RecordTokens(size_t index, size_t num_tokens);
+  // Tells the queue how long the answer is by now, now and then and `at_end`.
+  void CountAnswer(Choice* choice, bool at_end);
   void FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta);
   // What to do when a worker ended the sequence without finishing it.
   void HandleAbnormalEnd(size_t index, const Finish& finish);

@@ -98,6 +98,16 @@ StopCriteria Generation::MakeStop(const Choice& choice) const {
   return stop;
 }
 
+void Generation::CountAnswer(Choice* choice, bool at_end) {
+  constexpr uint32_t kStep = 64;  // tokens between two calls: they take the queue's lock
+  const auto tokens = static_cast<uint32_t>(choice->generated.size());
+  if (tokens == choice->counted_tokens) return;
+  if (!at_end && tokens < choice->counted_tokens + kStep) return;
+  const double more = static_cast<double>(tokens) - choice->counted_tokens;
+  context_->dispatcher->CountAnswer(request_.line(), request_.weight, more);
+  choice->counted_tokens = tokens;
+}
+
 void Generation::Handle(Output event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
   Choice& choice = choices_[event.choice];
@@ -116,6 +126,7 @@ void Generation::Handle(Output event) {
     if (scores_only()) return FinishScored(&choice, has_finish, std::move(delta));
     RecordTokens(event.choice, output.token_ids.size());
     const After after = PushTokens(&choice, output, &delta);
+    CountAnswer(&choice, /*at_end=*/false);
     if (after != After::kGoOn && !has_finish) {
       context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
     }
@@ -256,6 +267,7 @@ void Generation::Echo(Choice* choice, ChoiceDelta* delta) {
 }
 
 void Generation::FinishChoice(Choice* choice, FinishReason reason, ChoiceDelta* delta) {
+  CountAnswer(choice, /*at_end=*/true);
   choice->stream->Finish(reason, delta);
   choice->state = Choice::State::kFinished;
   choice->attempt = 0;

@@ -9,10 +9,7 @@ namespace {
 double Cost(const SequenceJob& job) {
   // Resumed for a worker's fault: it was paid for when it left for the first time.
   if (job.resumed) return 0;
-  const uint32_t limit = job.sequence.stop.max_tokens;
-  const uint32_t answer =
-      limit == 0 ? FairOrder::kMostAnswerTokens : std::min(limit, FairOrder::kMostAnswerTokens);
-  return static_cast<double>(job.tokens) + answer;
+  return (static_cast<double>(job.tokens) + job.expected_answer()) / job.weight;
 }
 
 }  // namespace
@@ -33,6 +30,16 @@ void FairOrder::OnTaken(const SequenceJob& job) {
   --line.waiting;
   virtual_time_ = std::max(virtual_time_, line.start);
   line.start += Cost(job);
+}
+
+void FairOrder::OnAnswer(std::string_view line, double weight, double tokens) {
+  auto account = lines_.find(line);
+  // One that was forgotten stands where a new one would.
+  if (account == lines_.end()) {
+    if (tokens <= 0) return;
+    account = lines_.emplace(line, Account{.start = virtual_time_}).first;
+  }
+  account->second.start += tokens / weight;
 }
 
 void FairOrder::OnRemoved(const SequenceJob& job) { --lines_[job.line].waiting; }

@@ -24,6 +24,8 @@ class QueueOrder {
   virtual void OnAdded(const SequenceJob&) {}
   // A job left for a worker.
   virtual void OnTaken(const SequenceJob&) {}
+  // An answer of a job that was taken has so many tokens more than its job counted for, or fewer.
+  virtual void OnAnswer(std::string_view line, double weight, double tokens) {}
   // A job left without being served: cancelled, or its time is over.
   virtual void OnRemoved(const SequenceJob&) {}
 };

@@ -1,6 +1,7 @@
 // One sequence on its way to a worker.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -15,6 +16,10 @@
 namespace pingti::router {
 
 struct SequenceJob {
+  // An answer's tokens are not known before: it counts as its max_tokens, and never as more than
+  // this, which is also what an answer without max_tokens counts as.
+  static constexpr uint32_t kMostExpectedAnswer = 256;
+
   uint64_t id = 0;
   std::string fingerprint;  // the model build that must run it
   std::string line;         // who takes turns with others, see GenerationRequest::line
@@ -30,7 +35,14 @@ struct SequenceJob {
   uint32_t context_tokens = 0;  // prompt and output that the worker's context must hold
   std::span<const uint64_t> block_hashes;  // of the prompt; the handler keeps them
   std::string_view affinity_hint;          // the handler keeps it, too
+  std::chrono::steady_clock::time_point queued_at{};
   std::chrono::steady_clock::time_point give_up_at;
+
+  // Tokens that count for the answer until it is there.
+  uint32_t expected_answer() const {
+    const uint32_t limit = sequence.stop.max_tokens;
+    return limit == 0 ? kMostExpectedAnswer : std::min(limit, kMostExpectedAnswer);
+  }
 };
 
 }  // namespace pingti::router

@@ -14,18 +14,42 @@ bool IsPicky(const SequenceJob& job) { return !job.excluded_workers.empty(); }
 
 void SequenceQueue::Add(SequenceJob job) {
   const Class of_class(-static_cast<int64_t>(job.priority), !job.resumed);
-  const uint64_t arrival = arrivals_++;
+  order_->OnAdded(job);
+  Attach(of_class, arrivals_++, std::move(job));
+}
+
+void SequenceQueue::Attach(const Class& of_class, uint64_t arrival, SequenceJob job) {
   tokens_ += job.tokens;
   if (IsPicky(job)) {
     ++picky_;
   } else {
     unpicky_[job.fingerprint].insert(job.context_tokens);
   }
-  order_->OnAdded(job);
   std::string line(order_->Line(job));
   Line& jobs = classes_[of_class][line];
   positions_.emplace(job.id, Position{of_class, std::move(line), arrival});
   jobs.emplace(arrival, std::move(job));
+}
+
+void SequenceQueue::Promote(std::chrono::steady_clock::time_point queued_by) {
+  if (classes_.empty()) return;
+  const int64_t highest = classes_.begin()->first.first;
+  std::vector<Position> late;
+  for (const auto& [of_class, lines] : classes_) {
+    if (of_class.first == highest) continue;
+    for (const auto& [name, line] : lines) {
+      // Those of a line came in this order.
+      for (const auto& [arrival, job] : line) {
+        if (job.queued_at > queued_by) break;
+        late.push_back({of_class, name, arrival});
+      }
+    }
+  }
+  for (const Position& position : late) {
+    SequenceJob job = DetachAt(position);
+    const Class of_class(highest, !job.resumed);
+    Attach(of_class, position.arrival, std::move(job));
+  }
 }
 
 SequenceJob SequenceQueue::Detach(Line* line, Line::iterator it) {

@@ -47,6 +47,13 @@ class SequenceQueue {
   // of some model found no worker, later ones of that model that exclude no worker and need as
   // large a context are not tried. The round ends when kMostThatWait have been passed by.
   void TakePlaceable(const Place& place, const Take& take);
+  // Jobs that have waited since `queued_by` or longer go with those of the highest priority that
+  // waits, where their lines take turns as before: no priority waits for ever behind others.
+  void Promote(std::chrono::steady_clock::time_point queued_by);
+  // Of a job that was taken: see QueueOrder::OnAnswer.
+  void CountAnswer(std::string_view line, double weight, double tokens) {
+    order_->OnAnswer(line, weight, tokens);
+  }
   // Jobs whose time in the queue is over.
   std::vector<SequenceJob> TakeExpired(std::chrono::steady_clock::time_point now);
 
@@ -75,6 +82,7 @@ class SequenceQueue {
   // Takes a job out of its line and out of the counts; empty lines stay for the caller to erase.
   SequenceJob Detach(Line* line, Line::iterator job);
   SequenceJob DetachAt(const Position& position);
+  void Attach(const Class& of_class, uint64_t arrival, SequenceJob job);
 
   const std::unique_ptr<QueueOrder> order_;
   std::map<Class, Lines> classes_;

@@ -48,14 +48,13 @@ class FirstStepSink : public SessionSink {
   const std::shared_ptr<Result> result_;  // shared: the waiter may give up first
 };
 
-SubmitCredit CreditOf(const EngineOptions& engine, int32_t max_context_tokens) {
+SubmitCredit CreditOf(const EngineOptions& engine) {
   SubmitCredit credit;
-  // Enough that the next batch is always here, and no more: what waits in a router can still go
-  // elsewhere.
+  // Enough that the next batches are always here, and no more: what waits in a router can still go
+  // elsewhere, and be overtaken by who has waited less. A longer prompt comes alone.
   credit.max_waiting_sequences = static_cast<uint32_t>(
       std::min(2 * engine.budget.max_sequences, engine.max_waiting_sequences));
-  credit.max_waiting_tokens =
-      static_cast<uint32_t>(std::max(8 * engine.budget.max_tokens, max_context_tokens));
+  credit.max_waiting_tokens = static_cast<uint32_t>(8 * engine.budget.max_tokens);
   return credit;
 }
 
@@ -63,7 +62,7 @@ HubOptions MakeHubOptions(const ServedCard& card, const WorkerServerOptions& opt
   HubOptions hub;
   hub.report_interval = options.report_interval;
   hub.max_message_bytes = static_cast<size_t>(options.max_message_bytes);
-  hub.total_credit = CreditOf(options.engine, static_cast<int32_t>(card.card.max_context_tokens()));
+  hub.total_credit = CreditOf(options.engine);
   hub.identity.worker_id =
       options.worker_id.empty() ? RandomId("worker-", OsEntropy()) : options.worker_id;
   hub.identity.incarnation = RandomId("", OsEntropy());

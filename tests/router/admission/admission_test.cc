@@ -75,6 +75,33 @@ TEST_F(Admission, CountsSequencesRatherThanRequests) {
   EXPECT_EQ(admission_->concurrent_sequences(), 0u);
 }
 
+TEST_F(Admission, RefusesWhatWouldWaitTooLongForItsTurn) {
+  Limit({.max_predicted_wait = std::chrono::seconds(2)});
+  // Ten start per second.
+  for (int i = 0; i < 1000; ++i) {
+    clock_.Advance(std::chrono::milliseconds(100));
+    auto ticket = Admit({.tenant = "noisy", .tokens = 100});
+    ASSERT_TRUE(ticket.ok());
+    (*ticket)->OnSequenceStarted();
+  }
+  std::vector<Ticket> waiting;
+  absl::Status refused;
+  while (refused.ok()) {
+    auto ticket = Admit({.tenant = "noisy", .tokens = 100});
+    refused = ticket.status();
+    if (ticket.ok()) waiting.push_back(*std::move(ticket));
+    ASSERT_LE(waiting.size(), 30u);
+  }
+  EXPECT_NEAR(static_cast<double>(waiting.size()), 20, 2);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused));
+  EXPECT_EQ(RetryAfterSeconds(refused), 1) << "in a second there will be room";
+  // Another key's turn comes after one of noisy's, and a higher priority has nothing before it.
+  EXPECT_TRUE(Admit({.tenant = "quiet", .tokens = 100}).ok());
+  EXPECT_TRUE(Admit({.tenant = "noisy", .priority = 1, .tokens = 100}).ok());
+  // So much work would stand behind all that noisy has waiting.
+  EXPECT_FALSE(Admit({.tenant = "quiet", .sequences = 30, .tokens = 3000}).ok());
+}
+
 TEST_F(Admission, WhatCanNeverFitIsTheClientsError) {
   Limit({.max_queued_sequences = 100, .max_concurrent_per_key = 8});
   for (const auto& status :

@@ -27,6 +27,7 @@ class FairOrderTest : public ::testing::Test {
     job.tokens = tokens;
     job.priority = priority;
     job.sequence.stop.max_tokens = 1;
+    if (weights_.contains(tenant)) job.weight = weights_[tenant];
     queue_.Add(std::move(job));
   }
 
@@ -48,6 +49,7 @@ class FairOrderTest : public ::testing::Test {
 
   SequenceQueue queue_{*MakeQueueOrder("fair")};
   std::map<std::string, uint64_t> given_;
+  std::map<std::string, double> weights_;
   uint64_t next_id_ = 1;
 };
 
@@ -69,6 +71,47 @@ TEST_F(FairOrderTest, TurnsAreCountedInTokens) {
   for (int i = 0; i < 10; ++i) Add("a", 299);
   for (int i = 0; i < 30; ++i) Add("b", 99);
   EXPECT_EQ(Take(12), "abbbabbbabbb");
+}
+
+TEST_F(FairOrderTest, ALineWithTwiceTheWeightGetsTwiceTheTokens) {
+  weights_["a"] = 2;
+  for (int i = 0; i < 100; ++i) Add("a", 99);
+  for (int i = 0; i < 100; ++i) Add("b", 99);
+  Take(90);
+  EXPECT_NEAR(static_cast<double>(given_["a"]), 2.0 * static_cast<double>(given_["b"]), 300);
+}
+
+TEST_F(FairOrderTest, AnAnswerLongerThanExpectedIsPaidForByItsLine) {
+  for (int i = 0; i < 50; ++i) Add("a", 99);
+  for (int i = 0; i < 50; ++i) Add("b", 99);
+  EXPECT_EQ(Take(4), "abab");
+  queue_.CountAnswer("a", 1, 500);
+  EXPECT_EQ(Take(6), "bbbbba") << "500 tokens are five turns";
+  queue_.CountAnswer("b", 1, -200);
+  EXPECT_EQ(Take(4), "bbba");
+}
+
+TEST_F(FairOrderTest, AnAnswerOfALineThatHasNothingWaitingIsRemembered) {
+  Add("a", 10);
+  EXPECT_EQ(Take(1), "a");
+  queue_.CountAnswer("a", 1, 1000);
+  Add("a", 10);
+  for (int i = 0; i < 5; ++i) Add("b", 99);
+  EXPECT_EQ(Take(6), "bbbbba");
+}
+
+// An idle key's first sequence goes before everything that others have waiting, whatever was
+// served before.
+TEST_F(FairOrderTest, AnIdleKeysFirstSequenceIsNext) {
+  std::mt19937_64 random(4);
+  for (int round = 0; round < 200; ++round) {
+    for (int i = 0; i < 10; ++i) Add("noisy", 1 + random() % 3000);
+    Take(static_cast<int>(random() % 10));
+    const std::string newcomer = "k" + std::to_string(round);
+    Add(newcomer, 1 + random() % 3000);
+    const std::string next = Take(2);
+    ASSERT_NE(next.find(newcomer), std::string::npos) << "at most one is before it: " << next;
+  }
 }
 
 TEST_F(FairOrderTest, OneKeyAloneIsServedInOrderOfArrival) {

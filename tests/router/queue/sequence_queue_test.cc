@@ -9,6 +9,7 @@
 #include <random>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "router/queue/fair_order.h"
@@ -124,6 +125,50 @@ TEST(SequenceQueue, ARoundPassesByABoundedNumberOfJobsThatWait) {
               }).empty());
   EXPECT_EQ(asked, most) << "over all priorities together";
   EXPECT_EQ(queue.size(), most + 5);
+}
+
+TEST(SequenceQueue, WhatHasWaitedLongGoesWithTheHighestPriority) {
+  SequenceQueue queue(std::make_unique<FifoOrder>());
+  const auto add = [&](uint64_t id, int32_t priority, int second) {
+    SequenceJob job = Job(id, priority);
+    job.queued_at = TimePoint(std::chrono::seconds(second));
+    queue.Add(std::move(job));
+  };
+  add(1, 0, 1);
+  add(2, 3, 2);
+  add(3, 0, 5);
+  add(4, 9, 6);
+  add(5, 9, 7);
+  queue.Promote(TimePoint(std::chrono::seconds(2)));
+  EXPECT_EQ(queue.size(), 5u);
+  EXPECT_EQ(queue.tokens(), 50u);
+  SequenceJob removed;
+  EXPECT_TRUE(queue.Remove(2, &removed)) << "it is where it was put";
+  EXPECT_EQ(TakeAll(&queue, [](const SequenceJob&) { return true; }),
+            (std::vector<uint64_t>{1, 4, 5, 3}));
+}
+
+TEST(SequenceQueue, NoPriorityWaitsForEverBehindAStreamOfHigherOnes) {
+  SequenceQueue queue(std::make_unique<FifoOrder>());
+  queue.Add(Job(1, 0));
+  uint64_t next = 2;
+  for (int second = 1; second <= 20; ++second) {
+    for (int i = 0; i < 2; ++i) {
+      SequenceJob job = Job(next++, 5);
+      job.queued_at = TimePoint(std::chrono::seconds(second));
+      queue.Add(std::move(job));
+    }
+    queue.Promote(TimePoint(std::chrono::seconds(second - 10)));
+    bool room = true;
+    const auto taken =
+        TakeAll(&queue, [&](const SequenceJob&) { return std::exchange(room, false); });
+    ASSERT_EQ(taken.size(), 1u);
+    if (taken[0] == 1) {
+      EXPECT_EQ(second, 10);
+      return;
+    }
+  }
+  FAIL() << "it was never served";
 }
 
 TEST(SequenceQueue, RemovesAndExpires) {
