@@ -1,6 +1,6 @@
 // Each session's own order of the workers, the same at all routers: rendezvous hashing (Thaler and
-// Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998). A worker that comes or goes
-// moves only the sessions that it gains or loses.
+// Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998). A worker that comes or
+// goes moves only the sessions that it gains or loses.
 #pragma once
 
 #include <cstdint>

@@ -13,9 +13,9 @@
 namespace pingti::bench {
 
 // "llm_d": the sum of three scores in [0, 1], of which the greatest wins and equal ones are drawn:
-// twice the cached prefix (least to most of those that have any), the free part of the KV cache, and the
-// waiting queue (most to least). Weights of llm-d's guide "Precise prefix cache aware routing"
-// (guides/precise-prefix-cache-aware, 2026).
+// twice the cached prefix (least to most of those that have any), the free part of the KV cache,
+// and the waiting queue (most to least). Weights of llm-d's guide "Precise prefix cache aware
+// routing" (guides/precise-prefix-cache-aware, 2026).
 //
 // "sglang": while the loads are balanced, the worker with the longest match in a tree of what was
 // sent there, if it matches more than half of the prompt, else the worker with the smallest tree;
