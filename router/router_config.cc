@@ -119,17 +119,20 @@ void AddWorkers(RouterConfig* config, config::Schema* schema) {
       ->Add("affinity_recompute_weight", &affinity.recompute_weight,
             "With the policy prefix_affinity, what a token that a worker must compute costs, where "
             "one that waits there costs 1.")
-      .Range(0, 1000);
+      .Range(0, 1000)
+      .Reloadable();
   schema
       ->Add("affinity_arrival_rate", &affinity.arrival_rate,
             "With prefix_affinity, requests per second that a worker is taken to get, which wait "
             "while it computes a long prompt.")
-      .Range(0, 1000);
+      .Range(0, 1000)
+      .Reloadable();
   schema
       ->Add("affinity_hint_tokens", &affinity.hint_tokens,
             "With prefix_affinity, what the worker that prompt_cache_key or user names is worth, "
             "as tokens to prefill, where no worker has any of the prompt cached.")
-      .Range(0, 1 << 20);
+      .Range(0, 1 << 20)
+      .Reloadable();
   schema
       ->Add("session_hash_load_factor", &config->policy_settings.session_hash.load_factor,
             "With the policy session_hash, how many times the mean number of sequences a worker "
@@ -195,7 +198,8 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       ->Add("max_predicted_wait", &config->max_predicted_wait,
             "A request that would wait longer for its turn, by the rate at which others start, is "
             "refused with 429 and the time until it would not; 0: none is.")
-      .Range(milliseconds(0), hours(1));
+      .Range(milliseconds(0), hours(1))
+      .Reloadable();
   schema
       ->Add("promote_after", &config->promote_after,
             "A sequence that has waited so long for a worker goes with those of the highest "
