@@ -5,7 +5,7 @@
 namespace pingti::worker {
 namespace {
 
-constexpr double kWeight = 0.15;      // of one draft that was checked, in its sample's rate
+constexpr double kRateWeight = 0.15;  // of one draft that was checked, in its sample's rate
 constexpr double kMeanWeight = 0.01;  // in that of all samples
 constexpr double kLeastMean = 0.25;   // a new sample is tried where drafts are cheap
 constexpr double kReturn = 0.01;      // per step, from a sample's rate towards that of all
@@ -24,7 +24,7 @@ void DraftDepth::Learn(DraftAcceptance* acceptance, int32_t num_proposed, int32_
   const int32_t num_checked = std::min(num_proposed, num_accepted + 1);
   for (int32_t i = 0; i < num_checked; ++i) {
     const double stood = i < num_accepted ? 1.0 : 0.0;
-    acceptance->rate += (stood - acceptance->rate) * kWeight;
+    acceptance->rate += (stood - acceptance->rate) * kRateWeight;
     mean_rate_ = std::max(kLeastMean, mean_rate_ + (stood - mean_rate_) * kMeanWeight);
   }
 }

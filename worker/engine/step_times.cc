@@ -8,7 +8,7 @@
 namespace pingti::worker {
 namespace {
 
-constexpr double kWeight = 0.25;
+constexpr double kTimeWeight = 0.25;
 // A step beyond this many times what is usual was disturbed: it counts as so long.
 constexpr double kOutlier = 2.0;
 
@@ -30,7 +30,7 @@ void StepTimes::Add(int32_t num_tokens, std::chrono::nanoseconds duration) {
   } else if (entry.count == 1) {
     entry.seconds = std::min(entry.seconds, seconds);
   } else {
-    entry.seconds += (std::min(seconds, kOutlier * entry.seconds) - entry.seconds) * kWeight;
+    entry.seconds += (std::min(seconds, kOutlier * entry.seconds) - entry.seconds) * kTimeWeight;
   }
   ++entry.count;
   entry.seen_at = num_steps_;

@@ -15,26 +15,26 @@ namespace {
 
 // Samples whose drafts stand with a probability of their own, on a device whose steps take what
 // `cost` says, in microseconds by tokens.
-struct Model {
+struct DraftedRun {
   std::vector<double> stands;
   std::function<double(int32_t)> cost;
   int32_t most = 7;
 };
 
-struct Ran {
+struct RunResult {
   double tokens = 0.0;
   double time_us = 0.0;
   double speed() const { return tokens / time_us; }
   std::vector<double> mean_depth;
 };
 
-Ran Simulate(const Model& model, int32_t steps, bool with_drafts = true) {
+RunResult Simulate(const DraftedRun& model, int32_t steps, bool with_drafts = true) {
   DraftDepth depth;
   std::mt19937 random(7);
   const auto count = static_cast<int32_t>(model.stands.size());
   std::vector<DraftAcceptance> acceptance(count);
   std::vector<DraftDemand> demands(count);
-  Ran ran;
+  RunResult ran;
   ran.mean_depth.assign(count, 0.0);
   for (int32_t step = 0; step < steps; ++step) {
     for (int32_t i = 0; i < count; ++i) demands[i] = {&acceptance[i], model.most, 0};
@@ -64,7 +64,7 @@ double MemoryBound(int32_t tokens) { return 1000.0 + 5.0 * tokens; }
 double ComputeBound(int32_t tokens) { return 100.0 * tokens; }
 
 TEST(DraftDepth, WithDraftsThatStandAndRoomAnAnswerIsSeveralTimesAsFast) {
-  const Model model{{0.95}, MemoryBound};
+  const DraftedRun model{{0.95}, MemoryBound};
   EXPECT_GT(Simulate(model, 2000).speed(), 5.0 * Simulate(model, 2000, false).speed());
 }
 
@@ -73,7 +73,7 @@ TEST(DraftDepth, NeverLosesMoreThanThreePercent) {
   for (const auto& cost : costs) {
     for (const int32_t count : {1, 8, 64}) {
       for (const double stands : {0.0, 0.1, 0.3, 0.6, 0.9}) {
-        const Model model{std::vector<double>(count, stands), cost};
+        const DraftedRun model{std::vector<double>(count, stands), cost};
         const double ratio = Simulate(model, 2000).speed() / Simulate(model, 2000, false).speed();
         EXPECT_GE(ratio, 0.97) << count << " samples whose drafts stand with " << stands;
       }
@@ -84,7 +84,7 @@ TEST(DraftDepth, NeverLosesMoreThanThreePercent) {
 TEST(DraftDepth, FallsWithAcceptance) {
   double before = 8.0;
   for (const double stands : {0.95, 0.7, 0.4, 0.02}) {
-    const Model model{{stands}, [](int32_t tokens) { return 1000.0 + 100.0 * tokens; }};
+    const DraftedRun model{{stands}, [](int32_t tokens) { return 1000.0 + 100.0 * tokens; }};
     const double depth = Simulate(model, 4000).mean_depth[0];
     EXPECT_LT(depth, before) << stands;
     before = depth;
@@ -93,9 +93,9 @@ TEST(DraftDepth, FallsWithAcceptance) {
 }
 
 TEST(DraftDepth, GoesToTheSamplesWhoseDraftsStand) {
-  const Model model{{0.95, 0.95, 0.05, 0.05},
-                    [](int32_t tokens) { return 500.0 + 100.0 * tokens; }};
-  const Ran ran = Simulate(model, 4000);
+  const DraftedRun model{{0.95, 0.95, 0.05, 0.05},
+                         [](int32_t tokens) { return 500.0 + 100.0 * tokens; }};
+  const RunResult ran = Simulate(model, 4000);
   EXPECT_GT(ran.mean_depth[0], 3.0);
   EXPECT_LT(ran.mean_depth[2], 0.5);
 }
