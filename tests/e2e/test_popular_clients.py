@@ -269,6 +269,28 @@ def test_langchain_binds_tools_and_takes_messages_back(router, says):
     assert model.with_structured_output(Weather).invoke("Weather?") == Weather(city="Bern", degrees=7)
 
 
+def test_litellm_whole_and_streamed_and_back(router, says, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it asks the internet for prices
+    litellm = pytest.importorskip("litellm")
+    says(CALLS, CALLS, SAYS, WEATHER, CALLS)
+    fields = {"model": f"openai/{MODEL}", "api_base": router.url + "/v1", "api_key": "none", "max_retries": 0}
+    whole = litellm.completion(messages=QUESTION, tools=[TOOL], **fields).choices[0].message
+    chunks = list(litellm.completion(messages=QUESTION, tools=[TOOL], stream=True, **fields))
+    streamed = litellm.stream_chunk_builder(chunks).choices[0].message
+    for one in (whole, streamed):
+        assert (one.content, one.reasoning_content) == (WORDS, THOUGHT)
+        (call,) = one.tool_calls
+        assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", ARGUMENTS)
+    result = {"role": "tool", "tool_call_id": whole.tool_calls[0].id, "content": "7"}
+    back = litellm.completion(messages=[*QUESTION, whole.model_dump(), result], tools=[TOOL], **fields)
+    assert back.choices[0].message.content == WORDS
+    parsed = litellm.completion(messages=QUESTION, response_format=Weather, **fields)
+    assert Weather.model_validate_json(parsed.choices[0].message.content) == Weather(city="Bern", degrees=7)
+    claude = litellm.completion(model=f"anthropic/{MODEL}", api_base=router.url, api_key="none", max_retries=0,
+                                messages=QUESTION, tools=[TOOL]).choices[0].message
+    assert [call.function.name for call in claude.tool_calls] == ["get_weather"]
+
+
 # --- bodies of coding agents, as their public sources make them
 
 def bodies():
