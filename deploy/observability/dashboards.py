@@ -222,8 +222,9 @@ def worker():
                       [("{{pod}} checked", rate("pingti_worker_drafts_total", ns, "pod")),
                        ("{{pod}} stood", rate("pingti_worker_drafts_accepted_total", ns, "pod"))],
                       "short"),
-                graph("Tokens that stood", "Of a sequence's proposed tokens in one step.",
-                      quantiles("pingti_worker_drafts_accepted_length", ns), "short"),
+                heatmap("Tokens that stood", "Of a sequence's proposed tokens in one step.",
+                        f"sum by (le) (increase(pingti_worker_drafts_accepted_length_bucket{{{ns}}}"
+                        "[$__rate_interval]))", "short"),
                 graph("Time of proposing", "Share of a worker's time.",
                       per_pod("pingti_worker_draft_seconds_total"), "percentunit"),
             ]),

@@ -72,7 +72,7 @@ def test_aliases_and_limits_change_without_a_restart(start):
     assert ask(router, model="old")[0] == 404
     status, headers, body = ask(router, model="absent")
     assert status == 503 and int(headers["retry-after"]) > 0, body
-    assert 'pingti_router_ready_workers{model="absent"} 0' in router.metrics()
+    wait_until(lambda: 'pingti_router_ready_workers{model="absent"} 0' in router.metrics(), 20, "the gauge of the model")
     assert "absent" in {model.id for model in client.models.list()}
     assert [chunk for chunk in stream][-1].choices[0].finish_reason == "length"  # what was under way went on
 
