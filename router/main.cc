@@ -68,7 +68,8 @@ constexpr size_t kPrepareQueue = 1024;
 void UpdateModelGauges(const WorkerRegistry& registry, const ModelNames& names,
                        std::set<std::string>* shown, metrics::RouterMetrics* metrics) {
   std::map<std::string, uint32_t> ready;
-  for (const std::string& model : names.table()->models) {
+  const std::shared_ptr<const ModelTable> named = names.table();  // a reload may replace it
+  for (const std::string& model : named->models) {
     const std::shared_ptr<const ServedModel> served = registry.FindModel(model);
     if (served == nullptr || served->id == model) ready[model] = 0;  // else it is an alias
   }

@@ -53,8 +53,8 @@ class CostEstimate {
   double step_s_;
 };
 
-// Of workers by their costs the cheapest. Equal costs go to a worker of the
-// router's own zone, then to the one with the fewest sequences, then in turn. Thread-compatible.
+// Of workers by their costs the cheapest. Equal costs go to a worker of the router's own zone, then
+// to the one with the fewest sequences, then in turn. Thread-compatible.
 class CheapestWorker {
  public:
   // Offers every candidate to `cost_of(load)`; index of the cheapest. REQUIRES: it is not empty.

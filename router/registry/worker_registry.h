@@ -80,9 +80,8 @@ class WorkerRegistry final : public WorkerEvents {
   // whose breaker allows it; each says whether it has credit for a prompt of `tokens`, of which
   // what is cached there takes none. Empty when no worker has credit. Those in `excluded` count
   // only when no other is ready: a second try there is better than none.
-  // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens: cached, or
-  // of a sequence that
-  // this router has sent and that has not ended.
+  // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens: cached, or of a
+  // sequence that this router has sent and that has not ended.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
                                      const std::vector<WorkerKey>& excluded,
                                      std::span<const uint64_t> block_hashes = {},

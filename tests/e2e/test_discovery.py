@@ -4,7 +4,6 @@ The API server here speaks plain HTTP and knows one Service; TLS, tokens and all
 tests/router/discovery.
 """
 
-import concurrent.futures
 import http.server
 import json
 import re
@@ -12,8 +11,7 @@ import signal
 import threading
 
 from conftest import Router, Worker, wait_until
-from test_openai_client import PROMPTS, streamed
-from test_rolling_restarts import total
+from test_rolling_restarts import endless_streams, total
 
 LONG = {"max_tokens": 64, "extra_body": {"ignore_eos": True}}
 STREAMS = 3
@@ -103,36 +101,19 @@ def test_workers_join_and_leave_under_load_and_no_request_notices(tmp_path):
 
     try:
         wait_until(lambda: has_ready(1), 30, f"a worker is found\n{router.text()[-2000:]}")
-        client = router.client()
-        with concurrent.futures.ThreadPoolExecutor(STREAMS) as pool:
-            alone = list(pool.map(lambda prompt: streamed(client, prompt, **LONG)[0], PROMPTS[:STREAMS]))
-            done = threading.Event()
-
-            def go_on(index):
-                answers = []
-                while not done.is_set():
-                    answers.append(streamed(client, PROMPTS[index], **LONG)[0])
-                return answers
-
-            streams = [pool.submit(go_on, index) for index in range(STREAMS)]
-            try:
-                for first, second in (workers, workers[::-1]):
-                    api.put(second, ready=True)
-                    wait_until(lambda: has_ready(2), 20, "the second worker joined")
-                    sent = f'pingti_router_worker_dispatch_total{{worker="{second.address}"}}'
-                    wait_until(lambda: sent in router.metrics(), 20, "the second worker has work")
-                    # As Kubernetes does: told first, then the signal, and the endpoint goes when the pod is gone.
-                    api.put(first, ready=False, serving=True, terminating=True)
-                    assert first.stop(signal.SIGTERM) == 0
-                    api.remove(first)
-                    wait_until(lambda: has_ready(1), 20, "the first worker left")
-                    first.start()
-                    wait_until(first.is_ready, 20, "the worker is back")
-            finally:
-                done.set()
-            answers = [stream.result() for stream in streams]
-        for index, mine in enumerate(answers):
-            assert mine and set(mine) == {alone[index]}, PROMPTS[index]
+        with endless_streams(router.client(), STREAMS, LONG) as answers:
+            for first, second in (workers, workers[::-1]):
+                api.put(second, ready=True)
+                wait_until(lambda: has_ready(2), 20, "the second worker joined")
+                sent = f'pingti_router_worker_dispatch_total{{worker="{second.address}"}}'
+                wait_until(lambda: sent in router.metrics(), 20, "the second worker has work")
+                # As Kubernetes does: told first, then the signal, and the endpoint goes when the pod is gone.
+                api.put(first, ready=False, serving=True, terminating=True)
+                assert first.stop(signal.SIGTERM) == 0
+                api.remove(first)
+                wait_until(lambda: has_ready(1), 20, "the first worker left")
+                first.start()
+                wait_until(first.is_ready, 20, "the worker is back")
         assert total(router, "pingti_router_requests_total") == sum(map(len, answers)) + STREAMS
     finally:
         for process in [router, *workers]:

@@ -16,6 +16,7 @@ struct ModelDrafts::Context : DraftMemory {
   ~Context() override { by_use->erase(place); }
 
   std::vector<int32_t> tokens;  // whose keys and values are in the blocks
+  size_t num_certain = 0;       // of them that are the text's; behind them drafts may stand
   std::vector<BlockLease> blocks;
   uint64_t used_in_call = 0;
   std::list<Context*>* const by_use;
@@ -37,6 +38,7 @@ bool ModelDrafts::Reserve(Context* context, size_t num_blocks) {
     if (oldest->used_in_call == call_) return false;
     oldest->blocks.clear();
     oldest->tokens.clear();
+    oldest->num_certain = 0;
     by_use_.splice(by_use_.end(), by_use_, oldest->place);
   }
   return true;
@@ -48,14 +50,16 @@ ModelDrafts::Context* ModelDrafts::Prepare(DraftAsk* ask) {
   if (longest > static_cast<size_t>(model_->max_context_tokens())) return nullptr;
   if (*ask->memory == nullptr) *ask->memory = std::make_unique<Context>(&by_use_);
   auto* context = static_cast<Context*>(ask->memory->get());
-  // Drafts that did not stand are read no more.
-  const auto same =
-      std::mismatch(context->tokens.begin(), context->tokens.end(), text.begin(), text.end() - 1)
-          .first;
-  context->tokens.erase(same, context->tokens.end());
-  const bool is_readable =
-      std::all_of(text.begin() + static_cast<std::ptrdiff_t>(context->tokens.size()), text.end(),
-                  [&](int32_t token) { return token < model_->vocab_size(); });
+  // Drafts that did not stand are read no more. The last token is always read anew: its logits are
+  // what is drawn from.
+  std::vector<int32_t>& known = context->tokens;
+  const size_t most = std::min(known.size(), text.size() - 1);
+  size_t same = std::min(context->num_certain, most);
+  while (same < most && known[same] == text[same]) ++same;
+  known.resize(same);
+  context->num_certain = same;
+  const bool is_readable = std::all_of(text.begin() + static_cast<std::ptrdiff_t>(same), text.end(),
+                                       [&](int32_t token) { return token < model_->vocab_size(); });
   if (!is_readable) return nullptr;
   context->used_in_call = call_;
   by_use_.splice(by_use_.end(), by_use_, context->place);
