@@ -86,6 +86,9 @@ class ProfilingBackend : public worker::Backend {
                             std::span<const std::byte> in) override;
   std::unique_ptr<worker::DeviceTimer> MakeTimer(const Clock* clock) override;
 
+  worker::StepShape Padded(const worker::StepShape& shape) const override {
+    return inner_->Padded(shape);
+  }
   absl::Status BeginStep(const worker::StepInputs& inputs) override;
   absl::Status Issue(const std::optional<worker::StepShape>& repeats,
                      const std::function<absl::Status()>& operations) override;

@@ -132,6 +132,18 @@ struct StepLimits {
   bool plain_operands = false;
 };
 
+// What a step's operations depend on besides the contents of its arrays, if every token gets
+// logits: steps of equal shape are the same work.
+struct StepShape {
+  int32_t num_seqs = 0;
+  int32_t query_len = 0;  // tokens of each sequence, or of the longest
+  int32_t num_tokens = 0;
+  bool uniform = true;        // all sequences have query_len tokens
+  bool highest_only = false;  // see ForwardBatch
+
+  auto operator<=>(const StepShape&) const = default;
+};
+
 // One step's batch, in host memory that the caller keeps unchanged until the step's last operation;
 // see ForwardBatch in worker/model/model.h for the meaning.
 struct StepInputs {
@@ -144,18 +156,10 @@ struct StepInputs {
   std::span<const float> rope_cos;  // [num_tokens, head_dim / 2]
   std::span<const float> rope_sin;  // [num_tokens, head_dim / 2]
   int32_t block_tokens = 0;
-};
-
-// What a step's operations depend on besides the contents of its arrays, if all of its sequences
-// have equally many tokens: steps of equal shape are the same work.
-struct StepShape {
-  int32_t num_seqs = 0;
-  int32_t query_len = 0;      // tokens of each sequence
-  int32_t num_rows = 0;       // of logits
-  bool highest_only = false;  // see ForwardBatch
-
-  int32_t num_tokens() const { return num_seqs * query_len; }
-  auto operator<=>(const StepShape&) const = default;
+  // What Backend::Padded made of the step's shape: operations have rows for so many tokens. Those
+  // behind the batch's own mean nothing, and nothing is cached for them. None: no more rows than
+  // tokens.
+  std::optional<StepShape> padded = std::nullopt;
 };
 
 struct AttentionShape {
@@ -256,6 +260,9 @@ class Backend {
   // ---- each step; matrices have num_tokens rows unless said otherwise. Operations that write an
   // Operand write every form that it has.
 
+  // The shape to give a step instead of its own, at least as large: a device that records steps
+  // then needs few records for steps whose sequences have unequally many tokens.
+  virtual StepShape Padded(const StepShape& shape) const { return shape; }
   // Operations until the next BeginStep belong to this batch.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
   // Calls `operations`, which issues operations of the step. With `repeats` they depend on nothing

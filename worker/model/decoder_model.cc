@@ -14,7 +14,8 @@
 namespace pingti::worker {
 namespace {
 
-constexpr int64_t kHighestColumns = 2;  // see Backend::HighestOfRows
+constexpr int64_t kHighestColumns = 2;    // see Backend::HighestOfRows
+constexpr int64_t kLogitRowsAtOnce = 64;  // by which memory for many rows grows
 
 }  // namespace
 
@@ -72,7 +73,7 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
 
 int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
   return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
-         max_batch_size * (logit_stride_ + kHighestColumns * comm_->size()) *
+         (max_batch_size * logit_stride_ + max_batch_tokens * kHighestColumns * comm_->size()) *
              int64_t{sizeof(float)} +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
 }
@@ -104,22 +105,25 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   buffers_.push_back(std::move(logits));
   const int64_t highest_cols = kHighestColumns * comm_->size();
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> highest,
-                          backend_->Allocate(rows * highest_cols * int64_t{sizeof(float)}));
-  seq_highest_ = {highest->data(), DType::kF32, rows, highest_cols, highest_cols};
+                          backend_->Allocate(max_tokens_ * highest_cols * int64_t{sizeof(float)}));
+  highest_ = {highest->data(), DType::kF32, max_tokens_, highest_cols, highest_cols};
   buffers_.push_back(std::move(highest));
   return absl::OkStatus();
 }
 
-// More rows than sequences are rare (prompt log-probabilities), so they are not paid for up front;
-// they get memory of their own, since recorded steps hold the address of the usual rows.
+// More rows than sequences (drafts, log-probabilities of prompts) are not paid for up front: they
+// get memory of their own when they come up. Recorded steps hold its address.
 absl::Status DecoderModel::PlaceLogits(int64_t rows) {
   if (rows <= seq_logits_.rows) {
     logits_ = seq_logits_.Rows(0, rows);
     return absl::OkStatus();
   }
-  const int64_t bytes = rows * logit_stride_ * int64_t{sizeof(float)};
-  if (many_logits_ == nullptr || many_logits_->bytes() < bytes) {
-    PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(bytes));
+  const int64_t row_bytes = logit_stride_ * int64_t{sizeof(float)};
+  if (many_logits_ == nullptr || many_logits_->bytes() < rows * row_bytes) {
+    backend_->ForgetRecords();
+    const int64_t with_reserve =
+        (rows + kLogitRowsAtOnce - 1) / kLogitRowsAtOnce * kLogitRowsAtOnce;
+    PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(with_reserve * row_bytes));
   }
   logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, logit_stride_};
   return absl::OkStatus();
@@ -172,14 +176,16 @@ StepInputs DecoderModel::MakeStep(const ForwardBatch& batch) {
 absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) {
   PINGTI_RETURN_IF_ERROR(CheckBatch(batch));
   logits_.rows = 0;
-  PINGTI_RETURN_IF_ERROR(backend_->BeginStep(MakeStep(batch)));
-  PINGTI_RETURN_IF_ERROR(backend_->CopyBlocks(*cache_, copies));
-  const int64_t tokens = batch.num_tokens();
-  if (tokens == 0) return absl::OkStatus();
-  const Activations act = activations_.Rows(tokens);
   const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
-  PINGTI_RETURN_IF_ERROR(PlaceLogits(rows));
-  highest_only_ = batch.highest_only && comm_->size() > 1 && rows <= seq_highest_.rows;
+  highest_only_ = batch.highest_only && comm_->size() > 1;
+  StepInputs step = MakeStep(batch);
+  step.padded = ShapeOf(batch);
+  PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step));
+  PINGTI_RETURN_IF_ERROR(backend_->CopyBlocks(*cache_, copies));
+  if (batch.num_tokens() == 0) return absl::OkStatus();
+  const Activations act =
+      activations_.Rows(step.padded.has_value() ? step.padded->num_tokens : batch.num_tokens());
+  PINGTI_RETURN_IF_ERROR(PlaceLogits(step.padded.has_value() ? step.padded->num_tokens : rows));
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
         blocks_.Embed(*backend_, *comm_, act.Values(Activation::kResidual, hidden_size_)));
@@ -189,22 +195,26 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
     return ComputeLogits(batch, act);
   };
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
-  return backend_->Issue(ShapeOf(batch), std::cref(operations));
+  const absl::Status status = backend_->Issue(step.padded, std::cref(operations));
+  logits_.rows = rows;
+  return status;
 }
 
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {
-  if (!comm_->promises().can_be_recorded) return std::nullopt;
-  const StepShape shape{batch.num_seqs(), batch.query_start[1],
-                        static_cast<int32_t>(batch.logit_tokens.size()), highest_only_};
-  for (int32_t s = 0; s <= shape.num_seqs; ++s) {
-    if (batch.query_start[static_cast<size_t>(s)] != s * shape.query_len) return std::nullopt;
-  }
-  // Fewer rows are gathered by a list that is not among the step's arrays; more rows than
-  // sequences lie in memory that may move.
-  if (shape.num_rows != shape.num_tokens() || shape.num_rows > seq_logits_.rows) {
+  // Fewer rows are gathered by a list that is not among the step's arrays.
+  const bool all_rows = batch.logit_tokens.size() == batch.token_ids.size();
+  if (!comm_->promises().can_be_recorded || !all_rows || batch.num_tokens() == 0) {
     return std::nullopt;
   }
-  return shape;
+  StepShape shape;
+  shape.num_seqs = batch.num_seqs();
+  shape.num_tokens = batch.num_tokens();
+  shape.highest_only = highest_only_;
+  for (size_t s = 0; s < batch.context_len.size(); ++s) {
+    shape.query_len = std::max(shape.query_len, batch.query_start[s + 1] - batch.query_start[s]);
+  }
+  shape.uniform = shape.num_seqs * shape.query_len == shape.num_tokens;
+  return backend_->Padded(shape);
 }
 
 absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activations& act) {
@@ -212,7 +222,7 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
   if (rows == 0) return absl::OkStatus();
   MatrixView delta = act.Values(Activation::kDelta, hidden_size_);
   MatrixView residual = act.Values(Activation::kResidual, hidden_size_);
-  if (rows < batch.num_tokens()) {
+  if (rows < residual.rows) {
     // Only the rows that are asked for are finished: of a prompt, that is one. The layers are done
     // with kNormed.
     const MatrixView all_delta =
@@ -228,7 +238,7 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
                                         logits_.Columns(head_.first, head_.rows)));
   if (comm_->size() == 1) return absl::OkStatus();
   if (highest_only_) {
-    const MatrixView highest = seq_highest_.Rows(0, rows);
+    const MatrixView highest = highest_.Rows(0, rows);
     PINGTI_RETURN_IF_ERROR(
         backend_->HighestOfRows(logits_.Columns(head_.first, head_.rows),
                                 highest.Columns(kHighestColumns * comm_->rank(), kHighestColumns)));
@@ -249,7 +259,7 @@ absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,
 }
 
 absl::Status DecoderModel::SampleHighest(std::span<SampledToken> sampled) {
-  const MatrixView highest = seq_highest_.Rows(0, logits_.rows);
+  const MatrixView highest = highest_.Rows(0, logits_.rows);
   host_highest_.resize(static_cast<size_t>(highest.rows * highest.cols));
   PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(highest, host_highest_));
   PINGTI_RETURN_IF_ERROR(comm_->Check());  // of a group that ended there may be anything

@@ -63,10 +63,11 @@ class DecoderModel : public RankModel {
   StepInputs MakeStep(const ForwardBatch& batch);
   // Nothing if the step depends on more than its arrays and shape.
   std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
+  // Of the activations' rows, those of logit_tokens; all, where logits_ has a row for each.
   absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
-  // The draw from seq_highest_, of all ranks.
+  // The draw from highest_, of all ranks.
   absl::Status SampleHighest(std::span<SampledToken> sampled);
 
   const int64_t hidden_size_;
@@ -94,8 +95,8 @@ class DecoderModel : public RankModel {
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
   MatrixView logits_;                          // f32 [rows of the last Forward, vocab]
   // Of several ranks: each one's highest logit of a row and its column, for steps that ask for no
-  // more. f32 [max_seqs, 2 per rank], in order of ranks.
-  MatrixView seq_highest_;
+  // more. f32 [max_tokens, 2 per rank], in order of ranks.
+  MatrixView highest_;
   bool highest_only_ = false;  // of the last Forward: other ranks' logits are not here
   std::vector<float> host_highest_;
   std::vector<float> rope_cos_;

@@ -107,21 +107,28 @@ class Sequences {
     }
     const auto tokens = static_cast<int64_t>(ids.size());
     const TestMatrix input = TestMatrix(device_, tokens, width, qkv);
+    std::optional<StepShape> repeats;
     if (repeatable) {
+      StepShape own{static_cast<int32_t>(owners.size()),
+                    *std::max_element(chunk.begin(), chunk.end()), start.back()};
+      own.uniform = own.num_seqs * own.query_len == own.num_tokens;
+      repeats = backend->Padded(own);
+      ASSERT_GE(repeats->num_tokens, tokens);
       // A record holds addresses, so the same matrices serve every step of a shape.
-      auto& [in, out] = repeated_[tokens];
+      auto& [in, out] = repeated_[*repeats];
       if (in == nullptr) {
-        in = std::make_unique<TestMatrix>(device_, tokens, width, qkv);
-        out = std::make_unique<TestMatrix>(device_, tokens, case_.num_heads * case_.head_dim,
-                                           input.view().dtype);
+        qkv.resize(static_cast<size_t>(repeats->num_tokens * width));
+        in = std::make_unique<TestMatrix>(device_, repeats->num_tokens, width, qkv);
+        out = std::make_unique<TestMatrix>(device_, repeats->num_tokens,
+                                           case_.num_heads * case_.head_dim, input.view().dtype);
       }
       device_->CopyIn(input.ReadRaw().data(), in->view().data,
                       static_cast<int64_t>(input.ReadRaw().size()));
     }
     const TestMatrix fresh_out(device_, tokens, case_.num_heads * case_.head_dim,
                                input.view().dtype);
-    const MatrixView in = repeatable ? repeated_[tokens].first->view() : input.view();
-    const TestMatrix& out = repeatable ? *repeated_[tokens].second : fresh_out;
+    const MatrixView in = repeatable ? repeated_[*repeats].first->view() : input.view();
+    const TestMatrix& out = repeatable ? *repeated_[*repeats].second : fresh_out;
     const AttentionShape shape{case_.num_heads,
                                case_.num_kv_heads,
                                case_.head_dim,
@@ -133,13 +140,8 @@ class Sequences {
     if (case_.head_norms) norms = {q_norm_.get(), k_norm_.get(), kEps};
     ASSERT_TRUE(backend
                     ->BeginStep({ids, positions, start, context, table, kBlocks, cos, sin,
-                                 static_cast<int32_t>(case_.block_tokens)})
+                                 static_cast<int32_t>(case_.block_tokens), repeats})
                     .ok());
-    std::optional<StepShape> repeats;
-    if (repeatable) {
-      repeats = StepShape{static_cast<int32_t>(owners.size()), start[1], start.back()};
-      ASSERT_EQ(repeats->num_tokens(), start.back()) << "repeated steps are uniform";
-    }
     const absl::Status status = backend->Issue(repeats, [&]() -> absl::Status {
       absl::Status issued = backend->RopeAndAppendKv(in, shape, norms, *cache_, 1);
       if (issued.ok()) issued = backend->Attention(in, shape, *cache_, 1, out.view());
@@ -245,8 +247,9 @@ class Sequences {
   std::unique_ptr<DeviceBuffer> device_slopes_;
   std::vector<float> q_norm_values_, k_norm_values_;
   std::unique_ptr<DeviceBuffer> q_norm_, k_norm_;
-  // In and out of repeated steps, by their number of tokens.
-  std::map<int64_t, std::pair<std::unique_ptr<TestMatrix>, std::unique_ptr<TestMatrix>>> repeated_;
+  // In and out of repeated steps.
+  std::map<StepShape, std::pair<std::unique_ptr<TestMatrix>, std::unique_ptr<TestMatrix>>>
+      repeated_;
   double square_error_ = 0.0;
   double square_ = 0.0;
 };
@@ -310,6 +313,24 @@ TEST(OpsAttentionTest, RepeatedStepsMayHaveSeveralTokensPerSequence) {
       }
     }
     EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+  }
+}
+
+TEST(OpsAttentionTest, RepeatedStepsMayHaveUnequallyManyTokensPerSequence) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (Case c : kCases) {
+    for (const float softcap : {0.0f, 3.0f}) {
+      c.logit_softcap = softcap;  // which another kernel does on a GPU
+      Sequences sequences(device.get(), c);
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({20, 50, 33, 17}, false));
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 8, 2, 4}, true));
+        ASSERT_NO_FATAL_FAILURE(sequences.Step({3, 1, 1, 8}, true));
+        ASSERT_NO_FATAL_FAILURE(sequences.Step({2, 0, 1, 3}, true)) << "one sequence sits out";
+        ASSERT_NO_FATAL_FAILURE(sequences.Step({3, 1, 0, 0}, true));
+      }
+      EXPECT_LT(sequences.RelativeError(), kRelativeError) << c.num_heads << " heads";
+    }
   }
 }
 

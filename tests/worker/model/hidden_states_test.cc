@@ -71,6 +71,31 @@ class HiddenStatesTest : public ::testing::Test {
     }
   }
 
+  // Appends counts[s] tokens to sequence s, whose blocks are 2s and 2s + 1, with a row of logits
+  // for every token.
+  void StepOfMany(const std::vector<int32_t>& counts, std::vector<int32_t>* lengths) {
+    std::vector<int32_t> tokens, positions, start{0}, context, table, rows;
+    for (size_t s = 0; s < counts.size(); ++s) {
+      for (int32_t i = 0; i < counts[s]; ++i) {
+        positions.push_back((*lengths)[s]++);
+        tokens.push_back((positions.back() * 7 + static_cast<int32_t>(s) * 11) % 40);
+        rows.push_back(static_cast<int32_t>(rows.size()));
+      }
+      start.push_back(static_cast<int32_t>(tokens.size()));
+      context.push_back((*lengths)[s]);
+      table.push_back(static_cast<int32_t>(2 * s));
+      table.push_back(static_cast<int32_t>(2 * s + 1));
+    }
+    ASSERT_TRUE(model_->Forward({tokens, positions, start, context, table, 2, rows}, {}).ok());
+    const auto hidden_size = static_cast<size_t>(model_->hidden_size());
+    std::vector<float> hidden(rows.size() * hidden_size, NAN);
+    ASSERT_TRUE(model_->HiddenStates(hidden).ok());
+    for (size_t row = 0; row < rows.size(); ++row) {
+      CheckRow(static_cast<int32_t>(row),
+               std::span(hidden).subspan(row * hidden_size, hidden_size));
+    }
+  }
+
   void CheckRow(int32_t row, std::span<const float> hidden) {
     const auto vocab = static_cast<size_t>(model_->vocab_size());
     std::vector<double> logits(vocab, 0.0);
@@ -106,6 +131,14 @@ TEST_F(HiddenStatesTest, TimesTheOutputProjectionAreTheLogits) {
   ASSERT_NO_FATAL_FAILURE(Step(11, {3, 2, 38, 46}, {0, 1, 2, 3}));  // all rows
   for (int i = 0; i < 3; ++i) {
     ASSERT_NO_FATAL_FAILURE(Step(15 + i, {26 + i}, {0})) << "a recorded step, where there are such";
+  }
+}
+
+TEST_F(HiddenStatesTest, OfUnequallyLongSequencesAreRightInRepeatedSteps) {
+  std::vector<int32_t> lengths(4, 0);
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_NO_FATAL_FAILURE(StepOfMany({1, 4, 2}, &lengths)) << i;
+    ASSERT_NO_FATAL_FAILURE(StepOfMany({2, 4, 3, 1}, &lengths)) << i << ", many rows";
   }
 }
 

@@ -142,6 +142,7 @@ class CudaBackend : public Backend {
     upload_.reset();
     graphs_.Clear();
     rows_.reset();
+    limits_ = limits;
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
@@ -177,6 +178,10 @@ class CudaBackend : public Backend {
 
   std::unique_ptr<DeviceTimer> MakeTimer(const Clock*) override {
     return std::make_unique<CudaTimer>(stream_);
+  }
+
+  StepShape Padded(const StepShape& shape) const override {
+    return options_.graphs ? StepGraphs::Padded(shape, limits_, arrays_.max_decode_len()) : shape;
   }
 
   absl::Status BeginStep(const StepInputs& inputs) override {
@@ -376,6 +381,7 @@ class CudaBackend : public Backend {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CudaLinear> linear_;
   std::optional<WeightUpload> upload_;  // while loading
+  StepLimits limits_;                   // of the workspace
   StepArrays arrays_;
   CudaAttention attention_;
   CudaSampler sampler_;

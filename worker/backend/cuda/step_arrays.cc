@@ -22,7 +22,11 @@ int64_t Place(int64_t* end, int64_t bytes) {
 
 }  // namespace
 
-StepArrays::Decodes StepArrays::FindDecodes(const StepInputs& inputs) const {
+StepArrays::Decodes StepArrays::FindDecodes(const StepInputs& inputs,
+                                            const StepShape& shape) const {
+  if (inputs.padded.has_value() && shape.query_len <= max_decode_len_) {
+    return {shape.num_seqs, shape.num_tokens, shape.query_len, shape.uniform};
+  }
   Decodes decodes;
   for (size_t s = 0; s < inputs.context_len.size(); ++s) {
     const int32_t length = inputs.query_start[s + 1] - inputs.query_start[s];
@@ -73,16 +77,16 @@ absl::Status StepArrays::Allocate(const StepLimits& limits) {
   return absl::OkStatus();
 }
 
-absl::Status StepArrays::Check(const StepInputs& inputs) const {
-  const auto tokens = static_cast<int64_t>(inputs.token_ids.size());
-  const auto seqs = static_cast<int64_t>(inputs.context_len.size());
-  if (device_ == nullptr || tokens > limits_.max_tokens || seqs > limits_.max_seqs ||
-      inputs.max_blocks_per_seq > limits_.max_blocks_per_seq) {
+absl::Status StepArrays::Check(const StepInputs& inputs, const StepShape& shape) const {
+  if (device_ == nullptr || shape.num_tokens > limits_.max_tokens ||
+      shape.num_seqs > limits_.max_seqs || inputs.max_blocks_per_seq > limits_.max_blocks_per_seq) {
     return absl::InvalidArgumentError(
-        Concat("a step of ", tokens, " tokens, ", seqs, " sequences, ", inputs.max_blocks_per_seq,
-               " blocks each; allocated for ", limits_.max_tokens, ", ", limits_.max_seqs, ", ",
-               limits_.max_blocks_per_seq));
+        Concat("a step of ", shape.num_tokens, " tokens, ", shape.num_seqs, " sequences, ",
+               inputs.max_blocks_per_seq, " blocks each; allocated for ", limits_.max_tokens, ", ",
+               limits_.max_seqs, ", ", limits_.max_blocks_per_seq));
   }
+  PINGTI_CHECK(shape.num_tokens >= static_cast<int32_t>(inputs.token_ids.size()) &&
+               shape.num_seqs >= static_cast<int32_t>(inputs.context_len.size()));
   PINGTI_CHECK(inputs.block_tokens > 0 &&
                inputs.rope_cos.size() == inputs.token_ids.size() * static_cast<size_t>(half_dim_));
   return absl::OkStatus();
@@ -100,22 +104,48 @@ void StepArrays::FillSlots(const StepInputs& inputs, int64_t* slots) const {
   }
 }
 
-void StepArrays::SetPointers(const Layout& layout, const StepInputs& inputs,
-                             const Decodes& decodes) {
+void StepArrays::Fill(const Layout& layout, const StepInputs& inputs, const StepShape& shape,
+                      const Decodes& decodes, uint8_t* pinned) const {
+  const size_t num_tokens = inputs.token_ids.size();
+  const size_t num_seqs = inputs.context_len.size();
+  const auto all_tokens = static_cast<size_t>(shape.num_tokens);
+  const auto all_seqs = static_cast<size_t>(shape.num_seqs);
+  auto* token_ids = reinterpret_cast<int32_t*>(pinned + layout.token_ids);
+  std::copy(inputs.token_ids.begin(), inputs.token_ids.end(), token_ids);
+  std::fill(token_ids + num_tokens, token_ids + all_tokens, 0);
+  auto* context_len = reinterpret_cast<int32_t*>(pinned + layout.context_len);
+  std::copy(inputs.context_len.begin(), inputs.context_len.end(), context_len);
+  std::fill(context_len + num_seqs, context_len + all_seqs, 0);
+  auto* query_start = reinterpret_cast<int32_t*>(pinned + layout.query_start);
+  std::copy(inputs.query_start.begin(), inputs.query_start.end(), query_start);
+  std::fill(query_start + num_seqs, query_start + all_seqs + 1, inputs.query_start.back());
+  int32_t* prefill_start = query_start + all_seqs + 1;
+  for (int32_t s = decodes.num_seqs; s <= shape.num_seqs; ++s) {
+    prefill_start[s - decodes.num_seqs] = query_start[s] - decodes.num_tokens;
+  }
+  auto* slots = reinterpret_cast<int64_t*>(pinned + layout.slots);
+  FillSlots(inputs, slots);
+  std::fill(slots + num_tokens, slots + all_tokens, -1);
+  // Padding turns as an earlier step's rows did.
+  std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());
+  std::memcpy(pinned + layout.sin, inputs.rope_sin.data(), inputs.rope_sin.size_bytes());
+}
+
+void StepArrays::SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes) {
   const uint8_t* base = device_->as<uint8_t>();
   pointers_.token_ids = reinterpret_cast<const int32_t*>(base + layout.token_ids);
   pointers_.context_len = reinterpret_cast<const int32_t*>(base + layout.context_len);
   const auto* query_start = reinterpret_cast<const int32_t*>(base + layout.query_start);
   pointers_.query_start = query_start;
   pointers_.decode_start = decodes.uniform ? nullptr : query_start;
-  pointers_.prefill_start = query_start + inputs.query_start.size();
+  pointers_.prefill_start = query_start + shape.num_seqs + 1;
   pointers_.slots = reinterpret_cast<const int64_t*>(base + layout.slots);
   pointers_.cos = reinterpret_cast<const float*>(base + layout.cos);
   pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
   pointers_.block_table = reinterpret_cast<const int32_t*>(base + table_);
   pointers_.block_table_stride = limits_.max_blocks_per_seq;
-  pointers_.num_tokens = static_cast<int32_t>(inputs.token_ids.size());
-  pointers_.num_seqs = static_cast<int32_t>(inputs.context_len.size());
+  pointers_.num_tokens = shape.num_tokens;
+  pointers_.num_seqs = shape.num_seqs;
   pointers_.num_decode = decodes.num_seqs;
   pointers_.num_decode_tokens = decodes.num_tokens;
   pointers_.decode_len = decodes.longest;
@@ -133,27 +163,18 @@ absl::Status StepArrays::CopyTable(const StepInputs& inputs, uint8_t* pinned, cu
 }
 
 absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
-  PINGTI_RETURN_IF_ERROR(Check(inputs));
-  const auto tokens = static_cast<int64_t>(inputs.token_ids.size());
+  StepShape own;
+  own.num_seqs = static_cast<int32_t>(inputs.context_len.size());
+  own.num_tokens = static_cast<int32_t>(inputs.token_ids.size());
+  const StepShape shape = inputs.padded.value_or(own);
+  PINGTI_RETURN_IF_ERROR(Check(inputs, shape));
+  const int64_t tokens = shape.num_tokens;
   const Layout& layout = tokens <= small_.tokens ? small_ : large_;
-  const Decodes decodes = FindDecodes(inputs);
+  const Decodes decodes = FindDecodes(inputs, shape);
   next_ = (next_ + 1) % pinned_.size();
   PINGTI_RETURN_IF_ERROR(copied_[next_].Wait());
   uint8_t* pinned = pinned_[next_].data();
-
-  std::memcpy(pinned + layout.token_ids, inputs.token_ids.data(), inputs.token_ids.size_bytes());
-  std::memcpy(pinned + layout.context_len, inputs.context_len.data(),
-              inputs.context_len.size_bytes());
-  auto* query_start = reinterpret_cast<int32_t*>(pinned + layout.query_start);
-  std::copy(inputs.query_start.begin(), inputs.query_start.end(), query_start);
-  auto* prefill_start = query_start + inputs.query_start.size();
-  for (int32_t s = decodes.num_seqs; s <= static_cast<int32_t>(inputs.context_len.size()); ++s) {
-    prefill_start[s - decodes.num_seqs] =
-        inputs.query_start[static_cast<size_t>(s)] - decodes.num_tokens;
-  }
-  FillSlots(inputs, reinterpret_cast<int64_t*>(pinned + layout.slots));
-  std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());
-  std::memcpy(pinned + layout.sin, inputs.rope_sin.data(), inputs.rope_sin.size_bytes());
+  Fill(layout, inputs, shape, decodes, pinned);
 
   const int64_t rope_bytes = tokens * half_dim_ * 4;
   const Copy whole[] = {{layout.begin, layout.end - layout.begin}};
@@ -169,7 +190,7 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
                         static_cast<size_t>(copy.bytes), cudaMemcpyHostToDevice, stream));
   }
   PINGTI_RETURN_IF_ERROR(CopyTable(inputs, pinned, stream));
-  SetPointers(layout, inputs, decodes);
+  SetPointers(layout, shape, decodes);
   return copied_[next_].Record(stream);
 }
 

@@ -17,8 +17,10 @@
 
 namespace pingti::worker::cuda {
 
-// Device memory. Sequences [0, num_decode) have at most decode_len tokens each, which are rows [0,
-// num_decode_tokens) of the step; the rows of the others are numbered from 0 in prefill_start.
+// Device memory; what pads the step included: such sequences have no tokens and no context, such
+// rows no sequence and no slot. Sequences [0, num_decode) have at most decode_len tokens each,
+// which are rows [0, num_decode_tokens) of the step; the rows of the others are numbered from 0 in
+// prefill_start.
 struct StepPointers {
   const int32_t* token_ids = nullptr;      // [num_tokens]
   const int32_t* context_len = nullptr;    // [num_seqs]
@@ -73,10 +75,13 @@ class StepArrays {
   };
 
   Layout MakeLayout(int64_t tokens, int64_t begin) const;
-  absl::Status Check(const StepInputs& inputs) const;
-  Decodes FindDecodes(const StepInputs& inputs) const;
+  absl::Status Check(const StepInputs& inputs, const StepShape& shape) const;
+  Decodes FindDecodes(const StepInputs& inputs, const StepShape& shape) const;
+  // Writes the arrays but for the block table, with padding up to `shape`.
+  void Fill(const Layout& layout, const StepInputs& inputs, const StepShape& shape,
+            const Decodes& decodes, uint8_t* pinned) const;
   void FillSlots(const StepInputs& inputs, int64_t* slots) const;
-  void SetPointers(const Layout& layout, const StepInputs& inputs, const Decodes& decodes);
+  void SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes);
   absl::Status CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream);
 
   StepLimits limits_;

@@ -1,5 +1,6 @@
 // CUDA graphs of decode steps, one per shape, captured when a shape comes up for the second time:
-// the first one runs as it is, which also loads kernels and picks algorithms.
+// the first one runs as it is, which also loads kernels and picks algorithms. Steps with unequally
+// many tokens per sequence, as drafts make them, are padded to few shapes.
 //
 // Confined to the engine thread. Source: CUDA Programming Guide, "CUDA Graphs", stream capture.
 #pragma once
@@ -22,6 +23,10 @@ class StepGraphs {
   ~StepGraphs();
   StepGraphs(const StepGraphs&) = delete;
   StepGraphs& operator=(const StepGraphs&) = delete;
+
+  // The shape of the graph that such a step runs from, within the limits; its own where it is
+  // uniform or too large to be recorded.
+  static StepShape Padded(const StepShape& shape, const StepLimits& limits, int32_t max_query_len);
 
   // Drops every graph: addresses they hold are about to change.
   void Clear();
