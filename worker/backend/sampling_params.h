@@ -15,6 +15,9 @@
 
 namespace pingti::worker {
 
+// The most alternatives that every backend gives for one row.
+inline constexpr int32_t kMaxTopLogprobs = 64;
+
 struct TokenCount {
   int32_t token_id;
   int32_t prompt_count;

@@ -345,8 +345,8 @@ LoadSnapshot EngineCore::load() const {
   LoadSnapshot load;
   load.step = step_;
   load.running_sequences = static_cast<int32_t>(scheduler_.state().running.size());
-  load.waiting_sequences = static_cast<int32_t>(scheduler_.state().waiting.size());
   for (const Sequence* sequence : scheduler_.state().waiting) {
+    load.waiting_sequences += sequence->num_places;
     load.waiting_uncached_tokens += sequence->num_uncached_estimate;
   }
   for (const Sequence* sequence : scheduler_.state().running) {

@@ -8,16 +8,6 @@
 namespace pingti::worker {
 namespace {
 
-std::vector<int32_t> StopTokens(const Request& request, const RequestLimits& limits) {
-  std::vector<int32_t> tokens = request.stop.stop_token_ids;
-  if (!request.stop.ignore_eos) {
-    tokens.insert(tokens.end(), limits.eos_token_ids.begin(), limits.eos_token_ids.end());
-  }
-  std::sort(tokens.begin(), tokens.end());
-  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  return tokens;
-}
-
 int32_t MaxOutput(const Request& request, const RequestLimits& limits) {
   const int32_t room =
       limits.max_context_tokens - static_cast<int32_t>(request.prompt_token_ids.size());
@@ -81,6 +71,7 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
   if (request.logprobs.prompt) prompt_logprobs.resize(num_prompt());
   if (request.sampling.is_beam_search()) {
     beam = std::make_unique<BeamSearch>(request.sampling.beam, stop_token_ids, max_output);
+    sequence.num_places = request.sampling.beam.num_beams;
   } else if (request.sampling.best_of > 1) {
     sequence.hold_back = 1;
   }

@@ -97,8 +97,9 @@ void Scheduler::Remove(Sequence* sequence) {
 void Scheduler::Preempt(Sequence* sequence) {
   PINGTI_CHECK(sequence->state == Sequence::State::kRunning);
   if (sequence->num_draft > 0) Trim(sequence, sequence->num_draft);
+  const bool has_work = sequence->pending() > 0;
   Remove(sequence);
-  Add(sequence);
+  if (has_work) Add(sequence);
   ++sequence->num_preemptions;
   ++preemptions_total_;
 }
@@ -123,8 +124,7 @@ void Scheduler::Fork(const Sequence& from, Sequence* to) {
 }
 
 void Scheduler::Replace(Sequence* from, Sequence* to) {
-  PINGTI_CHECK(to->state == Sequence::State::kIdle && from->state != Sequence::State::kIdle &&
-               from->num_draft == 0);
+  PINGTI_CHECK(to->state == Sequence::State::kIdle && from->num_draft == 0);
   to->salt = from->salt;
   to->tokens = from->tokens;
   to->block_hashes = from->block_hashes;
@@ -134,6 +134,7 @@ void Scheduler::Replace(Sequence* from, Sequence* to) {
   to->chain_broken = std::exchange(from->chain_broken, false);
   for (BlockLease& lease : from->blocks) to->blocks.push_back(std::move(lease));
   from->blocks.clear();
+  if (from->state == Sequence::State::kIdle) return Add(to);
   to->state = from->state;
   Remove(from);
   InsertInOrder(to->state == Sequence::State::kRunning ? &state_.running : &state_.waiting, to);

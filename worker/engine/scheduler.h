@@ -81,7 +81,9 @@ class Scheduler {
   //  5. Prefills that have begun get chunks of what is left of the token budget; beside decodes,
   //     of at most max_prefill_tokens together with those that rule 6 admits.
   //  6. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
-  //     input fits the free blocks. None overtakes another.
+  //     input fits the free blocks and all its places are free. None overtakes another.
+  //  7. When nothing of this can be done, the last sequence that has nothing to compute (a beam
+  //     that waits for the others of its request) gives way to those that wait.
   static void Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,
                    StepPlan* plan);
 
@@ -102,10 +104,12 @@ class Scheduler {
   void Add(Sequence* sequence);
   // Takes a sequence out of whatever queue it is in and releases its blocks. Idempotent.
   void Remove(Sequence* sequence);
-  // Releases a running sequence's blocks, drops its drafts and puts it back to wait.
+  // Releases a running sequence's blocks, drops its drafts and puts it back to wait; one that has
+  // nothing to compute becomes idle.
   void Preempt(Sequence* sequence);
 
-  // `to` (idle) takes over everything of `from`, its queue and leases too; `from` becomes idle.
+  // `to` (idle) takes over everything of `from`, its queue and leases too; `from` becomes idle. It
+  // waits if `from` had been preempted with nothing to compute.
   void Replace(Sequence* from, Sequence* to);
 
   // `to` (idle) becomes a copy of `from`: its tokens and leases, which the two share until one of

@@ -20,8 +20,9 @@ class Planner {
         rows_left_(budget.rows()),
         max_prefill_tokens_(budget.max_prefill_tokens),
         max_sequences_(budget.max_sequences),
-        victim_end_(state.running.size()),
-        num_running_(static_cast<int32_t>(state.running.size())) {}
+        victim_end_(state.running.size()) {
+    for (const Sequence* sequence : state.running) num_running_ += sequence->num_places;
+  }
 
   void Run() {
     Expire();
@@ -31,6 +32,7 @@ class Planner {
     if (!plan_->chunks.empty()) tokens_left_ = std::min(tokens_left_, max_prefill_tokens_);
     PlanBegunPrefills();
     if (plan_->preempted.empty() || made_room_) Admit();
+    if (!plan_->changes_anything()) PreemptIdle();
   }
 
  private:
@@ -40,7 +42,7 @@ class Planner {
     for (Sequence* sequence : state_.running) {
       if (!Expired(*sequence)) continue;
       plan_->expired.push_back(sequence);
-      --num_running_;
+      num_running_ -= sequence->num_places;
     }
     for (Sequence* sequence : state_.waiting) {
       if (Expired(*sequence)) plan_->expired.push_back(sequence);
@@ -71,7 +73,7 @@ class Planner {
       if (victim == keep || Expired(*victim)) continue;
       plan_->preempted.push_back(victim);
       blocks_left_ += OwnBlocks(*victim);
-      --num_running_;
+      num_running_ -= victim->num_places;
       return true;
     }
     return false;
@@ -83,18 +85,22 @@ class Planner {
     if (head == state_.waiting.end()) return;
     const Sequence& newcomer = **head;
     const int32_t need = CeilDiv(newcomer.target(), block_tokens_);
-    if (num_running_ < max_sequences_ && need + num_running_ <= blocks_left_) return;
+    const auto fits = [&](int32_t running, int32_t blocks) {
+      return running + newcomer.num_places <= max_sequences_ && need + running <= blocks;
+    };
+    if (fits(num_running_, blocks_left_)) return;
     // Only if the room that lower priorities take is enough.
     size_t first = state_.running.size();
+    int32_t running = num_running_;
     int32_t blocks = blocks_left_;
     while (first > 0 && state_.running[first - 1]->priority < newcomer.priority) {
-      blocks += OwnBlocks(*state_.running[--first]);
+      const Sequence& lower = *state_.running[--first];
+      if (Expired(lower)) continue;
+      running -= lower.num_places;
+      blocks += OwnBlocks(lower);
     }
-    if (first == state_.running.size() || blocks < need + static_cast<int32_t>(first)) return;
-    while ((num_running_ >= max_sequences_ || need + num_running_ > blocks_left_) &&
-           PreemptLast(first, nullptr)) {
-      made_room_ = true;
-    }
+    if (!fits(running, blocks)) return;
+    while (!fits(num_running_, blocks_left_) && PreemptLast(first, nullptr)) made_room_ = true;
   }
 
   void PlanDecodes() {
@@ -150,7 +156,8 @@ class Planner {
   void Admit() {
     for (Sequence* sequence : state_.waiting) {
       if (Expired(*sequence)) continue;
-      if (num_running_ >= max_sequences_ || tokens_left_ == 0 || rows_left_ == 0) return;
+      if (num_running_ + sequence->num_places > max_sequences_) return;
+      if (tokens_left_ == 0 || rows_left_ == 0) return;
       const int32_t hits = Scheduler::CountCachedBlocks(*state_.cache, *sequence);
       const int32_t chunk = ChunkOf(*sequence, sequence->target() - hits * block_tokens_);
       const int32_t need = AdmissionNeed(*sequence, hits);
@@ -158,8 +165,15 @@ class Planner {
       if (chunk == 0 || need + num_running_ > blocks_left_) return;
       plan_->chunks.push_back({sequence, chunk, hits, true});
       Spend(*sequence, chunk, sequence->target() - hits * block_tokens_, need);
-      ++num_running_;
+      num_running_ += sequence->num_places;
     }
+  }
+
+  void PreemptIdle() {
+    if (state_.waiting.empty()) return;
+    const auto idle = std::find_if(state_.running.rbegin(), state_.running.rend(),
+                                   [](const Sequence* s) { return s->pending() == 0; });
+    if (idle != state_.running.rend()) plan_->preempted.push_back(*idle);
   }
 
   // Blocks that the whole input takes from those that are available.
@@ -217,8 +231,8 @@ class Planner {
   int32_t rows_left_;
   const int32_t max_prefill_tokens_;
   const int32_t max_sequences_;
-  size_t victim_end_;  // running sequences from here on are preempted, expired or spared
-  int32_t num_running_;
+  size_t victim_end_;        // running sequences from here on are preempted, expired or spared
+  int32_t num_running_ = 0;  // places that are taken
   bool made_room_ = false;
 };
 

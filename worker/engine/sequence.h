@@ -40,6 +40,9 @@ struct Sequence {
   // drawn one, and each gets a row of logits that says what the model draws in its place.
   // Scheduler::Trim takes back the wrong ones. Only a sequence that decodes has any.
   int32_t num_draft = 0;
+  // Places in the batch that it is admitted for: beams are to find theirs when their prompt is
+  // computed.
+  int32_t num_places = 1;
   // Every computed token needs its logits (log-probabilities of the prompt): no prefix is reused
   // then.
   bool row_per_token = false;

@@ -1,12 +1,15 @@
 // See validate.h. One function per message of worker.proto.
 #include "worker/engine/validate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <string_view>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/backend/sampling_params.h"
+#include "worker/sampling/beam_search.h"
 
 namespace pingti::worker {
 namespace {
@@ -57,11 +60,14 @@ absl::Status CheckBeam(const Request& request, const RequestLimits& limits) {
   if (request.grammar.has_value()) {
     return absl::InvalidArgumentError("grammar: not supported with beam search");
   }
-  const int64_t num_stops = static_cast<int64_t>(request.stop.stop_token_ids.size()) +
-                            static_cast<int64_t>(limits.eos_token_ids.size());
-  if ((2 + num_stops) * s.beam.num_beams > limits.vocab_size) {
+  const auto num_stops = static_cast<int32_t>(StopTokens(request, limits).size());
+  const int32_t candidates =
+      BeamSearch::CandidatesPerBeam(s.beam.num_beams, num_stops, request.stop.min_tokens > 0);
+  const int32_t most = std::min(kMaxTopLogprobs, limits.vocab_size);
+  if (candidates > most) {
     return Bad("sampling.beam.num_beams", s.beam.num_beams,
-               Concat("fewer beams for a vocabulary of ", limits.vocab_size));
+               Concat("fewer beams or stop_token_ids: with ", num_stops, " stop tokens they have ",
+                      candidates, " candidates each, of at most ", most));
   }
   return absl::OkStatus();
 }
@@ -148,6 +154,16 @@ absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
 }
 
 }  // namespace
+
+std::vector<int32_t> StopTokens(const Request& request, const RequestLimits& limits) {
+  std::vector<int32_t> tokens = request.stop.stop_token_ids;
+  if (!request.stop.ignore_eos) {
+    tokens.insert(tokens.end(), limits.eos_token_ids.begin(), limits.eos_token_ids.end());
+  }
+  std::sort(tokens.begin(), tokens.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
+  return tokens;
+}
 
 absl::Status ValidateRequest(const Request& request, const RequestLimits& limits) {
   PINGTI_RETURN_IF_ERROR(request.unsupported);

@@ -24,6 +24,9 @@ struct RequestLimits {
   bool grammars = false;  // constrained decoding is there
 };
 
+// The tokens that end the request's output, ascending, none twice.
+std::vector<int32_t> StopTokens(const Request& request, const RequestLimits& limits);
+
 // Errors: InvalidArgument or OutOfRange that names the proto field, its value and what is expected.
 absl::Status ValidateRequest(const Request& request, const RequestLimits& limits);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "common/base/check.h"
 
@@ -15,10 +16,9 @@ BeamSearch::BeamSearch(const BeamParameters& parameters, std::vector<int32_t> st
       max_output_(max_output),
       beams_{Beam{}} {}
 
-int32_t BeamSearch::candidates_per_beam(bool suppress_stops) const {
+int32_t BeamSearch::CandidatesPerBeam(int32_t num_beams, int32_t num_stops, bool suppress_stops) {
   // Enough that num_beams remain when every beam's best continuations are all of its stop tokens.
-  const int32_t num_stops = static_cast<int32_t>(stop_token_ids_.size());
-  const int32_t keep = std::max(2, 1 + num_stops) * parameters_.num_beams;
+  const int32_t keep = std::max(2, 1 + num_stops) * num_beams;
   return keep + (suppress_stops ? num_stops : 0);
 }
 
@@ -36,10 +36,22 @@ bool BeamSearch::Advance(std::span<const std::span<const TopLogprob>> candidates
     beams_.push_back({candidate.parent, candidate.token, candidate.cumulative_logprob});
   }
   if (beams_.empty()) return false;
-  const bool full = static_cast<int32_t>(finished_.size()) == parameters_.num_beams;
-  if (!full) return true;
-  if (parameters_.early_stopping) return false;
-  return Normalize(beams_.front().cumulative_logprob, length) > finished_.back().score;
+  if (static_cast<int32_t>(finished_.size()) < parameters_.num_beams) return true;
+  return BestPossibleScore(length) > finished_.back().score;
+}
+
+float BeamSearch::BestPossibleScore(int32_t length) const {
+  const float logprob = beams_.front().cumulative_logprob;
+  switch (parameters_.early_stopping) {
+    case EarlyStopping::kTrue:
+      break;
+    case EarlyStopping::kFalse:
+      return Normalize(logprob, length);
+    case EarlyStopping::kNever:
+      // What a beam loses with more tokens is at best nothing, and a longer one is divided by more.
+      return Normalize(logprob, parameters_.length_penalty > 0 ? max_output_ : length);
+  }
+  return -std::numeric_limits<float>::infinity();
 }
 
 bool BeamSearch::IsStop(int32_t token) const {

@@ -3,8 +3,8 @@
 // do_sample=False) gives.
 //
 // Source of the method: Sutskever et al., "Sequence to Sequence Learning with Neural Networks"
-// (2014), section 3.2; the length normalisation and the two stopping rules are transformers'. Pure
-// bookkeeping, no tokens of its own but the finished ones; thread-compatible.
+// (2014), section 3.2; the length normalisation and the three stopping rules are transformers'.
+// Pure bookkeeping, no tokens of its own but the finished ones; thread-compatible.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,11 @@ class BeamSearch {
 
   // How many of the most likely tokens of each beam Advance needs (fewer if the vocabulary is
   // smaller). While stops are suppressed, further candidates make up for them.
-  int32_t candidates_per_beam(bool suppress_stops) const;
+  static int32_t CandidatesPerBeam(int32_t num_beams, int32_t num_stops, bool suppress_stops);
+  int32_t candidates_per_beam(bool suppress_stops) const {
+    return CandidatesPerBeam(parameters_.num_beams, static_cast<int32_t>(stop_token_ids_.size()),
+                             suppress_stops);
+  }
 
   // One step. candidates[b] are the most likely tokens after running beam b, descending; outputs[b]
   // are that beam's output tokens so far. At the first step there is one beam: the prompt.
@@ -63,6 +67,8 @@ class BeamSearch {
             bool suppress_stops);
   void AddFinished(std::span<const std::span<const int32_t>> outputs, int32_t length);
   float Normalize(float cumulative_logprob, int32_t length) const;
+  // What the running beams may still reach, as early_stopping counts it. -infinity: too little.
+  float BestPossibleScore(int32_t length) const;
 
   const BeamParameters parameters_;
   const std::vector<int32_t> stop_token_ids_;

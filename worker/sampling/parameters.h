@@ -8,10 +8,18 @@
 
 namespace pingti::worker {
 
+// When a search whose finished beams are num_beams is over; named as transformers names it.
+enum class EarlyStopping {
+  kFalse,  // when the best running beam would not be among them if it ended now
+  kTrue,   // at once
+  kNever,  // when no running beam can come among them, however it goes on
+};
+
 struct BeamParameters {
   int32_t num_beams = 1;  // 1: no beam search
+  // A beam's score is its log-probability / its length ^ length_penalty.
   float length_penalty = 1.0f;
-  bool early_stopping = false;
+  EarlyStopping early_stopping = EarlyStopping::kFalse;
 };
 
 struct SamplingParameters {

@@ -44,7 +44,9 @@ SamplingParameters SamplingFrom(const v1::SamplingParams& message) {
   if (message.has_beam() && message.beam().num_beams() > 1) {
     s.beam.num_beams = Clamp(message.beam().num_beams());
     s.beam.length_penalty = message.beam().length_penalty();
-    s.beam.early_stopping = message.beam().early_stopping();
+    s.beam.early_stopping = message.beam().never_stop_early() ? EarlyStopping::kNever
+                            : message.beam().early_stopping() ? EarlyStopping::kTrue
+                                                              : EarlyStopping::kFalse;
   }
   return s;
 }

@@ -159,7 +159,8 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
   card->set_kv_total_blocks(static_cast<uint64_t>(facts.kv_total_blocks));
   card->set_vocab_size(static_cast<uint32_t>(facts.vocab_size));
   card->set_tensor_parallel(1);
-  for (const char* feature : {"logprobs", "prompt_logprobs", "beam_search", "best_of"}) {
+  for (const char* feature :
+       {"logprobs", "prompt_logprobs", "beam_search", "beam_early_stopping", "best_of"}) {
     card->add_features(feature);
   }
   if (facts.grammars) {

@@ -287,7 +287,7 @@ TEST(EngineCore, SamplesShareTheirPromptsBlocks) {
 }
 
 TEST(EngineCore, BeamsEqualASearchWithoutCache) {
-  for (const bool early : {false, true}) {
+  for (const auto early : {EarlyStopping::kFalse, EarlyStopping::kTrue, EarlyStopping::kNever}) {
     TestCore test;
     Request request = MakeRequest(1, kPrompt, 9);
     request.sampling.beam = {4, 0.8f, early};
@@ -320,6 +320,73 @@ TEST(EngineCore, BeamsEqualASearchWithoutCache) {
     EXPECT_EQ(test.Get(1, 1).tokens, search.finished()[1].output);
     EXPECT_FLOAT_EQ(test.Get(1, 0).finish->cumulative_logprob,
                     search.finished()[0].cumulative_logprob);
+  }
+}
+
+TEST(EngineCore, BeamsSayThatTheirPromptIsComputedAndThenNothingBeforeTheEnd) {
+  TestCore test;
+  Request request = MakeRequest(1, kPrompt, 9);
+  request.sampling.beam = {4, 1.0f};
+  request.sampling.n = request.sampling.best_of = 2;
+  request.stop.ignore_eos = true;
+  test.Submit(request);
+  for (int step = 0; step < 8; ++step) {
+    test.Step();
+    EXPECT_EQ(test.Get(1, 0).num_outputs, 1);
+    EXPECT_TRUE(test.Get(1, 0).tokens.empty());
+    EXPECT_FALSE(test.Get(1, 0).finish.has_value());
+    EXPECT_EQ(test.Get(1, 1).num_outputs, 0);
+  }
+  test.RunAll();
+  for (const int32_t answer : {0, 1}) {
+    EXPECT_EQ(test.Get(1, answer).tokens.size(), 9u);
+    EXPECT_EQ(test.Get(1, answer).finish->reason, FinishReason::kMaxTokens);
+  }
+}
+
+TEST(EngineCore, WaitingBeamsCountAsTheSequencesThatTheyWillBe) {
+  CoreSetup setup;
+  setup.max_sequences = 4;
+  TestCore test(setup);
+  test.Submit(MakeRequest(1, kPrompt, 40));
+  test.Step();
+  for (const uint64_t id : {2u, 3u}) {
+    Request request = MakeRequest(id, kPrompt, 9);
+    request.sampling.beam = {3, 1.0f};
+    test.Submit(request);
+  }
+  EXPECT_EQ(test.core->load().waiting_sequences, 6);
+  test.Step();
+  // The first group has the three places that are free.
+  EXPECT_EQ(test.core->load().running_sequences, 4);
+  EXPECT_EQ(test.core->load().waiting_sequences, 3);
+  test.RunAll();
+}
+
+// Beams wait for each other: those that have their candidates must not keep the others out.
+TEST(EngineCore, GroupsOfBeamsThatDoNotFitTogetherAllEnd) {
+  for (const int32_t num_blocks : {12, 14, 20, 256}) {
+    CoreSetup setup;
+    setup.max_sequences = 4;
+    TestCore alone(setup);
+    setup.num_blocks = num_blocks;
+    TestCore test(setup);
+    for (uint64_t id = 1; id <= 5; ++id) {
+      Request request =
+          MakeRequest(id, std::vector<int32_t>(3 + 2 * id, static_cast<int32_t>(id)), 20);
+      if (id != 3) {
+        request.sampling.beam = {3, 1.0f};
+        request.sampling.n = request.sampling.best_of = 3;
+      }
+      test.Submit(request);
+      alone.Submit(request);
+      alone.RunAll();
+    }
+    test.RunAll(3000);
+    for (const auto& [key, answer] : alone.out) {
+      EXPECT_EQ(test.out[key].tokens, answer.tokens)
+          << num_blocks << " blocks, request " << key.first << ", answer " << key.second;
+    }
   }
 }
 
@@ -365,6 +432,11 @@ TEST(EngineCore, BadRequestsAreRejectedByFieldName) {
       {"sampling.n", [](Request* r) { r->sampling.n = r->sampling.best_of = 9; }},
       {"sampling.best_of", [](Request* r) { r->sampling.n = 2; }},
       {"sampling.beam.num_beams", [](Request* r) { r->sampling.beam.num_beams = 9; }},
+      {"17 stop tokens they have 72 candidates each, of at most 64",
+       [](Request* r) {
+         r->sampling.beam.num_beams = 4;
+         for (int32_t id = 10; id < 26; ++id) r->stop.stop_token_ids.push_back(id);
+       }},
       {"sampling.temperature",
        [](Request* r) {
          r->sampling.beam.num_beams = 2;

@@ -6,11 +6,13 @@
 namespace pingti::worker {
 
 void NaiveScheduler::Add(uint64_t order, int32_t priority, int32_t length, int32_t hold_back,
-                         TimePoint deadline) {
+                         int32_t places, TimePoint deadline) {
   Item& item = items_[{-priority, order}];
   item.order = order;
+  item.priority = priority;
   item.length = length;
   item.hold_back = hold_back;
+  item.places = places;
   item.deadline = deadline;
 }
 
@@ -48,16 +50,25 @@ void NaiveScheduler::Plan(TimePoint now) {
   num_running_ = 0;
   made_room_ = false;
   for (auto& [key, item] : items_) {
-    if (item.deadline <= now) {
+    if (item.deadline <= now && !item.idle) {
       step_.expired.insert(item.order);
     } else if (item.running) {
-      ++num_running_;
+      num_running_ += item.places;
     }
   }
   MakeRoom();
   PlanDecodes();
   PlanPrefills();
   if (step_.preempted.empty() || made_room_) Admit();
+  if (planned_.empty() && step_.preempted.empty() && step_.expired.empty()) PreemptIdle();
+}
+
+void NaiveScheduler::PreemptIdle() {
+  const bool any_waits = std::any_of(items_.begin(), items_.end(),
+                                     [](const auto& entry) { return entry.second.waits(); });
+  std::vector<Item*> idle = Running();
+  std::erase_if(idle, [](const Item* item) { return item->pending() > 0; });
+  if (any_waits && !idle.empty()) step_.preempted.insert(idle.back()->order);
 }
 
 std::vector<NaiveScheduler::Item*> NaiveScheduler::Running() {
@@ -80,39 +91,34 @@ bool NaiveScheduler::PreemptLast(const Item* after, const Item* keep) {
   if (candidates.empty()) return false;
   step_.preempted.insert(candidates.back()->order);
   blocks_ += BlocksOf(candidates.back()->computed);
-  --num_running_;
+  num_running_ -= candidates.back()->places;
   return true;
 }
 
 void NaiveScheduler::MakeRoom() {
   const auto head = std::find_if(items_.begin(), items_.end(), [&](const auto& entry) {
-    return !entry.second.running && step_.expired.count(entry.second.order) == 0;
+    return entry.second.waits() && step_.expired.count(entry.second.order) == 0;
   });
   if (head == items_.end()) return;
   const int32_t need = BlocksOf(head->second.length - head->second.hold_back);
-  const auto fits = [&] {
-    return num_running_ < budget_.max_sequences && need + num_running_ <= blocks_;
+  const auto fits_beside = [&](int32_t running, int32_t blocks) {
+    return running + head->second.places <= budget_.max_sequences && need + running <= blocks;
   };
+  const auto fits = [&] { return fits_beside(num_running_, blocks_); };
   if (fits()) return;
-  // All of lower priority together must be enough. Those that expire count here as if they ran on.
-  int32_t blocks = blocks_;
-  int32_t stay = 0;
-  int32_t lower = 0;
-  for (const auto& [key, item] : items_) {
-    if (!item.running) continue;
-    const bool is_lower = key.first > head->first.first;
-    stay += is_lower ? 0 : 1;
-    lower += is_lower ? 1 : 0;
-    blocks += is_lower ? BlocksOf(item.computed) : 0;
+  // All of lower priority together must be enough.
+  int32_t running_without = 0;
+  int32_t blocks_without = blocks_;
+  for (const Item* item : Running()) {
+    const bool is_lower = item->priority < head->second.priority;
+    running_without += is_lower ? 0 : item->places;
+    blocks_without += is_lower ? BlocksOf(item->computed) : 0;
   }
-  if (lower == 0 || blocks < need + stay) return;
+  if (!fits_beside(running_without, blocks_without)) return;
   while (!fits()) {
     const std::vector<Item*> running = Running();
     if (running.empty()) return;
-    const auto last = std::find_if(items_.begin(), items_.end(), [&](const auto& entry) {
-      return entry.second.order == running.back()->order;
-    });
-    if (last->first.first <= head->first.first) return;
+    if (running.back()->priority >= head->second.priority) return;
     PreemptLast(nullptr, nullptr);
     made_room_ = true;
   }
@@ -170,8 +176,8 @@ void NaiveScheduler::PlanPrefills() {
 
 void NaiveScheduler::Admit() {
   for (auto& [key, item] : items_) {
-    if (item.running || step_.expired.count(item.order) > 0) continue;
-    if (num_running_ == budget_.max_sequences || tokens_ == 0 || rows_ == 0) return;
+    if (!item.waits() || step_.expired.count(item.order) > 0) continue;
+    if (num_running_ + item.places > budget_.max_sequences || tokens_ == 0 || rows_ == 0) return;
     const int32_t target = item.length - item.hold_back;
     const int32_t hits = std::min(FindableBlocks(item.order), (target - 1) / block_tokens_);
     const int32_t pending = target - hits * block_tokens_;
@@ -179,7 +185,7 @@ void NaiveScheduler::Admit() {
     if (BlocksOf(target) + num_running_ > blocks_) return;
     hits_[item.order] = hits;
     Take(&item, std::min(pending, tokens_), pending, BlocksOf(target));
-    ++num_running_;
+    num_running_ += item.places;
   }
 }
 
@@ -215,7 +221,9 @@ void NaiveScheduler::Apply() {
                 [&](const auto& entry) { return step_.expired.count(entry.second.order) > 0; });
   // The last first.
   for (auto it = items_.rbegin(); it != items_.rend(); ++it) {
-    if (step_.preempted.count(it->second.order) > 0) Release(&it->second);
+    if (step_.preempted.count(it->second.order) == 0) continue;
+    it->second.idle = it->second.pending() == 0;
+    Release(&it->second);
   }
   for (const auto& [order, hits] : hits_) {
     for (int32_t i = 0; i < hits; ++i) cached_.remove({order, i});

@@ -25,10 +25,17 @@ class NaiveScheduler {
   NaiveScheduler(StepBudget budget, int32_t num_blocks, int32_t block_tokens)
       : budget_(budget), block_tokens_(block_tokens), free_(num_blocks) {}
 
-  void Add(uint64_t order, int32_t priority, int32_t length, int32_t hold_back, TimePoint deadline);
+  void Add(uint64_t order, int32_t priority, int32_t length, int32_t hold_back, int32_t places,
+           TimePoint deadline);
   void Remove(uint64_t order);
   void Propose(uint64_t order, int32_t num_drafts) { Find(order).drafts = num_drafts; }
-  void LetGo(uint64_t order) { Find(order).hold_back = 0; }
+  // Its held back token is to be computed, in one place.
+  void LetGo(uint64_t order) {
+    Item& item = Find(order);
+    item.hold_back = 0;
+    item.places = 1;
+    item.idle = false;
+  }
 
   // `accepted`: of the drafts that the step computes for a sequence, how many stay.
   template <typename Accept>
@@ -49,13 +56,17 @@ class NaiveScheduler {
  private:
   struct Item {
     uint64_t order = 0;
+    int32_t priority = 0;
     int32_t length = 0;
     int32_t hold_back = 0;
+    int32_t places = 1;
     TimePoint deadline;
     int32_t drafts = 0;
     int32_t computed = 0;
     bool running = false;
+    bool idle = false;  // preempted with nothing to compute: in no queue
 
+    bool waits() const { return !running && !idle; }
     int32_t pending() const { return length - hold_back + drafts - computed; }
     bool decodes() const { return computed > 0 && pending() == 1 + drafts; }
   };
@@ -73,6 +84,8 @@ class NaiveScheduler {
   void PlanDecodes();
   void PlanPrefills();
   void Admit();
+  // Nothing else is to be done, and others wait: the last that has nothing to compute gives way.
+  void PreemptIdle();
   // Items that take part in this step: neither expired nor preempted.
   std::vector<Item*> Running();
   // Sends back the last that runs behind `after` (null: any), but not `keep`.

@@ -19,6 +19,7 @@ class SideBySide {
   SideBySide(uint32_t seed, int32_t num_blocks, StepBudget budget, bool drafts)
       : random_(seed),
         drafts_(drafts),
+        max_sequences_(budget.max_sequences),
         harness_(num_blocks, budget),
         naive_(budget, num_blocks, kBlockTokens) {}
 
@@ -53,11 +54,14 @@ class SideBySide {
     const int32_t length = 2 + static_cast<int32_t>(random_() % 50);
     const int32_t priority = random_() % 6 == 0 ? 1 : 0;
     Sequence* s = harness_.Make(length, priority);
-    if (random_() % 5 == 0) s->hold_back = 1;
+    if (random_() % 5 == 0) {
+      s->hold_back = 1;
+      s->num_places = 1 + static_cast<int32_t>(random_() % max_sequences_);
+    }
     if (random_() % 8 == 0) s->deadline = now_ + std::chrono::milliseconds(random_() % 60);
     Scheduler::ExtendHashes(s, kBlockTokens);
     harness_.scheduler.Add(s);
-    naive_.Add(s->order, priority, length, s->hold_back, s->deadline);
+    naive_.Add(s->order, priority, length, s->hold_back, s->num_places, s->deadline);
     alive_[s->order] = s;
   }
 
@@ -93,8 +97,11 @@ class SideBySide {
   void Leave() {
     for (auto it = alive_.begin(); it != alive_.end();) {
       Sequence* s = it->second;
-      if (s->hold_back > 0 && s->pending() == 0 && random_() % 2 == 0) {
+      const bool is_idle = s->state == Sequence::State::kIdle;
+      if (s->hold_back > 0 && (is_idle || s->pending() == 0) && random_() % 2 == 0) {
         s->hold_back = 0;
+        s->num_places = 1;
+        if (is_idle) harness_.scheduler.Add(s);
         naive_.LetGo(s->order);
       }
       if (s->tokens.size() < kMostTokens - 8 && random_() % 40 != 0) {
@@ -117,6 +124,7 @@ class SideBySide {
 
   std::mt19937 random_;
   const bool drafts_;
+  const int32_t max_sequences_;
   SchedulerHarness harness_;
   NaiveScheduler naive_;
   std::map<uint64_t, Sequence*> alive_;

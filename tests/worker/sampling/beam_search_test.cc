@@ -18,7 +18,7 @@ namespace {
 struct Case {
   int vocab, prompt, num_beams, num_return, max_new, min_new;
   float length_penalty;
-  bool early_stopping;
+  EarlyStopping early_stopping;
   std::vector<int32_t> eos;
   std::vector<std::vector<float>> table;  // [2 * vocab][vocab]
   std::vector<std::vector<int32_t>> expected;
@@ -35,7 +35,7 @@ std::vector<Case> ReadCases() {
     int early, num_eos;
     file >> c.vocab >> c.prompt >> c.num_beams >> c.num_return >> c.length_penalty >> early >>
         c.max_new >> c.min_new >> num_eos;
-    c.early_stopping = early != 0;
+    c.early_stopping = static_cast<EarlyStopping>(early);
     c.eos.resize(num_eos);
     for (int32_t& id : c.eos) file >> id;
     c.table.assign(2 * c.vocab, std::vector<float>(c.vocab));
@@ -97,17 +97,18 @@ std::vector<std::vector<int32_t>> Search(const Case& c) {
 
 TEST(BeamSearch, GivesWhatTransformersGives) {
   const std::vector<Case> cases = ReadCases();
-  ASSERT_GE(cases.size(), 29u);
+  ASSERT_GE(cases.size(), 37u);
   for (size_t i = 0; i < cases.size(); ++i) {
     EXPECT_EQ(Search(cases[i]), cases[i].expected)
         << "case " << i << ": " << cases[i].num_beams << " beams, length penalty "
-        << cases[i].length_penalty << ", early stopping " << cases[i].early_stopping;
+        << cases[i].length_penalty << ", early stopping "
+        << static_cast<int>(cases[i].early_stopping);
   }
 }
 
 TEST(BeamSearch, FinishedBeamsComeBestFirstAndSayWhatEndedThem) {
   const Case c = ReadCases()[0];
-  BeamSearch search({2, 1.0f, false}, {1}, 1);
+  BeamSearch search({2, 1.0f}, {1}, 1);
   const auto top = TopOf(c, c.prompt, 0, search.candidates_per_beam(false));
   const std::span<const TopLogprob> candidates[] = {top};
   const std::span<const int32_t> outputs[] = {{}};

@@ -38,6 +38,8 @@ void CudaSampler::Clear() {
   max_top_ = -1;
 }
 
+static_assert(kMaxTopLogprobs <= kernels::kMaxTopLogprobs);
+
 absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
   if (row.num_top_logprobs > kernels::kMaxTopLogprobs) {
     return absl::InvalidArgumentError(Concat(row.num_top_logprobs,

@@ -33,6 +33,8 @@ void BeamSteps::Advance(RequestGroup* group) {
     candidates.push_back(sample->candidates);
     outputs.push_back(group->OutputOf(*sample));
   }
+  // The one who asked hears nothing more before the end, but that the prompt waits no longer.
+  if (outputs[0].empty()) outputs_->For(group, group->samples[0].get(), 0);
   const bool goes_on =
       group->beam->Advance(candidates, outputs, group->SuppressesStops(*group->samples[0]));
   stats_->output_tokens += static_cast<int32_t>(group->beam->beams().size());
