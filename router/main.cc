@@ -106,6 +106,7 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   options.request_timeout = config.request_timeout;
   options.queue_timeout = config.queue_timeout;
   options.keep_alive = config.keep_alive;
+  options.stream_interval = config.stream_interval;
   options.max_attempts = config.max_attempts;
   options.model_wait = config.model_wait;
   return options;

@@ -234,6 +234,11 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "After this long without output an event stream gets a comment.")
       .Range(milliseconds(10), hours(1));
   schema
+      ->Add("stream_interval", &config->stream_interval,
+            "Least time between two events of a streamed answer; tokens that come in between go "
+            "together with the next event. 0: every token at once.")
+      .Range(milliseconds(0), milliseconds(1000));
+  schema
       ->Add("max_attempts", &config->max_attempts,
             "How often in a row one answer may fail at a worker, without a token in between.")
       .Range(1, 100);

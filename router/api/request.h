@@ -69,6 +69,7 @@ struct GenerationRequest {
   std::optional<std::chrono::steady_clock::time_point> deadline;
   // Bytes the request came in as: decides whether it is prepared on an I/O thread or on the pool.
   size_t body_bytes = 0;
+  bool stream = false;  // its client reads the answer while it is made
 
   // kChat: what the template sees (messages, tools, chat_template_kwargs), shared because the
   // type is only declared here.

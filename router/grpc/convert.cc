@@ -187,6 +187,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::ChatRequest& chat, Ignored
   PINGTI_RETURN_IF_ERROR(CheckLimits(SizeOf(chat)));
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kChat;
+  request.stream = true;
   request.model = chat.model();
   request.OfferAffinityHint(chat.user());
   request.body_bytes = chat.ByteSizeLong();
@@ -216,6 +217,7 @@ absl::StatusOr<GenerationRequest> FromProto(const v1::CompleteRequest& complete,
   static constexpr std::string_view kOwn[] = {"model", "prompt", "stream", "stream_options"};
   GenerationRequest request;
   request.kind = GenerationRequest::Kind::kCompletion;
+  request.stream = true;
   request.model = complete.model();
   request.OfferAffinityHint(complete.user());
   request.echo = complete.echo();

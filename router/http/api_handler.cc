@@ -233,6 +233,7 @@ void ApiHandler::StartGeneration(const ExchangePtr& exchange) {
   request.tenant = life.info().tenant;
   request.weight = exchange->weight;
   request.network = ClientNetwork(exchange->request.remote_address);
+  request.stream = call->stream;
   AnswerContext answer{exchange->ids,           endpoint.errors,     call->ignored.Header(),
                        std::move(call->writer), exchange->responder, context.admission,
                        request.tenant};

@@ -73,7 +73,8 @@ void Generation::Tick() {
   const steady_clock::time_point now = context_->clock->Now();
   const steady_clock::time_point last{
       steady_clock::duration(last_sent_.load(std::memory_order_relaxed))};
-  if (now < Deadline() && now - last < context_->options.keep_alive) return;
+  const bool quiet = now - last >= context_->options.keep_alive;
+  if (now < Deadline() && !quiet && !holds_.load(std::memory_order_relaxed)) return;
   Deliver(Ticked{});
 }
 
@@ -277,6 +278,10 @@ void Generation::Handle(Ticked) {
         ApiError(absl::StatusCode::kDeadlineExceeded, "the request's time is over", "", "timeout"));
     return;
   }
+  SendHeld();
+  const steady_clock::time_point last{
+      steady_clock::duration(last_sent_.load(std::memory_order_relaxed))};
+  if (done() || now - last < context_->options.keep_alive) return;
   last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   sink_->OnKeepAlive();
 }
@@ -298,6 +303,9 @@ void Generation::Fail(const absl::Status& status) {
   done_.store(true, std::memory_order_release);
   ReturnTicket();
   life_->End(status);
+  for (Choice& choice : choices_) {
+    if (!choice.held.empty()) sink_->OnDelta(std::move(choice.held));
+  }
   sink_->OnError(status);
 }
 

@@ -38,6 +38,8 @@ struct GenerationOptions {
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds queue_timeout{30'000};
   std::chrono::milliseconds keep_alive{10'000};
+  // Least time between two deltas of a streamed choice: what comes in between goes with the next.
+  std::chrono::milliseconds stream_interval{0};
   // How often one choice may fail at a worker without a token in between.
   int max_attempts = 4;
   // Requests larger than this are parsed and prepared on the task pool.
@@ -72,7 +74,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   // The client is gone or the router stops: sequences are cancelled at their workers. The sink
   // hears `why`.
   void Cancel(absl::Status why);
-  // Keep-alives and deadlines. Call every 100 ms or so.
+  // Keep-alives, deadlines and what stream_interval has held back. Call every 100 ms or so.
   void Tick();
   bool done() const { return done_.load(std::memory_order_acquire); }
 
@@ -128,6 +130,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     std::chrono::steady_clock::time_point queued_at;
     std::chrono::steady_clock::time_point last_token;
     std::unique_ptr<ChoiceStream> stream;
+    ChoiceDelta held{};  // not sent yet
+    std::chrono::steady_clock::time_point sent_at = std::chrono::steady_clock::time_point::min();
   };
 
   void Deliver(Event event);
@@ -176,7 +180,12 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   // Sends a choice that is at no worker any more to another one. `orderly`: the worker drains, and
   // said so.
   void Resume(size_t index, bool orderly, const absl::Status& why);
+  // Holds the delta back where the last one was sent a moment ago and the choice goes on.
   void Send(ChoiceDelta delta);
+  // False: the client is gone, and the request with it.
+  bool SendNow(ChoiceDelta delta);
+  // What has been held back for stream_interval.
+  void SendHeld();
   void CompleteIfFinished();
   void CancelAtWorkers();
   void Fail(const absl::Status& status);
@@ -192,6 +201,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::atomic<bool> done_{false};
   // When the client last got a byte, as a steady_clock count; read by Tick outside the mailbox.
   std::atomic<int64_t> last_sent_;
+  std::atomic<bool> holds_{false};  // some choice has a delta held back
   Mailbox<Event> mailbox_;
 
   // Inside the mailbox only.

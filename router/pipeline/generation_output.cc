@@ -113,7 +113,7 @@ void Generation::Handle(Output event) {
   Choice& choice = choices_[event.choice];
   SequenceOutput& output = event.output;
   const bool has_finish = output.finish.has_value();
-  ChoiceDelta delta;
+  ChoiceDelta delta = std::exchange(choice.held, {});
   delta.index = static_cast<uint32_t>(event.choice);
   // A long prompt's come in several outputs, the first of them without tokens.
   std::move(output.prompt_logprobs.begin(), output.prompt_logprobs.end(),
@@ -291,13 +291,38 @@ void Generation::HandleAbnormalEnd(size_t index, const Finish& finish) {
 
 void Generation::Send(ChoiceDelta delta) {
   if (!delta.empty()) {
-    last_sent_.store(context_->clock->Now().time_since_epoch().count(), std::memory_order_relaxed);
-    if (!sink_->OnDelta(std::move(delta))) {
-      Handle(Cancelled{absl::CancelledError("the client is gone")});
+    Choice& choice = choices_[delta.index];
+    const bool may_wait = request_.stream && delta.finish == FinishReason::kNone;
+    if (may_wait && context_->clock->Now() < choice.sent_at + context_->options.stream_interval) {
+      choice.held = std::move(delta);
+      holds_.store(true, std::memory_order_relaxed);
+    } else if (!SendNow(std::move(delta))) {
       return;
     }
   }
   CompleteIfFinished();
+}
+
+bool Generation::SendNow(ChoiceDelta delta) {
+  const auto now = context_->clock->Now();
+  choices_[delta.index].sent_at = now;
+  last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  if (sink_->OnDelta(std::move(delta))) return true;
+  Handle(Cancelled{absl::CancelledError("the client is gone")});
+  return false;
+}
+
+void Generation::SendHeld() {
+  if (!holds_.exchange(false, std::memory_order_relaxed)) return;
+  const auto now = context_->clock->Now();
+  for (Choice& choice : choices_) {
+    if (choice.held.empty()) continue;
+    if (now < choice.sent_at + context_->options.stream_interval) {
+      holds_.store(true, std::memory_order_relaxed);
+    } else if (!SendNow(std::exchange(choice.held, {}))) {
+      return;
+    }
+  }
 }
 
 }  // namespace pingti::router

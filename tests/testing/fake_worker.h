@@ -57,6 +57,10 @@ struct FakeWorkerOptions {
   // Remembers the blocks of every prompt (16 tokens each), tells of them in KvEvents, and reports
   // the beginning it knew as cached. Without: half of each prompt is said to be cached.
   bool prefix_cache = false;
+  // Blocks that the prefix cache holds: the oldest leave it for new ones. 0: any number.
+  size_t cache_blocks = 0;
+  // Whether Submitted knows what came; without, a long load does not fill this process.
+  bool keep_submitted = true;
   // Changes what a session says; called once for each message. What it leaves empty is not sent.
   std::function<void(worker::v1::SessionResponse*)> say{};
   // Changes what a load report says.

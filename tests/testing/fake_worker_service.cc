@@ -152,7 +152,7 @@ void FakeWorker::Service::Take(Stream* stream, const SessionRequest& request) {
 }
 
 void FakeWorker::Service::Start(Stream* stream, const worker::v1::Sequence& sequence) {
-  submitted_.push_back(sequence);
+  if (options_.keep_submitted) submitted_.push_back(sequence);
   stream->last_sequence_id = std::max(stream->last_sequence_id, sequence.sequence_id());
   if (refuse_ > 0 || draining_) {
     SessionResponse response;
@@ -198,12 +198,20 @@ uint32_t FakeWorker::Service::LookUp(Stream* stream, const worker::v1::Sequence&
       cached += kBlock;
     } else {
       stored->add_block_hashes(hash);
+      cached_in_order_.push_back(hash);
     }
   }
-  if (stored->block_hashes_size() > 0) {
-    events->set_first_event_id(next_event_id_++);
-    stream->Send(std::move(response));
+  if (stored->block_hashes_size() == 0) return cached;
+  worker::v1::BlocksRemoved removed;
+  while (options_.cache_blocks > 0 && cached_blocks_.size() > options_.cache_blocks) {
+    removed.add_block_hashes(cached_in_order_.front());
+    cached_blocks_.erase(cached_in_order_.front());
+    cached_in_order_.pop_front();
   }
+  if (removed.block_hashes_size() > 0) *events->add_events()->mutable_removed() = removed;
+  events->set_first_event_id(next_event_id_);
+  next_event_id_ += static_cast<uint64_t>(events->events_size());
+  stream->Send(std::move(response));
   return cached;
 }
 
@@ -285,15 +293,22 @@ void FakeWorker::Service::Run() {
       next_report = now + options_.report_interval;
     }
     bool busy = false;
+    bool blocked = false;
     const bool may_step = !stalled_ && (!held_ || allowed_steps_ > 0);
     for (Stream* stream : streams_) {
-      if (!may_step || stream->running.empty() || stream->backlog() > kMaxBacklog) continue;
+      if (!may_step || stream->running.empty()) continue;
+      if (stream->backlog() > kMaxBacklog) {
+        blocked = true;
+        continue;
+      }
       Step(stream);
       busy = true;
     }
     if (busy && held_) --allowed_steps_;
     if (!busy) {
-      changed_.wait_until(lock, std::min(next_report, now + std::chrono::milliseconds(1)));
+      // Nothing tells of a backlog that was written.
+      changed_.wait_until(
+          lock, blocked ? std::min(next_report, now + std::chrono::milliseconds(1)) : next_report);
     } else if (options_.step_time.count() > 0) {
       lock.unlock();
       std::this_thread::sleep_until(now + options_.step_time);

@@ -80,6 +80,7 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
   worker::v1::Finish refusal_;
   std::vector<worker::v1::Sequence> submitted_;
   std::set<uint64_t> cached_blocks_;
+  std::deque<uint64_t> cached_in_order_;  // the oldest first
   uint64_t next_event_id_ = 1;
   size_t num_cancelled_ = 0;
   size_t num_batches_ = 0;
