@@ -6,7 +6,7 @@
 //   by what one SM reads.
 // Architectures: sm_80 and newer.
 
-#include "kernels/sampling/row_stats.cuh"
+#include "kernels/sampling/row_blocks.cuh"
 #include "pingti/kernels/highest.h"
 
 namespace pingti::kernels {

@@ -3,27 +3,31 @@
 // Mapping: on sm_90 a cluster of eight blocks holds a row, each block an eighth of the vocabulary
 //   in shared memory, so that every pass after the first costs one sweep of shared memory and one
 //   exchange between blocks. Before sm_90 one block per row works in the workspace (L2).
-// Draw: one sweep counts and weighs tokens by distance from the maximum (1024 bins). Whole bins
-//   from the top, at most 1024 tokens, go to the first block, which sorts them and adds up their
-//   weights. Where top_k, top_p, min_p and the draw all end among them, as they do for most answers
-//   of a trained model, that is all. Flatter distributions end further down: select.cuh finds the
-//   bin.
-// Log-probabilities are of the raw logits: the same sort gives them where those are drawn from, one
-//   of their own where bias, penalties or a mask change them first.
-// Precision: weights are float; a bin's weight is an integer sum, a prefix's a double in a fixed
-//   order: equal inputs give equal tokens. A token at the edge of a kept set may differ from a
-//   float64 reference by rounding of its weight (1e-6 of the total).
-// Shared memory: 33 KB and 4 bytes per token of the block's part: two blocks per SM for
-//   vocabularies of up to 156,000 tokens.
+// Draw: the token whose logit over temperature plus its own noise is the highest. A row without
+//   limits is drawn while it is loaded: one pass. top_k brings its tokens to the first block
+//   (rank.cuh), which cuts them by top_p and min_p and draws. top_p alone draws as if it were off,
+//   then adds up the weight before the drawn token, which says whether top_p keeps that; if not,
+//   all that it keeps lies before the token, and the draw is repeated there with the same noise. So
+//   the outcome is the highest of the kept tokens, whatever was tried before it, and about 1 /
+//   top_p tries are expected. A top_k of more tokens than the first block takes, or of a crowd of
+//   equals, finds the key of its last token and draws from that on in the same way.
+// Precision: weights are float, sums of them double in a fixed order: equal inputs give equal
+//   tokens. A token at the edge of top_p may differ from a float64 reference by rounding (1e-6 of
+//   the total), a draw where two tokens' noisy logits are within 1e-5.
+// Shared memory: 13 KB and 4 bytes per token of the block's part: two blocks per SM for
+//   vocabularies of up to 195,000 tokens.
 // Bytes: 4 per token, read once. At a batch of decode rows bound by the latency of the exchanges.
 // Architectures: sm_90a (clusters), sm_80 and newer (one block per row).
-// Sources: Salmon et al. (SC 2011) for the generator; Holtzman et al., "The Curious Case of Neural
-//   Text Degeneration" (2019) for top-p.
+// Sources: Salmon et al. (SC 2011) for the generator; Gumbel, "Statistical Theory of Extreme
+//   Values" (1954), for the noise; Holtzman et al., "The Curious Case of Neural Text Degeneration"
+//   (2019) for top-p; rejection instead of a sort as in FlashInfer (Ye et al., 2025), here with
+//   noise that stays, so that no try changes the outcome.
 
 #include <algorithm>
 
 #include "kernels/common/status.h"
-#include "kernels/sampling/select.cuh"
+#include "kernels/sampling/noise.cuh"
+#include "kernels/sampling/rank.cuh"
 #include "pingti/kernels/sampling.h"
 
 namespace pingti::kernels {
@@ -32,215 +36,156 @@ namespace {
 using namespace sampling;
 
 constexpr int kMaxVocab = 360448;
-constexpr uint32_t kNotANumber = 1;
+constexpr int kGroup = 4;  // tokens whose noise comes from one call of the generator
 
-template <int kCluster>
+struct DrawShared {
+  double sums[kWarps];
+  uint64_t keys[kWarps];
+  double total;
+};
+
 struct Shared {
   RowShared row;
-  SelectShared<kCluster> select;
+  RankShared rank;
+  DrawShared draw;
   SamplingRowParams params;  // of the row: here they take no registers
 };
 
-// See sampling.h.
-__device__ float SamplingUniform(uint64_t seed, uint64_t position) {
-  uint32_t key0 = static_cast<uint32_t>(seed);
-  uint32_t key1 = static_cast<uint32_t>(seed >> 32);
-  uint32_t c[4] = {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0};
-  for (int round = 0; round < 10; ++round) {
-    const uint32_t high0 = __umulhi(0xD2511F53u, c[0]);
-    const uint32_t low0 = 0xD2511F53u * c[0];
-    const uint32_t high1 = __umulhi(0xCD9E8D57u, c[2]);
-    const uint32_t low1 = 0xCD9E8D57u * c[2];
-    c[0] = high1 ^ c[1] ^ key0;
-    c[1] = low1;
-    c[2] = high0 ^ c[3] ^ key1;
-    c[3] = low0;
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-  return static_cast<float>(c[0] >> 8) * 0x1p-24f;
+__device__ bool Draws(const SamplingRowParams& r) { return r.temperature > 0.0f && r.top_k != 1; }
+__device__ bool HasAdjustments(const SamplingRowParams& r) {
+  return r.biases_begin < r.biases_end || r.counts_begin < r.counts_end || r.mask_row >= 0;
+}
+// Whether the first draw is from all tokens as they are.
+__device__ bool DrawsWhileLoading(const SamplingRowParams& r) {
+  return Draws(r) && !HasAdjustments(r) && r.top_k <= 0 && r.min_p <= 0.0f;
+}
+__device__ float InverseTemperature(const SamplingRowParams& r) {
+  return fminf(1.0f / r.temperature, 1e30f);
 }
 
-// The best of the tokens that a thread has seen, and whether one is NaN. Ids must ascend: of equals
-// the first stays.
+// The best of the values that a thread has seen. Places must ascend: of equals the first stays.
 struct BestSeen {
   float value = -INFINITY;
   int at = -1;
-  bool is_bad = false;
 
   __device__ void See(int i, float x) {
-    is_bad |= isnan(x);
     if (x > value) {
       value = x;
       at = i;
     }
   }
-  __device__ Stats ToStats(int first_id) const {
-    Stats s;
-    if (is_bad) s.flags = kNotANumber;
-    if (at >= 0) s.key = TokenKey(value, first_id + at);
-    return s;
+  __device__ uint64_t Key(int first_id) const {
+    return at >= 0 ? TokenKey(value, first_id + at) : 0;
   }
 };
 
-// Copies the slice's logits from device memory.
-__device__ BestSeen LoadSlice(const Slice& slice, const float* logits) {
+// Adds noise to the logits of groups of tokens.
+class Noise {
+ public:
+  __device__ explicit Noise(const SamplingRowParams& r)
+      : seed_(r.seed), position_(r.position), inverse_temperature_(InverseTemperature(r)) {}
+
+  // x: logits of ids [first, first + 4), first a multiple of 4.
+  __device__ float4 Added(float4 x, int first) const {
+    const uint4 words = NoiseWords(seed_, position_, static_cast<uint32_t>(first) / kGroup);
+    return {One(x.x, words.x), One(x.y, words.y), One(x.z, words.z), One(x.w, words.w)};
+  }
+
+ private:
+  __device__ float One(float x, uint32_t word) const {
+    return x * inverse_temperature_ + GumbelNoise(word);
+  }
+
+  uint64_t seed_;
+  uint64_t position_;
+  float inverse_temperature_;
+};
+
+// See, for the values of a group, which begins at place `i`.
+__device__ __forceinline__ void SeeGroup(int i, float4 x, BestSeen* best) {
+  best->See(i, x.x);
+  best->See(i + 1, x.y);
+  best->See(i + 2, x.z);
+  best->See(i + 3, x.w);
+}
+
+// Up to four values; -inf stands for those that there are not.
+__device__ float4 LoadPart(const float* x, int count) {
+  return {count > 0 ? x[0] : -INFINITY, count > 1 ? x[1] : -INFINITY, count > 2 ? x[2] : -INFINITY,
+          count > 3 ? x[3] : -INFINITY};
+}
+
+// Starts to bring `count` values into the L2 cache.
+__device__ void Prefetch(const float* x, int count) {
+  constexpr int kLine = 128 / sizeof(float);
+  for (int i = kLine * static_cast<int>(threadIdx.x); i < count; i += kLine * kThreads) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(x + i));
+  }
+}
+
+// Copies the slice's logits from device memory, and finds the best of them, kDraws: with noise too.
+template <bool kDraws>
+__device__ Loaded LoadSlice(const Slice& slice, const float* logits, const SamplingRowParams& r) {
+  const Noise noise(r);
   BestSeen best;
-  int i = threadIdx.x;
-  if (reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0) {
-    const int vectors = slice.size / 4;
-#pragma unroll 4
-    for (int v = threadIdx.x; v < vectors; v += kThreads) {
-      const float4 x = reinterpret_cast<const float4*>(logits)[v];
-      reinterpret_cast<float4*>(slice.values)[v] = x;
-      best.See(4 * v, x.x);
-      best.See(4 * v + 1, x.y);
-      best.See(4 * v + 2, x.z);
-      best.See(4 * v + 3, x.w);
+  BestSeen drawn;
+  bool has_nan = false;
+  const auto take = [&](int group, float4 x) {
+    reinterpret_cast<float4*>(slice.values)[group] = x;
+    has_nan |= isnan(x.x) || isnan(x.y) || isnan(x.z) || isnan(x.w);
+    SeeGroup(kGroup * group, x, &best);
+    if (kDraws) {
+      SeeGroup(kGroup * group, noise.Added(x, slice.first_id + kGroup * group), &drawn);
     }
-    i += 4 * vectors;
-  }
-  for (; i < slice.size; i += kThreads) {
-    const float x = logits[i];
-    slice.values[i] = x;
-    best.See(i, x);
-  }
-  return best;
-}
-
-// Key of the row's best token; 0 if there is none to draw: a value is NaN, or none is finite.
-template <int kCluster>
-__device__ uint64_t BestToken(RowBlocks<kCluster>* row, const BestSeen& seen, int first_id) {
-  const Stats best = row->Reduce(seen.ToStats(first_id));
-  return best.key != 0 && best.flags == 0 && isfinite(LogitOf(best.key)) ? best.key : 0;
-}
-template <int kCluster>
-__device__ uint64_t BestToken(RowBlocks<kCluster>* row, const Slice& slice) {
-  BestSeen seen;
-  ForEach(slice, [&](int i, float x) { seen.See(i, x); });
-  return BestToken(row, seen, slice.first_id);
-}
-
-// Whole bins from the top that one block sorts.
-struct TopBins {
-  int end = 0;          // one past the last
-  uint32_t count = 0;   // tokens in them
-  uint32_t before = 0;  // TokensInBlocksBefore of them
-};
-
-// About `at_least` tokens at least (0: as many as fit one block).
-template <int kCluster>
-__device__ TopBins ChooseTop(const BinSums& sums, uint32_t at_least,
-                             SelectShared<kCluster>* shared) {
-  int end = FirstBin(sums, &shared->found, [](const Prefix& p) { return p.count > kCandidates; });
-  if (at_least > 0) {
-    end = min(end, 1 + FirstBin(sums, &shared->found,
-                                [=](const Prefix& p) { return p.count >= at_least; }));
-  }
-  if (threadIdx.x == 0) shared->chosen.count = 0;
-  __syncthreads();  // the count is set
-#pragma unroll
-  for (int j = 0; j < kBinsPerThread; ++j) {
-    if (kBinsPerThread * static_cast<int>(threadIdx.x) + j == end - 1) {
-      shared->chosen.count = sums.through[j].count;
-    }
-  }
-  __syncthreads();  // the owner has told
-  const TopBins top{end, shared->chosen.count, TokensInBlocksBefore(sums, 0, end)};
-  __syncthreads();  // all have read
-  return top;
-}
-
-// What a row's best tokens are wanted for: a draw, log-probabilities, or both.
-struct TopUse {
-  Weights weight;     // of the draw, or where there is none of the log-probabilities
-  uint32_t at_least;  // tokens; 0: as many as fit one block
-  bool has_logprobs;  // of the same logits
-  uint32_t num_top;   // at least 1
-};
-
-// Counts the row's tokens in bins and sorts the best ones in the first block's keys; shared->top
-// says what they are. Where the draw has a temperature, log-probabilities have bins of their own,
-// filled in the same sweep: both kinds of bins are in the order of the draw, so that the longer of
-// two prefixes serves both uses.
-template <int kCluster>
-__device__ void SortTop(RowBlocks<kCluster>* row, const Slice& slice, const TopUse& use,
-                        SelectShared<kCluster>* shared) {
-  const Weights plain{use.weight.max, 1.0f};
-  const bool has_two = use.has_logprobs && use.weight.inverse_temperature != 1.0f;
-  const DistanceBins bins = DistanceBins::WholeRow(use.weight);
-  EmptyBins(&shared->row_bins);
-  if (has_two) EmptyBins(&shared->part_bins);
-  __syncthreads();  // bins are empty
-  ForEach(slice, [&](int, float x) {
-    CountToken(x, bins, &shared->row_bins);
-    if (has_two) CountToken(x, DistanceBins::WholeRow(plain), &shared->part_bins);
-  });
-  row->Sync();
-  TopBins longer;
-  if (has_two) {
-    const BinSums sums = SumBins(row, DistanceBins::WholeRow(plain), &shared->part_bins, shared);
-    longer = ChooseTop(sums, use.num_top, shared);
-    if (threadIdx.x == 0) shared->top.total_mass = shared->all.mass;
-  }
-  const BinSums sums = SumBins(row, bins, &shared->row_bins, shared);
-  if (use.has_logprobs && !has_two) {
-    longer = ChooseTop(sums, use.num_top, shared);
-    if (threadIdx.x == 0) shared->top.total_mass = shared->all.mass;
-  }
-  const TopBins drawn = ChooseTop(sums, use.at_least, shared);
-  const bool is_plain = longer.count > drawn.count;
-  if (!is_plain) longer = drawn;
-  if (threadIdx.x == 0) {
-    shared->top.all = shared->all;
-    shared->top.size = drawn.count;
-    shared->top.num_keys = longer.count;
-  }
-  GatherKeys(row, slice, DistanceBins::WholeRow(is_plain && has_two ? plain : use.weight),
-             longer.before, 0, longer.end, shared);
-  if (row->rank() == 0) SortKeys(shared, static_cast<int>(shared->top.num_keys), use.weight);
-}
-
-// Writes the most likely tokens' logprobs of the raw logits in `slice`, and to p.logprobs what is
-// to be added to a logit to have its logprob.
-template <int kCluster>
-__device__ void WriteLogprobs(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
-                              int row_index, int num_top, float max,
-                              SelectShared<kCluster>* shared) {
-  const SortedTop& top = shared->top;
-  const float log_sum = logf(static_cast<float>(top.total_mass));
-  const auto write = [&](int n, uint64_t key) {
-    const int64_t at = static_cast<int64_t>(row_index) * p.max_top_logprobs + n;
-    const bool real = key != 0;  // fewer tokens than asked for
-    p.top_ids[at] = real ? TokenOf(key) : -1;
-    p.top_logprobs[at] = real ? LogitOf(key) - max - log_sum : -INFINITY;
   };
-  const int num_keys = static_cast<int>(top.num_keys);
-  const int sorted = num_keys < num_top && top.num_keys < top.all.count
-                         ? num_keys  // the rest is taken one by one
-                         : num_top;
-  if (row->rank() == 0) {
-    for (int n = threadIdx.x; n < sorted; n += kThreads)
-      write(n, n < num_keys ? shared->keys[n] : 0);
-    if (threadIdx.x == 0) p.logprobs[row_index] = -(log_sum + max);
+  const bool is_aligned = reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0;
+  const int whole = is_aligned ? slice.size / kGroup : 0;
+  int group = threadIdx.x;
+  constexpr int kAtOnce = kDraws ? 2 : 4;  // that registers hold
+#pragma unroll kAtOnce
+  for (; group < whole; group += kThreads) {
+    take(group, reinterpret_cast<const float4*>(logits)[group]);
   }
-  if (sorted == num_top) return;
-  row->Sync();  // the first block has sorted
-  uint64_t last = sorted > 0 ? *row->Remote(&shared->keys[sorted - 1], 0) : ~uint64_t{0};
-  for (int n = sorted; n < num_top; ++n) {
-    Stats next;
-    ForEach(slice, [&](int i, float x) {
-      const uint64_t key = TokenKey(x, slice.first_id + i);
-      if (x != -INFINITY && key < last && key > next.key) next.key = key;
-    });
-    last = row->Reduce(next).key;
-    if (row->rank() == 0 && threadIdx.x == 0) write(n, last);
+  for (; kGroup * group < slice.size; group += kThreads) {
+    take(group, LoadPart(logits + kGroup * group, slice.size - kGroup * group));
   }
+  return {best.Key(slice.first_id), drawn.Key(slice.first_id), has_nan};
 }
 
-__device__ bool Draws(const SamplingRowParams& r) { return r.temperature > 0.0f && r.top_k != 1; }
-__device__ bool HasAdjustments(const SamplingRowParams& r) {
-  return r.biases_begin < r.biases_end || r.counts_begin < r.counts_end || r.mask_row >= 0;
+// Key of the row's best token; 0 if there is none to draw.
+__device__ uint64_t BestToken(const Loaded& seen) {
+  return !seen.has_nan && seen.best != 0 && isfinite(LogitOf(seen.best)) ? seen.best : 0;
+}
+
+// Weights of tokens in a draw; the best one's is 1.
+struct Weights {
+  float max;
+  float inverse_temperature;
+  __device__ float operator()(float x) const { return __expf((x - max) * inverse_temperature); }
+};
+
+// Writes to p.logprobs what is to be added to a raw logit in `slice` to have its logprob; returns
+// it.
+template <int kCluster>
+__device__ float WriteLogSum(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
+                             int row_index, float max) {
+  const Weights plain{max, 1.0f};
+  Masses sum;
+  ForEach(slice, [&](int, float x) { sum.total += plain(x); });
+  const float shift = -(logf(static_cast<float>(row->Reduce(sum).total)) + max);
+  if (row->rank() == 0 && threadIdx.x == 0) p.logprobs[row_index] = shift;
+  return shift;
+}
+
+// Writes the first of `count` sorted tokens; the first block does.
+__device__ void WriteTop(const SampleParams& p, int row_index, int num_top, const uint64_t* sorted,
+                         uint32_t count, float shift) {
+  const int n = threadIdx.x;
+  if (n >= num_top) return;
+  const int64_t at = static_cast<int64_t>(row_index) * p.max_top_logprobs + n;
+  const bool is_real = n < static_cast<int>(count);  // else there are fewer tokens than asked for
+  p.top_ids[at] = is_real ? TokenOf(sorted[n]) : -1;
+  p.top_logprobs[at] = is_real ? LogitOf(sorted[n]) + shift : -INFINITY;
 }
 
 // Bias, penalties and mask, in place. Ends with a block barrier.
@@ -278,55 +223,160 @@ __device__ void AdjustLogits(const Slice& slice, const SampleParams& p,
   __syncthreads();  // adjusted
 }
 
-// Draws a token id from the sorted tokens, or where the draw ends further down. All threads of the
-// row; the result is everywhere.
-template <int kCluster>
-__device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, const SamplingRowParams& r,
-                    const Weights& weight, SelectShared<kCluster>* shared) {
-  if (threadIdx.x == 0) {
-    shared->rules = {r.top_k > 0 ? static_cast<uint32_t>(r.top_k) : 0u, r.top_p, r.min_p,
-                     SamplingUniform(r.seed, r.position)};
+// Draws from the first block's `count` sorted tokens, which hold all that top_k keeps. That block
+// calls it; returns the token id.
+__device__ int DrawSorted(const SamplingRowParams& r, const uint64_t* sorted, uint32_t count,
+                          DrawShared* shared) {
+  const Weights weight{LogitOf(sorted[0]), InverseTemperature(r)};
+  const bool is_kept = threadIdx.x < min(count, static_cast<uint32_t>(r.top_k));
+  const uint64_t key = is_kept ? sorted[threadIdx.x] : 0;
+  const float own = is_kept ? weight(LogitOf(key)) : 0.0f;
+  const double through = BlockScan(static_cast<double>(own), shared->sums);
+  if (threadIdx.x == kThreads - 1) shared->total = through;
+  __syncthreads();  // the total is told
+  const bool is_before_end = r.top_p >= 1.0f || threadIdx.x == 0 ||
+                             through - own < static_cast<double>(r.top_p) * shared->total;
+  Highest drawn;
+  if (is_kept && is_before_end && own >= fminf(r.min_p, 1.0f)) {
+    const int id = TokenOf(key);
+    const uint4 words = NoiseWords(r.seed, r.position, static_cast<uint32_t>(id) / kGroup);
+    const uint32_t word = id % 4 == 0   ? words.x
+                          : id % 4 == 1 ? words.y
+                          : id % 4 == 2 ? words.z
+                                        : words.w;
+    drawn.key = TokenKey(LogitOf(key) * weight.inverse_temperature + GumbelNoise(word), id);
   }
-  __syncthreads();  // the rules are set
-  Located drawn{{0, 0.0}, -1};
-  if (row->rank() == 0) {
-    const int index = DrawSorted(shared, static_cast<int>(shared->top.size), shared->top.all,
-                                 shared->rules, weight);
-    if (index >= 0) drawn.token = TokenOf(shared->keys[index]);
-  }
-  const int token = Tell(row, drawn, shared).token;
-  return token >= 0 ? token : DrawAnywhere(row, slice, weight, shared);
+  drawn = WarpJoin(drawn);
+  if (threadIdx.x % 32 == 0) shared->keys[threadIdx.x / 32] = drawn.key;
+  __syncthreads();  // every warp's key is in place
+  for (int w = 0; w < kWarps; ++w) drawn.Join({shared->keys[w]});
+  return TokenOf(drawn.key);
 }
 
-// From the row's loaded logits and its best token to a token id, or -1.
-template <int kCluster, bool kLogprobs>
-__device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
-                         const SamplingRowParams& r, int row_index, uint64_t best,
-                         SelectShared<kCluster>* shared) {
-  const bool has_logprobs = kLogprobs && r.num_top_logprobs >= 0;
-  const int num_top = min(r.num_top_logprobs, p.max_top_logprobs);
-  const auto at_least = static_cast<uint32_t>(max(num_top, 1));
-  // Where the draw is from other logits or there is none, the raw ones are sorted apart.
-  const bool sorts_raw = has_logprobs && (HasAdjustments(r) || !Draws(r));
-  if (kLogprobs && sorts_raw && best != 0) {
-    const Weights weight{LogitOf(best), 1.0f};
-    SortTop(row, slice, TopUse{weight, at_least, true, at_least}, shared);
-    WriteLogprobs(row, slice, p, row_index, num_top, weight.max, shared);
+// What a draw is from: the tokens from key `least` on (0: all) that weigh at least min_p.
+struct Kept {
+  uint64_t least;
+  float min_p;
+  Weights weight;
+  __device__ bool Has(float x, int id) const {
+    return TokenKey(x, id) >= least && (min_p <= 0.0f || weight(x) >= min_p);
   }
-  if (HasAdjustments(r)) {
+};
+
+// The best of this thread's kept tokens with noise.
+__device__ Highest DrawAmong(const Slice& slice, const SamplingRowParams& r, const Kept& kept) {
+  const Noise noise(r);
+  BestSeen drawn;
+#pragma unroll 1
+  for (int i = kGroup * static_cast<int>(threadIdx.x); i < slice.size; i += kGroup * kThreads) {
+    const int id = slice.first_id + i;
+    const float4 x = *reinterpret_cast<const float4*>(slice.values + i);
+    const bool has[kGroup] = {kept.Has(x.x, id), kept.Has(x.y, id + 1), kept.Has(x.z, id + 2),
+                              kept.Has(x.w, id + 3)};
+    if (!has[0] && !has[1] && !has[2] && !has[3]) continue;
+    const float4 z = noise.Added(x, id);
+    if (has[0]) drawn.See(i, z.x);
+    if (has[1]) drawn.See(i + 1, z.y);
+    if (has[2]) drawn.See(i + 2, z.z);
+    if (has[3]) drawn.See(i + 3, z.w);
+  }
+  return {drawn.Key(slice.first_id)};
+}
+
+// A token's key by its logit, to all threads.
+template <int kCluster>
+__device__ uint64_t LogitKey(RowBlocks<kCluster>* row, const Slice& slice, int slice_size, int id) {
+  const int rank = id / slice_size;
+  return TokenKey(*row->Remote(&slice.values[id - rank * slice_size], rank), id);
+}
+
+// Draws a token id. `drawn` is the key of the best of all tokens with noise, if there are no other
+// limits than top_p, else 0; `best` that of the best logit. All threads of the row; the result is
+// everywhere.
+template <int kCluster>
+__device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, int slice_size,
+                    const SamplingRowParams& r, uint64_t best, uint64_t drawn,
+                    RowRanks<kCluster>* ranks) {
+  Kept kept{0, fminf(r.min_p, 1.0f), {LogitOf(best), InverseTemperature(r)}};
+  if (r.top_k > 0) {
+    kept.least = ranks->KeyOfRank(kept.weight.max, static_cast<uint32_t>(r.top_k));
+  }
+  double target = -1.0;  // weight before which top_p keeps tokens
+#pragma unroll 1
+  for (;;) {
+    if (drawn == 0) drawn = row->Reduce(DrawAmong(slice, r, kept)).key;
+    const int token = TokenOf(drawn);
+    if (r.top_p >= 1.0f) return token;
+    const uint64_t key = LogitKey(row, slice, slice_size, token);
+    Masses masses;
+    ForEach(slice, [&](int i, float x) {
+      const uint64_t other = TokenKey(x, slice.first_id + i);
+      const float weight = kept.weight(x);
+      masses.total += other >= kept.least ? weight : 0.0f;
+      masses.before += other > key ? weight : 0.0f;
+    });
+    masses = row->Reduce(masses);
+    if (target < 0.0) target = static_cast<double>(r.top_p) * masses.total;
+    if (key == best || masses.before < target) return token;
+    kept.least = key + 1;
+    drawn = 0;
+  }
+}
+
+// Finds the best token again.
+template <int kCluster>
+__device__ uint64_t BestAdjusted(RowBlocks<kCluster>* row, const Slice& slice) {
+  BestSeen best;
+  bool has_nan = false;
+  ForEach(slice, [&](int i, float x) {
+    has_nan |= isnan(x);
+    best.See(i, x);
+  });
+  return BestToken(row->Reduce(Loaded{best.Key(slice.first_id), 0, has_nan}));
+}
+
+// From the row's loaded logits to a token id, or -1. The result is the first block's.
+template <int kCluster, bool kLogprobs>
+__device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, int slice_size,
+                         const SampleParams& p, const SamplingRowParams& r, int row_index,
+                         const Loaded& loaded, Shared* shared) {
+  RowRanks<kCluster> ranks(row, slice, &shared->rank);
+  uint64_t best = BestToken(loaded);
+  const bool adjusts = HasAdjustments(r);
+  // 0: the draw is not from sorted tokens.
+  const uint32_t top_k = Draws(r) && r.top_k > 0 && r.top_k <= kCandidates ? r.top_k : 0;
+  uint32_t num_sorted = 0;  // tokens in shared->rank.sorted; 0: too many, or none wanted
+  if (kLogprobs && r.num_top_logprobs >= 0 && best != 0) {
+    const float max = LogitOf(best);
+    const float shift = WriteLogSum(row, slice, p, row_index, max);
+    const int num_top = min(r.num_top_logprobs, p.max_top_logprobs);
+    if (num_top > 0) {
+      const auto wanted = static_cast<uint32_t>(num_top);
+      // The same tokens serve the draw where that is from the same logits.
+      num_sorted = ranks.SortTop(max, adjusts ? wanted : umax(wanted, top_k));
+      uint32_t count = num_sorted;
+      if (count == 0) {
+        const uint64_t last = ranks.KeyOfRank(max, wanted);
+        count = last != 0 ? wanted : ranks.num_tokens();
+        ranks.SortFrom(last, count);
+      }
+      if (row->rank() == 0) WriteTop(p, row_index, num_top, shared->rank.sorted, count, shift);
+    }
+  }
+  if (adjusts) {
     AdjustLogits(slice, p, r);
-    best = BestToken(row, slice);
+    best = BestAdjusted(row, slice);
+    num_sorted = 0;
   }
   if (best == 0) return -1;
   if (!Draws(r)) return TokenOf(best);
-  const Weights weight{LogitOf(best), fminf(1.0f / r.temperature, 1e30f)};
-  const TopUse use{weight, static_cast<uint32_t>(max(r.top_k, 0)), has_logprobs && !sorts_raw,
-                   at_least};
-  SortTop(row, slice, use, shared);
-  if (kLogprobs && use.has_logprobs) {
-    WriteLogprobs(row, slice, p, row_index, num_top, weight.max, shared);
+  if (top_k > 0 && num_sorted == 0) {
+    num_sorted = ranks.SortTop(LogitOf(best), top_k);
   }
-  return Draw(row, slice, r, weight, shared);
+  if (top_k == 0 || num_sorted == 0) {
+    return Draw(row, slice, slice_size, r, best, loaded.drawn, &ranks);
+  }
+  return row->rank() == 0 ? DrawSorted(r, shared->rank.sorted, num_sorted, &shared->draw) : -1;
 }
 
 // kLogprobs: some row asks for them.
@@ -334,20 +384,24 @@ template <int kCluster, bool kLogprobs>
 __global__ void __launch_bounds__(kThreads, kCluster > 1 ? 2 : 1)
     SampleKernel(const SampleParams p, int slice_size) {
   extern __shared__ __align__(16) uint8_t smem[];
-  auto* shared = reinterpret_cast<Shared<kCluster>*>(smem);
+  auto* shared = reinterpret_cast<Shared*>(smem);
   RowBlocks<kCluster> row(&shared->row);
   const int row_index = blockIdx.x / kCluster;
-  if (threadIdx.x == 0) shared->params = p.rows[row_index];
+  const SamplingRowParams& params = p.rows[row_index];
+  if (threadIdx.x == 0) shared->params = params;
+  RowRanks<kCluster>::EmptyBins(&shared->rank);
   const int first_id = row.rank() * slice_size;
   float* values = kCluster > 1 ? reinterpret_cast<float*>(smem + sizeof(*shared))
                                : static_cast<float*>(p.workspace) +
                                      static_cast<int64_t>(row_index) * slice_size;
   const Slice slice{values, first_id, max(0, min(slice_size, p.vocab_size - first_id))};
-  const float* logits = p.logits + row_index * p.logits_stride;
-  const BestSeen seen = LoadSlice(slice, logits + first_id);
+  const float* logits = p.logits + row_index * p.logits_stride + first_id;
+  Prefetch(logits, slice.size);
+  const Loaded seen = DrawsWhileLoading(params) ? LoadSlice<true>(slice, logits, params)
+                                                : LoadSlice<false>(slice, logits, params);
   row.Sync();  // the row is loaded; every block of the cluster has started
-  const int token = SampleRow<kCluster, kLogprobs>(
-      &row, slice, p, shared->params, row_index, BestToken(&row, seen, first_id), &shared->select);
+  const int token = SampleRow<kCluster, kLogprobs>(&row, slice, slice_size, p, shared->params,
+                                                   row_index, row.Reduce(seen), shared);
   if (row.rank() == 0 && threadIdx.x == 0) {
     p.token_ids[row_index] = token;
     if (kLogprobs && shared->params.num_top_logprobs >= 0) {
@@ -364,7 +418,7 @@ int SliceSize(int vocab_size, int cluster) { return CeilDiv(CeilDiv(vocab_size, 
 template <int kCluster, bool kLogprobs>
 cudaError_t Launch(const SampleParams& p, cudaStream_t stream) {
   const int slice_size = SliceSize(p.vocab_size, kCluster);
-  const size_t bytes = sizeof(Shared<kCluster>) + (kCluster > 1 ? slice_size * sizeof(float) : 0);
+  const size_t bytes = sizeof(Shared) + (kCluster > 1 ? slice_size * sizeof(float) : 0);
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(SampleKernel<kCluster, kLogprobs>,
                                           cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(bytes)));

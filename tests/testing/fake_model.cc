@@ -225,12 +225,15 @@ SampledToken FakeModel::Draw(std::span<const float> raw, const SamplingRow& row)
            weights[num_kept] >= row.min_p * weights[0]) {
       mass += weights[num_kept++];
     }
-    const double target = worker::SamplingUniform(row.seed, row.position) * mass;
-    double sum = 0;
+    float highest = -std::numeric_limits<float>::infinity();
     for (size_t i = 0; i < num_kept; ++i) {
-      out.token_id = kept[i].second;
-      sum += weights[i];
-      if (sum > target) break;
+      const auto [logit, token] = kept[i];
+      const float score = logit * worker::InverseTemperature(row) +
+                          worker::TokenNoise(row.seed, row.position, token);
+      if (score > highest) {
+        highest = score;
+        out.token_id = token;
+      }
     }
   }
   if (row.num_top_logprobs >= 0) FillLogprobs(raw, out.token_id, row.num_top_logprobs, &out);

@@ -4,11 +4,13 @@
 //
 // Order of operations on a row: bias, repetition penalty, presence and frequency penalty, allowed
 // mask, (temperature 0: argmax, lowest id on ties), temperature, top_k, top_p, min_p, draw.
-// The draw is inverse-CDF over the kept tokens in descending probability (ties: lower id first)
-// with the uniform of sampling_rng.h keyed by (seed, position): it depends on nothing else in the
-// batch.
+// top_k, top_p and min_p each keep a prefix of the tokens in descending probability (ties: lower id
+// first). The draw is the kept token of the highest logit * InverseTemperature + noise, the lowest
+// id on ties, with the noise of sampling_rng.h keyed by (seed, position, token): it depends on
+// nothing else in the batch.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -49,6 +51,11 @@ struct SamplingRow {
   // logits (before penalties and temperature), as OpenAI-compatible servers report them.
   int32_t num_top_logprobs = -1;
 };
+
+// At most 1e30, so that no product with a logit overflows.
+inline float InverseTemperature(const SamplingRow& row) {
+  return std::min(1.0f / row.temperature, 1e30f);
+}
 
 // Whether the highest logit is all that a row's draw depends on.
 inline bool TakesHighest(const SamplingRow& row) {

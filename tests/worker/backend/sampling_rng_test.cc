@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
 namespace pingti::worker {
 namespace {
 
@@ -15,17 +19,40 @@ TEST(SamplingRngTest, PhiloxGivesTheKnownAnswers) {
             (std::array<uint32_t, 4>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-TEST(SamplingRngTest, UniformsAreInRangeAndDependOnSeedAndPosition) {
-  double sum = 0.0;
-  for (uint64_t position = 0; position < 4096; ++position) {
-    const float u = SamplingUniform(7, position);
-    EXPECT_GE(u, 0.0f);
-    EXPECT_LT(u, 1.0f);
-    sum += static_cast<double>(u);
+TEST(SamplingRngTest, NoiseIsTheGumbelDistributions) {
+  constexpr int kTokens = 1 << 16;
+  double sum = 0;
+  double squares = 0;
+  for (int32_t token = 0; token < kTokens; ++token) {
+    const double noise = TokenNoise(7, 11, token);
+    EXPECT_LE(noise, kMaxNoise);
+    sum += noise;
+    squares += noise * noise;
   }
-  EXPECT_NEAR(sum / 4096, 0.5, 0.02);
-  EXPECT_NE(SamplingUniform(7, 1), SamplingUniform(8, 1));
-  EXPECT_NE(SamplingUniform(7, 1), SamplingUniform(7, uint64_t{1} << 32 | 1));
+  const double mean = sum / kTokens;
+  EXPECT_NEAR(mean, std::numbers::egamma, 0.02);
+  EXPECT_NEAR(squares / kTokens - mean * mean, std::numbers::pi * std::numbers::pi / 6, 0.05);
+}
+
+TEST(SamplingRngTest, NoiseIsFiniteAndExactAtTheEndsOfItsWords) {
+  for (const uint32_t word : {0u, 1u, 2u, 1u << 10, 1u << 25, 1u << 31, ~0u - 300, ~0u - 1, ~0u}) {
+    // v in float, as it is defined; its logarithms exactly.
+    const double v = std::min((static_cast<float>(word) + 0.5f) * 0x1p-32f, 1.0f - 0x1p-24f);
+    EXPECT_NEAR(GumbelNoise(word), -std::log(-std::log1p(-v)), 1e-5) << word;
+    EXPECT_LE(GumbelNoise(word), kMaxNoise);
+  }
+  EXPECT_GT(GumbelNoise(0), 22.8f);
+}
+
+TEST(SamplingRngTest, NoiseDependsOnSeedPositionAndToken) {
+  const float one = TokenNoise(7, 1, 5);
+  EXPECT_EQ(TokenNoise(7, 1, 5), one);
+  EXPECT_NE(TokenNoise(8, 1, 5), one);
+  EXPECT_NE(TokenNoise(uint64_t{1} << 32 | 7, 1, 5), one);
+  EXPECT_NE(TokenNoise(7, uint64_t{1} << 32 | 1, 5), one);
+  for (const int32_t other : {4, 6, 7, 1, 9, 5 + (1 << 18)}) {
+    EXPECT_NE(TokenNoise(7, 1, other), one) << other;
+  }
 }
 
 }  // namespace

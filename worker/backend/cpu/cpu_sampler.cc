@@ -1,8 +1,11 @@
 #include "worker/backend/cpu/cpu_sampler.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "worker/backend/sampling_rng.h"
 
@@ -29,7 +32,7 @@ CpuSampler::CpuSampler(const CpuKernels* kernels, int64_t vocab_size)
   top_.reserve(static_cast<size_t>(vocab_size));  // no step allocates scratch
 }
 
-bool CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
+void CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
   std::copy_n(logits, vocab_size_, adjusted_.begin());
   for (const TokenBias& bias : row.logit_bias) {
     adjusted_[static_cast<size_t>(bias.token_id)] += bias.bias;
@@ -50,7 +53,6 @@ bool CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
       if (((word >> (t % 32)) & 1u) == 0) adjusted_[static_cast<size_t>(t)] = kMinusInfinity;
     }
   }
-  return true;
 }
 
 void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToken* result) {
@@ -71,8 +73,7 @@ void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToke
   }
   result->token_id = static_cast<int32_t>(best);
   if (row.temperature > 0.0f && row.top_k != 1) {
-    if (source == logits) std::copy_n(logits, vocab_size_, adjusted_.begin());
-    result->token_id = Draw(row);
+    result->token_id = Draw(source, row, result->token_id);
   }
   if (row.num_top_logprobs >= 0) {
     Logprobs(logits, result->token_id, row.num_top_logprobs, result);
@@ -83,13 +84,12 @@ double CpuSampler::Weight(float logit) const {
   return std::exp(static_cast<double>((logit - max_) * inverse_temperature_));
 }
 
-void CpuSampler::FillBuckets(float max, float inverse_temperature) {
-  max_ = max;
+void CpuSampler::FillBuckets(const float* logits, float inverse_temperature) {
   inverse_temperature_ = inverse_temperature;
   int64_t counts[kNumBuckets] = {};
   for (int64_t t = 0; t < vocab_size_; ++t) {
-    const float logit = adjusted_[static_cast<size_t>(t)];
-    const float distance = (max - logit) * inverse_temperature * kBucketsPerUnit;
+    const float logit = logits[t];
+    const float distance = (max_ - logit) * inverse_temperature * kBucketsPerUnit;
     const int bucket = distance < kNumBuckets - 1 ? static_cast<int>(distance) : kNumBuckets - 1;
     bucket_of_[static_cast<size_t>(t)] = static_cast<uint8_t>(bucket);
     if (logit != kMinusInfinity) ++counts[bucket];
@@ -100,7 +100,7 @@ void CpuSampler::FillBuckets(float max, float inverse_temperature) {
     begin += counts[b];
   }
   for (int64_t t = 0; t < vocab_size_; ++t) {
-    const float logit = adjusted_[static_cast<size_t>(t)];
+    const float logit = logits[t];
     if (logit == kMinusInfinity) continue;
     Bucket& bucket = buckets_[bucket_of_[static_cast<size_t>(t)]];
     order_[static_cast<size_t>(bucket.end++)] = {logit, static_cast<int32_t>(t)};
@@ -170,18 +170,56 @@ CpuSampler::Prefix CpuSampler::PrefixOfWeight(double weight, int64_t limit) {
   return prefix;
 }
 
-int32_t CpuSampler::TokenAtRank(int64_t rank) {
-  for (Bucket& bucket : buckets_) {
-    if (rank < bucket.end) {
-      SortBucket(&bucket);
-      break;
+int32_t CpuSampler::DrawFromAll(const float* logits, const SamplingRow& row, int32_t best) {
+  const float inverse_temperature = InverseTemperature(row);
+  const auto score = [&](int64_t t, uint32_t word) {
+    return logits[t] * inverse_temperature + GumbelNoise(word);
+  };
+  // The best token's score is one to beat; what cannot is passed over without its logarithms.
+  float highest = logits[best] * inverse_temperature + TokenNoise(row.seed, row.position, best);
+  int64_t drawn = best;
+  for (int64_t begin = 0; begin < vocab_size_; begin += kTokensPerDraw) {
+    const int64_t end = std::min<int64_t>(begin + kTokensPerDraw, vocab_size_);
+    const float top = *std::max_element(logits + begin, logits + end) * inverse_temperature;
+    if (top + kMaxNoise < highest) continue;
+    const std::array<uint32_t, 4> words =
+        NoiseWords(row.seed, row.position, static_cast<uint32_t>(begin / kTokensPerDraw));
+    // Noise is at most -log(v), and v at least 2^(bits - 33).
+    const int bits = std::bit_width(*std::min_element(words.begin(), words.end()));
+    if (top + static_cast<float>(33 - bits) * std::numbers::ln2_v<float> < highest) continue;
+    for (int64_t t = begin; t < end; ++t) {
+      const float value = score(t, words[static_cast<size_t>(t - begin)]);
+      if (value > highest || (value == highest && t < drawn)) {
+        highest = value;
+        drawn = t;
+      }
     }
   }
-  return order_[static_cast<size_t>(rank)].token_id;
+  return static_cast<int32_t>(drawn);
 }
 
-int32_t CpuSampler::Draw(const SamplingRow& row) {
-  FillBuckets(max_, 1.0f / row.temperature);
+int32_t CpuSampler::DrawFromPrefix(const SamplingRow& row, int64_t count) const {
+  const float inverse_temperature = InverseTemperature(row);
+  float highest = kMinusInfinity;
+  int32_t drawn = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    const Entry& entry = order_[static_cast<size_t>(i)];
+    const float logit = entry.logit * inverse_temperature;
+    if (logit + kMaxNoise < highest) continue;
+    const float value = logit + TokenNoise(row.seed, row.position, entry.token_id);
+    if (value > highest || (value == highest && entry.token_id < drawn)) {
+      highest = value;
+      drawn = entry.token_id;
+    }
+  }
+  return drawn;
+}
+
+int32_t CpuSampler::Draw(const float* logits, const SamplingRow& row, int32_t best) {
+  if (row.top_k <= 0 && row.top_p >= 1.0f && row.min_p <= 0.0f) {
+    return DrawFromAll(logits, row, best);
+  }
+  FillBuckets(logits, InverseTemperature(row));
   const int64_t all = buckets_.back().end;
   Prefix kept{all, 0.0};
   if (row.top_k > 0 && row.top_k < all) {
@@ -195,12 +233,7 @@ int32_t CpuSampler::Draw(const SamplingRow& row) {
   if (row.min_p > 0.0f) {  // relative to the most likely token, whose weight is 1
     kept = PrefixOfWeight(static_cast<double>(row.min_p), kept.count);
   }
-  if (kept.count < 1) return TokenAtRank(0);
-  // The first token whose cumulative weight exceeds the uniform's share.
-  const double share = static_cast<double>(SamplingUniform(row.seed, row.position)) * kept.mass;
-  const Prefix drawn =
-      PrefixOfMass(std::nextafter(share, std::numeric_limits<double>::max()), kept.count);
-  return TokenAtRank(std::max<int64_t>(drawn.count, 1) - 1);
+  return kept.count > 1 ? DrawFromPrefix(row, kept.count) : best;
 }
 
 void CpuSampler::Logprobs(const float* logits, int32_t token_id, int32_t num_top,

@@ -1,8 +1,8 @@
 // Draws tokens from rows of logits on the CPU, as sampling_params.h defines it.
 //
 // top_k, top_p and min_p each keep a prefix of the tokens in descending order, so a row is never
-// sorted as a whole: tokens are first put into buckets by logit, and only buckets that a limit or
-// the draw falls into are sorted.
+// sorted as a whole: tokens are first put into buckets by logit, and only buckets that a limit
+// falls into are sorted.
 #pragma once
 
 #include <cstdint>
@@ -42,10 +42,14 @@ class CpuSampler {
     double mass = 0.0;
   };
 
-  // False when no token can be drawn.
-  bool ApplyProcessors(const float* logits, const SamplingRow& row);
-  int32_t Draw(const SamplingRow& row);
-  void FillBuckets(float max, float inverse_temperature);
+  // Fills adjusted_.
+  void ApplyProcessors(const float* logits, const SamplingRow& row);
+  // All from a row whose highest logit, max_, is that of `best`.
+  int32_t Draw(const float* logits, const SamplingRow& row, int32_t best);
+  int32_t DrawFromAll(const float* logits, const SamplingRow& row, int32_t best);
+  // From the first `count` tokens of the order.
+  int32_t DrawFromPrefix(const SamplingRow& row, int64_t count) const;
+  void FillBuckets(const float* logits, float inverse_temperature);
   void SortBucket(Bucket* bucket);
   double Weight(float logit) const;
   // The longest prefix of at most `count` tokens.
@@ -54,7 +58,6 @@ class CpuSampler {
   Prefix PrefixOfMass(double mass, int64_t limit);
   // The prefix of tokens with at least `weight`, at most `limit` tokens.
   Prefix PrefixOfWeight(double weight, int64_t limit);
-  int32_t TokenAtRank(int64_t rank);
 
   const CpuKernels* const kernels_;
   const int64_t vocab_size_;

@@ -4,14 +4,17 @@
 //
 // Order on a row: bias, repetition penalty, presence and frequency penalty, allowed mask;
 // temperature 0 (or top_k 1): argmax, lowest id on ties; else temperature, top_k, top_p, min_p,
-// draw. The draw is inverse-CDF over the kept tokens in descending logit (ties: lower id first):
-// the first token whose cumulative weight exceeds u times the kept weight.
+// draw. The draw is the kept token of the highest logit * (1 / temperature) + noise, the lowest id
+// on ties (Gumbel, "Statistical Theory of Extreme Values", 1954: it follows the softmax). 1 /
+// temperature is at most 1e30.
 //
-// u is a pure function of (seed, position), so that a sequence draws the same whatever shares its
-// batch, on any backend: Philox 4x32 with 10 rounds (Salmon et al., SC 2011; multipliers
-// 0xD2511F53, 0xCD9E8D57, key increments 0x9E3779B9, 0xBB67AE85),
-//   key = (low, high 32 bits of seed), counter = (low, high 32 bits of position, 0, 0),
-//   u = (first output word >> 8) * 2^-24, in [0, 1).
+// A token's noise is a pure function of (seed, position, token), so that a sequence draws the same
+// whatever shares its batch, on any backend: Philox 4x32 with 10 rounds (Salmon et al., SC 2011;
+// multipliers 0xD2511F53, 0xCD9E8D57, key increments 0x9E3779B9, 0xBB67AE85),
+//   key = (low, high 32 bits of seed),
+//   counter = (low, high 32 bits of position, token / 4, 0),
+//   v = (output word token % 4 + 1/2) * 2^-32 in float arithmetic, at most 1 - 2^-24,
+//   noise = -log(-log(1 - v)).
 #pragma once
 
 #include <cuda_runtime_api.h>
