@@ -118,6 +118,7 @@ AdmissionOptions MakeAdmissionOptions(const RouterConfig& config) {
   options.max_queued_tokens = static_cast<uint64_t>(config.max_queued_tokens);
   options.max_predicted_wait = config.max_predicted_wait;
   options.max_concurrent_sequences = static_cast<size_t>(config.max_concurrent_sequences);
+  options.limits_divided_by = static_cast<uint64_t>(config.limits_divided_by);
   options.max_concurrent_per_key = static_cast<size_t>(config.max_concurrent_per_key);
   options.max_priority = config.max_priority;
   return options;
@@ -137,13 +138,16 @@ WorkerLinkOptions MakeLinkOptions(const RouterConfig& config) {
   return options;
 }
 
-DiscoveryOptions MakeDiscoveryOptions(const RouterConfig& config) {
+DiscoveryOptions MakeDiscoveryOptions(const RouterConfig& config, metrics::RouterMetrics* metrics) {
   DiscoveryOptions options;
   options.dns_interval = config.dns_interval;
   options.zone = config.zone;
   options.kubernetes.url = config.kubernetes_api;
   options.kubernetes.token_file = config.kubernetes_token_file;
   options.kubernetes.ca_file = config.kubernetes_ca_file;
+  options.on_answer = [metrics](const std::string& entry, bool answered) {
+    metrics->discovery_failed.With({entry}).Set(answered ? 0 : 1);
+  };
   return options;
 }
 
@@ -258,9 +262,12 @@ class Core {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Policy> policy,
                             MakePolicy(config.policy, config.policy_settings));
     PINGTI_ASSIGN_OR_RETURN(ModelTable models, MakeModelTable(config.models, config.model_aliases));
+    AdmissionOptions admission = MakeAdmissionOptions(config);
+    PINGTI_ASSIGN_OR_RETURN(admission.first_token_objectives,
+                            ParseObjectives(config.first_token_objectives));
     dispatcher_.SetPolicy(std::move(policy));
     service_.model_names().Replace(std::move(models));
-    admission_.SetOptions(MakeAdmissionOptions(config));
+    admission_.SetOptions(admission);
     return absl::OkStatus();
   }
 
@@ -360,7 +367,7 @@ absl::Status Serve(const RouterConfig& config, int argc, char** argv, SignalWait
           }));
   api_server.store(http.get());
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Discovery> discovery,
-                          Discovery::Start(config.workers, MakeDiscoveryOptions(config),
+                          Discovery::Start(config.workers, MakeDiscoveryOptions(config, &metrics),
                                            [&](const std::vector<WorkerAddress>& workers) {
                                              core.registry().SetAddresses(workers);
                                            }));

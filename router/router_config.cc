@@ -201,6 +201,12 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       .Range(milliseconds(0), hours(1))
       .Reloadable();
   schema
+      ->Add("first_token_objectives", &config->first_token_objectives,
+            "Within what time first tokens should come, CLASS=DURATION for each class of API keys "
+            "that has such a time. A request that would wait longer for its turn is refused with "
+            "429, and metrics count how many of the others came in time.")
+      .Reloadable();
+  schema
       ->Add("promote_after", &config->promote_after,
             "A sequence that has waited so long for a worker goes with those of the highest "
             "priority; 0: never.")
@@ -216,6 +222,12 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
           "Sequences of requests under way at once with one API key that has no limit of its own; "
           "0: no limit.")
       .Range(0, 1 << 24)
+      .Reloadable();
+  schema
+      ->Add("limits_divided_by", &config->limits_divided_by,
+            "How many routers share the limits of API keys: each lets a key have its part of what "
+            "the key may use per minute and at once, rounded up.")
+      .Range(1, 1000)
       .Reloadable();
   schema
       ->Add("max_priority", &config->max_priority,

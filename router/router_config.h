@@ -59,9 +59,11 @@ struct RouterConfig {
   int64_t max_queued_sequences = 4096;
   int64_t max_queued_tokens = 8 << 20;
   std::chrono::milliseconds max_predicted_wait{0};
+  std::vector<std::string> first_token_objectives;
   std::chrono::milliseconds promote_after{10'000};
   int64_t max_concurrent_sequences = 16384;
   int64_t max_concurrent_per_key = 0;
+  int64_t limits_divided_by = 1;
   int32_t max_priority = INT32_MAX;
   std::chrono::milliseconds queue_timeout{30'000};
   std::chrono::milliseconds request_timeout{600'000};

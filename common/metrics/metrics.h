@@ -84,6 +84,15 @@ inline constexpr HistogramSpec<1> kRouterClassTimeToFirstToken{
     "Time from a request's arrival to its first output token, by class of the API key.",
     kTimeToFirstTokenBuckets,
     {"tenant_class"}};
+inline constexpr CounterSpec<2> kRouterClassFirstTokens{
+    "pingti_router_class_first_tokens_total",
+    "Requests whose first token came, by class of the API key, of classes with an objective; "
+    "objective is met or missed.",
+    {"tenant_class", "objective"}};
+inline constexpr GaugeSpec<1> kRouterDiscoveryFailed{
+    "pingti_router_discovery_failed",
+    "1 while a source of workers' addresses does not answer and those it said last stay in use.",
+    {"source"}};
 inline constexpr GaugeSpec<1> kRouterReloadFailed{
     "pingti_router_config_reload_failed",
     "1 while a file that the router reads again has an error and what it said before stays in "

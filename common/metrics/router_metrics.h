@@ -18,6 +18,8 @@ struct RouterMetrics {
         class_requests(registry->Add(kRouterClassRequests)),
         class_tokens(registry->Add(kRouterClassTokens)),
         class_time_to_first_token_seconds(registry->Add(kRouterClassTimeToFirstToken)),
+        class_first_tokens(registry->Add(kRouterClassFirstTokens)),
+        discovery_failed(registry->Add(kRouterDiscoveryFailed)),
         config_reload_failed(registry->Add(kRouterReloadFailed)),
         requests_in_flight(registry->Add(kRouterRequestsInFlight)),
         queued_requests(registry->Add(kRouterQueuedRequests)),
@@ -39,6 +41,8 @@ struct RouterMetrics {
   Family<Counter, 2> class_requests;                       // tenant_class, code
   Family<Counter, 2> class_tokens;                         // tenant_class, direction
   Family<Histogram, 1> class_time_to_first_token_seconds;  // tenant_class
+  Family<Counter, 2> class_first_tokens;                   // tenant_class, objective
+  Family<Gauge, 1> discovery_failed;                       // source
   Family<Gauge, 1> config_reload_failed;                   // source
   Gauge requests_in_flight;
   Family<Gauge, 1> queued_requests;  // model

@@ -162,6 +162,11 @@ def router():
                 graph("First token by class, p95", "From arrival to the first token.",
                       [("{{tenant_class}}", quantiles("pingti_router_class_time_to_first_token_seconds", ns,
                                                       "le, tenant_class")[1][1])], "s", [(2.5, RED)]),
+                graph("First tokens in time, by class", "Share of the class's requests that met its objective.",
+                      [("{{tenant_class}}",
+                        "sum by (tenant_class) (rate(pingti_router_class_first_tokens_total{" + ns +
+                        ",objective=\"met\"}[$__rate_interval])) / " +
+                        rate("pingti_router_class_first_tokens_total", ns, "tenant_class"))], "percentunit"),
             ]),
             row("Workers", [
                 graph("By state", "Workers this router knows: ready ones take sequences.",
@@ -169,6 +174,9 @@ def router():
                       "short", width=6),
                 graph("Ready, by model", "The least that any router sees; at zero nobody answers for the model.",
                       [("{{model}}", f"min by (model) (pingti_router_ready_workers{{{ns}}})")], "short", width=6),
+                graph("Sources that do not answer", "1 while addresses of workers cannot be asked for.",
+                      [("{{pod}} {{source}}", f"pingti_router_discovery_failed{{{ns}}}")], "short", [(1, RED)],
+                      width=6),
                 graph("Sequences sent", "Per second, to each worker: level when balanced.",
                       [("{{worker}}", rate("pingti_router_worker_dispatch_total", ns, "worker"))],
                       "short", width=6),

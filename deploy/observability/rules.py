@@ -99,6 +99,16 @@ def _away():
 OF_OURS = f"and on (namespace, pod, instance) {_own('pingti_build_info')}"
 
 
+def _class_misses():
+    """The share of a class's first tokens that came after its objective."""
+    def rate(part):
+        return _by("namespace, release, tenant_class", "sum",
+                   f"rate(pingti_router_class_first_tokens_total{{{ALL}{part}}}[10m])")
+
+    missed = rate(',objective="missed"')
+    return f"{missed} / ({rate('')} > 0) > 0.05 and {missed} * 600 >= {LEAST_BAD}"
+
+
 def _traffic_alerts():
     percent = "{{ $value | humanizePercentage }}"
     return [
@@ -127,6 +137,9 @@ def _traffic_alerts():
                f"{_own('release:pingti_router_refused_requests:ratio_rate5m')} > 0.05 and "
                f"{_own('release:pingti_router_refused_requests:rate5m')} * 300 >= {LEAST_BAD}", "10m",
                "Requests are refused", f"{percent} of the requests are answered 429."),
+        _alert("PingtiClassObjectiveMissed", "warning", _class_misses(), "10m",
+               "First tokens of class {{ $labels.tenant_class }} come late",
+               f"{percent} of the first tokens of {{{{ $labels.tenant_class }}}} missed the class's objective."),
         _alert("PingtiSequencesResumed", "warning",
                _rate("pingti_router_resumed_sequences_total", "15m") + " > 0.05", "15m",
                "Sequences keep losing their worker",
@@ -188,6 +201,10 @@ def _process_alerts():
                "A router cannot take up changed {{ $labels.source }}",
                "{{ $labels.pod }} goes on with the {{ $labels.source }} of before: the file has an error, which its "
                "log names."),
+        _alert("PingtiDiscoveryFailed", "warning", f"{_own('pingti_router_discovery_failed')} > 0", "5m",
+               "A router does not hear of workers from {{ $labels.source }}",
+               "{{ $labels.source }} does not answer {{ $labels.pod }}, which goes on with the workers that it knows; "
+               "its log says why."),
         _alert("PingtiRestarts", "warning",
                f"resets({_own('process_cpu_seconds_total')}[1h]) > 2 {OF_OURS}", "0m",
                "A process keeps restarting",

@@ -78,21 +78,43 @@ int32_t AdmissionController::MaxPriorityOf(const std::string& tenant) const {
 
 size_t AdmissionController::MaxConcurrentOf(const std::string& tenant) const {
   const auto own = limits_.find(tenant);
-  return own == limits_.end()
-             ? options_.max_concurrent_per_key
-             : own->second.max_concurrent.value_or(options_.max_concurrent_per_key);
+  return ShareOf(own == limits_.end()
+                     ? options_.max_concurrent_per_key
+                     : own->second.max_concurrent.value_or(options_.max_concurrent_per_key));
+}
+
+std::chrono::milliseconds AdmissionController::ObjectiveOf(const std::string& tenant) const {
+  const auto own = limits_.find(tenant);
+  const auto objective = options_.first_token_objectives.find(
+      own == limits_.end() ? Tenant{}.tenant_class : own->second.tenant_class);
+  return objective == options_.first_token_objectives.end() ? std::chrono::milliseconds(0)
+                                                            : objective->second;
+}
+
+uint64_t AdmissionController::ShareOf(uint64_t limit) const {
+  return (limit + options_.limits_divided_by - 1) / options_.limits_divided_by;
+}
+
+void AdmissionController::ApplyRates() {
+  std::map<std::string, Tenant> shares = limits_;
+  for (auto& [name, tenant] : shares) {
+    tenant.requests_per_minute = ShareOf(tenant.requests_per_minute);
+    tenant.tokens_per_minute = ShareOf(tenant.tokens_per_minute);
+  }
+  rates_.SetTenants(shares, clock_->Now());
 }
 
 void AdmissionController::SetOptions(const AdmissionOptions& options) {
   MutexLock lock(&mutex_);
   options_ = options;
+  ApplyRates();
 }
 
 void AdmissionController::SetTenants(std::map<std::string, Tenant> tenants) {
   MutexLock lock(&mutex_);
-  rates_.SetTenants(tenants, clock_->Now());
   std::erase_if(holding_of_key_, [&](const auto& key) { return !tenants.contains(key.first); });
   limits_ = std::move(tenants);
+  ApplyRates();
 }
 
 Quota AdmissionController::QuotaOf(const std::string& tenant) const {
@@ -166,7 +188,10 @@ double AdmissionController::PredictedWaitSeconds(const AdmissionRequest& request
 }
 
 absl::Status AdmissionController::CheckPredictedWait(const AdmissionRequest& request) {
-  const double limit = std::chrono::duration<double>(options_.max_predicted_wait).count();
+  std::chrono::milliseconds most = options_.max_predicted_wait;
+  const std::chrono::milliseconds objective = ObjectiveOf(request.tenant);
+  if (objective.count() > 0) most = most.count() > 0 ? std::min(most, objective) : objective;
+  const double limit = std::chrono::duration<double>(most).count();
   if (limit <= 0) return absl::OkStatus();
   const double wait = PredictedWaitSeconds(request);
   if (wait <= limit) return absl::OkStatus();
@@ -256,6 +281,7 @@ absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> AdmissionController
     }
     ticket->arrival_ = arrivals_++;
     ticket->admitted_at_ = clock_->Now();
+    ticket->first_token_objective_ = ObjectiveOf(ticket->request_.tenant);
     ticket->waiting_sequences_ = ticket->request_.sequences;
     ticket->waiting_tokens_ = ticket->request_.tokens;
     concurrent_sequences_ += ticket->request_.sequences;

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
+#include "router/admission/objectives.h"
 #include "router/admission/rate_limits.h"
 #include "router/admission/tenant.h"
 
@@ -31,6 +32,11 @@ struct AdmissionOptions {
   std::chrono::milliseconds max_predicted_wait{0};
   // Sequences of requests that are admitted and not finished. 0: no limit.
   size_t max_concurrent_sequences = 16384;
+  // Within what time first tokens should come: what would wait longer for its turn is refused, too.
+  FirstTokenObjectives first_token_objectives{};
+  // Routers that keys' requests come to: each lets a key have its part of the key's limits, rounded
+  // up.
+  uint64_t limits_divided_by = 1;
   // The two below count for keys that have no limit of their own (tenant.h).
   size_t max_concurrent_per_key = 0;
   // Of requests with an API key; those without may ask for any.
@@ -67,6 +73,8 @@ class AdmissionController {
     void OnSequenceStarted();
     // No sequence has started, and OnDisplaced was or is being called.
     bool displaced() const;
+    // Of the key's class; zero: there is none.
+    std::chrono::milliseconds first_token_objective() const { return first_token_objective_; }
     // The tokens of the answer so far, all sequences together: what counts for the key's tokens
     // per minute when this is destroyed.
     void SetOutputTokens(uint64_t tokens) { output_tokens_ = tokens; }
@@ -82,6 +90,7 @@ class AdmissionController {
     const AdmissionRequest request_;
     const OnDisplaced on_displaced_;
     uint64_t output_tokens_ = 0;
+    std::chrono::milliseconds first_token_objective_{0};
     // Under the controller's lock.
     uint64_t arrival_ = 0;  // 0: not admitted
     std::chrono::steady_clock::time_point admitted_at_{};
@@ -132,6 +141,10 @@ class AdmissionController {
   // The key's own limits, or those for all.
   int32_t MaxPriorityOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
   size_t MaxConcurrentOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
+  std::chrono::milliseconds ObjectiveOf(const std::string& tenant) const PINGTI_REQUIRES(mutex_);
+  // This router's part of a key's limit.
+  uint64_t ShareOf(uint64_t limit) const PINGTI_REQUIRES(mutex_);
+  void ApplyRates() PINGTI_REQUIRES(mutex_);
   absl::Status CheckConcurrency(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   absl::Status CheckQueue(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);
   absl::Status CheckPredictedWait(const AdmissionRequest& request) PINGTI_REQUIRES(mutex_);

@@ -22,6 +22,7 @@ constexpr std::string_view kKubernetesPrefix = "kubernetes:";
 
 absl::StatusOr<Discovery::Entry> Discovery::ParseEntry(const std::string& text) {
   Entry entry;
+  entry.text = text;
   std::string_view rest = text;
   for (const auto& [prefix, kind] :
        {std::pair(kDnsPrefix, Kind::kDns), std::pair(kKubernetesPrefix, Kind::kKubernetes)}) {
@@ -91,18 +92,21 @@ Discovery::~Discovery() {
 void Discovery::Watch(Entry* entry) {
   watches_.push_back(std::make_unique<EndpointWatch>(
       options_.kubernetes, ServicePort{entry->service_namespace, entry->host, entry->port},
-      options_.zone, [this, entry](std::vector<WorkerAddress> workers) {
+      options_.zone,
+      [this, entry](std::vector<WorkerAddress> workers) {
         MutexLock lock(&mutex_);
         entry->workers = std::move(workers);
         changed_ = true;
         woken_.NotifyAll();
-      }));
+      },
+      [this, entry](bool answered) { options_.on_answer(entry->text, answered); }));
 }
 
 std::vector<WorkerAddress> Discovery::Collect() {
   for (Entry& entry : entries_) {
     if (entry.kind != Kind::kDns) continue;
     const absl::StatusOr<std::vector<std::string>> found = options_.resolve(entry.host, entry.port);
+    options_.on_answer(entry.text, found.ok());
     if (found.ok()) {
       entry.workers.assign(found->begin(), found->end());
     } else {

@@ -30,6 +30,10 @@ struct DiscoveryOptions {
   ResolveName resolve = &ResolveWithSystem;
   KubernetesAccess kubernetes{};
   std::string zone{};  // this router's; empty: unknown
+  // Told of every entry that is asked for addresses, as it was written, whether it answered the
+  // last time. Called on threads of this and of its watches.
+  std::function<void(const std::string& entry, bool answered)> on_answer = [](const std::string&,
+                                                                              bool) {};
 };
 
 // Entries are "host:port" (used as it is), "dns:host:port" (every address the name has, asked again
@@ -53,6 +57,7 @@ class Discovery {
  private:
   enum class Kind { kStatic, kDns, kKubernetes };
   struct Entry {
+    std::string text;  // as it was written
     Kind kind = Kind::kStatic;
     std::string host;               // of a Service, its name
     std::string service_namespace;  // empty: the router's own

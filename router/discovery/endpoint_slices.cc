@@ -75,7 +75,10 @@ std::string EndpointSlices::PortOf(const json::object& slice) const {
     const json::object* port = value.if_object();
     if (port == nullptr || TextIn(*port, "name") != port_) continue;
     const json::value* number = port->if_contains("port");
-    if (number != nullptr && number->is_int64()) return Concat(number->get_int64());
+    const int64_t* port_number = number == nullptr ? nullptr : number->if_int64();
+    if (port_number != nullptr && *port_number > 0 && *port_number <= UINT16_MAX) {
+      return Concat(*port_number);
+    }
   }
   return "";
 }
@@ -103,7 +106,9 @@ absl::StatusOr<std::optional<EndpointSlices::Endpoint>> EndpointSlices::ReadEndp
   if (addresses == nullptr || addresses->empty()) return std::optional<Endpoint>();
   // "Consumers should only use the first" (discovery.k8s.io/v1, Endpoint.addresses).
   const json::string* address = addresses->front().if_string();
-  if (address == nullptr) return absl::InvalidArgumentError("an endpoint's address is no text");
+  if (address == nullptr || address->empty()) {
+    return absl::InvalidArgumentError("an endpoint's address is no text, or empty");
+  }
   Endpoint read;
   read.address = std::string(address->data(), address->size());
   const json::object* conditions = ObjectIn(*endpoint, "conditions");

@@ -65,10 +65,11 @@ absl::StatusOr<json::object> ParseObject(std::string_view what, std::string_view
 }  // namespace
 
 EndpointWatch::EndpointWatch(KubernetesAccess access, ServicePort port, std::string zone,
-                             OnChange on_change)
+                             OnChange on_change, OnAnswer on_answer)
     : access_(std::move(access)),
       port_(std::move(port)),
       on_change_(std::move(on_change)),
+      on_answer_(std::move(on_answer)),
       client_(ClientOptions(access_)),
       slices_(port_.port, std::move(zone)) {
   thread_ = std::thread([this] { Run(); });
@@ -100,10 +101,14 @@ void EndpointWatch::Run() {
   while (WaitFor(std::chrono::milliseconds(0))) {
     const absl::Status status = Step();
     if (std::exchange(heard_, false)) backoff = access_.least_backoff;
-    if (status.ok()) continue;
+    if (status.ok()) {
+      on_answer_(true);
+      continue;
+    }
     const std::chrono::milliseconds pause = backoff / 2 + backoff * (random() % 100) / 200;
     backoff = std::min(2 * backoff, access_.most_backoff);
     if (!WaitFor(pause)) return;
+    on_answer_(false);
     LogWarning("asking Kubernetes for workers failed; keeping those known",
                {{"service", Concat(port_.service_namespace, "/", port_.service)},
                 {"reason", std::string(status.message())},
@@ -143,7 +148,7 @@ absl::Status EndpointWatch::List() {
   slices_.Clear();
   for (const json::value& slice : slices) PINGTI_RETURN_IF_ERROR(slices_.Put(slice));
   version_ = std::move(version);
-  heard_ = true;
+  Hear();
   Tell();
   return absl::OkStatus();
 }
@@ -209,9 +214,14 @@ absl::Status EndpointWatch::TakeEvent(std::string_view line) {
   }  // a BOOKMARK tells its version alone
   std::string version = VersionOf(object->get_object());
   if (!version.empty()) version_ = std::move(version);
-  heard_ = true;
+  Hear();
   Tell();
   return absl::OkStatus();
+}
+
+void EndpointWatch::Hear() {
+  heard_ = true;
+  on_answer_(true);
 }
 
 void EndpointWatch::Tell() {

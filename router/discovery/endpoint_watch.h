@@ -30,12 +30,16 @@ struct ServicePort {
 // version the server has forgotten (410 Gone) begins with a new list. While the server cannot be
 // reached, what it said last stays.
 //
-// Owns one thread, which calls `on_change` with all workers, at first and whenever they differ.
+// Owns one thread, which calls `on_change` with all workers, at first and whenever they differ, and
+// `on_answer` with whether the server was heard, whenever that is known anew.
 class EndpointWatch {
  public:
   using OnChange = std::function<void(std::vector<WorkerAddress>)>;
 
-  EndpointWatch(KubernetesAccess access, ServicePort port, std::string zone, OnChange on_change);
+  using OnAnswer = std::function<void(bool answered)>;
+
+  EndpointWatch(KubernetesAccess access, ServicePort port, std::string zone, OnChange on_change,
+                OnAnswer on_answer);
   ~EndpointWatch();
   EndpointWatch(const EndpointWatch&) = delete;
   EndpointWatch& operator=(const EndpointWatch&) = delete;
@@ -52,12 +56,15 @@ class EndpointWatch {
   // The resourceVersion of an object or a list; empty: it has none.
   static std::string VersionOf(const boost::json::object& object);
   void Tell();
+  // The server said something useful.
+  void Hear();
   // False: this is being destroyed.
   bool WaitFor(std::chrono::milliseconds time);
 
   const KubernetesAccess access_;
   const ServicePort port_;
   const OnChange on_change_;
+  const OnAnswer on_answer_;
   net::HttpClient client_;
 
   // On the thread alone.

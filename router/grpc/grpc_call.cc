@@ -28,9 +28,12 @@ bool GrpcAnswer::Write(const google::protobuf::Message& message) {
   return true;
 }
 
-void GrpcAnswer::Finish(grpc::Status status) {
+void GrpcAnswer::Finish(grpc::Status status, const Trailers& trailers) {
   MutexLock lock(&mutex_);
   if (finishing_) return;
+  if (call_ != nullptr) {
+    for (const auto& [name, value] : trailers) call_->context()->AddTrailingMetadata(name, value);
+  }
   if (!status.ok()) Clear();
   final_ = std::move(status);
   finishing_ = true;

@@ -12,7 +12,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/base/memory_budget.h"
@@ -35,8 +37,10 @@ class GrpcAnswer {
 
   // Queues a message. False when the client is gone, or was cut off because it does not read.
   bool Write(const google::protobuf::Message& message);
-  // Ends the call once everything was written; an error ends it at once. Only the first counts.
-  void Finish(grpc::Status status);
+  // Ends the call once everything was written; an error ends it at once. `trailers`: metadata that
+  // go with the status, names and values. Only the first counts.
+  using Trailers = std::vector<std::pair<std::string, std::string>>;
+  void Finish(grpc::Status status, const Trailers& trailers = {});
 
  private:
   friend class GrpcCall;

@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "common/net/wire_check.h"
 #include "proto/pingti/v1/inference.pb.h"
+#include "router/admission/quota_headers.h"
 #include "router/api/api_error.h"
 #include "router/api/client_ids.h"
 #include "router/api/client_network.h"
@@ -34,13 +35,28 @@ std::string_view Metadata(const grpc::CallbackServerContext& context, const char
   return {found->second.data(), found->second.size()};
 }
 
+// What goes with the status of a call that an API key made: what the key has left, and when to
+// come back after an error that says so.
+GrpcAnswer::Trailers TrailersOf(const AdmissionController& admission, const std::string& tenant,
+                                const absl::Status& status) {
+  GrpcAnswer::Trailers trailers = QuotaHeaders(admission.QuotaOf(tenant));
+  const int retry_after = RetryAfterSeconds(status);
+  if (retry_after > 0) trailers.emplace_back("retry-after", Concat(retry_after));
+  return trailers;
+}
+
 // What a generation writes to.
 template <typename Response>
 class StreamSink final : public ResponseSink {
  public:
-  // `head` is what all messages share.
-  StreamSink(std::shared_ptr<GrpcAnswer> answer, Response head, size_t num_choices)
-      : head_(std::move(head)), role_sent_(num_choices, false), answer_(std::move(answer)) {}
+  // `head` is what all messages share; `admission` knows what the key `tenant` has left.
+  StreamSink(std::shared_ptr<GrpcAnswer> answer, Response head, size_t num_choices,
+             const AdmissionController* admission, std::string tenant)
+      : head_(std::move(head)),
+        role_sent_(num_choices, false),
+        answer_(std::move(answer)),
+        admission_(admission),
+        tenant_(std::move(tenant)) {}
 
   bool OnDelta(ChoiceDelta delta) override {
     Response message = head_;
@@ -53,15 +69,21 @@ class StreamSink final : public ResponseSink {
     Response message = head_;
     ToProto(usage, message.mutable_usage());
     answer_->Write(message);
-    answer_->Finish(grpc::Status::OK);
+    End(absl::OkStatus());
   }
-  void OnError(const absl::Status& status) override { answer_->Finish(ToGrpc(status)); }
+  void OnError(const absl::Status& status) override { End(status); }
   void OnKeepAlive() override {}  // HTTP/2 pings do that
 
  private:
+  void End(const absl::Status& status) {
+    answer_->Finish(ToGrpc(status), TrailersOf(*admission_, tenant_, status));
+  }
+
   const Response head_;
   std::vector<bool> role_sent_;
   const std::shared_ptr<GrpcAnswer> answer_;
+  const AdmissionController* const admission_;
+  const std::string tenant_;
 };
 
 class InferenceGrpc final : public grpc::CallbackGenericService {
@@ -153,9 +175,10 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     });
   }
 
-  static void Refuse(const absl::Status& status, GrpcCall* call, RequestLife* life) {
+  void Refuse(const absl::Status& status, GrpcCall* call, RequestLife* life) const {
     life->End(status);
-    call->answer()->Finish(ToGrpc(status));
+    call->answer()->Finish(ToGrpc(status),
+                           TrailersOf(*service_->context().admission, life->info().tenant, status));
   }
 
   std::shared_ptr<RequestLife> Received(grpc::CallbackServerContext* context,
@@ -197,8 +220,9 @@ class InferenceGrpc final : public grpc::CallbackGenericService {
     head.set_id(request->id);
     head.set_model(service_->AnswerName(request->model));
     head.set_created_unix_s(request->created_unix_s);
-    auto sink = std::make_shared<StreamSink<Response>>(call->answer(), std::move(head),
-                                                       request->num_choices());
+    auto sink = std::make_shared<StreamSink<Response>>(
+        call->answer(), std::move(head), request->num_choices(), service_->context().admission,
+        request->tenant);
     service_->Start(*std::move(request), life, std::move(sink), client);
   }
 

@@ -5,6 +5,7 @@
 
 #include "common/base/strings.h"
 #include "common/net/sse.h"
+#include "router/admission/quota_headers.h"
 #include "router/api/api_error.h"
 
 namespace pingti::router {
@@ -28,32 +29,11 @@ net::HttpResponse ErrorResponse(const absl::Status& status, const ErrorShape& sh
 
 namespace {
 
-// As OpenAI writes it and Go's time.ParseDuration reads it: "120ms", "7.5s", "6m0s".
-std::string DurationText(std::chrono::milliseconds time) {
-  const int64_t ms = time.count();
-  if (ms < 1000) return Concat(ms, "ms");
-  std::string seconds = Concat(ms / 1000 % 60);
-  if (const int64_t rest = ms % 1000; rest > 0) {
-    std::string digits = Concat(rest + 1000).substr(1);
-    digits.resize(digits.find_last_not_of('0') + 1);
-    seconds += Concat(".", digits);
-  }
-  return ms < 60'000 ? Concat(seconds, "s") : Concat(ms / 60'000, "m", seconds, "s");
-}
-
-void AddLimit(std::string_view of, const std::optional<Quota::Limit>& limit,
-              net::HttpResponse* response) {
-  if (!limit.has_value()) return;
-  response->headers.emplace_back(Concat("x-ratelimit-limit-", of), Concat(limit->limit));
-  response->headers.emplace_back(Concat("x-ratelimit-remaining-", of), Concat(limit->remaining));
-  response->headers.emplace_back(Concat("x-ratelimit-reset-", of), DurationText(limit->reset));
-}
-
 // The x-ratelimit-* headers, as OpenAI's API has them.
 void AddQuota(const AnswerContext& context, net::HttpResponse* response) {
-  const Quota quota = context.admission->QuotaOf(context.tenant);
-  AddLimit("requests", quota.requests, response);
-  AddLimit("tokens", quota.tokens, response);
+  for (auto& header : QuotaHeaders(context.admission->QuotaOf(context.tenant))) {
+    response->headers.push_back(std::move(header));
+  }
 }
 
 net::HttpResponse ErrorAnswer(const AnswerContext& context, const absl::Status& status) {

@@ -58,6 +58,7 @@ class MetricsObserver final : public RequestObserver {
     } else {
       time_to_first_token_.Observe(Seconds(request.received, event.at));
       class_time_to_first_token_.Observe(Seconds(request.received, event.at));
+      CountObjective(request, event.at);
     }
   }
   void OnResumed(const RequestInfo&, const SequenceResumed&) override {
@@ -76,8 +77,20 @@ class MetricsObserver final : public RequestObserver {
   }
 
  private:
+  // Of the request's first token alone: its other choices do not count.
+  void CountObjective(const RequestInfo& request, TimePoint at) {
+    if (request.first_token_objective.count() == 0 || std::exchange(counted_objective_, true)) {
+      return;
+    }
+    const bool met = at - request.received <= request.first_token_objective;
+    // Both series are there from the first on, for ratios.
+    metrics_->class_first_tokens.With({request.tenant_class, "met"}).Increment(met ? 1 : 0);
+    metrics_->class_first_tokens.With({request.tenant_class, "missed"}).Increment(met ? 0 : 1);
+  }
+
   metrics::RouterMetrics* const metrics_;
   bool accepted_ = false;
+  bool counted_objective_ = false;
   // Empty until the request is accepted: anybody can make up names of models that do not exist, and
   // they stay out of the labels.
   std::string model_;

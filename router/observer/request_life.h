@@ -2,6 +2,7 @@
 // calls the function of that name, once per event.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -29,6 +30,9 @@ class RequestLife {
     info_.tenant_class = tenant_class;
   }
   void SetModel(std::string_view model);
+  void SetFirstTokenObjective(std::chrono::milliseconds objective) {
+    info_.first_token_objective = objective;
+  }
   // `id` may be the answer's own, where the client sent none.
   void SetAnswerId(std::string_view id, std::string_view answer_id) {
     info_.id = id;

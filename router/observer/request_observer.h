@@ -35,6 +35,8 @@ struct RequestInfo {
   std::string tenant_class{};   // of that key; empty: it is not known who asks
   std::string model{};          // as the client wrote it, cut if it is long
   TimePoint received{};
+  // Within which the first token should come; zero: that was not said.
+  std::chrono::milliseconds first_token_objective{0};
 };
 
 // The model exists and a worker serves it.

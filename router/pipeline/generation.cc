@@ -107,6 +107,7 @@ void Generation::Handle(Prepared event) {
                                  });
   if (!ticket.ok()) return Fail(ticket.status());
   ticket_ = *std::move(ticket);
+  life_->SetFirstTokenObjective(ticket_->first_token_objective());
   MakeChoices();
   for (size_t i = 0; i < choices_.size() && !done(); ++i) {
     if (HasThoughtEnough(choices_[i])) {

@@ -100,11 +100,12 @@ class Worker(Process):
 
 
 class Router(Process):
-    def __init__(self, folder, name, workers, *args):
+    def __init__(self, folder, name, workers, *args, source=""):
+        """`source`: "dns:" has the workers' addresses asked for as names."""
         self.http_port, self.grpc_port, self.admin_port = free_ports(3)
         self.url = f"http://127.0.0.1:{self.http_port}"
         super().__init__(folder / f"{name}.log", "pingti-router", "--address", "127.0.0.1",
-                         "--workers", ",".join(w.address for w in workers),
+                         "--workers", ",".join(source + w.address for w in workers),
                          "--http-port", self.http_port, "--grpc-port", self.grpc_port,
                          "--admin-port", self.admin_port,
                          "--min-ready-workers", len(workers), *args)
@@ -124,9 +125,9 @@ class Router(Process):
 class Cluster:
     """A router and its workers; workers can be killed and the rest looked at."""
 
-    def __init__(self, folder, num_workers=2, router_args=(), worker_args=()):
+    def __init__(self, folder, num_workers=2, router_args=(), worker_args=(), source=""):
         self.workers = [Worker(folder, f"worker-{i}", *worker_args) for i in range(num_workers)]
-        self.router = Router(folder, "router", self.workers, *router_args)
+        self.router = Router(folder, "router", self.workers, *router_args, source=source)
 
     def wait_ready(self):
         for worker in self.workers:
@@ -142,7 +143,9 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """Shared by the tests that leave it as they found it."""
-    shared = Cluster(tmp_path_factory.mktemp("cluster"))
+    # With what is optional, so that all metrics are there.
+    shared = Cluster(tmp_path_factory.mktemp("cluster"), source="dns:",
+                     router_args=("--first-token-objectives", "default=60s"))
     try:
         yield shared.wait_ready()
     finally:

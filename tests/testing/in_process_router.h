@@ -45,6 +45,7 @@ class InProcessRouter {
   std::string MetricsText() const { return metrics_registry_.Serialize(); }
   router::WorkerRegistry& registry() { return *registry_; }
   router::InferenceService& service() { return *service_; }
+  router::AdmissionController& admission() { return *admission_; }
   metrics::RouterMetrics& metrics() { return metrics_; }
 
   // False when that many workers were not ready within 10 s.

@@ -75,6 +75,61 @@ TEST_F(Admission, CountsSequencesRatherThanRequests) {
   EXPECT_EQ(admission_->concurrent_sequences(), 0u);
 }
 
+TEST_F(Admission, AClassesObjectiveBoundsItsPredictedWait) {
+  Limit({.first_token_objectives = {{"chat", std::chrono::seconds(2)}}});
+  Tenant chat{.name = "chat-key", .tenant_class = "chat"};
+  Tenant other{.name = "other-key", .tenant_class = "other"};
+  admission_->SetTenants({{chat.name, chat}, {other.name, other}});
+  for (int i = 0; i < 1000; ++i) {  // ten start per second
+    clock_.Advance(std::chrono::milliseconds(100));
+    auto ticket = Admit({.tenant = "other-key", .tokens = 100});
+    ASSERT_TRUE(ticket.ok());
+    EXPECT_EQ((*ticket)->first_token_objective().count(), 0);
+    (*ticket)->OnSequenceStarted();
+  }
+  std::vector<Ticket> waiting;
+  absl::Status refused;
+  while (refused.ok()) {
+    auto ticket = Admit({.tenant = "chat-key", .tokens = 100});
+    refused = ticket.status();
+    if (!ticket.ok()) break;
+    EXPECT_EQ((*ticket)->first_token_objective(), std::chrono::seconds(2));
+    waiting.push_back(*std::move(ticket));
+    ASSERT_LE(waiting.size(), 30u);
+  }
+  EXPECT_NEAR(static_cast<double>(waiting.size()), 20, 2);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused));
+  // A class without one waits as long as it takes, and a bound for all still holds for each.
+  for (int i = 0; i < 60; ++i) {
+    auto ticket = Admit({.tenant = "other-key", .tokens = 100});
+    ASSERT_TRUE(ticket.ok()) << ticket.status();
+    waiting.push_back(*std::move(ticket));
+  }
+  admission_->SetOptions({.max_predicted_wait = std::chrono::seconds(1),
+                          .first_token_objectives = {{"other", std::chrono::hours(1)}}});
+  EXPECT_FALSE(Admit({.tenant = "other-key", .tokens = 100}).ok());
+}
+
+TEST_F(Admission, LimitsOfKeysAreDividedAmongRoutersAndRoundedUp) {
+  Limit({.limits_divided_by = 3, .max_concurrent_per_key = 4});
+  const Tenant key{.name = "key", .requests_per_minute = 10, .tokens_per_minute = 3000};
+  admission_->SetTenants({{"key", key}});
+  EXPECT_EQ(admission_->QuotaOf("key").requests->limit, 4u);
+  EXPECT_EQ(admission_->QuotaOf("key").tokens->limit, 1000u);
+  std::vector<Ticket> tickets;
+  for (int i = 0; i < 2; ++i) tickets.push_back(*Admit({.tenant = "key", .tokens = 1}));
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "key", .tokens = 1}).status()))
+      << "two of four at once";
+  tickets.clear();
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(Admit({.tenant = "key", .tokens = 1}).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(Admit({.tenant = "key", .tokens = 1}).status()))
+      << "four of ten a minute";
+  // What was used counts on when there are fewer routers.
+  admission_->SetOptions({.limits_divided_by = 2, .max_concurrent_per_key = 4});
+  EXPECT_EQ(admission_->QuotaOf("key").requests->limit, 5u);
+  EXPECT_EQ(admission_->QuotaOf("key").requests->remaining, 1u);
+}
+
 TEST_F(Admission, RefusesWhatWouldWaitTooLongForItsTurn) {
   Limit({.max_predicted_wait = std::chrono::seconds(2)});
   // Ten start per second.

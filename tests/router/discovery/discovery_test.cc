@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <map>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -88,6 +89,33 @@ TEST(Discovery, AFailingNameKeepsItsAddresses) {
   const int asked = names.asked();
   ASSERT_TRUE(testing::WaitFor([&] { return names.asked() > asked + 2; }));
   EXPECT_EQ(names.told().size(), 1u);
+}
+
+TEST(Discovery, TellsWhichEntriesAnswer) {
+  Names names;
+  names.Set(std::vector<std::string>{"10.0.0.1:9"});
+  std::mutex mutex;
+  std::map<std::string, bool> answers;
+  DiscoveryOptions options;
+  options.dns_interval = milliseconds(2);
+  options.resolve = [&](const std::string&, const std::string&) { return names.Resolve(); };
+  options.on_answer = [&](const std::string& entry, bool answered) {
+    std::lock_guard lock(mutex);
+    answers[entry] = answered;
+  };
+  const auto said = [&](bool answered) {
+    return testing::WaitFor([&] {
+      std::lock_guard lock(mutex);
+      return answers == std::map<std::string, bool>{{"dns:workers:9", answered}};
+    });
+  };
+  const auto discovery = *Discovery::Start({"a:1", "dns:workers:9"}, options,
+                                           [](const std::vector<WorkerAddress>&) {});
+  EXPECT_TRUE(said(true));
+  names.Set(absl::UnavailableError("no DNS"));
+  EXPECT_TRUE(said(false));
+  names.Set(std::vector<std::string>{"10.0.0.1:9"});
+  EXPECT_TRUE(said(true));
 }
 
 TEST(Discovery, RefusesEntriesWithoutHostOrPort) {

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,15 +45,18 @@ class EndpointWatchTest : public ::testing::Test {
 
   void Start() { Start(server_->access()); }
   void Start(KubernetesAccess access) {
-    watch_ =
-        std::make_unique<EndpointWatch>(std::move(access), ServicePort{"prod", "workers", "grpc"},
-                                        "", [this](std::vector<WorkerAddress> workers) {
-                                          MutexLock lock(&mutex_);
-                                          ++told_;
-                                          workers_.clear();
-                                          for (const WorkerAddress& worker : workers)
-                                            workers_ += worker.address + " ";
-                                        });
+    watch_ = std::make_unique<EndpointWatch>(
+        std::move(access), ServicePort{"prod", "workers", "grpc"}, "",
+        [this](std::vector<WorkerAddress> workers) {
+          MutexLock lock(&mutex_);
+          ++told_;
+          workers_.clear();
+          for (const WorkerAddress& worker : workers) workers_ += worker.address + " ";
+        },
+        [this](bool answered) {
+          MutexLock lock(&mutex_);
+          answered_ = answered;
+        });
   }
   // What was told last: "10.0.0.1:9001 " for each.
   std::string workers() {
@@ -62,6 +66,10 @@ class EndpointWatchTest : public ::testing::Test {
   int told() {
     MutexLock lock(&mutex_);
     return told_;
+  }
+  std::optional<bool> answered() {
+    MutexLock lock(&mutex_);
+    return answered_;
   }
   bool Becomes(const std::string& workers) {
     return WaitFor([&] { return this->workers() == workers; });
@@ -75,6 +83,7 @@ class EndpointWatchTest : public ::testing::Test {
   Mutex mutex_;
   std::string workers_ PINGTI_GUARDED_BY(mutex_);
   int told_ PINGTI_GUARDED_BY(mutex_) = 0;
+  std::optional<bool> answered_ PINGTI_GUARDED_BY(mutex_);
   std::unique_ptr<EndpointWatch> watch_;
 };
 
@@ -142,7 +151,9 @@ TEST_F(EndpointWatchTest, AVersionThatIsGoneMeansANewList) {
   server_->Put("a", Slice(Ready("10.0.0.1")));
   Start();
   ASSERT_TRUE(IsWatching());
+  EXPECT_EQ(answered(), true);
   server_->Stop();
+  EXPECT_TRUE(WaitFor([&] { return answered() == false; }));
   server_->Put("a", Slice(Ready("10.0.0.2")));
   server_->Delete("a");
   server_->Put("b", Slice(Ready("10.0.0.3")));
@@ -150,6 +161,7 @@ TEST_F(EndpointWatchTest, AVersionThatIsGoneMeansANewList) {
   EXPECT_EQ(workers(), "10.0.0.1:9001 ") << "a server that is away takes nothing away";
   server_->StartAgain();
   EXPECT_TRUE(Becomes("10.0.0.3:9001 ")) << "what was deleted meanwhile is gone";
+  EXPECT_EQ(answered(), true);
   EXPECT_EQ(server_->lists(), 2);
 }
 

@@ -7,10 +7,13 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "common/base/sha256.h"
+#include "common/base/strings.h"
 #include "common/net/grpc_server.h"
 #include "proto/pingti/v1/inference.grpc.pb.h"
 #include "tests/testing/fake_worker.h"
@@ -368,6 +371,33 @@ TEST_F(InferenceGrpcTest, KeysAreAskedForWhenThereAreAny) {
   grpc::ClientContext with;
   with.AddMetadata("authorization", "Bearer secret");
   EXPECT_TRUE(Chat(Request(), &with, &responses).ok());
+}
+
+TEST_F(InferenceGrpcTest, TheTrailersTellWhatAKeyHasLeftAndWhenToComeBack) {
+  const std::string keys = Concat("keys:\n- name: small\n  sha256: ", ToHex(Sha256("s")),
+                                  "\n  requests_per_minute: 2\n");
+  Start({}, keys);
+  router_->admission().SetTenants(keys_.tenants());
+  const auto trailers = [&](grpc::StatusCode expected) {
+    grpc::ClientContext context;
+    context.AddMetadata("authorization", "Bearer s");
+    std::vector<v1::ChatResponse> responses;
+    EXPECT_EQ(Chat(Request(), &context, &responses).error_code(), expected);
+    std::map<std::string, std::string> found;
+    for (const auto& [name, value] : context.GetServerTrailingMetadata()) {
+      found.emplace(std::string(name.data(), name.size()), std::string(value.data(), value.size()));
+    }
+    return found;
+  };
+  auto first = trailers(grpc::StatusCode::OK);
+  EXPECT_EQ(first["x-ratelimit-limit-requests"], "2");
+  EXPECT_EQ(first["x-ratelimit-remaining-requests"], "1");
+  EXPECT_FALSE(first.contains("x-ratelimit-limit-tokens"));
+  EXPECT_FALSE(first.contains("retry-after"));
+  EXPECT_EQ(trailers(grpc::StatusCode::OK)["x-ratelimit-remaining-requests"], "0");
+  auto refused = trailers(grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(refused["x-ratelimit-remaining-requests"], "0");
+  EXPECT_GT(std::stoi(refused["retry-after"]), 0);
 }
 
 TEST_F(InferenceGrpcTest, TakesTheHttpApisFurtherFields) {

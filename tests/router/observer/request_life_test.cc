@@ -131,6 +131,26 @@ TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
             1);
 }
 
+TEST_F(RequestLifeTest, AFirstTokenMeetsTheObjectiveOfItsClassOrMissesIt) {
+  const auto answer = [&](milliseconds objective, milliseconds wait) {
+    const auto life = Receive(Transport::kHttp);
+    life->SetTenant("key", "chat");
+    life->Accepted("m", "m");
+    life->SetFirstTokenObjective(objective);
+    clock_.Advance(wait);
+    life->Tokens({clock_.Now(), 0, 1, std::nullopt});
+    clock_.Advance(seconds(9));
+    life->Tokens({clock_.Now(), 1, 1, std::nullopt});  // another choice's first
+  };
+  answer(milliseconds(100), milliseconds(100));
+  answer(milliseconds(100), milliseconds(101));
+  answer(milliseconds(100), milliseconds(102));
+  answer(milliseconds(0), milliseconds(1));  // a class without one
+  const std::string name = "pingti_router_class_first_tokens_total";
+  EXPECT_EQ(Sample(name + R"({objective="met",tenant_class="chat"})"), 1);
+  EXPECT_EQ(Sample(name + R"({objective="missed",tenant_class="chat"})"), 2);
+}
+
 TEST_F(RequestLifeTest, NamesOfModelsThatDoNotExistStayOutOfTheLabels) {
   const auto life = Receive(Transport::kHttp);
   life->SetModel("made-up");
