@@ -87,6 +87,24 @@ std::string RopeText(const worker::RopeConfig& rope) {
   return result;
 }
 
+// "128 of 768, 8 per token, in 47 of 48 layers; shared 5632"; empty without experts.
+std::string ExpertsText(const DecoderSpec& spec) {
+  const worker::ExpertsSpec* experts = nullptr;
+  int64_t layers = 0;
+  for (const worker::LayerSpec& layer : spec.layers) {
+    if (!layer.experts.has_value()) continue;
+    experts = &*layer.experts;
+    ++layers;
+  }
+  if (experts == nullptr) return "";
+  std::string text =
+      std::to_string(experts->routing.num_experts) + " of " + std::to_string(experts->inner) +
+      ", " + std::to_string(experts->routing.experts_per_token) + " per token, in " +
+      std::to_string(layers) + " of " + std::to_string(spec.num_layers()) + " layers";
+  if (experts->shared.has_value()) text += "; shared " + std::to_string(experts->shared->inner);
+  return text;
+}
+
 void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   const DecoderSpec& spec = checkpoint.spec();
   const worker::LayerSpec& layer = spec.layers.front();
@@ -96,7 +114,11 @@ void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   report->Add("parameters", Millions(checkpoint.num_parameters()));
   report->Add("layers", std::to_string(spec.num_layers()));
   report->Add("hidden",
-              std::to_string(spec.hidden_size) + ", MLP " + std::to_string(layer.mlp.inner));
+              std::to_string(spec.hidden_size) +
+                  (layer.experts.has_value() ? "" : ", MLP " + std::to_string(layer.mlp.inner)));
+  if (const std::string experts = ExpertsText(spec); !experts.empty()) {
+    report->Add("experts", experts);
+  }
   report->Add("attention", std::to_string(layer.attention.num_heads) + " query heads, " +
                                std::to_string(layer.attention.num_kv_heads) +
                                " key-value heads of " + std::to_string(layer.attention.head_dim));

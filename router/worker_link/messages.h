@@ -14,14 +14,6 @@
 
 namespace pingti::router {
 
-// All n answers of a search come when it is over.
-struct BeamParams {
-  uint32_t num_beams = 1;  // 1: no search
-  float length_penalty = 1;
-  bool early_stopping = false;
-  bool never_stop_early = false;  // stands before early_stopping
-};
-
 struct SamplingParams {
   float temperature = 1;  // 0: greedy
   float top_p = 1;
@@ -31,9 +23,7 @@ struct SamplingParams {
   float frequency_penalty = 0;
   float repetition_penalty = 1;
   uint64_t seed = 0;
-  std::vector<std::pair<uint32_t, float>> logit_bias{};  // token id, bias
-  uint32_t n = 1;                                        // answers, of a beam search
-  BeamParams beam{};
+  std::vector<std::pair<uint32_t, float>> logit_bias;  // token id, bias
 };
 
 struct StopCriteria {
@@ -99,12 +89,11 @@ std::string_view FinishReasonName(Finish::Reason reason);
 // What one sequence gained in one step.
 struct SequenceOutput {
   uint64_t sequence_id = 0;
-  uint32_t sample_index = 0;  // of which answer, below SamplingParams::n
   std::vector<uint32_t> token_ids;
   std::vector<TokenScores> logprobs;         // one per token id, when asked for
   std::vector<TokenScores> prompt_logprobs;  // once, with the first output
   uint32_t cached_prompt_tokens = 0;         // with the first output
-  std::optional<Finish> finish;              // with an answer's last one
+  std::optional<Finish> finish;              // with the last one
 };
 
 // All sequences of a session that moved in one engine step.

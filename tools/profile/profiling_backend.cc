@@ -21,6 +21,9 @@ Stage StageOfRole(worker::WeightRole role) {
       return Stage::kProjection;
     case worker::WeightRole::kMlpIn:
     case worker::WeightRole::kMlpOut:
+    case worker::WeightRole::kRouter:
+    case worker::WeightRole::kExpertsIn:
+    case worker::WeightRole::kExpertsOut:
       return Stage::kMlp;
     default:
       return Stage::kLogits;
@@ -255,6 +258,21 @@ absl::Status ProfilingBackend::ActivateGated(worker::ActivationFunction f, Matri
 absl::Status ProfilingBackend::Activate(worker::ActivationFunction f, MatrixView x,
                                         const Operand& out) {
   return Time(Stage::kMlp, [&] { return inner_->Activate(f, x, out); });
+}
+
+absl::Status ProfilingBackend::RouteExperts(MatrixView logits, const worker::ExpertRouting& routing,
+                                            const worker::DeviceBuffer* bias) {
+  return Time(Stage::kMlp, [&] { return inner_->RouteExperts(logits, routing, bias); });
+}
+
+absl::Status ProfilingBackend::ExpertLinear(const worker::LinearWeight& weight, const Operand& x,
+                                            worker::RowOrder order, MatrixView out) {
+  return Time(Stage::kMlp, [&] { return inner_->ExpertLinear(weight, x, order, out); });
+}
+
+absl::Status ProfilingBackend::CombineExperts(MatrixView rows, const worker::SharedExpert& shared,
+                                              MatrixView out) {
+  return Time(Stage::kMlp, [&] { return inner_->CombineExperts(rows, shared, out); });
 }
 
 absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t> rows,

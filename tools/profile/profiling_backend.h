@@ -120,6 +120,12 @@ class ProfilingBackend : public worker::Backend {
                              const worker::Operand& out) override;
   absl::Status Activate(worker::ActivationFunction f, worker::MatrixView x,
                         const worker::Operand& out) override;
+  absl::Status RouteExperts(worker::MatrixView logits, const worker::ExpertRouting& routing,
+                            const worker::DeviceBuffer* bias) override;
+  absl::Status ExpertLinear(const worker::LinearWeight& weight, const worker::Operand& x,
+                            worker::RowOrder order, worker::MatrixView out) override;
+  absl::Status CombineExperts(worker::MatrixView rows, const worker::SharedExpert& shared,
+                              worker::MatrixView out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;
   absl::Status HighestOfRows(worker::MatrixView x, worker::MatrixView best) override;

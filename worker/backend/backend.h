@@ -31,6 +31,7 @@
 #include "worker/backend/operand.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/tensor/activation_function.h"
+#include "worker/tensor/expert_routing.h"
 #include "worker/tensor/matrix_source.h"
 #include "worker/tensor/tensor_view.h"
 
@@ -55,6 +56,9 @@ struct LinearSource {
   std::vector<float> bias;          // empty, or one value per row of the stack
   WeightFormat format = WeightFormat::kBf16;
   bool f32_out = false;  // Linear will be asked for f32, as for logits
+  // More than 1: the parts are so many equal stacks, one per expert, and products are asked for
+  // with ExpertLinear alone.
+  int64_t experts = 1;
 };
 
 class LinearWeight {
@@ -130,6 +134,10 @@ struct StepLimits {
   // Linear may be given operands that lack the form which the weight reads, and makes it itself, in
   // workspace that is allocated for that.
   bool plain_operands = false;
+  // The most of any layer; 0: there are no experts.
+  int64_t num_experts = 0;
+  int64_t experts_per_token = 0;
+  int64_t max_expert_inner = 0;  // in_features of ExpertLinear with rows of experts
 };
 
 // What a step's operations depend on besides the contents of its arrays, if every token gets
@@ -184,6 +192,18 @@ struct HeadNorms {
   const DeviceBuffer* q = nullptr;  // f32 [head_dim]
   const DeviceBuffer* k = nullptr;  // f32 [head_dim]
   float eps = 0.0f;
+};
+
+// What the rows of a matrix of activations are.
+enum class RowOrder {
+  kByToken,   // one per token
+  kByExpert,  // one per token and expert that was chosen for it; see Backend::ExpertLinear
+};
+
+// The feed-forward that every token takes beside its experts. Without data: there is none.
+struct SharedExpert {
+  MatrixView out;   // [tokens, hidden]
+  MatrixView gate;  // f32 [tokens, 1]: its sigmoid scales `out`; without data: not scaled
 };
 
 // Whether an operation failed with DataLoss: the device takes no more work, whatever is asked of
@@ -310,6 +330,20 @@ class Backend {
   // out = f(gate) * up, where gate_up's rows hold gate, then up.
   virtual absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
                                      const Operand& out) = 0;
+  // Chooses experts for every token by the router's logits, f32 [tokens, num_experts]. The choice
+  // stands until the next one. `bias` is added to the scores that experts are chosen by, f32
+  // [num_experts]; null: none.
+  virtual absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
+                                    const DeviceBuffer* bias) = 0;
+  // A row for every token and expert that was chosen for it, by the expert's number; one expert's
+  // rows in the order of tokens: out = x W[expert]^T. `order`: of x's rows.
+  // out: [tokens * experts_per_token, out_features of one expert].
+  virtual absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
+                                    MatrixView out) = 0;
+  // out[token] = sum over its experts, in the order of their choice, of weight * its row of `rows`,
+  // as ExpertLinear wrote them, plus the shared expert's.
+  virtual absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
+                                      MatrixView out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
   // best[i] = the highest value of x[i] and its column, the first of equal ones; +inf where x[i]

@@ -7,10 +7,25 @@
 #include "common/base/status_macros.h"
 
 namespace pingti::worker {
+namespace {
+
+DType TypeOf(Activation which, DType activation_dtype) {
+  const bool f32 = which == Activation::kRouterLogits || which == Activation::kSharedGate;
+  return f32 ? DType::kF32 : activation_dtype;
+}
+
+}  // namespace
 
 void ActivationPlan::Need(Activation which, int64_t cols) {
   int64_t& planned = slots_[static_cast<size_t>(which)].cols;
   planned = std::max(planned, cols);
+}
+
+void ActivationPlan::NeedRows(Activation which, int64_t rows_per_token, int64_t cols) {
+  Slot& planned = slots_[static_cast<size_t>(which)];
+  PINGTI_CHECK(planned.cols == 0 || planned.rows_per_token == rows_per_token);
+  planned.rows_per_token = rows_per_token;
+  Need(which, cols);
 }
 
 void ActivationPlan::NeedForm(Activation which, int64_t cols, const LinearWeight* weight) {
@@ -20,18 +35,21 @@ void ActivationPlan::NeedForm(Activation which, int64_t cols, const LinearWeight
   planned.form_cols = std::max(planned.form_cols, cols);
 }
 
-int64_t ActivationPlan::Bytes(DType dtype, int64_t rows) const {
+int64_t ActivationPlan::Bytes(DType dtype, int64_t tokens) const {
   int64_t bytes = 0;
-  for (const Slot& planned : slots_) {
-    bytes += rows * planned.cols * BlockBytes(dtype) +
+  for (size_t i = 0; i < kNumActivations; ++i) {
+    const Slot& planned = slots_[i];
+    const int64_t rows = tokens * planned.rows_per_token;
+    bytes += rows * planned.cols * BlockBytes(TypeOf(static_cast<Activation>(i), dtype)) +
              QuantizedBytes(planned.form, rows, planned.form_cols);
   }
   return bytes;
 }
 
-Activations Activations::Rows(int64_t rows) const {
+Activations Activations::Rows(int64_t tokens) const {
   Activations first = *this;
   for (Slot& matrix : first.slots_) {
+    const int64_t rows = tokens * matrix.rows_per_token;
     PINGTI_CHECK(matrix.values.data == nullptr || rows <= matrix.values.rows);
     matrix.values.rows = rows;
   }
@@ -54,9 +72,8 @@ QuantizedView Activations::Form(Activation which, int64_t cols) const {
 }
 
 absl::StatusOr<Activations> AllocateActivations(
-    Backend* backend, const ActivationPlan& plan, int64_t rows,
+    Backend* backend, const ActivationPlan& plan, int64_t tokens,
     std::vector<std::unique_ptr<DeviceBuffer>>* buffers) {
-  const DType dtype = backend->activation_dtype();
   const auto allocate = [&](int64_t bytes) -> absl::StatusOr<void*> {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer, backend->Allocate(bytes));
     buffers->push_back(std::move(buffer));
@@ -66,6 +83,9 @@ absl::StatusOr<Activations> AllocateActivations(
   for (size_t i = 0; i < kNumActivations; ++i) {
     const ActivationPlan::Slot& planned = plan.slots_[i];
     Activations::Slot& matrix = views.slots_[i];
+    const DType dtype = TypeOf(static_cast<Activation>(i), backend->activation_dtype());
+    const int64_t rows = tokens * planned.rows_per_token;
+    matrix.rows_per_token = planned.rows_per_token;
     if (planned.cols > 0) {
       PINGTI_ASSIGN_OR_RETURN(void* data, allocate(rows * planned.cols * BlockBytes(dtype)));
       matrix.values = {data, dtype, rows, planned.cols, planned.cols};

@@ -16,7 +16,8 @@
 
 namespace pingti::worker {
 
-// Rows are the step's tokens.
+// Rows are the step's tokens unless said otherwise. Values are of the backend's activation_dtype(),
+// but for those said to be f32.
 enum class Activation {
   kResidual,  // the stream that blocks add to
   kDelta,     // the last block's output, not yet added
@@ -28,27 +29,38 @@ enum class Activation {
   kBranch,    // the feed-forward's output in a parallel layer
   kGathered,  // rows of the residual that need logits
   kFinal,     // the last norm's output for those; its values lie in kDelta
+  // Of a mixture of experts.
+  kRouterLogits,  // f32
+  kSharedGate,    // f32; of the expert that all tokens share
+  kShared,        // the shared expert's output
+  // A row for every token and expert of it.
+  kExpertGateUp,
+  kExpertInner,
+  kExpertOut,
 };
-inline constexpr size_t kNumActivations = 10;
+inline constexpr size_t kNumActivations = 16;
 
 class ActivationPlan {
  public:
   // At least so many columns of values.
   void Need(Activation which, int64_t cols);
+  // The same of a matrix with several rows per token. REQUIRES: all say equally many.
+  void NeedRows(Activation which, int64_t rows_per_token, int64_t cols);
   // The form that a product reads of so many columns. `weight` may be null: it is not loaded yet.
   // All that read one matrix read one form of it, or the values as they are.
   void NeedForm(Activation which, int64_t cols, const LinearWeight* weight);
 
   int64_t cols(Activation which) const { return slot(which).cols; }
-  // Of all matrices with `rows` rows of `dtype`, quantized forms included.
-  int64_t Bytes(DType dtype, int64_t rows) const;
+  // Of all matrices for so many tokens, quantized forms included. `dtype`: of activations.
+  int64_t Bytes(DType dtype, int64_t tokens) const;
 
  private:
   friend absl::StatusOr<class Activations> AllocateActivations(
-      Backend* backend, const ActivationPlan& plan, int64_t rows,
+      Backend* backend, const ActivationPlan& plan, int64_t tokens,
       std::vector<std::unique_ptr<DeviceBuffer>>* buffers);
   struct Slot {
     int64_t cols = 0;
+    int64_t rows_per_token = 1;
     OperandType form;
     int64_t form_cols = 0;
   };
@@ -61,8 +73,8 @@ class ActivationPlan {
 class Activations {
  public:
   void Set(Activation which, MatrixView values) { slot(which).values = values; }
-  // The first `rows` rows of every matrix.
-  Activations Rows(int64_t rows) const;
+  // The rows of the first `tokens` tokens of every matrix.
+  Activations Rows(int64_t tokens) const;
 
   // A dense matrix of `cols` columns. REQUIRES: no more than were planned.
   MatrixView Values(Activation which, int64_t cols) const;
@@ -75,10 +87,11 @@ class Activations {
 
  private:
   friend absl::StatusOr<Activations> AllocateActivations(
-      Backend* backend, const ActivationPlan& plan, int64_t rows,
+      Backend* backend, const ActivationPlan& plan, int64_t tokens,
       std::vector<std::unique_ptr<DeviceBuffer>>* buffers);
   struct Slot {
     MatrixView values;
+    int64_t rows_per_token = 1;
     OperandType form;
     int64_t form_cols = 0;
     void* form_memory = nullptr;
@@ -90,10 +103,10 @@ class Activations {
   std::array<Slot, kNumActivations> slots_;
 };
 
-// The planned matrices with `rows` rows; adds what they lie in to `buffers`.
+// The planned matrices for `tokens` tokens; adds what they lie in to `buffers`.
 // Errors: ResourceExhausted.
 absl::StatusOr<Activations> AllocateActivations(
-    Backend* backend, const ActivationPlan& plan, int64_t rows,
+    Backend* backend, const ActivationPlan& plan, int64_t tokens,
     std::vector<std::unique_ptr<DeviceBuffer>>* buffers);
 
 }  // namespace pingti::worker

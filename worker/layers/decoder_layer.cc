@@ -4,6 +4,14 @@
 #include "common/base/status_macros.h"
 
 namespace pingti::worker {
+namespace {
+
+std::variant<Mlp, MoeMlp> MakeMlp(const LayerSpec& spec, int64_t hidden_size) {
+  if (spec.experts.has_value()) return MoeMlp(*spec.experts, hidden_size);
+  return Mlp(spec.mlp, hidden_size);
+}
+
+}  // namespace
 
 DecoderLayer::DecoderLayer(const LayerSpec& spec, int64_t hidden_size, int64_t index)
     : hidden_size_(hidden_size),
@@ -11,7 +19,7 @@ DecoderLayer::DecoderLayer(const LayerSpec& spec, int64_t hidden_size, int64_t i
       residual_form_(spec.residual),
       attention_norm_(spec.attention_norm, hidden_size),
       attention_(spec.attention, hidden_size),
-      mlp_(spec.mlp, hidden_size) {
+      mlp_(MakeMlp(spec, hidden_size)) {
   PINGTI_CHECK(spec.mlp_norm.has_value() || residual_form_ == ResidualForm::kParallel);
   if (spec.mlp_norm.has_value()) mlp_norm_.emplace(*spec.mlp_norm, hidden_size);
 }
@@ -20,7 +28,7 @@ void DecoderLayer::DeclareWeights(Declarations* out) {
   attention_norm_.DeclareWeights(out);
   attention_.DeclareWeights(out);
   if (mlp_norm_.has_value()) mlp_norm_->DeclareWeights(out);
-  mlp_.DeclareWeights(out);
+  std::visit([&](auto& mlp) { mlp.DeclareWeights(out); }, mlp_);
 }
 
 void DecoderLayer::DeclareColumns(ActivationPlan* plan) const {
@@ -29,7 +37,7 @@ void DecoderLayer::DeclareColumns(ActivationPlan* plan) const {
   plan->Need(Activation::kNormed, hidden_size_);
   if (residual_form_ == ResidualForm::kParallel) plan->Need(Activation::kBranch, hidden_size_);
   attention_.DeclareColumns(Activation::kNormed, plan);
-  mlp_.DeclareColumns(Activation::kNormed, plan);
+  std::visit([&](const auto& mlp) { mlp.DeclareColumns(Activation::kNormed, plan); }, mlp_);
 }
 
 absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache& cache,
@@ -47,13 +55,19 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
                                                    : ForwardMlp(backend, comm, activations);
 }
 
+absl::Status DecoderLayer::RunMlp(Backend& backend, const Activations& activations,
+                                  const Operand& x, MatrixView out) const {
+  return std::visit([&](const auto& mlp) { return mlp.Forward(backend, activations, x, out); },
+                    mlp_);
+}
+
 absl::Status DecoderLayer::ForwardMlp(Backend& backend, Communicator& comm,
                                       const Activations& activations) const {
   const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
   const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
   const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
   PINGTI_RETURN_IF_ERROR(mlp_norm_->AddAndApply(comm, delta, residual, normed));
-  return mlp_.Forward(backend, activations, normed, delta);
+  return RunMlp(backend, activations, normed, delta);
 }
 
 absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend,
@@ -65,7 +79,7 @@ absl::Status DecoderLayer::ForwardParallelMlp(Backend& backend,
   if (mlp_norm_.has_value()) {
     PINGTI_RETURN_IF_ERROR(mlp_norm_->Apply(backend, residual, normed));
   }
-  PINGTI_RETURN_IF_ERROR(mlp_.Forward(backend, activations, normed, branch));
+  PINGTI_RETURN_IF_ERROR(RunMlp(backend, activations, normed, branch));
   return backend.Add(branch, delta);
 }
 

@@ -3,11 +3,13 @@
 // What a family's layers are made of stands in their LayerSpec; nothing here names a family or a
 // device.
 //
-// Confined to the engine thread. Next: attention.h, mlp.h, norm.h; worker/model/decoder_blocks.h.
+// Confined to the engine thread. Next: attention.h, mlp.h, moe_mlp.h, norm.h;
+// worker/model/decoder_blocks.h.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <variant>
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
@@ -16,6 +18,7 @@
 #include "worker/layers/attention.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/mlp.h"
+#include "worker/layers/moe_mlp.h"
 #include "worker/layers/norm.h"
 #include "worker/spec/decoder_spec.h"
 
@@ -30,6 +33,8 @@ class DecoderLayer {
   void DeclareColumns(ActivationPlan* plan) const;
   KvLayerShape kv_shape() const { return attention_.kv_shape(); }
   AttentionShape attention_shape() const { return attention_.shape(); }
+  // Null: the layer has one feed-forward for all tokens.
+  const MoeMlp* experts() const { return std::get_if<MoeMlp>(&mlp_); }
 
   const Norm& attention_norm() const { return attention_norm_; }
 
@@ -42,6 +47,8 @@ class DecoderLayer {
  private:
   absl::Status ForwardMlp(Backend& backend, Communicator& comm,
                           const Activations& activations) const;
+  absl::Status RunMlp(Backend& backend, const Activations& activations, const Operand& x,
+                      MatrixView out) const;
   absl::Status ForwardParallelMlp(Backend& backend, const Activations& activations) const;
 
   int64_t hidden_size_;
@@ -50,7 +57,7 @@ class DecoderLayer {
   Norm attention_norm_;
   GqaAttention attention_;
   std::optional<Norm> mlp_norm_;
-  Mlp mlp_;
+  std::variant<Mlp, MoeMlp> mlp_;
 };
 
 }  // namespace pingti::worker

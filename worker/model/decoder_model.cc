@@ -66,6 +66,11 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
     limits.num_heads = std::max(limits.num_heads, shape.num_heads);
     limits.num_kv_heads = std::max(limits.num_kv_heads, shape.num_kv_heads);
     limits.head_dim = std::max(limits.head_dim, shape.head_dim);
+    if (layer.experts() == nullptr) continue;
+    const ExpertRouting& routing = layer.experts()->routing();
+    limits.num_experts = std::max(limits.num_experts, routing.num_experts);
+    limits.experts_per_token = std::max(limits.experts_per_token, routing.experts_per_token);
+    limits.max_expert_inner = std::max(limits.max_expert_inner, layer.experts()->inner());
   }
   limits.vocab_size = vocab_size_;
   return limits;

@@ -60,6 +60,21 @@ std::vector<TensorView> DeclaredTensors(const DecoderSpec& spec) {
   return tensors;
 }
 
+// Matrices of all experts in one tensor are the rows of one; a matrix of one row may have lost a
+// dimension.
+void ShapeAsMatrices(const DecoderSpec& spec, std::vector<TensorView>* tensors) {
+  std::set<std::string> single_rows;
+  for (const LayerSpec& layer : spec.layers) {
+    if (!layer.experts.has_value() || layer.experts->shared_gate.empty()) continue;
+    single_rows.insert(layer.experts->shared_gate + ".weight");
+  }
+  for (TensorView& tensor : *tensors) {
+    std::vector<int64_t>& shape = tensor.shape;
+    if (shape.size() == 3) shape = {shape[0] * shape[1], shape[2]};
+    if (shape.size() == 1 && single_rows.count(tensor.name) != 0) shape = {1, shape[0]};
+  }
+}
+
 absl::StatusOr<Checkpoint::Parts> DescribeGguf(const GgufFile& file) {
   PINGTI_ASSIGN_OR_RETURN(const Family* family, FindGgufFamily(file));
   Checkpoint::Parts parts;
@@ -69,6 +84,7 @@ absl::StatusOr<Checkpoint::Parts> DescribeGguf(const GgufFile& file) {
   PINGTI_ASSIGN_OR_RETURN(const auto name, file.String("general.name"));
   parts.display_name = std::string(name.value_or(""));
   parts.tensors = file.tensors();
+  ShapeAsMatrices(parts.spec, &parts.tensors);
   return parts;
 }
 

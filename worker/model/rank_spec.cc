@@ -1,6 +1,7 @@
 #include "worker/model/rank_spec.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,18 @@ int64_t BlockColumns(const Checkpoint& checkpoint, const std::string& module) {
   return std::max<int64_t>(checkpoint.packed().group_size, 1);
 }
 
+// Columns that every feed-forward of a layer keeps together.
+int64_t InnerBlock(const Checkpoint& checkpoint, const LayerSpec& layer) {
+  if (!layer.experts.has_value()) return BlockColumns(checkpoint, layer.mlp.down);
+  const ExpertsSpec& experts = *layer.experts;
+  int64_t block = 1;
+  for (const RowBlock& down : experts.down) {
+    block = std::lcm(block, BlockColumns(checkpoint, down.module));
+  }
+  if (!experts.shared.has_value()) return block;
+  return std::lcm(block, BlockColumns(checkpoint, experts.shared->down));
+}
+
 }  // namespace
 
 absl::StatusOr<DecoderSpec> RankSpec(const Checkpoint& checkpoint, int rank, int size) {
@@ -26,7 +39,7 @@ absl::StatusOr<DecoderSpec> RankSpec(const Checkpoint& checkpoint, int rank, int
   if (size == 1) return whole;
   std::vector<int64_t> inner_blocks;
   for (const LayerSpec& layer : whole.layers) {
-    inner_blocks.push_back(BlockColumns(checkpoint, layer.mlp.down));
+    inner_blocks.push_back(InnerBlock(checkpoint, layer));
   }
   absl::StatusOr<DecoderSpec> share = ShardSpec(whole, rank, size, inner_blocks);
   if (share.ok()) return share;

@@ -65,7 +65,8 @@ absl::Status WeightLoader::LoadOne(const DeclaredWeight& declared) {
 absl::StatusOr<std::unique_ptr<LinearWeight>> WeightLoader::Linear(const WeightSpec& weight) {
   LinearSource source;
   source.format = FormatOf(weight);
-  source.f32_out = weight.role == WeightRole::kLogits;
+  source.f32_out = weight.role == WeightRole::kLogits || weight.role == WeightRole::kRouter;
+  source.experts = weight.experts;
   for (const RowBlock& part : JoinedParts(weight)) {
     PINGTI_RETURN_IF_ERROR(AddPart(weight, part, &source));
   }
@@ -141,6 +142,11 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
 // embedding and the output projection, which decides between tokens, are never rounded with their
 // activations.
 WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
+  if (weight.role == WeightRole::kRouter) {
+    // A score that is off by little chooses another expert.
+    const bool f32 = backend_->activation_dtype() == DType::kF32;
+    return f32 ? WeightFormat::kF32 : WeightFormat::kBf16;
+  }
   if (options_.format == WeightFormat::kStored && checkpoint_.compressed_int8().weights_only) {
     return WeightFormat::kBf16;
   }

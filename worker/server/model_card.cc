@@ -115,6 +115,11 @@ std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card)
     const AttentionSpec& attention = layer.attention;
     add(Concat(attention.num_heads, " ", attention.num_kv_heads, " ", attention.head_dim, " ",
                attention.window, " ", layer.mlp.inner, " ", layer.attention_norm.eps));
+    if (!layer.experts.has_value()) continue;
+    const ExpertRouting& routing = layer.experts->routing;
+    add(Concat(routing.num_experts, " ", routing.experts_per_token, " ", layer.experts->inner, " ",
+               static_cast<int>(routing.score), " ", routing.normalize, " ", routing.scale, " ",
+               routing.num_groups, " ", routing.groups_per_token));
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
     std::string line = Concat(tensor.name, " ", static_cast<int>(tensor.dtype));

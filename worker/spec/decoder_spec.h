@@ -11,6 +11,7 @@
 
 #include "worker/spec/weight_spec.h"
 #include "worker/tensor/activation_function.h"
+#include "worker/tensor/expert_routing.h"
 
 namespace pingti::worker {
 
@@ -85,6 +86,26 @@ struct MlpSpec {
   bool bias = false;
 };
 
+// A mixture of experts (Shazeer et al., "Outrageously Large Neural Networks"): a router chooses
+// some of many gated feed-forwards for each token, and their weighted outputs are added up.
+struct ExpertsSpec {
+  ExpertRouting routing;
+  std::string router;  // [num_experts, hidden]
+  // A vector [num_experts] that is added to the scores when experts are chosen, but not to their
+  // weights: the tensor's whole name. Empty: none.
+  std::string correction_bias;
+  int64_t inner = 0;  // of each expert
+  ActivationFunction function = ActivationFunction::kSilu;
+  std::vector<RowBlock> gate_up;  // of each expert in turn gate, then up; [inner, hidden] each
+  std::vector<RowBlock> down;     // of each expert in turn; [hidden, inner] each
+  ColumnRange down_columns;       // which of the modules' those are, in a rank's share
+  // A feed-forward that every token takes besides.
+  std::optional<MlpSpec> shared;
+  // [1, hidden]: the sigmoid of its product scales the shared one's output. Empty: it is not
+  // scaled.
+  std::string shared_gate;
+};
+
 // How the two blocks of a layer are added to the residual stream x.
 enum class ResidualForm {
   kSequential,  // x += attention(norm(x)), then x += mlp(norm(x))
@@ -96,7 +117,8 @@ struct LayerSpec {
   AttentionSpec attention;
   // Of the feed-forward's input. Unset, of kParallel only: attention's input serves both.
   std::optional<NormSpec> mlp_norm;
-  MlpSpec mlp;
+  MlpSpec mlp;                         // unless the layer has experts
+  std::optional<ExpertsSpec> experts;  // in place of `mlp`
   ResidualForm residual = ResidualForm::kSequential;
 };
 

@@ -58,6 +58,22 @@ MlpSpec ShardMlp(const MlpSpec& whole, int64_t block, int rank, int size) {
   return share;
 }
 
+ExpertsSpec ShardExperts(const ExpertsSpec& whole, int64_t block, int rank, int size) {
+  const int64_t unit = InnerUnit(whole.inner, block, size);
+  const Share units = ShareOf(whole.inner / unit, rank, size);
+  const int64_t first = units.first * unit;
+  ExpertsSpec share = whole;
+  share.inner = units.count * unit;
+  share.gate_up.clear();
+  // Gate and up of every expert.
+  for (int64_t i = 0; i < 2 * whole.routing.num_experts; ++i) {
+    Append(SliceRows(whole.gate_up, i * whole.inner + first, share.inner), &share.gate_up);
+  }
+  share.down_columns = {first, whole.inner};
+  if (whole.shared.has_value()) share.shared = ShardMlp(*whole.shared, block, rank, size);
+  return share;
+}
+
 VocabularyShare ShardVocabulary(int64_t vocab_size, int rank, int size) {
   int64_t stride = 0;
   for (int64_t unit = kVocabularyUnit; unit >= 1; unit /= 2) {
@@ -71,7 +87,13 @@ VocabularyShare ShardVocabulary(int64_t vocab_size, int rank, int size) {
 absl::Status CheckShares(const DecoderSpec& whole, int size) {
   for (const LayerSpec& layer : whole.layers) {
     PINGTI_RETURN_IF_ERROR(CheckShared("query heads", layer.attention.num_heads, size));
-    PINGTI_RETURN_IF_ERROR(CheckShared("inner columns of a feed-forward", layer.mlp.inner, size));
+    const bool has_mlp = !layer.experts.has_value();
+    const int64_t inner = has_mlp ? layer.mlp.inner : layer.experts->inner;
+    PINGTI_RETURN_IF_ERROR(CheckShared(
+        has_mlp ? "inner columns of a feed-forward" : "inner columns of an expert", inner, size));
+    if (has_mlp || !layer.experts->shared.has_value()) continue;
+    PINGTI_RETURN_IF_ERROR(
+        CheckShared("inner columns of a shared expert", layer.experts->shared->inner, size));
   }
   if (ShardVocabulary(whole.vocab_size, size - 1, size).rows > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(Concat("tensor_parallel is ", size, ": a vocabulary of ",
@@ -125,7 +147,11 @@ absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int si
   for (size_t i = 0; i < whole.layers.size(); ++i) {
     LayerSpec& layer = share.layers[i];
     layer.attention = ShardAttention(layer.attention, rank, size);
-    layer.mlp = ShardMlp(layer.mlp, inner_blocks[i], rank, size);
+    if (layer.experts.has_value()) {
+      layer.experts = ShardExperts(*layer.experts, inner_blocks[i], rank, size);
+    } else {
+      layer.mlp = ShardMlp(layer.mlp, inner_blocks[i], rank, size);
+    }
   }
   share.vocabulary_share = ShardVocabulary(whole.vocab_size, rank, size);
   return share;

@@ -7,9 +7,10 @@
 //   heads        With no more ranks than KV heads: whole KV heads, each with its query heads. With
 //                more: one KV head per rank, so that some are held by several ranks, which divide
 //                its query heads.
-//   feed-forward Columns in units, see InnerUnit.
+//   feed-forward Columns in units, see InnerUnit; of every expert the same ones.
 //   vocabulary   Rows of the embedding and of the output projection.
-// Norms are whole. The bias of a product whose input is split is with the first columns, on rank 0.
+// Norms and routers are whole. The bias of a product whose input is split is with the first
+// columns, on rank 0.
 #pragma once
 
 #include <cstdint>

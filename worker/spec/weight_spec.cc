@@ -99,8 +99,12 @@ int64_t WeightSpec::rows() const {
 
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec) {
   std::vector<RowBlock> joined;
-  const auto add = [&joined](const RowBlock& part) {
-    RowBlock* last = joined.empty() ? nullptr : &joined.back();
+  const int64_t expert_rows = spec.rows() / spec.experts;
+  int64_t rows = 0;  // so far
+  const auto add = [&](const RowBlock& part) {
+    const bool next_expert = spec.experts > 1 && rows % expert_rows == 0;
+    rows += part.rows;
+    RowBlock* last = joined.empty() || next_expert ? nullptr : &joined.back();
     if (last != nullptr && last->module == part.module && last->first + last->rows == part.first &&
         last->interleaved_heads == 0 && part.interleaved_heads == 0) {
       last->rows += part.rows;

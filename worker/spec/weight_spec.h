@@ -30,6 +30,9 @@ enum class WeightRole {
   kAttentionOut,  // attention's output projection
   kMlpIn,         // into the feed-forward's inner width: gate and up, stacked
   kMlpOut,        // back from it
+  kRouter,        // scores of experts; products are f32, and nothing is rounded to int8
+  kExpertsIn,     // the same as kMlpIn of each expert, stacked
+  kExpertsOut,    // the same as kMlpOut
   kLogits,        // the output projection; products are f32, activations are never rounded to int8
 };
 
@@ -75,6 +78,7 @@ struct WeightSpec {
   Split split = Split::kWhole;
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
   std::string_view suffix = ".weight";  // of the tensor's name, after the module's
+  int64_t experts = 1;                  // equal stacks in `parts`, of one expert each
   std::vector<float> constant;  // not empty: the values of a vector that no checkpoint holds
 
   bool is_vector() const { return cols == 0; }
@@ -84,8 +88,8 @@ struct WeightSpec {
   int64_t num_values() const { return rows() * (is_vector() ? 1 : cols) + (bias ? rows() : 0); }
 };
 
-// The parts as runs of rows, those that follow each other in one module joined to one: what a
-// loader reads at once.
+// The parts as runs of rows, those that follow each other in one module joined to one, but for
+// those of different experts: what a loader reads at once.
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec);
 
 }  // namespace pingti::worker

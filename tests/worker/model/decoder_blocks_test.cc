@@ -167,6 +167,51 @@ TEST(DecoderBlocksTest, ActivationsTakeWhatTheBlocksSizesAddUpTo) {
   }
 }
 
+// Qwen3-30B-A3B's published shape.
+constexpr char kExperts[] =
+    R"({"architectures":["Qwen3MoeForCausalLM"],"num_hidden_layers":48,"hidden_size":2048,)"
+    R"("intermediate_size":6144,"num_attention_heads":32,"num_key_value_heads":4,"head_dim":128,)"
+    R"("vocab_size":151936,"max_position_embeddings":40960,"num_experts":128,)"
+    R"("num_experts_per_tok":8,"moe_intermediate_size":768,"norm_topk_prob":true})";
+
+TEST(DecoderBlocksTest, ExpertsCountAsWhatTheyHold) {
+  int64_t values = 0;
+  for (const WeightSpec& weight : DeclaredWeights(SpecOf(kExperts))) values += weight.num_values();
+  EXPECT_EQ(values, 30532122624);  // of the published checkpoint
+}
+
+TEST(DecoderBlocksTest, RanksShareTheColumnsOfEveryExpert) {
+  DecoderSpec spec = SpecOf(kExperts);
+  spec.layers.resize(1);
+  const std::vector<WeightSpec> whole = DeclaredLayerWeights(spec, 0);
+  const std::vector<int64_t> blocks(1, 1);
+  int64_t columns = 0;
+  for (int rank = 0; rank < 4; ++rank) {
+    const auto share = ShardSpec(spec, rank, 4, blocks);
+    ASSERT_TRUE(share.ok()) << share.status();
+    const std::vector<WeightSpec> weights = DeclaredLayerWeights(*share, 0);
+    const WeightSpec& in = Of(weights, WeightRole::kExpertsIn);
+    const WeightSpec& down = Of(weights, WeightRole::kExpertsOut);
+    EXPECT_EQ(in.rows(), 128 * 2 * down.cols);
+    EXPECT_EQ(down.rows(), Of(whole, WeightRole::kExpertsOut).rows());
+    EXPECT_EQ(down.columns.first, columns);
+    ASSERT_EQ(in.parts.size(), 256u);
+    EXPECT_EQ(in.parts[3].module, "model.layers.0.mlp.experts.1.up_proj");
+    EXPECT_EQ(in.parts[3].first, columns);
+    EXPECT_EQ(Of(weights, WeightRole::kRouter).rows(), 128);
+    columns += down.cols;
+  }
+  EXPECT_EQ(columns, 768);
+}
+
+TEST(DecoderBlocksTest, ExpertsStayApartWhereOneModuleHoldsThem) {
+  WeightSpec weight;
+  weight.parts = {{"stacked", 2, 0, 6}, {"stacked", 2, 2, 6}, {"stacked", 2, 4, 6}};
+  EXPECT_EQ(JoinedParts(weight).size(), 1u);
+  weight.experts = 3;
+  EXPECT_EQ(JoinedParts(weight).size(), 3u);
+}
+
 TEST(DecoderBlocksTest, AFusedModuleIsReadAtOnce) {
   const DecoderSpec spec = SpecOf(Configs().back());
   const std::vector<WeightSpec> weights = DeclaredLayerWeights(spec, 0);

@@ -94,7 +94,10 @@ TEST(GgufTest, RefusalsNameWhatIsWrong) {
   EXPECT_THAT(ErrorOf(huge.Build()), HasSubstr("dimension 0 is 4611686018427387904"));
   GgufBuilder experts = TinyLlama();
   experts.AddU32("llama.expert_count", 8);
-  EXPECT_THAT(ErrorOf(experts.Build()), HasSubstr("mixture of experts"));
+  EXPECT_THAT(ErrorOf(experts.Build()), HasSubstr("'llama.expert_used_count' is missing"));
+  experts.AddU32("llama.expert_used_count", 2);
+  EXPECT_THAT(ErrorOf(experts.Build()),
+              HasSubstr("expert_count is 8, but no tensor is named blk.*.ffn_gate_exps.weight"));
   GgufBuilder family;
   family.AddString("general.architecture", "mamba");
   family.AddTensor("token_embd.weight", {32, 4}, 8, 136);

@@ -209,12 +209,19 @@ constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "falcon_one_norm",
                                            "falcon_rw",
                                            "gguf_falcon_4bit",
-                                           "gguf_falcon_new"};
+                                           "gguf_falcon_new",
+                                           "qwen3_moe",
+                                           "qwen2_moe",
+                                           "mixtral",
+                                           "gguf_qwen3_moe",
+                                           "gguf_qwen2_moe",
+                                           "gguf_mixtral"};
 constexpr const char* kGpuCheckpoints[] = {
-    "llama3_d64",        "llama_mqa_bias_tied_d64", "qwen2_yarn_d64", "qwen3_d128",
-    "phi3_d64",          "mistral_window_d64",      "qwen2_int8_d64", "gguf_llama_k_d64",
-    "falcon_d64",        "gguf_qwen2_4bit_d64",     "falcon_rw_d64",  "falcon_new_d64",
-    "gguf_phi3_4bit_d64"};
+    "llama3_d64",         "llama_mqa_bias_tied_d64", "qwen2_yarn_d64",      "qwen3_d128",
+    "phi3_d64",           "mistral_window_d64",      "qwen2_int8_d64",      "gguf_llama_k_d64",
+    "falcon_d64",         "gguf_qwen2_4bit_d64",     "falcon_rw_d64",       "falcon_new_d64",
+    "gguf_phi3_4bit_d64", "qwen3_moe_d128",          "qwen3_moe_int8_d128", "qwen2_moe_d64",
+    "mixtral_d64"};
 
 INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
                          IsExact() ? ::testing::ValuesIn(kCpuCheckpoints)

@@ -235,6 +235,16 @@ constexpr Case kCases[] = {
     {"gguf_falcon_new_d64", {7.27e-5, 2.05e-3, 1.68e-3}, {2e-3, 6e-3, 2e-3}},
     {"gguf_phi3_4bit_d64", {6.49e-4, 8.27e-3, 2.52e-3}, {2e-3, 1.5e-2, 4e-3}},
     {"gguf_qwen3_16bit_d64", {9.30e-5, 2.74e-3, 9.30e-5}, {1e-3, 6e-3, 1e-3}},
+    {"qwen3_moe", {7.42e-6, 3.26e-4, 7.42e-6}, kNoSuchHeads},
+    {"qwen2_moe", {1.58e-4, 1.10e-3, 1.58e-4}, kNoSuchHeads},
+    {"mixtral", {5.02e-5, 1.03e-2, 5.02e-5}, kNoSuchHeads},
+    {"gguf_qwen3_moe", {1.30e-5, 3.74e-4, 4.65e-4}, kNoSuchHeads},
+    {"qwen3_moe_d128", {3.34e-5, 1.08e-3, 3.34e-5}, {1e-3, 5e-3, 1e-3}},
+    {"qwen3_moe_int8_d128", {3.05e-4, 8.22e-4, 8.22e-4}, {1.5e-3, 5e-3, 5e-3}},
+    {"qwen2_moe_d64", {3.87e-4, 9.16e-3, 3.87e-4}, {2e-3, 2e-2, 2e-3}},
+    {"mixtral_d64", {2.87e-4, 9.52e-3, 2.87e-4}, {2e-3, 2e-2, 2e-3}},
+    {"gguf_qwen2_moe", {4.06e-4, 1.95e-2, 8.07e-4}, {2e-3, 3e-2, 4e-3}},
+    {"gguf_mixtral", {2.87e-4, 9.52e-3, 2.87e-4}, {2e-3, 2e-2, 2e-3}},
 };
 INSTANTIATE_TEST_SUITE_P(Families, TinyCheckpointTest, ::testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.directory); });

@@ -13,6 +13,7 @@
 #include "common/base/strings.h"
 #include "worker/backend/cpu/aligned_buffer.h"
 #include "worker/backend/cpu/cpu_attention.h"
+#include "worker/backend/cpu/cpu_experts.h"
 #include "worker/backend/cpu/cpu_kernels.h"
 #include "worker/backend/cpu/cpu_kv_cache.h"
 #include "worker/backend/cpu/cpu_linear.h"
@@ -66,7 +67,10 @@ const float* Floats(const DeviceBuffer& buffer) { return static_cast<const float
 class CpuBackend : public Backend {
  public:
   CpuBackend(int num_threads, const CpuKernels* kernels)
-      : kernels_(kernels), pool_(num_threads), attention_(kernels, &pool_) {}
+      : kernels_(kernels),
+        pool_(num_threads),
+        attention_(kernels, &pool_),
+        experts_(kernels, &pool_) {}
 
   std::string_view name() const override { return "cpu"; }
   DType activation_dtype() const override { return DType::kF32; }
@@ -101,14 +105,14 @@ class CpuBackend : public Backend {
     return CpuKvCache::Make(shape, kernels_);
   }
 
-  // The activations of a product in another form.
+  // The activations of products in another form, and the choice of experts.
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    return 4 * limits.max_tokens * limits.max_in_features;
+    return ActivationStage::BytesFor(limits) + CpuExperts::BytesFor(limits);
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
-    PINGTI_RETURN_IF_ERROR(
-        stage_.Allocate(limits.max_tokens, limits.max_in_features, limits.plain_operands));
+    PINGTI_RETURN_IF_ERROR(stage_.Allocate(limits));
+    PINGTI_RETURN_IF_ERROR(experts_.Allocate(limits));
     return attention_.Allocate(limits.max_tokens, limits.max_seqs);
   }
 
@@ -269,6 +273,23 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
+                            const DeviceBuffer* bias) override {
+    experts_.Route(logits, routing, bias == nullptr ? nullptr : Floats(*bias));
+    return absl::OkStatus();
+  }
+
+  absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
+                            MatrixView out) override {
+    return experts_.Linear(static_cast<const CpuLinearWeight&>(weight), x, order, out, &stage_);
+  }
+
+  absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
+                              MatrixView out) override {
+    experts_.Combine(rows, shared, out);
+    return absl::OkStatus();
+  }
+
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::memcpy(Row(out, static_cast<int64_t>(i)), Row(x, rows[i]),
@@ -365,6 +386,7 @@ class CpuBackend : public Backend {
   ThreadPool pool_;
   ActivationStage stage_;
   CpuAttention attention_;
+  CpuExperts experts_;
   std::vector<CpuSampler> samplers_;
   int64_t samplers_vocab_ = 0;
   StepInputs step_;

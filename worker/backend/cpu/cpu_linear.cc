@@ -14,9 +14,11 @@ int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Whether parts of two formats can share converted activations.
-bool ShareActivations(const MatrixFormat& a, const MatrixFormat& b) {
-  return a.operand == b.operand && (a.operand.quant != QuantType::kNone || a.element == b.element);
+// The most values of an operand, rows padded.
+int64_t MaxValues(const StepLimits& limits) {
+  return limits.max_tokens *
+         std::max(RoundUp(limits.max_in_features, kGroup),
+                  limits.experts_per_token * RoundUp(limits.max_expert_inner, kGroup));
 }
 
 ActivationRows QuantizedRows(const QuantizedView& view) {
@@ -30,6 +32,26 @@ ActivationRows QuantizedRows(const QuantizedView& view) {
 }
 
 }  // namespace
+
+bool ShareActivations(const MatrixFormat& a, const MatrixFormat& b) {
+  return a.operand == b.operand && (a.operand.quant != QuantType::kNone || a.element == b.element);
+}
+
+ActivationRows RowsFrom(const ActivationRows& x, int64_t first) {
+  ActivationRows rows = x;
+  if (x.f32 != nullptr) rows.f32 += first * x.depth;
+  if (x.bf16 != nullptr) rows.bf16 += first * x.depth;
+  if (x.q != nullptr) rows.q += first * x.depth;
+  if (x.scale != nullptr) rows.scale += first * x.groups;
+  if (x.sum != nullptr) rows.sum += first * x.groups;
+  if (x.scaled_sum != nullptr) rows.scaled_sum += first * x.groups;
+  return rows;
+}
+
+int64_t PanelsPerTask(int64_t num_panels, int num_threads) {
+  const int64_t tasks = int64_t{num_threads} * 4;
+  return std::max<int64_t>(1, (num_panels + tasks - 1) / tasks);
+}
 
 absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const LinearSource& source,
                                                                        ThreadPool* pool) {
@@ -49,6 +71,13 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
   if (!source.bias.empty() && static_cast<int64_t>(source.bias.size()) != weight->out_features_) {
     return absl::InvalidArgumentError(
         Concat("bias of ", source.bias.size(), " values; expected ", weight->out_features_));
+  }
+  weight->experts_ = source.experts;
+  PINGTI_CHECK(static_cast<int64_t>(source.parts.size()) % source.experts == 0);
+  for (int64_t e = 1; e < source.experts; ++e) {
+    for (int64_t p = 0; p < weight->parts_per_expert(); ++p) {
+      PINGTI_CHECK(weight->part(e, p).rows() == weight->part(0, p).rows());
+    }
   }
   weight->bias_ = source.bias;
   // Panels read whole vectors of the bias.
@@ -78,14 +107,17 @@ void QuantizeOperandRow(const Operand& x, int64_t row, const CpuKernels& kernels
                        form.sums + first);
 }
 
-absl::Status ActivationStage::Allocate(int64_t max_rows, int64_t max_depth, bool quantizes) {
-  quantizes_ = quantizes;
-  max_rows_ = max_rows;
-  max_depth_ = RoundUp(max_depth, kGroup);
-  const int64_t quantized = QuantizedBytes({QuantType::kInt8, kGroup}, max_rows_, max_depth_);
-  PINGTI_ASSIGN_OR_RETURN(values_,
-                          AlignedBuffer::Make(std::max(max_rows_ * max_depth_ * 4, quantized)));
-  PINGTI_ASSIGN_OR_RETURN(scaled_sums_, AlignedBuffer::Make(max_rows_ * (max_depth_ / kGroup) * 4));
+int64_t ActivationStage::BytesFor(const StepLimits& limits) {
+  // A quantized form takes less than its values, but for the ends of its parts.
+  constexpr int64_t kEnds = 1024;
+  return 4 * MaxValues(limits) + kEnds;
+}
+
+absl::Status ActivationStage::Allocate(const StepLimits& limits) {
+  quantizes_ = limits.plain_operands;
+  max_values_ = MaxValues(limits);
+  PINGTI_ASSIGN_OR_RETURN(values_, AlignedBuffer::Make(BytesFor(limits)));
+  PINGTI_ASSIGN_OR_RETURN(scaled_sums_, AlignedBuffer::Make(max_values_ / kGroup * 4));
   return absl::OkStatus();
 }
 
@@ -104,7 +136,7 @@ ActivationRows ActivationStage::Convert(const Operand& x, int64_t padded_depth,
                                         const MatrixFormat& format, const CpuKernels& kernels,
                                         ThreadPool* pool) {
   const MatrixView& in = x.values;
-  PINGTI_CHECK(in.rows <= max_rows_ && padded_depth <= max_depth_);
+  PINGTI_CHECK(in.rows * padded_depth <= max_values_);
   const OperandType type = format.operand;
   if (type.quant != QuantType::kNone) {
     if (x.quantized.type == type) return WithScaledSums(x.quantized, in.rows);
@@ -149,22 +181,10 @@ struct ProductJob {
   int64_t out_stride;
 };
 
-// `rows` of the activations from `first` on.
-ActivationRows Slice(const ActivationRows& x, int64_t first) {
-  ActivationRows slice = x;
-  if (x.f32 != nullptr) slice.f32 += first * x.depth;
-  if (x.bf16 != nullptr) slice.bf16 += first * x.depth;
-  if (x.q != nullptr) slice.q += first * x.depth;
-  if (x.scale != nullptr) slice.scale += first * x.groups;
-  if (x.sum != nullptr) slice.sum += first * x.groups;
-  if (x.scaled_sum != nullptr) slice.scaled_sum += first * x.groups;
-  return slice;
-}
-
 void RunPanels(const ProductJob& job, const CpuKernels& kernels, int64_t first, int64_t count) {
   constexpr int64_t kRowBlock = 192;
   for (int64_t row = 0; row < job.rows; row += kRowBlock) {
-    const ActivationRows block = Slice(*job.x, row);
+    const ActivationRows block = RowsFrom(*job.x, row);
     const int64_t rows = std::min(kRowBlock, job.rows - row);
     for (int64_t p = first; p < first + count; ++p) {
       const int64_t column = p * kPanelCols;
@@ -175,12 +195,6 @@ void RunPanels(const ProductJob& job, const CpuKernels& kernels, int64_t first, 
                             job.out + row * job.out_stride + column, job.out_stride);
     }
   }
-}
-
-// Several tasks a thread even out the load; larger ones keep a weight stream long.
-int64_t PanelsPerTask(int64_t num_panels, int num_threads) {
-  const int64_t tasks = int64_t{num_threads} * 4;
-  return std::max<int64_t>(1, (num_panels + tasks - 1) / tasks);
 }
 
 }  // namespace

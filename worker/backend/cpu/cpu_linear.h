@@ -24,6 +24,12 @@ class CpuLinearWeight : public LinearWeight {
   int64_t bytes() const override;
 
   const std::vector<PackedMatrix>& parts() const { return parts_; }
+  // See LinearSource::experts. Parts of equal index have equally many rows in every expert.
+  int64_t experts() const { return experts_; }
+  int64_t parts_per_expert() const { return static_cast<int64_t>(parts_.size()) / experts_; }
+  const PackedMatrix& part(int64_t expert, int64_t index) const {
+    return parts_[static_cast<size_t>(expert * parts_per_expert() + index)];
+  }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
 
  private:
@@ -31,9 +37,17 @@ class CpuLinearWeight : public LinearWeight {
 
   std::vector<PackedMatrix> parts_;
   std::vector<float> bias_;
+  int64_t experts_ = 1;
   int64_t out_features_ = 0;
   int64_t in_features_ = 0;
 };
+
+// Whether parts of two formats can share converted activations.
+bool ShareActivations(const MatrixFormat& a, const MatrixFormat& b);
+// From row `first` on.
+ActivationRows RowsFrom(const ActivationRows& x, int64_t first);
+// Several tasks a thread even out the load; larger ones keep a weight stream long.
+int64_t PanelsPerTask(int64_t num_panels, int num_threads);
 
 // Row `row` of an operand's quantized form from its values. REQUIRES: it has one.
 void QuantizeOperandRow(const Operand& x, int64_t row, const CpuKernels& kernels);
@@ -42,8 +56,10 @@ void QuantizeOperandRow(const Operand& x, int64_t row, const CpuKernels& kernels
 // converted into. Confined to the engine thread.
 class ActivationStage {
  public:
-  // `quantizes`: also where an operand could have come quantized.
-  absl::Status Allocate(int64_t max_rows, int64_t max_depth, bool quantizes);
+  // For the operands of Linear and, where there are experts, of ExpertLinear.
+  absl::Status Allocate(const StepLimits& limits);
+  static int64_t BytesFor(const StepLimits& limits);
+  // Whether it also makes forms that an operand could have come in.
   bool quantizes() const { return quantizes_; }
 
   // Rows of x in the form that `format` needs, valid until the next call. What x has in that form
@@ -56,10 +72,9 @@ class ActivationStage {
   ActivationRows WithScaledSums(const QuantizedView& view, int64_t num_rows);
 
   bool quantizes_ = false;
-  int64_t max_rows_ = 0;
-  int64_t max_depth_ = 0;
+  int64_t max_values_ = 0;     // of rows that are padded
   AlignedBuffer values_;       // f32 or bf16 rows, or a quantized form
-  AlignedBuffer scaled_sums_;  // f32 [max_rows, groups]
+  AlignedBuffer scaled_sums_;  // f32 [rows, groups]
 };
 
 // out: f32 [x.values.rows, weight.out_features()].

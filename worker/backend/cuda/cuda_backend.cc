@@ -291,6 +291,17 @@ class CudaBackend : public Backend {
     return RunActivation(KernelKind(f), false, x, out);
   }
 
+  // Their weights are refused while loading.
+  absl::Status RouteExperts(MatrixView, const ExpertRouting&, const DeviceBuffer*) override {
+    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+  }
+  absl::Status ExpertLinear(const LinearWeight&, const Operand&, RowOrder, MatrixView) override {
+    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+  }
+  absl::Status CombineExperts(MatrixView, const SharedExpert&, MatrixView) override {
+    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+  }
+
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
     if (rows.empty()) return absl::OkStatus();
     // From pageable memory: the call returns when the list was taken.

@@ -28,6 +28,10 @@ int64_t TotalRows(const LinearSource& source) {
 
 absl::Status CheckSource(const LinearSource& source) {
   if (source.parts.empty()) return absl::InvalidArgumentError("a linear layer without weights");
+  if (source.experts > 1) {
+    return absl::UnimplementedError(Concat("tensor '", source.parts[0].tensor.name,
+                                           "': the CUDA backend has no mixture of experts"));
+  }
   for (const MatrixSource& part : source.parts) {
     PINGTI_RETURN_IF_ERROR(CheckMatrixSource(part));
     const TensorView& tensor = part.tensor;

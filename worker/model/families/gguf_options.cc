@@ -158,10 +158,6 @@ absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, DenseOptions*
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> eps,
                           keys.Float("attention.layer_norm_rms_epsilon", 0.0, 1.0));
   options->norm_eps = eps.value_or(1e-5);
-  PINGTI_ASSIGN_OR_RETURN(const int64_t experts, keys.IntOr("expert_count", 0, 0, 1 << 16));
-  if (experts != 0) {
-    return absl::UnimplementedError(Concat("mixture of experts (expert_count ", experts, ")"));
-  }
   PINGTI_ASSIGN_OR_RETURN(const int64_t window,
                           keys.IntOr("attention.sliding_window", 0, 0, 1 << 30));
   options->window.assign(static_cast<size_t>(options->num_layers), window);
@@ -180,11 +176,15 @@ bool HasBias(const GgufFile& file, std::string_view module) {
 }  // namespace
 
 absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_view architecture,
-                                           bool may_rotate_partly) {
+                                           const GgufFeatures& features) {
   DenseOptions options;
-  options.may_rotate_partly = may_rotate_partly;
+  options.may_rotate_partly = features.rotates_partly;
   options.architecture = std::string(architecture);
   const GgufKeys keys(file, Concat(architecture, "."));
+  PINGTI_ASSIGN_OR_RETURN(const int64_t experts, keys.IntOr("expert_count", 0, 0, 1 << 16));
+  if (experts != 0 && !features.has_experts) {
+    return absl::UnimplementedError(Concat("mixture of experts (expert_count ", experts, ")"));
+  }
   PINGTI_RETURN_IF_ERROR(ReadSizes(file, keys, &options));
   PINGTI_RETURN_IF_ERROR(ReadRope(file, keys, &options));
   options.tied_embeddings = file.FindTensor("output.weight") == nullptr;

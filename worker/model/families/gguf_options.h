@@ -10,11 +10,16 @@
 
 namespace pingti::worker {
 
+// What an architecture may have beyond its relatives.
+struct GgufFeatures {
+  bool rotates_partly = false;  // the first dimensions of a head may rotate alone, in halves
+  bool has_experts = false;     // its page reads the keys of a mixture of experts
+};
+
 // Everything of `options` but qk_norm and interleaved_qk. Keys begin with `architecture` and a dot.
-// `may_rotate_partly`: the architecture's first dimensions of a head may rotate alone, in halves.
 // Errors: InvalidArgument or Unimplemented naming the key, its value and what was expected.
 absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_view architecture,
-                                           bool may_rotate_partly = false);
+                                           const GgufFeatures& features = {});
 
 // MakeDenseDecoder, and the tensors that a file may hold beside its blocks'.
 DecoderSpec MakeGgufDenseDecoder(const DenseOptions& options, const DenseNames& names);

@@ -2,8 +2,11 @@
 
 #include "common/base/status_macros.h"
 #include "worker/model/families/dense.h"
+#include "worker/model/families/experts.h"
 #include "worker/model/families/gguf_options.h"
 #include "worker/model/families/hf_options.h"
+#include "worker/model/families/mixtral.h"
+#include "worker/weights/gguf_keys.h"
 
 namespace pingti::worker {
 namespace {
@@ -19,11 +22,20 @@ absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
 }
 
 absl::StatusOr<DecoderSpec> FromGguf(const GgufFile& file) {
-  PINGTI_ASSIGN_OR_RETURN(DenseOptions options, ReadGgufDense(file, "llama"));
+  PINGTI_ASSIGN_OR_RETURN(DenseOptions options,
+                          ReadGgufDense(file, "llama", {.has_experts = true}));
   // llama.cpp's converter reorders the rows of q and k of this architecture, so that RoPE rotates
   // adjacent pairs; pingti rotates halves everywhere and undoes it while loading.
   options.interleaved_qk = true;
-  return MakeGgufDenseDecoder(options, GgufDenseNames());
+  DecoderSpec spec = MakeGgufDenseDecoder(options, GgufDenseNames());
+  PINGTI_ASSIGN_OR_RETURN(const int64_t count,
+                          GgufKeys(file, "llama.").IntOr("expert_count", 0, 0, kMaxSize));
+  if (count == 0) return spec;
+  ExpertsOptions experts;
+  PINGTI_RETURN_IF_ERROR(ReadGgufExperts(file, "llama", options.num_layers, &experts));
+  experts.routing.normalize = kMixtralNormalizes;
+  AddExperts(experts, GgufExpertsNames(), GgufDenseNames().layers, &spec);
+  return spec;
 }
 
 }  // namespace

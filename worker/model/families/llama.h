@@ -1,4 +1,5 @@
-// Llama (Touvron et al., 2023) and what is built like it: R1-Distill-Llama, SmolLM2, TinyLlama.
+// Llama (Touvron et al., 2023) and what is built like it: R1-Distill-Llama, SmolLM2, TinyLlama. Its
+// GGUF architecture is also that of Mixtral and Mistral.
 #pragma once
 
 #include "worker/model/families/family.h"

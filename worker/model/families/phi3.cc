@@ -26,7 +26,7 @@ absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
 
 absl::StatusOr<DecoderSpec> FromGguf(const GgufFile& file) {
   PINGTI_ASSIGN_OR_RETURN(const DenseOptions options,
-                          ReadGgufDense(file, "phi3", /*may_rotate_partly=*/true));
+                          ReadGgufDense(file, "phi3", {.rotates_partly = true}));
   // llama.cpp's converter keeps the fused gate and up under the name of up.
   return MakeGgufDenseDecoder(options, Fused(GgufDenseNames(), "attn_qkv", "ffn_up"));
 }

@@ -7,10 +7,13 @@
 #include "worker/model/families/family.h"
 #include "worker/model/families/llama.h"
 #include "worker/model/families/mistral.h"
+#include "worker/model/families/mixtral.h"
 #include "worker/model/families/phi3.h"
 #include "worker/model/families/qwen.h"
 #include "worker/model/families/qwen2.h"
+#include "worker/model/families/qwen2_moe.h"
 #include "worker/model/families/qwen3.h"
+#include "worker/model/families/qwen3_moe.h"
 
 namespace pingti::worker {
 namespace {
@@ -39,8 +42,8 @@ const Family* Find(std::string_view Family::*name, std::string_view wanted) {
 
 std::span<const Family> Families() {
   static const Family families[] = {
-      LlamaFamily(), MistralFamily(), Phi3Family(),   QwenFamily(),
-      Qwen2Family(), Qwen3Family(),   FalconFamily(),
+      LlamaFamily(), MistralFamily(),  MixtralFamily(), Phi3Family(),     QwenFamily(),
+      Qwen2Family(), Qwen2MoeFamily(), Qwen3Family(),   Qwen3MoeFamily(), FalconFamily(),
   };
   return families;
 }

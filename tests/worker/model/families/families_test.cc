@@ -123,6 +123,31 @@ TEST(FamiliesTest, TextOfAMultimodalRotationIsRotatedAsUsual) {
   EXPECT_EQ(spec->rope.theta, 1e6);
 }
 
+TEST(FamiliesTest, ExpertsStandWhereTheConfigurationSaysSo) {
+  const std::string experts =
+      R"(,"num_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":16)";
+  const auto layers = [&](const std::string& more) {
+    std::vector<bool> with;
+    const auto spec = ParseHfConfig(Config("Qwen3MoeForCausalLM", experts + more));
+    EXPECT_TRUE(spec.ok()) << spec.status();
+    for (const LayerSpec& layer : spec->layers) with.push_back(layer.experts.has_value());
+    return with;
+  };
+  const size_t count = layers("").size();
+  std::vector<bool> all(count, true);
+  EXPECT_EQ(layers(""), all);
+  all[0] = false;
+  EXPECT_EQ(layers(R"(,"mlp_only_layers":[0])"), all);
+  EXPECT_EQ(layers(R"(,"decoder_sparse_step":100)"), std::vector<bool>(count, false));
+  EXPECT_THAT(ErrorOf(Config("Qwen3MoeForCausalLM", experts + R"(,"mlp_only_layers":[99])")),
+              HasSubstr("'mlp_only_layers' names layer 99"));
+  EXPECT_THAT(
+      ErrorOf(Config("MixtralForCausalLM", R"(,"num_local_experts":4,"num_experts_per_tok":5)")),
+      HasSubstr("'num_experts_per_tok' is 5; expected 1 to 4"));
+  EXPECT_THAT(ErrorOf(Config("Qwen2MoeForCausalLM", R"(,"use_sliding_window":true)")),
+              HasSubstr("'use_sliding_window' true"));
+}
+
 TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(ErrorOf(Config("GPT2LMHeadModel")), HasSubstr("'GPT2LMHeadModel'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"hidden_act":"gelu")")), HasSubstr("'gelu'"));

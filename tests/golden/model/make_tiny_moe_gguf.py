@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Tiny random GGUF files of families with a mixture of experts, as make_tiny_gguf.py makes the others.
+
+The weights are those of make_tiny_checkpoints.py's models of the same family, rounded to the file's types;
+transformers (float32) computes with the rounded ones. Names and orders are llama.cpp's: experts of a layer in
+one tensor of three dimensions, rows of Mixtral's q and k as RoPE of adjacent pairs needs them.
+
+    python make_tiny_moe_gguf.py [CASE...]      # all of them if none is named
+
+Needs torch (CPU), transformers, gguf; made with torch 2.11.0, transformers 5.23.0, gguf 0.19.0.
+"""
+import json
+import shutil
+import sys
+
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as T, GGUFWriter
+from gguf.quants import dequantize, quantize
+from make_tiny_checkpoints import CASES as MODELS, HERE, MIN_GAP, MIN_ROUTER_GAP
+from make_tiny_checkpoints import expected, make_model, router_gap
+
+# Model, architecture of the file, type of all experts, of other matrices.
+CASES = {
+    "gguf_qwen3_moe": ("qwen3_moe", "qwen3moe", T.Q8_0, T.BF16),
+    "gguf_qwen2_moe": ("qwen2_moe_d64", "qwen2moe", T.Q4_0, T.Q8_0),
+    "gguf_mixtral": ("mixtral_d64", "llama", T.BF16, T.BF16),
+}
+
+
+class Writer:
+    def __init__(self, path, architecture, config):
+        self.w = w = GGUFWriter(path, architecture)
+        w.add_name("tiny " + architecture)
+        w.add_block_count(config.num_hidden_layers)
+        w.add_context_length(config.max_position_embeddings)
+        w.add_embedding_length(config.hidden_size)
+        w.add_feed_forward_length(config.intermediate_size)
+        w.add_head_count(config.num_attention_heads)
+        w.add_head_count_kv(config.num_key_value_heads)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        w.add_key_length(head_dim)
+        w.add_value_length(head_dim)
+        w.add_rope_dimension_count(head_dim)
+        w.add_layer_norm_rms_eps(config.rms_norm_eps)
+        w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        w.add_expert_count(getattr(config, "num_experts", None) or config.num_local_experts)
+        w.add_expert_used_count(config.num_experts_per_tok)
+        w.add_tokenizer_model("gpt2")
+        w.add_token_list([f"t{i}" for i in range(config.vocab_size)])
+        w.add_token_types([1] * config.vocab_size)
+        w.add_bos_token_id(1)
+        w.add_eos_token_id(2)
+
+    def matrix(self, name, weight, kind, order=lambda rows: rows):
+        """Rounds the weight to the type, in the model too; to BF16 where rows do not fill its blocks."""
+        kind = T.BF16 if weight.shape[-1] % 32 else kind
+        data = quantize(order(weight.detach().numpy()), kind)
+        self.w.add_tensor(name + ".weight", data, raw_dtype=kind)
+        rounded = quantize(weight.detach().numpy(), kind)
+        weight.data.copy_(torch.from_numpy(dequantize(rounded, kind)).reshape(weight.shape))
+
+    def vector(self, name, values):
+        self.w.add_tensor(name, values.detach().numpy().astype(np.float32))
+
+    def close(self):
+        self.w.write_header_to_file()
+        self.w.write_kv_data_to_file()
+        self.w.write_tensors_to_file()
+        self.w.close()
+
+
+def adjacent_pairs(heads):
+    def order(rows):
+        return rows.reshape(heads, 2, len(rows) // heads // 2, -1).swapaxes(1, 2).reshape(rows.shape)
+    return order
+
+
+def write_layer(out, blk, layer, config, architecture, experts_type, kind):
+    attention, mlp = layer.self_attn, layer.mlp
+    for name, heads in (("q", config.num_attention_heads), ("k", config.num_key_value_heads), ("v", 0)):
+        module = getattr(attention, name + "_proj")
+        order = adjacent_pairs(heads) if architecture == "llama" and heads else (lambda rows: rows)
+        out.matrix(f"{blk}.attn_{name}", module.weight, kind, order)
+        if module.bias is not None:
+            out.vector(f"{blk}.attn_{name}.bias", module.bias)
+    out.matrix(f"{blk}.attn_output", attention.o_proj.weight, kind)
+    for name in ("q_norm", "k_norm"):
+        if hasattr(attention, name):
+            out.vector(f"{blk}.attn_{name}.weight", getattr(attention, name).weight)
+    out.vector(f"{blk}.attn_norm.weight", layer.input_layernorm.weight)
+    out.vector(f"{blk}.ffn_norm.weight", layer.post_attention_layernorm.weight)
+    if not hasattr(mlp, "experts"):
+        for name in ("gate", "up", "down"):
+            out.matrix(f"{blk}.ffn_{name}", getattr(mlp, name + "_proj").weight, kind)
+        return
+    out.vector(f"{blk}.ffn_gate_inp.weight", mlp.gate.weight)
+    inner = mlp.experts.gate_up_proj.shape[1] // 2
+    out.matrix(f"{blk}.ffn_gate_exps", mlp.experts.gate_up_proj.data[:, :inner], experts_type)
+    out.matrix(f"{blk}.ffn_up_exps", mlp.experts.gate_up_proj.data[:, inner:], experts_type)
+    out.matrix(f"{blk}.ffn_down_exps", mlp.experts.down_proj.data, experts_type)
+    if hasattr(mlp, "shared_expert"):
+        for name in ("gate", "up", "down"):
+            out.matrix(f"{blk}.ffn_{name}_shexp", getattr(mlp.shared_expert, name + "_proj").weight, kind)
+        out.vector(f"{blk}.ffn_gate_inp_shexp.weight", mlp.shared_expert_gate.weight[0])
+
+
+def main():
+    for name in sys.argv[1:] or CASES:
+        model_name, architecture, experts_type, kind = CASES[name]
+        config = MODELS[model_name]
+        target = HERE / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for seed in range(200):
+            model = make_model(config, seed)
+            out = Writer(target / "model.gguf", architecture, config)
+            out.matrix("token_embd", model.model.embed_tokens.weight, kind)
+            out.matrix("output", model.lm_head.weight, kind)
+            out.vector("output_norm.weight", model.model.norm.weight)
+            for i, layer in enumerate(model.model.layers):
+                write_layer(out, f"blk.{i}", layer, config, architecture, experts_type, kind)
+            out.close()
+            if router_gap(model, seed) < MIN_ROUTER_GAP:
+                continue
+            gap, golden = expected(model, seed)
+            if gap > MIN_GAP and len(set(golden["greedy"])) > 8:
+                break
+        else:
+            raise SystemExit("no seed without near ties")
+        (target / "expected.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+        print(name, seed, gap, (target / "model.gguf").stat().st_size, golden["greedy"][:16])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,339 @@
+// A mixture of experts against float64, on the backend that this program is linked with: the choice
+// of experts, products with their matrices, and the weighted sum. What an operation says of rows in
+// their order is never looked at: a naive model chooses, multiplies and adds token by token.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/worker/backend/device_under_test.h"
+#include "worker/tensor/float16.h"
+
+namespace pingti::worker {
+namespace {
+
+using testing::RandomValues;
+using testing::TestMatrix;
+
+constexpr int kSeed = 25;
+constexpr int64_t kMaxTokens = 300;
+constexpr int64_t kHidden = 64;
+constexpr int64_t kInner = 48;
+
+double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+
+struct Choice {
+  std::vector<int64_t> experts;  // in the order of their choice
+  std::vector<double> weights;
+};
+
+// By the definition in expert_routing.h.
+Choice Choose(const float* logits, const std::vector<float>& bias, const ExpertRouting& routing) {
+  const auto count = static_cast<size_t>(routing.num_experts);
+  std::vector<double> scores(count);
+  double sum = 0.0;
+  for (size_t e = 0; e < count; ++e) {
+    const bool sigmoid = routing.score == RouterScore::kSigmoid;
+    scores[e] = sigmoid ? Sigmoid(logits[e]) : std::exp(static_cast<double>(logits[e]));
+    sum += scores[e];
+  }
+  if (routing.score == RouterScore::kSoftmax) {
+    for (double& score : scores) score /= sum;
+  }
+  std::vector<double> choice = scores;
+  for (size_t e = 0; e < bias.size(); ++e) choice[e] += bias[e];
+  const auto group_size = static_cast<int64_t>(count) / routing.num_groups;
+  std::vector<std::pair<double, int64_t>> groups;  // least first
+  for (int64_t g = 0; g < routing.num_groups; ++g) {
+    std::vector<double> group(choice.begin() + g * group_size,
+                              choice.begin() + (g + 1) * group_size);
+    std::sort(group.rbegin(), group.rend());
+    double best = 0.0;
+    for (int64_t i = 0; i < routing.group_best; ++i) best += group[static_cast<size_t>(i)];
+    groups.push_back({-best, g});
+  }
+  std::sort(groups.begin(), groups.end());
+  std::vector<std::pair<double, int64_t>> order;
+  for (int64_t i = 0; i < routing.groups_per_token; ++i) {
+    const int64_t first = groups[static_cast<size_t>(i)].second * group_size;
+    for (int64_t e = first; e < first + group_size; ++e) {
+      order.push_back({-choice[static_cast<size_t>(e)], e});
+    }
+  }
+  std::sort(order.begin(), order.end());
+  Choice chosen;
+  double total = 0.0;
+  for (int64_t i = 0; i < routing.experts_per_token; ++i) {
+    const int64_t e = order[static_cast<size_t>(i)].second;
+    chosen.experts.push_back(e);
+    chosen.weights.push_back(scores[static_cast<size_t>(e)]);
+    total += chosen.weights.back();
+  }
+  for (double& weight : chosen.weights) {
+    weight *= routing.scale / (routing.normalize ? total : 1.0);
+  }
+  return chosen;
+}
+
+// One matrix of all experts, and what it means: [experts, rows, cols].
+struct ExpertMatrix {
+  std::vector<uint16_t> bf16;
+  std::vector<float> values;
+  std::unique_ptr<LinearWeight> weight;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+class OpsExpertsTest : public ::testing::Test {
+ protected:
+  OpsExpertsTest() : device_(testing::MakeDeviceUnderTest()), rng_(kSeed) {
+    StepLimits limits;
+    limits.plain_operands = true;
+    limits.max_tokens = kMaxTokens;
+    limits.max_seqs = 8;
+    limits.max_in_features = kHidden;
+    limits.max_blocks_per_seq = 4;
+    limits.num_heads = 4;
+    limits.num_kv_heads = 2;
+    limits.head_dim = 64;
+    limits.vocab_size = 100;
+    limits.num_experts = 256;
+    limits.experts_per_token = 8;
+    limits.max_expert_inner = kInner;
+    EXPECT_TRUE(device_->backend()->AllocateWorkspace(limits).ok());
+  }
+  Backend* backend() { return device_->backend(); }
+
+  // In two parts per expert where `parts` says so.
+  ExpertMatrix MakeMatrix(int64_t experts, int64_t rows, int64_t cols, int64_t parts,
+                          WeightFormat format) {
+    ExpertMatrix matrix;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    matrix.values = RandomValues(experts * rows * cols, &rng_);
+    for (const float value : matrix.values) matrix.bf16.push_back(FloatToBf16(value));
+    LinearSource source;
+    source.format = format;
+    source.experts = experts;
+    const int64_t part_rows = rows / parts;
+    for (int64_t p = 0; p < experts * parts; ++p) {
+      MatrixSource part;
+      part.tensor = {"w",
+                     DType::kBf16,
+                     {part_rows, cols},
+                     &matrix.bf16[static_cast<size_t>(p * part_rows * cols)],
+                     part_rows * cols * 2};
+      source.parts.push_back(part);
+    }
+    auto weight = backend()->PrepareLinear(source);
+    EXPECT_TRUE(weight.ok()) << weight.status();
+    matrix.weight = *std::move(weight);
+    return matrix;
+  }
+
+  // Row r of x times the matrix of an expert, column n.
+  static double Product(const ExpertMatrix& matrix, const float* x, int64_t expert, int64_t n) {
+    const float* w = &matrix.values[static_cast<size_t>((expert * matrix.rows + n) * matrix.cols)];
+    double sum = 0.0;
+    for (int64_t k = 0; k < matrix.cols; ++k) sum += static_cast<double>(w[k]) * x[k];
+    return sum;
+  }
+
+  // Routes, multiplies once and combines; checks every token against the formula.
+  void CheckTokens(const ExpertRouting& routing, bool with_bias, const ExpertMatrix& matrix,
+                   int64_t tokens, double tolerance) {
+    const int64_t experts = routing.num_experts;
+    const std::vector<float> logits = RandomValues(tokens * experts, &rng_);
+    std::vector<float> bias;
+    if (with_bias) bias = RandomValues(experts, &rng_);
+    for (float& value : bias) value *= 0.1f;
+    const std::vector<float> x = RandomValues(tokens * matrix.cols, &rng_);
+    const std::vector<float> out = Run(routing, logits, bias, matrix, x, tokens);
+    const double size = std::sqrt(static_cast<double>(matrix.cols)) * 2;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const Choice choice = Choose(&logits[static_cast<size_t>(t * experts)], bias, routing);
+      for (int64_t n = 0; n < matrix.rows; ++n) {
+        double sum = 0.0;
+        double weights = 0.0;
+        for (size_t i = 0; i < choice.experts.size(); ++i) {
+          weights += choice.weights[i];
+          sum += choice.weights[i] *
+                 Product(matrix, &x[static_cast<size_t>(t * matrix.cols)], choice.experts[i], n);
+        }
+        ASSERT_NEAR(out[static_cast<size_t>(t * matrix.rows + n)], sum, tolerance * size * weights)
+            << "token " << t << " of " << tokens << " column " << n;
+      }
+    }
+  }
+
+  std::vector<float> Run(const ExpertRouting& routing, const std::vector<float>& logits,
+                         const std::vector<float>& bias, const ExpertMatrix& matrix,
+                         const std::vector<float>& x, int64_t tokens) {
+    const TestMatrix scores(device_.get(), tokens, routing.num_experts, DType::kF32);
+    EXPECT_TRUE(backend()->CopyFromHost(logits, scores.view()).ok());
+    std::unique_ptr<DeviceBuffer> correction;
+    if (!bias.empty()) correction = *backend()->UploadF32(bias);
+    const TestMatrix input(device_.get(), tokens, matrix.cols, x);
+    const TestMatrix rows(device_.get(), tokens * routing.experts_per_token, matrix.rows,
+                          input.view().dtype);
+    const TestMatrix out(device_.get(), tokens, matrix.rows, input.view().dtype);
+    EXPECT_TRUE(backend()->RouteExperts(scores.view(), routing, correction.get()).ok());
+    const absl::Status status =
+        backend()->ExpertLinear(*matrix.weight, input.view(), RowOrder::kByToken, rows.view());
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_TRUE(backend()->CombineExperts(rows.view(), {}, out.view()).ok());
+    return out.Read();
+  }
+
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::mt19937 rng_;
+};
+
+ExpertRouting Routing(int64_t experts, int64_t per_token, bool normalize) {
+  ExpertRouting routing;
+  routing.num_experts = experts;
+  routing.experts_per_token = per_token;
+  routing.normalize = normalize;
+  return routing;
+}
+
+TEST_F(OpsExpertsTest, EveryRoutingChoosesAsDefined) {
+  ExpertRouting grouped = Routing(64, 6, true);  // as DeepSeek-V3's
+  grouped.score = RouterScore::kSigmoid;
+  grouped.scale = 2.5f;
+  grouped.num_groups = 8;
+  grouped.groups_per_token = 3;
+  grouped.group_best = 2;
+  ExpertRouting by_best = Routing(32, 3, false);  // as DeepSeek-V2's
+  by_best.scale = 16.0f;
+  by_best.num_groups = 4;
+  by_best.groups_per_token = 2;
+  ExpertRouting sigmoid = Routing(16, 2, false);
+  sigmoid.score = RouterScore::kSigmoid;
+  for (const ExpertRouting& routing :
+       {Routing(2, 1, false), Routing(8, 2, true), Routing(60, 4, false), Routing(128, 8, true),
+        Routing(256, 8, true), sigmoid, by_best, grouped}) {
+    SCOPED_TRACE(routing.num_experts);
+    const ExpertMatrix matrix =
+        MakeMatrix(routing.num_experts, 16, kHidden, 1, WeightFormat::kBf16);
+    for (const int64_t tokens : {1, 5, 40}) {
+      ASSERT_NO_FATAL_FAILURE(CheckTokens(routing, routing.num_groups == 8, matrix, tokens, 1e-2));
+    }
+  }
+}
+
+TEST_F(OpsExpertsTest, OfEqualScoresTheFirstExpertsAreTaken) {
+  const ExpertRouting routing = Routing(8, 3, true);
+  const ExpertMatrix matrix = MakeMatrix(8, 16, kHidden, 1, WeightFormat::kBf16);
+  const std::vector<float> x = RandomValues(kHidden, &rng_);
+  const std::vector<float> out = Run(routing, std::vector<float>(8), {}, matrix, x, 1);
+  for (int64_t n = 0; n < 16; ++n) {
+    double sum = 0.0;
+    for (int64_t e = 0; e < 3; ++e) sum += Product(matrix, x.data(), e, n) / 3;
+    EXPECT_NEAR(out[static_cast<size_t>(n)], sum, 0.2) << n;
+  }
+}
+
+TEST_F(OpsExpertsTest, ProductsOfEveryFormatAndSizeAreThoseOfTheFormula) {
+  struct Format {
+    WeightFormat format;
+    double tolerance;
+  };
+  for (const Format& f : {Format{WeightFormat::kBf16, 1e-2}, Format{WeightFormat::kInt8, 3e-2}}) {
+    for (const int64_t rows : {16, 96, 200}) {
+      const ExpertMatrix matrix = MakeMatrix(12, rows, kHidden, 2, f.format);
+      for (const int64_t tokens : {1, 2, 9, 33, 300}) {
+        SCOPED_TRACE(std::string(WeightFormatName(f.format)) + " " + std::to_string(rows));
+        ASSERT_NO_FATAL_FAILURE(
+            CheckTokens(Routing(12, 3, false), false, matrix, tokens, f.tolerance));
+      }
+    }
+  }
+}
+
+// A token's result does not depend on those beside it.
+TEST_F(OpsExpertsTest, ATokenGetsTheSameInEveryBatch) {
+  const ExpertRouting routing = Routing(8, 2, true);
+  const int64_t tokens = 97;
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    const ExpertMatrix matrix = MakeMatrix(8, 48, kHidden, 2, format);
+    const std::vector<float> logits = RandomValues(tokens * 8, &rng_);
+    const std::vector<float> x = RandomValues(tokens * kHidden, &rng_);
+    const std::vector<float> together = Run(routing, logits, {}, matrix, x, tokens);
+    for (int64_t t = 0; t < tokens; t += 8) {
+      const std::vector<float> alone =
+          Run(routing, {logits.begin() + t * 8, logits.begin() + (t + 1) * 8}, {}, matrix,
+              {x.begin() + t * kHidden, x.begin() + (t + 1) * kHidden}, 1);
+      for (int64_t n = 0; n < 48; ++n) {
+        ASSERT_EQ(alone[static_cast<size_t>(n)], together[static_cast<size_t>(t * 48 + n)])
+            << "token " << t << " column " << n;
+      }
+    }
+  }
+}
+
+// Rows that one product wrote are those of the next one, and the shared expert is added.
+TEST_F(OpsExpertsTest, TwoProductsAndASharedExpertAddUp) {
+  const ExpertRouting routing = Routing(8, 2, true);
+  const int64_t tokens = 21;
+  const ExpertMatrix in = MakeMatrix(8, 2 * kInner, kHidden, 2, WeightFormat::kBf16);
+  const ExpertMatrix down = MakeMatrix(8, kHidden, kInner, 1, WeightFormat::kBf16);
+  const std::vector<float> logits = RandomValues(tokens * 8, &rng_);
+  std::vector<float> x = RandomValues(tokens * kHidden, &rng_);
+  for (float& value : x) value *= 0.125f;  // a power of two: still bf16
+  const std::vector<float> shared = RandomValues(tokens * kHidden, &rng_);
+  const std::vector<float> gates = RandomValues(tokens, &rng_);
+  const TestMatrix scores(device_.get(), tokens, 8, DType::kF32);
+  ASSERT_TRUE(backend()->CopyFromHost(logits, scores.view()).ok());
+  const TestMatrix input(device_.get(), tokens, kHidden, x);
+  const DType dtype = input.view().dtype;
+  const TestMatrix gate_up(device_.get(), tokens * 2, 2 * kInner, dtype);
+  const TestMatrix inner(device_.get(), tokens * 2, kInner, dtype);
+  const TestMatrix rows(device_.get(), tokens * 2, kHidden, dtype);
+  const TestMatrix beside(device_.get(), tokens, kHidden, shared);
+  const TestMatrix gate(device_.get(), tokens, 1, DType::kF32);
+  ASSERT_TRUE(backend()->CopyFromHost(gates, gate.view()).ok());
+  const TestMatrix out(device_.get(), tokens, kHidden, dtype);
+  ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr).ok());
+  ASSERT_TRUE(
+      backend()->ExpertLinear(*in.weight, input.view(), RowOrder::kByToken, gate_up.view()).ok());
+  ASSERT_TRUE(
+      backend()->ActivateGated(ActivationFunction::kSilu, gate_up.view(), inner.view()).ok());
+  ASSERT_TRUE(
+      backend()->ExpertLinear(*down.weight, inner.view(), RowOrder::kByExpert, rows.view()).ok());
+  ASSERT_TRUE(
+      backend()->CombineExperts(rows.view(), {beside.view(), gate.view()}, out.view()).ok());
+  const std::vector<float> got = out.Read();
+  for (int64_t t = 0; t < tokens; ++t) {
+    const Choice choice = Choose(&logits[static_cast<size_t>(t * 8)], {}, routing);
+    std::vector<double> sum(kHidden);
+    double size = 1.0;
+    for (size_t i = 0; i < choice.experts.size(); ++i) {
+      const int64_t e = choice.experts[i];
+      std::vector<float> act;
+      for (int64_t n = 0; n < kInner; ++n) {
+        const double g = Product(in, &x[static_cast<size_t>(t * kHidden)], e, n);
+        const double u = Product(in, &x[static_cast<size_t>(t * kHidden)], e, kInner + n);
+        act.push_back(static_cast<float>(g * Sigmoid(g) * u));
+        size = std::max(size, std::fabs(static_cast<double>(act.back())));
+      }
+      for (int64_t n = 0; n < kHidden; ++n) {
+        sum[static_cast<size_t>(n)] += choice.weights[i] * Product(down, act.data(), e, n);
+      }
+    }
+    for (int64_t n = 0; n < kHidden; ++n) {
+      const auto at = static_cast<size_t>(t * kHidden + n);
+      const double expected =
+          sum[static_cast<size_t>(n)] + Sigmoid(gates[static_cast<size_t>(t)]) * shared[at];
+      ASSERT_NEAR(got[at], expected, 0.05 * size * std::sqrt(static_cast<double>(kInner)))
+          << "token " << t << " column " << n;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pingti::worker
