@@ -236,8 +236,10 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "the key its own.")
       .Reloadable();
   schema
-      ->Add("queue_timeout", &config->queue_timeout,
-            "How long a sequence waits for a worker with room.")
+      ->Add(
+          "queue_timeout", &config->queue_timeout,
+          "How long a sequence waits for a worker with room. A burst of long prompts takes a large "
+          "model its time; max_predicted_wait refuses what would wait too long at once.")
       .Range(milliseconds(1), hours(1));
   schema->Add("request_timeout", &config->request_timeout, "How long a request may take in all.")
       .Range(milliseconds(1), hours(24));

@@ -65,7 +65,7 @@ struct RouterConfig {
   int64_t max_concurrent_per_key = 0;
   int64_t limits_divided_by = 1;
   int32_t max_priority = INT32_MAX;
-  std::chrono::milliseconds queue_timeout{30'000};
+  std::chrono::milliseconds queue_timeout{300'000};
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds keep_alive{10'000};
   std::chrono::milliseconds stream_interval{0};

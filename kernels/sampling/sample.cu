@@ -164,15 +164,37 @@ struct Weights {
   __device__ float operator()(float x) const { return __expf((x - max) * inverse_temperature); }
 };
 
+// Weights of this thread's tokens: in all of those with keys from `least` on, and of those with
+// keys above `key`. Those of a group are added in float, groups in double.
+__device__ Masses MassesOver(const Slice& slice, const Weights& weight, uint64_t least,
+                             uint64_t key) {
+  Masses masses;
+  for (int i = kGroup * static_cast<int>(threadIdx.x); i < slice.size; i += kGroup * kThreads) {
+    const float4 group = *reinterpret_cast<const float4*>(slice.values + i);
+    const float x[kGroup] = {group.x, group.y, group.z, group.w};
+    float total[kGroup];
+    float before[kGroup];
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      const uint64_t own = TokenKey(x[j], slice.first_id + i + j);
+      const float w = i + j < slice.size ? weight(x[j]) : 0.0f;
+      total[j] = own >= least ? w : 0.0f;
+      before[j] = own > key ? w : 0.0f;
+    }
+    masses.total += (total[0] + total[1]) + (total[2] + total[3]);
+    masses.before += (before[0] + before[1]) + (before[2] + before[3]);
+  }
+  return masses;
+}
+
 // Writes to p.logprobs what is to be added to a raw logit in `slice` to have its logprob; returns
 // it.
 template <int kCluster>
 __device__ float WriteLogSum(RowBlocks<kCluster>* row, const Slice& slice, const SampleParams& p,
                              int row_index, float max) {
   const Weights plain{max, 1.0f};
-  Masses sum;
-  ForEach(slice, [&](int, float x) { sum.total += plain(x); });
-  const float shift = -(logf(static_cast<float>(row->Reduce(sum).total)) + max);
+  const double total = row->Reduce(MassesOver(slice, plain, 0, ~uint64_t{0})).total;
+  const float shift = -(logf(static_cast<float>(total)) + max);
   if (row->rank() == 0 && threadIdx.x == 0) p.logprobs[row_index] = shift;
   return shift;
 }
@@ -308,14 +330,7 @@ __device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, int slice_size
     const int token = TokenOf(drawn);
     if (r.top_p >= 1.0f) return token;
     const uint64_t key = LogitKey(row, slice, slice_size, token);
-    Masses masses;
-    ForEach(slice, [&](int i, float x) {
-      const uint64_t other = TokenKey(x, slice.first_id + i);
-      const float weight = kept.weight(x);
-      masses.total += other >= kept.least ? weight : 0.0f;
-      masses.before += other > key ? weight : 0.0f;
-    });
-    masses = row->Reduce(masses);
+    const Masses masses = row->Reduce(MassesOver(slice, kept.weight, kept.least, key));
     if (target < 0.0) target = static_cast<double>(r.top_p) * masses.total;
     if (key == best || masses.before < target) return token;
     kept.least = key + 1;

@@ -36,7 +36,7 @@ namespace pingti::router {
 
 struct GenerationOptions {
   std::chrono::milliseconds request_timeout{600'000};
-  std::chrono::milliseconds queue_timeout{30'000};
+  std::chrono::milliseconds queue_timeout{300'000};
   std::chrono::milliseconds keep_alive{10'000};
   // Least time between two deltas of a streamed choice: what comes in between goes with the next.
   std::chrono::milliseconds stream_interval{0};

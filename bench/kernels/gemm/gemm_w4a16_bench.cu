@@ -3,7 +3,11 @@
 // the unquantized weights, which must read four (or two) times the bytes. Results are checked first
 // against a float64 sum on a sample of outputs; the full check is tests/kernels/gemm.
 //
+// For prompts, `dq` is the other way: rows of weights turned into bf16, a slice at a time, and
+// multiplied by the best of cuBLASLt's algorithms for that slice.
+//
 //   bench_gemm_w4a16 [--w8] [--group SIZE] [--zeros] [--shape NAME] [--no-baseline] [M...]
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -168,7 +172,51 @@ class Case {
     return best;
   }
 
+  // Slices of the matrix as CudaLinear takes them (worker/backend/cuda), the last one not whole.
+  Timing TimeDequantized() {
+    const int slice = std::min(kSliceRows, shape_.n);
+    CublasLt whole(LtTypes::kBf16, m_, slice, shape_.k);
+    const int rest_rows = shape_.n % slice;
+    CublasLt rest(LtTypes::kBf16, m_, rest_rows == 0 ? slice : rest_rows, shape_.k);
+    const DeviceBuffer<__nv_bfloat16> dense(size_t(slice) * shape_.k);
+    DequantizeWeightsParams p;
+    p.n = shape_.n;
+    p.k = shape_.k;
+    p.bits = options_.bits;
+    p.group_size = options_.group_size;
+    p.scales = scales_.data();
+    p.scale_type = ScaleType::kBf16;
+    if (options_.zeros) p.zeros = zeros_.data();
+    p.out = dense.data();
+    Timing best;
+    TimingOptions timing_options;
+    timing_options.samples = 5;
+    const int algorithms = std::min(whole.num_algorithms(), rest.num_algorithms());
+    for (int algorithm = 0; algorithm < algorithms; ++algorithm) {
+      const Timing timing = TimeLaunches(
+          "dequantized", static_cast<int>(packed_.size()),
+          [&](int set, cudaStream_t stream) {
+            DequantizeWeightsParams part = p;
+            part.packed = packed_[set].data();
+            for (part.first_row = 0; part.first_row < shape_.n; part.first_row += slice) {
+              part.num_rows = std::min(slice, shape_.n - part.first_row);
+              if (const cudaError_t error = LaunchDequantizeWeights(part, stream)) return error;
+              const CublasLt& lt = part.num_rows == slice ? whole : rest;
+              const cudaError_t error = lt.Run(algorithm, a_.data(), dense.data(),
+                                               y_.data() + int64_t{m_} * part.first_row, stream);
+              if (error != cudaSuccess) return error;
+            }
+            return cudaSuccess;
+          },
+          timing_options);
+      if (best.median_us == 0 || timing.median_us < best.median_us) best = timing;
+    }
+    return best;
+  }
+
  private:
+  static constexpr int kSliceRows = 4096;
+
   Shape shape_;
   int m_;
   Options options_;
@@ -197,7 +245,9 @@ bool RunCase(const Shape& shape, int m, const Options& options, double ceiling) 
               t.p90_us, rate, 100 * rate / ceiling);
   if (options.baseline) {
     const Timing lt = c.TimeBaseline();
-    std::printf(" %9.1f %6.2f", lt.median_us, lt.median_us / t.median_us);
+    const Timing dq = c.TimeDequantized();
+    std::printf(" %9.1f %6.2f %9.1f %6.0f", lt.median_us, lt.median_us / t.median_us, dq.median_us,
+                2e-6 * m * shape.n * shape.k / dq.median_us);
   }
   std::printf("\n");
   std::fflush(stdout);
@@ -230,8 +280,8 @@ int Main(int argc, char** argv) {
       "weight-only GEMM; share: of the %.2f TB/s that this card reads; baseline lt: cuBLASLt bf16 "
       "on unquantized weights\n",
       ceiling);
-  std::printf("%-8s %5s  %-8s %9s %9s %9s %7s %6s %9s %6s\n", "shape", "m", "weights", "us", "p10",
-              "p90", "TB/s", "share", "lt us", "x lt");
+  std::printf("%-8s %5s  %-8s %9s %9s %9s %7s %6s %9s %6s %9s %6s\n", "shape", "m", "weights", "us",
+              "p10", "p90", "TB/s", "share", "lt us", "x lt", "dq us", "TFLOP/s");
   bool correct = true;
   for (const int m : options.tokens) {
     for (const Shape& shape : kShapes) {

@@ -2,6 +2,8 @@
 // scales are packed on the host as GPTQ, AWQ and compressed-tensors files pack them, repacked by
 // the library, and multiplied. y must be within one bf16 ulp (plus what f32 sums of k products
 // leave). Outputs are poisoned first and run twice: stream-K must give the same bits both times.
+// Weights turned back into bf16 must be the nearest ones to scale * (q - zero), all or a part.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -128,6 +130,8 @@ class Fixture {
     Reference(&sum, &magnitude);
     CheckOutput<__nv_bfloat16>(run, sum, magnitude, Bf16Ulp);
     CheckOutput<float>(run, sum, magnitude, [](double) { return 0.0; });
+    CheckDequantized(run, 0, p_.n);
+    if (p_.n > 32) CheckDequantized(run, 32, std::min(p_.n - 32, 41));
   }
 
  private:
@@ -157,6 +161,45 @@ class Fixture {
         const double f32_rounding = 0x1p-19 * (magnitude[o] + std::abs(bias) + std::abs(residual));
         if (!run->Expect(std::abs(y - expected) <= ulp(expected) + f32_rounding,
                          "y [%d, %d] is %g, expected %g", m, n, y, expected)) {
+          return;
+        }
+      }
+    }
+  }
+
+  void CheckDequantized(TestRun* run, int first_row, int num_rows) {
+    DequantizeWeightsParams params;
+    params.n = p_.n;
+    params.k = p_.k;
+    params.bits = p_.bits;
+    params.group_size = p_.group_size;
+    params.packed = packed_.data();
+    params.scales = scales_device_.data();
+    params.scale_type = p_.scale_type;
+    if (p_.zeros) params.zeros = zeros_device_.data();
+    params.first_row = first_row;
+    params.num_rows = num_rows;
+    // A row more than is asked for must stay as it is.
+    const DeviceBuffer<__nv_bfloat16> out(size_t(num_rows + 1) * p_.k);
+    params.out = out.data();
+    const cudaError_t error = LaunchDequantizeWeights(params, nullptr);
+    run->Expect(error == cudaSuccess, "dequantize: %s", cudaGetErrorString(error));
+    if (!run->ExpectDeviceOk()) return;
+    const std::vector<__nv_bfloat16> got = out.ToHost();
+    for (int r = 0; r <= num_rows; ++r) {
+      const int row = first_row + r;
+      for (int k = 0; k < p_.k; ++k) {
+        const double value = ToDouble(got[size_t(r) * p_.k + k]);
+        if (r == num_rows) {
+          if (!run->Expect(std::isnan(value), "a row past %d was written", num_rows)) return;
+          continue;
+        }
+        const size_t group = size_t(k / p_.group_size) * p_.n + row;
+        const double exact =
+            scales_[group] * (int{q_[size_t(row) * p_.k + k]} - int{zeros_[group]});
+        const double nearest = ToDouble(__float2bfloat16_rn(static_cast<float>(exact)));
+        if (!run->Expect(value == nearest, "weight [%d, %d] is %g, expected %g", row, k, value,
+                         nearest)) {
           return;
         }
       }

@@ -224,6 +224,24 @@ TEST_F(OpsLinearTest, EveryFormatIsWithinItsToleranceOfTheFormula) {
   }
 }
 
+// A GPU takes weights with scales per group as bf16 rows then, a slice of them at a time.
+TEST_F(OpsLinearTest, ManyTokensTimesManyRowsAreWithinTheTolerance) {
+  constexpr int64_t kRows = 4096 + 40;
+  constexpr int64_t kIn = 64;
+  const Case c{DType::kQ4_0, WeightFormat::kStored, false, 1e-2};
+  Weights weights;
+  MakeWeights(c.dtype, kRows, kIn, &rng_, &weights);
+  LinearSource source;
+  source.parts = {weights.source};
+  source.format = c.format;
+  source.bias = RandomValues(kRows, &rng_);
+  const std::vector<float> bias = source.bias;
+  const auto weight = backend()->PrepareLinear(source);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  ASSERT_NO_FATAL_FAILURE(Allocate());
+  ASSERT_NO_FATAL_FAILURE(Check(c, weights.values, bias, **weight, 257, "Q4_0"));
+}
+
 TEST_F(OpsLinearTest, ProductAfterACopyFromTheHostSeesIt) {
   const int64_t rows = 9;
   const int64_t in = 512;

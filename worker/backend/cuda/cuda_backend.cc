@@ -107,6 +107,7 @@ class CudaBackend : public Backend {
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLinearWeight> weight,
                             MakeLinearWeight(source, Upload(), stream_));
+    linear_->Expect(*weight);
     return std::unique_ptr<LinearWeight>(std::move(weight));
   }
 
@@ -132,7 +133,7 @@ class CudaBackend : public Backend {
   }
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    return CudaLinear::BytesFor(limits) + StepArrays::BytesFor(limits) +
+    return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) +
            CudaAttention::BytesFor(limits) + kGraphBytes;
   }
 

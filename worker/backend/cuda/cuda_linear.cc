@@ -1,5 +1,7 @@
 #include "worker/backend/cuda/cuda_linear.h"
 
+#include <algorithm>
+
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -9,6 +11,24 @@
 #include "worker/backend/cuda/cuda_status.h"
 
 namespace pingti::worker::cuda {
+namespace {
+
+// From so many tokens on, weights with scales per group are faster as bf16 rows: the kernel for
+// them reads the weights once per 64 tokens (docs/performance.md).
+constexpr int64_t kDenseTokens = 256;
+// Rows at a time: enough for cuBLASLt to fill the device, few enough that those of smaller models
+// stay in the L2 cache until they are multiplied.
+constexpr int64_t kDenseRows = 4096;
+
+kernels::WeightBits BitsOf(const MatrixFormat& format) {
+  return format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+}
+
+kernels::ScaleType ScaleTypeOf(const MatrixFormat& format) {
+  return format.scale == DType::kBf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<CudaLinear>> CudaLinear::Make() {
   std::unique_ptr<CudaLinear> linear(new CudaLinear());
@@ -41,14 +61,30 @@ absl::Status WriteQuantized(const Operand& x, cudaStream_t stream) {
   return absl::OkStatus();
 }
 
-int64_t CudaLinear::BytesFor(const StepLimits& limits) {
+void CudaLinear::Expect(const CudaLinearWeight& weight) {
+  if (GemmKindOf(weight.matrix_format) != GemmKind::kGrouped) return;
+  dense_values_ = std::max(dense_values_, std::min(weight.rows, kDenseRows) * weight.cols);
+}
+
+int64_t CudaLinear::QuantizedBytesFor(const StepLimits& limits) {
   return limits.plain_operands
              ? QuantizedBytes(kInt8PerToken, limits.max_tokens, limits.max_in_features)
              : 0;
 }
 
+int64_t CudaLinear::DenseBytesFor(const StepLimits& limits) const {
+  return limits.max_tokens < kDenseTokens
+             ? 0
+             : dense_values_ * static_cast<int64_t>(sizeof(__nv_bfloat16));
+}
+
+int64_t CudaLinear::BytesFor(const StepLimits& limits) const {
+  return QuantizedBytesFor(limits) + DenseBytesFor(limits);
+}
+
 absl::Status CudaLinear::Allocate(const StepLimits& limits) {
-  PINGTI_ASSIGN_OR_RETURN(scratch_, CudaBuffer::Make(BytesFor(limits)));
+  PINGTI_ASSIGN_OR_RETURN(scratch_, CudaBuffer::Make(QuantizedBytesFor(limits)));
+  PINGTI_ASSIGN_OR_RETURN(dense_rows_, CudaBuffer::Make(DenseBytesFor(limits)));
   return absl::OkStatus();
 }
 
@@ -88,15 +124,13 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   params.m = static_cast<int>(x.rows);
   params.n = static_cast<int>(weight.rows);
   params.k = static_cast<int>(weight.cols);
-  params.bits =
-      format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+  params.bits = BitsOf(format);
   params.group_size = static_cast<int>(format.group_size);
   params.a = static_cast<const __nv_bfloat16*>(x.data);
   params.a_row_stride = x.stride;
   params.packed = weight.values->data();
   params.scales = weight.scales->data();
-  params.scale_type =
-      format.scale == DType::kBf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
+  params.scale_type = ScaleTypeOf(format);
   if (weight.zeros != nullptr) params.zeros = weight.zeros->as<uint8_t>();
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   if (out.dtype == DType::kF32) {
@@ -108,6 +142,30 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
   params.workspace = grouped_workspace_->data();
   params.workspace_bytes = static_cast<size_t>(grouped_workspace_->bytes());
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGemmW4A16(params, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaLinear::RunDense(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                                  cudaStream_t stream) {
+  kernels::DequantizeWeightsParams params;
+  params.n = static_cast<int>(weight.rows);
+  params.k = static_cast<int>(weight.cols);
+  params.bits = BitsOf(weight.matrix_format);
+  params.group_size = static_cast<int>(weight.matrix_format.group_size);
+  params.packed = weight.values->data();
+  params.scales = weight.scales->data();
+  params.scale_type = ScaleTypeOf(weight.matrix_format);
+  if (weight.zeros != nullptr) params.zeros = weight.zeros->as<uint8_t>();
+  params.out = dense_rows_->as<__nv_bfloat16>();
+  for (int64_t first = 0; first < weight.rows; first += kDenseRows) {
+    const int64_t rows = std::min(kDenseRows, weight.rows - first);
+    params.first_row = static_cast<int>(first);
+    params.num_rows = static_cast<int>(rows);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDequantizeWeights(params, stream));
+    const void* bias = weight.bias == nullptr ? nullptr : weight.bias->as<__nv_bfloat16>() + first;
+    PINGTI_RETURN_IF_ERROR(
+        blas_->Multiply(dense_rows_->data(), bias, x, out.Columns(first, rows), stream));
+  }
   return absl::OkStatus();
 }
 
@@ -125,8 +183,12 @@ absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, M
                              stream);
     case GemmKind::kInt8:
       return RunInt8(weight, x, out, stream);
-    case GemmKind::kGrouped:
-      return RunGrouped(weight, values, out, stream);
+    case GemmKind::kGrouped: {
+      const int64_t bytes = std::min(weight.rows, kDenseRows) * weight.cols * 2;
+      const bool has_room = dense_rows_ != nullptr && dense_rows_->bytes() >= bytes;
+      return values.rows >= kDenseTokens && has_room ? RunDense(weight, values, out, stream)
+                                                     : RunGrouped(weight, values, out, stream);
+    }
   }
   CheckFailed(__FILE__, __LINE__, "known GemmKind", "");
 }

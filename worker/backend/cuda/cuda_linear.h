@@ -3,7 +3,8 @@
 // Three forms: bf16 (cuBLASLt); int8 with a scale per row, multiplied with activations quantized
 // per token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
 // values, multiplied with bf16 activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 and packed
-// checkpoints as they are, and 8-bit weights made here. Confined to the engine thread. Next:
+// checkpoints as they are, and 8-bit weights made here; for many tokens, as bf16 rows made of them
+// for the one product. Confined to the engine thread. Next:
 // weight_upload.h, prepare_linear.cc, prepare_grouped.cc, prepare_packed.cc.
 #pragma once
 
@@ -66,8 +67,11 @@ absl::Status WriteQuantized(const Operand& x, cudaStream_t stream);
 class CudaLinear {
  public:
   static absl::StatusOr<std::unique_ptr<CudaLinear>> Make();
-  // Memory to quantize operands in, where the limits say that they come without that form.
-  static int64_t BytesFor(const StepLimits& limits);
+  // A weight that will be multiplied; before BytesFor.
+  void Expect(const CudaLinearWeight& weight);
+  // Memory to quantize operands in, where the limits say that they come without that form, and for
+  // bf16 rows of weights with scales per group.
+  int64_t BytesFor(const StepLimits& limits) const;
   absl::Status Allocate(const StepLimits& limits);
 
   // See Backend::Linear.
@@ -76,15 +80,22 @@ class CudaLinear {
 
  private:
   CudaLinear() = default;
+  static int64_t QuantizedBytesFor(const StepLimits& limits);
+  int64_t DenseBytesFor(const StepLimits& limits) const;
   absl::Status RunInt8(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                        cudaStream_t stream);
   absl::Status RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
                           cudaStream_t stream);
+  // RunGrouped for many tokens.
+  absl::Status RunDense(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
+                        cudaStream_t stream);
 
+  int64_t dense_values_ = 0;  // the most of a slice of bf16 rows
   std::unique_ptr<Blas> blas_;
   std::unique_ptr<CudaBuffer> int8_workspace_;
   std::unique_ptr<CudaBuffer> grouped_workspace_;
-  std::unique_ptr<CudaBuffer> scratch_;  // for one quantized operand
+  std::unique_ptr<CudaBuffer> scratch_;     // for one quantized operand
+  std::unique_ptr<CudaBuffer> dense_rows_;  // bf16 [dense_values_]
 };
 
 }  // namespace pingti::worker::cuda

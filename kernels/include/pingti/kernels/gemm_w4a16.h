@@ -2,7 +2,8 @@
 //   y[m, n] = bf16(bias[n] + residual[m, n] + sum over groups g of
 //                  scale[g, n] * sum over k in g of a[m, k] (q[n, k] - zero[g, n]))
 // q is 4 bits (0..15) or 8 bits (0..255), exact in bf16 after the zero is subtracted; products are
-// bf16, sums and scales f32. Meant for few tokens: the weights are read once per 64 tokens.
+// bf16, sums and scales f32. Meant for few tokens: the weights are read once per 64 tokens. For
+// many, LaunchDequantizeWeights turns rows of weights into bf16, for a product of bf16 matrices.
 // Runs on sm_80 and later. Thread-safe: launches share nothing but the workspace they are given.
 #pragma once
 
@@ -56,6 +57,24 @@ cudaError_t LaunchUnpackZeros(const UnpackZerosParams& params, cudaStream_t stre
 // Turns 16-bit scales [n, num_groups] (compressed-tensors) into [num_groups, n].
 cudaError_t LaunchTransposeScales(const void* source, void* scales, int n, int num_groups,
                                   cudaStream_t stream);
+
+// out[r, k] = bf16(scale[g, first_row + r] * (q[first_row + r, k] - zero[g, first_row + r])), g =
+// k / group_size.
+struct DequantizeWeightsParams {
+  int n = 0;  // rows of the whole matrix
+  int k = 0;  // a multiple of 8
+  WeightBits bits = WeightBits::k4;
+  int group_size = 128;          // a multiple of 16, or at least k (one group)
+  const void* packed = nullptr;  // from LaunchRepackWeights
+  const void* scales = nullptr;  // and zeros: as in GemmW4A16Params
+  ScaleType scale_type = ScaleType::kF16;
+  const uint8_t* zeros = nullptr;
+  int first_row = 0;  // a multiple of 32
+  int num_rows = 0;
+  __nv_bfloat16* out = nullptr;  // [num_rows, k], 16-byte aligned
+};
+// Errors as of LaunchGemmW4A16.
+cudaError_t LaunchDequantizeWeights(const DequantizeWeightsParams& params, cudaStream_t stream);
 
 // Columns are contiguous; row strides count elements.
 struct GemmW4A16Params {
