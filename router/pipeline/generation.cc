@@ -288,10 +288,12 @@ void Generation::Handle(Ticked) {
 }
 
 void Generation::CancelAtWorkers() {
+  // First: what waits would else take the places that the others leave.
+  for (const Choice& choice : choices_) {
+    if (choice.state == Choice::State::kQueued) context_->dispatcher->CancelQueued(choice.job_id);
+  }
   for (Choice& choice : choices_) {
-    if (choice.state == Choice::State::kQueued) {
-      context_->dispatcher->CancelQueued(choice.job_id);
-    } else if (choice.state == Choice::State::kPlaced) {
+    if (choice.state == Choice::State::kPlaced) {
       context_->dispatcher->CancelPlaced(choice.worker, choice.sequence_id);
     }
     choice.state = Choice::State::kFinished;

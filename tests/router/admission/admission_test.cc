@@ -383,6 +383,31 @@ TEST_F(Admission, BooksAreEmptyAfterAnyHistory) {
   EXPECT_EQ(admission_->concurrent_sequences(), 0u);
 }
 
+TEST_F(Admission, RetryAfterIsWhatTheQueueTakesAtThatRateWithinAMinute) {
+  Limit({.max_queued_sequences = 200});
+  std::vector<Ticket> waiting;
+  const auto fill = [&](size_t count) {
+    for (size_t i = 0; i < count; ++i) waiting.push_back(*Admit({.tokens = 1}));
+  };
+  const auto retry_after = [&](size_t queued) {
+    Limit({.max_queued_sequences = queued});
+    for (int i = 0; i < 500; ++i) {  // two start per second
+      clock_.Advance(std::chrono::milliseconds(500));
+      Ticket started = *Admit({.tokens = 1});
+      started->OnSequenceStarted();
+    }
+    fill(queued);
+    const int seconds = RetryAfterSeconds(Admit({.tokens = 1}).status());
+    waiting.clear();
+    return seconds;
+  };
+  EXPECT_EQ(retry_after(1), 1);
+  EXPECT_EQ(retry_after(7), 4) << "three and a half";
+  EXPECT_EQ(retry_after(9), 5);
+  EXPECT_EQ(retry_after(117), 59);
+  EXPECT_EQ(retry_after(180), 60) << "the rate will be another by then";
+}
+
 TEST_F(Admission, RetryAfterFollowsTheRateOfStarts) {
   Limit({.max_queued_sequences = 20});
   std::vector<Ticket> waiting;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "boost/json.hpp"
@@ -116,6 +117,21 @@ TEST(EndpointSlices, APortIsFoundByName) {
   EndpointSlices admin("admin", "");
   ASSERT_TRUE(admin.Put(SliceOf("s", {{"10.0.0.1"}})).ok());
   EXPECT_EQ(Taken(&admin), "10.0.0.1:9091");
+}
+
+TEST(EndpointSlices, AnAddressOrAPortThatIsNoneIsNotTaken) {
+  EndpointSlices slices("grpc", "");
+  EXPECT_TRUE(absl::IsInvalidArgument(slices.Put(SliceOf("s", {{"10.0.0.1"}, {""}}))));
+  EXPECT_EQ(Taken(&slices), "");
+  for (const auto& [port, taken] :
+       {std::pair<int, std::string>{0, ""}, {-1, ""}, {65536, ""}, {65535, "10.0.0.1:65535"}}) {
+    ASSERT_TRUE(slices
+                    .Put(boost::json::parse(Concat(
+                        R"({"metadata":{"name":"s"},"addressType":"IPv4","ports":[{"name":"grpc",)",
+                        R"("port":)", port, R"(}],"endpoints":[{"addresses":["10.0.0.1"]}]})")))
+                    .ok());
+    EXPECT_EQ(Taken(&slices), taken);
+  }
 }
 
 TEST(EndpointSlices, WhatIsNoSliceIsRefusedAndChangesNothing) {

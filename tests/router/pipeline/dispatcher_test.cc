@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "router/policy/choose_policy.h"
 #include "router/policy/prefix_affinity.h"
 #include "router/queue/fifo_order.h"
 #include "tests/testing/fake_clock.h"
@@ -137,6 +138,51 @@ TEST_F(DispatcherTest, PromptsOfOneBurstMeetWhereTheFirstIsComputed) {
   EXPECT_EQ(dispatcher_.queued(), 1u);
   FirstToken(home, "first");
   EXPECT_EQ(At(home), (Names{"first", "second"}));
+}
+
+TEST_F(DispatcherTest, ABreakerThatClosesByTimeAloneSendsWhatWaits) {
+  registry_.OnLost(links_.at("b"), absl::UnavailableError("gone"));
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = std::to_string(i);
+    Submit(name, 10);
+    SequenceOutput output;
+    output.sequence_id = channels_["a"]->ids.at(name);
+    output.finish = Finish{Finish::Reason::kError, 13, {}};
+    registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
+  }
+  Submit("waits", 10);
+  EXPECT_EQ(dispatcher_.queued(), 1u);
+  clock_.Advance(std::chrono::milliseconds(4999));
+  dispatcher_.Tick();
+  EXPECT_EQ(dispatcher_.queued(), 1u);
+  clock_.Advance(std::chrono::milliseconds(1));
+  dispatcher_.Tick();
+  EXPECT_EQ(dispatcher_.queued(), 0u);
+  EXPECT_EQ(At("a").back(), "waits");
+}
+
+TEST_F(DispatcherTest, WhatIsCancelledWhileItWaitsGoesNowhere) {
+  Submit("a0", 10);
+  Submit("b0", 10);
+  const uint64_t id = dispatcher_.NextJobId() + 1;
+  Submit("cancelled", 10);
+  Submit("waits", 10);
+  EXPECT_EQ(dispatcher_.queued(), 2u);
+  dispatcher_.CancelQueued(id);
+  EXPECT_EQ(dispatcher_.queued(), 1u);
+  dispatcher_.CancelQueued(id);
+  const std::string free = At("a").front();
+  FirstToken("a", free);
+  EXPECT_EQ(At("a").back(), "waits");
+}
+
+TEST_F(DispatcherTest, APolicyThatMayNotWaitSendsToWhoHasRoom) {
+  const auto chain = Chain(200);
+  Cached("a");
+  Submit("first", 3210, chain);
+  dispatcher_.SetPolicy(*MakePolicy("least_loaded"));
+  Submit("second", 3220, chain);
+  EXPECT_EQ(At("b"), Names{"second"});
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace pingti::router {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr Finish kMaxTokensReached{.reason = Finish::Reason::kMaxTokens};
+const Finish kMaxTokensReached{Finish::Reason::kMaxTokens, 0, {}};
 
 GenerationRequest Streamed() {
   GenerationRequest request = SteeredGenerations::Completion({"p"});
@@ -123,6 +123,240 @@ TEST(StreamIntervalTest, AClientThatIsGoneWhenHeldTokensGoEndsTheRequest) {
   steered.Pass(milliseconds(100));
   EXPECT_TRUE(sink->error.has_value());
   EXPECT_EQ(steered.worker("a").cancelled, std::vector<uint64_t>{id});
+}
+
+// ---- what is sent
+
+TEST(GenerationSends, PromptsTimesChoicesWithSeedsThatDependOnTheSampleAlone) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"one", "two"});
+  request.params.n = 3;
+  request.params.seed = 42;
+  request.params.max_tokens = 5;
+  const auto sink = steered.Start(std::move(request));
+  std::map<std::string, std::set<uint64_t>> seeds;  // by prompt
+  for (const std::string address : {"a", "b"}) {
+    for (const Sequence& sequence : steered.worker(address).submitted) {
+      const std::string prompt(sequence.prompt_token_ids.begin(), sequence.prompt_token_ids.end());
+      EXPECT_TRUE(seeds[prompt].insert(sequence.sampling.seed).second) << prompt;
+      // Says which prompt it answers.
+      steered.Say(address, sequence.sequence_id, prompt + "!", kMaxTokensReached);
+    }
+  }
+  ASSERT_EQ(seeds.size(), 2u);
+  EXPECT_EQ(seeds.at("one").size(), 3u);
+  EXPECT_EQ(seeds.at("one"), seeds.at("two")) << "sample i of each prompt has seed i";
+  EXPECT_TRUE(seeds.at("one").contains(42)) << "the first has the client's own";
+  ASSERT_TRUE(sink->usage.has_value());
+  for (uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(sink->Text(i), "one!");
+    EXPECT_EQ(sink->Text(3 + i), "two!");
+  }
+  EXPECT_EQ(sink->usage->prompt_tokens, 6u) << "each prompt once";
+  EXPECT_EQ(sink->usage->completion_tokens, 24u);
+  EXPECT_EQ(steered.admission().concurrent_sequences(), 0u);
+}
+
+TEST(GenerationSends, ChoicesWithoutASeedDiffer) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.n = 4;
+  steered.Start(std::move(request));
+  std::set<uint64_t> seeds;
+  for (const std::string address : {"a", "b"}) {
+    for (const Sequence& sequence : steered.worker(address).submitted) {
+      seeds.insert(sequence.sampling.seed);
+    }
+  }
+  EXPECT_EQ(seeds.size(), 4u);
+  steered.ClientLeaves();
+}
+
+// ---- what is cancelled
+
+TEST(GenerationCancels, WhatIsAtAWorkerAndWhatWaitsWhenItsClientLeaves) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.n = 20;  // 16 find room
+  const auto sink = steered.Start(std::move(request));
+  SteeredWorker& a = steered.worker("a");
+  SteeredWorker& b = steered.worker("b");
+  ASSERT_EQ(a.submitted.size(), 8u);
+  ASSERT_EQ(b.submitted.size(), 8u);
+  EXPECT_EQ(steered.dispatcher().queued(), 4u);
+  // One has ended: it is not cancelled. Its place is taken at once by one that waited.
+  steered.Say("a", a.submitted[0].sequence_id, "x", kMaxTokensReached);
+  ASSERT_EQ(a.submitted.size(), 9u);
+  EXPECT_EQ(a.cancelled, std::vector<uint64_t>{});
+  steered.ClientLeaves();
+  std::set<uint64_t> expected;
+  for (size_t i = 1; i < a.submitted.size(); ++i) expected.insert(a.submitted[i].sequence_id);
+  EXPECT_EQ(std::set<uint64_t>(a.cancelled.begin(), a.cancelled.end()), expected);
+  EXPECT_EQ(a.cancelled.size(), 8u) << "each once";
+  EXPECT_EQ(b.cancelled.size(), 8u);
+  EXPECT_EQ(b.submitted.size(), 8u) << "what waited went nowhere";
+  EXPECT_EQ(steered.dispatcher().queued(), 0u);
+  EXPECT_EQ(steered.admission().concurrent_sequences(), 0u);
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsCancelled(*sink->error));
+  // What the workers say after that reaches nobody.
+  const size_t deltas = sink->deltas.size();
+  steered.Say("b", b.submitted[0].sequence_id, "late", kMaxTokensReached);
+  EXPECT_EQ(sink->deltas.size(), deltas);
+}
+
+TEST(GenerationCancels, AStopStringEndsTheSequenceAtItsWorker) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.stop = {"END"};
+  const auto sink = steered.Start(std::move(request));
+  const uint64_t id = steered.worker("a").submitted.at(0).sequence_id;
+  steered.Say("a", id, "abEN");
+  EXPECT_TRUE(steered.worker("a").cancelled.empty());
+  steered.Say("a", id, "Dcd");
+  EXPECT_EQ(steered.worker("a").cancelled, std::vector<uint64_t>{id});
+  EXPECT_EQ(sink->Text(0), "ab");
+  ASSERT_TRUE(sink->usage.has_value());
+  EXPECT_EQ(sink->deltas.back().finish, FinishReason::kStop);
+}
+
+TEST(GenerationCancels, NothingWhereTheWorkersOwnEndCameWithTheStopString) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.stop = {"END"};
+  const auto sink = steered.Start(std::move(request));
+  const uint64_t id = steered.worker("a").submitted.at(0).sequence_id;
+  steered.Say("a", id, "abEND", kMaxTokensReached);
+  EXPECT_TRUE(steered.worker("a").cancelled.empty());
+  EXPECT_EQ(sink->deltas.back().finish, FinishReason::kStop);
+}
+
+TEST(GenerationCancels, AnErrorOfOneChoiceEndsTheOthers) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.n = 2;
+  const auto sink = steered.Start(std::move(request));
+  steered.Say("a", steered.worker("a").submitted.at(0).sequence_id, "",
+              Finish{Finish::Reason::kError,
+                     static_cast<uint32_t>(absl::StatusCode::kInvalidArgument), "no"});
+  EXPECT_TRUE(steered.worker("a").cancelled.empty());
+  EXPECT_EQ(steered.worker("b").cancelled.size(), 1u);
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsInvalidArgument(*sink->error));
+}
+
+// ---- what is tried again
+
+const Finish kHandedBack{Finish::Reason::kPreempted, 0, {}};
+const Finish kBroken{Finish::Reason::kError, static_cast<uint32_t>(absl::StatusCode::kUnavailable),
+                     "broken"};
+
+// The worker that has the newest sequence.
+std::string Newest(SteeredGenerations* steered) {
+  const auto id = [&](const std::string& address) {
+    const auto& submitted = steered->worker(address).submitted;
+    return submitted.empty() ? 0 : submitted.back().sequence_id;
+  };
+  return id("a") > id("b") ? "a" : "b";
+}
+
+TEST(GenerationResumes, ElsewhereWithTheTokensSoFar) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.max_tokens = 4;
+  const auto sink = steered.Start(std::move(request));
+  const Sequence first = steered.worker("a").submitted.at(0);
+  EXPECT_TRUE(first.generated_token_ids.empty());
+  steered.Say("a", first.sequence_id, "x", kHandedBack);
+  ASSERT_EQ(steered.worker("b").submitted.size(), 1u);
+  const Sequence& again = steered.worker("b").submitted[0];
+  EXPECT_EQ(again.prompt_token_ids, first.prompt_token_ids);
+  EXPECT_EQ(again.generated_token_ids, std::vector<uint32_t>{'x'});
+  EXPECT_EQ(again.sampling.seed, first.sampling.seed);
+  EXPECT_EQ(again.stop.max_tokens, 4u) << "of all its tokens";
+  EXPECT_TRUE(steered.worker("a").cancelled.empty()) << "it handed the sequence back";
+  steered.Say("a", first.sequence_id, "late");
+  steered.Say("b", again.sequence_id, "yz", kMaxTokensReached);
+  EXPECT_EQ(sink->Text(0), "xyz");
+}
+
+TEST(GenerationResumes, SoManyTimesWithoutATokenInBetween) {
+  SteeredGenerations steered({.max_attempts = 3});
+  const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+  const auto fail = [&](std::string_view text) {
+    const std::string address = Newest(&steered);
+    steered.Say(address, steered.worker(address).submitted.back().sequence_id, text, kBroken);
+  };
+  fail("");
+  fail("");
+  EXPECT_FALSE(sink->ended());
+  fail("x");  // a token: counts from one again
+  fail("");
+  EXPECT_FALSE(sink->ended());
+  fail("");
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(*sink->error));
+  EXPECT_EQ(steered.worker("a").submitted.size() + steered.worker("b").submitted.size(), 5u);
+  EXPECT_EQ(sink->Text(0), "x");
+}
+
+TEST(GenerationResumes, HandBacksAreNoFailures) {
+  SteeredGenerations steered({.max_attempts = 2});
+  const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+  for (int i = 0; i < 99; ++i) {
+    const std::string address = Newest(&steered);
+    steered.Say(address, steered.worker(address).submitted.back().sequence_id, "", kHandedBack);
+    ASSERT_FALSE(sink->ended()) << i;
+  }
+  const std::string address = Newest(&steered);
+  steered.Say(address, steered.worker(address).submitted.back().sequence_id, "", kHandedBack);
+  EXPECT_TRUE(sink->error.has_value()) << "a hundred are a circle";
+}
+
+// ---- time
+
+TEST(GenerationTime, AQueueTimeoutIsToldWithWhenToComeBack) {
+  SteeredGenerations steered({.queue_timeout = milliseconds(300)});
+  steered.registry().OnSubmitCredit(steered.worker("a").link, {0, 0});
+  steered.registry().OnSubmitCredit(steered.worker("b").link, {0, 0});
+  std::vector<std::shared_ptr<KeepingSink>> first;
+  for (int i = 0; i < 2; ++i) first.push_back(steered.Start(SteeredGenerations::Completion({"p"})));
+  const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+  EXPECT_EQ(steered.dispatcher().queued(), 1u);
+  steered.Pass(milliseconds(299));
+  EXPECT_FALSE(sink->ended());
+  steered.Pass(milliseconds(1));
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsUnavailable(*sink->error)) << *sink->error;
+  EXPECT_FALSE(first[0]->ended()) << "what is at a worker is not in the queue";
+}
+
+TEST(GenerationTime, ARequestEndsWithItsTimeAndItsSequenceIsCancelled) {
+  SteeredGenerations steered({.request_timeout = milliseconds(1000)});
+  const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+  EXPECT_EQ(steered.worker("a").submitted.at(0).deadline_ms, 1000u);
+  steered.Pass(milliseconds(999));
+  EXPECT_FALSE(sink->ended());
+  steered.Pass(milliseconds(1));
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsDeadlineExceeded(*sink->error));
+  EXPECT_EQ(steered.worker("a").cancelled.size(), 1u);
+}
+
+TEST(GenerationTime, KeepAlivesComeWhileNothingElseDoes) {
+  SteeredGenerations steered({.keep_alive = milliseconds(100)});
+  const auto sink = steered.Start(Streamed());
+  const uint64_t id = steered.worker("a").submitted.at(0).sequence_id;
+  steered.Pass(milliseconds(99));
+  EXPECT_EQ(sink->keep_alives, 0);
+  steered.Pass(milliseconds(1));
+  EXPECT_EQ(sink->keep_alives, 1);
+  steered.Pass(milliseconds(60));
+  steered.Say("a", id, "x");
+  steered.Pass(milliseconds(60));
+  EXPECT_EQ(sink->keep_alives, 1) << "the token counts";
+  steered.Pass(milliseconds(40));
+  EXPECT_EQ(sink->keep_alives, 2);
 }
 
 }  // namespace

@@ -334,6 +334,149 @@ TEST_F(WorkerRegistryTest, ADroppedWorkerLeavesNoSeriesBehind) {
   EXPECT_EQ(metrics_registry_.Serialize().find("worker=\"a\""), std::string::npos);
 }
 
+TEST_F(WorkerRegistryTest, ASuccessCountsAgainstTheBreakerAndOtherEndsDoNot) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  auto handler = std::make_shared<FakeHandler>();
+  const auto end = [&](Finish::Reason reason, absl::StatusCode code = absl::StatusCode::kInternal) {
+    SequenceOutput output;
+    output.sequence_id = registry_.Book(OnlyKey(), 1, handler).place.sequence_id;
+    output.finish = Finish{reason, static_cast<uint32_t>(code), {}};
+    registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
+  };
+  for (const Finish::Reason good :
+       {Finish::Reason::kStopToken, Finish::Reason::kMaxTokens, Finish::Reason::kContextFull}) {
+    end(Finish::Reason::kError);
+    end(good);
+    end(Finish::Reason::kError);
+    EXPECT_NE(OnlyKey(), 0u) << "never two in a row: " << FinishReasonName(good);
+    end(good);
+  }
+  // In between, what says nothing of the worker changes nothing.
+  end(Finish::Reason::kError);
+  end(Finish::Reason::kCancelled);
+  end(Finish::Reason::kError, absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(OnlyKey(), 0u);
+  end(Finish::Reason::kError);
+  EXPECT_EQ(OnlyKey(), 0u);
+  EXPECT_TRUE(registry_.HasReadyWorker("f")) << "it is there, and will be tried again";
+}
+
+TEST_F(WorkerRegistryTest, AProbeIsOneSequenceUntilItEndsOrIsCancelled) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  auto handler = std::make_shared<FakeHandler>();
+  for (int i = 0; i < 2; ++i) {
+    Output("a", registry_.Book(OnlyKey(), 1, handler).place.sequence_id, Finish::Reason::kError);
+  }
+  clock_.Advance(std::chrono::milliseconds(4999));
+  EXPECT_EQ(OnlyKey(), 0u);
+  clock_.Advance(std::chrono::milliseconds(1));
+  const WorkerKey key = OnlyKey();
+  const uint64_t probe = registry_.Book(key, 1, handler).place.sequence_id;
+  EXPECT_EQ(OnlyKey(), 0u) << "the probe is on its way";
+  registry_.Cancel(key, probe);
+  EXPECT_EQ(OnlyKey(), key) << "it told nothing: another may try";
+  Output("a", registry_.Book(key, 1, handler).place.sequence_id, Finish::Reason::kMaxTokens);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(OnlyKey(), key) << "closed again";
+    registry_.Book(key, 1, handler);
+  }
+}
+
+TEST_F(WorkerRegistryTest, ZonesFollowDiscovery) {
+  registry_.SetAddresses({{"a", true}, {"b", false}});
+  Ready("a");
+  EXPECT_TRUE(registry_.Candidates("f", 1, {})[0].other_zone);
+  registry_.SetAddresses({{"a", false}, {"b", false}});
+  EXPECT_FALSE(registry_.Candidates("f", 1, {})[0].other_zone);
+  registry_.SetAddresses({{"a", true}, {"b", false}});
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  Ready("a");
+  EXPECT_TRUE(registry_.Candidates("f", 1, {})[0].other_zone) << "also in a new session";
+}
+
+TEST_F(WorkerRegistryTest, AClosedLinkIsKeptWhileSomebodySendsThroughIt) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  std::weak_ptr<FakeChannel> weak = channels_.at("a");
+  channels_.clear();
+  auto booked = registry_.Book(OnlyKey(), 1, std::make_shared<FakeHandler>());
+  registry_.SetAddresses({});
+  registry_.Reap();
+  EXPECT_FALSE(weak.expired());
+  booked.channel = nullptr;
+  EXPECT_FALSE(weak.expired()) << "not on the thread that lets go";
+  registry_.Reap();
+  EXPECT_TRUE(weak.expired());
+}
+
+TEST_F(WorkerRegistryTest, AnAddressThatComesBackIsANewLinkAndOneThatStaysIsNot) {
+  registry_.SetAddresses({"a", "b"});
+  const std::map<std::string, LinkId> before = links_;
+  registry_.SetAddresses({"b", "a", "c"});
+  EXPECT_EQ(links_.at("a"), before.at("a"));
+  EXPECT_EQ(links_.at("b"), before.at("b"));
+  registry_.SetAddresses({"b", "c"});
+  registry_.OnReady(before.at("a"), {});
+  EXPECT_EQ(registry_.num_ready(), 0u) << "late words of a link that is gone";
+  registry_.SetAddresses({"a", "b", "c"});
+  EXPECT_NE(links_.at("a"), before.at("a"));
+}
+
+TEST_F(WorkerRegistryTest, WhatASequenceMayStillGetIsBounded) {
+  registry_.SetAddresses({"a"});
+  Ready("a", "f", 10, 1000, /*max_context_tokens=*/20);
+  const auto book = [&](uint32_t tokens, uint32_t most) {
+    auto handler = std::make_shared<FakeHandler>();
+    const uint64_t id = registry_.Book(OnlyKey(), tokens, handler, 0, {}, most).place.sequence_id;
+    return std::pair(handler, id);
+  };
+  const auto say = [&](uint64_t id, size_t num_tokens) {
+    SequenceOutput output;
+    output.sequence_id = id;
+    output.token_ids.assign(num_tokens, 1);
+    registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
+  };
+  const auto is_booked = [&] { return registry_.Workers()[0].booked_sequences; };
+  auto [asked, asked_id] = book(10, 3);  // what was asked for
+  say(asked_id, 2);
+  say(asked_id, 1);
+  EXPECT_EQ(is_booked(), 1u);
+  say(asked_id, 1);
+  EXPECT_EQ(is_booked(), 0u);
+  EXPECT_EQ(asked->outputs, 3) << "the last one says that it is over";
+  EXPECT_EQ(channels_.at("a")->cancelled, std::vector<uint64_t>{asked_id});
+  auto [roomy, roomy_id] = book(15, UINT32_MAX);  // what the context holds
+  say(roomy_id, 5);
+  EXPECT_EQ(is_booked(), 1u);
+  say(roomy_id, 1);
+  EXPECT_EQ(is_booked(), 0u);
+}
+
+TEST_F(WorkerRegistryTest, OfBuildsWithAsManyWorkersTheNewerAnswers) {
+  registry_.SetAddresses({"a", "b"});
+  const auto ready = [&](const std::string& address, int64_t created) {
+    auto model = std::make_shared<ServedModel>();
+    model->id = "m";
+    model->fingerprint = address;
+    model->created_unix_s = created;
+    WorkerInfo info;
+    info.model = model;
+    registry_.OnReady(links_.at(address), info);
+  };
+  ready("a", 5);
+  ready("b", 4);
+  EXPECT_EQ(registry_.FindModel("m")->fingerprint, "a");
+  registry_.SetAddresses({});
+  registry_.SetAddresses({"a", "b"});
+  ready("a", 4);
+  ready("b", 5);
+  EXPECT_EQ(registry_.FindModel("m")->fingerprint, "b");
+  registry_.OnLost(links_.at("b"), absl::UnavailableError("gone"));
+  EXPECT_EQ(registry_.FindModel("m")->fingerprint, "a") << "what is ready goes before";
+}
+
 TEST_F(WorkerRegistryTest, TheBuildWithMoreReadyWorkersAnswersToTheName) {
   registry_.SetAddresses({"a", "b", "c"});
   Ready("a", "old");

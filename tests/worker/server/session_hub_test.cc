@@ -1,0 +1,200 @@
+// Sessions that join and leave: what each is told of credit, draining and load.
+#include "worker/server/session_hub.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "proto/pingti/worker/v1/worker.pb.h"
+#include "tests/testing/wait_for.h"
+
+namespace pingti::worker {
+namespace {
+
+class CountingWriter final : public SessionWriter {
+ public:
+  void Flush() override { ++flushes; }
+  void EndWhenFlushed() override { ++ends; }
+  std::atomic<int> flushes{0};
+  std::atomic<int> ends{0};
+};
+
+struct Router {
+  std::shared_ptr<CountingWriter> writer = std::make_shared<CountingWriter>();
+  std::shared_ptr<Outbox> outbox = std::make_shared<Outbox>();
+
+  // Everything that it would be sent now.
+  std::vector<v1::SessionResponse> TakeAll() const {
+    std::vector<v1::SessionResponse> taken;
+    v1::SessionResponse response;
+    while (outbox->Take(&response)) {
+      taken.push_back(response);
+      response.Clear();
+    }
+    return taken;
+  }
+};
+
+class SessionHubTest : public ::testing::Test {
+ protected:
+  static HubOptions Options() {
+    HubOptions options;
+    options.report_interval = std::chrono::hours(1);
+    options.total_credit = {.max_waiting_sequences = 10, .max_waiting_tokens = 1000};
+    options.identity = {"worker-1", "inc-1", "print", {}, 100};
+    return options;
+  }
+  Router Join(uint32_t max_message_bytes = 0) {
+    Router router;
+    hub_.Add(router.writer, router.outbox, /*output_credit=*/0, max_message_bytes);
+    return router;
+  }
+  // What the router was told last of its credit, in its Welcome or later.
+  static SubmitCredit CreditOf(const Router& router) {
+    SubmitCredit credit;
+    for (const v1::SessionResponse& response : router.TakeAll()) {
+      const v1::SubmitCredit* told = nullptr;
+      if (response.has_welcome()) told = &response.welcome().initial_credit();
+      if (response.has_submit_credit()) told = &response.submit_credit();
+      if (told != nullptr) credit = {told->max_waiting_sequences(), told->max_waiting_tokens()};
+    }
+    return credit;
+  }
+
+  SessionHub hub_{Options(), nullptr};
+};
+
+TEST_F(SessionHubTest, CreditIsDividedAmongThoseThatAreThere) {
+  const Router first = Join();
+  EXPECT_EQ(CreditOf(first), (SubmitCredit{10, 1000}));
+  const Router second = Join();
+  EXPECT_EQ(CreditOf(first), (SubmitCredit{5, 500}));
+  EXPECT_EQ(CreditOf(second), (SubmitCredit{5, 500}));
+  const Router third = Join();
+  EXPECT_EQ(CreditOf(first), (SubmitCredit{3, 333}));
+  EXPECT_EQ(CreditOf(third), (SubmitCredit{3, 333}));
+  EXPECT_EQ(hub_.num_sessions(), 3u);
+  hub_.Remove(second.writer.get());
+  hub_.Remove(second.writer.get());  // once is enough
+  EXPECT_EQ(hub_.num_sessions(), 2u);
+  CreditOf(second);
+  EXPECT_EQ(CreditOf(first), (SubmitCredit{5, 500}));
+  EXPECT_EQ(CreditOf(third), (SubmitCredit{5, 500}));
+  hub_.Remove(third.writer.get());
+  EXPECT_EQ(CreditOf(first), (SubmitCredit{10, 1000}));
+}
+
+TEST_F(SessionHubTest, WhoeverIsThereMaySendOneSequence) {
+  std::vector<Router> routers;
+  for (int i = 0; i < 1001; ++i) routers.push_back(Join());
+  EXPECT_EQ(CreditOf(routers.front()), (SubmitCredit{1, 1}));
+  EXPECT_EQ(CreditOf(routers.back()), (SubmitCredit{1, 1}));
+}
+
+TEST_F(SessionHubTest, TheWelcomeSaysWhichModelIsServed) {
+  const std::vector<v1::SessionResponse> told = Join().TakeAll();
+  ASSERT_GE(told.size(), 1u);
+  ASSERT_TRUE(told[0].has_welcome());
+  EXPECT_EQ(told[0].welcome().worker_id(), "worker-1");
+  EXPECT_EQ(told[0].welcome().incarnation(), "inc-1");
+  EXPECT_EQ(told[0].welcome().model_fingerprint(), "print");
+  EXPECT_EQ(told[0].welcome().max_message_bytes(), 100u);
+}
+
+TEST_F(SessionHubTest, WhoJoinsWhileItDrainsIsTold) {
+  const Router before = Join();
+  before.TakeAll();
+  EXPECT_FALSE(hub_.draining());
+  hub_.AnnounceDraining(7000);
+  EXPECT_TRUE(hub_.draining());
+  const std::vector<v1::SessionResponse> news = before.TakeAll();
+  ASSERT_EQ(news.size(), 1u);
+  EXPECT_EQ(news[0].draining().deadline_ms(), 7000u);
+  const std::vector<v1::SessionResponse> told = Join().TakeAll();
+  ASSERT_GE(told.size(), 2u);
+  EXPECT_TRUE(told[0].has_welcome());
+  ASSERT_TRUE(told[1].has_draining());
+  EXPECT_EQ(told[1].draining().deadline_ms(), 7000u);
+}
+
+TEST_F(SessionHubTest, AllAreEnded) {
+  const Router first = Join();
+  const Router second = Join();
+  const Router gone = Join();
+  hub_.Remove(gone.writer.get());
+  hub_.EndAll();
+  EXPECT_EQ(first.writer->ends, 1);
+  EXPECT_EQ(second.writer->ends, 1);
+  EXPECT_EQ(gone.writer->ends, 0);
+}
+
+TEST_F(SessionHubTest, CacheEventsReachAllThatAreThere) {
+  const Router first = Join();
+  const Router second = Join();
+  first.TakeAll();
+  second.TakeAll();
+  const CacheEvent stored{};
+  hub_.OnCacheEvents(std::span(&stored, 1));
+  for (const Router* router : {&first, &second}) {
+    const auto told = router->TakeAll();
+    ASSERT_EQ(told.size(), 1u);
+    EXPECT_TRUE(told[0].has_kv_events());
+  }
+  EXPECT_FALSE(Join().TakeAll().back().has_kv_events()) << "what was before its time";
+}
+
+TEST_F(SessionHubTest, ALargeChangeOfLoadIsReportedAtOnceAndASmallOneIsNot) {
+  const Router router = Join();
+  hub_.Start();
+  ASSERT_TRUE(testing::WaitFor([&] { return router.writer->flushes >= 1; }));
+  router.TakeAll();
+  const auto change = [&](LoadSnapshot load) {
+    const int before = router.writer->flushes;
+    hub_.OnStepEnd({}, load);
+    hub_.Ring();
+    EXPECT_TRUE(testing::WaitFor([&] { return router.writer->flushes > before; }));
+    std::vector<v1::SessionResponse> told = router.TakeAll();
+    return !told.empty() && told.back().has_load_report();
+  };
+  LoadSnapshot load{.kv_total_blocks = 80};
+  load.waiting_sequences = 3;
+  EXPECT_FALSE(change(load));
+  load.waiting_sequences = 4;
+  EXPECT_TRUE(change(load)) << "four more";
+  load.waiting_sequences = 40;
+  EXPECT_TRUE(change(load));
+  load.waiting_sequences = 49;
+  EXPECT_FALSE(change(load)) << "less than a quarter";
+  load.waiting_sequences = 50;
+  EXPECT_TRUE(change(load));
+  load.running_sequences = 4;
+  EXPECT_TRUE(change(load));
+  load.kv_leased_blocks = 10;
+  EXPECT_FALSE(change(load)) << "an eighth of all";
+  load.kv_leased_blocks = 11;
+  EXPECT_TRUE(change(load));
+  load.kv_leased_blocks = 0;
+  EXPECT_TRUE(change(load)) << "fewer count as well";
+  hub_.Stop();
+}
+
+TEST_F(SessionHubTest, LoadIsReportedAfterTheIntervalWhateverHappens) {
+  HubOptions options = Options();
+  options.report_interval = std::chrono::milliseconds(1);
+  SessionHub hub(options, nullptr);
+  const Router router;
+  hub.Add(router.writer, router.outbox, 0, 0);
+  hub.Start();
+  router.TakeAll();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(testing::WaitFor([&] {
+      const auto told = router.TakeAll();
+      return !told.empty() && told.back().has_load_report();
+    }));
+  }
+}
+
+}  // namespace
+}  // namespace pingti::worker
