@@ -78,7 +78,7 @@ class Case {
         workspace_(GemmW4A16WorkspaceBytes()) {
     PINGTI_CUDA(FillBits(words_.data(), words_.bytes(), 1));
     PINGTI_CUDA(FillBf16(scales_.data(), scales_.size(), 0.001f, 0.01f, 2));
-    PINGTI_CUDA(FillBits(zeros_.data(), zeros_.bytes(), 3));
+    PINGTI_CUDA(cudaMemset(zeros_.data(), 7, zeros_.bytes()));
     PINGTI_CUDA(FillBf16(a_.data(), a_.size(), -1.0f, 1.0f, 4));
     workspace_.Zero();
     const size_t bytes = PackedWeightBytes(shape.n, shape.k, options.bits);

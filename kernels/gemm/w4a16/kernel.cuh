@@ -8,8 +8,10 @@
 //   one or two blocks per SM. Each of eight warps multiplies 32 (or 16) rows x 128 k of a stage;
 //   where a stage has 256 k, pairs of warps share their rows and add up at the end of a tile.
 //   Weights are mma.m16n8k16's A, made in registers from packed words; tokens are B, shared by the
-//   block through ldmatrix. Cut tiles meet in common/join_partials.cuh, always added in the same
-//   order.
+//   block through ldmatrix. From 32 tokens on sm_90a multiplies with wgmma instead: its A in
+//   registers is four warps' fragments of mma, its B the same tokens in shared memory, and the next
+//   weights are unpacked while it runs. Cut tiles meet in common/join_partials.cuh, always added in
+//   the same order.
 // Shared memory: kStages of weights (a lane reads only what it copied itself), swizzled tokens,
 //   scales and zeros, filled by cp.async; 160 KB per SM (two blocks: 222 KB, which sm_80 runs as
 //   one).
@@ -28,6 +30,8 @@
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/mma_sm80.cuh"
 #include "kernels/common/status.h"
+#include "kernels/common/tma.cuh"
+#include "kernels/common/wgmma_f16.cuh"
 #include "kernels/gemm/common/join_partials.cuh"
 #include "kernels/gemm/common/stream_k.h"
 #include "kernels/gemm/common/token_major.cuh"
@@ -63,7 +67,10 @@ struct GemmW4A16Traits {
   static constexpr int kTokenBytes = kTokens * kStageK * 2;
   static constexpr int kScaleBytes = kKWarps * kGroups * kBlockRows * 2;
   static constexpr int kZeroBytes = kKWarps * kGroups * kBlockRows;
-  static constexpr int kStageBytes = kWeightBytes + kTokenBytes + kScaleBytes + kZeroBytes;
+  static constexpr bool kUsesWgmma = kTokens >= 32;  // where there is one
+  // wgmma wants its tokens at multiples of 1024 bytes.
+  static constexpr int kStageBytes =
+      CeilDiv(kWeightBytes + kTokenBytes + kScaleBytes + kZeroBytes, 1024) * 1024;
   static constexpr int kSharedBudget = (kBlocksPerSm == 1 ? 160 : 222 / kBlocksPerSm) * 1024;
   static constexpr int kStagesThatFit = kSharedBudget / kStageBytes;
   static constexpr int kStages = kStagesThatFit < 8 ? kStagesThatFit : 8;
@@ -77,11 +84,18 @@ struct GemmW4A16Traits {
                 "pairs meet in a stage of weights");
   static_assert(kBlocksPerSm * kOutRegisters <= 64, "what the workspace is sized for");
   static_assert(kStages >= 3, "one stage in use, two in flight");
+  static_assert(!kUsesWgmma || (kKWarps == 1 && kWeightBytes % 1024 == 0),
+                "a warpgroup reads the tokens of the whole stage");
 };
 
-// Byte offset of 16-byte column `column` of token row `row`: 256-byte rows, swizzled so that the
-// eight rows ldmatrix reads at once lie in different banks.
+// Byte offset of 16-byte column `column` of token row `row`: rows of 256 bytes, or for wgmma two
+// halves of 64 k in rows of 128 bytes, swizzled so that the eight rows that are read at once lie in
+// different banks.
+template <typename Traits>
 __device__ __forceinline__ int TokenOffset(int row, int column) {
+  if constexpr (Traits::kUsesWgmma) {
+    return column / 8 * (Traits::kTokens * 128) + row * 128 + 16 * (column % 8 ^ row % 8);
+  }
   return row * (kPackedK * 2) + 16 * (column ^ (row % 8));
 }
 
@@ -145,7 +159,7 @@ __device__ __forceinline__ void CopyTokens(uint8_t* stage, const GemmW4A16Args& 
     const int k = stage_index * Traits::kStageK + part * kPackedK + column * 8;
     const bool inside = row < args.m && k < args.k;
     CpAsync16(stage + Traits::kWeightBytes + part * (Traits::kTokens * kPackedK * 2) +
-                  TokenOffset(row, column),
+                  TokenOffset<Traits>(row, column),
               args.a + (inside ? row * args.a_row_stride + k : 0), inside);
   }
 }
@@ -173,13 +187,99 @@ __device__ __forceinline__ uint32_t ReadOffset(const uint8_t* stage, const GemmW
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// sum = weights x tokens over the k of one scale, all four warps of a warpgroup together.
+// sum[slab][token / 8][4], flattened.
+template <typename Traits>
+__device__ __forceinline__ void SumGroupWgmma(float (&sum)[Traits::kRegisters],
+                                              const uint4* weights, const uint8_t* tokens,
+                                              const uint32_t (&offset)[Traits::kSlabs][2],
+                                              int group) {
+  constexpr int kWordsPerStep = Traits::kBits / 4;
+  constexpr int kHalf = Traits::kRegisters / Traits::kSlabs;
+  using Slabs = float[Traits::kSlabs][kHalf];
+  auto& slabs = reinterpret_cast<Slabs&>(sum);
+  uint4 vector[Traits::kSlabs];
+  WgmmaFence();
+#pragma unroll
+  for (int step = 0; step < Traits::kSteps; ++step) {
+    const int c = group * Traits::kSteps + step;
+    const int word = c * kWordsPerStep;  // within a slab
+    const uint64_t b =
+        MakeKMajorDescriptor128B(tokens + c / 4 * (Traits::kTokens * 128)) + (c % 4 * 32 >> 4);
+#pragma unroll
+    for (int s = 0; s < Traits::kSlabs; ++s) {
+      if (word % 4 == 0) {
+        vector[s] = weights[(s * Traits::kBits / 2 + word / 4) * Traits::kThreads];
+      }
+      const uint32_t words[4] = {vector[s].x, vector[s].y, vector[s].z, vector[s].w};
+      uint32_t a[4];
+      Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
+      WgmmaF16<__nv_bfloat16, Traits::kTokens>::template Run<false>(slabs[s], a, b, step > 0);
+    }
+    WgmmaCommit();
+  }
+  WgmmaWait<0>();
+#pragma unroll
+  for (int i = 0; i < Traits::kRegisters; ++i) WgmmaFenceRegister(sum[i]);
+}
+#endif
+
+// sum = weights x tokens over the k of one scale. sum[slab][token / 8][4], flattened.
+template <typename Traits>
+__device__ __forceinline__ void SumGroup(float (&sum)[Traits::kRegisters], const uint4* weights,
+                                         const uint8_t* tokens,
+                                         const uint32_t (&offset)[Traits::kSlabs][2], int group) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  if constexpr (Traits::kUsesWgmma) {
+    return SumGroupWgmma<Traits>(sum, weights, tokens, offset, group);
+  }
+#endif
+  constexpr int kBlocks = Traits::kTokens / 8;
+  constexpr int kWordsPerStep = Traits::kBits / 4;
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < Traits::kRegisters; ++i) sum[i] = 0.0f;
+  uint4 vector[Traits::kSlabs];
+  uint32_t b[(kBlocks + 1) / 2][4];
+#pragma unroll
+  for (int step = 0; step < Traits::kSteps; ++step) {
+    const int c = group * Traits::kSteps + step;
+    const int word = c * kWordsPerStep;  // within a slab
+    if (word % 4 == 0) {
+#pragma unroll
+      for (int s = 0; s < Traits::kSlabs; ++s) {
+        vector[s] = weights[(s * Traits::kBits / 2 + word / 4) * Traits::kThreads];
+      }
+    }
+    if (kBlocks == 1 && c % 2 == 0) {  // this step and the next
+      LoadMatrix4(b[0], tokens + TokenOffset<Traits>(lane % 8, 2 * c + lane / 8));
+    }
+#pragma unroll
+    for (int j = 0; j < kBlocks / 2; ++j) {
+      const int row = 16 * j + lane % 8 + lane / 16 * 8;
+      LoadMatrix4(b[j], tokens + TokenOffset<Traits>(row, 2 * c + lane / 8 % 2));
+    }
+#pragma unroll
+    for (int s = 0; s < Traits::kSlabs; ++s) {
+      const uint32_t words[4] = {vector[s].x, vector[s].y, vector[s].z, vector[s].w};
+      uint32_t a[4];
+      Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
+#pragma unroll
+      for (int j = 0; j < kBlocks; ++j) {
+        const int at = 2 * ((kBlocks == 1 ? c : j) % 2);
+        Mma16816<__nv_bfloat16>(&sum[(s * kBlocks + j) * 4], a, b[j / 2][at], b[j / 2][at + 1]);
+      }
+    }
+  }
+}
+
 // acc += scale * (weights x tokens) over the warp's 128 k of a stage. acc[slab][token / 8][4],
 // flattened.
 template <typename Traits>
 __device__ __forceinline__ void MultiplyStage(float (&acc)[Traits::kRegisters],
                                               const uint8_t* stage, const GemmW4A16Args& args) {
   constexpr int kBlocks = Traits::kTokens / 8;
-  constexpr int kWordsPerStep = Traits::kBits / 4;
   const WarpPlace<Traits> place;
   const int lane = threadIdx.x % 32;
   const uint4* weights = reinterpret_cast<const uint4*>(stage) + threadIdx.x;
@@ -195,40 +295,7 @@ __device__ __forceinline__ void MultiplyStage(float (&acc)[Traits::kRegisters],
                                                 place.row + 8 * i + lane / 4);
     }
     float sum[Traits::kRegisters];
-#pragma unroll
-    for (int i = 0; i < Traits::kRegisters; ++i) sum[i] = 0.0f;
-    uint4 vector[Traits::kSlabs];
-    uint32_t b[(kBlocks + 1) / 2][4];
-#pragma unroll
-    for (int step = 0; step < Traits::kSteps; ++step) {
-      const int c = group * Traits::kSteps + step;
-      const int word = c * kWordsPerStep;  // within a slab
-      if (word % 4 == 0) {
-#pragma unroll
-        for (int s = 0; s < Traits::kSlabs; ++s) {
-          vector[s] = weights[(s * Traits::kBits / 2 + word / 4) * Traits::kThreads];
-        }
-      }
-      if (kBlocks == 1 && c % 2 == 0) {  // this step and the next
-        LoadMatrix4(b[0], tokens + TokenOffset(lane % 8, 2 * c + lane / 8));
-      }
-#pragma unroll
-      for (int j = 0; j < kBlocks / 2; ++j) {
-        const int row = 16 * j + lane % 8 + lane / 16 * 8;
-        LoadMatrix4(b[j], tokens + TokenOffset(row, 2 * c + lane / 8 % 2));
-      }
-#pragma unroll
-      for (int s = 0; s < Traits::kSlabs; ++s) {
-        const uint32_t words[4] = {vector[s].x, vector[s].y, vector[s].z, vector[s].w};
-        uint32_t a[4];
-        Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
-#pragma unroll
-        for (int j = 0; j < kBlocks; ++j) {
-          const int at = 2 * ((kBlocks == 1 ? c : j) % 2);
-          Mma16816<__nv_bfloat16>(&sum[(s * kBlocks + j) * 4], a, b[j / 2][at], b[j / 2][at + 1]);
-        }
-      }
-    }
+    SumGroup<Traits>(sum, weights, tokens, offset, group);
 #pragma unroll
     for (int i = 0; i < 2 * Traits::kSlabs; ++i) {  // eight rows each
       const float scale = ReadScale<Traits>(stage, args, place.part * Traits::kGroups + group,
@@ -314,10 +381,17 @@ __device__ __forceinline__ void WaitForPriorKernelsIfOverlapped() {
 #endif
 }
 
+// Before the barrier behind which wgmma reads what this thread has copied into shared memory.
+__device__ __forceinline__ void ShowToWgmma() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  FenceProxyAsync();
+#endif
+}
+
 template <typename Traits>
 __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
     GemmW4A16Kernel(const GemmW4A16Args args) {
-  extern __shared__ __align__(16) uint8_t shared[];
+  extern __shared__ __align__(1024) uint8_t shared[];
   auto* shared_answer =
       reinterpret_cast<volatile uint32_t*>(shared + Traits::kStages * Traits::kStageBytes);
   const int chunks = CeilDiv(args.k, kPackedK);
@@ -366,6 +440,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       // This stage has landed for every thread, and every thread is done with the one before it,
       // which is the one refilled next.
       CpAsyncWait<Traits::kStages - 2>();
+      if constexpr (Traits::kUsesWgmma) ShowToWgmma();
       __syncthreads();
       const int next = unit + Traits::kStages - 1;
       if (next < end) {
