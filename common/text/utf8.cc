@@ -111,6 +111,10 @@ bool IsNumeric(char32_t value) {
          category == UTF8PROC_CATEGORY_NO;
 }
 
+bool IsDecimalDigit(char32_t value) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(value)) == UTF8PROC_CATEGORY_ND;
+}
+
 bool IsPunctuation(char32_t value) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(value));
   return category >= UTF8PROC_CATEGORY_PC && category <= UTF8PROC_CATEGORY_PO;

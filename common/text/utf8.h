@@ -34,6 +34,9 @@ bool IsWhiteSpace(char32_t value);
 // General categories Nd, Nl, No.
 bool IsNumeric(char32_t value);
 
+// General category Nd.
+bool IsDecimalDigit(char32_t value);
+
 // General categories P*.
 bool IsPunctuation(char32_t value);
 

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <ctime>
 #include <utility>
 
+#include "common/base/strings.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
 #include "common/text/jinja/objects.h"
@@ -162,25 +162,31 @@ constexpr TestEntry kTests[] = {
 
 Value Range(Interpreter*, Args args) {
   const BoundArgs bound("range", args, {"start", "stop", "step"});
-  int64_t start = 0, stop = 0;
-  const int64_t step = bound.Int(2, 1);
-  if (bound.Has(1)) {
-    start = bound.Int(0, 0);
-    stop = bound.Int(1, 0);
-  } else {
-    bound.Required(0);
-    stop = bound.Int(0, 0);
+  const Value zero(int64_t{0});
+  const bool from_zero = !bound.Has(1);
+  const Value& start = from_zero ? zero : bound.Required(0);
+  const Value& stop = bound.Required(from_zero ? 0 : 1);
+  const Value step = bound.Or(2, Value(int64_t{1}));
+  for (const Value* number : {&start, &stop, &step}) {
+    if (number->is_int()) continue;
+    RequireDefined(*number);
+    Fail("range needs integers, not " + std::string(TypeName(*number)));
   }
-  if (step == 0) Fail("range() arg 3 must not be zero");
-  const double count = std::ceil((static_cast<double>(stop) - static_cast<double>(start)) /
-                                 static_cast<double>(step));
-  constexpr double kMaxRange = 100000;  // as in Jinja's sandbox
+  if (!Truth(step)) Fail("range() arg 3 must not be zero");
+  // Rounded up: the negative of what a negative distance rounds down to.
+  const Value distance = Arithmetic(BinaryOp::kSubtract, start, stop);
+  const int64_t count = ClampedInt(Negate(Arithmetic(BinaryOp::kFloorDivide, distance, step)));
+  constexpr int64_t kMaxRange = 100000;  // as in Jinja's sandbox
   if (count > kMaxRange) {
     Fail("Range too big. The sandbox blocks ranges larger than MAX_RANGE (100000).");
   }
   std::vector<Value> items;
-  ChargeSteps(static_cast<size_t>(std::max(count, 0.0)));
-  for (int64_t i = 0; i < static_cast<int64_t>(count); ++i) items.emplace_back(start + i * step);
+  ChargeSteps(static_cast<size_t>(std::max<int64_t>(count, 0)));
+  Value next = start;
+  for (int64_t i = 0; i < count; ++i) {
+    items.push_back(next.is_bool() ? Value(next.as_int()) : next);
+    next = Arithmetic(BinaryOp::kAdd, next, step);
+  }
   return Value::MakeList(std::move(items));
 }
 
@@ -250,6 +256,16 @@ const TestEntry* FindTest(std::string_view name) {
   return nullptr;
 }
 
+std::string FilterRefusal(std::string_view name) {
+  constexpr std::pair<std::string_view, std::string_view> kReasons[] = {
+      {"random", "two renderings of one conversation must not differ"},
+      {"urlize", "a prompt has no links of HTML"}};
+  for (const auto& [refused, reason] : kReasons) {
+    if (name == refused) return Concat("The filter '", name, "' is not supported: ", reason, ".");
+  }
+  return Concat("No filter named '", name, "'.");
+}
+
 const FilterEntry* FindFilter(std::string_view name) {
   const FilterEntry* entry = FindTextFilter(name);
   if (entry == nullptr) entry = FindNumberFilter(name);
@@ -289,6 +305,11 @@ std::optional<Value> FindGlobal(std::string_view name) {
       const BoundArgs bound("joiner", args, {"sep"});
       return Value(
           std::shared_ptr<Object>(std::make_shared<JoinerObject>(bound.StringOr(0, ", "))));
+    });
+  }
+  if (name == "lipsum") {
+    return MakeFunction(name, [](Interpreter*, Args) -> Value {
+      Fail("The function 'lipsum' is not supported: it makes text at random.");
     });
   }
   return std::nullopt;

@@ -27,12 +27,14 @@ using Method = Value (*)(Interpreter* interpreter, const Value& self, const Args
 
 // nullptr when there is none of that name.
 const FilterEntry* FindFilter(std::string_view name);
+// What to say of a filter that is not found: jinja2's own ones that are left out have a reason.
+std::string FilterRefusal(std::string_view name);
 const TestEntry* FindTest(std::string_view name);
 Method FindMethod(const Value& self, std::string_view name);
 // Methods that would change a list or dict: the sandbox refuses them.
 bool IsMutatingMethod(const Value& self, std::string_view name);
 
-// range, namespace, dict, cycler, joiner, raise_exception, strftime_now.
+// range, namespace, dict, cycler, joiner, raise_exception, strftime_now; lipsum, which fails.
 std::optional<Value> FindGlobal(std::string_view name);
 
 // The tables' parts, one per file.
@@ -41,6 +43,7 @@ const FilterEntry* FindNumberFilter(std::string_view name);
 const FilterEntry* FindMarkupFilter(std::string_view name);
 const FilterEntry* FindSequenceFilter(std::string_view name);
 Method FindTextMethod(std::string_view name, bool of_markup);
+Method FindClassMethod(std::string_view name);
 
 // Arguments by position or name, as a Python function with these parameters takes them.
 class BoundArgs {
@@ -74,6 +77,8 @@ std::string TitleCase(std::string_view text);
 // Strips characters of `chars`, or white space when it is nullopt.
 std::string_view Strip(std::string_view text, const std::optional<std::string>& chars, bool left,
                        bool right);
+// Lines as str.splitlines() finds them, with or without what ends them.
+std::vector<std::string_view> LinesOf(std::string_view text, bool keep_ends);
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,
                        int64_t count);
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/markup.h"
@@ -129,21 +130,21 @@ Value FileSizeFormat(Interpreter*, const Value& input, const Args& args) {
   const Value number = FindNumberFilter("float")->apply(nullptr, input, {});
   const double bytes = number.as_double();
   const double base = binary ? 1024 : 1000;
-  constexpr double kLargest = 9.2e18;
-  if (!(std::fabs(bytes) < 1e300) || bytes < -kLargest) {
-    Fail("filesizeformat: cannot convert " + FloatRepr(bytes) + " to a number of bytes");
-  }
   if (bytes == 1) return Value("1 Byte");
-  if (bytes < base) return Value(std::to_string(static_cast<int64_t>(bytes)) + " Bytes");
+  if (bytes < base) return Value(IntegerText(IntegerFromDouble(bytes)) + " Bytes");
   constexpr const char* kPrefixes[] = {"k", "M", "G", "T", "P", "E", "Z", "Y"};
-  double unit = base;
+  // The least number that the next prefix is for; exact, as 10^24 is no double.
+  const auto unit = [&](size_t prefix) {
+    return Arithmetic(BinaryOp::kPower, Value(static_cast<int64_t>(base)),
+                      Value(static_cast<int64_t>(prefix) + 2));
+  };
   size_t i = 0;
-  for (; i + 1 < std::size(kPrefixes) && bytes >= unit * base; ++i) unit *= base;
+  while (i + 1 < std::size(kPrefixes) && !Less(Value(bytes), unit(i))) ++i;
   char text[400];
   const std::string prefix =
       binary ? std::string(1, kPrefixes[i][0] == 'k' ? 'K' : kPrefixes[i][0]) + "i"
              : std::string(kPrefixes[i]);
-  std::snprintf(text, sizeof(text), "%.1f %sB", bytes / unit, prefix.c_str());
+  std::snprintf(text, sizeof(text), "%.1f %sB", base * bytes / unit(i).as_double(), prefix.c_str());
   return Value(std::string(text));
 }
 

@@ -3,9 +3,9 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <limits>
 #include <utility>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/builtins.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/value_ops.h"
@@ -13,70 +13,60 @@
 namespace pingti::text::jinja {
 namespace {
 
-// Text as int(text) reads it: white space around, a sign, underscores between digits.
-std::optional<int64_t> ParseInt(std::string_view text, int base) {
+// Text as int(text, base) reads it: white space around, a sign, a prefix, underscores between
+// digits.
+std::optional<Value> IntegerFromText(std::string_view text, int64_t base) {
   text = Strip(text, std::nullopt, true, true);
   const bool negative = text.starts_with('-');
   if (negative || text.starts_with('+')) text.remove_prefix(1);
+  bool after_prefix = false;
   for (const auto& [prefix, prefix_base] : {std::pair{std::string_view("0x"), 16},
                                             {std::string_view("0o"), 8},
                                             {std::string_view("0b"), 2}}) {
-    if (base == prefix_base && ToLower(text.substr(0, 2)) == prefix) text.remove_prefix(2);
+    if ((base == prefix_base || base == 0) && ToLower(text.substr(0, 2)) == prefix) {
+      text.remove_prefix(2);
+      base = prefix_base;
+      after_prefix = true;
+    }
   }
+  const bool by_form = base == 0;  // decimal, without zeros before it
+  if (by_form) base = 10;
+  if (base < 2 || base > 36) return std::nullopt;
   std::string digits;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '_' && i > 0 && i + 1 < text.size() && text[i - 1] != '_') continue;
-    digits += text[i];
+    const bool between = (i > 0 ? text[i - 1] != '_' : after_prefix) && i + 1 < text.size();
+    if (text[i] != '_' || !between) digits += text[i];
   }
-  if (digits.empty() || digits[0] == '-') return std::nullopt;
-  if (negative) digits.insert(0, 1, '-');
-  int64_t value = 0;
-  const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-  if (parsed.ptr != digits.data() + digits.size()) return std::nullopt;
-  if (parsed.ec == std::errc::result_out_of_range) Fail("integer result is beyond 64 bits");
-  return parsed.ec == std::errc() ? std::optional(value) : std::nullopt;
+  const bool has_limit = (base & (base - 1)) != 0;
+  if (has_limit && digits.size() > kMaxDecimalDigits) return std::nullopt;
+  const std::optional<Value> value = ParseInteger(digits, static_cast<int>(base));
+  if (!value || (by_form && digits[0] == '0' && Truth(*value))) return std::nullopt;
+  return negative ? Negate(*value) : *value;
 }
 
 std::optional<double> ParseFloat(std::string_view text) {
   std::string clean(Strip(text, std::nullopt, true, true));
-  if (clean.starts_with('+')) clean.erase(0, 1);
   for (size_t i = 1; i + 1 < clean.size(); ++i) {
     if (clean[i] == '_' && std::isdigit(static_cast<unsigned char>(clean[i - 1])) != 0 &&
         std::isdigit(static_cast<unsigned char>(clean[i + 1])) != 0) {
       clean.erase(i, 1);
     }
   }
-  double value = 0;
-  const auto parsed = std::from_chars(clean.data(), clean.data() + clean.size(), value);
-  if (clean.empty() || parsed.ptr != clean.data() + clean.size()) return std::nullopt;
-  if (parsed.ec == std::errc::result_out_of_range) {
-    return clean[0] == '-' ? -std::numeric_limits<double>::infinity()
-                           : std::numeric_limits<double>::infinity();
-  }
-  return value;
+  return FloatFromText(clean);
 }
 
 Value ToIntFilter(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("int", args, {"default", "base"});
   RequireDefined(input);
   const Value otherwise = bound.Or(0, Value(int64_t{0}));
-  if (input.is_int()) return Value(input.as_int());
-  double number = 0;
-  if (input.is_string()) {
-    if (const auto value = ParseInt(input.as_string(), static_cast<int>(bound.Int(1, 10)))) {
-      return Value(*value);
-    }
-    const auto value = ParseFloat(input.as_string());
-    if (!value) return otherwise;
-    number = *value;
-  } else if (input.is_float()) {
-    number = input.as_double();
-  } else {
-    return otherwise;
-  }
-  if (std::isnan(number) || std::isinf(number)) return otherwise;
-  if (std::fabs(number) >= 9.2e18) Fail("integer result is beyond 64 bits");
-  return Value(static_cast<int64_t>(number));
+  if (input.is_bool()) return Value(input.as_int());
+  if (input.is_int()) return input;
+  if (input.is_float()) return IntegerFromDouble(input.as_double());
+  if (!input.is_string()) return otherwise;
+  const std::string& text = input.as_string();
+  if (const auto value = IntegerFromText(text, bound.Int(1, 10))) return *value;
+  const std::optional<double> number = ParseFloat(text);
+  return number && std::isfinite(*number) ? IntegerFromDouble(*number) : otherwise;
 }
 
 Value ToFloatFilter(Interpreter*, const Value& input, const Args& args) {
@@ -89,10 +79,13 @@ Value ToFloatFilter(Interpreter*, const Value& input, const Args& args) {
   return bound.Or(0, Value(0.0));
 }
 
+// An integer as itself, and True as 1.
+Value Plus(const Value& integer) { return integer.is_bool() ? Value(integer.as_int()) : integer; }
+
 Value Abs(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("abs", args, {});
   if (input.is_float()) return Value(std::fabs(input.as_double()));
-  if (input.is_int()) return input.as_int() < 0 ? Negate(input) : Value(input.as_int());
+  if (input.is_int()) return IsNegative(input) ? Negate(input) : Plus(input);
   RequireDefined(input);
   Fail("bad operand type for abs(): '" + std::string(TypeName(input)) + "'");
 }
@@ -112,6 +105,22 @@ double RoundDecimal(double value, int64_t digits) {
   return std::nearbyint(value / scale) * scale;
 }
 
+Value PowerOfTen(int64_t exponent) {
+  return Arithmetic(BinaryOp::kPower, Value(int64_t{10}), Value(exponent));
+}
+
+// round(integer, -digits): ties go to the even multiple of the power.
+Value RoundInteger(const Value& integer, int64_t digits) {
+  const Value unit = PowerOfTen(digits);
+  const Value rest = Arithmetic(BinaryOp::kModulo, integer, unit);
+  const Value down = Arithmetic(BinaryOp::kSubtract, integer, rest);
+  const Value twice = Arithmetic(BinaryOp::kAdd, rest, rest);
+  const Value multiple = Arithmetic(BinaryOp::kFloorDivide, integer, unit);
+  const bool is_odd = Truth(Arithmetic(BinaryOp::kModulo, multiple, Value(int64_t{2})));
+  const bool up = Less(unit, twice) || (Equal(unit, twice) && is_odd);
+  return up ? Arithmetic(BinaryOp::kAdd, down, unit) : down;
+}
+
 Value Round(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("round", args, {"precision", "method"});
   const int64_t precision = bound.Int(0, 0);
@@ -124,14 +133,16 @@ Value Round(Interpreter*, const Value& input, const Args& args) {
     Fail("type " + std::string(TypeName(input)) + " doesn't define __round__ method");
   }
   if (method == "common") {
-    if (input.is_int() && precision >= 0) return Value(input.as_int());
-    const double rounded = RoundDecimal(input.as_double(), precision);
-    if (input.is_int()) return Value(static_cast<int64_t>(rounded));
-    return Value(rounded);
+    if (input.is_float()) return Value(RoundDecimal(input.as_double(), precision));
+    return precision >= 0 ? Plus(input) : RoundInteger(input, -precision);
   }
-  const double scale = std::pow(10.0, static_cast<double>(precision));
-  const double scaled = input.as_double() * scale;
-  return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  const Value scale = PowerOfTen(precision);
+  Value scaled = Arithmetic(BinaryOp::kMultiply, input, scale);
+  if (scaled.is_float()) {
+    const double number = scaled.as_double();
+    scaled = IntegerFromDouble(method == "ceil" ? std::ceil(number) : std::floor(number));
+  }
+  return Arithmetic(BinaryOp::kDivide, scaled, scale);
 }
 
 constexpr FilterEntry kNumberFilters[] = {

@@ -308,7 +308,7 @@ Value Map(Interpreter* interpreter, const Value& input, const Args& args) {
   }
   const std::string name = ToString(args.positional[0]);
   const FilterEntry* filter = FindFilter(name);
-  if (filter == nullptr) Fail("No filter named '" + name + "'.");
+  if (filter == nullptr) Fail(FilterRefusal(name));
   const Args rest = Rest(args, 1);
   for (Value& item : items) item = filter->apply(interpreter, item, rest);
   return IteratorObject::Make(std::move(items));

@@ -7,6 +7,8 @@
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
 #include "common/text/jinja/markup.h"
+#include "common/text/jinja/pretty_print.h"
+#include "common/text/jinja/text_wrap.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
 
@@ -184,6 +186,30 @@ Value Urlencode(Interpreter*, const Value& input, const Args& args) {
   return Value(out.Take());
 }
 
+Value Pprint(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("pprint", args, {});
+  return Value(PrettyPrint(input));
+}
+
+Value Wordwrap(Interpreter*, const Value& input, const Args& args) {
+  const BoundArgs bound("wordwrap", args,
+                        {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
+  RequireDefined(input);
+  if (!input.is_string()) Fail("wordwrap needs a string, not " + std::string(TypeName(input)));
+  const WrapStyle style{.width = bound.Int(0, 79),
+                        .break_long_words = bound.Bool(1, true),
+                        .break_on_hyphens = bound.Bool(3, true)};
+  const bool has_separator = bound.Has(2) && Truth(bound.Required(2));
+  const std::string separator = has_separator ? bound.String(2) : "\n";
+  TextBuilder out;
+  bool first = true;
+  for (const std::string_view text : LinesOf(input.as_string(), false)) {
+    if (!std::exchange(first, false)) out += separator;
+    AppendWrapped(text, style, separator, &out);
+  }
+  return Value(out.Take());
+}
+
 Value Format(Interpreter* interpreter, const Value& input, const Args& args) {
   if (!args.positional.empty() && !args.keyword.empty()) {
     Fail("can't handle positional and keyword arguments at the same time");
@@ -222,6 +248,7 @@ constexpr FilterEntry kTextFilters[] = {
     {"format", Format},
     {"indent", Indent},
     {"lower", ConvertInput<ToLower>},
+    {"pprint", Pprint},
     {"replace", Replace},
     {"string", String},
     {"title", Title},
@@ -231,6 +258,7 @@ constexpr FilterEntry kTextFilters[] = {
     {"upper", ConvertInput<ToUpper>},
     {"urlencode", Urlencode},
     {"wordcount", Wordcount},
+    {"wordwrap", Wordwrap},
 };
 
 }  // namespace

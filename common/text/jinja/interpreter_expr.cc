@@ -148,7 +148,7 @@ Value Interpreter::Call(const Value& callee, Args args) {
 
 Value Interpreter::EvalFilter(const Expr& expr, const Value* input) {
   const Expr* operand = expr.operands[0].get();
-  if (expr.filter == nullptr) FailUnsupported(expr.line, "No filter named '" + expr.name + "'.");
+  if (expr.filter == nullptr) FailUnsupported(expr.line, FilterRefusal(expr.name));
   Value value;
   if (operand == nullptr) {
     value = *input;

@@ -2,8 +2,9 @@
 #include "common/text/jinja/lexer.h"
 
 #include <algorithm>
-#include <charconv>
+#include <optional>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/string_literal.h"
 #include "common/text/utf8.h"
@@ -329,26 +330,24 @@ class Lexer {
       PushInteger(digits, 10, end);
       return;
     }
-    double value = 0;
-    std::erase(digits, '+');
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (parsed.ec == std::errc::result_out_of_range) {
-      FailAt(line_, "number '" + digits + "' is beyond a double");
-    }
+    const std::optional<double> value = FloatFromText(digits);
+    if (!value) FailAt(line_, "'" + digits + "' is not a number");
     Push(TokenKind::kFloat, digits);
-    tokens_.back().number = Value(value);
+    tokens_.back().number = Value(*value);
     Advance(end - pos_);
   }
 
   void PushInteger(const std::string& digits, int base, size_t end) {
-    int64_t value = 0;
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-    if (parsed.ec != std::errc()) FailAt(line_, "integer '" + digits + "' is beyond 64 bits");
-    if (base == 10 && digits.size() > 1 && digits[0] == '0' && value != 0) {
+    if (base == 10 && digits.size() > kMaxDecimalDigits) {
+      FailAt(line_, "an integer of more than " + std::to_string(kMaxDecimalDigits) + " digits");
+    }
+    const std::optional<Value> value = ParseInteger(digits, base);
+    if (!value) FailAt(line_, "'" + digits + "' is not an integer");
+    if (base == 10 && digits.size() > 1 && digits[0] == '0' && Truth(*value)) {
       FailAt(line_, "integer '" + digits + "' starts with zero");
     }
     Push(TokenKind::kInteger, digits);
-    tokens_.back().number = Value(value);
+    tokens_.back().number = *value;
     Advance(end - pos_);
   }
 

@@ -44,6 +44,13 @@ Value DictGet(Interpreter*, const Value& self, const Args& args) {
   return found != nullptr ? *found : bound.Or(1, Value());
 }
 
+Value DictFromKeys(Interpreter*, const Value&, const Args& args) {
+  const BoundArgs bound("fromkeys", args, {"iterable", "value"});
+  Dict dict;
+  for (Value& key : Iterate(bound.Required(0))) dict.Set(std::move(key), bound.Or(1, Value()));
+  return Value(std::make_shared<const Dict>(std::move(dict)));
+}
+
 Value Copy(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("copy", args, {});
   return self;  // nothing can change either
@@ -72,11 +79,9 @@ Value ListIndex(Interpreter*, const Value& self, const Args& args) {
   Fail(Repr(bound.Required(0)) + " is not in list");
 }
 
-constexpr MethodEntry kDictMethods[] = {{"copy", Copy},
-                                        {"get", DictGet},
-                                        {"items", DictItems},
-                                        {"keys", DictKeys},
-                                        {"values", DictValues}};
+constexpr MethodEntry kDictMethods[] = {{"copy", Copy},     {"fromkeys", DictFromKeys},
+                                        {"get", DictGet},   {"items", DictItems},
+                                        {"keys", DictKeys}, {"values", DictValues}};
 constexpr MethodEntry kListMethods[] = {{"copy", Copy}, {"count", ListCount}, {"index", ListIndex}};
 
 template <size_t n>

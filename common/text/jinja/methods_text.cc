@@ -1,6 +1,5 @@
-// Methods of text, as Python's str has them. See builtins.h.
-#include <utf8proc.h>
-
+// Methods of text, as Python's str has them. See builtins.h; those that ask for classes of
+// characters are in methods_classes.cc.
 #include <algorithm>
 #include <utility>
 
@@ -91,28 +90,10 @@ Value Split(Interpreter* interpreter, const Value& self, const Args& args) {
                                   : SplitBy(self.as_string(), bound.String(0), limit, from_right));
 }
 
-bool IsLineEnd(char32_t c) {
-  return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
-         c == 0x2029;
-}
-
 Value Splitlines(Interpreter* interpreter, const Value& self, const Args& args) {
   const bool keep = BoundArgs("splitlines", args, {"keepends"}).Bool(0, false);
-  ChargeSteps(self.as_string().size() / 16);
   std::vector<Value> lines;
-  std::string_view text = self.as_string();
-  size_t begin = 0;
-  for (size_t pos = 0; pos < text.size();) {
-    const DecodedChar c = DecodeUtf8(text.substr(pos));
-    size_t end = pos + c.length;
-    if (IsLineEnd(c.value)) {
-      if (c.value == '\r' && end < text.size() && text[end] == '\n') ++end;
-      lines.emplace_back(text.substr(begin, (keep ? end : pos) - begin));
-      begin = end;
-    }
-    pos = end;
-  }
-  if (begin < text.size()) lines.emplace_back(text.substr(begin));
+  for (const std::string_view line : LinesOf(self.as_string(), keep)) lines.emplace_back(line);
   return Value::MakeList(std::move(lines));
 }
 
@@ -125,7 +106,7 @@ Window Bounded(const Value& self, const BoundArgs& bound) {
   Value start, end;
   if (bound.Has(1)) start = bound.Required(1);
   if (bound.Has(2)) end = bound.Required(2);
-  int64_t first = start.is_int() ? start.as_int() : 0;
+  int64_t first = start.is_int() ? ClampedInt(start) : 0;
   if (first < 0) first = std::max<int64_t>(0, first + Length(self));
   return {Slice(self, start, end, Value()).as_string(), first};
 }
@@ -256,70 +237,10 @@ Value Partition(Interpreter*, const Value& self, const Args& args) {
       {Value(text.substr(0, hit)), Value(separator), Value(text.substr(hit + separator.size()))});
 }
 
-// True when the text has characters and all are of the class.
-template <bool (*is_member)(char32_t)>
-Value AllChars(Interpreter*, const Value& self, const Args& args) {
-  const BoundArgs bound("method", args, {});
-  const std::vector<char32_t> chars = ToChars(self.as_string());
-  return Value(!chars.empty() && std::all_of(chars.begin(), chars.end(), is_member));
-}
-
-utf8proc_category_t Category(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
-}
-bool IsAlpha(char32_t c) {
-  return Category(c) >= UTF8PROC_CATEGORY_LU && Category(c) <= UTF8PROC_CATEGORY_LO;
-}
-bool IsDecimal(char32_t c) { return Category(c) == UTF8PROC_CATEGORY_ND; }
-// Superscripts and circled digits too.
-bool IsDigit(char32_t c) {
-  return IsDecimal(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || c == 0x2070 ||
-         (c >= 0x2074 && c <= 0x2079) || (c >= 0x2080 && c <= 0x2089) ||
-         (c >= 0x2460 && c <= 0x2468);
-}
-bool IsAlnum(char32_t c) { return IsAlpha(c) || IsNumeric(c); }
-bool IsSpace(char32_t c) { return IsWhiteSpace(c) || (c >= 0x1C && c <= 0x1F); }
-bool IsAscii(char32_t c) { return c < 0x80; }
-
-template <bool upper>
-Value IsCase(Interpreter*, const Value& self, const Args& args) {
-  const BoundArgs bound("method", args, {});
-  bool found = false;
-  for (const char32_t c : ToChars(self.as_string())) {
-    const utf8proc_category_t category = Category(c);
-    const bool is_upper = category == UTF8PROC_CATEGORY_LU,
-               is_lower = category == UTF8PROC_CATEGORY_LL;
-    if (category == UTF8PROC_CATEGORY_LT || (upper ? is_lower : is_upper)) return Value(false);
-    found = found || (upper ? is_upper : is_lower);
-  }
-  return Value(found);
-}
-
 template <std::string (*convert)(std::string_view)>
 Value ConvertSelf(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("method", args, {});
   return Value(convert(self.as_string()));
-}
-
-// True when every run of letters begins with a capital and goes on without one.
-Value IsTitle(Interpreter*, const Value& self, const Args& args) {
-  const BoundArgs bound("istitle", args, {});
-  bool found = false, in_word = false;
-  for (const char32_t c : ToChars(self.as_string())) {
-    const utf8proc_category_t category = Category(c);
-    const bool capital = category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT;
-    const bool small = category == UTF8PROC_CATEGORY_LL;
-    if ((capital && in_word) || (small && !in_word)) return Value(false);
-    in_word = capital || small;
-    found = found || in_word;
-  }
-  return Value(found);
-}
-
-Value IsPrintableText(Interpreter*, const Value& self, const Args& args) {
-  const BoundArgs bound("isprintable", args, {});
-  const std::vector<char32_t> chars = ToChars(self.as_string());
-  return Value(std::all_of(chars.begin(), chars.end(), IsPrintable));
 }
 
 Value ExpandTabs(Interpreter*, const Value& self, const Args& args) {
@@ -365,6 +286,73 @@ Value JoinOfMarkup(Interpreter*, const Value& self, const Args& args) {
   return Value::MakeMarkup(out.Take());
 }
 
+Value FormatMap(Interpreter* interpreter, const Value& self, const Args& args) {
+  const Value mapping = BoundArgs("format_map", args, {"mapping"}).Required(0);
+  if (!mapping.is_dict()) Fail("format_map needs a mapping, not " + std::string(TypeName(mapping)));
+  Args named;
+  for (const auto& [key, value] : mapping.as_dict().entries()) {
+    if (key.is_string()) named.keyword.emplace_back(key.as_string(), value);
+  }
+  return FormatMethod(interpreter, self, named);
+}
+
+// The table that `translate` takes: of a dict, or of characters and as many others, and those
+// that are left out.
+Value MakeTrans(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("maketrans", args, {"x", "y", "z"});
+  const Value& given = bound.Required(0);
+  const auto code = [](char32_t c) { return Value(static_cast<int64_t>(c)); };
+  Dict table;
+  if (!bound.Has(1)) {
+    if (!given.is_dict()) Fail("if you give only one argument to maketrans it must be a dict");
+    for (const auto& [key, value] : given.as_dict().entries()) {
+      if (key.is_string() && Length(key) != 1) {
+        Fail("string keys in translate table must be of length 1");
+      }
+      if (!key.is_string() && !key.is_int()) {
+        Fail("keys in translate table must be strings or integers");
+      }
+      table.Set(key.is_string() ? code(DecodeUtf8(key.as_string()).value) : key, value);
+    }
+    return Value(std::make_shared<const Dict>(std::move(table)));
+  }
+  const std::vector<char32_t> from = ToChars(bound.String(0)), to = ToChars(bound.String(1));
+  if (from.size() != to.size()) {
+    Fail("the first two maketrans arguments must have equal length");
+  }
+  for (size_t i = 0; i < from.size(); ++i) table.Set(code(from[i]), code(to[i]));
+  for (const char32_t c : ToChars(bound.StringOr(2, ""))) table.Set(code(c), Value());
+  return Value(std::make_shared<const Dict>(std::move(table)));
+}
+
+Value Translate(Interpreter*, const Value& self, const Args& args) {
+  const Value table = BoundArgs("translate", args, {"table"}).Required(0);
+  TextBuilder out;
+  for (const char32_t c : ToChars(self.as_string())) {
+    const std::optional<Value> to = Item(table, Value(static_cast<int64_t>(c)));
+    std::string text;
+    if (!to) {
+      AppendUtf8(c, &text);
+    } else if (to->is_string()) {
+      text = to->as_string();
+    } else if (to->is_int()) {
+      const int64_t code = ClampedInt(*to);
+      if (code < 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
+        Fail("character mapping must be in range(0x110000)");
+      }
+      AppendUtf8(static_cast<char32_t>(code), &text);
+    } else if (!to->is_none()) {
+      Fail("character mapping must return integer, None or str");
+    }
+    out += text;
+  }
+  return Value(out.Take());
+}
+
+Value Encode(Interpreter*, const Value& self, const Args& args) {
+  Fail("The method 'encode' is not supported: it makes bytes, which a prompt has none of.");
+}
+
 struct TextMethodEntry {
   std::string_view name;
   Method method;
@@ -375,26 +363,18 @@ constexpr TextMethodEntry kMethods[] = {
     {"casefold", ConvertSelf<ToLower>, OfMarkup<ConvertSelf<ToLower>>},
     {"center", Justify<Side::kBoth>, OfMarkup<Justify<Side::kBoth>, 1>},
     {"count", Count},
+    {"encode", Encode},
     {"endswith", Affix<true>},
     {"expandtabs", ExpandTabs, OfMarkup<ExpandTabs>},
     {"find", Find<false, false>},
     {"format", FormatMethod},
+    {"format_map", FormatMap},
     {"index", Find<false, true>},
-    {"isalnum", AllChars<IsAlnum>},
-    {"isalpha", AllChars<IsAlpha>},
-    {"isascii", AllChars<IsAscii>},
-    {"isdecimal", AllChars<IsDecimal>},
-    {"isdigit", AllChars<IsDigit>},
-    {"islower", IsCase<false>},
-    {"isnumeric", AllChars<IsNumeric>},
-    {"isprintable", IsPrintableText},
-    {"isspace", AllChars<IsSpace>},
-    {"istitle", IsTitle},
-    {"isupper", IsCase<true>},
     {"join", JoinMethod, JoinOfMarkup},
     {"ljust", Justify<Side::kLeft>, OfMarkup<Justify<Side::kLeft>, 1>},
     {"lower", ConvertSelf<ToLower>, OfMarkup<ConvertSelf<ToLower>>},
     {"lstrip", StripMethod<true, false>, OfMarkup<StripMethod<true, false>>},
+    {"maketrans", MakeTrans},
     {"partition", Partition<false>, OfMarkup<Partition<false>>},
     {"removeprefix", RemoveAffix<false>, OfMarkup<RemoveAffix<false>>},
     {"removesuffix", RemoveAffix<true>, OfMarkup<RemoveAffix<true>>},
@@ -411,6 +391,7 @@ constexpr TextMethodEntry kMethods[] = {
     {"strip", StripMethod<true, true>, OfMarkup<StripMethod<true, true>>},
     {"swapcase", ConvertSelf<SwapCase>, OfMarkup<ConvertSelf<SwapCase>>},
     {"title", ConvertSelf<TitleCase>, OfMarkup<ConvertSelf<TitleCase>>},
+    {"translate", Translate, OfMarkup<Translate>},
     {"upper", ConvertSelf<ToUpper>, OfMarkup<ConvertSelf<ToUpper>>},
     {"zfill", Zfill, OfMarkup<Zfill>},
 };
@@ -421,7 +402,7 @@ Method FindTextMethod(std::string_view name, bool of_markup) {
   for (const TextMethodEntry& entry : kMethods) {
     if (entry.name == name) return of_markup ? entry.of_markup : entry.method;
   }
-  return nullptr;
+  return FindClassMethod(name);
 }
 
 }  // namespace pingti::text::jinja

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/interpreter.h"
 #include "common/text/jinja/markup.h"
@@ -157,8 +158,8 @@ std::string FormatFloat(const Spec& spec, const Value& value) {
 
 std::string FormatInteger(const Spec& spec, const Value& value) {
   if (spec.precision >= 0) Fail("Precision not allowed in integer format specifier");
-  const int64_t number = value.as_int();
   if (spec.type == 'c') {
+    const int64_t number = ClampedInt(value);
     if (number < 0 || number > 0x10FFFF || (number >= 0xD800 && number < 0xE000)) {
       Fail("%c arg not in range(0x110000)");
     }
@@ -166,22 +167,16 @@ std::string FormatInteger(const Spec& spec, const Value& value) {
     AppendUtf8(static_cast<char32_t>(number), &text);
     return Padded(spec, "", text, '<');
   }
-  uint64_t rest =
-      number < 0 ? uint64_t{0} - static_cast<uint64_t>(number) : static_cast<uint64_t>(number);
-  const unsigned base = spec.type == 'b'                       ? 2
-                        : spec.type == 'o'                     ? 8
-                        : spec.type == 'x' || spec.type == 'X' ? 16
-                                                               : 10;
-  std::string digits;
-  do {
-    digits.insert(digits.begin(), "0123456789abcdef"[rest % base]);
-    rest /= base;
-  } while (rest != 0);
+  const int base = spec.type == 'b'                       ? 2
+                   : spec.type == 'o'                     ? 8
+                   : spec.type == 'x' || spec.type == 'X' ? 16
+                                                          : 10;
+  std::string digits = IntegerDigits(value, base);
   if (spec.type == 'X') {
     for (char& c : digits) c = c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
   }
   digits = Grouped(std::move(digits), spec.grouping, base == 10 ? 3 : 4);
-  std::string sign = SignOf(spec, number < 0);
+  std::string sign = SignOf(spec, IsNegative(value));
   if (spec.alternate && base != 10) sign += std::string("0") + spec.type;
   return Padded(spec, sign, digits, '>');
 }
@@ -249,7 +244,7 @@ class Formatter {
         Fail("expected ':' after conversion specifier");
       }
       if (rest[1] == 'r' || rest[1] == 'a') {
-        value = Value(Repr(value));
+        value = Value(rest[1] == 'r' ? Repr(value) : AsciiRepr(value));
       } else if (rest[1] == 's') {
         value = Value(ToString(value));
       } else {

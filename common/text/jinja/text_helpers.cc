@@ -20,6 +20,28 @@ char32_t Lower(char32_t c) {
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
 }
 
+bool IsLineEnd(char32_t c) {
+  return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+         c == 0x2029;
+}
+
+template <typename Visit>
+void VisitLines(std::string_view text, bool keep_ends, Visit visit) {
+  ChargeSteps(text.size() / kBytesPerStep);
+  size_t begin = 0;
+  for (size_t pos = 0; pos < text.size();) {
+    const DecodedChar c = DecodeUtf8(text.substr(pos));
+    size_t end = pos + c.length;
+    if (IsLineEnd(c.value)) {
+      if (c.value == '\r' && end < text.size() && text[end] == '\n') ++end;
+      visit(text.substr(begin, (keep_ends ? end : pos) - begin));
+      begin = end;
+    }
+    pos = end;
+  }
+  if (begin < text.size()) visit(text.substr(begin));
+}
+
 }  // namespace
 
 std::string ToUpper(std::string_view text) {
@@ -98,6 +120,16 @@ std::string_view Strip(std::string_view text, const std::optional<std::string>& 
   }
   ChargeSteps((size - text.size()) / kBytesPerStep);
   return text;
+}
+
+std::vector<std::string_view> LinesOf(std::string_view text, bool keep_ends) {
+  size_t count = 0;
+  VisitLines(text, keep_ends, [&](std::string_view) { ++count; });
+  ChargeSize(count * sizeof(std::string_view));
+  std::vector<std::string_view> lines;
+  lines.reserve(count);
+  VisitLines(text, keep_ends, [&](std::string_view line) { lines.push_back(line); });
+  return lines;
 }
 
 std::string ReplaceAll(std::string_view text, std::string_view from, std::string_view to,

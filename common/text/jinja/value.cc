@@ -5,6 +5,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/value_ops.h"
 
@@ -39,11 +40,11 @@ void AppendKey(const Value& key, TextBuilder* out) {
     *out += bytes;
   };
   if (key.is_string()) return append('s', key.as_string());
-  if (key.is_int()) return append('i', std::to_string(key.as_int()));
+  if (key.is_int()) return append('i', IntegerText(key));
   if (key.is_float()) {
     const double number = key.as_double();
-    if (std::floor(number) == number && std::fabs(number) < 0x1p63) {
-      return append('i', std::to_string(static_cast<int64_t>(number)));
+    if (std::isfinite(number) && std::floor(number) == number) {
+      return append('i', IntegerText(IntegerFromDouble(number)));
     }
     return append('f', FloatRepr(number));
   }
@@ -119,6 +120,18 @@ Value Value::MakeGroup(Value grouper, Value list) {
   return Shared({std::move(grouper), std::move(list)}, true, true);
 }
 
+int64_t Value::as_int() const {
+  if (is_bool()) return as_bool() ? 1 : 0;
+  if (as_big_integer() != nullptr) {
+    Fail("an integer beyond 64 bits cannot be an index, a width or a count");
+  }
+  return std::get<int64_t>(data_);
+}
+
+double Value::as_double() const {
+  return is_float() ? std::get<double>(data_) : IntegerToDouble(*this);
+}
+
 bool Value::IsSame(const Value& other) const {
   if (data_.index() != other.data_.index()) return false;
   if (is_none() || is_bool() || is_int() || is_float() || is_string()) {
@@ -181,7 +194,7 @@ Value FromJson(const boost::json::value& json) {
     case boost::json::kind::int64:
       return Value(static_cast<int64_t>(json.get_int64()));
     case boost::json::kind::uint64:
-      return Value(static_cast<double>(json.get_uint64()));
+      return IntegerFromUnsigned(json.get_uint64());
     case boost::json::kind::double_:
       return Value(json.get_double());
     case boost::json::kind::string:

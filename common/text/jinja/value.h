@@ -24,6 +24,7 @@ namespace pingti::text::jinja {
 
 class Value;
 class Interpreter;
+struct BigInteger;
 
 struct Text {
   explicit Text(std::string s, bool is_markup = false);
@@ -81,6 +82,7 @@ class Value {
   Value(int64_t i) : data_(i) {}
   Value(int) = delete;  // write int64_t, so that bool and int never mix by accident
   Value(double d) : data_(d) {}
+  Value(std::shared_ptr<const BigInteger> i) : data_(std::move(i)) {}  // beyond int64_t
   Value(std::string s) : data_(std::make_shared<const Text>(std::move(s))) {}
   Value(std::string_view s) : Value(std::string(s)) {}
   Value(const char* s) : Value(std::string(s)) {}
@@ -97,8 +99,10 @@ class Value {
   bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
   bool is_none() const { return std::holds_alternative<None>(data_); }
   bool is_bool() const { return std::holds_alternative<bool>(data_); }
-  // Python's int, which True and False are too.
-  bool is_int() const { return std::holds_alternative<int64_t>(data_) || is_bool(); }
+  // Python's int of any length, which True and False are too.
+  bool is_int() const {
+    return std::holds_alternative<int64_t>(data_) || is_bool() || as_big_integer() != nullptr;
+  }
   bool is_float() const { return std::holds_alternative<double>(data_); }
   bool is_number() const { return is_int() || is_float(); }
   bool is_string() const { return std::holds_alternative<std::shared_ptr<const Text>>(data_); }
@@ -113,10 +117,10 @@ class Value {
 
   // REQUIRES: the value has that type.
   bool as_bool() const { return std::get<bool>(data_); }
-  int64_t as_int() const { return is_bool() ? as_bool() : std::get<int64_t>(data_); }
-  double as_double() const {
-    return is_float() ? std::get<double>(data_) : static_cast<double>(as_int());
-  }
+  // An integer that counts or points. Errors: beyond 64 bits. What computes: big_integer.h.
+  int64_t as_int() const;
+  // A number. Errors: an integer that is beyond double.
+  double as_double() const;
   const std::string& as_string() const {
     return std::get<std::shared_ptr<const Text>>(data_)->text;
   }
@@ -126,15 +130,21 @@ class Value {
   Object& as_object() const { return *std::get<std::shared_ptr<Object>>(data_); }
   const Undefined& as_undefined() const { return std::get<Undefined>(data_); }
 
+  // Null unless it is an integer beyond 64 bits.
+  const BigInteger* as_big_integer() const {
+    const auto* big = std::get_if<std::shared_ptr<const BigInteger>>(&data_);
+    return big == nullptr ? nullptr : big->get();
+  }
+
   // Whether both are one and the same object (Python's `is`).
   bool IsSame(const Value& other) const;
   // Nesting of containers, 0 for scalars.
   int depth() const;
 
  private:
-  std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>,
-               std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-               std::shared_ptr<Object>>
+  std::variant<Undefined, None, bool, int64_t, std::shared_ptr<const BigInteger>, double,
+               std::shared_ptr<const Text>, std::shared_ptr<const List>,
+               std::shared_ptr<const Dict>, std::shared_ptr<Namespace>, std::shared_ptr<Object>>
       data_;
 };
 
@@ -176,7 +186,7 @@ struct Namespace {
 // One more than the deepest of `items`.
 int DepthAround(const std::vector<Value>& items);
 
-// Conversion of a request's JSON. Errors: none; numbers beyond int64 become floats.
+// Conversion of a request's JSON, whose integers beyond uint64 were parsed as floats. Errors: none.
 Value FromJson(const boost::json::value& json);
 
 }  // namespace pingti::text::jinja

@@ -1,8 +1,8 @@
 // Operators + - * / // % ** and their meaning for numbers, text and lists. See value_ops.h.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/markup.h"
 #include "common/text/jinja/value_ops.h"
@@ -15,64 +15,31 @@ namespace {
        "' and '" + std::string(TypeName(b)) + "'");
 }
 
-[[noreturn]] void FailOverflow() { Fail("integer result is beyond 64 bits"); }
-
-int64_t IntPower(int64_t base, int64_t exponent) {
-  int64_t result = 1;
-  while (exponent > 0) {
-    if ((exponent & 1) != 0 && __builtin_mul_overflow(result, base, &result)) FailOverflow();
-    exponent >>= 1;
-    if (exponent > 0 && __builtin_mul_overflow(base, base, &base)) FailOverflow();
-  }
-  return result;
-}
-
-int64_t FloorDivide(int64_t a, int64_t b) {
-  if (b == 0) Fail("integer division or modulo by zero");
-  if (b == -1) {
-    if (a == std::numeric_limits<int64_t>::min()) FailOverflow();
-    return -a;
-  }
-  const int64_t quotient = a / b;
-  return (a % b != 0 && ((a < 0) != (b < 0))) ? quotient - 1 : quotient;
-}
-
-Value IntArithmetic(BinaryOp op, int64_t a, int64_t b) {
-  int64_t result = 0;
-  bool overflow = false;
-  switch (op) {
-    case BinaryOp::kAdd:
-      overflow = __builtin_add_overflow(a, b, &result);
-      break;
-    case BinaryOp::kSubtract:
-      overflow = __builtin_sub_overflow(a, b, &result);
-      break;
-    case BinaryOp::kMultiply:
-      overflow = __builtin_mul_overflow(a, b, &result);
-      break;
-    case BinaryOp::kDivide:
-      if (b == 0) Fail("division by zero");
-      return Value(static_cast<double>(a) / static_cast<double>(b));
-    case BinaryOp::kFloorDivide:
-      return Value(FloorDivide(a, b));
-    case BinaryOp::kModulo:
-      if (b == -1) return Value(int64_t{0});
-      return Value(a - FloorDivide(a, b) * b);
-    case BinaryOp::kPower:
-      if (b < 0) {
-        if (a == 0) Fail("0.0 cannot be raised to a negative power");
-        return Value(std::pow(static_cast<double>(a), static_cast<double>(b)));
-      }
-      return Value(IntPower(a, b));
-  }
-  if (overflow) FailOverflow();
-  return Value(result);
-}
-
 double FloatModulo(double a, double b) {
   double rest = std::fmod(a, b);
   if (rest != 0 && ((b < 0) != (rest < 0))) rest += b;
   return rest == 0 ? std::copysign(0.0, b) : rest;
+}
+
+double FloatFloorDivide(double a, double b) {
+  double rest = std::fmod(a, b);
+  double quotient = (a - rest) / b;
+  if (rest != 0 && ((b < 0) != (rest < 0))) quotient -= 1;
+  if (quotient == 0) return std::copysign(0.0, a / b);
+  const double whole = std::floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
+double FloatPower(double a, double b) {
+  if (a == 0 && b < 0) Fail("0.0 cannot be raised to a negative power");
+  if (a < 0 && std::isfinite(a) && std::isfinite(b) && std::floor(b) != b) {
+    Fail("a negative number to the power of a fraction is a complex number");
+  }
+  const double result = std::pow(a, b);
+  if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) {
+    Fail("a power that is beyond a float");
+  }
+  return result;
 }
 
 Value FloatArithmetic(BinaryOp op, double a, double b) {
@@ -88,13 +55,12 @@ Value FloatArithmetic(BinaryOp op, double a, double b) {
       return Value(a / b);
     case BinaryOp::kFloorDivide:
       if (b == 0) Fail("float floor division by zero");
-      return Value(std::floor((a - FloatModulo(a, b)) / b + 0.5));
+      return Value(FloatFloorDivide(a, b));
     case BinaryOp::kModulo:
       if (b == 0) Fail("float modulo");
       return Value(FloatModulo(a, b));
     case BinaryOp::kPower:
-      if (a == 0 && b < 0) Fail("0.0 cannot be raised to a negative power");
-      return Value(std::pow(a, b));
+      return Value(FloatPower(a, b));
   }
   return Value();
 }
@@ -156,7 +122,7 @@ Value Arithmetic(BinaryOp op, const Value& a, const Value& b) {
     return PercentFormat(a, b);
   }
   RequireDefined(b);
-  if (a.is_int() && b.is_int()) return IntArithmetic(op, a.as_int(), b.as_int());
+  if (a.is_int() && b.is_int()) return IntegerArithmetic(op, a, b);
   if (a.is_number() && b.is_number()) return FloatArithmetic(op, a.as_double(), b.as_double());
   if (op == BinaryOp::kAdd) return Concatenate(a, b);
   if (op == BinaryOp::kMultiply) {
@@ -167,10 +133,7 @@ Value Arithmetic(BinaryOp op, const Value& a, const Value& b) {
 }
 
 Value Negate(const Value& value) {
-  if (value.is_int()) {
-    if (value.as_int() == std::numeric_limits<int64_t>::min()) FailOverflow();
-    return Value(-value.as_int());
-  }
+  if (value.is_int()) return IntegerArithmetic(BinaryOp::kSubtract, Value(int64_t{0}), value);
   if (value.is_float()) return Value(-value.as_double());
   RequireDefined(value);
   Fail("bad operand type for unary -: '" + std::string(TypeName(value)) + "'");

@@ -1,10 +1,12 @@
-// See value_ops.h. Arithmetic is in value_arithmetic.cc, printing in value_print.cc, JSON and % in
-// value_format.cc.
+// See value_ops.h. Arithmetic is in value_arithmetic.cc, printing in value_print.cc, JSON in
+// value_json.cc, % in percent_format.cc.
 #include "common/text/jinja/value_ops.h"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/markup.h"
 #include "common/text/utf8.h"
@@ -23,7 +25,7 @@ Bounds SliceBounds(const Value& start, const Value& stop, const Value& step, int
       RequireDefined(v);
       Fail("slice indices must be integers or None or have an __index__ method");
     }
-    return v.as_int();
+    return ClampedInt(v);
   };
   Bounds bounds{};
   bounds.step = number(step, 1);
@@ -79,10 +81,16 @@ std::string_view TypeName(const Value& value) {
   return value.is_iterator() ? "generator" : "object";
 }
 
+int64_t ClampedInt(const Value& integer) {
+  if (integer.as_big_integer() == nullptr) return integer.as_int();
+  return IsNegative(integer) ? std::numeric_limits<int64_t>::min()
+                             : std::numeric_limits<int64_t>::max();
+}
+
 bool Truth(const Value& value) {
   if (value.is_undefined() || value.is_none()) return false;
   if (value.is_bool()) return value.as_bool();
-  if (value.is_int()) return value.as_int() != 0;
+  if (value.is_int()) return value.as_big_integer() != nullptr || value.as_int() != 0;
   if (value.is_float()) return value.as_double() != 0;
   if (value.is_string()) return !value.as_string().empty();
   if (value.is_list()) return !value.as_list().items.empty();
@@ -91,10 +99,7 @@ bool Truth(const Value& value) {
 }
 
 bool Equal(const Value& a, const Value& b) {
-  if (a.is_number() && b.is_number()) {
-    if (a.is_int() && b.is_int()) return a.as_int() == b.as_int();
-    return a.as_double() == b.as_double();
-  }
+  if (a.is_number() && b.is_number()) return CompareNumbers(a, b) == 0;
   if (a.is_string() && b.is_string()) return SameText(a.as_string(), b.as_string());
   if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
   if (a.is_undefined() || b.is_undefined()) return a.is_undefined() && b.is_undefined();
@@ -115,8 +120,7 @@ bool Equal(const Value& a, const Value& b) {
 }
 
 bool Less(const Value& a, const Value& b) {
-  if (a.is_int() && b.is_int()) return a.as_int() < b.as_int();
-  if (a.is_number() && b.is_number()) return a.as_double() < b.as_double();
+  if (a.is_number() && b.is_number()) return CompareNumbers(a, b) < 0;
   if (a.is_string() && b.is_string()) {
     ChargeSteps(std::min(a.as_string().size(), b.as_string().size()) / kBytesPerStep);
     return a.as_string() < b.as_string();  // UTF-8 keeps order
@@ -136,7 +140,7 @@ bool Less(const Value& a, const Value& b) {
 
 bool LessEqual(const Value& a, const Value& b) {
   // NaN is neither less nor equal, which `!(b < a)` would miss.
-  if (a.is_number() && b.is_number()) return Less(a, b) || Equal(a, b);
+  if (a.is_number() && b.is_number()) return CompareNumbers(a, b) <= 0;
   return !Less(b, a);
 }
 
@@ -229,7 +233,7 @@ std::optional<Value> Item(const Value& value, const Value& key) {
     const Value* found = value.as_dict().Find(key);
     return found == nullptr ? std::nullopt : std::optional<Value>(*found);
   }
-  if (!key.is_int()) return std::nullopt;
+  if (!key.is_int() || key.as_big_integer() != nullptr) return std::nullopt;
   int64_t index = key.as_int();
   if (value.is_list()) {
     const auto& items = value.as_list().items;

@@ -33,10 +33,16 @@ void RequireHashable(const Value& value);
 // str() and repr().
 std::string ToString(const Value& value);
 std::string Repr(const Value& value);
+// ascii(): repr() with escapes for what is not ASCII.
+std::string AsciiRepr(const Value& value);
 std::string FloatRepr(double value);
+// A decimal number, inf or nan; nullopt for other text. What is beyond double is infinite or zero.
+std::optional<double> FloatFromText(std::string_view text);
 
 // len(). Errors: no length.
 int64_t Length(const Value& value);
+// An integer as bounds of slices take it: what is beyond 64 bits is the nearest within.
+int64_t ClampedInt(const Value& integer);
 // The items that iterating gives: list items, dict keys, characters of a string.
 std::vector<Value> Iterate(const Value& value);
 

@@ -3,8 +3,10 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 
+#include "common/text/jinja/big_integer.h"
 #include "common/text/jinja/error.h"
 #include "common/text/jinja/value_ops.h"
 #include "common/text/utf8.h"
@@ -38,6 +40,16 @@ void AppendHex(char prefix, uint32_t value, int digits, TextBuilder* out) {
   }
 }
 
+void AppendCharEscape(char32_t c, TextBuilder* out) {
+  if (c < 0x100) {
+    AppendHex('x', c, 2, out);
+  } else if (c < 0x10000) {
+    AppendHex('u', c, 4, out);
+  } else {
+    AppendHex('U', c, 8, out);
+  }
+}
+
 void AppendString(std::string_view text, TextBuilder* out) {
   const bool single = text.find('\'') != std::string_view::npos;
   const bool use_double = single && text.find('"') == std::string_view::npos;
@@ -56,12 +68,8 @@ void AppendString(std::string_view text, TextBuilder* out) {
       *out += "\\t";
     } else if (IsPrintable(c.value)) {
       *out += text.substr(0, c.length);
-    } else if (c.value < 0x100) {
-      AppendHex('x', c.value, 2, out);
-    } else if (c.value < 0x10000) {
-      AppendHex('u', c.value, 4, out);
     } else {
-      AppendHex('U', c.value, 8, out);
+      AppendCharEscape(c.value, out);
     }
     text.remove_prefix(c.length);
   }
@@ -112,7 +120,7 @@ void AppendRepr(const Value& value, int depth, TextBuilder* out) {
   } else if (value.is_bool()) {
     *out += value.as_bool() ? "True" : "False";
   } else if (value.is_int()) {
-    *out += std::to_string(value.as_int());
+    *out += IntegerText(value);
   } else if (value.is_float()) {
     *out += FloatRepr(value.as_double());
   } else if (value.is_list()) {
@@ -170,6 +178,16 @@ std::string FloatRepr(double value) {
   return out + digits.substr(0, whole) + "." + digits.substr(whole);
 }
 
+std::optional<double> FloatFromText(std::string_view text) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  double value = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || parsed.ptr != text.data() + text.size()) return std::nullopt;
+  if (parsed.ec == std::errc::result_out_of_range)
+    return std::strtod(std::string(text).c_str(), nullptr);
+  return value;
+}
+
 std::string ToString(const Value& value) {
   if (value.is_string()) {
     ChargeSize(value.as_string().size());
@@ -182,6 +200,21 @@ std::string ToString(const Value& value) {
 std::string Repr(const Value& value) {
   TextBuilder out;
   AppendRepr(value, 0, &out);
+  return out.Take();
+}
+
+std::string AsciiRepr(const Value& value) {
+  TextBuilder out;
+  const std::string repr = Repr(value);
+  for (std::string_view rest = repr; !rest.empty();) {
+    const DecodedChar c = DecodeUtf8(rest);
+    if (c.value < 0x80) {
+      out += rest[0];
+    } else {
+      AppendCharEscape(c.value, &out);
+    }
+    rest.remove_prefix(c.length);
+  }
   return out.Take();
 }
 

@@ -28,14 +28,18 @@ TEST(ChatTemplateTest, ErrorsNameTheLineAndTheOffender) {
   using Code = absl::StatusCode;
   ExpectError(Render("a\n\n{{ x.y }}"), Code::kInvalidArgument, "line 3: 'x' is undefined");
   ExpectError(Render("\n{{ raise_exception('no') }}"), Code::kInvalidArgument, "line 2: no");
-  ExpectError(Render("\n{{ 'a'|wordwrap }}"), Code::kUnimplemented,
-              "line 2: No filter named 'wordwrap'");
+  ExpectError(Render("\n{{ 'a'|random }}"), Code::kUnimplemented,
+              "line 2: The filter 'random' is not supported: two renderings");
+  ExpectError(Render("{{ 'a'|urlize }}"), Code::kUnimplemented, "'urlize' is not supported");
+  ExpectError(Render("{{ lipsum() }}"), Code::kInvalidArgument, "'lipsum' is not supported");
+  ExpectError(Render("{{ 'a'.encode() }}"), Code::kInvalidArgument, "'encode' is not supported");
   ExpectError(Render("{{ 'a' is odder }}"), Code::kUnimplemented, "No test named 'odder'");
   ExpectError(Render("{% include 'x' %}"), Code::kUnimplemented, "unknown tag 'include'");
   ExpectError(Render("{% if x %}"), Code::kInvalidArgument, "unexpected end of template");
   ExpectError(Render("{{ [1].append(2) }}"), Code::kInvalidArgument,
               "'append' of 'list' object is unsafe");
-  ExpectError(Render("{{ 10 ** 30 }}"), Code::kInvalidArgument, "beyond 64 bits");
+  ExpectError(Render("{{ xs[10 ** 30:]|center(10 ** 30) }}", {}, R"({"xs": "a"})"),
+              Code::kInvalidArgument, "beyond 64 bits");
   ExpectError(Render("{{ '{:>5q}'.format(1) }}"), Code::kInvalidArgument, "format code 'q'");
 }
 
@@ -136,6 +140,9 @@ TEST(ChatTemplateTest, NumbersOfRequestsKeepTheirKind) {
   EXPECT_EQ(*Render("{{ a }} {{ b }} {{ c }} {{ d|tojson }}", {},
                     R"({"a": 1, "b": 1.0, "c": -3, "d": [1e30, true, null]})"),
             "1 1.0 -3 [1e+30, true, null]");
+  EXPECT_EQ(*Render("{{ a }} {{ a + 1 }} {{ b }} {{ a|tojson }}", {},
+                    R"({"a": 18446744073709551615, "b": 9223372036854775808})"),
+            "18446744073709551615 18446744073709551616 9223372036854775808 18446744073709551615");
 }
 
 }  // namespace

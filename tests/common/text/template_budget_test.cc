@@ -151,6 +151,33 @@ TEST(TemplateBudgetTest, TextCostsWhatIsReadAndCopiedOfIt) {
   }
 }
 
+TEST(TemplateBudgetTest, IntegersCostWhatTheirLengthsMake) {
+  const std::string numbers = "{% set n = 3 ** 20000 %}{% set d = 10 ** 4200 %}";
+  for (const std::string use :
+       {"n * n", "n ** 2", "n // d", "n % d", "d ~ ''", "'%x' % n", "'{:b}'.format(n)",
+        "[d]|tojson", "{d: 1}[d]", "(d ~ '')|int", "n / d", "[n + 1] == [n]"}) {
+    EXPECT_EQ(RenderCounted(numbers + "{% for i in range(99999) %}{% if " + use +
+                            " %}{% endif %}{% endfor %}")
+                  .code(),
+              absl::StatusCode::kResourceExhausted)
+        << use;
+  }
+  for (const std::string use : {"2 ** (10 ** 30)", "2 ** 65537", "3 ** 99999",
+                                "(2 ** 65000) * (2 ** 65000)", "(2 ** 65535) * 2 + 2 ** 65535"}) {
+    EXPECT_EQ(RenderCounted("{% set x = " + use + " %}").code(),
+              absl::StatusCode::kResourceExhausted)
+        << use;
+  }
+  EXPECT_TRUE(RenderCounted("{{ (2 ** 65535 - 1) % 10 }}").ok());
+  // Each is alive.
+  EXPECT_EQ(RenderCounted("{% set ns = namespace(x=[]) %}{% for i in range(9999) %}"
+                          "{% set ns.x = ns.x[-1:] + [2 ** 65000 + i] %}{% endfor %}"
+                          "{% set l = [] %}{% for i in range(300) %}{% set v = 2 ** 65000 + i %}"
+                          "{{ '' if v else '' }}{% endfor %}")
+                .code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 TEST(TemplateBudgetTest, SearchesTakeTimeInProportionToTheText) {
   const std::string texts = "{% set t = 'a' * 900000 %}{% set w = 'a' * 400000 %}";
   for (const std::string use :
@@ -178,17 +205,33 @@ TEST(TemplateBudgetTest, WhatIsHeldWhileOtherThingsAreEvaluatedCounts) {
   std::string scopes;
   for (int i = 0; i < 2000; ++i) scopes += "{% set u" + std::to_string(i) + " = 1 %}";
   for (const std::string& source : std::vector<std::string>{
-           big + "{{ " + nested + " }}", big + blocks + ends,
+           big + "{{ " + nested + " }}",
+           big + blocks + ends,
            "{% set l = range(60000)|list %}" + lists,
            "{% for i in range(99999) %}{% macro m() %}{{ i }}{% endmacro %}{% endfor %}",
            "{% for i in range(99999) %}{% if namespace(a=i) %}{% endif %}{% endfor %}",
            scopes + "{% for i in range(99999) %}{% if range %}{% endif %}{% endfor %}",
            big + "{% set ns=namespace(l=[]) %}{% for i in range(999) %}"
                  "{% set ns.l = [ns.l, {}[t ~ i]] %}{% endfor %}",
-           "{{ '%400d' * 5000 % (range(5000)|list) }}", "{{ ([1] * 99999)|tojson(indent=1000) }}",
-           "{{ ('x' * 999)|center(999999999999999999) }}", "{{ [1]|batch(999999999999, 0)|list }}",
-           "{{ [1]|slice(999999999999)|list }}", "{{ strftime_now('%c' * 400000) }}",
-           "{{ ('\\n' * 900000)|indent(900000) }}", "{{ raise_exception('a' * 900000) }}"}) {
+           "{{ '%(a)900000d' * 50 % {'a': 1} }}",
+           "{{ '%(a).900000d' * 50 % {'a': 1} }}",
+           "{{ '%(a).900000f' * 50 % {'a': 1} }}",
+           "{{ '%(a)900000s' * 50 % {'a': 1} }}",
+           "{{ '%*d' % (10 ** 9, 1) }}",
+           "{{ ('{0:900000d}' * 50).format(1) }}",
+           "{{ ('x ' * 400000)|wordwrap(1, true, 'ab' * 99) }}",
+           "{{ ('\\n' * 900000).splitlines()|length }}",
+           "{{ ('\\n' * 900000)|wordwrap }}",
+           "{{ ('\\n' * 900000)|pprint }}",
+           "{{ ([[['word ' * 30] * 30] * 30] * 30)|pprint }}",
+           "{{ 'abc' .translate({97: 'x' * 900000, 98: 'x' * 900000}) }}",
+           "{{ ([1] * 99999)|tojson(indent=1000) }}",
+           "{{ ('x' * 999)|center(999999999999999999) }}",
+           "{{ [1]|batch(999999999999, 0)|list }}",
+           "{{ [1]|slice(999999999999)|list }}",
+           "{{ strftime_now('%c' * 400000) }}",
+           "{{ ('\\n' * 900000)|indent(900000) }}",
+           "{{ raise_exception('a' * 900000) }}"}) {
     EXPECT_FALSE(RenderCounted(source).ok()) << source.substr(0, 200);
   }
 }

@@ -698,6 +698,183 @@ undefined_thing|safe + '<'
 '<'|safe is string
 '<'|safe|length
 "call "|safe + people[0]|tojson + "\n"
+9223372036854775808
+-9223372036854775808
+-9223372036854775809
+123456789012345678901234567890
+0xFFFFFFFFFFFFFFFFFFFF
+0o7777777777777777777777777
+1_000_000_000_000_000_000_000
+9223372036854775807 + 1
+-9223372036854775807 - 2
+2 ** 63 - 1
+4294967296 * 4294967296
+-(2 ** 63)
+-(2 ** 63) // -1
+-(2 ** 63) % -1
+2 ** 200
+(-3) ** 101
+10 ** 30 // 7
+-(10 ** 30) // 7
+10 ** 30 % -7
+-(10 ** 30) % (10 ** 20 + 1)
+10 ** 30 // (10 ** 20 + 1)
+10 ** 30 / 10 ** 20
+(2 ** 53 + 1) / 1
+(10 ** 400) / (10 ** 399)
+(10 ** 400) / 3
+10 ** 400 * 1.0
+2 ** 64 * 1.5
+2 ** 64 + 0.5
+10 ** 30 // 0
+10 ** 30 % 0
+10 ** 30 / 0
+(2 ** 70) ** -1
+2 ** 53 + 1 == 2.0 ** 53
+2 ** 53 + 1 > 2.0 ** 53
+10 ** 30 == 1e30
+2 ** 100 == 2.0 ** 100
+10 ** 400 > 1e308
+10 ** 400 < 1e999
+-(10 ** 400) > -1e999
+10 ** 30 < 10 ** 30 + 1
+10 ** 30 in [1, 10 ** 30]
+{10 ** 30: 'a'}[10 ** 30]
+{2.0 ** 100: 'a'}[2 ** 100]
+{1e30: 'a', 10 ** 30: 'b'}
+{(2 ** 64, 1): 2}[(2 ** 64, 1)]
+[2 ** 64, 1, 2.5, -(2 ** 64), 1e30]|sort
+[2 ** 64, 1]|max
+[2 ** 63, 2 ** 63]|sum
+(2 ** 64)|string|length
+(2 ** 64)|tojson
+[2 ** 64, {2 ** 64: -(2 ** 64)}]|tojson
+(-(2 ** 64))|abs
+(2 ** 64)|float
+(2 ** 64)|int
+(10 ** 400)|float
+1e30|int
+1e300|int
+1e999|int
+1e999
+-1e999
+1e-999
+'99999999999999999999999'|int
+' -99999999999999999999999 '|int
+'ffffffffffffffffffffffff'|int(0, 16)
+'0xffffffffffffffffffffffff'|int(0, 0)
+'012'|int(5, 0)
+'12'|int(5, 1)
+'zz'|int(5, 36)
+'0x_ff'|int(5, 16)
+'1e400'|int(7)
+'1e30'|int
+('9' * 4300)|int|string|length
+('9' * 4301)|int
+'1e-999'|float
+(10 ** 4299)|string|length
+(10 ** 4300)|string|length
+'%x' % (2 ** 20000)
+15|round(-1)
+25|round(-1)
+(10 ** 25 + 5)|round(-1)
+(2 ** 64)|round
+(2 ** 64 + 1)|round(-20)
+7|round(2, 'ceil')
+1e22|round(2, 'floor')
+1234|round(-2, 'ceil')
+2 ** 64 is odd
+(2 ** 64 + 1) is odd
+2 ** 64 is integer
+2 ** 64 is divisibleby 3
+xs[2 ** 64]
+xs[2 ** 64] is defined
+xs[:2 ** 64]
+xs[-(2 ** 64):]
+'abc'[::-(2 ** 64)]
+'abc'.find('c', 2 ** 64)
+'abc'.find('c', -(2 ** 64))
+s * 2 ** 64
+s|center(2 ** 64)
+range(2 ** 64)
+range(2 ** 64, 2 ** 64 + 2)|list
+range(9007199254740993, 9007199254740995)|list
+range(3, -5, -4)|list
+range(0, 5, 0)
+(2 ** 64)|filesizeformat
+1e24|filesizeformat
+1e300|filesizeformat
+(-(10 ** 30))|filesizeformat
+'%d' % 2 ** 2
+'%d' % (2 ** 64)
+'%+d|% d|%-30d|%030d' % (2 ** 64, 2 ** 64, 2 ** 64, -(2 ** 64))
+'%x %X %o %#x %#X %#o' % (255, 255, 8, 255, 255, 8)
+'%x' % -255
+'%x' % 2.5
+'%.30d|%40.35d|%-#40x|' % (2 ** 64, 7, 2 ** 70)
+'%d' % 1e30
+'%d' % 1e999
+'%f' % (2 ** 64)
+'%.400f' % 0.1
+'%f' % 1e308
+'%05d|%05.1f|%+.2e' % (true, -2.5, 12345)
+'%*d|%-*d|%.*f' % (5, 3, 5, 3, 2, 3.14159)
+'%u %ld %a' % (3, 4, '\u00e9\U0001f600')
+'%(a(b))s' % {'a(b)': 1}
+'%%' % ()
+'%5c|%-5c|' % ('\u00e9', 65)
+'%a'|safe % '<\u00e9'
+'{:d} {:,} {:_x} {:#b} {:>30} {:e}'.format(2 ** 64, 2 ** 64, 2 ** 64, 2 ** 64, 2 ** 64, 2 ** 64)
+'{!a}'.format('\u00e9')
+'{:c}'.format(2 ** 64)
+-7.5 // 2
+7.5 // -2
+1e16 // 1.5
+-0.0 // 1
+-1 // 1e999
+1e300 ** 2
+0.0 ** -1
+'a well-known state-of-the-art foo--bar e.g. x--'|wordwrap(12)
+'a well-known state-of-the-art'|wordwrap(12, break_on_hyphens=false)
+'supercalifragilistic words'|wordwrap(5)
+'supercalifragilistic words'|wordwrap(5, false)
+'ab-cd--ef f-8a ab-c1-de 1-2 -known well-'|wordwrap(3)
+'one  two\n\n three   four'|wordwrap(5, true, '|')
+lines|wordwrap(3)
+''|wordwrap
+'a'|wordwrap(0)
+n|wordwrap
+people|pprint
+(people * 3)|pprint
+tree|pprint
+{'b': 1, 'a': [2, {'d': none, 'c': ()}]}|pprint
+{2: 'x', 'a': 1, none: 2, 1.5: 3}|pprint
+('word ' * 40)|pprint
+['word ' * 40, 'x' * 100]|pprint
+{'key': 'line one\nline two ' * 8, 'e': ''}|pprint
+('a' * 100,)|pprint
+('q\'"' * 40)|pprint
+(html * 9)|safe|pprint
+(['x' * 30] * 5, {'k' * 60: ['y' * 30]})|pprint
+undefined_thing|pprint
+s.isidentifier()
+'_a1'.isidentifier()
+'1a'.isidentifier()
+''.isidentifier()
+'\u00e9l\u00e8ve'.isidentifier()
+'abc'.translate({97: 'Q', 98: none, 99: 100})
+'abc'.translate(''.maketrans('ab', 'xy', 'c'))
+'abc'.translate(''.maketrans({'a': 'zz', 'b': none, 99: 1}))
+'abc'.translate({97: 1114112})
+''.maketrans('ab', 'a')
+''.maketrans({'ab': 1})
+'{a} {b[0]} {a!r:>4}'.format_map({'a': 1, 'b': [2]})
+'{}'.format_map({'a': 1})
+'{x}'.format_map({'a': 1})
+('<{a}>'|safe).format_map({'a': '<'})
+{}.fromkeys('aba')
+{}.fromkeys(xs, 0)
+{}.fromkeys([[1]])
 """ 
 
 # Whole templates.
