@@ -275,7 +275,7 @@ class GgufFile::Parser {
     if (!dtype.has_value()) {
       return absl::UnimplementedError(
           Concat(what, ": type ", GgufTensorTypeName(type), " (", type,
-                 "); expected F32, F16, BF16 or a quantized type other than NVFP4"));
+                 "); expected F32, F16, BF16 or a quantized type other than NVFP4, Q1_0 and Q2_0"));
     }
     tensor.dtype = *dtype;
     if (tensor.shape.back() % BlockElements(*dtype) != 0) {

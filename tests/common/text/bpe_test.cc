@@ -64,6 +64,62 @@ std::vector<TokenId> Naive(const Model& model, const std::string& word) {
   }
 }
 
+// What words of no merges start as, character by character, in every combination of options.
+TEST(BpeTest, CharactersOutsideTheVocabularyAreBytesOrUnknown) {
+  // Tokens 0 and 1 are characters, 2 is the unknown one, 3 to 5 are the bytes of 'b' and of
+  // U+00FC; U+00DF shares its first byte and lacks the second.
+  const std::vector<std::string> pieces = {"a", "\xC3\xA9", "<unk>", "", "", ""};
+  BpeOptions options;
+  options.byte_tokens.fill(kNoToken);
+  options.byte_tokens['b'] = 3;
+  options.byte_tokens[0xC3] = 4;
+  options.byte_tokens[0xBC] = 5;
+  struct Symbol {
+    std::string text;
+    std::vector<TokenId> as_character, as_bytes;  // kNoToken: unknown
+  };
+  const std::vector<Symbol> symbols = {
+      {"a", {0}, {kNoToken}},
+      {"\xC3\xA9", {1}, {4, kNoToken}},
+      {"b", {3}, {3}},
+      {"\xC3\xBC", {4, 5}, {4, 5}},
+      {"\xC3\x9F", {kNoToken}, {4, kNoToken}},
+      {"c", {kNoToken}, {kNoToken}},
+  };
+  const size_t count = symbols.size();
+  for (const bool as_bytes : {false, true}) {
+    for (const TokenId unknown : {kNoToken, TokenId{2}}) {
+      for (const bool fuse : {false, true}) {
+        options.byte_symbols = as_bytes;
+        options.unknown = unknown;
+        options.fuse_unknown = fuse;
+        const Bpe bpe = Bpe::Make(pieces, {}, options);
+        Bpe::Scratch scratch;
+        for (size_t word = 0; word < count * count * count; ++word) {
+          std::string text;
+          std::vector<TokenId> want;
+          for (const size_t digit : {word % count, word / count % count, word / count / count}) {
+            const Symbol& symbol = symbols[digit];
+            text += symbol.text;
+            for (const TokenId id : as_bytes ? symbol.as_bytes : symbol.as_character) {
+              if (id != kNoToken) {
+                want.push_back(id);
+              } else if (unknown != kNoToken &&
+                         !(fuse && !want.empty() && want.back() == unknown)) {
+                want.push_back(unknown);
+              }
+            }
+          }
+          std::vector<TokenId> got;
+          bpe.Encode(text, &scratch, &got);
+          ASSERT_EQ(got, want) << text << ", bytes " << as_bytes << ", unknown " << unknown
+                               << ", fused " << fuse;
+        }
+      }
+    }
+  }
+}
+
 TEST(BpeTest, RandomWordsOfEveryLengthGiveWhatTheDefinitionGives) {
   std::mt19937 rng(42);
   for (int round = 0; round < 30; ++round) {

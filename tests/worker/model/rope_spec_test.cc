@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -82,6 +83,159 @@ TEST(RopeSpecTest, YarnWithItsOwnRampAndAttentionFactor) {
                      FromConfigJson(R"({"type":"yarn","factor":4.0,"beta_fast":16,"beta_slow":2,)"
                                     R"("original_max_position_embeddings":32,)"
                                     R"("attention_factor":0.56931472})"));
+}
+
+// Frequencies and attention factors that transformers 5.23.0 computes (modeling_rope_utils, "yarn")
+// for heads of 16 dimensions: ramps within the head, cut at either end or empty.
+TEST(RopeSpecTest, YarnEqualsTransformers) {
+  struct YarnCase {
+    const char* what;
+    double theta;
+    int64_t original;
+    double factor, beta_fast, beta_slow;
+    bool truncate;
+    std::optional<double> mscale, mscale_all_dim, attention_factor;
+    std::vector<float> frequencies;
+    float attention;
+  };
+  const std::vector<float> ramp = {1,           0.31622776f,  0.1f,      0.024705295f,
+                                   0.00562500f, 0.001087033f, 0.000125f, 3.9528473e-05f};
+  const std::vector<YarnCase> cases = {
+      {"a ramp", 1e4, 2048, 8, 32, 1, true, {}, {}, {}, ramp, 1.2079442f},
+      {"one that begins before the head",
+       1e4,
+       32,
+       4,
+       32,
+       1,
+       true,
+       {},
+       {},
+       {},
+       {1, 0.19764236f, 0.025f, 0.0079056947f, 0.0025f, 0.00079056947f, 0.00025f, 7.9056947e-05f},
+       1.1386294f},
+      {"one that ends behind the head",
+       10,
+       65536,
+       4,
+       32,
+       1,
+       true,
+       {},
+       {},
+       {},
+       {0.25f, 0.18747355f, 0.14058533f, 0.10542413f, 0.079056941f, 0.059284341f, 0.044456985f,
+        0.033338036f},
+       1.1386294f},
+      {"one of a single dimension",
+       1e4,
+       8,
+       4,
+       32,
+       1,
+       true,
+       {},
+       {},
+       {},
+       {1, 0.079056941f, 0.025f, 0.0079056947f, 0.0025f, 0.00079056947f, 0.00025f, 7.9056947e-05f},
+       1.1386294f},
+      {"one that lies before the head",
+       1e4,
+       4,
+       2,
+       32,
+       1,
+       true,
+       {},
+       {},
+       {},
+       {1, 0.15811388f, 0.05f, 0.015811389f, 0.005f, 0.0015811389f, 0.0005f, 0.00015811389f},
+       1.0693147f},
+      {"equal ends, rounded apart",
+       1e4,
+       2048,
+       8,
+       8,
+       8,
+       true,
+       {},
+       {},
+       {},
+       {1, 0.31622776f, 0.1f, 0.031622779f, 0.00125f, 0.00039528473f, 0.000125f, 3.9528473e-05f},
+       1.2079442f},
+      {"equal ends",
+       1e4,
+       2048,
+       8,
+       20,
+       20,
+       false,
+       {},
+       {},
+       {},
+       {1, 0.31622776f, 0.1f, 0.0039528473f, 0.00125f, 0.00039528473f, 0.000125f, 3.9528473e-05f},
+       1.2079442f},
+      {"a wide ramp",
+       1e4,
+       2048,
+       8,
+       64,
+       0.5,
+       true,
+       {},
+       {},
+       {},
+       {1, 0.31622776f, 0.0825f, 0.020554805f, 0.00475f, 0.0009486833f, 0.000125f, 3.9528473e-05f},
+       1.2079442f},
+      {"ends that are not rounded",
+       1e4,
+       2048,
+       8,
+       32,
+       1,
+       false,
+       {},
+       {},
+       {},
+       {1, 0.31622776f, 0.1f, 0.022578098f, 0.0042331335f, 0.00041945922f, 0.000125f,
+        3.9528473e-05f},
+       1.2079442f},
+      {"one mscale", 1e4, 2048, 8, 32, 1, true, 0.7, {}, {}, ramp, 1.2079442f},
+      {"both mscales", 1e4, 2048, 8, 32, 1, true, 0.7, 0.3, {}, ramp, 1.0782935f},
+      {"no scaling",
+       1e4,
+       2048,
+       1,
+       32,
+       1,
+       true,
+       0.7,
+       0.3,
+       {},
+       {1, 0.31622776f, 0.1f, 0.031622779f, 0.01f, 0.0031622779f, 0.001f, 0.00031622779f},
+       1},
+      {"an attention factor", 1e4, 2048, 8, 32, 1, true, {}, {}, 0.25, ramp, 0.25f},
+  };
+  for (const YarnCase& c : cases) {
+    SCOPED_TRACE(c.what);
+    DecoderSpec decoder = FromConfigJson("{}");
+    decoder.rope.scaling = RopeScaling::kYarn;
+    decoder.rope.theta = c.theta;
+    decoder.rope.original_max_position = c.original;
+    decoder.rope.factor = c.factor;
+    decoder.rope.beta_fast = c.beta_fast;
+    decoder.rope.beta_slow = c.beta_slow;
+    decoder.rope.truncate = c.truncate;
+    decoder.rope.mscale = c.mscale;
+    decoder.rope.mscale_all_dim = c.mscale_all_dim;
+    decoder.rope.attention_factor = c.attention_factor;
+    const RotarySpec rotary = MakeRotarySpec(decoder);
+    ASSERT_EQ(rotary.inv_freq.size(), c.frequencies.size());
+    for (size_t i = 0; i < c.frequencies.size(); ++i) {
+      EXPECT_NEAR(rotary.inv_freq[i], c.frequencies[i], 1e-6 * c.frequencies[i]) << i;
+    }
+    EXPECT_NEAR(rotary.attention_factor, c.attention, 1e-6);
+  }
 }
 
 TEST(RopeSpecTest, Llama3DivisorsOfTheFileEqualTheFormula) {

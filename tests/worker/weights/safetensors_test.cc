@@ -1,9 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "common/base/strings.h"
 #include "worker/weights/safetensors_file.h"
 
 namespace pingti::worker {
@@ -42,6 +46,58 @@ TEST(SafetensorsTest, EveryTruncationIsAnError) {
     const std::string part = bytes.substr(0, size);
     EXPECT_FALSE(ParseSafetensors(part).ok()) << size;
   }
+}
+
+// Every placement of two tensors of bytes, also of none, in up to four bytes of data.
+TEST(SafetensorsTest, TensorsCoverTheDataWithoutGapsAndOverlaps) {
+  const auto entry = [](int begin, int end, int size) {
+    return Concat(R"({"dtype":"U8","shape":[)", size, R"(],"data_offsets":[)", begin, ",", end,
+                  "]}");
+  };
+  std::vector<std::pair<int, int>> places;
+  for (int begin = 0; begin <= 4; ++begin) {
+    for (int end = 0; end <= 5; ++end) places.emplace_back(begin, end);
+  }
+  for (const auto& [a_begin, a_end] : places) {
+    for (const auto& [b_begin, b_end] : places) {
+      for (int data = 0; data <= 4; ++data) {
+        const std::string bytes =
+            File(Concat("{\"a\":", entry(a_begin, a_end, std::max(0, a_end - a_begin)),
+                        ",\"b\":", entry(b_begin, b_end, std::max(0, b_end - b_begin)), "}"),
+                 static_cast<size_t>(data));
+        const auto tensors = ParseSafetensors(bytes);
+        const bool ascending = a_begin <= a_end && b_begin <= b_end;
+        const bool a_first = a_begin == 0 && a_end == b_begin && b_end == data;
+        const bool b_first = b_begin == 0 && b_end == a_begin && a_end == data;
+        ASSERT_EQ(tensors.ok(), ascending && (a_first || b_first))
+            << a_begin << "-" << a_end << ", " << b_begin << "-" << b_end << " of " << data << ": "
+            << tensors.status();
+        if (!tensors.ok()) continue;
+        for (const TensorView& tensor : *tensors) {
+          const int begin = tensor.name == "a" ? a_begin : b_begin;
+          EXPECT_EQ(tensor.data, bytes.data() + bytes.size() - data + begin);
+        }
+      }
+    }
+  }
+}
+
+TEST(SafetensorsTest, AnEntryHasExactlyTheFieldsOfTheFormat) {
+  const auto one = [](const std::string& entry) {
+    return ErrorOf(File("{\"w\":" + entry + "}", 4));
+  };
+  EXPECT_THAT(one(R"({"shape":[4],"data_offsets":[0,4]})"), HasSubstr("'dtype' is missing"));
+  EXPECT_THAT(one(R"({"dtype":7,"shape":[4],"data_offsets":[0,4]})"),
+              HasSubstr("'dtype' is missing"));
+  for (const char* offsets :
+       {"", R"(,"data_offsets":0)", R"(,"data_offsets":[0])", R"(,"data_offsets":[0,4,4])",
+        R"(,"data_offsets":["0",4])", R"(,"data_offsets":[0,4.5])", R"(,"data_offsets":[-1,4])",
+        R"(,"data_offsets":[0,5])"}) {
+    EXPECT_THAT(one(Concat(R"({"dtype":"U8","shape":[4])", offsets, "}")),
+                HasSubstr("tensor 'w': 'data_offsets'"))
+        << offsets;
+  }
+  EXPECT_THAT(one("4"), HasSubstr("entry is not an object"));
 }
 
 TEST(SafetensorsTest, HeaderOfTooManyValuesIsRefusedBeforeItIsParsed) {
