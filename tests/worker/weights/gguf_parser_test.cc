@@ -107,12 +107,9 @@ TEST(GgufParserTest, CountsThatCannotBeTrueAreRefusedBeforeAnythingIsRead) {
 }
 
 TEST(GgufParserTest, TypesThatAreNotReadAreNamed) {
-  for (const auto& [type, name] : {std::pair<uint32_t, std::string>{4, "Q4_2"},
-                                   {31, "Q4_0_4_4"},
-                                   {40, "NVFP4"},
-                                   {41, "Q1_0"},
-                                   {42, "Q2_0"},
-                                   {43, "unknown"}}) {
+  const std::vector<std::pair<uint32_t, std::string>> types = {
+      {4, "Q4_2"}, {31, "Q4_0_4_4"}, {40, "NVFP4"}, {41, "Q1_0"}, {42, "Q2_0"}, {43, "unknown"}};
+  for (const auto& [type, name] : types) {
     GgufBuilder builder;
     builder.AddTensor("a", {256}, type, 256);
     EXPECT_THAT(ErrorOf(builder.Build()), HasSubstr("tensor 'a': type " + name + " (")) << type;
