@@ -10,6 +10,7 @@
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/speculation/head_drafts.h"
 #include "worker/speculation/model_drafts.h"
 #include "worker/speculation/ngram_drafts.h"
 
@@ -94,6 +95,8 @@ absl::StatusOr<std::unique_ptr<DraftSource>> MakeDraftSource(const WorkerConfig&
       return std::make_unique<NgramDrafts>();
     case Speculation::kDraftModel:
       return LoadDraftModel(config, served);
+    case Speculation::kEagle3:
+      return std::make_unique<HeadDrafts>(served.model->draft_head(), config.max_batch_size);
   }
   return nullptr;
 }

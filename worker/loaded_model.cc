@@ -13,6 +13,7 @@
 #include "common/base/version.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/model/open_draft_head.h"
 #include "worker/model/tensor_parallel_model.h"
 #include "worker/text/model_text.h"
 #include "worker/weights/weights_digest.h"
@@ -87,7 +88,10 @@ absl::StatusOr<RankModel*> LoadRanks(const LoadOptions& options, const JoinRank&
     }
     if (join) PINGTI_RETURN_IF_ERROR(join(rank));
     LoadOptions own = options;
-    if (rank != 0) own.progress = nullptr;
+    if (rank != 0) {
+      own.progress = nullptr;
+      own.draft_head = nullptr;
+    }
     return LoadRank(*loaded->checkpoint, group->device(rank).backend.get(), own,
                     group->TakeCommunicator(rank));
   };
@@ -232,7 +236,16 @@ absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingD
 absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign,
                              LoadedModel* loaded) {
   const auto begin = std::chrono::steady_clock::now();
-  const LoadOptions options = WithProgress(LoadOptionsOf(config));
+  LoadOptions options = WithProgress(LoadOptionsOf(config));
+  OpenedDraftHead head;
+  if (config.speculation == Speculation::kEagle3) {
+    PINGTI_ASSIGN_OR_RETURN(head, OpenDraftHead(config.draft_model, loaded->checkpoint->spec(),
+                                                config.load_format == LoadFormat::kDummy));
+    options.draft_head = &head;
+    LogInfo("draft head", {{"path", config.draft_model},
+                           {"parameters", head.checkpoint->num_parameters()},
+                           {"own_vocabulary", head.spec.own_vocabulary}});
+  }
   PINGTI_RETURN_IF_ERROR(config.tensor_parallel == 1
                              ? LoadWhole(options, loaded)
                              : LoadShared(config, options, std::move(on_late_sign), loaded));

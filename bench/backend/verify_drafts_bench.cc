@@ -6,11 +6,9 @@
 //   build/release/bin/verify_drafts_bench MODEL [bf16|int8] [context] [batch...]
 //
 // MODEL is a directory with a config.json (bench/backend/shapes), for a GPU, or a GGUF file. Prints
-// two tables:
-//  - by batch and k = 0..7: the median step in ms, the host waiting for its tokens, and "uneven",
-//    where every other sequence has no draft;
-//  - by batch and share of drafts that stand: tokens per second of the whole engine, which chooses
-//    its depth itself, and the ratio to none.
+// two tables. By batch and k = 0..7, the median step in ms, the host waiting for its tokens, and
+// "uneven", where every other sequence has no draft. By batch and share of drafts that are right,
+// the speed of the whole engine, which chooses its depth itself, over that without drafts.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

@@ -1,7 +1,10 @@
 """Proposed tokens with real processes: answers stay the same, and text that repeats is checked in fewer steps."""
 
 import concurrent.futures
+import json
+import math
 import re
+import struct
 
 from conftest import MODEL_ID, Worker, http_get, model_path, wait_until
 
@@ -62,3 +65,55 @@ def test_a_draft_model_that_is_not_there_is_named(tmp_path):
     wait_until(lambda: worker.popen.poll() is not None, 30, "the worker gives up")
     assert worker.popen.returncode != 0
     assert "/no/such/model" in worker.text()
+
+
+def write_head(directory):
+    """An EAGLE-3 head for SmolLM2-135M that was never trained: its drafts are wrong, and fall."""
+    hidden, inner, own = 576, 768, 512
+    shapes = {"fc.weight": (hidden, 3 * hidden), "midlayer.input_layernorm.weight": (hidden,),
+              "midlayer.hidden_norm.weight": (hidden,), "midlayer.post_attention_layernorm.weight": (hidden,),
+              "midlayer.self_attn.q_proj.weight": (hidden, 2 * hidden),
+              "midlayer.self_attn.k_proj.weight": (192, 2 * hidden),
+              "midlayer.self_attn.v_proj.weight": (192, 2 * hidden),
+              "midlayer.self_attn.o_proj.weight": (hidden, hidden),
+              "midlayer.mlp.gate_proj.weight": (inner, hidden), "midlayer.mlp.up_proj.weight": (inner, hidden),
+              "midlayer.mlp.down_proj.weight": (hidden, inner), "norm.weight": (hidden,),
+              "lm_head.weight": (own, hidden)}
+    header, data = {}, bytearray()
+    # A pattern of small bf16 numbers of both signs, which no dimension divides.
+    pattern = b"".join(struct.pack("<H", 0x3c00 + i * 37 % 256 | (i * 7919 % 2) << 15) for i in range(1021))
+    for name, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [len(data), len(data) + size]}
+        data += (pattern * (size // len(pattern) + 1))[:size]
+    header["d2t"] = {"dtype": "I64", "shape": [own], "data_offsets": [len(data), len(data) + 8 * own]}
+    data += struct.pack(f"<{own}q", *range(0, 20 * own, 20))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (directory / "config.json").write_text(json.dumps({
+        "architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", "hidden_act": "silu",
+        "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": 1, "num_attention_heads": 9,
+        "num_key_value_heads": 3, "vocab_size": 49152, "draft_vocab_size": own,
+        "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": False}))
+
+
+def test_a_head_changes_no_answer(own_cluster, tmp_path):
+    write_head(tmp_path)
+    cluster = own_cluster(num_workers=1, worker_args=("--speculation", "eagle3", "--draft-model", str(tmp_path)))
+    worker, client = cluster.workers[0], cluster.router.client()
+    cases = [(PROMPTS[0], 0), (PROMPTS[1], 0.7)]
+    plain = [ask_with(client, (*case, False)) for case in cases]
+    assert counted(worker, "pingti_worker_drafts_total") == 0
+    expect_same([ask_with(client, (*case, True)) for case in cases], plain)
+    assert counted(worker, "pingti_worker_drafts_total") > 0
+
+
+def test_a_head_of_another_model_is_refused_by_name(tmp_path):
+    write_head(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 32000}))
+    worker = Worker(tmp_path, "worker", "--speculation", "eagle3", "--draft-model", str(tmp_path))
+    wait_until(lambda: worker.popen.poll() is not None, 30, "the worker gives up")
+    assert worker.popen.returncode != 0
+    assert "'vocab_size' is 32000; expected the model's, 49152" in worker.text()

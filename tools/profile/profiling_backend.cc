@@ -280,6 +280,15 @@ absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t>
   return Time(Stage::kLogits, [&] { return inner_->GatherRows(x, rows, out); });
 }
 
+absl::Status ProfilingBackend::Copy(MatrixView x, MatrixView out) {
+  return Time(Stage::kNorm, [&] { return inner_->Copy(x, out); });
+}
+
+absl::Status ProfilingBackend::GatherColumns(MatrixView x, const DeviceBuffer& columns,
+                                             MatrixView out) {
+  return Time(Stage::kLogits, [&] { return inner_->GatherColumns(x, columns, out); });
+}
+
 absl::Status ProfilingBackend::HighestOfRows(MatrixView x, MatrixView best) {
   return Time(Stage::kSampling, [&] { return inner_->HighestOfRows(x, best); });
 }

@@ -128,6 +128,9 @@ class ProfilingBackend : public worker::Backend {
                               worker::MatrixView out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;
+  absl::Status Copy(worker::MatrixView x, worker::MatrixView out) override;
+  absl::Status GatherColumns(worker::MatrixView x, const worker::DeviceBuffer& columns,
+                             worker::MatrixView out) override;
   absl::Status HighestOfRows(worker::MatrixView x, worker::MatrixView best) override;
   absl::Status Sample(worker::MatrixView logits, std::span<const worker::SamplingRow> rows,
                       std::span<worker::SampledToken> sampled) override;

@@ -344,8 +344,13 @@ class Backend {
   // as ExpertLinear wrote them, plus the shared expert's.
   virtual absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
                                       MatrixView out) = 0;
+  // out = x, both of the same shape and type.
+  virtual absl::Status Copy(MatrixView x, MatrixView out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
+  // out[r][c] = x[r][columns[c]], or -inf where columns[c] < 0: logits of some tokens among all.
+  // x, out: f32; columns: f32 [out.cols], whole numbers below 2^24.
+  virtual absl::Status GatherColumns(MatrixView x, const DeviceBuffer& columns, MatrixView out) = 0;
   // best[i] = the highest value of x[i] and its column, the first of equal ones; +inf where x[i]
   // holds a NaN, -inf where it has no columns. x: f32 [rows, fewer than 2^24]; best: f32 [rows, 2].
   virtual absl::Status HighestOfRows(MatrixView x, MatrixView best) = 0;

@@ -29,11 +29,25 @@ struct DraftAsk {
   std::vector<int32_t> drafts;                     // empty before
 };
 
+// What a step computed of a sequence: the tokens at [first_position, + num_tokens), whose
+// successors are known, in rows [first_row, + num_tokens) of the step's batch.
+struct ComputedTokens {
+  const Sequence* sequence = nullptr;
+  int32_t first_position = 0;
+  int32_t first_row = 0;
+  int32_t num_tokens = 0;
+};
+
 class DraftSource {
  public:
   virtual ~DraftSource() = default;
+  // A step's tokens were taken: for sources that read what the model computed, which is there until
+  // its next Forward. Sequences may end before Propose. Of tokens that are not named here (the step
+  // failed, or they are a beam's) nothing is known.
+  virtual void AfterStep(std::span<const ComputedTokens> computed) {}
   // Appends to each ask's drafts tokens that may follow sequence->tokens: as many as it has, none
-  // beyond ask.most. REQUIRES: they are of the model's vocabulary.
+  // beyond ask.most. REQUIRES: they are of the model's vocabulary. Called before each step, perhaps
+  // with no asks.
   virtual void Propose(std::span<DraftAsk> asks) = 0;
 };
 

@@ -266,6 +266,7 @@ absl::Status EngineCore::RunModel() {
 
 void EngineCore::TakeResults() {
   for (size_t i = 0; i < plan_.chunks.size(); ++i) TakeChunk(i);
+  speculator_.AfterStep(plan_, batch_.forward());
   // Replaces sequences: no chunk may be looked at after this.
   beams_.AdvanceAll();
 }

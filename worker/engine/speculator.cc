@@ -30,8 +30,9 @@ void Speculator::Propose(std::span<Sequence* const> running, const StepBudget& b
                          StepStats* stats) {
   if (source_ == nullptr) return;
   const int32_t num_decodes = Collect(running);
-  if (demands_.empty()) return;
-  depth_.Plan(num_decodes, std::min(budget.max_tokens, budget.rows()), demands_);
+  if (!demands_.empty()) {
+    depth_.Plan(num_decodes, std::min(budget.max_tokens, budget.rows()), demands_);
+  }
   asks_.resize(std::max(asks_.size(), demands_.size()));
   size_t count = 0;
   for (size_t i = 0; i < demands_.size(); ++i) {
@@ -42,7 +43,6 @@ void Speculator::Propose(std::span<Sequence* const> running, const StepBudget& b
     ask.most = demands_[i].depth;
     ask.drafts.clear();
   }
-  if (count == 0) return;
   const TimePoint begin = clock_->Now();
   source_->Propose(std::span(asks_).first(count));
   stats->draft_time = clock_->Now() - begin;
@@ -53,6 +53,25 @@ void Speculator::Propose(std::span<Sequence* const> running, const StepBudget& b
     sequence->tokens.insert(sequence->tokens.end(), ask.drafts.begin(), ask.drafts.end());
     sequence->num_draft = static_cast<int32_t>(ask.drafts.size());
   }
+}
+
+void Speculator::AfterStep(const StepPlan& plan, const ForwardBatch& batch) {
+  if (source_ == nullptr) return;
+  computed_.clear();
+  for (size_t i = 0; i < plan.chunks.size(); ++i) {
+    const Sequence* sequence = plan.chunks[i].sequence;
+    if (sequence->state != Sequence::State::kRunning || sequence->group->done ||
+        sequence->group->beam != nullptr) {
+      continue;
+    }
+    const int32_t row = batch.query_start[i];
+    const int32_t position = batch.positions[static_cast<size_t>(row)];
+    // Drafts that did not stand are computed no more, and a token that is last has no successor.
+    const int32_t end = std::min({position + plan.chunks[i].num_tokens, sequence->num_computed,
+                                  static_cast<int32_t>(sequence->tokens.size()) - 1});
+    if (end > position) computed_.push_back({sequence, position, row, end - position});
+  }
+  source_->AfterStep(computed_);
 }
 
 void Speculator::Learn(Sample* sample, int32_t num_checked, int32_t num_accepted,

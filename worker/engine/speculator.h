@@ -13,6 +13,7 @@
 #include "worker/engine/engine_stats.h"
 #include "worker/engine/request_group.h"
 #include "worker/engine/scheduler.h"
+#include "worker/model/model.h"
 
 namespace pingti::worker {
 
@@ -24,6 +25,8 @@ class Speculator {
 
   // Appends drafts to sequences that decode.
   void Propose(std::span<Sequence* const> running, const StepBudget& budget, StepStats* stats);
+  // After a step of such a plan, once its tokens were taken.
+  void AfterStep(const StepPlan& plan, const ForwardBatch& batch);
   // `num_checked` drafts of a sample were computed in a step, of which `num_accepted` stood.
   void Learn(Sample* sample, int32_t num_checked, int32_t num_accepted, StepStats* stats);
   // At the end of a step.
@@ -40,6 +43,7 @@ class Speculator {
   std::vector<Sample*> samples_;  // one for each demand
   std::vector<DraftDemand> demands_;
   std::vector<DraftAsk> asks_;  // reused for their memory
+  std::vector<ComputedTokens> computed_;
 };
 
 }  // namespace pingti::worker

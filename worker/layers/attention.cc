@@ -26,7 +26,7 @@ void GqaAttention::DeclareWeights(Declarations* out) {
   WeightSpec qkv;
   qkv.role = WeightRole::kQkv;
   qkv.parts = spec_.qkv;
-  qkv.cols = hidden_size_;
+  qkv.cols = input_size();
   qkv.bias = spec_.qkv_bias;
   qkv.split = Split::kOutput;
   qkv.split_unit = spec_.head_dim;
@@ -43,7 +43,7 @@ void GqaAttention::DeclareWeights(Declarations* out) {
 }
 
 void GqaAttention::DeclareColumns(Activation input, ActivationPlan* plan) const {
-  plan->NeedForm(input, hidden_size_, qkv_.get());
+  plan->NeedForm(input, input_size(), qkv_.get());
   plan->Need(Activation::kQkv, qkv_cols());
   plan->Need(Activation::kContext, q_cols());
   plan->NeedForm(Activation::kContext, q_cols(), out_.get());

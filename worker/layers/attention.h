@@ -28,13 +28,15 @@ class GqaAttention {
   }
   AttentionShape shape() const;
 
-  // out = attention(x), this rank's part of the sum; both [tokens, hidden]. Keys and values go to
+  // out = attention(x), this rank's part of the sum; out: [tokens, hidden], x: the same, or
+  // [tokens, AttentionSpec::input_size]. Keys and values go to
   // layer `cache_layer` of the cache.
   absl::Status Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
                        const Activations& activations, const Operand& x, MatrixView out) const;
 
  private:
   int64_t q_cols() const { return spec_.num_heads * spec_.head_dim; }
+  int64_t input_size() const { return spec_.input_size == 0 ? hidden_size_ : spec_.input_size; }
   int64_t qkv_cols() const { return q_cols() + 2 * spec_.num_kv_heads * spec_.head_dim; }
   HeadNorms head_norms() const;
 
@@ -43,7 +45,7 @@ class GqaAttention {
   std::optional<Norm> q_norm_;                  // [head_dim]
   std::optional<Norm> k_norm_;                  // [head_dim]
   std::unique_ptr<DeviceBuffer> alibi_slopes_;  // f32 [num_heads]; null: none
-  std::unique_ptr<LinearWeight> qkv_;           // [(heads + 2 kv_heads) * head_dim, hidden]
+  std::unique_ptr<LinearWeight> qkv_;           // [(heads + 2 kv_heads) * head_dim, input_size()]
   std::unique_ptr<LinearWeight> out_;           // [hidden, heads * head_dim]
 };
 

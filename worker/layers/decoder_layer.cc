@@ -41,7 +41,7 @@ void DecoderLayer::DeclareColumns(ActivationPlan* plan) const {
 }
 
 absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                                   const Activations& activations) const {
+                                   const Activations& activations, MatrixView input) const {
   const MatrixView residual = activations.Values(Activation::kResidual, hidden_size_);
   const MatrixView delta = activations.Values(Activation::kDelta, hidden_size_);
   const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
@@ -50,6 +50,7 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
   } else {
     PINGTI_RETURN_IF_ERROR(attention_norm_.AddAndApply(comm, delta, residual, normed));
   }
+  if (input.cols > 0) PINGTI_RETURN_IF_ERROR(backend.Copy(residual, input));
   PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, index_, activations, normed, delta));
   return residual_form_ == ResidualForm::kParallel ? ForwardParallelMlp(backend, activations)
                                                    : ForwardMlp(backend, comm, activations);

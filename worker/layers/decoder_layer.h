@@ -40,9 +40,10 @@ class DecoderLayer {
 
   // Adds the ranks' deltas of the previous layer to the residual (not for the first layer, whose
   // residual is the embedding), runs the layer, and leaves in kDelta this rank's part of what the
-  // layer has yet to add: the sum over ranks comes with the norm that follows.
+  // layer has yet to add: the sum over ranks comes with the norm that follows. `input`, where it
+  // has columns, gets a copy of the residual that the layer begins with: [tokens, hidden].
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                       const Activations& activations) const;
+                       const Activations& activations, MatrixView input = {}) const;
 
  private:
   absl::Status ForwardMlp(Backend& backend, Communicator& comm,

@@ -63,7 +63,34 @@ absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
   return absl::OkStatus();
 }
 
+TensorView WithoutData(std::string name, std::vector<int64_t> shape) {
+  TensorView tensor;
+  tensor.name = std::move(name);
+  tensor.dtype = DType::kBf16;
+  tensor.shape = std::move(shape);
+  tensor.bytes = tensor.NumElements() * 2;
+  return tensor;
+}
+
 }  // namespace
+
+std::vector<TensorView> TensorsWithoutData(const std::vector<WeightSpec>& weights) {
+  std::vector<TensorView> tensors;
+  std::set<std::string> names;
+  const auto add = [&](std::string name, std::vector<int64_t> shape) {
+    if (!names.insert(name).second) return;
+    tensors.push_back(WithoutData(std::move(name), std::move(shape)));
+  };
+  for (const WeightSpec& weight : weights) {
+    for (const RowBlock& part : weight.parts) {
+      std::vector<int64_t> shape = {part.module_rows};
+      if (!weight.is_vector()) shape.push_back(weight.cols);
+      add(Concat(part.module, weight.suffix), std::move(shape));
+      if (weight.bias) add(Concat(part.module, ".bias"), {part.module_rows});
+    }
+  }
+  return tensors;
+}
 
 std::vector<const TensorView*> ModuleTensors::All() const {
   std::vector<const TensorView*> all;

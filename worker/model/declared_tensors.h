@@ -30,6 +30,9 @@ struct ModuleTensors {
 absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
                                                 const WeightSpec& weight, const RowBlock& part);
 
+// The tensors that a checkpoint of such weights has in bf16, without data.
+std::vector<TensorView> TensorsWithoutData(const std::vector<WeightSpec>& weights);
+
 // That every declared tensor is there as declared and that no other is: a tensor that nothing takes
 // is a part of the model that would be left out in silence. Reads no values.
 // Errors: as above.

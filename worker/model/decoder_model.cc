@@ -16,12 +16,13 @@ namespace {
 
 constexpr int64_t kHighestColumns = 2;    // see Backend::HighestOfRows
 constexpr int64_t kLogitRowsAtOnce = 64;  // by which memory for many rows grows
+constexpr int64_t kMaxSpareBlocks = 8;    // of a sequence, of a draft head
 
 }  // namespace
 
 DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format,
                            Backend* backend, std::unique_ptr<Communicator> comm,
-                           DecoderBlocks blocks)
+                           DecoderBlocks blocks, std::unique_ptr<HeadRunner> head)
     : hidden_size_(spec.hidden_size),
       vocab_size_(spec.vocab_size),
       head_(spec.vocabulary_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
@@ -32,11 +33,14 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
       backend_(backend),
       comm_(std::move(comm)),
       blocks_(std::move(blocks)),
+      draft_head_(std::move(head)),
       rotary_(MakeRotarySpec(spec)) {
   blocks_.DeclareColumns(&plan_);
   for (const WeightSpec& weight : DeclaredWeights(spec)) {
     max_in_features_ = std::max(max_in_features_, weight.cols);
   }
+  if (draft_head_ != nullptr)
+    max_in_features_ = std::max(max_in_features_, draft_head_->max_in_features());
 }
 
 DecoderModel::~DecoderModel() = default;
@@ -48,7 +52,8 @@ KvCacheShape DecoderModel::CacheShape(int64_t num_blocks, int64_t block_tokens) 
 }
 
 int64_t DecoderModel::KvBytesPerBlock(int32_t kv_block_tokens) const {
-  return backend_->KvBytesPerBlock(CacheShape(1, kv_block_tokens));
+  return backend_->KvBytesPerBlock(CacheShape(1, kv_block_tokens)) +
+         (draft_head_ == nullptr ? 0 : draft_head_->KvBytesPerBlock(kv_block_tokens));
 }
 
 StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
@@ -61,6 +66,7 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
       num_blocks_ == 0
           ? 0
           : std::min(num_blocks_, (max_context_ + block_tokens_ - 1) / block_tokens_) + 1;
+  if (draft_head_ != nullptr) limits.max_blocks_per_seq += kMaxSpareBlocks;
   for (const DecoderLayer& layer : blocks_.layers()) {
     const AttentionShape shape = layer.attention_shape();
     limits.num_heads = std::max(limits.num_heads, shape.num_heads);
@@ -80,7 +86,9 @@ int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch
   return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
          (max_batch_size * logit_stride_ + max_batch_tokens * kHighestColumns * comm_->size()) *
              int64_t{sizeof(float)} +
-         backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size));
+         backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size)) +
+         (draft_head_ == nullptr ? 0
+                                 : draft_head_->WorkspaceBytes(max_batch_tokens, max_batch_size));
 }
 
 absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
@@ -113,7 +121,8 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
                           backend_->Allocate(max_tokens_ * highest_cols * int64_t{sizeof(float)}));
   highest_ = {highest->data(), DType::kF32, max_tokens_, highest_cols, highest_cols};
   buffers_.push_back(std::move(highest));
-  return absl::OkStatus();
+  if (draft_head_ == nullptr) return absl::OkStatus();
+  return draft_head_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
 }
 
 // More rows than sequences (drafts, log-probabilities of prompts) are not paid for up front: they
@@ -187,6 +196,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   step.padded = ShapeOf(batch);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step));
   PINGTI_RETURN_IF_ERROR(backend_->CopyBlocks(*cache_, copies));
+  if (draft_head_ != nullptr) PINGTI_RETURN_IF_ERROR(draft_head_->CopyBlocks(copies));
   if (batch.num_tokens() == 0) return absl::OkStatus();
   const Activations act =
       activations_.Rows(step.padded.has_value() ? step.padded->num_tokens : batch.num_tokens());
@@ -194,15 +204,28 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
         blocks_.Embed(*backend_, *comm_, act.Values(Activation::kResidual, hidden_size_)));
-    for (const DecoderLayer& layer : blocks_.layers()) {
-      PINGTI_RETURN_IF_ERROR(layer.Forward(*backend_, *comm_, *cache_, act));
-    }
+    PINGTI_RETURN_IF_ERROR(RunLayers(act, act.Values(Activation::kResidual, hidden_size_).rows));
     return ComputeLogits(batch, act);
   };
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
   const absl::Status status = backend_->Issue(step.padded, std::cref(operations));
   logits_.rows = rows;
   return status;
+}
+
+absl::Status DecoderModel::RunLayers(const Activations& act, int64_t tokens) {
+  const std::vector<DecoderLayer>& layers = blocks_.layers();
+  for (size_t i = 0; i < layers.size(); ++i) {
+    MatrixView begins_with;
+    const size_t read_by_head =
+        draft_head_ == nullptr ? 0 : draft_head_->spec().target_layers.size();
+    for (size_t place = 0; place < read_by_head; ++place) {
+      if (draft_head_->spec().target_layers[place] != static_cast<int64_t>(i)) continue;
+      begins_with = draft_head_->JoinedPlace(place, tokens);
+    }
+    PINGTI_RETURN_IF_ERROR(layers[i].Forward(*backend_, *comm_, *cache_, act, begins_with));
+  }
+  return draft_head_ == nullptr ? absl::OkStatus() : draft_head_->KeepStates(tokens);
 }
 
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {

@@ -20,6 +20,7 @@
 #include "worker/layers/activations.h"
 #include "worker/layers/rotary_table.h"
 #include "worker/model/decoder_blocks.h"
+#include "worker/model/head_runner.h"
 #include "worker/model/rank_model.h"
 #include "worker/spec/decoder_spec.h"
 
@@ -27,9 +28,10 @@ namespace pingti::worker {
 
 class DecoderModel : public RankModel {
  public:
-  // `backend` must outlive the model.
+  // `backend` must outlive the model. `head` may be null: none.
   DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
-               std::unique_ptr<Communicator> comm, DecoderBlocks blocks);
+               std::unique_ptr<Communicator> comm, DecoderBlocks blocks,
+               std::unique_ptr<HeadRunner> head);
   ~DecoderModel() override;
 
   int32_t vocab_size() const override { return static_cast<int32_t>(vocab_size_); }
@@ -52,6 +54,7 @@ class DecoderModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
+  DraftHead* draft_head() override { return draft_head_.get(); }
 
   absl::Status Health() const override { return comm_->Check(); }
   void AbortGroup() override { comm_->Abort(); }
@@ -65,6 +68,7 @@ class DecoderModel : public RankModel {
   std::optional<StepShape> ShapeOf(const ForwardBatch& batch) const;
   // Of the activations' rows, those of logit_tokens; all, where logits_ has a row for each.
   absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
+  absl::Status RunLayers(const Activations& activations, int64_t tokens);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
   // The draw from highest_, of all ranks.
@@ -80,6 +84,7 @@ class DecoderModel : public RankModel {
   Backend* const backend_;
   const std::unique_ptr<Communicator> comm_;
   DecoderBlocks blocks_;
+  const std::unique_ptr<HeadRunner> draft_head_;  // null: none
   ActivationPlan plan_;
   int64_t max_in_features_ = 0;  // of any product
   RotaryTable rotary_;

@@ -7,8 +7,10 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/layers/eagle3_head.h"
 #include "worker/model/declared_tensors.h"
 #include "worker/model/decoder_blocks.h"
+#include "worker/model/head_runner.h"
 #include "worker/model/rank_spec.h"
 #include "worker/model/weight_loader.h"
 
@@ -22,6 +24,24 @@ absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) 
 
 bool IsVocabulary(const WeightSpec& weight) {
   return weight.role == WeightRole::kEmbedding || weight.role == WeightRole::kLogits;
+}
+
+absl::StatusOr<std::unique_ptr<HeadRunner>> LoadHead(const Checkpoint& model, Backend* backend,
+                                                     const LoadOptions& options) {
+  const OpenedDraftHead& opened = *options.draft_head;
+  LoadOptions own = options;
+  own.format = options.format == WeightFormat::kF32 ? WeightFormat::kF32 : WeightFormat::kBf16;
+  own.progress = nullptr;
+  auto layers = std::make_unique<Eagle3Head>(opened.spec);
+  PINGTI_RETURN_IF_ERROR(LoadWeights(*opened.checkpoint, backend, own, layers->DeclareWeights()));
+  if (opened.spec.decoder.embedding.empty()) {
+    PINGTI_RETURN_IF_ERROR(LoadWeights(model, backend, options,
+                                       {{EmbeddingWeight(model.spec()), layers->embedding()}}));
+  }
+  const std::vector<float> own_token(opened.own_token.begin(), opened.own_token.end());
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> tokens, backend->UploadF32(own_token));
+  return std::make_unique<HeadRunner>(opened.spec, options.format, options.kv_format, backend,
+                                      std::move(layers), std::move(tokens));
 }
 
 }  // namespace
@@ -68,8 +88,12 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpo
   }
   DecoderBlocks blocks(spec);
   PINGTI_RETURN_IF_ERROR(LoadWeights(checkpoint, backend, options, blocks.DeclareWeights()));
+  std::unique_ptr<HeadRunner> head;
+  if (options.draft_head != nullptr) {
+    PINGTI_ASSIGN_OR_RETURN(head, LoadHead(checkpoint, backend, options));
+  }
   return std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
-                                        std::move(comm), std::move(blocks));
+                                        std::move(comm), std::move(blocks), std::move(head));
 }
 
 absl::Status LoadWeights(const Checkpoint& checkpoint, Backend* backend, const LoadOptions& options,

@@ -14,6 +14,7 @@
 #include "worker/layers/decoder_layer.h"
 #include "worker/model/decoder_model.h"
 #include "worker/model/model.h"
+#include "worker/model/open_draft_head.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -28,6 +29,8 @@ struct LoadOptions {
   // Tokens of a sequence at most, below what the model takes; 0: what it takes. LongRoPE has other
   // frequencies for contexts no longer than the one that it was trained with.
   int64_t max_context_tokens = 0;
+  // A head that drafts for the model; null: none. Must outlive the call. One rank alone has it.
+  const OpenedDraftHead* draft_head = nullptr;
   // Called from the loading thread after each weight; bytes of the checkpoint. In the last call
   // they are equal.
   std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;

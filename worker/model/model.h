@@ -38,6 +38,8 @@ struct ForwardBatch {
   int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
 };
 
+class DraftHead;
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -84,6 +86,9 @@ class Model {
   // the last norm. values[i] belongs to logit_tokens[i]: [num_rows, hidden_size()] in f32. Waits
   // for the device; costs nothing unless it is called.
   virtual absl::Status HiddenStates(std::span<float> values) = 0;
+
+  // The head that drafts for the model, if it was loaded with one; else null. See draft_head.h.
+  virtual DraftHead* draft_head() { return nullptr; }
 
   // Who has not come back from the call in progress, for the message about one that hangs: "rank 1
   // of 2". Empty: nothing more is known. Any thread.

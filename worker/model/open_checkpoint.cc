@@ -11,6 +11,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/model/declared_tensors.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/families/family.h"
 #include "worker/weights/gguf_file.h"
@@ -30,34 +31,6 @@ absl::Status InFile(const std::string& path, const absl::Status& status) {
 std::string NameOf(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path.substr(path.rfind('/') + 1);
-}
-
-TensorView WithoutData(std::string name, std::vector<int64_t> shape) {
-  TensorView tensor;
-  tensor.name = std::move(name);
-  tensor.dtype = DType::kBf16;
-  tensor.shape = std::move(shape);
-  tensor.bytes = tensor.NumElements() * 2;
-  return tensor;
-}
-
-// The tensors that a checkpoint of the model has in bf16, without data.
-std::vector<TensorView> DeclaredTensors(const DecoderSpec& spec) {
-  std::vector<TensorView> tensors;
-  std::set<std::string> names;
-  const auto add = [&](std::string name, std::vector<int64_t> shape) {
-    if (!names.insert(name).second) return;
-    tensors.push_back(WithoutData(std::move(name), std::move(shape)));
-  };
-  for (const WeightSpec& weight : DeclaredWeights(spec)) {
-    for (const RowBlock& part : weight.parts) {
-      std::vector<int64_t> shape = {part.module_rows};
-      if (!weight.is_vector()) shape.push_back(weight.cols);
-      add(Concat(part.module, weight.suffix), std::move(shape));
-      if (weight.bias) add(Concat(part.module, ".bias"), {part.module_rows});
-    }
-  }
-  return tensors;
 }
 
 // Matrices of all experts in one tensor are the rows of one; a matrix of one row may have lost a
@@ -142,7 +115,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
   parts.text = std::move(files.text);
   if (random_weights) {
     parts.format = "random";
-    parts.tensors = DeclaredTensors(*spec);
+    parts.tensors = TensorsWithoutData(DeclaredWeights(*spec));
   } else {
     parts.format = "safetensors";
     parts.compressed_int8 = std::move(files.quantization.int8);

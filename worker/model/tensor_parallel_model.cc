@@ -2,12 +2,40 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
 namespace pingti::worker {
+namespace {
+
+using OnFirstRank =
+    std::function<absl::Status(const std::function<absl::Status(RankModel& model)>& call)>;
+
+// Rank 0's head, called on its thread.
+class FirstRanksHead : public DraftHead {
+ public:
+  FirstRanksHead(const DraftHead* head, OnFirstRank on_first)
+      : head_(head), on_first_(std::move(on_first)) {}
+
+  int32_t max_tokens() const override { return head_->max_tokens(); }
+  int32_t first_spare_block() const override { return head_->first_spare_block(); }
+  int32_t spare_blocks_per_seq() const override { return head_->spare_blocks_per_seq(); }
+  absl::Status Forward(const HeadBatch& batch) override {
+    return on_first_([&](RankModel& model) { return model.draft_head()->Forward(batch); });
+  }
+  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override {
+    return on_first_([&](RankModel& model) { return model.draft_head()->Sample(rows, sampled); });
+  }
+
+ private:
+  const DraftHead* const head_;
+  const OnFirstRank on_first_;
+};
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<TensorParallelModel>> TensorParallelModel::Load(
     RankThreads* threads, const LoadRankModel& load, const std::function<void()>& release) {
@@ -116,6 +144,17 @@ absl::Status TensorParallelModel::Logprobs(std::span<const LogprobRequest> reque
 
 absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
   return OnFirst([&](RankModel& model) { return model.HiddenStates(values); });
+}
+
+DraftHead* TensorParallelModel::draft_head() {
+  DraftHead* const first = ranks_.front()->draft_head();
+  if (first != nullptr && head_ == nullptr) {
+    head_ = std::make_unique<FirstRanksHead>(
+        first, [this](const std::function<absl::Status(RankModel & model)>& call) {
+          return OnFirst(call);
+        });
+  }
+  return head_.get();
 }
 
 std::string TensorParallelModel::Unfinished() const {

@@ -21,6 +21,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/comm/rank_threads.h"
+#include "worker/model/draft_head.h"
 #include "worker/model/rank_model.h"
 
 namespace pingti::worker {
@@ -57,6 +58,8 @@ class TensorParallelModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
+  // Rank 0's.
+  DraftHead* draft_head() override;
   // Those that wait for others in a collective are not who is late, where that is known.
   std::string Unfinished() const override;
   absl::Status Health() const override;
@@ -76,7 +79,8 @@ class TensorParallelModel : public RankModel {
   std::vector<std::unique_ptr<RankModel>> ranks_;  // each destroyed on its thread
   int32_t num_blocks_ = 0;
   KvBlockLayout layout_;
-  absl::Status ended_;  // not OK: the group has ended
+  std::unique_ptr<DraftHead> head_;  // that calls rank 0's on its thread; null: not asked for yet
+  absl::Status ended_;               // not OK: the group has ended
 };
 
 }  // namespace pingti::worker

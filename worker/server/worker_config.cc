@@ -96,18 +96,20 @@ void AddBatching(WorkerConfig* config, config::Schema* schema) {
       "speculation", &config->speculation,
       {{"none", Speculation::kNone},
        {"ngram", Speculation::kNgram},
-       {"draft_model", Speculation::kDraftModel}},
+       {"draft_model", Speculation::kDraftModel},
+       {"eagle3", Speculation::kEagle3}},
       "Where proposed tokens come from, of which a step checks several at once; answers stay the "
       "same. ngram takes what followed the same words earlier in the prompt or the answer, "
-      "draft_model what a small model says. As many are checked as the measured speed makes worth "
-      "it.");
+      "draft_model what a small model says, eagle3 what a head says that was trained for the model "
+      "and reads its hidden states. As many are checked as the measured speed makes worth it.");
   schema
       ->Add("speculative_tokens", &config->speculative_tokens,
             "Proposed tokens that a step checks per sequence at most.")
       .Range(1, kMaxDrafts);
   schema->Add("draft_model", &config->draft_model,
               "With speculation draft_model: that model, as `model` is given, of the same "
-              "tokenizer. It runs on the first GPU.");
+              "tokenizer. With eagle3 it is the head, a directory with config.json and "
+              "safetensors. Either runs on the first GPU.");
   schema->AddBytes("draft_kv_memory", &config->draft_kv_memory,
                    "Size of the draft model's KV cache.");
 }
@@ -216,11 +218,13 @@ void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
 }
 
 absl::Status CheckWorkerConfig(const WorkerConfig& config) {
-  if ((config.speculation == Speculation::kDraftModel) == config.draft_model.empty()) {
+  const bool drafts_from_disk =
+      config.speculation == Speculation::kDraftModel || config.speculation == Speculation::kEagle3;
+  if (drafts_from_disk == config.draft_model.empty()) {
     return absl::InvalidArgumentError(
         config.draft_model.empty()
-            ? "speculation is draft_model, and the setting draft_model, a model's path, is empty"
-            : "draft_model says something only beside speculation: draft_model");
+            ? "speculation is draft_model or eagle3, and the setting draft_model, a path, is empty"
+            : "draft_model says something only beside speculation: draft_model or eagle3");
   }
   if (config.tensor_parallel % config.world_size != 0) {
     return absl::InvalidArgumentError(Concat("tensor_parallel is ", config.tensor_parallel,

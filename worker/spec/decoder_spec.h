@@ -61,6 +61,7 @@ struct AttentionSpec {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t window = 0;         // a token sees the last `window` tokens, itself included; 0: all
+  int64_t input_size = 0;     // columns of what q, k and v read; 0: as many as the residual's
   std::vector<RowBlock> qkv;  // rows of q, k and v
   bool qkv_bias = false;
   std::string out;          // [hidden, num_heads * head_dim]

@@ -20,6 +20,7 @@ constexpr size_t kMaxDims = 8;
 constexpr size_t kMaxHeaderValues = 2'000'000;
 
 std::optional<DType> ParseDType(std::string_view name) {
+  if (name == "BOOL") return DType::kU8;
   for (DType dtype :
        {DType::kF32, DType::kF16, DType::kBf16, DType::kI8, DType::kI32, DType::kI64, DType::kU8}) {
     if (DTypeName(dtype) == name) return dtype;
@@ -90,7 +91,7 @@ absl::StatusOr<Placed> ReadEntry(std::string_view name, const json::value& value
   const std::optional<DType> parsed = ParseDType(View(dtype->get_string()));
   if (!parsed.has_value()) {
     return absl::UnimplementedError(Concat(what, ": dtype ", View(dtype->get_string()),
-                                           "; expected F32, F16, BF16, I8, I32, I64 or U8"));
+                                           "; expected F32, F16, BF16, I8, I32, I64, U8 or BOOL"));
   }
   placed.tensor.dtype = *parsed;
   PINGTI_RETURN_IF_ERROR(ReadShape(what, entry, data_bytes, &placed.tensor));

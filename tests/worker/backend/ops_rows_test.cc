@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <random>
 #include <vector>
@@ -353,6 +354,47 @@ TEST_F(OpsRowsTest, CopyFromHostRoundsToTheNearest) {
   const std::vector<float> got = matrix.Read();
   for (size_t i = 0; i < x.size(); ++i) {
     ASSERT_EQ(got[i], f32 ? x[i] : Bf16ToFloat(FloatToBf16(x[i])));
+  }
+}
+
+TEST_F(OpsRowsTest, ACopyWritesItsOwnColumnsAlone) {
+  const std::vector<float> values = RandomValues(5 * 64, &rng_);
+  const TestMatrix x(device_.get(), 5, 64, values);
+  const TestMatrix out(device_.get(), 5, 192, x.view().dtype);
+  ASSERT_TRUE(backend()->Copy(x.view(), out.view().Columns(64, 64)).ok());
+  const std::vector<float> from = x.Read();
+  const std::vector<float> got = out.Read();
+  for (size_t i = 0; i < got.size(); ++i) {
+    const size_t column = i % 192;
+    if (column < 64 || column >= 128) {
+      ASSERT_TRUE(std::isnan(got[i])) << "element " << i << " was written";
+    } else {
+      ASSERT_EQ(got[i], from[i / 192 * 64 + column - 64]) << "element " << i;
+    }
+  }
+}
+
+TEST_F(OpsRowsTest, GatheredColumnsHaveMinusInfinityInTheGaps) {
+  const int64_t rows = 3;
+  const int64_t cols = 40;
+  const int64_t out_cols = 1003;
+  const std::vector<float> values = RandomValues(rows * cols, &rng_);
+  const TestMatrix x(device_.get(), rows, cols, DType::kF32);
+  ASSERT_TRUE(backend()->CopyFromHost(values, x.view()).ok());
+  std::vector<float> columns;
+  for (int64_t c = 0; c < out_cols; ++c) {
+    columns.push_back(c % 7 == 0 ? static_cast<float>(c * 11 % cols) : -1.0f);
+  }
+  const auto on_device = *backend()->UploadF32(columns);
+  const TestMatrix out(device_.get(), rows, out_cols, DType::kF32);
+  ASSERT_TRUE(backend()->GatherColumns(x.view(), *on_device, out.view()).ok());
+  const std::vector<float> got = out.Read();
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < out_cols; ++c) {
+      const float expected = c % 7 == 0 ? values[static_cast<size_t>(r * cols + c * 11 % cols)]
+                                        : -std::numeric_limits<float>::infinity();
+      ASSERT_EQ(got[static_cast<size_t>(r * out_cols + c)], expected) << "row " << r << ", " << c;
+    }
   }
 }
 

@@ -290,6 +290,22 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status Copy(MatrixView x, MatrixView out) override {
+    for (int64_t r = 0; r < x.rows; ++r) std::copy_n(Row(x, r), x.cols, Row(out, r));
+    return absl::OkStatus();
+  }
+
+  absl::Status GatherColumns(MatrixView x, const DeviceBuffer& columns, MatrixView out) override {
+    const float* const column = Floats(columns);
+    pool_.RunRows(out.rows, [&](int64_t r) {
+      for (int64_t c = 0; c < out.cols; ++c) {
+        Row(out, r)[c] = column[c] < 0.0f ? -std::numeric_limits<float>::infinity()
+                                          : Row(x, r)[static_cast<int64_t>(column[c])];
+      }
+    });
+    return absl::OkStatus();
+  }
+
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::memcpy(Row(out, static_cast<int64_t>(i)), Row(x, rows[i]),

@@ -13,6 +13,7 @@
 #include "pingti/kernels/activation.h"
 #include "pingti/kernels/add.h"
 #include "pingti/kernels/embedding.h"
+#include "pingti/kernels/gather_columns.h"
 #include "pingti/kernels/highest.h"
 #include "pingti/kernels/norm.h"
 #include "pingti/kernels/rope_kv.h"
@@ -301,6 +302,30 @@ class CudaBackend : public Backend {
   }
   absl::Status CombineExperts(MatrixView, const SharedExpert&, MatrixView) override {
     return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+  }
+
+  absl::Status Copy(MatrixView x, MatrixView out) override {
+    const auto bytes = static_cast<size_t>(BlockBytes(x.dtype));
+    const size_t width = static_cast<size_t>(x.cols) * bytes;
+    if (width == 0 || x.rows == 0) return absl::OkStatus();
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(out.data, static_cast<size_t>(out.stride) * bytes,
+                                                  x.data, static_cast<size_t>(x.stride) * bytes,
+                                                  width, static_cast<size_t>(x.rows),
+                                                  cudaMemcpyDeviceToDevice, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status GatherColumns(MatrixView x, const DeviceBuffer& columns, MatrixView out) override {
+    kernels::GatherColumnsParams params;
+    params.x = static_cast<const float*>(x.data);
+    params.x_stride = x.stride;
+    params.columns = Floats(columns);
+    params.out = static_cast<float*>(out.data);
+    params.out_stride = out.stride;
+    params.rows = static_cast<int32_t>(out.rows);
+    params.cols = static_cast<int32_t>(out.cols);
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGatherColumns(params, stream_));
+    return absl::OkStatus();
   }
 
   absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) override {

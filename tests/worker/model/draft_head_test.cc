@@ -1,0 +1,226 @@
+// An EAGLE-3 head beside its model says what float64 made of the paper's equations
+// (tests/golden/model/make_eagle3_heads.py), in prompts of any chunks and in chains behind them;
+// heads that do not fit are refused by name. On the device that the program is linked for.
+#include "worker/model/draft_head.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <numeric>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/testing/source_dir.h"
+#include "tests/worker/backend/device_under_test.h"
+#include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
+#include "worker/model/open_draft_head.h"
+
+namespace pingti::worker {
+namespace {
+
+namespace json = boost::json;
+using ::testing::HasSubstr;
+
+constexpr int32_t kBlockTokens = 16;
+
+std::string HeadPath(const std::string& name) {
+  return SourcePath("tests/golden/model/eagle3/") + name;
+}
+
+std::string ReadFile(const std::string& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+std::unique_ptr<Checkpoint> OpenTarget() {
+  auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama_mqa_bias_tied_d64"));
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  return *std::move(checkpoint);
+}
+
+std::vector<int32_t> Ints(const json::value& values) {
+  std::vector<int32_t> ints;
+  for (const json::value& value : values.as_array()) ints.push_back(value.to_number<int32_t>());
+  return ints;
+}
+
+class DraftHeadTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    target_ = OpenTarget();
+    auto head = OpenDraftHead(HeadPath(GetParam()), target_->spec());
+    ASSERT_TRUE(head.ok()) << head.status();
+    opened_ = *std::move(head);
+    device_ = testing::MakeDeviceUnderTest();
+    LoadOptions options;
+    options.format = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    options.draft_head = &opened_;
+    auto model = LoadModel(*target_, device_->backend(), options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
+    ASSERT_TRUE(model_->Allocate(8, kBlockTokens, 32, 4).ok());
+    head_ = model_->draft_head();
+    ASSERT_NE(head_, nullptr);
+    expected_ = json::parse(ReadFile(HeadPath(GetParam()) + "/expected.json"));
+    tokens_ = Ints(expected_.at("prompt"));
+    tokens_.push_back(expected_.at("next_token").to_number<int32_t>());
+    // Blocks of the text, then the head's spare ones.
+    table_ = {5, 2};
+    for (int32_t i = 0; i < head_->spare_blocks_per_seq(); ++i) {
+      table_.push_back(head_->first_spare_block() + i);
+    }
+  }
+
+  // The model computes tokens [begin, end), then the head reads them in pieces.
+  void Read(int32_t begin, int32_t end, int32_t piece, bool draws) {
+    std::vector<int32_t> positions(static_cast<size_t>(end - begin));
+    std::iota(positions.begin(), positions.end(), begin);
+    const std::vector<int32_t> start{0, end - begin};
+    const std::vector<int32_t> context{end};
+    const std::span<const int32_t> ids =
+        std::span(tokens_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    ASSERT_TRUE(
+        model_->Forward({ids, positions, start, context, std::span(table_).first(2), 2, {}}, {})
+            .ok());
+    for (int32_t at = begin; at < end; at += piece) {
+      const int32_t to = std::min(end, at + piece);
+      std::vector<int32_t> states(static_cast<size_t>(to - at));
+      std::iota(states.begin(), states.end(), at - begin);
+      const std::vector<int32_t> rows =
+          draws && to == end ? std::vector<int32_t>{to - at - 1} : std::vector<int32_t>{};
+      RunHead(std::span(tokens_).subspan(static_cast<size_t>(at) + 1, states.size()), at, states,
+              rows, /*is_chain=*/false);
+    }
+  }
+
+  void RunHead(std::span<const int32_t> ids, int32_t position, std::span<const int32_t> states,
+               std::span<const int32_t> rows, bool is_chain) {
+    std::vector<int32_t> positions(ids.size());
+    std::iota(positions.begin(), positions.end(), position);
+    const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
+    const std::vector<int32_t> context{position + static_cast<int32_t>(ids.size())};
+    HeadBatch batch;
+    batch.batch = {ids, positions, start, context, table_, static_cast<int32_t>(table_.size()),
+                   rows};
+    batch.states = states;
+    batch.is_chain = is_chain;
+    const absl::Status status = head_->Forward(batch);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  SampledToken Draw(int32_t num_top) {
+    SamplingRow row;
+    row.temperature = 0.0f;
+    row.num_top_logprobs = num_top;
+    std::vector<SampledToken> drawn(1);
+    EXPECT_TRUE(head_->Sample({&row, 1}, drawn).ok());
+    return drawn[0];
+  }
+
+  // What the head says behind the prompt, and the chain of drafts.
+  void ExpectDrafts() {
+    const std::vector<int32_t> own = Ints(expected_.at("tokens"));
+    const json::array& logprobs = expected_.at("logprobs").as_array();
+    const std::vector<int32_t> drafts = Ints(expected_.at("drafts"));
+    const double tolerance = device_->is_exact() ? 2e-4 : 0.1;
+    SampledToken drawn = Draw(10);
+    ASSERT_EQ(drawn.top.size(), 10u);
+    for (const TopLogprob& top : drawn.top) {
+      const auto at = std::find(own.begin(), own.end(), top.token_id);
+      ASSERT_NE(at, own.end()) << "token " << top.token_id << " is not the head's";
+      const auto index = static_cast<size_t>(at - own.begin());
+      EXPECT_NEAR(top.logprob, logprobs[index].to_number<double>(), tolerance) << top.token_id;
+    }
+    const auto length = static_cast<int32_t>(tokens_.size());
+    for (size_t i = 0; i < drafts.size(); ++i) {
+      ASSERT_EQ(drawn.token_id, drafts[i]) << "draft " << i;
+      if (i + 1 == drafts.size()) break;
+      const std::vector<int32_t> row{0};
+      ASSERT_NO_FATAL_FAILURE(RunHead(std::span(drafts).subspan(i, 1),
+                                      length - 1 + static_cast<int32_t>(i), row, row, true));
+      drawn = Draw(-1);
+    }
+  }
+
+  std::unique_ptr<Checkpoint> target_;
+  OpenedDraftHead opened_;
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::unique_ptr<Model> model_;
+  DraftHead* head_ = nullptr;
+  json::value expected_;
+  std::vector<int32_t> tokens_;
+  std::vector<int32_t> table_;
+};
+
+TEST_P(DraftHeadTest, DraftsWhatTheEquationsSay) {
+  const auto length = static_cast<int32_t>(tokens_.size()) - 1;
+  ASSERT_NO_FATAL_FAILURE(Read(0, length, length, true));
+  ExpectDrafts();
+}
+
+TEST_P(DraftHeadTest, DraftsTheSameBehindAPromptInChunks) {
+  const auto length = static_cast<int32_t>(tokens_.size()) - 1;
+  ASSERT_NO_FATAL_FAILURE(Read(0, 7, 3, false));
+  ASSERT_NO_FATAL_FAILURE(Read(7, 19, 12, false));
+  ASSERT_NO_FATAL_FAILURE(Read(19, length - 1, 2, false));
+  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 1, true));
+  ExpectDrafts();
+  // Again, over keys and values that the chain has left.
+  ASSERT_NO_FATAL_FAILURE(Read(length - 4, length, 4, true));
+  ExpectDrafts();
+}
+
+INSTANTIATE_TEST_SUITE_P(Heads, DraftHeadTest, ::testing::Values("part", "whole"));
+
+// A copy of a head with one field of its config.json replaced.
+absl::Status OpenWith(const std::string& name, const std::string& key, const json::value& value) {
+  const std::filesystem::path copy =
+      std::filesystem::path(::testing::TempDir()) / ("eagle3_" + name + "_" + key);
+  std::filesystem::create_directories(copy);
+  std::filesystem::copy_file(HeadPath(name) + "/model.safetensors", copy / "model.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  json::object config = json::parse(ReadFile(HeadPath(name) + "/config.json")).as_object();
+  config[key] = value;
+  std::ofstream(copy / "config.json") << json::serialize(config);
+  const std::unique_ptr<Checkpoint> target = OpenTarget();
+  const absl::Status status = OpenDraftHead(copy.string(), target->spec()).status();
+  std::filesystem::remove_all(copy);
+  return status;
+}
+
+TEST(OpenDraftHead, RefusesByNameWhatDoesNotFit) {
+  const struct {
+    const char* head;
+    const char* key;
+    json::value value;
+    const char* says;
+  } cases[] = {
+      {"part", "architectures", json::array{"LlamaForCausalLM"}, "expected LlamaForCausalLMEagle3"},
+      {"part", "vocab_size", 97, "'vocab_size' is 97; expected the model's, 96"},
+      {"part", "head_dim", 32, "'head_dim' is 32; expected the model's, 64"},
+      {"part", "num_hidden_layers", 2, "'num_hidden_layers' is 2; expected 1"},
+      {"part", "target_hidden_size", 64, "is 64; expected the model's, 48"},
+      {"part", "draft_vocab_size", 41, "expected shape [41, 48]"},
+      {"part", "draft_vocab_size", nullptr, "lm_head.weight"},
+      {"part", "bias", true, "fc.bias"},
+      {"whole", "bias", false, "fc.bias"},
+      {"whole", "eagle_aux_hidden_state_layer_ids", json::array{2}, "layers 0 to 1"},
+      {"whole", "eagle_aux_hidden_state_layer_ids", json::array{1, 1}, "twice"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.key);
+    const absl::Status status = OpenWith(c.head, c.key, c.value);
+    EXPECT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.says));
+  }
+}
+
+}  // namespace
+}  // namespace pingti::worker

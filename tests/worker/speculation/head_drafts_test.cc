@@ -1,0 +1,169 @@
+// An EAGLE-3 head beside its model in the engine: answers are those without it, and what it drafts
+// for a text does not depend on how the text came about: in chunks, beside others, behind a reused
+// prefix, after drafts that fell.
+#include "worker/speculation/head_drafts.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tests/testing/source_dir.h"
+#include "tests/worker/backend/device_under_test.h"
+#include "tests/worker/engine/engine_testing.h"
+#include "tests/worker/engine/mixed_requests.h"
+#include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
+#include "worker/model/open_draft_head.h"
+
+namespace pingti::worker {
+namespace {
+
+using Drafted = std::map<std::vector<int32_t>, std::vector<int32_t>>;  // by the text before
+
+// Notes what is proposed for sequences that are drawn greedily.
+class Watched : public DraftSource {
+ public:
+  explicit Watched(DraftSource* source) : source_(source) {}
+  void AfterStep(std::span<const ComputedTokens> computed) override {
+    source_->AfterStep(computed);
+  }
+  void Propose(std::span<DraftAsk> asks) override {
+    source_->Propose(asks);
+    for (const DraftAsk& ask : asks) {
+      EXPECT_LE(static_cast<int32_t>(ask.drafts.size()), ask.most);
+      num_proposed += static_cast<int64_t>(ask.drafts.size());
+      const RequestGroup& group = *ask.sequence->group;
+      if (!ask.drafts.empty() && group.request.sampling.temperature == 0.0f) {
+        drafted[ask.sequence->tokens] = ask.drafts;
+      }
+    }
+  }
+  Drafted drafted;
+  int64_t num_proposed = 0;
+
+ private:
+  DraftSource* const source_;
+};
+
+class HeadDraftsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    checkpoint_ = *OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama_mqa_bias_tied_d64"));
+    head_ = *OpenDraftHead(SourcePath("tests/golden/model/eagle3/whole"), checkpoint_->spec());
+    device_ = testing::MakeDeviceUnderTest();
+    LoadOptions options;
+    options.format = WeightFormat::kF32;
+    options.draft_head = &head_;
+    model_ = *LoadModel(*checkpoint_, device_->backend(), options);
+  }
+
+  struct Ran {
+    CollectedMap out;
+    Drafted drafted;
+    int64_t num_proposed = 0;
+  };
+  Ran Run(const std::vector<Request>& requests, CoreSetup setup, bool with_drafts) {
+    HeadDrafts source(model_->draft_head(), setup.max_sequences);
+    Watched watched(&source);
+    setup.max_rows = 64;
+    if (with_drafts) setup.drafts = &watched;
+    CoreDriver driver(model_.get(), setup);
+    for (const Request& request : requests) driver.Submit(request);
+    driver.RunAll();
+    return {std::move(driver.out), std::move(watched.drafted), watched.num_proposed};
+  }
+
+  // The drafts for the end of a text that is new to the model, which computes it in one step.
+  std::vector<int32_t> DraftsFor(const std::vector<int32_t>& text) {
+    Request request = MakeRequest(1, {text.begin(), text.end() - 1}, 20);
+    request.sampling.temperature = 0.0f;
+    request.stop.ignore_eos = true;
+    CoreSetup setup;
+    setup.max_tokens = 512;
+    const Ran ran = Run({request}, setup, true);
+    const auto found = ran.drafted.find(text);
+    return found == ran.drafted.end() ? std::vector<int32_t>() : found->second;
+  }
+
+  std::unique_ptr<Checkpoint> checkpoint_;
+  OpenedDraftHead head_;
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::unique_ptr<Model> model_;
+};
+
+TEST_F(HeadDraftsTest, ChangeNoAnswer) {
+  const std::vector<Request> requests = MixedRequests();
+  CoreSetup setup;
+  setup.num_blocks = 1024;
+  const CollectedMap plain = Run(requests, setup, false).out;
+  for (const int32_t num_blocks : {1024, 48}) {
+    SCOPED_TRACE(num_blocks);
+    CoreSetup with = setup;
+    with.num_blocks = num_blocks;  // few: sequences are preempted
+    const Ran ran = Run(requests, with, true);
+    EXPECT_GT(ran.num_proposed, 20);
+    ASSERT_EQ(ran.out.size(), plain.size());
+    for (const auto& [key, expected] : plain) {
+      EXPECT_EQ(ran.out.at(key).tokens, expected.tokens) << key.first << ", " << key.second;
+    }
+  }
+}
+
+std::vector<Request> GreedyRequests() {
+  std::vector<Request> requests;
+  for (uint64_t id = 1; id <= 5; ++id) {
+    std::vector<int32_t> prompt;
+    for (uint64_t i = 0; i < 5 + 11 * id; ++i) {
+      prompt.push_back(static_cast<int32_t>((13 * id * id + 37 * i) % 90 + 3));
+    }
+    Request request = MakeRequest(id, prompt, 24);
+    request.sampling.temperature = 0.0f;
+    request.stop.ignore_eos = true;
+    requests.push_back(request);
+  }
+  return requests;
+}
+
+TEST_F(HeadDraftsTest, AreThoseOfTheTextHoweverItCameAbout) {
+  CoreSetup setup;
+  setup.max_tokens = 24;  // prompts take several steps
+  setup.max_sequences = 4;
+  setup.max_rows = 64;
+  HeadDrafts source(model_->draft_head(), setup.max_sequences);
+  Watched watched(&source);
+  setup.drafts = &watched;
+  std::vector<Request> requests = GreedyRequests();
+  {
+    CoreDriver driver(model_.get(), setup);
+    for (const Request& request : requests) driver.Submit(request);
+    driver.RunAll();
+    // Each goes on from what was said, whose blocks are reused.
+    for (Request& request : requests) {
+      const std::vector<int32_t>& said = driver.Get(request.sequence_id).tokens;
+      request.prompt_token_ids.insert(request.prompt_token_ids.end(), said.begin(), said.end());
+      request.sequence_id += 100;
+      driver.Submit(request);
+    }
+    driver.RunAll();
+    EXPECT_GT(driver.Get(101).cached_prompt_tokens, 16);
+  }
+  int compared = 0;
+  int seen = 0;
+  for (const auto& [text, drafts] : watched.drafted) {
+    if (seen++ % 5 != 0) continue;
+    const std::vector<int32_t> fresh = DraftsFor(text);
+    // None for the prompts themselves: the model would have said something else.
+    if (fresh.empty()) continue;
+    ++compared;
+    for (size_t i = 0; i < std::min(fresh.size(), drafts.size()); ++i) {
+      ASSERT_EQ(drafts[i], fresh[i]) << "draft " << i << " of a text of " << text.size();
+    }
+  }
+  EXPECT_GT(compared, 20);
+}
+
+}  // namespace
+}  // namespace pingti::worker

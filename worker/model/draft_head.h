@@ -1,0 +1,45 @@
+// A head that drafts for a model out of the model's own hidden states, as the source of drafts sees
+// it (worker/speculation/head_drafts.h). Its keys and values lie in blocks of the same numbers as
+// the model's, so that a prefix that is reused, copied or freed is that of both.
+//
+// Confined to the engine thread, as the model.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "worker/backend/sampling_params.h"
+#include "worker/model/model.h"
+
+namespace pingti::worker {
+
+struct HeadBatch {
+  // token_ids[i] is the token behind positions[i], whose state the head reads beside it.
+  // context_len counts positions. Block tables may name spare blocks.
+  ForwardBatch batch;
+  // Where each token's state is, [num_tokens]: a row of the model's last Forward; or, of a chain,
+  // what the head made at a row of logits of its own last Forward.
+  std::span<const int32_t> states;
+  bool is_chain = false;
+};
+
+class DraftHead {
+ public:
+  virtual ~DraftHead() = default;
+
+  // Of one Forward; at least as many as a step's sequences.
+  virtual int32_t max_tokens() const = 0;
+  // Blocks [first_spare_block, + spare_blocks_per_seq * max_batch_size) are the head's alone: for
+  // drafts behind a sequence's own blocks.
+  virtual int32_t first_spare_block() const = 0;
+  virtual int32_t spare_blocks_per_seq() const = 0;
+
+  // Runs the batch. Until the model's next Forward, the model's states can be read by it.
+  virtual absl::Status Forward(const HeadBatch& batch) = 0;
+  // As Model::Sample, of the last Forward's rows; tokens are the model's.
+  virtual absl::Status Sample(std::span<const SamplingRow> rows,
+                              std::span<SampledToken> sampled) = 0;
+};
+
+}  // namespace pingti::worker

@@ -1,0 +1,156 @@
+#include "worker/model/head_runner.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "worker/model/rope_spec.h"
+
+namespace pingti::worker {
+namespace {
+
+// A prompt's states are read so many at once, so that the activations stay small.
+constexpr int64_t kMaxTokens = 1024;
+// Positions behind a sequence's own blocks that drafts may need keys and values for.
+constexpr int64_t kMostAhead = 8;
+
+int64_t TokensAtOnce(int64_t max_batch_tokens, int64_t max_batch_size) {
+  return std::min(max_batch_tokens, std::max(max_batch_size, kMaxTokens));
+}
+
+}  // namespace
+
+HeadRunner::HeadRunner(const DraftHeadSpec& spec, WeightFormat format, KvFormat kv_format,
+                       Backend* backend, std::unique_ptr<Eagle3Head> layers,
+                       std::unique_ptr<DeviceBuffer> own_token)
+    : spec_(spec),
+      format_(format),
+      kv_format_(kv_format),
+      backend_(backend),
+      comm_(backend),
+      layers_(std::move(layers)),
+      own_token_(std::move(own_token)),
+      rotary_(MakeRotarySpec(spec.decoder)) {
+  layers_->DeclareColumns(&plan_);
+  for (const DeclaredWeight& declared : layers_->DeclareWeights()) {
+    max_in_features_ = std::max(max_in_features_, declared.spec.cols);
+  }
+}
+
+KvCacheShape HeadRunner::CacheShape(int64_t num_blocks, int64_t block_tokens) const {
+  return {{kv_shape()}, num_blocks, block_tokens, format_, kv_format_};
+}
+
+int64_t HeadRunner::KvBytesPerBlock(int64_t block_tokens) const {
+  return backend_->KvBytesPerBlock(CacheShape(1, block_tokens));
+}
+
+int64_t HeadRunner::WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_size) const {
+  const DType dtype = backend_->activation_dtype();
+  constexpr int64_t kLargeBlock = 64;  // a spare one of so many tokens
+  return plan_.Bytes(dtype, TokensAtOnce(max_batch_tokens, max_batch_size)) +
+         max_batch_tokens * (spec_.joined() + spec_.hidden()) * BlockBytes(dtype) +
+         max_batch_size *
+             (2 * spec_.hidden() * BlockBytes(dtype) +
+              (spec_.own_vocabulary + spec_.decoder.vocab_size) * int64_t{sizeof(float)} +
+              KvBytesPerBlock(kLargeBlock));
+}
+
+absl::StatusOr<MatrixView> HeadRunner::AllocateMatrix(DType dtype, int64_t rows, int64_t cols) {
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> buffer,
+                          backend_->Allocate(rows * cols * BlockBytes(dtype)));
+  buffers_.push_back(std::move(buffer));
+  return MatrixView{buffers_.back()->data(), dtype, rows, cols, cols};
+}
+
+absl::Status HeadRunner::Allocate(int32_t num_blocks, int32_t block_tokens,
+                                  int32_t max_batch_tokens, int32_t max_batch_size) {
+  num_blocks_ = num_blocks;
+  block_tokens_ = block_tokens;
+  spare_blocks_ = static_cast<int32_t>((kMostAhead + block_tokens - 1) / block_tokens);
+  max_tokens_ = static_cast<int32_t>(TokensAtOnce(max_batch_tokens, max_batch_size));
+  buffers_.clear();
+  const int64_t blocks = num_blocks + int64_t{spare_blocks_} * max_batch_size;
+  PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(CacheShape(blocks, block_tokens)));
+  PINGTI_ASSIGN_OR_RETURN(activations_,
+                          AllocateActivations(backend_, plan_, max_tokens_, &buffers_));
+  const DType dtype = backend_->activation_dtype();
+  const auto place = [&](MatrixView* view, DType type, int64_t rows, int64_t cols) -> absl::Status {
+    PINGTI_ASSIGN_OR_RETURN(*view, AllocateMatrix(type, rows, cols));
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(place(&joined_, dtype, max_batch_tokens, spec_.joined()));
+  PINGTI_RETURN_IF_ERROR(place(&model_states_, dtype, max_batch_tokens, spec_.hidden()));
+  PINGTI_RETURN_IF_ERROR(place(&own_states_, dtype, max_batch_size, spec_.hidden()));
+  PINGTI_RETURN_IF_ERROR(place(&deltas_, dtype, max_batch_size, spec_.hidden()));
+  PINGTI_RETURN_IF_ERROR(place(&own_logits_, DType::kF32, max_batch_size, spec_.own_vocabulary));
+  PINGTI_RETURN_IF_ERROR(place(&logits_, DType::kF32, max_batch_size, spec_.decoder.vocab_size));
+  const auto rope_values = static_cast<size_t>(max_tokens_ * rotary_.half_dim());
+  rope_cos_.resize(rope_values);
+  rope_sin_.resize(rope_values);
+  return absl::OkStatus();
+}
+
+MatrixView HeadRunner::JoinedPlace(size_t index, int64_t tokens) const {
+  return joined_.Rows(0, tokens).Columns(static_cast<int64_t>(index) * spec_.target_hidden,
+                                         spec_.target_hidden);
+}
+
+absl::Status HeadRunner::KeepStates(int64_t tokens) {
+  return layers_->FirstStates(*backend_, joined_.Rows(0, tokens), model_states_.Rows(0, tokens));
+}
+
+absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
+  const ForwardBatch& batch = head_batch.batch;
+  const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
+  PINGTI_CHECK(batch.num_tokens() <= max_tokens_ && rows <= logits_.rows &&
+               head_batch.states.size() == batch.token_ids.size());
+  const size_t rope_values = batch.positions.size() * static_cast<size_t>(rotary_.half_dim());
+  const std::span<float> cos = std::span(rope_cos_).first(rope_values);
+  const std::span<float> sin = std::span(rope_sin_).first(rope_values);
+  rotary_.Fill(batch.positions, cos, sin);
+  StepInputs step;
+  step.token_ids = batch.token_ids;
+  step.positions = batch.positions;
+  step.query_start = batch.query_start;
+  step.context_len = batch.context_len;
+  step.block_table = batch.block_table;
+  step.max_blocks_per_seq = batch.max_blocks_per_seq;
+  step.rope_cos = cos;
+  step.rope_sin = sin;
+  step.block_tokens = block_tokens_;
+  PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step));
+  if (batch.num_tokens() == 0) return absl::OkStatus();
+  const Activations act = activations_.Rows(batch.num_tokens());
+  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(head_batch.is_chain ? own_states_ : model_states_,
+                                              head_batch.states,
+                                              act.Values(Activation::kResidual, spec_.hidden())));
+  PINGTI_RETURN_IF_ERROR(layers_->Forward(*backend_, comm_, *cache_, act));
+  num_rows_ = rows;
+  return rows == 0 ? absl::OkStatus() : ComputeLogits(batch.logit_tokens, act);
+}
+
+absl::Status HeadRunner::ComputeLogits(std::span<const int32_t> rows, const Activations& act) {
+  const int64_t hidden = spec_.hidden();
+  const MatrixView deltas = deltas_.Rows(0, num_rows_);
+  const MatrixView states = own_states_.Rows(0, num_rows_);
+  PINGTI_RETURN_IF_ERROR(
+      backend_->GatherRows(act.Values(Activation::kDelta, hidden), rows, deltas));
+  PINGTI_RETURN_IF_ERROR(
+      backend_->GatherRows(act.Values(Activation::kResidual, hidden), rows, states));
+  const MatrixView own_logits = own_logits_.Rows(0, num_rows_);
+  PINGTI_RETURN_IF_ERROR(layers_->Logits(*backend_, comm_, deltas, states,
+                                         act.Values(Activation::kBranch, hidden).Rows(0, num_rows_),
+                                         own_logits));
+  return backend_->GatherColumns(own_logits, *own_token_, logits_.Rows(0, num_rows_));
+}
+
+absl::Status HeadRunner::Sample(std::span<const SamplingRow> rows,
+                                std::span<SampledToken> sampled) {
+  PINGTI_CHECK(static_cast<int64_t>(rows.size()) == num_rows_ && rows.size() == sampled.size());
+  if (rows.empty()) return absl::OkStatus();
+  return backend_->Sample(logits_.Rows(0, num_rows_), rows, sampled);
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,92 @@
+// Runs an EAGLE-3 head on the backend of the model that it drafts for. Owns the head's weights, KV
+// cache, activations and logits; the model gives it what its layers begin with.
+//
+// Confined to the thread of the model. Next: worker/layers/eagle3_head.h, draft_head.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/backend/backend.h"
+#include "worker/comm/communicator.h"
+#include "worker/layers/activations.h"
+#include "worker/layers/eagle3_head.h"
+#include "worker/layers/rotary_table.h"
+#include "worker/model/draft_head.h"
+#include "worker/spec/draft_head_spec.h"
+
+namespace pingti::worker {
+
+class HeadRunner : public DraftHead {
+ public:
+  // `own_token`: see OpenedDraftHead. `format` and `kv_format` are the model's. `layers` has its
+  // weights; `backend` must outlive the runner.
+  HeadRunner(const DraftHeadSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
+             std::unique_ptr<Eagle3Head> layers, std::unique_ptr<DeviceBuffer> own_token);
+
+  const DraftHeadSpec& spec() const { return spec_; }
+  KvLayerShape kv_shape() const { return layers_->kv_shape(); }
+  int64_t max_in_features() const { return max_in_features_; }
+  int64_t KvBytesPerBlock(int64_t block_tokens) const;
+  int64_t WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_size) const;
+  // REQUIRES: the backend's workspace is allocated for the model and for this.
+  absl::Status Allocate(int32_t num_blocks, int32_t block_tokens, int32_t max_batch_tokens,
+                        int32_t max_batch_size);
+
+  // ---- in a Forward of the model, among its operations
+
+  absl::Status CopyBlocks(std::span<const BlockCopy> copies) {
+    return backend_->CopyBlocks(*cache_, copies);
+  }
+  // What the model's layer begins with, for layers that the head reads: where to copy it, a matrix
+  // for each place among target_layers. [tokens, target_hidden]
+  MatrixView JoinedPlace(size_t index, int64_t tokens) const;
+  // When all of them are there.
+  absl::Status KeepStates(int64_t tokens);
+
+  // ---- see DraftHead
+  int32_t max_tokens() const override { return max_tokens_; }
+  int32_t first_spare_block() const override { return num_blocks_; }
+  int32_t spare_blocks_per_seq() const override { return spare_blocks_; }
+  absl::Status Forward(const HeadBatch& batch) override;
+  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
+
+ private:
+  KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
+  absl::StatusOr<MatrixView> AllocateMatrix(DType dtype, int64_t rows, int64_t cols);
+  absl::Status ComputeLogits(std::span<const int32_t> rows, const Activations& activations);
+
+  const DraftHeadSpec spec_;
+  const WeightFormat format_;
+  const KvFormat kv_format_;
+  Backend* const backend_;
+  SingleRankCommunicator comm_;
+  const std::unique_ptr<Eagle3Head> layers_;
+  const std::unique_ptr<DeviceBuffer> own_token_;  // f32 [vocab], see Backend::GatherColumns
+  ActivationPlan plan_;
+  RotaryTable rotary_;
+  int64_t max_in_features_ = 0;
+
+  int32_t num_blocks_ = 0;
+  int32_t block_tokens_ = 0;
+  int32_t spare_blocks_ = 0;
+  int32_t max_tokens_ = 0;
+  std::unique_ptr<KvCache> cache_;
+  std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
+  Activations activations_;
+  MatrixView joined_;  // [max_batch_tokens, target_layers * target_hidden], of the model's step
+  MatrixView model_states_;  // [max_batch_tokens, hidden], of the model's last step
+  MatrixView own_states_;    // [max_batch_size, hidden], of the last rows of logits
+  MatrixView deltas_;        // the same shape
+  MatrixView own_logits_;    // f32 [max_batch_size, own vocabulary]
+  MatrixView logits_;        // f32 [max_batch_size, vocab]
+  int64_t num_rows_ = 0;     // of logits, in the last Forward
+  std::vector<float> rope_cos_;
+  std::vector<float> rope_sin_;
+};
+
+}  // namespace pingti::worker
