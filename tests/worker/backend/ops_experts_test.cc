@@ -23,6 +23,7 @@ constexpr int kSeed = 25;
 constexpr int64_t kMaxTokens = 300;
 constexpr int64_t kHidden = 64;
 constexpr int64_t kInner = 48;
+constexpr int64_t kDeep = 448;  // columns of more steps than a kernel has stages
 
 double Sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -95,7 +96,7 @@ class OpsExpertsTest : public ::testing::Test {
     limits.plain_operands = true;
     limits.max_tokens = kMaxTokens;
     limits.max_seqs = 8;
-    limits.max_in_features = kHidden;
+    limits.max_in_features = kDeep;
     limits.max_blocks_per_seq = 4;
     limits.num_heads = 4;
     limits.num_kv_heads = 2;
@@ -244,9 +245,9 @@ TEST_F(OpsExpertsTest, ProductsOfEveryFormatAndSizeAreThoseOfTheFormula) {
     double tolerance;
   };
   for (const Format& f : {Format{WeightFormat::kBf16, 1e-2}, Format{WeightFormat::kInt8, 3e-2}}) {
-    for (const int64_t rows : {16, 96, 200}) {
-      const ExpertMatrix matrix = MakeMatrix(12, rows, kHidden, 2, f.format);
-      for (const int64_t tokens : {1, 2, 9, 33, 300}) {
+    for (const int64_t rows : {16, 136}) {
+      const ExpertMatrix matrix = MakeMatrix(12, rows, kDeep, 2, f.format);
+      for (const int64_t tokens : {1, 9, 33, 100, 300}) {
         SCOPED_TRACE(std::string(WeightFormatName(f.format)) + " " + std::to_string(rows));
         ASSERT_NO_FATAL_FAILURE(
             CheckTokens(Routing(12, 3, false), false, matrix, tokens, f.tolerance));

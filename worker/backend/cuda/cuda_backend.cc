@@ -18,6 +18,7 @@
 #include "pingti/kernels/norm.h"
 #include "pingti/kernels/rope_kv.h"
 #include "worker/backend/cuda/cuda_attention.h"
+#include "worker/backend/cuda/cuda_experts.h"
 #include "worker/backend/cuda/cuda_kv_cache.h"
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_sampler.h"
@@ -135,7 +136,7 @@ class CudaBackend : public Backend {
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
     return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) +
-           CudaAttention::BytesFor(limits) + kGraphBytes;
+           CudaAttention::BytesFor(limits) + CudaExperts::BytesFor(limits) + kGraphBytes;
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
@@ -147,6 +148,7 @@ class CudaBackend : public Backend {
     limits_ = limits;
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits));
+    PINGTI_RETURN_IF_ERROR(experts_.Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
     return attention_.Allocate(limits, arrays_.max_decode_len());
   }
@@ -293,15 +295,19 @@ class CudaBackend : public Backend {
     return RunActivation(KernelKind(f), false, x, out);
   }
 
-  // Their weights are refused while loading.
-  absl::Status RouteExperts(MatrixView, const ExpertRouting&, const DeviceBuffer*) override {
-    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+  absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
+                            const DeviceBuffer* bias) override {
+    return experts_.Route(logits, routing, bias == nullptr ? nullptr : Floats(*bias), stream_);
   }
-  absl::Status ExpertLinear(const LinearWeight&, const Operand&, RowOrder, MatrixView) override {
-    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+
+  absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
+                            MatrixView out) override {
+    return experts_.Linear(static_cast<const CudaLinearWeight&>(weight), x, order, out, stream_);
   }
-  absl::Status CombineExperts(MatrixView, const SharedExpert&, MatrixView) override {
-    return absl::UnimplementedError("the CUDA backend has no mixture of experts");
+
+  absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
+                              MatrixView out) override {
+    return experts_.Combine(rows, shared, out, stream_);
   }
 
   absl::Status Copy(MatrixView x, MatrixView out) override {
@@ -421,6 +427,7 @@ class CudaBackend : public Backend {
   StepLimits limits_;                   // of the workspace
   StepArrays arrays_;
   CudaAttention attention_;
+  CudaExperts experts_;
   CudaSampler sampler_;
   KvTransfer transfer_;
   StepGraphs graphs_;

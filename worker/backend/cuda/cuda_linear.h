@@ -44,6 +44,7 @@ class CudaLinearWeight : public LinearWeight {
   MatrixFormat matrix_format;
   int64_t rows = 0;
   int64_t cols = 0;
+  int64_t experts = 1;                 // equal stacks among the rows; see cuda_experts.h
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
   std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null

@@ -28,9 +28,10 @@ int64_t TotalRows(const LinearSource& source) {
 
 absl::Status CheckSource(const LinearSource& source) {
   if (source.parts.empty()) return absl::InvalidArgumentError("a linear layer without weights");
-  if (source.experts > 1) {
+  if (source.experts > 1 && TotalRows(source) / source.experts % 8 != 0) {
     return absl::UnimplementedError(Concat("tensor '", source.parts[0].tensor.name,
-                                           "': the CUDA backend has no mixture of experts"));
+                                           "': experts of ", TotalRows(source) / source.experts,
+                                           " rows; the CUDA backend needs a multiple of 8"));
   }
   for (const MatrixSource& part : source.parts) {
     PINGTI_RETURN_IF_ERROR(CheckMatrixSource(part));
@@ -177,6 +178,13 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   const int64_t rows = TotalRows(source);
   const int64_t cols = source.parts[0].tensor.shape[1];
   if (source.format == WeightFormat::kBf16) return bf16;
+  const bool keeps_int8 = source.format == WeightFormat::kStored && AllParts(source, DType::kI8);
+  if (source.experts > 1) {
+    const bool int8 = source.format == WeightFormat::kInt8 || keeps_int8;
+    return int8 && cols % 16 == 0 && cols <= kMaxQuantizedCols
+               ? MatrixFormat{ElementType::kInt8, kInt8PerToken}
+               : bf16;
+  }
   if (source.parts[0].packed.has_value() && source.format != WeightFormat::kInt8) {
     return PackedFormat(source).value_or(bf16);
   }
@@ -184,9 +192,7 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
     if (rows % 8 != 0 || cols % 8 != 0) return bf16;
     return Grouped(ElementType::kInt8, AllFitQ8_0(source) ? kFileGroup : kOwnGroup);
   }
-  const bool int8 = source.format == WeightFormat::kInt8 ||
-                    (source.format == WeightFormat::kStored && AllParts(source, DType::kI8));
-  if (int8) {
+  if (source.format == WeightFormat::kInt8 || keeps_int8) {
     // These products write bf16.
     const bool fits =
         !source.f32_out && rows % 8 == 0 && cols % 16 == 0 && cols <= kMaxQuantizedCols;
@@ -206,6 +212,7 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
   auto weight = std::make_unique<CudaLinearWeight>();
   weight->matrix_format = ChooseFormat(source);
   weight->rows = TotalRows(source);
+  weight->experts = source.experts;
   weight->cols = source.parts[0].tensor.shape[1];
   const bool grouped = GemmKindOf(weight->matrix_format) == GemmKind::kGrouped;
   if (grouped && source.parts[0].packed.has_value()) {

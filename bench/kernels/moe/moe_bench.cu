@@ -1,0 +1,236 @@
+// Question: what does a mixture of experts cost a layer, by batch, against the bytes of the experts
+// that it hits? Shapes of Qwen3-30B-A3B, Mixtral 8x7B and one layer of DeepSeek-V3, bf16 and int8.
+// Baseline, same run: reading the hit experts' bytes at the card's read ceiling; for large batches
+// the products' TFLOP/s count. Correctness: worker_backend_cuda_ops_test.
+//
+//   bench_moe [TOKENS...]      default: 1 8 32 64 128 512 4096
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+#include <vector>
+
+#include "bench/kernels/harness/fill.h"
+#include "bench/kernels/harness/read_ceiling.h"
+#include "bench/kernels/harness/timing.h"
+#include "pingti/kernels/moe.h"
+#include "tests/kernels/testing/device.h"
+
+namespace pingti::kernels::bench {
+namespace {
+
+using testing::DeviceBuffer;
+
+struct Shape {
+  const char* name;
+  int experts;
+  int per_token;
+  int hidden;
+  int inner;
+};
+
+// Different routings take turns, so that an expert is out of the L2 when its turn comes again.
+constexpr int kRoutings = 6;
+
+struct Routing {
+  explicit Routing(const Shape& shape, int tokens, uint32_t seed)
+      : logits(static_cast<size_t>(tokens) * shape.experts),
+        experts(static_cast<size_t>(tokens) * shape.per_token),
+        row_of(experts.size()),
+        token_of(experts.size()),
+        first_row(shape.experts + 1),
+        weights(experts.size()) {
+    PINGTI_CUDA(FillF32(logits.data(), logits.size(), -2, 2, seed));
+    route.logits = logits.data();
+    route.logits_stride = shape.experts;
+    route.experts = experts.data();
+    route.weights = weights.data();
+    route.num_tokens = tokens;
+    route.num_experts = shape.experts;
+    route.experts_per_token = shape.per_token;
+    route.normalize = true;
+    sort.experts = experts.data();
+    sort.row_of = row_of.data();
+    sort.token_of = token_of.data();
+    sort.first_row = first_row.data();
+    sort.num_tokens = tokens;
+    sort.experts_per_token = shape.per_token;
+    sort.num_experts = shape.experts;
+    PINGTI_CUDA(LaunchRouteExperts(route, nullptr));
+    PINGTI_CUDA(LaunchSortExpertRows(sort, nullptr));
+    const std::vector<int32_t> chosen = experts.ToHost();
+    hit = static_cast<int>(std::set<int32_t>(chosen.begin(), chosen.end()).size());
+  }
+
+  DeviceBuffer<float> logits;
+  DeviceBuffer<int32_t> experts, row_of, token_of, first_row;
+  DeviceBuffer<float> weights;
+  RouteExpertsParams route;
+  SortExpertRowsParams sort;
+  int hit = 0;
+};
+
+template <typename T>
+struct Matrix {
+  Matrix(int experts, int n, int k)
+      : values(static_cast<size_t>(experts) * n * k), scales(static_cast<size_t>(experts) * n) {
+    if constexpr (sizeof(T) == 1) {
+      PINGTI_CUDA(FillS8(values.data(), values.size(), 1));
+    } else {
+      PINGTI_CUDA(FillBf16(values.data(), values.size(), -1, 1, 1));
+    }
+    PINGTI_CUDA(FillF32(scales.data(), scales.size(), 0.5f, 1.0f, 2));
+  }
+  DeviceBuffer<T> values;
+  DeviceBuffer<float> scales;
+};
+
+float ToFloat(int8_t value) { return value; }
+float ToFloat(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+template <typename T>
+std::vector<T> HostRow(const T* device, int count) {
+  std::vector<T> row(static_cast<size_t>(count));
+  PINGTI_CUDA(cudaMemcpy(row.data(), device, sizeof(T) * count, cudaMemcpyDeviceToHost));
+  return row;
+}
+
+// Some elements against the formula; a wrong one ends the program.
+template <typename T>
+void Verify(const GroupedGemmParams& p, const Routing& routing) {
+  PINGTI_CUDA(LaunchGroupedGemm(p, nullptr));
+  const std::vector<int32_t> first_row = routing.first_row.ToHost();
+  const std::vector<int32_t> token_of = routing.token_of.ToHost();
+  for (int i = 0; i < 16; ++i) {
+    const int row = static_cast<int>(int64_t{7919} * i % p.num_rows);
+    const int col = static_cast<int>(int64_t{104729} * (i + 1) % p.n);
+    int expert = 0;
+    while (first_row[static_cast<size_t>(expert) + 1] <= row) ++expert;
+    const int from = p.x_row == nullptr ? row : token_of[static_cast<size_t>(row)];
+    const int64_t w_row = int64_t{expert} * p.n + col;
+    const auto x = HostRow(static_cast<const T*>(p.x) + from * p.x_stride, p.k);
+    const auto w = HostRow(static_cast<const T*>(p.w) + w_row * p.k, p.k);
+    double sum = 0, size = 0;
+    for (size_t k = 0; k < x.size(); ++k) {
+      const double product = double{ToFloat(x[k])} * ToFloat(w[k]);
+      sum += product;
+      size += product * product;
+    }
+    double scale = 1;
+    if (p.x_scale != nullptr) {
+      scale = double{HostRow(p.x_scale + from, 1)[0]} * HostRow(p.w_scale + w_row, 1)[0];
+    }
+    const double y = ToFloat(HostRow(p.y + row * p.y_stride + col, 1)[0]);
+    if (std::abs(y - sum * scale) <= 0.01 * std::sqrt(size) * scale) continue;
+    std::printf("row %d column %d is %g; expected %g\n", row, col, y, sum * scale);
+    std::exit(1);
+  }
+}
+
+template <typename T>
+double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, const Shape& shape,
+                   int n, int k, bool gathers) {
+  const int tokens = routings[0].route.num_tokens;
+  const int rows = tokens * shape.per_token;
+  const Matrix<T> x(1, rows, k);  // with a scale per row
+  const DeviceBuffer<__nv_bfloat16> y(static_cast<size_t>(rows) * n);
+  const auto params = [&](const Routing& routing) {
+    GroupedGemmParams p;
+    p.x = x.values.data();
+    p.x_stride = k;
+    if (sizeof(T) == 1) {
+      p.x_scale = x.scales.data();
+      p.w_scale = w.scales.data();
+    }
+    if (gathers) p.x_row = routing.token_of.data();
+    p.w = w.values.data();
+    p.first_row = routing.first_row.data();
+    p.y = y.data();
+    p.y_stride = n;
+    p.num_rows = rows;
+    p.num_experts = shape.experts;
+    p.n = n;
+    p.k = k;
+    return p;
+  };
+  Verify<T>(params(routings[0]), routings[0]);
+  const auto launch = [&](int set, cudaStream_t stream) {
+    return LaunchGroupedGemm(params(routings[static_cast<size_t>(set)]), stream);
+  };
+  return TimeLaunches("grouped GEMM", kRoutings, launch).median_us;
+}
+
+template <typename T>
+void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs) {
+  const Matrix<T> in(shape.experts, 2 * shape.inner, shape.hidden);
+  const Matrix<T> down(shape.experts, shape.hidden, shape.inner);
+  for (const int tokens : batches) {
+    std::vector<Routing> routings;
+    routings.reserve(kRoutings);
+    double hit = 0;
+    for (uint32_t i = 0; i < kRoutings; ++i) {
+      routings.emplace_back(shape, tokens, 7 + i);
+      hit += static_cast<double>(routings.back().hit) / kRoutings;
+    }
+    const int rows = tokens * shape.per_token;
+    const double route =
+        TimeLaunches("route", kRoutings, [&](int set, cudaStream_t stream) {
+          const Routing& routing = routings[static_cast<size_t>(set)];
+          const cudaError_t error = LaunchRouteExperts(routing.route, stream);
+          return error != cudaSuccess ? error : LaunchSortExpertRows(routing.sort, stream);
+        }).median_us;
+    const double in_us =
+        TimeProduct(in, routings, shape, 2 * shape.inner, shape.hidden, /*gathers=*/true);
+    const double down_us =
+        TimeProduct(down, routings, shape, shape.hidden, shape.inner, /*gathers=*/false);
+    const DeviceBuffer<__nv_bfloat16> x(static_cast<size_t>(rows) * shape.hidden);
+    PINGTI_CUDA(FillBf16(x.data(), x.size(), -1, 1, 3));
+    const DeviceBuffer<__nv_bfloat16> out(static_cast<size_t>(tokens) * shape.hidden);
+    const double combine = TimeLaunches("combine", kRoutings, [&](int set, cudaStream_t stream) {
+                             const Routing& routing = routings[static_cast<size_t>(set)];
+                             CombineExpertsParams p;
+                             p.rows = x.data();
+                             p.rows_stride = shape.hidden;
+                             p.row_of = routing.row_of.data();
+                             p.weights = routing.weights.data();
+                             p.out = out.data();
+                             p.out_stride = shape.hidden;
+                             p.num_tokens = tokens;
+                             p.experts_per_token = shape.per_token;
+                             p.width = shape.hidden;
+                             return LaunchCombineExperts(p, stream);
+                           }).median_us;
+    const double bytes = hit * 3.0 * shape.inner * shape.hidden * sizeof(T);
+    const double flops = 6.0 * rows * shape.inner * shape.hidden;
+    const double gemm = in_us + down_us;
+    std::printf(
+        "| %-14s | %s | %5d | %5.1f | %7.2f | %8.2f | %8.2f | %7.2f | %7.0f | %5.2f | %6.1f |\n",
+        shape.name, sizeof(T) == 1 ? "int8" : "bf16", tokens, hit, route, in_us, down_us, combine,
+        bytes / gemm / 1e3, bytes / gemm / 1e3 / ceiling_gbs, flops / gemm / 1e6);
+  }
+}
+
+}  // namespace
+}  // namespace pingti::kernels::bench
+
+int main(int argc, char** argv) {
+  using namespace pingti::kernels::bench;
+  std::vector<int> batches;
+  for (int i = 1; i < argc; ++i) batches.push_back(std::atoi(argv[i]));
+  if (batches.empty()) batches = {1, 8, 32, 64, 128, 512, 4096};
+  const Shape shapes[] = {{"Qwen3-30B-A3B", 128, 8, 2048, 768},
+                          {"Mixtral 8x7B", 8, 2, 4096, 14336},
+                          {"DeepSeek-V3", 256, 8, 7168, 2048}};
+  const double ceiling = MeasureReadBytesPerSecond() / 1e9;
+  std::printf(
+      "read ceiling %.0f GB/s\n"
+      "| shape | type | tokens | hit | route us | in us | down us | combine us | GB/s | of ceiling "
+      "| "
+      "TFLOP/s |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+      ceiling);
+  for (const Shape& shape : shapes) {
+    Run<__nv_bfloat16>(shape, batches, ceiling);
+    Run<int8_t>(shape, batches, ceiling);
+  }
+  return 0;
+}

@@ -1,0 +1,24 @@
+// Launcher of one instance of the grouped GEMM. Included only by instances/.
+#pragma once
+
+#include "kernels/common/overlap.h"
+#include "kernels/common/status.h"
+#include "kernels/moe/grouped_gemm/kernel.cuh"
+
+namespace pingti::kernels {
+
+template <typename T, int kBlockRows>
+cudaError_t LaunchGroupedGemmAs(const GroupedGemmParams& params, int row_blocks,
+                                cudaStream_t stream) {
+  using Traits = GroupedGemmTraits<T, kBlockRows>;
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  auto* kernel = GroupedGemmKernel<T, Traits>;
+  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          Traits::kSharedBytes));
+  const dim3 grid(CeilDiv(params.n, Traits::kBlockCols), params.num_experts, row_blocks);
+  return LaunchOverlapped(kernel, grid, dim3(Traits::kThreads), Traits::kSharedBytes, stream,
+                          device.compute_capability, params);
+}
+
+}  // namespace pingti::kernels

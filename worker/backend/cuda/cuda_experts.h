@@ -1,0 +1,47 @@
+// A mixture of experts on the device: the choice of experts, which never comes to the host, and
+// products of rows with their experts' matrices (kernels' moe.h). Confined to the engine thread.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "worker/backend/backend.h"
+#include "worker/backend/cuda/cuda_linear.h"
+#include "worker/backend/cuda/device_memory.h"
+
+namespace pingti::worker::cuda {
+
+class CudaExperts {
+ public:
+  // Of the choice and, where the limits say that operands come without it, of their int8 form.
+  static int64_t BytesFor(const StepLimits& limits);
+  absl::Status Allocate(const StepLimits& limits);
+
+  // See Backend::RouteExperts, ExpertLinear and CombineExperts.
+  absl::Status Route(MatrixView logits, const ExpertRouting& routing, const float* bias,
+                     cudaStream_t stream);
+  absl::Status Linear(const CudaLinearWeight& weight, const Operand& x, RowOrder order,
+                      MatrixView out, cudaStream_t stream);
+  absl::Status Combine(MatrixView rows, const SharedExpert& shared, MatrixView out,
+                       cudaStream_t stream);
+
+ private:
+  absl::Status QuantizedForm(const Operand& x, cudaStream_t stream, QuantizedView* form);
+
+  // Of the last Route.
+  int64_t num_tokens_ = 0;
+  int64_t num_experts_ = 0;
+  int64_t per_token_ = 0;
+  int64_t max_choices_ = 0;
+  std::unique_ptr<CudaBuffer> experts_;    // int32 [tokens, per_token]
+  std::unique_ptr<CudaBuffer> weights_;    // f32, the same
+  std::unique_ptr<CudaBuffer> row_of_;     // int32, the same
+  std::unique_ptr<CudaBuffer> token_of_;   // int32 [tokens * per_token], of each row
+  std::unique_ptr<CudaBuffer> first_row_;  // int32 [num_experts + 1]
+  std::unique_ptr<CudaBuffer> scratch_;    // the int8 form of an operand that lacks it
+};
+
+}  // namespace pingti::worker::cuda
