@@ -102,6 +102,7 @@ double RoundDecimal(double value, int64_t digits) {
     return rounded;
   }
   const double scale = std::pow(10.0, static_cast<double>(-digits));
+  if (std::isinf(scale)) return std::copysign(0.0, value);
   return std::nearbyint(value / scale) * scale;
 }
 
@@ -123,7 +124,8 @@ Value RoundInteger(const Value& integer, int64_t digits) {
 
 Value Round(Interpreter*, const Value& input, const Args& args) {
   const BoundArgs bound("round", args, {"precision", "method"});
-  const int64_t precision = bound.Int(0, 0);
+  // Beyond these bounds nothing changes any more, or the power of ten is too large.
+  const int64_t precision = std::clamp<int64_t>(bound.Int(0, 0), -100'000, 100'000);
   const std::string method = bound.StringOr(1, "common");
   if (method != "common" && method != "ceil" && method != "floor") {
     Fail("method must be common, ceil or floor");

@@ -779,6 +779,11 @@ undefined_thing|safe + '<'
 25|round(-1)
 (10 ** 25 + 5)|round(-1)
 (2 ** 64)|round
+2.5|round(-400)
+-2.5|round(-9223372036854775808)
+2.5|round(9223372036854775807)
+7|round(9223372036854775807)
+1 is lessthan 2
 (2 ** 64 + 1)|round(-20)
 7|round(2, 'ceil')
 1e22|round(2, 'floor')
