@@ -7,9 +7,11 @@
 // DIRECTORY holds a config.json (bench/backend/shapes). Prints, for a prompt of 2,048 tokens and
 // for each batch: the median step with the host waiting for its tokens, the step when nothing waits
 // (what the device needs), and the share of the roofline: bytes of weights and cached keys and
-// values over the read rate that the card shows at the start of the run.
+// values over the read rate that the card shows at the start of the run. Of experts, those count
+// that a batch hits on average when each token takes its own at random, as with random weights.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -109,15 +111,28 @@ double Seconds(const Body& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
+// The expected share of a layer's experts that some token of the batch takes.
+double ShareOfExperts(const DecoderSpec& spec, int32_t batch) {
+  for (const LayerSpec& layer : spec.layers) {
+    if (!layer.experts.has_value()) continue;
+    const ExpertRouting& routing = layer.experts->routing;
+    const double taken =
+        static_cast<double>(routing.experts_per_token) / static_cast<double>(routing.num_experts);
+    return 1.0 - std::pow(1.0 - taken, batch);
+  }
+  return 1.0;
+}
+
 // Bytes of weights that a decode step reads: all matrices but the embedding.
-double WeightBytes(const DecoderSpec& spec, bool int8) {
+double WeightBytes(const DecoderSpec& spec, bool int8, int32_t batch) {
   double bytes = 0.0;
   for (const WeightSpec& weight : DeclaredWeights(spec)) {
     if (weight.is_vector() || weight.role == WeightRole::kEmbedding) continue;
     const auto values = static_cast<double>(weight.rows() * weight.cols);
     // int8: the output projection has a 16-bit scale per 128 weights.
     const double int8_bytes = weight.role == WeightRole::kLogits ? 1 + 2.0 / 128 : 1;
-    bytes += values * (int8 ? int8_bytes : 2);
+    const double share = weight.experts > 1 ? ShareOfExperts(spec, batch) : 1.0;
+    bytes += share * values * (int8 && weight.role != WeightRole::kRouter ? int8_bytes : 2);
   }
   return bytes;
 }
@@ -138,7 +153,7 @@ void BenchDecode(Model* model, const DecoderSpec& spec, bool int8, int32_t batch
                         kTimedSteps;
   const double kv_bytes = static_cast<double>(model->KvBytesPerBlock(kBlockTokens)) / kBlockTokens *
                           batch * (context + 2 * kTimedSteps);
-  const double floor = (WeightBytes(spec, int8) + kv_bytes) / read_bytes_per_s;
+  const double floor = (WeightBytes(spec, int8, batch) + kv_bytes) / read_bytes_per_s;
   const double step = Median(waited);
   std::printf(
       "decode %3d x %d: step %7.3f ms, device %7.3f ms, %8.1f tokens/s, roofline %6.3f ms "

@@ -3,7 +3,7 @@
 //
 // Grid: a block per expert, which reads all choices twice: first it counts, by warp, its own ones
 // and those of lower experts, then it places its own ones. Each warp has a stretch of the choices.
-// Bytes: 8 * num_experts * choices read (from L2), 8 * choices written. Architectures: sm_80 and
+// Bytes: 8 * num_experts * choices read (from L2), 16 * choices written. Architectures: sm_80 and
 // newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 
 #include "kernels/common/mbarrier.cuh"
@@ -44,14 +44,16 @@ __global__ void __launch_bounds__(32 * kWarps) SortRowsKernel(const SortExpertRo
   }
   __syncthreads();
   int row = 0;  // of the warp's first choice
-  int total = 0;
+  int first = 0;
+  int last = 0;  // the row after the expert's last one
 #pragma unroll
   for (int w = 0; w < kWarps; ++w) {
     row += lower_of[w] + (w < warp ? own_of[w] : 0);
-    total += lower_of[w];
+    first += lower_of[w];
+    last += lower_of[w] + own_of[w];
   }
   if (threadIdx.x == 0) {
-    p.first_row[expert] = total;
+    p.first_row[expert] = first;
     if (expert == 0) p.first_row[p.num_experts] = choices;
   }
   for (int i = begin; i < end; i += 32) {
@@ -61,6 +63,7 @@ __global__ void __launch_bounds__(32 * kWarps) SortRowsKernel(const SortExpertRo
       const int at = row + __popc(all & ((1u << lane) - 1));
       p.row_of[i + lane] = at;
       p.token_of[at] = (i + lane) / p.experts_per_token;
+      p.span_of[at] = make_int2(expert, at == first ? last : 0);
     }
     row += __popc(all);
   }
@@ -75,7 +78,7 @@ cudaError_t LaunchSortExpertRows(const SortExpertRowsParams& p, cudaStream_t str
   }
   if (p.num_tokens == 0) return cudaSuccess;
   if (p.experts == nullptr || p.row_of == nullptr || p.token_of == nullptr ||
-      p.first_row == nullptr) {
+      p.first_row == nullptr || p.span_of == nullptr) {
     return cudaErrorInvalidValue;
   }
   DeviceTraits device;

@@ -39,6 +39,7 @@ struct Routing {
         row_of(experts.size()),
         token_of(experts.size()),
         first_row(shape.experts + 1),
+        span_of(experts.size()),
         weights(experts.size()) {
     PINGTI_CUDA(FillF32(logits.data(), logits.size(), -2, 2, seed));
     route.logits = logits.data();
@@ -53,6 +54,7 @@ struct Routing {
     sort.row_of = row_of.data();
     sort.token_of = token_of.data();
     sort.first_row = first_row.data();
+    sort.span_of = span_of.data();
     sort.num_tokens = tokens;
     sort.experts_per_token = shape.per_token;
     sort.num_experts = shape.experts;
@@ -64,6 +66,7 @@ struct Routing {
 
   DeviceBuffer<float> logits;
   DeviceBuffer<int32_t> experts, row_of, token_of, first_row;
+  DeviceBuffer<int2> span_of;
   DeviceBuffer<float> weights;
   RouteExpertsParams route;
   SortExpertRowsParams sort;
@@ -145,6 +148,7 @@ double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, con
     if (gathers) p.x_row = routing.token_of.data();
     p.w = w.values.data();
     p.first_row = routing.first_row.data();
+    p.span_of = routing.span_of.data();
     p.y = y.data();
     p.y_stride = n;
     p.num_rows = rows;

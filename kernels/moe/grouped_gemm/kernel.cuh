@@ -1,10 +1,12 @@
 // Grouped GEMM on mma.sync: the formula of GroupedGemmParams in moe.h for sm_80 and later.
 //
 //   x [rows, k], w [experts, n, k], y [rows, n] bf16, all row-major; sums in f32 (bf16) or s32.
-// Mapping: grid (n / kBlockCols, experts, row blocks). A block takes every row_blocks-th tile of
-//   kBlockRows rows of its expert, and returns at once where its expert has none: the grid depends
-//   on sizes alone, and matrices of experts without rows are not read. A row's sum is added in the
-//   order of k in every tile size, so it does not depend on the rows beside it.
+// Mapping: grid (n / kBlockCols, experts, row blocks), or, with fewer rows than experts, (n /
+//   kBlockCols, rows, 1), where the block of an expert's first row takes the expert. A block takes
+//   every row_blocks-th tile of kBlockRows rows of its expert, and returns at once where it has
+//   none: the grid depends on sizes alone, and matrices of experts without rows are not read. A
+//   row's sum is added in the order of k in every tile size, so it does not depend on the rows
+//   beside it.
 // Shared memory: kStages stages of swizzled 128-byte rows, filled by cp.async. Elements of 8 and 16
 //   bits differ in the product alone: 128 bytes are four steps of 32 bytes of k for both.
 // Bound: few rows per expert: bytes of the experts that have rows; many: mma.sync's rate.
@@ -133,9 +135,11 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
   LetNextKernelStart();
   WaitForPriorKernels();
 #endif
-  const int expert = blockIdx.y;
-  const int first = p.first_row[expert];
-  const int end = p.first_row[expert + 1];
+  const bool by_row = p.num_rows < p.num_experts;
+  const int2 span = by_row ? p.span_of[blockIdx.y] : make_int2(blockIdx.y, 0);
+  const int expert = span.x;
+  const int first = by_row ? blockIdx.y : p.first_row[expert];
+  const int end = by_row ? span.y : p.first_row[expert + 1];
   const int col0 = blockIdx.x * Traits::kBlockCols;
   const int steps = (p.k + Traits::kStepElements - 1) / Traits::kStepElements;
   const T* const x = static_cast<const T*>(p.x);

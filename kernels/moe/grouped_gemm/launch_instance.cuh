@@ -1,6 +1,8 @@
 // Launcher of one instance of the grouped GEMM. Included only by instances/.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/common/overlap.h"
 #include "kernels/common/status.h"
 #include "kernels/moe/grouped_gemm/kernel.cuh"
@@ -16,7 +18,8 @@ cudaError_t LaunchGroupedGemmAs(const GroupedGemmParams& params, int row_blocks,
   auto* kernel = GroupedGemmKernel<T, Traits>;
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           Traits::kSharedBytes));
-  const dim3 grid(CeilDiv(params.n, Traits::kBlockCols), params.num_experts, row_blocks);
+  const dim3 grid(CeilDiv(params.n, Traits::kBlockCols),
+                  std::min(params.num_experts, params.num_rows), row_blocks);
   return LaunchOverlapped(kernel, grid, dim3(Traits::kThreads), Traits::kSharedBytes, stream,
                           device.compute_capability, params);
 }

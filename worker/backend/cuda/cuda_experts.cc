@@ -23,7 +23,7 @@ int64_t ScratchBytes(const StepLimits& limits) {
 
 int64_t CudaExperts::BytesFor(const StepLimits& limits) {
   if (limits.num_experts == 0) return 0;
-  return 16 * Choices(limits) + 4 * (limits.num_experts + 1) + ScratchBytes(limits);
+  return 24 * Choices(limits) + 4 * (limits.num_experts + 1) + ScratchBytes(limits);
 }
 
 absl::Status CudaExperts::Allocate(const StepLimits& limits) {
@@ -32,6 +32,7 @@ absl::Status CudaExperts::Allocate(const StepLimits& limits) {
   for (std::unique_ptr<CudaBuffer>* buffer : {&experts_, &weights_, &row_of_, &token_of_}) {
     PINGTI_ASSIGN_OR_RETURN(*buffer, CudaBuffer::Make(4 * max_choices_));
   }
+  PINGTI_ASSIGN_OR_RETURN(span_of_, CudaBuffer::Make(8 * max_choices_));
   PINGTI_ASSIGN_OR_RETURN(first_row_, CudaBuffer::Make(4 * (limits.num_experts + 1)));
   PINGTI_ASSIGN_OR_RETURN(scratch_, CudaBuffer::Make(ScratchBytes(limits)));
   return absl::OkStatus();
@@ -64,6 +65,7 @@ absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing,
   sort.row_of = row_of_->as<int32_t>();
   sort.token_of = token_of_->as<int32_t>();
   sort.first_row = first_row_->as<int32_t>();
+  sort.span_of = span_of_->as<int2>();
   sort.num_tokens = route.num_tokens;
   sort.experts_per_token = route.experts_per_token;
   sort.num_experts = route.num_experts;
@@ -105,6 +107,7 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
   if (by_token) params.x_row = token_of_->as<int32_t>();
   params.w = weight.values->data();
   params.first_row = first_row_->as<int32_t>();
+  params.span_of = span_of_->as<int2>();
   params.y = static_cast<__nv_bfloat16*>(out.data);
   params.y_stride = out.stride;
   params.num_rows = static_cast<int32_t>(rows);

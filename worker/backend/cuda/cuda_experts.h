@@ -40,6 +40,7 @@ class CudaExperts {
   std::unique_ptr<CudaBuffer> weights_;    // f32, the same
   std::unique_ptr<CudaBuffer> row_of_;     // int32, the same
   std::unique_ptr<CudaBuffer> token_of_;   // int32 [tokens * per_token], of each row
+  std::unique_ptr<CudaBuffer> span_of_;    // int2, the same; see SortExpertRowsParams
   std::unique_ptr<CudaBuffer> first_row_;  // int32 [num_experts + 1]
   std::unique_ptr<CudaBuffer> scratch_;    // the int8 form of an operand that lacks it
 };

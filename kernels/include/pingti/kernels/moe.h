@@ -44,6 +44,9 @@ struct SortExpertRowsParams {
   int32_t* row_of = nullptr;         // device, the same: the choice's row
   int32_t* token_of = nullptr;       // device, [num_tokens * experts_per_token], of each row
   int32_t* first_row = nullptr;      // device, [num_experts + 1], of each expert
+  // device, [num_tokens * experts_per_token], of each row: its expert, and where the expert's rows
+  // end, but 0 in all of them but the first.
+  int2* span_of = nullptr;
   int32_t num_tokens = 0;
   int32_t experts_per_token = 0;
   int32_t num_experts = 0;
@@ -59,6 +62,7 @@ struct GroupedGemmParams {
   const void* w = nullptr;             // device, [num_experts, n, k] of x's type, 16-byte aligned
   const float* w_scale = nullptr;      // device, [num_experts, n]: int8 alone
   const int32_t* first_row = nullptr;  // device, [num_experts + 1]
+  const int2* span_of = nullptr;       // device, [num_rows]: see SortExpertRowsParams
   __nv_bfloat16* y = nullptr;          // device, [num_rows, n]
   int64_t y_stride = 0;                // even
   int32_t num_rows = 0;
