@@ -108,6 +108,7 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   options.keep_alive = config.keep_alive;
   options.stream_interval = config.stream_interval;
   options.max_attempts = config.max_attempts;
+  options.max_beams = static_cast<uint32_t>(config.max_beams);
   options.model_wait = config.model_wait;
   return options;
 }

@@ -257,6 +257,10 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "How often in a row one answer may fail at a worker, without a token in between.")
       .Range(1, 100);
   schema
+      ->Add("max_beams", &config->max_beams,
+            "Beams of one search at most; 1: requests with beam search are refused.")
+      .Range(1, 128);
+  schema
       ->Add("prepare_threads", &config->prepare_threads,
             "Threads that render and tokenize long prompts.")
       .Range(1, 64);

@@ -70,6 +70,7 @@ struct RouterConfig {
   std::chrono::milliseconds keep_alive{10'000};
   std::chrono::milliseconds stream_interval{0};
   int32_t max_attempts = 4;
+  int32_t max_beams = 16;
   int32_t prepare_threads = 2;
   std::string api_keys_file;
   std::string api_keys;

@@ -121,6 +121,9 @@ inline constexpr CounterSpec<1> kRouterWorkerDispatch{
 inline constexpr CounterSpec<0> kRouterResumedSequences{
     "pingti_router_resumed_sequences_total",
     "Sequences that went on at another worker after theirs was lost."};
+inline constexpr CounterSpec<0> kRouterRestartedSearches{
+    "pingti_router_restarted_searches_total",
+    "Beam searches that began again at another worker, from their prompt, after theirs was lost."};
 inline constexpr CounterSpec<0> kRouterClientDisconnects{
     "pingti_router_client_disconnects_total",
     "Requests whose client went away before the answer was complete."};

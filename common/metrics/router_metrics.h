@@ -29,6 +29,7 @@ struct RouterMetrics {
         ready_workers(registry->Add(kRouterReadyWorkers)),
         worker_dispatch(registry->Add(kRouterWorkerDispatch)),
         resumed_sequences(registry->Add(kRouterResumedSequences)),
+        restarted_searches(registry->Add(kRouterRestartedSearches)),
         client_disconnects(registry->Add(kRouterClientDisconnects)) {}
 
   Family<Counter, 3> requests;                             // endpoint, model, code
@@ -52,6 +53,7 @@ struct RouterMetrics {
   Family<Gauge, 1> ready_workers;      // model
   Family<Counter, 1> worker_dispatch;  // worker
   Counter resumed_sequences;
+  Counter restarted_searches;
   Counter client_disconnects;
 };
 

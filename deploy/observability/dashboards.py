@@ -180,8 +180,10 @@ def router():
                 graph("Sequences sent", "Per second, to each worker: level when balanced.",
                       [("{{worker}}", rate("pingti_router_worker_dispatch_total", ns, "worker"))],
                       "short", width=6),
-                graph("Resumed elsewhere", "Sequences per second that lost their worker and went on.",
-                      [("{{pod}}", rate("pingti_router_resumed_sequences_total", ns, "pod"))],
+                graph("Resumed elsewhere", "Sequences per second that lost their worker and went on, and beam "
+                      "searches that began again.",
+                      [("{{pod}}", rate("pingti_router_resumed_sequences_total", ns, "pod")),
+                       ("{{pod}}: searches", rate("pingti_router_restarted_searches_total", ns, "pod"))],
                       "short", width=6),
             ]),
             process_row("pingti-router", ns),

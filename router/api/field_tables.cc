@@ -13,7 +13,6 @@ using enum FieldUse;
 constexpr std::string_view kTextOnly = "this router serves text only";
 constexpr std::string_view kNothingStored =
     "this router keeps nothing; send the whole conversation";
-constexpr std::string_view kNoBeams = "beam search is not available";
 constexpr std::string_view kNotContinued = "an assistant's words are not continued";
 
 // Chat completions and completions.
@@ -74,9 +73,11 @@ constexpr FieldRow kCommonFields[] = {
     {"skip_special_tokens", kIgnored, "", "[true]"},
     {"spaces_between_special_tokens", kIgnored, "", "[true]"},
     {"store", kIgnored, "", "[false]"},
-    {"best_of", kRefused, "expected 1", "[1]"},
-    {"length_penalty", kRefused, kNoBeams, "[1]"},
-    {"use_beam_search", kRefused, kNoBeams, "[false]"},
+    {"best_of", kUsed, "", "[1]"},
+    {"num_beams", kUsed, "", "[1]"},
+    {"use_beam_search", kUsed, "", "[false]"},
+    {"length_penalty"},
+    {"early_stopping"},
 };
 
 // What makes the prompt of a chat, for /v1/chat/completions and /tokenize.

@@ -77,9 +77,17 @@ absl::Status CheckLimits(const GenerationRequest& request) {
   if (params.n < 1 || params.n > kMaxChoices) {
     return FieldError("n", Concat("'n' is ", params.n, ", expected 1 to ", kMaxChoices));
   }
-  if (request.num_choices() > kMaxSequences) {
-    return FieldError("n", Concat("'n' times the number of prompts is ", request.num_choices(),
-                                  ", expected at most ", kMaxSequences));
+  if (params.width() > kMaxChoices) {
+    const std::string_view field = params.num_beams > 1 ? "num_beams" : "best_of";
+    return FieldError(
+        field, Concat("'", field, "' is ", params.width(), ", expected at most ", kMaxChoices));
+  }
+  if (request.num_sequences() > kMaxSequences) {
+    const std::string_view field = params.width() == params.n ? "n"
+                                   : params.num_beams > 1     ? "num_beams"
+                                                              : "best_of";
+    return FieldError(field, Concat("'", field, "' times the number of prompts is ",
+                                    request.num_sequences(), ", expected at most ", kMaxSequences));
   }
   PINGTI_RETURN_IF_ERROR(CheckSampling(params));
   PINGTI_RETURN_IF_ERROR(CheckStops(params));

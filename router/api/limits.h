@@ -7,8 +7,8 @@
 
 namespace pingti::router {
 
-inline constexpr uint32_t kMaxChoices = 128;        // n
-inline constexpr size_t kMaxSequences = 2'048;      // prompts times n
+inline constexpr uint32_t kMaxChoices = 128;        // n, best_of, num_beams
+inline constexpr size_t kMaxSequences = 2'048;      // prompts times these
 inline constexpr size_t kMaxStops = 16;             // strings
 inline constexpr size_t kMaxStopBytes = 16u << 10;  // of all of them
 inline constexpr size_t kMaxStopTokenIds = 1'024;

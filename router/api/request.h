@@ -5,6 +5,7 @@
 // router/pipeline/generation.h.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -20,6 +21,10 @@
 #include "common/grammar/grammar_source.h"
 
 namespace pingti::router {
+
+// When a beam search is over that has as many finished beams as it has beams. Source: transformers'
+// early_stopping, which is false, true or "never".
+enum class EarlyStopping : uint8_t { kFalse, kTrue, kNever };
 
 // What a client may say about decoding. An empty member takes the model's own default, then the
 // API's (see sampling_defaults in worker.proto).
@@ -42,9 +47,21 @@ struct GenerationParams {
   bool speculation = true;  // the worker may check proposed tokens; the answer is the same
   std::vector<std::pair<uint32_t, float>> logit_bias;
   uint32_t n = 1;
+  std::optional<uint32_t> best_of;  // answers to draw, of which n are returned; or beams
+  bool use_beam_search = false;
+  uint32_t num_beams = 1;
+  double length_penalty = 1;
+  EarlyStopping early_stopping = EarlyStopping::kFalse;
   bool logprobs = false;
   uint32_t top_logprobs = 0;
   int32_t priority = 0;  // higher runs first
+
+  // How many beams are searched; 1: none.
+  uint32_t beams() const {
+    return use_beam_search && num_beams == 1 ? best_of.value_or(n) : num_beams;
+  }
+  // Sequences that a worker computes for each prompt.
+  uint32_t width() const { return beams() > 1 ? beams() : std::max(n, best_of.value_or(n)); }
 };
 
 // Text, or token ids that are taken as they are.
@@ -98,9 +115,11 @@ struct GenerationRequest {
     if (affinity_hint.empty()) affinity_hint = hint.substr(0, kMaxAffinityHintBytes);
   }
   bool is_constrained() const { return grammar.has_value() || require_tool_call; }
-  size_t num_choices() const {
-    return (kind == Kind::kChat ? 1 : prompts.size()) * static_cast<size_t>(params.n);
-  }
+  size_t num_prompts() const { return kind == Kind::kChat ? 1 : prompts.size(); }
+  // Of the answer.
+  size_t num_choices() const { return num_prompts() * params.n; }
+  // At workers.
+  size_t num_sequences() const { return num_prompts() * params.width(); }
 };
 
 struct TopLogprob {

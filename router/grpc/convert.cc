@@ -1,6 +1,7 @@
 // See convert.h.
 #include "router/grpc/convert.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -20,17 +21,16 @@ namespace pingti::router {
 namespace json = boost::json;
 namespace {
 
-absl::Status RefuseUnsupported(const v1::GenerationParams& params) {
-  if (params.has_best_of() && params.best_of() != 1) {
-    return UnsupportedField("best_of", "expected 1");
+// A number of a later version reads as the default, as proto3 has it.
+EarlyStopping EarlyStoppingOf(v1::GenerationParams::EarlyStopping message) {
+  switch (message) {
+    case v1::GenerationParams::EARLY_STOPPING_TRUE:
+      return EarlyStopping::kTrue;
+    case v1::GenerationParams::EARLY_STOPPING_NEVER:
+      return EarlyStopping::kNever;
+    default:
+      return EarlyStopping::kFalse;
   }
-  if (params.has_num_beams() && params.num_beams() != 1) {
-    return UnsupportedField("num_beams", "expected 1");
-  }
-  if (params.has_length_penalty()) {
-    return UnsupportedField("length_penalty", "beam search is not available");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ReadFormat(const v1::ResponseFormat& format, GenerationRequest* request) {
@@ -58,7 +58,6 @@ absl::Status ReadFormat(const v1::ResponseFormat& format, GenerationRequest* req
 
 absl::Status ReadParams(const v1::GenerationParams& from, GenerationRequest* request) {
   GenerationParams* to = &request->params;
-  PINGTI_RETURN_IF_ERROR(RefuseUnsupported(from));
   if (from.has_response_format()) {
     PINGTI_RETURN_IF_ERROR(ReadFormat(from.response_format(), request));
   }
@@ -78,6 +77,11 @@ absl::Status ReadParams(const v1::GenerationParams& from, GenerationRequest* req
   to->speculation = !from.no_speculation();
   to->logit_bias.assign(from.logit_bias().begin(), from.logit_bias().end());
   to->n = from.has_n() ? from.n() : 1;
+  // 0 and 1 say nothing, as in JSON's 1.
+  if (from.best_of() > 1) to->best_of = from.best_of();
+  to->num_beams = std::max(from.num_beams(), 1u);
+  if (from.has_length_penalty()) to->length_penalty = from.length_penalty();
+  to->early_stopping = EarlyStoppingOf(from.early_stopping());
   to->logprobs = from.logprobs();
   to->top_logprobs = from.top_logprobs();
   to->priority = from.priority();

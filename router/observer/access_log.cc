@@ -16,10 +16,11 @@ class AccessLogObserver final : public RequestObserver {
     worker_ = event.worker;
   }
   void OnResumed(const RequestInfo& request, const SequenceResumed& event) override {
-    LogInfo("sequence resumed elsewhere", {{"request_id", request.id},
-                                           {"choice", event.choice},
-                                           {"tokens_so_far", event.tokens_so_far},
-                                           {"reason", event.why.ToString()}});
+    LogInfo(event.from_prompt ? "beam search begins again elsewhere" : "sequence resumed elsewhere",
+            {{"request_id", request.id},
+             {"choice", event.choice},
+             {"tokens_so_far", event.tokens_so_far},
+             {"reason", event.why.ToString()}});
   }
   void OnEnded(const RequestInfo& request, const RequestEnded& event) override {
     if (absl::IsUnauthenticated(event.status)) {

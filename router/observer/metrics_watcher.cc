@@ -61,8 +61,8 @@ class MetricsObserver final : public RequestObserver {
       CountObjective(request, event.at);
     }
   }
-  void OnResumed(const RequestInfo&, const SequenceResumed&) override {
-    metrics_->resumed_sequences.Increment();
+  void OnResumed(const RequestInfo&, const SequenceResumed& event) override {
+    (event.from_prompt ? metrics_->restarted_searches : metrics_->resumed_sequences).Increment();
   }
   void OnEnded(const RequestInfo& request, const RequestEnded& event) override {
     if (accepted_) metrics_->requests_in_flight.Decrement();

@@ -66,11 +66,13 @@ struct TokensArrived {
   size_t num_tokens;
   std::optional<TimePoint> previous;  // of the choice's tokens before these; none: its first
 };
-// A choice lost its worker and is queued again with the tokens it has.
+// A choice lost its worker and is queued again with the tokens it has; a search with beams begins
+// again from its prompt.
 struct SequenceResumed {
   TimePoint at;
   size_t choice;
   size_t tokens_so_far;
+  bool from_prompt;
   absl::Status why;
 };
 struct RequestEnded {

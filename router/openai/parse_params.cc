@@ -116,6 +116,20 @@ absl::Status LogitBias(std::string_view field, const json::value& value,
   return absl::OkStatus();
 }
 
+absl::Status ReadEarlyStopping(std::string_view field, const json::value& value,
+                               GenerationRequest* request) {
+  if (value.is_bool()) {
+    request->params.early_stopping =
+        value.get_bool() ? EarlyStopping::kTrue : EarlyStopping::kFalse;
+    return absl::OkStatus();
+  }
+  if (!value.is_string() || View(value.get_string()) != "never") {
+    return WrongType(field, value, "true, false or \"never\"");
+  }
+  request->params.early_stopping = EarlyStopping::kNever;
+  return absl::OkStatus();
+}
+
 absl::Status Priority(std::string_view field, const json::value& value,
                       GenerationRequest* request) {
   int64_t number = 0;
@@ -165,6 +179,11 @@ constexpr ReaderRow kCommonReaders[] = {
     {"frequency_penalty", Number<&P::frequency_penalty>},
     {"repetition_penalty", Number<&P::repetition_penalty>},
     {"n", Integer<&P::n, 1, 128>},
+    {"best_of", Integer<&P::best_of, 1, 128>},
+    {"use_beam_search", Bool<&P::use_beam_search>},
+    {"num_beams", Integer<&P::num_beams, 1, 128>},
+    {"length_penalty", Number<&P::length_penalty>},
+    {"early_stopping", ReadEarlyStopping},
     {"seed", Seed},
     {"stop", Stop},
     {"stop_token_ids", StopTokenIds},

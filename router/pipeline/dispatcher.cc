@@ -69,8 +69,9 @@ void Dispatcher::Pump() {
 }
 
 WorkerLoad Dispatcher::Choose(const SequenceJob& job, const Waits& waits) {
-  std::vector<WorkerLoad> candidates = registry_->Candidates(
-      job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes, job.context_tokens);
+  std::vector<WorkerLoad> candidates =
+      registry_->Candidates(job.fingerprint, job.tokens, job.excluded_workers, job.block_hashes,
+                            job.context_tokens, job.width());
   if (candidates.empty()) return {};
   if (!policy_->may_wait()) {
     std::erase_if(candidates, [](const WorkerLoad& load) { return !load.has_credit; });
@@ -104,15 +105,17 @@ void Dispatcher::PumpOnce() {
           const WorkerLoad chosen = Choose(job, waits);
           if (chosen.worker == 0) return SequenceQueue::Placed::kNo;
           if (!chosen.has_credit) {
-            ++waits[chosen.worker].sequences;
+            waits[chosen.worker].sequences += job.width();
             waits[chosen.worker].tokens +=
                 job.tokens - std::min<uint64_t>(chosen.cached_prompt_tokens, job.tokens);
             return SequenceQueue::Placed::kWaits;
           }
           // Booked at once, so that the next job of this round sees it in the load.
-          WorkerRegistry::Booked booked =
-              registry_->Book(chosen.worker, job.tokens, job.handler, chosen.cached_prompt_tokens,
-                              job.block_hashes, MostOutput(job.sequence));
+          WorkerRegistry::Booked booked = registry_->Book(
+              chosen.worker, job.tokens, job.handler, chosen.cached_prompt_tokens, job.block_hashes,
+              {.most_output = MostOutput(job.sequence),
+               .answers = job.sequence.sampling.n,
+               .sequences = job.width()});
           if (booked.channel == nullptr) return SequenceQueue::Placed::kNo;
           channels[chosen.worker] = std::move(booked.channel);
           placed.push_back({{}, std::move(booked.place)});

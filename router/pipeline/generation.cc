@@ -94,22 +94,28 @@ void Generation::Handle(Prepared event) {
   if (!event.prompts.ok()) return Fail(event.prompts.status());
   prompts_ = *std::move(event.prompts);
   life_->Tokenized(prompts_.num_tokens());
-  absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket =
-      context_->admission->Admit({.tenant = request_.tenant,
-                                  .network = request_.network,
-                                  .priority = request_.params.priority,
-                                  .sequences = request_.num_choices(),
-                                  .tokens = prompts_.num_tokens() * request_.params.n,
-                                  .answer_tokens = ExpectedAnswerTokens()},
-                                 [generation = weak_from_this()](const absl::Status& why) {
-                                   const std::shared_ptr<Generation> self = generation.lock();
-                                   if (self != nullptr) self->Deliver(Displaced{why});
-                                 });
+  // The beams of a search share their prompt.
+  const bool has_beams = request_.params.beams() > 1;
+  absl::StatusOr<std::unique_ptr<AdmissionController::Ticket>> ticket = context_->admission->Admit(
+      {.tenant = request_.tenant,
+       .network = request_.network,
+       .priority = request_.params.priority,
+       .sequences = request_.num_sequences(),
+       .tokens = prompts_.num_tokens() * (has_beams ? 1 : request_.params.width()),
+       .answer_tokens = ExpectedAnswerTokens()},
+      [generation = weak_from_this()](const absl::Status& why) {
+        const std::shared_ptr<Generation> self = generation.lock();
+        if (self != nullptr) self->Deliver(Displaced{why});
+      });
   if (!ticket.ok()) return Fail(ticket.status());
   ticket_ = *std::move(ticket);
   life_->SetFirstTokenObjective(ticket_->first_token_objective());
   MakeChoices();
   for (size_t i = 0; i < choices_.size() && !done(); ++i) {
+    if (has_beams && i % request_.params.n != 0) {
+      choices_[i].state = Choice::State::kFinished;  // the prompt's first stands for it
+      continue;
+    }
     if (HasThoughtEnough(choices_[i])) {
       EndThought(i, {.index = static_cast<uint32_t>(i)});
     } else {
@@ -122,7 +128,7 @@ uint64_t Generation::ExpectedAnswerTokens() const {
   // Clients often allow far more than they get: more than this is counted once it has come.
   constexpr uint32_t kMost = 256;
   const uint32_t each = std::min(request_.params.max_tokens.value_or(kMost), kMost);
-  return each * request_.num_choices();
+  return each * request_.num_sequences();
 }
 
 void Generation::ReturnTicket() {
@@ -143,14 +149,19 @@ void Generation::MakeChoices() {
     std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(&seed));
   }
   if (!request_.params.stop.empty()) stops_.emplace(request_.params.stop);
-  choices_.resize(request_.num_choices());
+  const GenerationParams& params = request_.params;
+  const uint32_t per_prompt = params.beams() > 1 ? params.n : params.width();
+  if (per_prompt > params.n) {
+    drawn_ = std::make_unique<DrawnAnswers>(request_.num_prompts(), per_prompt);
+  }
+  choices_.resize(request_.num_prompts() * per_prompt);
   unfinished_ = choices_.size();
   for (size_t i = 0; i < choices_.size(); ++i) {
     Choice& choice = choices_[i];
-    choice.prompt = i / request_.params.n;
+    choice.prompt = i / per_prompt;
     // Sample 0 has the client's own seed; the odd constant (2^64 / golden ratio) keeps others
     // apart.
-    choice.seed = seed + (i % request_.params.n) * 0x9e3779b97f4a7c15u;
+    choice.seed = seed + (i % per_prompt) * 0x9e3779b97f4a7c15u;
     choice.stream = std::make_unique<ChoiceStream>(
         model_.get(), stops_.has_value() ? &*stops_ : nullptr, StreamOptions());
   }
@@ -194,6 +205,7 @@ void Generation::SubmitChoice(size_t index) {
   choice.state = Choice::State::kQueued;
   choice.attempt = next_attempt_++;
   choice.prompt_scores.clear();
+  if (request_.params.beams() > 1) choice.beams.assign(request_.params.n, {});
   choice.worker = 0;
   choice.job_id = context_->dispatcher->NextJobId();
   choice.queued_at = context_->clock->Now();
@@ -207,7 +219,8 @@ void Generation::SubmitChoice(size_t index) {
   job.handler = std::make_shared<Attempt>(shared_from_this(), index, choice.attempt);
   job.excluded_workers = choice.excluded;
   job.priority = request_.params.priority;
-  job.resumed = !choice.generated.empty();
+  // A search that begins again was paid for, too.
+  job.resumed = !choice.generated.empty() || (request_.params.beams() > 1 && choice.started);
   job.tokens =
       static_cast<uint32_t>(prompts_.token_ids[choice.prompt].size() + choice.generated.size());
   job.context_tokens = ContextTokens(choice);
@@ -258,7 +271,11 @@ void Generation::Resume(size_t index, bool orderly, const absl::Status& why) {
                   "", "worker_unavailable"));
     return;
   }
-  life_->Resumed({context_->clock->Now(), index, choice.generated.size(), why});
+  life_->Resumed({.at = context_->clock->Now(),
+                  .choice = index,
+                  .tokens_so_far = choice.generated.size(),
+                  .from_prompt = request_.params.beams() > 1,
+                  .why = why});
   SubmitChoice(index);
 }
 
@@ -312,8 +329,18 @@ void Generation::Fail(const absl::Status& status) {
   sink_->OnError(status);
 }
 
+bool Generation::SendDrawn() {
+  for (ChoiceDelta& delta : drawn_->TakeBest(request_.params.n)) {
+    if (!sink_->OnDelta(std::move(delta))) return false;
+  }
+  return true;
+}
+
 void Generation::CompleteIfFinished() {
   if (unfinished_ > 0 || done()) return;
+  if (drawn_ != nullptr && !SendDrawn()) {
+    return Handle(Cancelled{absl::CancelledError("the client is gone")});
+  }
   UsageCounts usage;
   for (const std::vector<uint32_t>& ids : prompts_.token_ids) {
     usage.prompt_tokens += static_cast<uint32_t>(ids.size());

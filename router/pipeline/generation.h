@@ -9,7 +9,7 @@
 // cancel, tick. They come from HTTP, gRPC, pool and ticker threads and are handled one at a time,
 // on whichever of these threads is inside. An event of an attempt that is over is ignored, so a
 // late output of a lost worker can never be delivered twice. Read next: choice_stream.h (tokens to
-// text), dispatcher.h (where sequences go).
+// text), dispatcher.h (where sequences go), generation_beams.cc (searches, which restart).
 #pragma once
 
 #include <atomic>
@@ -28,6 +28,7 @@
 #include "router/observer/request_life.h"
 #include "router/pipeline/choice_stream.h"
 #include "router/pipeline/dispatcher.h"
+#include "router/pipeline/drawn_answers.h"
 #include "router/pipeline/mailbox.h"
 #include "router/pipeline/prompt.h"
 #include "router/pipeline/task_pool.h"
@@ -48,6 +49,8 @@ struct GenerationOptions {
   size_t long_bytes = 256u << 10;
   // How long a request for a configured model waits for a worker that is ready.
   std::chrono::milliseconds model_wait{0};
+  // Of one search; 1: no beam search.
+  uint32_t max_beams = 16;
 };
 
 // What every request uses; all outlive the requests.
@@ -127,6 +130,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     uint32_t counted_tokens = 0;  // of the answer, for the turns of its line
     bool started = false;         // its first output came
     bool echoed = false;
+    std::vector<SequenceOutput> beams;  // of this attempt: each answer as far as it has come
     std::chrono::steady_clock::time_point queued_at;
     std::chrono::steady_clock::time_point last_token;
     std::unique_ptr<ChoiceStream> stream;
@@ -155,6 +159,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   // token more than there is.
   uint32_t ContextTokens(const Choice& choice) const;
   SamplingParams MakeSampling(const Choice& choice) const;
+  BeamParams MakeBeams() const;
   StopCriteria MakeStop(const Choice& choice) const;
   // The client's limit, or what the context leaves where that is less; 0: the context's end.
   uint32_t MaxTokens(const Choice& choice) const;
@@ -167,6 +172,11 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   bool HasThoughtEnough(const Choice& choice) const;
   // Closes the thought in the model's name and goes on behind it. REQUIRES: at no worker.
   void EndThought(size_t index, ChoiceDelta delta);
+  // An output of the search that the choice stands for, with those behind it of the same prompt.
+  void TakeBeams(size_t first, SequenceOutput output);
+  // All answers of that search are there.
+  void FinishBeams(size_t first);
+  void CountBeams(Choice* choice, const std::vector<SequenceOutput>& answers);
   // Ends a choice whose prompt alone was asked for; `at_end`: the worker is done with it.
   void FinishScored(Choice* choice, bool at_end, ChoiceDelta delta);
   void RecordTokens(size_t index, size_t num_tokens);
@@ -186,6 +196,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   bool SendNow(ChoiceDelta delta);
   // What has been held back for stream_interval.
   void SendHeld();
+  // Sends the best of what was drawn. False: the client is gone.
+  bool SendDrawn();
   void CompleteIfFinished();
   void CancelAtWorkers();
   void Fail(const absl::Status& status);
@@ -209,6 +221,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   std::optional<text::StopStrings> stops_;  // compiled once for all choices
   std::unique_ptr<AdmissionController::Ticket> ticket_;
   std::vector<Choice> choices_;
+  std::unique_ptr<DrawnAnswers> drawn_;  // null: answers go to the client as they come
   size_t unfinished_ = 0;
   uint64_t next_attempt_ = 1;
 };

@@ -53,6 +53,8 @@ Sequence Generation::MakeSequence(const Choice& choice) const {
   if (request_.params.logprobs) {
     sequence.logprobs =
         LogprobParams{request_.params.top_logprobs, request_.echo && choice.generated.empty()};
+  } else if (drawn_ != nullptr) {
+    sequence.logprobs.emplace();  // answers are compared by them
   }
   return sequence;
 }
@@ -72,6 +74,13 @@ SamplingParams Generation::MakeSampling(const Choice& choice) const {
   sampling.frequency_penalty = static_cast<float>(params.frequency_penalty);
   sampling.seed = choice.seed;
   sampling.logit_bias = params.logit_bias;
+  if (params.beams() > 1) {
+    // The model's own temperature and penalty are for what is drawn.
+    sampling.temperature = 0;
+    sampling.repetition_penalty = 1;
+    sampling.n = params.n;
+    sampling.beam = MakeBeams();
+  }
   return sampling;
 }
 
@@ -110,6 +119,7 @@ void Generation::CountAnswer(Choice* choice, bool at_end) {
 
 void Generation::Handle(Output event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
+  if (request_.params.beams() > 1) return TakeBeams(event.choice, std::move(event.output));
   Choice& choice = choices_[event.choice];
   SequenceOutput& output = event.output;
   const bool has_finish = output.finish.has_value();
@@ -180,17 +190,20 @@ void Generation::FinishScored(Choice* choice, bool at_end, ChoiceDelta delta) {
 
 Generation::After Generation::PushTokens(Choice* choice, const SequenceOutput& output,
                                          ChoiceDelta* delta) {
+  const size_t index = delta->index;
   const size_t num_tokens = output.token_ids.size();
   const bool ends_with_stop =
       output.finish.has_value() && output.finish->reason == Finish::Reason::kStopToken;
   for (size_t i = 0; i < num_tokens; ++i) {
     choice->generated.push_back(output.token_ids[i]);
     const bool is_last = i + 1 == num_tokens;
+    const TokenScores* logprobs = i < output.logprobs.size() ? &output.logprobs[i] : nullptr;
+    if (drawn_ != nullptr && logprobs != nullptr) drawn_->AddLogprob(index, logprobs->logprob);
+    if (!request_.params.logprobs) logprobs = nullptr;
     if (ends_with_stop && is_last) {
       choice->stream->PushStopToken();
       continue;
     }
-    const TokenScores* logprobs = i < output.logprobs.size() ? &output.logprobs[i] : nullptr;
     if (choice->stream->Push(output.token_ids[i], logprobs, delta)) return After::kAnswerOver;
     const bool is_over = output.finish.has_value() && is_last;
     if (!is_over && HasThoughtEnough(*choice)) return After::kThoughtOver;
@@ -290,7 +303,9 @@ void Generation::HandleAbnormalEnd(size_t index, const Finish& finish) {
 }
 
 void Generation::Send(ChoiceDelta delta) {
-  if (!delta.empty()) {
+  if (drawn_ != nullptr) {
+    drawn_->Add(std::move(delta));
+  } else if (!delta.empty()) {
     Choice& choice = choices_[delta.index];
     const bool may_wait = request_.stream && delta.finish == FinishReason::kNone;
     if (may_wait && context_->clock->Now() < choice.sent_at + context_->options.stream_interval) {

@@ -6,6 +6,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
+#include "router/api/beams.h"
 
 namespace pingti::router {
 namespace {
@@ -74,7 +75,8 @@ void InferenceService::Refuse(Arrival* arrival, const absl::Status& why) {
 
 void InferenceService::StartNow(const ArrivalPtr& arrival,
                                 std::shared_ptr<const ServedModel> model) {
-  const absl::Status valid = ValidateRequest(*model, arrival->request);
+  absl::Status valid = CheckBeams(arrival->request, context_->options.max_beams);
+  valid.Update(ValidateRequest(*model, arrival->request));
   if (!valid.ok()) return Refuse(arrival.get(), valid);
   arrival->life->Accepted(arrival->request.model, model->id);
   auto generation = std::make_shared<Generation>(context_, std::move(arrival->request),

@@ -255,6 +255,10 @@ uint64_t PreparedPrompts::num_tokens() const {
 absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request) {
   const GenerationParams& params = request.params;
   PINGTI_RETURN_IF_ERROR(ValidateCompletion(model, request));
+  if (params.beams() > 1 && !model.beams) {
+    return UnsupportedField(params.num_beams > 1 ? "num_beams" : "use_beam_search",
+                            Concat("the workers of model '", model.id, "' have no beam search"));
+  }
   if (request.is_constrained() && !model.grammars) {
     return UnsupportedField(
         request.require_tool_call ? "tool_choice" : request.grammar_field,

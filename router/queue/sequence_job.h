@@ -38,10 +38,12 @@ struct SequenceJob {
   std::chrono::steady_clock::time_point queued_at{};
   std::chrono::steady_clock::time_point give_up_at;
 
+  // Sequences that a worker makes of it.
+  uint32_t width() const { return sequence.sampling.beam.num_beams; }
   // Tokens that count for the answer until it is there.
   uint32_t expected_answer() const {
     const uint32_t limit = sequence.stop.max_tokens;
-    return limit == 0 ? kMostExpectedAnswer : std::min(limit, kMostExpectedAnswer);
+    return width() * (limit == 0 ? kMostExpectedAnswer : std::min(limit, kMostExpectedAnswer));
   }
 };
 

@@ -1,6 +1,7 @@
 // See check_output.h.
 #include "router/registry/check_output.h"
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -11,9 +12,9 @@ namespace pingti::router {
 namespace {
 
 absl::Status CheckToken(uint32_t token, const OutputLimits& limits) {
-  if (limits.vocab_size == 0 || token < limits.vocab_size) return absl::OkStatus();
+  if (limits.vocab_size() == 0 || token < limits.vocab_size()) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      Concat("token id ", token, ": expected one below ", limits.vocab_size));
+      Concat("token id ", token, ": expected one below ", limits.vocab_size()));
 }
 
 absl::Status CheckCount(std::string_view what, size_t count, size_t most) {
@@ -33,12 +34,37 @@ absl::Status CheckScores(const std::vector<TokenScores>& scores, const OutputLim
 
 }  // namespace
 
+OutputLimits::OutputLimits(uint32_t vocab_size, uint32_t output_tokens, uint32_t prompt_scores,
+                           uint32_t num_answers)
+    : vocab_size_(vocab_size),
+      prompt_scores_(prompt_scores),
+      answers_(num_answers, {output_tokens}) {}
+
+void OutputLimits::Count(const SequenceOutput& output) {
+  Answer& answer = answers_[output.sample_index];
+  answer.output_tokens -= static_cast<uint32_t>(output.token_ids.size());
+  answer.ended = output.finish.has_value();
+  prompt_scores_ -= static_cast<uint32_t>(output.prompt_logprobs.size());
+}
+
+bool OutputLimits::all_ended() const {
+  return std::all_of(answers_.begin(), answers_.end(),
+                     [](const Answer& answer) { return answer.ended; });
+}
+
 absl::Status CheckOutput(const SequenceOutput& output, const OutputLimits& limits) {
-  PINGTI_RETURN_IF_ERROR(CheckCount("more tokens", output.token_ids.size(), limits.output_tokens));
+  const uint32_t answer = output.sample_index;
+  if (answer >= limits.num_answers() || limits.ended(answer)) {
+    return absl::InvalidArgumentError(Concat("an output of answer ", answer,
+                                             ": expected one of the ", limits.num_answers(),
+                                             " that has not ended"));
+  }
+  PINGTI_RETURN_IF_ERROR(
+      CheckCount("more tokens", output.token_ids.size(), limits.output_tokens(answer)));
   PINGTI_RETURN_IF_ERROR(
       CheckCount("logprobs of them", output.logprobs.size(), output.token_ids.size()));
   PINGTI_RETURN_IF_ERROR(CheckCount("more logprobs of the prompt", output.prompt_logprobs.size(),
-                                    limits.prompt_scores));
+                                    limits.prompt_scores()));
   for (const uint32_t token : output.token_ids) PINGTI_RETURN_IF_ERROR(CheckToken(token, limits));
   PINGTI_RETURN_IF_ERROR(CheckScores(output.logprobs, limits));
   return CheckScores(output.prompt_logprobs, limits);

@@ -82,13 +82,12 @@ std::span<const uint64_t> WorkerRegistry::CachedBlocks(const Worker& worker, con
 bool WorkerRegistry::TakeOutput(const Worker& worker, Booking* booking, SequenceOutput* output) {
   const absl::Status status = CheckOutput(*output, booking->limits);
   if (status.ok()) {
-    booking->limits.output_tokens -= static_cast<uint32_t>(output->token_ids.size());
-    booking->limits.prompt_scores -= static_cast<uint32_t>(output->prompt_logprobs.size());
+    booking->limits.Count(*output);
     return true;
   }
   LogWarning("a worker sent what cannot be",
              {{"worker", worker.address}, {"error", std::string(status.message())}});
-  const bool ended = output->finish.has_value();
+  const bool ended = output->finish.has_value() && booking->limits.num_answers() == 1;
   const uint64_t id = output->sequence_id;
   *output = SequenceOutput{};
   output->sequence_id = id;
@@ -96,6 +95,18 @@ bool WorkerRegistry::TakeOutput(const Worker& worker, Booking* booking, Sequence
       Finish{Finish::Reason::kError, static_cast<uint32_t>(absl::StatusCode::kAborted),
              Concat("worker ", worker.address, " sent ", std::string(status.message()))};
   return ended;
+}
+
+bool WorkerRegistry::IsLast(const Booking& booking, const SequenceOutput& output) {
+  if (!output.finish.has_value()) return false;
+  switch (output.finish->reason) {
+    case Finish::Reason::kStopToken:
+    case Finish::Reason::kMaxTokens:
+    case Finish::Reason::kContextFull:
+      return booking.limits.all_ended();
+    default:  // what ends one answer so ends all of them
+      return true;
+  }
 }
 
 std::shared_ptr<WorkerPrefixes> WorkerRegistry::FindPrefixes(LinkId link) {
@@ -136,7 +147,7 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
         if (!blocks.empty()) learned.push_back(blocks);
       }
       Start(&worker, booking->first, &booking->second);
-      if (output.finish.has_value()) {
+      if (IsLast(booking->second, output)) {
         ended.push_back(booking->second.block_hashes);
         RecordFinish(&worker, *output.finish);
         Release(&worker, booking);
@@ -181,7 +192,7 @@ void WorkerRegistry::OnLoadReport(LinkId link, const LoadReport& report) {
   load.sent_tokens = 0;
   for (auto it = worker.bookings.upper_bound(worker.reported_sequence_id);
        it != worker.bookings.end(); ++it) {
-    ++load.sent_sequences;
+    load.sent_sequences += it->second.sequences;
     if (!it->second.started) load.sent_tokens += it->second.uncached_tokens;
   }
 }

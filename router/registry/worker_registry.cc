@@ -166,14 +166,14 @@ uint32_t WorkerRegistry::num_ready() const {
   }));
 }
 
-WorkerRegistry::Candidate WorkerRegistry::MakeCandidate(const Worker& worker) {
+WorkerRegistry::Candidate WorkerRegistry::MakeCandidate(const Worker& worker, uint32_t sequences) {
   Candidate candidate{worker.load, worker.prefixes->slot(), worker.expected->slot()};
   if (worker.waiting_sequences == 0) {
-    // A prompt larger than the whole credit must still get through: alone.
+    // A prompt or a search larger than the whole credit must still get through: alone.
     candidate.has_place = true;
     candidate.free_tokens = std::numeric_limits<uint64_t>::max();
   } else {
-    candidate.has_place = worker.waiting_sequences < worker.info.credit_sequences;
+    candidate.has_place = worker.waiting_sequences + sequences <= worker.info.credit_sequences;
     candidate.free_tokens = worker.info.credit_tokens -
                             std::min<uint64_t>(worker.waiting_tokens, worker.info.credit_tokens);
   }
@@ -183,7 +183,8 @@ WorkerRegistry::Candidate WorkerRegistry::MakeCandidate(const Worker& worker) {
 std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint, uint32_t tokens,
                                                    const std::vector<WorkerKey>& excluded,
                                                    std::span<const uint64_t> block_hashes,
-                                                   uint32_t context_tokens) const {
+                                                   uint32_t context_tokens,
+                                                   uint32_t sequences) const {
   std::vector<Candidate> others;
   std::vector<Candidate> failed_before;
   bool any_other = false;
@@ -197,7 +198,7 @@ std::vector<WorkerLoad> WorkerRegistry::Candidates(std::string_view fingerprint,
           std::find(excluded.begin(), excluded.end(), worker.key) != excluded.end();
       any_other |= !is_excluded;
       if (worker.channel == nullptr || !worker.breaker.Allows(now)) continue;
-      (is_excluded ? failed_before : others).push_back(MakeCandidate(worker));
+      (is_excluded ? failed_before : others).push_back(MakeCandidate(worker, sequences));
       block_tokens = worker.info.model->kv_block_tokens;
     }
   }
@@ -239,7 +240,7 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
                                             std::shared_ptr<SequenceHandler> handler,
                                             uint64_t cached_tokens,
                                             std::span<const uint64_t> block_hashes,
-                                            uint32_t most_output) {
+                                            BookingSize size) {
   const auto uncached_tokens =
       tokens - static_cast<uint32_t>(std::min<uint64_t>(cached_tokens, tokens));
   Booked booked;
@@ -254,15 +255,14 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
     expected = worker->expected;
     worker->bookings.emplace(
         booked.place.sequence_id,
-        Booking{uncached_tokens,
-                std::move(handler),
-                block_hashes,
-                {.vocab_size = worker->info.model->vocab_size,
-                 .output_tokens = std::min(most_output, RoomFor(*worker, tokens)),
-                 .prompt_scores = tokens}});
-    ++worker->waiting_sequences;
+        Booking{uncached_tokens, std::move(handler), block_hashes,
+                OutputLimits(worker->info.model->vocab_size,
+                             std::min(size.most_output, RoomFor(*worker, tokens)), tokens,
+                             size.answers),
+                size.sequences});
+    worker->waiting_sequences += size.sequences;
     worker->waiting_tokens += uncached_tokens;
-    ++worker->load.sent_sequences;
+    worker->load.sent_sequences += size.sequences;
     worker->load.sent_tokens += uncached_tokens;
     worker->breaker.OnSent(clock_->Now());
     worker->dispatched.Increment();
@@ -275,7 +275,7 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
 void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* booking) {
   if (booking->started) return;
   booking->started = true;
-  --worker->waiting_sequences;
+  worker->waiting_sequences -= booking->sequences;
   worker->waiting_tokens -= booking->uncached_tokens;
   if (sequence_id > worker->reported_sequence_id) {
     worker->load.sent_tokens -= booking->uncached_tokens;
@@ -285,9 +285,11 @@ void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* bookin
 void WorkerRegistry::Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking) {
   Start(worker, booking->first, &booking->second);
   if (booking->first > worker->reported_sequence_id) {
-    --worker->load.sent_sequences;
-  } else if (worker->load.running_sequences > 0) {
-    --worker->load.running_sequences;  // the report that counted it is old
+    worker->load.sent_sequences -= booking->second.sequences;
+  } else {
+    // The report that counted it is old.
+    worker->load.running_sequences -=
+        std::min(booking->second.sequences, worker->load.running_sequences);
   }
   worker->bookings.erase(booking);
 }

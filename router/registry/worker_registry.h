@@ -44,6 +44,13 @@ struct ModelStatus {
   uint32_t ready_workers;
 };
 
+// What a sequence may take at its worker.
+struct BookingSize {
+  uint32_t most_output = UINT32_MAX;  // tokens of an answer
+  uint32_t answers = 1;
+  uint32_t sequences = 1;  // that it is at the worker: more than one with beams
+};
+
 // Thread-safe.
 class WorkerRegistry final : public WorkerEvents {
  public:
@@ -80,24 +87,25 @@ class WorkerRegistry final : public WorkerEvents {
   // whose breaker allows it; each says whether it has credit for a prompt of `tokens`, of which
   // what is cached there takes none. Empty when no worker has credit. Those in `excluded` count
   // only when no other is ready: a second try there is better than none.
+  // `sequences`: see BookingSize.
   // `block_hashes`: the prompt's full blocks, for WorkerLoad::cached_prompt_tokens: cached, or of a
   // sequence that this router has sent and that has not ended.
   std::vector<WorkerLoad> Candidates(std::string_view fingerprint, uint32_t tokens,
                                      const std::vector<WorkerKey>& excluded,
                                      std::span<const uint64_t> block_hashes = {},
-                                     uint32_t context_tokens = 0) const;
+                                     uint32_t context_tokens = 0, uint32_t sequences = 1) const;
   // Enters a sequence in the books under a new id, ascending per worker; from here its handler is
   // told of its outputs. Null channel when the worker is gone. The caller then submits the sequence
   // through the channel. `cached_tokens` of `tokens` are cached there; the handler keeps what
-  // `block_hashes` points to. The sequence may get `most_output` tokens. An output that cannot be
-  // true (see check_output.h) ends it as a failure of this worker, kAborted.
+  // `block_hashes` points to. It ends with the last of its answers, or with one that failed. An
+  // output that cannot be true (see check_output.h) ends it as a failure of this worker, kAborted.
   struct Booked {
     std::shared_ptr<WorkerChannel> channel;
     SequencePlace place;
   };
   Booked Book(WorkerKey worker, uint32_t tokens, std::shared_ptr<SequenceHandler> handler,
               uint64_t cached_tokens = 0, std::span<const uint64_t> block_hashes = {},
-              uint32_t most_output = UINT32_MAX);
+              BookingSize size = {});
   // Forgets a sequence and cancels it at its worker. Its handler is not called again, but for a
   // call already under way. No-op for an unknown id.
   void Cancel(WorkerKey worker, uint64_t sequence_id);
@@ -117,6 +125,7 @@ class WorkerRegistry final : public WorkerEvents {
     std::shared_ptr<SequenceHandler> handler;
     std::span<const uint64_t> block_hashes;  // the handler keeps them
     OutputLimits limits;
+    uint32_t sequences;
     bool started = false;  // its first output came: it no longer waits at the worker
   };
   struct Worker {
@@ -144,7 +153,7 @@ class WorkerRegistry final : public WorkerEvents {
     WorkerLoad load;
     size_t cached_slot = 0;    // of prefix_index_
     size_t expected_slot = 0;  // of expected_index_
-    bool has_place = false;    // for one more sequence
+    bool has_place = false;    // for that many sequences
     uint64_t free_tokens = 0;  // of its credit; no limit where nothing waits
   };
 
@@ -152,15 +161,17 @@ class WorkerRegistry final : public WorkerEvents {
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
   // Ready for sequences of the fingerprint that need `context_tokens`.
   static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
-  static Candidate MakeCandidate(const Worker& worker);
+  static Candidate MakeCandidate(const Worker& worker, uint32_t sequences);
   // Output that its context has room for behind `tokens`.
   static uint32_t RoomFor(const Worker& worker, uint32_t tokens);
   // What the worker says it had cached of a sequence, it has cached.
   static std::span<const uint64_t> CachedBlocks(const Worker& worker, const Booking& booking,
                                                 const SequenceOutput& first_output);
   // Counts an output that can be true; one that cannot becomes the sequence's end. False then, and
-  // the worker still runs the sequence.
+  // the worker still runs the sequence, as far as is known.
   static bool TakeOutput(const Worker& worker, Booking* booking, SequenceOutput* output);
+  // Whether nothing more will come of the sequence.
+  static bool IsLast(const Booking& booking, const SequenceOutput& output);
   void RecordFinish(Worker* worker, const Finish& finish) PINGTI_REQUIRES(mutex_);
   Worker* FindByKey(WorkerKey key) PINGTI_REQUIRES(mutex_);
   // Null without a session.

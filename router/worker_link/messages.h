@@ -14,6 +14,14 @@
 
 namespace pingti::router {
 
+// All n answers of a search come when it is over.
+struct BeamParams {
+  uint32_t num_beams = 1;  // 1: no search
+  float length_penalty = 1;
+  bool early_stopping = false;
+  bool never_stop_early = false;  // stands before early_stopping
+};
+
 struct SamplingParams {
   float temperature = 1;  // 0: greedy
   float top_p = 1;
@@ -23,7 +31,9 @@ struct SamplingParams {
   float frequency_penalty = 0;
   float repetition_penalty = 1;
   uint64_t seed = 0;
-  std::vector<std::pair<uint32_t, float>> logit_bias;  // token id, bias
+  std::vector<std::pair<uint32_t, float>> logit_bias{};  // token id, bias
+  uint32_t n = 1;                                        // answers, of a beam search
+  BeamParams beam{};
 };
 
 struct StopCriteria {
@@ -89,11 +99,12 @@ std::string_view FinishReasonName(Finish::Reason reason);
 // What one sequence gained in one step.
 struct SequenceOutput {
   uint64_t sequence_id = 0;
+  uint32_t sample_index = 0;  // of which answer, below SamplingParams::n
   std::vector<uint32_t> token_ids;
   std::vector<TokenScores> logprobs;         // one per token id, when asked for
   std::vector<TokenScores> prompt_logprobs;  // once, with the first output
   uint32_t cached_prompt_tokens = 0;         // with the first output
-  std::optional<Finish> finish;              // with the last one
+  std::optional<Finish> finish;              // with an answer's last one
 };
 
 // All sequences of a session that moved in one engine step.

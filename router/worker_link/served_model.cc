@@ -55,6 +55,7 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
     return std::find(card.features().begin(), card.features().end(), feature) !=
            card.features().end();
   };
+  model->beams = has("beam_early_stopping");
   model->grammars = has("grammar");
   model->framed_grammars = has("grammar_frames");
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();

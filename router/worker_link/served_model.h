@@ -46,6 +46,7 @@ struct ServedModel {
 
   ReasoningFormat reasoning = ReasoningFormat::kNone;  // kNone: it does not reason aloud
   ToolCallFormat tool_calls = ToolCallFormat::kNone;
+  bool beams = false;            // its workers search with beams
   bool grammars = false;         // its workers decode under constraints
   bool framed_grammars = false;  // with thoughts, words and control tokens around what is held
 

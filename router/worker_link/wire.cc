@@ -31,7 +31,15 @@ void FillSampling(const SamplingParams& params, worker::v1::SamplingParams* mess
   message->set_frequency_penalty(params.frequency_penalty);
   message->set_repetition_penalty(params.repetition_penalty);
   message->set_seed(params.seed);
-  message->set_n(1);  // samples are sequences of their own, so that each can be resumed
+  // Samples are sequences of their own, so that each can be resumed: only beams have more than one.
+  message->set_n(params.n);
+  if (params.beam.num_beams > 1) {
+    worker::v1::BeamParams* beam = message->mutable_beam();
+    beam->set_num_beams(params.beam.num_beams);
+    beam->set_length_penalty(params.beam.length_penalty);
+    beam->set_early_stopping(params.beam.early_stopping);
+    beam->set_never_stop_early(params.beam.never_stop_early);
+  }
   for (const auto& [id, bias] : params.logit_bias) {
     worker::v1::LogitBias* entry = message->add_logit_bias();
     entry->set_token_id(id);
@@ -82,6 +90,7 @@ Finish::Reason ToReason(worker::v1::Finish::Reason reason) {
 SequenceOutput ToOutput(worker::v1::SequenceOutput* message) {
   SequenceOutput output;
   output.sequence_id = message->sequence_id();
+  output.sample_index = message->sample_index();
   output.token_ids.assign(message->token_ids().begin(), message->token_ids().end());
   for (const auto& scores : message->logprobs()) output.logprobs.push_back(ToScores(scores));
   for (const auto& scores : message->prompt_logprobs()) {

@@ -139,7 +139,7 @@ def test_max_tokens_zero_scores_the_prompt(client):
 @pytest.mark.parametrize("fields, param", [
     ({"suffix": "x"}, "suffix"),
     ({"max_tokens": 0}, "max_tokens"),
-    ({"best_of": 2}, "best_of"),
+    ({"best_of": 2, "n": 3}, "best_of"),
     ({"logprobs": 99}, "logprobs"),
 ])
 def test_a_bad_field_of_a_completion_is_refused_by_name(client, fields, param):

@@ -117,12 +117,14 @@ TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
   life->Tokens({first, 0, 1, std::nullopt});
   clock_.Advance(milliseconds(40));
   life->Tokens({clock_.Now(), 0, 2, first});
-  life->Resumed({clock_.Now(), 0, 3, absl::UnavailableError("lost")});
+  life->Resumed({clock_.Now(), 0, 3, /*from_prompt=*/false, absl::UnavailableError("lost")});
+  life->Resumed({clock_.Now(), 0, 0, /*from_prompt=*/true, absl::UnavailableError("lost")});
   life->End(absl::OkStatus(), {.prompt_tokens = 7, .completion_tokens = 3});
   EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"m\"}"), 0);  // the second never left it
   EXPECT_EQ(Sample("pingti_router_prompt_tokens_total{model=\"m\"}"), 7);
   EXPECT_EQ(Sample("pingti_router_output_tokens_total{model=\"m\"}"), 3);
   EXPECT_EQ(Sample("pingti_router_resumed_sequences_total"), 1);
+  EXPECT_EQ(Sample("pingti_router_restarted_searches_total"), 1);
   EXPECT_EQ(Sample("pingti_router_requests_in_flight"), 0);
   EXPECT_NEAR(Sample("pingti_router_queue_time_seconds_sum{model=\"m\"}"), 0.02, 1e-6);
   EXPECT_NEAR(Sample("pingti_router_time_to_first_token_seconds_sum{model=\"m\"}"), 0.05, 1e-6);

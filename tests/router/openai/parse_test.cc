@@ -41,8 +41,11 @@ INSTANTIATE_TEST_SUITE_P(
         Refused{R"("audio":{"voice":"a","format":"mp3"})", "audio", kUnsupported},
         Refused{R"("modalities":["text","audio"])", "modalities", kUnsupported},
         Refused{R"("echo":true)", "echo", kUnsupported},
-        Refused{R"("best_of":2)", "best_of", kUnsupported},
-        Refused{R"("use_beam_search":true)", "use_beam_search", kUnsupported},
+        Refused{R"("best_of":0)", "best_of", kValue},
+        Refused{R"("num_beams":129)", "num_beams", kValue},
+        Refused{R"("use_beam_search":1)", "use_beam_search", kType},
+        Refused{R"("early_stopping":"always")", "early_stopping", kType},
+        Refused{R"("length_penalty":"long")", "length_penalty", kType},
         Refused{R"("functions":[{"name":"f"}])", "functions", kUnsupported},
         Refused{R"("function_call":{"name":"f"})", "function_call", kUnsupported},
         Refused{R"("moderation":{"model":"omni"})", "moderation", kUnsupported},
@@ -367,6 +370,27 @@ TEST(ParseChat, ReadsEverySupportedField) {
   EXPECT_EQ(parsed->request.template_context->at("enable_thinking"), false);
 }
 
+TEST(ParseChat, ReadsBeams) {
+  const auto params = [](const std::string& fields) {
+    absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(fields));
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return parsed->request.params;
+  };
+  GenerationParams read = params(R"("num_beams":4,"length_penalty":0.5,"early_stopping":"never")");
+  EXPECT_EQ(read.beams(), 4u);
+  EXPECT_EQ(read.length_penalty, 0.5);
+  EXPECT_EQ(read.early_stopping, EarlyStopping::kNever);
+  EXPECT_EQ(params(R"("num_beams":4,"early_stopping":true)").early_stopping, EarlyStopping::kTrue);
+  EXPECT_EQ(params(R"("num_beams":4,"early_stopping":false)").early_stopping,
+            EarlyStopping::kFalse);
+  read = params(R"("use_beam_search":true,"best_of":5,"n":2)");
+  EXPECT_EQ(read.beams(), 5u);
+  EXPECT_EQ(read.n, 2u);
+  read = params(R"("use_beam_search":false,"best_of":5,"n":2,"num_beams":1)");
+  EXPECT_EQ(read.beams(), 1u);
+  EXPECT_EQ(read.width(), 5u);
+}
+
 TEST(ParseChat, TakesTheMostExactHintOfWhatBelongsTogether) {
   const auto hint = [](std::string_view fields) {
     const absl::StatusOr<ParsedRequest> parsed = ParseChatRequest(Chat(std::string(fields)));
@@ -522,7 +546,7 @@ TEST_P(CompletionRefuses, TheFieldByName) {
 INSTANTIATE_TEST_SUITE_P(Fields, CompletionRefuses,
                          ::testing::Values(Refused{R"("suffix":1)", "suffix", kType},
                                            Refused{R"("max_tokens":-1)", "max_tokens", kValue},
-                                           Refused{R"("best_of":2)", "best_of", kUnsupported},
+                                           Refused{R"("best_of":129)", "best_of", kValue},
                                            Refused{R"("logprobs":true)", "logprobs", kType},
                                            Refused{R"("messages":[])", "messages", kUnknown}));
 

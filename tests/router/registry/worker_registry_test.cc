@@ -204,6 +204,44 @@ TEST_F(WorkerRegistryTest, LoadIsTheReportPlusWhatWasSentSince) {
   EXPECT_EQ(load.sent_sequences, 1u);
 }
 
+TEST_F(WorkerRegistryTest, BeamsAreLoadUntilTheLastOfTheirAnswers) {
+  registry_.SetAddresses({"a"});
+  Ready("a", "f", 10, 1000);
+  const WorkerKey key = OnlyKey();
+  auto handler = std::make_shared<FakeHandler>();
+  const BookingSize size{.most_output = 5, .answers = 2, .sequences = 4};
+  const uint64_t id = registry_.Book(key, 10, handler, 0, {}, size).place.sequence_id;
+  registry_.Book(key, 20, handler, 0, {}, size);
+  const auto load = [&] { return registry_.Candidates("f", 0, {}).at(0); };
+  EXPECT_EQ(load().sent_sequences, 8u);
+  EXPECT_EQ(registry_.Candidates("f", 0, {}, {}, 0, 2).size(), 1u);
+  EXPECT_EQ(registry_.Candidates("f", 0, {}, {}, 0, 3).size(), 0u);
+  LoadReport report;
+  report.running_sequences = 4;
+  report.includes_sequence_id = id;
+  registry_.OnLoadReport(links_.at("a"), report);
+  EXPECT_EQ(load().sent_sequences, 4u);
+  const auto say = [&](uint32_t answer, size_t tokens, bool ends) {
+    SequenceOutput output;
+    output.sequence_id = id;
+    output.sample_index = answer;
+    output.token_ids.assign(tokens, 1);
+    if (ends) output.finish = Finish{Finish::Reason::kMaxTokens, 0, {}};
+    registry_.OnStepOutput(links_.at("a"), {{std::move(output)}});
+  };
+  say(0, 0, false);
+  EXPECT_EQ(registry_.Candidates("f", 0, {}, {}, 0, 6).size(), 1u) << "these wait no longer";
+  say(1, 5, true);  // each answer has its own most_output
+  say(0, 5, false);
+  EXPECT_EQ(load().running_sequences, 4u);
+  EXPECT_EQ(registry_.Workers()[0].booked_sequences, 2u);
+  say(0, 0, true);
+  EXPECT_EQ(load().running_sequences, 0u);
+  EXPECT_EQ(registry_.Workers()[0].booked_sequences, 1u);
+  EXPECT_EQ(handler->outputs, 4);
+  EXPECT_TRUE(channels_["a"]->cancelled.empty());
+}
+
 TEST_F(WorkerRegistryTest, ALostWorkerTellsItsSequencesAndComesBackUnderANewKey) {
   registry_.SetAddresses({"a"});
   Ready("a");
@@ -429,7 +467,8 @@ TEST_F(WorkerRegistryTest, WhatASequenceMayStillGetIsBounded) {
   Ready("a", "f", 10, 1000, /*max_context_tokens=*/20);
   const auto book = [&](uint32_t tokens, uint32_t most) {
     auto handler = std::make_shared<FakeHandler>();
-    const uint64_t id = registry_.Book(OnlyKey(), tokens, handler, 0, {}, most).place.sequence_id;
+    const BookingSize size{.most_output = most};
+    const uint64_t id = registry_.Book(OnlyKey(), tokens, handler, 0, {}, size).place.sequence_id;
     return std::pair(handler, id);
   };
   const auto say = [&](uint64_t id, size_t num_tokens) {
