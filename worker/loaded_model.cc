@@ -11,6 +11,8 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/base/version.h"
+#include "worker/model/adapter_weights.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/open_draft_head.h"
@@ -37,12 +39,18 @@ WeightFormat FormatOf(ComputeFormat format) {
   return WeightFormat::kStored;
 }
 
+AdapterLimits AdapterLimitsOf(const WorkerConfig& config) {
+  if (config.loras.empty()) return {};
+  return {config.max_loras, config.max_lora_rank};
+}
+
 LoadOptions LoadOptionsOf(const WorkerConfig& config) {
   LoadOptions options;
   options.format = FormatOf(config.dtype);
   options.wide_vocabulary = config.embedding_dtype == EmbeddingFormat::kBf16;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
   options.max_context_tokens = config.max_context_tokens;
+  options.adapters = AdapterLimitsOf(config);
   return options;
 }
 
@@ -231,6 +239,26 @@ absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingD
                                 {"parameters", loaded.checkpoint->num_parameters()},
                                 {"format", loaded.checkpoint->dominant_format()}});
   return loaded;
+}
+
+absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& config,
+                                                           const Checkpoint& checkpoint) {
+  const AdapterLimits limits = AdapterLimitsOf(config);
+  if (limits.max_adapters == 0) return nullptr;
+  auto store = std::make_unique<AdapterStore>(
+      [declared = DeclaredWeights(checkpoint.spec()), limits](const Adapter& adapter) {
+        return CheckAdapter(adapter, declared, limits);
+      });
+  for (const std::string& setting : config.loras) {
+    PINGTI_ASSIGN_OR_RETURN(const auto parts, SplitAdapterSetting(setting));
+    PINGTI_ASSIGN_OR_RETURN(const AdapterPtr adapter, store->Load(parts.first, parts.second));
+    LogInfo("adapter loaded", {{"adapter", adapter->name},
+                               {"path", adapter->path},
+                               {"id", adapter->id},
+                               {"rank", adapter->max_rank()},
+                               {"modules", adapter->modules.size()}});
+  }
+  return store;
 }
 
 absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign,

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/device.h"
 #include "worker/group/leader.h"
 #include "worker/group/remote_model.h"
@@ -37,6 +38,11 @@ std::string ComputeFormatName(ComputeFormat format);
 // Opens the checkpoint. Errors: those of OpenCheckpoint; ResourceExhausted where the weights have
 // no place.
 absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingDevices devices);
+
+// The adapters that the settings name, read and checked; null where the model is served without
+// any. Errors: those of AdapterStore::Load.
+absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& config,
+                                                           const Checkpoint& checkpoint);
 
 // See GroupLeaderOptions::on_late_sign.
 using OnLateSign = std::function<void(int rank, std::chrono::milliseconds gap)>;

@@ -97,7 +97,7 @@ int32_t RowsWithDrafts(const WorkerConfig& config) {
 
 WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel& loaded,
                                   const KvBudget& budget, const Vocabulary& vocabulary,
-                                  DraftSource* drafts) {
+                                  DraftSource* drafts, AdapterStore* adapters) {
   WorkerServerOptions options;
   options.address = config.address;
   options.port = config.port;
@@ -106,6 +106,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
                  config.tls_client_names};
   options.worker_id = config.worker_id;
   options.report_interval = config.report_interval;
+  options.adapters = adapters;
   options.engine.budget = {config.max_batch_tokens, config.max_batch_size};
   options.engine.drafts = drafts;
   options.engine.max_drafts = config.speculative_tokens;
@@ -188,6 +189,8 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
     };
     return FollowGroup(config, &loaded, on_ready, signals);
   }
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<AdapterStore> adapters,
+                          OpenAdapters(config, *loaded.checkpoint));
   PINGTI_RETURN_IF_ERROR(LoadServedModel(config, CountAndTell(metrics->late_rank_signs), &loaded));
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<DraftSource> drafts,
                           MakeDraftSource(config, loaded));
@@ -198,8 +201,9 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
       BuildModelCard(*loaded.checkpoint, FactsOf(config, loaded, budget, vocabulary)));
   PINGTI_ASSIGN_OR_RETURN(
       std::unique_ptr<WorkerServer> server,
-      WorkerServer::Start(loaded.model.get(), card, RealClock(), &registry, admin.get(),
-                          ServerOptions(config, loaded, budget, vocabulary, drafts.get())));
+      WorkerServer::Start(
+          loaded.model.get(), card, RealClock(), &registry, admin.get(),
+          ServerOptions(config, loaded, budget, vocabulary, drafts.get(), adapters.get())));
   signals->OnSignal(nullptr);
   metrics->loading.Set(0);
   server->RecordModel(card, loaded.devices.first().backend->name(), loaded.load_seconds);

@@ -2,7 +2,7 @@
 // and a router's index know one block and everything before it. Both compute it with these
 // functions.
 //
-//   h[-1] = BlockHashSeed(cache_salt)
+//   h[-1] = BlockHashSeed(PrefixSalt(cache_salt, adapter))
 //   h[i]  = ChainBlockHash(h[i-1], tokens of block i)
 //
 // Not cryptographic: the cache compares tokens as well, so a collision costs time, never an answer.
@@ -10,13 +10,24 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "common/base/stable_hash.h"
+#include "common/base/strings.h"
 
 namespace pingti {
 
-// The chain's start for one salt; salts separate tenants.
+// Longest id of an adapter, in bytes.
+inline constexpr size_t kMaxAdapterIdBytes = 16;
+
+// What separates prefixes that must not be shared: those of tenants, and those that were computed
+// with different adapters. `adapter`: an adapter's id; empty: none.
+inline std::string PrefixSalt(std::string_view cache_salt, std::string_view adapter) {
+  return adapter.empty() ? std::string(cache_salt) : Concat(adapter, "/", cache_salt);
+}
+
+// The chain's start for one salt.
 constexpr uint64_t BlockHashSeed(std::string_view salt) { return StableHash(salt); }
 
 // Never 0: on the wire 0 means "no parent".

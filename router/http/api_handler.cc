@@ -262,7 +262,8 @@ void ApiHandler::ListModels(const ExchangePtr& exchange) {
   for (const ModelStatus& status : service_->Models()) {
     const ServedModel& model = *status.model;
     if (is_listed(model.id)) continue;  // a second build of the same model
-    entries.push_back({model.id, model.created_unix_s, model.owned_by, model.max_context_tokens});
+    entries.push_back(
+        {model.id, model.created_unix_s, model.owned_by, model.max_context_tokens, model.parent});
     for (const std::string& alias : model.aliases) {
       entries.push_back({alias, model.created_unix_s, model.owned_by, model.max_context_tokens});
     }
@@ -291,7 +292,7 @@ void ApiHandler::ShowModel(const ExchangePtr& exchange) {
   if (!model.ok()) return exchange->SendError(model.status());
   net::HttpResponse response;
   response.body = WriteModel({std::string(id), (*model)->created_unix_s, (*model)->owned_by,
-                              (*model)->max_context_tokens});
+                              (*model)->max_context_tokens, (*model)->parent});
   exchange->responder->Send(std::move(response));
 }
 

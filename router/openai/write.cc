@@ -228,6 +228,10 @@ std::string WriteModel(const ModelEntry& model) {
   if (model.max_context_tokens > 0) {
     out += Concat(",\"max_model_len\":", model.max_context_tokens);
   }
+  if (!model.parent.empty()) {
+    out += ",\"parent\":";
+    AppendJsonString(model.parent, &out);
+  }
   return out + "}";
 }
 

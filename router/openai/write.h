@@ -64,6 +64,7 @@ struct ModelEntry {
   int64_t created_unix_s = 0;
   std::string owned_by = "pingti";
   uint32_t max_context_tokens = 0;  // 0: no worker has said yet, and it is left out
+  std::string parent{};             // of an adapter: the model that it is for
 };
 std::string WriteModel(const ModelEntry& model);
 std::string WriteModels(const std::vector<ModelEntry>& models);

@@ -46,6 +46,7 @@ Sequence Generation::MakeSequence(const Choice& choice) const {
       std::chrono::duration_cast<std::chrono::milliseconds>(Deadline() - context_->clock->Now());
   sequence.deadline_ms = static_cast<uint32_t>(std::clamp<int64_t>(left.count(), 1, UINT32_MAX));
   sequence.cache_salt = request_.tenant;
+  sequence.adapter = model_->adapter;
   sequence.speculation = request_.params.speculation;
   sequence.sampling = MakeSampling(choice);
   sequence.stop = MakeStop(choice);

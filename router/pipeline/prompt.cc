@@ -323,7 +323,8 @@ absl::StatusOr<PreparedPrompts> PreparePrompts(const ServedModel& model,
   for (const std::vector<uint32_t>& ids : prepared.token_ids) {
     if (ids.empty()) return FieldError(field, Concat("'", field, "' has no tokens"));
     if (ids.size() >= model.max_context_tokens) return TooLong(model, ids.size(), field);
-    prepared.block_hashes.push_back(BlockHashes(ids, model.kv_block_tokens, request.tenant));
+    prepared.block_hashes.push_back(
+        BlockHashes(ids, model.kv_block_tokens, PrefixSalt(request.tenant, model.adapter)));
   }
   return prepared;
 }

@@ -213,6 +213,19 @@ void WorkerRegistry::OnSubmitCredit(LinkId link, const SubmitCredit& credit) {
   on_capacity_();
 }
 
+void WorkerRegistry::OnAdapters(LinkId link,
+                                std::vector<std::shared_ptr<const ServedModel>> adapters) {
+  {
+    MutexLock lock(&mutex_);
+    const auto found = workers_.find(link);
+    if (found == workers_.end()) return;
+    found->second.info.adapters = std::move(adapters);
+    LogInfo("adapters of a worker changed",
+            {{"worker", found->second.address}, {"adapters", found->second.info.adapters.size()}});
+  }
+  on_capacity_();
+}
+
 void WorkerRegistry::OnDraining(LinkId link) {
   MutexLock lock(&mutex_);
   const auto found = workers_.find(link);

@@ -102,8 +102,8 @@ void WorkerRegistry::CloseAll() { SetAddresses({}); }
 std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view name) const {
   std::shared_ptr<const ServedModel> best;
   uint32_t best_ready = 0;
-  for (const ModelStatus& status : Models()) {
-    if (!status.model->Answers(name)) continue;
+  for (const ModelStatus& status :
+       StatusesOf([name](const ServedModel& model) { return model.Answers(name); })) {
     const bool newer = best != nullptr && status.ready_workers == best_ready &&
                        status.model->created_unix_s > best->created_unix_s;
     if (best == nullptr || status.ready_workers > best_ready || newer) {
@@ -114,9 +114,15 @@ std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view na
   return best;
 }
 
+bool WorkerRegistry::Serves(const WorkerInfo& info, std::string_view fingerprint) {
+  return info.model->fingerprint == fingerprint ||
+         std::any_of(info.adapters.begin(), info.adapters.end(),
+                     [&](const auto& model) { return model->fingerprint == fingerprint; });
+}
+
 bool WorkerRegistry::CanHold(const Worker& worker, std::string_view fingerprint,
                              uint32_t context_tokens) {
-  return worker.state == WorkerState::kReady && worker.info.model->fingerprint == fingerprint &&
+  return worker.state == WorkerState::kReady && Serves(worker.info, fingerprint) &&
          context_tokens <= worker.info.model->max_context_tokens;
 }
 
@@ -128,20 +134,28 @@ bool WorkerRegistry::HasReadyWorker(std::string_view fingerprint, uint32_t conte
 }
 
 std::vector<ModelStatus> WorkerRegistry::Models() const {
+  return StatusesOf([](const ServedModel&) { return true; });
+}
+
+template <typename Which>
+std::vector<ModelStatus> WorkerRegistry::StatusesOf(Which which) const {
   std::map<std::string, ModelStatus> by_fingerprint;
+  const auto count = [&](const std::shared_ptr<const ServedModel>& model, bool ready) {
+    if (!which(*model)) return;
+    ModelStatus& status = by_fingerprint[model->fingerprint];
+    const bool larger =
+        status.model == nullptr || model->max_context_tokens > status.model->max_context_tokens;
+    // What a ready worker offers counts before what one that is away does.
+    const bool first_ready = ready && status.ready_workers == 0;
+    if (first_ready || (larger && (ready || status.ready_workers == 0))) status.model = model;
+    if (ready) ++status.ready_workers;
+  };
   MutexLock lock(&mutex_);
   for (const auto& [id, worker] : workers_) {
     if (worker.info.model == nullptr) continue;
-    ModelStatus& status = by_fingerprint[worker.info.model->fingerprint];
     const bool ready = worker.state == WorkerState::kReady;
-    const bool larger = status.model == nullptr ||
-                        worker.info.model->max_context_tokens > status.model->max_context_tokens;
-    // What a ready worker offers counts before what one that is away does.
-    const bool first_ready = ready && status.ready_workers == 0;
-    if (first_ready || (larger && (ready || status.ready_workers == 0))) {
-      status.model = worker.info.model;
-    }
-    if (ready) ++status.ready_workers;
+    count(worker.info.model, ready);
+    for (const auto& adapter : worker.info.adapters) count(adapter, ready);
   }
   std::vector<ModelStatus> models;
   for (auto& [fingerprint, status] : by_fingerprint) models.push_back(std::move(status));

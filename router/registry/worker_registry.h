@@ -117,6 +117,7 @@ class WorkerRegistry final : public WorkerEvents {
   void OnKvEvents(LinkId link, const KvEvents& events) override;
   void OnSubmitCredit(LinkId link, const SubmitCredit& credit) override;
   void OnDraining(LinkId link) override;
+  void OnAdapters(LinkId link, std::vector<std::shared_ptr<const ServedModel>> adapters) override;
   void OnLost(LinkId link, const absl::Status& why) override;
 
  private:
@@ -161,6 +162,11 @@ class WorkerRegistry final : public WorkerEvents {
   static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
   // Ready for sequences of the fingerprint that need `context_tokens`.
   static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
+  // Whether the worker's model, or one of its adapters, has the fingerprint.
+  static bool Serves(const WorkerInfo& info, std::string_view fingerprint);
+  // Of the models, adapters too, that `which` says yes to.
+  template <typename Which>
+  std::vector<ModelStatus> StatusesOf(Which which) const;
   static Candidate MakeCandidate(const Worker& worker, uint32_t sequences);
   // Output that its context has room for behind `tokens`.
   static uint32_t RoomFor(const Worker& worker, uint32_t tokens);

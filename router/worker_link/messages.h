@@ -61,7 +61,14 @@ struct Sequence {
   int32_t priority = 0;      // higher runs first
   uint32_t deadline_ms = 0;  // from arrival at the worker; 0: none
   std::string cache_salt;
+  std::string adapter;  // its id; empty: the base model
   bool speculation = true;
+};
+
+// A LoRA adapter that a worker has.
+struct AdapterInfo {
+  std::string id;
+  std::string name;
 };
 
 struct ScoredToken {

@@ -140,4 +140,15 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
   return std::shared_ptr<const ServedModel>(std::move(model));
 }
 
+std::shared_ptr<const ServedModel> WithAdapter(const ServedModel& base,
+                                               const AdapterInfo& adapter) {
+  auto model = std::make_shared<ServedModel>(base);
+  model->id = adapter.name;
+  model->aliases.clear();
+  model->adapter = adapter.id;
+  model->parent = base.id;
+  model->fingerprint = Concat(base.fingerprint, ":", adapter.id);
+  return model;
+}
+
 }  // namespace pingti::router

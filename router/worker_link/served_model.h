@@ -16,6 +16,7 @@
 #include "common/text/tokenizer.h"
 #include "router/api/answer_format.h"
 #include "router/worker_link/fim_tokens.h"
+#include "router/worker_link/messages.h"
 
 namespace pingti::worker::v1 {
 class ModelCard;
@@ -25,6 +26,8 @@ namespace pingti::router {
 
 struct ServedModel {
   std::string id;
+  std::string adapter;  // the id of the LoRA adapter that it is; empty: it is a model of its own
+  std::string parent;   // the id of the model that the adapter is for
   std::vector<std::string> aliases;
   std::string fingerprint;
   int64_t created_unix_s = 0;
@@ -34,9 +37,10 @@ struct ServedModel {
   uint32_t vocab_size = 0;
   uint32_t max_token_bytes = 0;  // of the vocabulary's longest token
 
-  std::shared_ptr<const text::Tokenizer> tokenizer;         // shared between fingerprints by sha256
-  std::unique_ptr<const text::ChatTemplate> chat_template;  // null: the model has none
-  std::unique_ptr<const text::ChatTemplate> tool_use_template;  // null: use chat_template
+  std::shared_ptr<const text::Tokenizer> tokenizer;  // shared between fingerprints by sha256
+  // Shared with the models of its adapters.
+  std::shared_ptr<const text::ChatTemplate> chat_template;      // null: the model has none
+  std::shared_ptr<const text::ChatTemplate> tool_use_template;  // null: use chat_template
   // What templates call bos_token, eos_token and so on, spelled out; a name that the checkpoint
   // says is none is not there.
   std::map<std::string, std::string> template_tokens;
@@ -65,5 +69,8 @@ struct ServedModel {
 absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
     const worker::v1::ModelCard& card, std::shared_ptr<const text::Tokenizer> tokenizer,
     std::string_view tokenizer_config);
+
+// `base` with an adapter, as a model of its own: what tells texts and tokens is the same.
+std::shared_ptr<const ServedModel> WithAdapter(const ServedModel& base, const AdapterInfo& adapter);
 
 }  // namespace pingti::router

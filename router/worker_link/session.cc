@@ -217,6 +217,9 @@ void Session::HandleMessage() {
     case Response::kDraining:
       events_->OnDraining(link_);
       break;
+    case Response::kAdapters:
+      events_->OnAdapters(link_, AdapterModels(response_.adapters()));
+      break;
     case Response::kKvEvents:
       events_->OnKvEvents(link_, FromWire(response_.kv_events()));
       break;
@@ -250,8 +253,21 @@ void Session::HandleWelcome() {
     MutexLock lock(&mutex_);
     most_sent_ = std::min<size_t>(most_sent_, welcome.max_message_bytes());
   }
+  info.adapters = AdapterModels(welcome.adapters());
   ready_.store(true, std::memory_order_release);
   events_->OnReady(link_, info);
+}
+
+std::vector<std::shared_ptr<const ServedModel>> Session::AdapterModels(
+    const worker::v1::AdapterList& list) {
+  std::shared_ptr<const ServedModel> base;
+  {
+    MutexLock lock(&mutex_);
+    base = card_info_.model;
+  }
+  std::vector<std::shared_ptr<const ServedModel>> models;
+  for (const AdapterInfo& adapter : FromWire(list)) models.push_back(WithAdapter(*base, adapter));
+  return models;
 }
 
 void Session::CountStepOutput() {

@@ -61,6 +61,8 @@ class Session final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
   void Touch();
   void HandleMessage();
   void HandleWelcome();
+  std::vector<std::shared_ptr<const ServedModel>> AdapterModels(
+      const worker::v1::AdapterList& list);
   // Ends sequences that no message up may hold.
   void RejectTooLarge(const std::vector<uint64_t>& sequence_ids, size_t most);
   void CountStepOutput();

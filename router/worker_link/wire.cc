@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/block_hash.h"
+
 namespace pingti::router {
 namespace {
 
@@ -172,6 +174,7 @@ worker::v1::Sequence ToWire(const Sequence& sequence) {
   message.set_priority(sequence.priority);
   message.set_deadline_ms(sequence.deadline_ms);
   message.set_cache_salt(sequence.cache_salt);
+  message.set_adapter(sequence.adapter);
   message.set_no_speculation(!sequence.speculation);
   return message;
 }
@@ -200,6 +203,16 @@ LoadReport FromWire(const worker::v1::LoadReport& message) {
 
 SubmitCredit FromWire(const worker::v1::SubmitCredit& message) {
   return {message.max_waiting_sequences(), message.max_waiting_tokens()};
+}
+
+std::vector<AdapterInfo> FromWire(const worker::v1::AdapterList& message) {
+  std::vector<AdapterInfo> adapters;
+  for (const worker::v1::Adapter& adapter : message.adapters()) {
+    const bool is_usable = !adapter.name().empty() && !adapter.id().empty() &&
+                           adapter.id().size() <= kMaxAdapterIdBytes;
+    if (is_usable) adapters.push_back({adapter.id(), adapter.name()});
+  }
+  return adapters;
 }
 
 KvEvents FromWire(const worker::v1::KvEvents& message) {

@@ -13,5 +13,7 @@ StepOutput FromWire(worker::v1::StepOutput* message);
 LoadReport FromWire(const worker::v1::LoadReport& message);
 SubmitCredit FromWire(const worker::v1::SubmitCredit& message);
 KvEvents FromWire(const worker::v1::KvEvents& message);
+// Without those that no sequence could name.
+std::vector<AdapterInfo> FromWire(const worker::v1::AdapterList& message);
 
 }  // namespace pingti::router

@@ -35,6 +35,7 @@ struct WorkerInfo {
   std::string worker_id;
   std::string incarnation;
   std::shared_ptr<const ServedModel> model;
+  std::vector<std::shared_ptr<const ServedModel>> adapters;  // of the model, as models
   uint32_t max_batch_size = 0;
   uint64_t kv_total_blocks = 0;
   uint32_t credit_sequences = 0;
@@ -55,6 +56,9 @@ class WorkerEvents {
   virtual void OnKvEvents(LinkId link, const KvEvents& events) = 0;
   virtual void OnSubmitCredit(LinkId link, const SubmitCredit& credit) = 0;
   virtual void OnDraining(LinkId link) = 0;
+  // These are the adapters that the worker has now, as models.
+  virtual void OnAdapters(LinkId link,
+                          std::vector<std::shared_ptr<const ServedModel>> adapters) = 0;
   // The session ended (stalled, stream broken, refused). Also called when a connection attempt
   // failed before OnReady.
   virtual void OnLost(LinkId link, const absl::Status& why) = 0;

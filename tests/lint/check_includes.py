@@ -39,6 +39,8 @@ EDGES = {
     # blocks of it, and those who only count.
     "worker/spec": TENSOR,
     "worker/weights": TENSOR + ["worker/spec"],
+    # Adapters' files, whose configurations hold regular expressions.
+    "worker/adapters": TENSOR + ["common/text", "worker/weights"],
     "worker/comm": TENSOR + ["worker/backend"],
     # The one place that knows all communicators, for wiring alone.
     # Sums by our own kernels.
@@ -65,12 +67,13 @@ EDGES = {
     # A family's page describes; it sees neither blocks nor devices.
     "worker/model/families": TENSOR + ["worker/spec", "worker/weights"],
     "worker/model": TENSOR + ["worker/spec", "worker/backend", "worker/layers", "worker/weights",
-                              "worker/model/families", "worker/quant", "worker/comm"],
+                              "worker/model/families", "worker/quant", "worker/comm",
+                              "worker/adapters"],
     "worker/group": BASE + ["common/net", "proto", "worker/model", "worker/backend",
                             "worker/tensor"],
     "worker/engine/sequence": BASE + ["worker/cache", "worker/sampling", "worker/backend"],
     "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
-    "worker/engine": BASE + ["worker/cache", "worker/model", "worker/sampling", "worker/backend",
+    "worker/engine": BASE + ["worker/adapters", "worker/cache", "worker/model", "worker/sampling", "worker/backend",
                              "worker/engine/scheduler", "worker/engine/sequence",
                              "worker/grammar", "common/grammar"],
     "worker/speculation": BASE + ["worker/cache", "worker/engine", "worker/engine/sequence",
@@ -78,7 +81,7 @@ EDGES = {
     "worker/draft_model": BASE + ["common/grammar", "worker/backend/choose", "worker/engine",
                                   "worker/grammar", "worker/loaded_model", "worker/model",
                                   "worker/server", "worker/speculation", "worker/weights"],
-    "worker/server": BASE + ["common/config", "common/metrics", "common/net", "proto",
+    "worker/server": BASE + ["worker/adapters", "common/config", "common/metrics", "common/net", "proto",
                              "worker/engine", "worker/engine/scheduler", "worker/engine/sequence",
                              "worker/cache", "worker/model", "worker/spec", "worker/weights",
                              "worker/sampling", "worker/backend"],
@@ -86,7 +89,7 @@ EDGES = {
     "worker/device": BASE + ["worker/backend", "worker/backend/choose", "worker/comm/choose",
                              "worker/server"],
     # Loads the model for main.cc.
-    "worker/loaded_model": BASE + ["worker/device", "worker/group", "worker/model",
+    "worker/loaded_model": BASE + ["worker/adapters", "worker/device", "worker/group", "worker/model",
                                    "worker/server", "worker/spec", "worker/text", "worker/weights"],
     # What main.cc runs in a process that follows another.
     "worker/group_process": BASE + ["worker/group", "worker/loaded_model", "worker/server"],

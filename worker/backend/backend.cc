@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "common/base/check.h"
+#include "common/base/strings.h"
 
 namespace pingti::worker {
 namespace {
@@ -30,7 +31,25 @@ class HostTimer : public DeviceTimer {
   std::vector<std::chrono::steady_clock::time_point> marks_;
 };
 
+absl::Status NoAdapters(std::string_view backend) {
+  return absl::UnimplementedError(Concat("backend '", backend, "' has no adapters"));
+}
+
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<LoraWeights>> Backend::AllocateLora(const LoraShape& /*shape*/) {
+  return NoAdapters(name());
+}
+
+absl::Status Backend::SetLora(LoraWeights& /*weights*/, int32_t /*slot*/,
+                              const LoraMatrices& /*matrices*/) {
+  return NoAdapters(name());
+}
+
+absl::Status Backend::AddLora(const LoraWeights& /*weights*/, MatrixView /*x*/,
+                              MatrixView /*out*/) {
+  return NoAdapters(name());
+}
 
 std::unique_ptr<DeviceTimer> Backend::MakeTimer(const Clock* clock) {
   return std::make_unique<HostTimer>(clock);

@@ -27,6 +27,7 @@
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
 #include "worker/backend/kv_shape.h"
+#include "worker/backend/lora.h"
 #include "worker/backend/matrix_format.h"
 #include "worker/backend/operand.h"
 #include "worker/backend/sampling_params.h"
@@ -131,6 +132,7 @@ struct StepLimits {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
+  int64_t max_adapters = 0;  // slots that a step may name
   // Linear may be given operands that lack the form which the weight reads, and makes it itself, in
   // workspace that is allocated for that.
   bool plain_operands = false;
@@ -148,6 +150,7 @@ struct StepShape {
   int32_t num_tokens = 0;
   bool uniform = true;        // all sequences have query_len tokens
   bool highest_only = false;  // see ForwardBatch
+  bool adapters = false;      // some of the sequences may have one
 
   auto operator<=>(const StepShape&) const = default;
 };
@@ -168,6 +171,8 @@ struct StepInputs {
   // behind the batch's own mean nothing, and nothing is cached for them. None: no more rows than
   // tokens.
   std::optional<StepShape> padded = std::nullopt;
+  // The slot of each sequence's adapter, or kNoAdapterSlot; empty: no sequence has one. [num_seqs]
+  std::span<const int32_t> adapter_slots{};
 };
 
 struct AttentionShape {
@@ -257,6 +262,10 @@ class Backend {
   virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
 
+  // Slots without adapters. A product has at most one of these. Errors: ResourceExhausted;
+  // Unimplemented where the backend has no adapters.
+  virtual absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape);
+
   // ---- beside the steps; what copies to the host waits for all that was issued
 
   // values = matrix in f32, dense. REQUIRES: rows * cols values.
@@ -273,6 +282,9 @@ class Backend {
   // for ExportBlocks, and InvalidArgument for a block that is named twice.
   virtual absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
                                     std::span<const std::byte> in) = 0;
+  // Puts an adapter's matrices into a slot, in place of those that were there. REQUIRES: they are
+  // of the shape, with ranks of at most its max_rank. Errors: Unimplemented as above.
+  virtual absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices);
   // `clock` serves where operations are complete when they return, as they are here; it must
   // outlive the timer.
   virtual std::unique_ptr<DeviceTimer> MakeTimer(const Clock* clock);
@@ -317,6 +329,9 @@ class Backend {
   // Errors: InvalidArgument when x lacks the form that the weight reads and
   // StepLimits::plain_operands was not set.
   virtual absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) = 0;
+  // Of every row whose sequence has an adapter: out += (x A^T) B^T. x and out have a row for each
+  // of the step's tokens. A row's result depends on nothing else that is in the step.
+  virtual absl::Status AddLora(const LoraWeights& weights, MatrixView x, MatrixView out);
   // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
   // k by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
   virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,

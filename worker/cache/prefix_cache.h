@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/base/block_hash.h"
 #include "worker/cache/block_pool.h"
 
 namespace pingti::worker {
@@ -24,8 +25,9 @@ struct CacheEvent {
   uint64_t hash;
 };
 
-// Longest salt in bytes; it is kept beside each first block.
-inline constexpr size_t kMaxSaltBytes = 64;
+// Longest salt in bytes: a request's own, and with an adapter's id. It is kept beside each block.
+inline constexpr size_t kMaxCacheSaltBytes = 64;
+inline constexpr size_t kMaxSaltBytes = kMaxCacheSaltBytes + kMaxAdapterIdBytes + 1;
 
 // A place in a verified chain: after the block this names. Default: before the first block.
 struct ChainLink {

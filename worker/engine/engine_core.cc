@@ -45,7 +45,9 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       beams_(&scheduler_, &outputs_, &finisher_, &stats_),
       pacer_(options.max_step_time),
       speculator_(options.drafts, options.max_drafts, clock),
-      batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1) {
+      adapter_slots_(model),
+      batch_(options.budget, limits_.max_context_tokens / options.kv_block_tokens + 1,
+             &adapter_slots_) {
   plan_.chunks.reserve(options.budget.max_sequences);
   plan_.preempted.reserve(options.budget.max_sequences);
   copies_.reserve(options.budget.max_sequences);
@@ -199,6 +201,7 @@ bool EngineCore::Step() {
   mask_budget_.BeginStep(queues.running.size() + queues.waiting.size() + replays_.size() <= 1);
   const bool replayed = AdvanceReplays();
   StepBudget budget = options_.budget;
+  budget.max_adapters = model_->num_adapter_slots();
   budget.max_prefill_tokens = pacer_.max_prefill_tokens();
   speculator_.Propose(queues.running, budget, &stats_);
   Scheduler::Plan(scheduler_.state(), budget, begin, &plan_);
@@ -213,7 +216,6 @@ bool EngineCore::Step() {
   if (has_batch) {
     ++step_;
     NoteAdmissions();
-    batch_.Build(plan_, copies_);
     const absl::Status status = RunModel();
     if (status.ok()) {
       consecutive_failures_ = 0;
@@ -252,6 +254,8 @@ void EngineCore::NoteAdmissions() {
 }
 
 absl::Status EngineCore::RunModel() {
+  PINGTI_RETURN_IF_ERROR(adapter_slots_.Load(plan_));
+  batch_.Build(plan_, copies_);
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch_.forward(), batch_.copies()));
   // While a device still computes.
   batch_.FillGrammarMasks(&mask_budget_);

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "worker/engine/adapter_slots.h"
 #include "worker/engine/draft_source.h"
 #include "worker/engine/engine_rates.h"
 #include "worker/engine/engine_stats.h"
@@ -148,6 +149,7 @@ class EngineCore {
   uint64_t step_ = 0;
   StepPlan plan_;
   std::vector<PlannedCopy> copies_;
+  AdapterSlots adapter_slots_;
   StepBatch batch_;
   int32_t consecutive_failures_ = 0;
   absl::Status device_;

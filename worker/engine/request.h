@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "common/grammar/grammar_source.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/engine/sequence.h"
 #include "worker/sampling/parameters.h"
@@ -44,6 +45,7 @@ struct Request {
   TimePoint arrival;
   TimePoint deadline = TimePoint::max();
   std::string cache_salt;
+  AdapterPtr adapter;     // null: the base model
   bool speculate = true;  // drafts may be proposed; they never change the answer
   // Not OK when the message asked for what no field above can carry: the request is rejected with
   // it.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "common/base/block_hash.h"
 #include "worker/engine/scheduler.h"
 
 namespace pingti::worker {
@@ -62,7 +63,8 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
   sequence.tokens.reserve(most_tokens);
   sequence.block_hashes.reserve(most_tokens / kv_block_tokens + 1);
   sequence.blocks.reserve(most_tokens / kv_block_tokens + 1);
-  sequence.salt = request.cache_salt;
+  sequence.salt =
+      PrefixSalt(request.cache_salt, request.adapter == nullptr ? "" : request.adapter->id);
   sequence.row_per_token = request.logprobs.prompt && num_prompt() > 1;
   first->num_output = static_cast<int32_t>(request.generated_token_ids.size());
   first->sampling.Reset(&sampling, 0, request.prompt_token_ids, request.generated_token_ids,
@@ -86,6 +88,7 @@ Sample* RequestGroup::AddSample() {
   // Samples of one request come in order, after all of earlier requests. REQUIRES: < 2^16 samples.
   sequence.order = (order_ << 16) + static_cast<uint64_t>(sequence.index);
   sequence.deadline = request.deadline;
+  sequence.adapter = request.adapter.get();
   return samples.back().get();
 }
 

@@ -23,6 +23,8 @@ struct StepBudget {
   // Of max_tokens, for prefills in a step that has decodes: those wait for them. REQUIRES: > 0.
   int32_t max_prefill_tokens = std::numeric_limits<int32_t>::max();
 
+  int32_t max_adapters = 0;  // of running sequences, all together
+
   int32_t rows() const { return max_rows == 0 ? max_sequences : max_rows; }
 };
 
@@ -39,6 +41,7 @@ struct StepPlan {
   std::vector<Sequence*> preempted;  // give back their blocks and wait again
   std::vector<Sequence*> expired;    // deadline passed: leave the queues
   int32_t num_tokens = 0;
+  std::vector<const Adapter*> adapters;  // of the sequences that run with this plan
 
   bool changes_anything() const {
     return !chunks.empty() || !preempted.empty() || !expired.empty();
@@ -47,6 +50,7 @@ struct StepPlan {
     chunks.clear();
     preempted.clear();
     expired.clear();
+    adapters.clear();
     num_tokens = 0;
   }
 };
@@ -81,7 +85,9 @@ class Scheduler {
   //  5. Prefills that have begun get chunks of what is left of the token budget; beside decodes,
   //     of at most max_prefill_tokens together with those that rule 6 admits.
   //  6. Waiting sequences are admitted in serving order, with their cached prefix, when their whole
-  //     input fits the free blocks and all its places are free. None overtakes another.
+  //     input fits the free blocks and all its places are free. None overtakes another, but for
+  //     this: one whose adapter would be one too many waits until those that run have ended with
+  //     theirs, and lets pass those without an adapter, which take nothing that it waits for.
   //  7. When nothing of this can be done, the last sequence that has nothing to compute (a beam
   //     that waits for the others of its request) gives way to those that wait.
   static void Plan(const SchedulerState& state, const StepBudget& budget, TimePoint now,

@@ -20,12 +20,14 @@ class Planner {
         rows_left_(budget.rows()),
         max_prefill_tokens_(budget.max_prefill_tokens),
         max_sequences_(budget.max_sequences),
+        max_adapters_(static_cast<size_t>(budget.max_adapters)),
         victim_end_(state.running.size()) {
     for (const Sequence* sequence : state.running) num_running_ += sequence->num_places;
   }
 
   void Run() {
     Expire();
+    ListAdapters();
     MakeRoomForPriority();
     PlanDecodes();
     PlanDrafts();
@@ -47,6 +49,24 @@ class Planner {
     for (Sequence* sequence : state_.waiting) {
       if (Expired(*sequence)) plan_->expired.push_back(sequence);
     }
+  }
+
+  void ListAdapters() {
+    for (const Sequence* sequence : state_.running) {
+      if (!Expired(*sequence) && !IsListed(sequence->adapter)) {
+        plan_->adapters.push_back(sequence->adapter);
+      }
+    }
+  }
+
+  bool IsListed(const Adapter* adapter) const {
+    return adapter == nullptr || std::find(plan_->adapters.begin(), plan_->adapters.end(),
+                                           adapter) != plan_->adapters.end();
+  }
+
+  // Whether a sequence with this adapter may run beside the others.
+  bool HasAdapter(const Adapter* adapter) const {
+    return IsListed(adapter) || plan_->adapters.size() < max_adapters_;
   }
 
   // Blocks that only this sequence holds: what its preemption surely frees.
@@ -80,8 +100,9 @@ class Planner {
   }
 
   void MakeRoomForPriority() {
-    const auto head = std::find_if(state_.waiting.begin(), state_.waiting.end(),
-                                   [&](const Sequence* s) { return !Expired(*s); });
+    const auto head =
+        std::find_if(state_.waiting.begin(), state_.waiting.end(),
+                     [&](const Sequence* s) { return !Expired(*s) && HasAdapter(s->adapter); });
     if (head == state_.waiting.end()) return;
     const Sequence& newcomer = **head;
     const int32_t need = CeilDiv(newcomer.target(), block_tokens_);
@@ -154,8 +175,13 @@ class Planner {
   }
 
   void Admit() {
+    bool adapter_waits = false;
     for (Sequence* sequence : state_.waiting) {
       if (Expired(*sequence)) continue;
+      if (sequence->adapter != nullptr) {
+        adapter_waits |= !HasAdapter(sequence->adapter);
+        if (adapter_waits) continue;
+      }
       if (num_running_ + sequence->num_places > max_sequences_) return;
       if (tokens_left_ == 0 || rows_left_ == 0) return;
       const int32_t hits = Scheduler::CountCachedBlocks(*state_.cache, *sequence);
@@ -164,6 +190,7 @@ class Planner {
       // Each running sequence may ask for a block before this one is done.
       if (chunk == 0 || need + num_running_ > blocks_left_) return;
       plan_->chunks.push_back({sequence, chunk, hits, true});
+      if (!IsListed(sequence->adapter)) plan_->adapters.push_back(sequence->adapter);
       Spend(*sequence, chunk, sequence->target() - hits * block_tokens_, need);
       num_running_ += sequence->num_places;
     }
@@ -231,6 +258,7 @@ class Planner {
   int32_t rows_left_;
   const int32_t max_prefill_tokens_;
   const int32_t max_sequences_;
+  const size_t max_adapters_;
   size_t victim_end_;        // running sequences from here on are preempted, expired or spared
   int32_t num_running_ = 0;  // places that are taken
   bool made_room_ = false;

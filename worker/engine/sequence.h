@@ -17,6 +17,7 @@ namespace pingti::worker {
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
+struct Adapter;
 struct RequestGroup;
 
 struct Sequence {
@@ -32,8 +33,9 @@ struct Sequence {
   TimePoint deadline = TimePoint::max();
 
   // ---- content
-  std::string salt;
-  std::vector<int32_t> tokens;  // prompt, then output
+  std::string salt;                  // see PrefixSalt
+  const Adapter* adapter = nullptr;  // the request's; null: none
+  std::vector<int32_t> tokens;       // prompt, then output
   // Tokens at the end that are not to be computed yet (1 until a prompt is forked into n samples).
   int32_t hold_back = 0;
   // Tokens at the end that were proposed, not drawn: they are computed in one step with the last

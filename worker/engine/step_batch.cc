@@ -9,8 +9,9 @@
 
 namespace pingti::worker {
 
-StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq)
-    : max_blocks_per_seq_(max_blocks_per_seq) {
+StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq,
+                     const AdapterSlots* adapters)
+    : max_blocks_per_seq_(max_blocks_per_seq), adapters_(adapters) {
   const size_t tokens = static_cast<size_t>(budget.max_tokens);
   const size_t sequences = static_cast<size_t>(budget.max_sequences);
   const size_t rows = static_cast<size_t>(budget.rows());
@@ -18,6 +19,7 @@ StepBatch::StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq)
   positions_.reserve(tokens);
   query_start_.reserve(sequences + 1);
   context_len_.reserve(sequences);
+  adapter_slots_.reserve(sequences);
   block_table_.reserve(sequences * static_cast<size_t>(max_blocks_per_seq));
   copies_.reserve(sequences);
   rows_.reserve(sequences);
@@ -35,6 +37,7 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   query_start_.clear();
   context_len_.clear();
   logit_tokens_.clear();
+  adapter_slots_.clear();
   copies_.clear();
   rows_.clear();
   sampling_rows_.clear();
@@ -60,6 +63,9 @@ void StepBatch::Build(const StepPlan& plan, std::span<const PlannedCopy> copies)
   forward_.context_len = context_len_;
   forward_.block_table = block_table_;
   forward_.logit_tokens = logit_tokens_;
+  const bool any_adapter = std::any_of(adapter_slots_.begin(), adapter_slots_.end(),
+                                       [](int32_t slot) { return slot != kNoAdapterSlot; });
+  forward_.adapter_slots = any_adapter ? adapter_slots_ : std::span<const int32_t>();
   // Rows of constrained samples get their masks later.
   forward_.highest_only = constrained_.empty() && logprob_requests_.empty() &&
                           std::all_of(sampling_rows_.begin(), sampling_rows_.end(), TakesHighest);
@@ -137,6 +143,8 @@ void StepBatch::AddChunk(const PlannedChunk& chunk, size_t index) {
   }
   query_start_.push_back(static_cast<int32_t>(token_ids_.size()));
   context_len_.push_back(end);
+  adapter_slots_.push_back(adapters_ == nullptr ? kNoAdapterSlot
+                                                : adapters_->SlotOf(sequence.adapter));
   int32_t* row = block_table_.data() + index * static_cast<size_t>(forward_.max_blocks_per_seq);
   for (size_t i = 0; i < sequence.blocks.size(); ++i) row[i] = sequence.blocks[i].block();
 }

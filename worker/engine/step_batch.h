@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "worker/engine/adapter_slots.h"
 #include "worker/engine/request_group.h"
 #include "worker/engine/scheduler.h"
 #include "worker/grammar/mask_budget.h"
@@ -17,9 +18,12 @@ namespace pingti::worker {
 
 class StepBatch {
  public:
-  StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq);
+  // `adapters` outlives the batch; null: no sequence has one.
+  StepBatch(const StepBudget& budget, int32_t max_blocks_per_seq,
+            const AdapterSlots* adapters = nullptr);
 
-  // Fills the arrays for a plan that was applied. Sequences must not change until the step is done.
+  // Fills the arrays for a plan that was applied and whose adapters have slots. Sequences must not
+  // change until the step is done.
   void Build(const StepPlan& plan, std::span<const PlannedCopy> copies);
 
   const ForwardBatch& forward() const { return forward_; }
@@ -83,6 +87,7 @@ class StepBatch {
   size_t FillMasksOf(const Constrained& constrained, std::span<uint32_t> masks, MaskBudget* budget);
 
   const int32_t max_blocks_per_seq_;
+  const AdapterSlots* const adapters_;
   ForwardBatch forward_;
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> positions_;
@@ -90,6 +95,7 @@ class StepBatch {
   std::vector<int32_t> context_len_;
   std::vector<int32_t> block_table_;
   std::vector<int32_t> logit_tokens_;
+  std::vector<int32_t> adapter_slots_;  // by chunk
   std::vector<BlockCopy> copies_;
   std::vector<Rows> rows_;
   std::vector<SamplingRow> sampling_rows_;

@@ -178,9 +178,9 @@ absl::Status ValidateRequest(const Request& request, const RequestLimits& limits
     return Bad("logprobs.top_logprobs", top,
                Concat("a value in [0, ", limits.max_top_logprobs, "]"));
   }
-  if (request.cache_salt.size() > kMaxSaltBytes) {
+  if (request.cache_salt.size() > kMaxCacheSaltBytes) {
     return Bad("cache_salt's size", request.cache_salt.size(),
-               Concat("at most ", kMaxSaltBytes, " bytes"));
+               Concat("at most ", kMaxCacheSaltBytes, " bytes"));
   }
   return absl::OkStatus();
 }

@@ -30,7 +30,7 @@ void GqaAttention::DeclareWeights(Declarations* out) {
   qkv.bias = spec_.qkv_bias;
   qkv.split = Split::kOutput;
   qkv.split_unit = spec_.head_dim;
-  out->push_back({std::move(qkv), &qkv_});
+  out->push_back({std::move(qkv), &qkv_.weight, &qkv_.lora});
   WeightSpec projection;
   projection.role = WeightRole::kAttentionOut;
   projection.parts = {WholeModule(spec_.out, hidden_size_)};
@@ -39,14 +39,14 @@ void GqaAttention::DeclareWeights(Declarations* out) {
   projection.bias = spec_.out_bias && spec_.out_columns.first == 0;
   projection.split = Split::kInput;
   projection.split_unit = spec_.head_dim;
-  out->push_back({std::move(projection), &out_});
+  out->push_back({std::move(projection), &out_.weight, &out_.lora});
 }
 
 void GqaAttention::DeclareColumns(Activation input, ActivationPlan* plan) const {
-  plan->NeedForm(input, input_size(), qkv_.get());
+  plan->NeedForm(input, input_size(), qkv_.weight.get());
   plan->Need(Activation::kQkv, qkv_cols());
   plan->Need(Activation::kContext, q_cols());
-  plan->NeedForm(Activation::kContext, q_cols(), out_.get());
+  plan->NeedForm(Activation::kContext, q_cols(), out_.weight.get());
 }
 
 AttentionShape GqaAttention::shape() const {
@@ -72,10 +72,10 @@ absl::Status GqaAttention::Forward(Backend& backend, KvCache& cache, int64_t cac
                                    MatrixView out) const {
   const MatrixView qkv = activations.Values(Activation::kQkv, qkv_cols());
   const Operand context = activations.Input(Activation::kContext, q_cols());
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*qkv_, x, qkv));
+  PINGTI_RETURN_IF_ERROR(qkv_.Apply(backend, x, qkv));
   PINGTI_RETURN_IF_ERROR(backend.RopeAndAppendKv(qkv, shape(), head_norms(), cache, cache_layer));
   PINGTI_RETURN_IF_ERROR(backend.Attention(qkv, shape(), cache, cache_layer, context));
-  return backend.Linear(*out_, context, out);
+  return out_.Apply(backend, context, out);
 }
 
 }  // namespace pingti::worker

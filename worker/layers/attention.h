@@ -11,6 +11,7 @@
 #include "worker/layers/activations.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/norm.h"
+#include "worker/layers/projection.h"
 #include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
@@ -45,8 +46,8 @@ class GqaAttention {
   std::optional<Norm> q_norm_;                  // [head_dim]
   std::optional<Norm> k_norm_;                  // [head_dim]
   std::unique_ptr<DeviceBuffer> alibi_slopes_;  // f32 [num_heads]; null: none
-  std::unique_ptr<LinearWeight> qkv_;           // [(heads + 2 kv_heads) * head_dim, input_size()]
-  std::unique_ptr<LinearWeight> out_;           // [hidden, heads * head_dim]
+  Projection qkv_;                              // [(heads + 2 kv_heads) * head_dim, input_size()]
+  Projection out_;                              // [hidden, heads * head_dim]
 };
 
 }  // namespace pingti::worker

@@ -7,6 +7,7 @@
 #include "worker/backend/backend.h"
 #include "worker/layers/activations.h"
 #include "worker/layers/declarations.h"
+#include "worker/layers/projection.h"
 #include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
@@ -28,8 +29,8 @@ class Mlp {
 
   MlpSpec spec_;
   int64_t hidden_size_;
-  std::unique_ptr<LinearWeight> gate_up_;  // [2 * inner, hidden], or [inner, hidden] of a plain one
-  std::unique_ptr<LinearWeight> down_;     // [hidden, inner]
+  Projection gate_up_;  // [2 * inner, hidden], or [inner, hidden] of a plain one
+  Projection down_;     // [hidden, inner]
 };
 
 }  // namespace pingti::worker

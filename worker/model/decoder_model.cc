@@ -79,6 +79,7 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
     limits.max_expert_inner = std::max(limits.max_expert_inner, layer.experts()->inner());
   }
   limits.vocab_size = vocab_size_;
+  limits.max_adapters = adapters_.max_adapters;
   return limits;
 }
 
@@ -89,6 +90,27 @@ int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size)) +
          (draft_head_ == nullptr ? 0
                                  : draft_head_->WorkspaceBytes(max_batch_tokens, max_batch_size));
+}
+
+absl::Status DecoderModel::AllocateAdapters(const AdapterLimits& limits) {
+  PINGTI_CHECK(adapted_.empty());
+  for (DeclaredWeight& declared : blocks_.DeclareWeights()) {
+    if (declared.lora == nullptr) continue;
+    PINGTI_ASSIGN_OR_RETURN(*declared.lora,
+                            backend_->AllocateLora(LoraShapeOf(declared.spec, limits)));
+    adapted_.push_back({std::move(declared.spec), declared.lora->get()});
+  }
+  adapters_ = limits;
+  return absl::OkStatus();
+}
+
+absl::Status DecoderModel::SetAdapter(int32_t slot, const Adapter& adapter) {
+  PINGTI_CHECK(slot >= 0 && slot < adapters_.max_adapters);
+  for (const AdaptedProduct& product : adapted_) {
+    PINGTI_RETURN_IF_ERROR(
+        backend_->SetLora(*product.lora, slot, LoraMatricesOf(product.weight, adapter)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
@@ -154,6 +176,11 @@ absl::Status DecoderModel::CheckBatch(const ForwardBatch& batch) const {
                batch.positions.size() == batch.token_ids.size() &&
                batch.block_table.size() ==
                    batch.context_len.size() * static_cast<size_t>(batch.max_blocks_per_seq));
+  PINGTI_CHECK(batch.adapter_slots.empty() ||
+               batch.adapter_slots.size() == batch.context_len.size());
+  PINGTI_CHECK(std::all_of(
+      batch.adapter_slots.begin(), batch.adapter_slots.end(),
+      [&](int32_t slot) { return slot >= kNoAdapterSlot && slot < adapters_.max_adapters; }));
   for (int32_t s = 0; s < batch.num_seqs(); ++s) {
     const auto i = static_cast<size_t>(s);
     const int32_t last = batch.query_start[i + 1] - 1;
@@ -184,7 +211,9 @@ StepInputs DecoderModel::MakeStep(const ForwardBatch& batch) {
           batch.max_blocks_per_seq,
           cos,
           sin,
-          static_cast<int32_t>(block_tokens_)};
+          static_cast<int32_t>(block_tokens_),
+          std::nullopt,
+          batch.adapter_slots};
 }
 
 absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) {
@@ -238,6 +267,7 @@ std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const 
   shape.num_seqs = batch.num_seqs();
   shape.num_tokens = batch.num_tokens();
   shape.highest_only = highest_only_;
+  shape.adapters = !batch.adapter_slots.empty();
   for (size_t s = 0; s < batch.context_len.size(); ++s) {
     shape.query_len = std::max(shape.query_len, batch.query_start[s + 1] - batch.query_start[s]);
   }

@@ -19,6 +19,7 @@
 #include "worker/comm/communicator.h"
 #include "worker/layers/activations.h"
 #include "worker/layers/rotary_table.h"
+#include "worker/model/adapter_weights.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/head_runner.h"
 #include "worker/model/rank_model.h"
@@ -41,6 +42,10 @@ class DecoderModel : public RankModel {
   int64_t WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const override;
   absl::Status Allocate(int32_t num_blocks, int32_t kv_block_tokens, int32_t max_batch_tokens,
                         int32_t max_batch_size) override;
+  // Slots for adapters, once, before Allocate. Errors: those of Backend::AllocateLora.
+  absl::Status AllocateAdapters(const AdapterLimits& limits);
+  int32_t num_adapter_slots() const override { return adapters_.max_adapters; }
+  absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override;
   const KvBlockLayout& kv_block_layout() const override { return cache_->block_layout(); }
   absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override {
     return backend_->ExportBlocks(*cache_, blocks, out);
@@ -61,6 +66,12 @@ class DecoderModel : public RankModel {
   bool WaitsForPeers() const override { return comm_->WaitsForPeers(); }
 
  private:
+  // A product that adapters add to.
+  struct AdaptedProduct {
+    WeightSpec weight;
+    LoraWeights* lora;
+  };
+
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::Status CheckBatch(const ForwardBatch& batch) const;
   StepInputs MakeStep(const ForwardBatch& batch);
@@ -88,6 +99,9 @@ class DecoderModel : public RankModel {
   ActivationPlan plan_;
   int64_t max_in_features_ = 0;  // of any product
   RotaryTable rotary_;
+
+  AdapterLimits adapters_;
+  std::vector<AdaptedProduct> adapted_;
 
   int64_t num_blocks_ = 0;
   int64_t block_tokens_ = 0;

@@ -92,8 +92,12 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpo
   if (options.draft_head != nullptr) {
     PINGTI_ASSIGN_OR_RETURN(head, LoadHead(checkpoint, backend, options));
   }
-  return std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
-                                        std::move(comm), std::move(blocks), std::move(head));
+  auto model = std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
+                                              std::move(comm), std::move(blocks), std::move(head));
+  if (options.adapters.max_adapters > 0) {
+    PINGTI_RETURN_IF_ERROR(model->AllocateAdapters(options.adapters));
+  }
+  return model;
 }
 
 absl::Status LoadWeights(const Checkpoint& checkpoint, Backend* backend, const LoadOptions& options,

@@ -12,6 +12,7 @@
 #include "worker/comm/communicator.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/decoder_layer.h"
+#include "worker/model/adapter_weights.h"
 #include "worker/model/decoder_model.h"
 #include "worker/model/model.h"
 #include "worker/model/open_draft_head.h"
@@ -29,6 +30,7 @@ struct LoadOptions {
   // Tokens of a sequence at most, below what the model takes; 0: what it takes. LongRoPE has other
   // frequencies for contexts no longer than the one that it was trained with.
   int64_t max_context_tokens = 0;
+  AdapterLimits adapters;
   // A head that drafts for the model; null: none. Must outlive the call. One rank alone has it.
   const OpenedDraftHead* draft_head = nullptr;
   // Called from the loading thread after each weight; bytes of the checkpoint. In the last call

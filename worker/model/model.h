@@ -14,9 +14,12 @@
 #include "absl/status/status.h"
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
+#include "worker/backend/lora.h"
 #include "worker/backend/sampling_params.h"
 
 namespace pingti::worker {
+
+struct Adapter;
 
 // One step's tokens of all scheduled sequences, flattened: sequence s owns tokens
 // [query_start[s], query_start[s + 1]). All arrays are owned by the caller and reused between
@@ -33,6 +36,8 @@ struct ForwardBatch {
   // A promise: only Sample follows, and only with rows that TakesHighest. Ranks that share a model
   // then exchange the highest of their logits, not all.
   bool highest_only = false;
+  // The slot of each sequence's adapter, or kNoAdapterSlot; empty: no sequence has one. [num_seqs]
+  std::span<const int32_t> adapter_slots{};
 
   int32_t num_seqs() const { return static_cast<int32_t>(context_len.size()); }
   int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
@@ -67,6 +72,16 @@ class Model {
   virtual absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) = 0;
   virtual absl::Status ImportBlocks(std::span<const int32_t> blocks,
                                     std::span<const std::byte> in) = 0;
+
+  // ---- adapters, between steps
+
+  // Sequences may name adapter slots below this.
+  virtual int32_t num_adapter_slots() const { return 0; }
+  // Puts an adapter (worker/adapters/adapter.h) into a slot, in place of the one that was there.
+  // REQUIRES: the model takes it, see CheckAdapter. Errors: Unimplemented without slots.
+  virtual absl::Status SetAdapter(int32_t /*slot*/, const Adapter& /*adapter*/) {
+    return absl::UnimplementedError("the model has no slots for adapters");
+  }
 
   // ---- each step
 

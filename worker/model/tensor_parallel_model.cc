@@ -127,6 +127,10 @@ size_t TensorParallelModel::PartOffset(int rank) const {
   return static_cast<size_t>(bytes);
 }
 
+absl::Status TensorParallelModel::SetAdapter(int32_t slot, const Adapter& adapter) {
+  return OnAll([&](RankModel& model, int) { return model.SetAdapter(slot, adapter); });
+}
+
 absl::Status TensorParallelModel::Forward(const ForwardBatch& batch,
                                           std::span<const BlockCopy> copies) {
   return OnAll([&](RankModel& model, int) { return model.Forward(batch, copies); });

@@ -53,6 +53,8 @@ class TensorParallelModel : public RankModel {
   absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override;
   absl::Status ImportBlocks(std::span<const int32_t> blocks,
                             std::span<const std::byte> in) override;
+  int32_t num_adapter_slots() const override { return first().num_adapter_slots(); }
+  absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override;
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const LogprobRequest> requests,

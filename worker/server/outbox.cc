@@ -22,6 +22,15 @@ void FillCredit(const SubmitCredit& credit, v1::SubmitCredit* message) {
   message->set_max_waiting_tokens(credit.max_waiting_tokens);
 }
 
+void FillAdapters(const std::vector<AdapterInfo>& adapters, v1::AdapterList* message) {
+  for (const AdapterInfo& adapter : adapters) {
+    v1::Adapter* entry = message->add_adapters();
+    entry->set_id(adapter.id);
+    entry->set_name(adapter.name);
+    entry->set_path(adapter.path);
+  }
+}
+
 template <typename T>
 void Append(std::vector<T>&& from, std::vector<T>* to) {
   to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
@@ -133,6 +142,11 @@ void Outbox::SetDraining(uint32_t deadline_ms) {
   draining_ = deadline_ms;
 }
 
+void Outbox::SetAdapters(std::vector<AdapterInfo> adapters) {
+  MutexLock lock(&mutex_);
+  adapters_ = std::move(adapters);
+}
+
 bool Outbox::Take(v1::SessionResponse* response) {
   std::vector<SequenceOutput> outputs;
   std::vector<CacheEvent> events;
@@ -149,6 +163,13 @@ bool Outbox::Take(v1::SessionResponse* response) {
       FillCredit(credit_, welcome->mutable_initial_credit());
       welcome->set_max_message_bytes(welcome_->max_message_bytes);
       welcome_.reset();
+      if (adapters_) FillAdapters(*adapters_, welcome->mutable_adapters());
+      adapters_.reset();
+      return true;
+    }
+    if (adapters_) {
+      FillAdapters(*adapters_, response->mutable_adapters());
+      adapters_.reset();
       return true;
     }
     if (draining_) {

@@ -35,6 +35,13 @@ struct SubmitCredit {
   friend bool operator==(const SubmitCredit&, const SubmitCredit&) = default;
 };
 
+// An adapter that routers may name.
+struct AdapterInfo {
+  std::string id;
+  std::string name;
+  std::string path;
+};
+
 // What does not change between sessions of one process.
 struct WorkerIdentity {
   std::string worker_id;
@@ -64,6 +71,8 @@ class Outbox {
   void SetLoad(const LoadSnapshot& load);
   void SetCredit(SubmitCredit credit);
   void SetDraining(uint32_t deadline_ms);
+  // The adapters that there are from now on.
+  void SetAdapters(std::vector<AdapterInfo> adapters);
 
   // Fills the next message to write, the most urgent kind first. False when there is nothing to
   // write now. One thread at a time. REQUIRES: `response` is cleared.
@@ -99,6 +108,8 @@ class Outbox {
   uint64_t accepted_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::optional<LoadSnapshot> load_ PINGTI_GUARDED_BY(mutex_);
   std::optional<uint32_t> draining_ PINGTI_GUARDED_BY(mutex_);
+  // To be told; the first ones go with the Welcome.
+  std::optional<std::vector<AdapterInfo>> adapters_ PINGTI_GUARDED_BY(mutex_);
 };
 
 }  // namespace pingti::worker

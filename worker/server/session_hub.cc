@@ -42,6 +42,7 @@ void SessionHub::Add(std::shared_ptr<SessionWriter> writer, std::shared_ptr<Outb
   sessions_[key] = {std::move(writer), outbox};
   outbox->Open(options_.identity, CreditPerSession(), output_credit, most);
   outbox->SetLoad(load_);
+  if (!adapters_.empty()) outbox->SetAdapters(adapters_);
   if (draining()) outbox->SetDraining(drain_deadline_ms_);
   DivideCredit();
   bell_ = true;
@@ -68,6 +69,14 @@ size_t SessionHub::num_sessions() const {
 void SessionHub::Ring() {
   MutexLock lock(&mutex_);
   if (bell_) return;
+  bell_ = true;
+  rung_.NotifyOne();
+}
+
+void SessionHub::SetAdapters(std::vector<AdapterInfo> adapters) {
+  MutexLock lock(&mutex_);
+  adapters_ = std::move(adapters);
+  for (auto& [key, entry] : sessions_) entry.outbox->SetAdapters(adapters_);
   bell_ = true;
   rung_.NotifyOne();
 }

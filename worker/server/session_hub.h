@@ -60,6 +60,8 @@ class SessionHub : public EngineObserver {
   // Asks the hub's thread to flush. Cheap; called on the engine thread.
   void Ring();
 
+  // Tells all sessions, also those still to come, which adapters there are.
+  void SetAdapters(std::vector<AdapterInfo> adapters);
   // Tells all sessions, also those still to come, that no new sequences are taken.
   void AnnounceDraining(uint32_t deadline_ms);
   bool draining() const { return draining_.load(std::memory_order_acquire); }
@@ -92,6 +94,7 @@ class SessionHub : public EngineObserver {
   bool bell_ PINGTI_GUARDED_BY(mutex_) = false;
   bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
   std::map<const SessionWriter*, Entry> sessions_ PINGTI_GUARDED_BY(mutex_);
+  std::vector<AdapterInfo> adapters_ PINGTI_GUARDED_BY(mutex_);
   LoadSnapshot load_ PINGTI_GUARDED_BY(mutex_);
   LoadSnapshot reported_ PINGTI_GUARDED_BY(mutex_);
   bool report_now_ PINGTI_GUARDED_BY(mutex_) = false;

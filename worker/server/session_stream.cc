@@ -41,8 +41,13 @@ class OutboxSink : public SessionSink {
 
 }  // namespace
 
-SessionStream::SessionStream(Engine* engine, SessionHub* hub, const Clock* clock)
-    : engine_(engine), hub_(hub), clock_(clock), outbox_(std::make_shared<Outbox>()) {}
+SessionStream::SessionStream(Engine* engine, SessionHub* hub, const AdapterStore* adapters,
+                             const Clock* clock)
+    : engine_(engine),
+      hub_(hub),
+      adapters_(adapters),
+      clock_(clock),
+      outbox_(std::make_shared<Outbox>()) {}
 
 void SessionStream::Begin() {
   {
@@ -170,9 +175,21 @@ void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {
   std::vector<Request> requests;
   requests.reserve(batch.sequences_size());
   const TimePoint now = clock_->Now();
-  for (const v1::Sequence& sequence : batch.sequences())
-    requests.push_back(FromProto(sequence, now));
+  for (const v1::Sequence& sequence : batch.sequences()) {
+    requests.push_back(MakeRequest(sequence, now));
+  }
   engine_->Submit(session_, std::move(requests), HoldUntilTaken());
+}
+
+Request SessionStream::MakeRequest(const v1::Sequence& sequence, TimePoint now) const {
+  Request request = FromProto(sequence, now);
+  if (sequence.adapter().empty()) return request;
+  if (adapters_ != nullptr) request.adapter = adapters_->Find(sequence.adapter());
+  if (request.adapter == nullptr) {
+    request.unsupported = absl::UnavailableError(
+        Concat("adapter '", sequence.adapter(), "' is not loaded at this worker"));
+  }
+  return request;
 }
 
 void SessionStream::HandleCancel(const v1::Cancel& cancel) {

@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine.h"
 #include "worker/server/outbox.h"
 #include "worker/server/session_hub.h"
@@ -26,7 +27,8 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
                             public SessionWriter,
                             public std::enable_shared_from_this<SessionStream> {
  public:
-  SessionStream(Engine* engine, SessionHub* hub, const Clock* clock);
+  // `adapters` may be null: there are none.
+  SessionStream(Engine* engine, SessionHub* hub, const AdapterStore* adapters, const Clock* clock);
   // Starts reading; the stream then keeps itself alive until OnDone.
   void Begin();
 
@@ -49,6 +51,8 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void Refuse(const absl::Status& why);
   void HandleHello(const v1::Hello& hello);
   void HandleSubmit(const v1::SubmitBatch& batch);
+  // The request of a sequence; one that names an unknown adapter will be rejected.
+  Request MakeRequest(const v1::Sequence& sequence, TimePoint now) const;
   void HandleCancel(const v1::Cancel& cancel);
   void RefuseWhileDraining(const v1::SubmitBatch& batch);
   // REQUIRES: write_in_flight_ was set by the caller.
@@ -60,6 +64,7 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 
   Engine* const engine_;
   SessionHub* const hub_;
+  const AdapterStore* const adapters_;
   const Clock* const clock_;
   const std::shared_ptr<Outbox> outbox_;  // shared with the engine's sink
 

@@ -46,6 +46,22 @@ void AddModel(WorkerConfig* config, config::Schema* schema) {
       .Range(0, 1 << 24);
 }
 
+void AddAdapters(WorkerConfig* config, config::Schema* schema) {
+  schema->Group("Adapters");
+  schema->Add("loras", &config->loras,
+              "LoRA adapters of the model, NAME=PATH each: a directory that PEFT saved. Clients "
+              "name one in place of the model.");
+  schema
+      ->Add("max_loras", &config->max_loras,
+            "Adapters whose sequences run at once; each takes memory of max_lora_rank beside every "
+            "weight. There may be more of them: those wait for a place.")
+      .Range(1, 1024);
+  schema
+      ->Add("max_lora_rank", &config->max_lora_rank,
+            "Highest rank of an adapter; one with more is refused.")
+      .Range(1, 256);
+}
+
 void AddListeners(WorkerConfig* config, config::Schema* schema) {
   schema->Group("Listeners");
   schema->Add("address", &config->address,
@@ -211,6 +227,7 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
 
 void AddWorkerKeys(WorkerConfig* config, config::Schema* schema) {
   AddModel(config, schema);
+  AddAdapters(config, schema);
   AddListeners(config, schema);
   AddBatching(config, schema);
   AddMemory(config, schema);
@@ -238,6 +255,11 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
   if (config.rank > 0 && config.leader_address.empty()) {
     return absl::InvalidArgumentError(
         "leader_address is empty: a rank above 0 needs the host of process 0");
+  }
+  if (!config.loras.empty() && config.world_size > 1) {
+    return absl::InvalidArgumentError(
+        "loras: adapters are not supported where several processes share a model: expected "
+        "world_size 1");
   }
   if (config.max_batch_tokens > 0 && config.max_batch_tokens < config.max_batch_size) {
     return absl::InvalidArgumentError(Concat(

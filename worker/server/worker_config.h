@@ -30,6 +30,11 @@ struct WorkerConfig {
   LoadFormat load_format = LoadFormat::kAuto;
   int32_t max_context_tokens = 0;
 
+  // Adapters
+  std::vector<std::string> loras;
+  int32_t max_loras = 8;
+  int32_t max_lora_rank = 16;
+
   // Listeners
   std::string address = "127.0.0.1";
   std::string admin_address;

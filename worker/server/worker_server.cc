@@ -82,7 +82,9 @@ class Server final : public WorkerServer {
         metrics_(registry, card_.card.model_id()),
         hub_(MakeHubOptions(card_, options_), &metrics_),
         engine_(model, clock, options_.engine, &hub_),
-        service_(&card_, &engine_, &hub_, clock) {}
+        service_(&card_, &engine_, &hub_, options_.adapters, clock) {
+    TellAdapters();
+  }
 
   ~Server() override {
     {
@@ -135,6 +137,16 @@ class Server final : public WorkerServer {
   }
 
  private:
+  // Routers learn which adapters there are.
+  void TellAdapters() {
+    if (options_.adapters == nullptr) return;
+    std::vector<AdapterInfo> adapters;
+    for (const AdapterPtr& adapter : options_.adapters->All()) {
+      adapters.push_back({adapter->id, adapter->name, adapter->path});
+    }
+    hub_.SetAdapters(std::move(adapters));
+  }
+
   absl::Status Ready() const {
     PINGTI_RETURN_IF_ERROR(Healthy());
     if (hub_.draining()) return absl::UnavailableError("draining");

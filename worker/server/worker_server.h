@@ -15,6 +15,7 @@
 #include "common/base/clock.h"
 #include "common/metrics/registry.h"
 #include "common/net/tls.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine_core.h"
 #include "worker/model/model.h"
 
@@ -27,9 +28,10 @@ struct WorkerServerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;
   int64_t max_message_bytes = 100 << 20;
-  net::TlsFiles tls;      // of the gRPC port
-  std::string worker_id;  // empty: drawn
-  EngineOptions engine;   // the model was allocated with the same numbers
+  net::TlsFiles tls;                 // of the gRPC port
+  std::string worker_id;             // empty: drawn
+  EngineOptions engine;              // the model was allocated with the same numbers
+  AdapterStore* adapters = nullptr;  // borrowed; null: the model is served without any
   std::chrono::milliseconds report_interval{100};
   // Called once, on a thread of the server, when the engine stands still or is broken. The process
   // cannot go on: it should exit non-zero soon, without destroying the server (whose engine thread

@@ -66,7 +66,7 @@ grpc::ServerWriteReactor<v1::AssetChunk>* WorkerService::GetModelAsset(
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* WorkerService::Session(
     grpc::CallbackServerContext* /*context*/) {
-  auto stream = std::make_shared<SessionStream>(engine_, hub_, clock_);
+  auto stream = std::make_shared<SessionStream>(engine_, hub_, adapters_, clock_);
   stream->Begin();
   return stream.get();
 }

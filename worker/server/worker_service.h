@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine.h"
 #include "worker/server/model_card.h"
 #include "worker/server/session_hub.h"
@@ -20,8 +21,10 @@ using WorkerServiceBase =
 // Thread-safe. Everything borrowed must outlive the gRPC server it is registered with.
 class WorkerService final : public WorkerServiceBase {
  public:
-  WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub, const Clock* clock)
-      : served_(served), engine_(engine), hub_(hub), clock_(clock) {}
+  // `adapters` may be null: there are none.
+  WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub,
+                const AdapterStore* adapters, const Clock* clock)
+      : served_(served), engine_(engine), hub_(hub), adapters_(adapters), clock_(clock) {}
 
   grpc::ServerUnaryReactor* GetModelCard(grpc::CallbackServerContext* context,
                                          const v1::GetModelCardRequest* request,
@@ -35,6 +38,7 @@ class WorkerService final : public WorkerServiceBase {
   const ServedCard* const served_;
   Engine* const engine_;
   SessionHub* const hub_;
+  const AdapterStore* const adapters_;
   const Clock* const clock_;
 };
 

@@ -79,6 +79,41 @@ class WorkerRegistryTest : public ::testing::Test {
   WorkerRegistry registry_{{.failures_to_open = 2}, &clock_, &metrics_};
 };
 
+std::shared_ptr<const ServedModel> AdapterOf(const std::string& fingerprint,
+                                             const std::string& name) {
+  ServedModel base;
+  base.id = "m";
+  base.fingerprint = fingerprint;
+  base.kv_block_tokens = 16;
+  return WithAdapter(base, {"id-" + name, name});
+}
+
+TEST_F(WorkerRegistryTest, SequencesOfAnAdapterGoToWorkersThatHaveIt) {
+  registry_.SetAddresses({"a", "b"});
+  Ready("a");
+  Ready("b");
+  EXPECT_EQ(registry_.FindModel("sql"), nullptr);
+  registry_.OnAdapters(links_.at("b"), {AdapterOf("f", "sql")});
+  const auto model = registry_.FindModel("sql");
+  ASSERT_NE(model, nullptr);
+  EXPECT_EQ(model->adapter, "id-sql");
+  EXPECT_EQ(model->parent, "m");
+  EXPECT_EQ(registry_.Models().size(), 2u);
+  ASSERT_EQ(registry_.Candidates(model->fingerprint, 1, {}).size(), 1u);
+  EXPECT_EQ(registry_.Candidates("f", 1, {}).size(), 2u);
+  // Another adapter of the same name is another model.
+  registry_.OnAdapters(links_.at("a"), {AdapterOf("g", "sql")});
+  EXPECT_EQ(registry_.Candidates(model->fingerprint, 1, {}).size(), 1u);
+  registry_.OnAdapters(links_.at("a"), {AdapterOf("f", "sql"), AdapterOf("f", "chat")});
+  EXPECT_EQ(registry_.Candidates(model->fingerprint, 1, {}).size(), 2u);
+  registry_.OnAdapters(links_.at("b"), {});
+  EXPECT_EQ(registry_.Candidates(model->fingerprint, 1, {}).size(), 1u);
+  EXPECT_TRUE(registry_.HasReadyWorker(model->fingerprint));
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  EXPECT_FALSE(registry_.HasReadyWorker(model->fingerprint));
+  EXPECT_NE(registry_.FindModel("sql"), nullptr) << "known while its worker is only away";
+}
+
 TEST_F(WorkerRegistryTest, OnlyReadyWorkersOfTheBuildAreCandidates) {
   registry_.SetAddresses({"a", "b"});
   EXPECT_TRUE(registry_.Candidates("f", 1, {}).empty());

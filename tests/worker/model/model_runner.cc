@@ -61,10 +61,19 @@ absl::StatusOr<std::vector<int32_t>> ModelRunner::Step(
     const std::vector<int32_t>& blocks = blocks_[static_cast<size_t>(owners[row])];
     std::copy(blocks.begin(), blocks.end(), table.begin() + static_cast<int64_t>(row * width));
   }
+  std::vector<int32_t> adapter_slots;
+  if (!options_.adapter_slots.empty()) {
+    for (const int32_t s : owners) {
+      const auto i = static_cast<size_t>(s);
+      adapter_slots.push_back(i < options_.adapter_slots.size() ? options_.adapter_slots[i]
+                                                                : kNoAdapterSlot);
+    }
+  }
   ForwardBatch batch{ids,          positions,
                      start,        context,
                      table,        static_cast<int32_t>(width),
-                     logit_tokens, options_.highest_only};
+                     logit_tokens, options_.highest_only,
+                     adapter_slots};
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch, {}));
   std::vector<SamplingRow> rows(owners.size());
   for (SamplingRow& row : rows) row.temperature = 0.0f;

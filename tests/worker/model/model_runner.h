@@ -18,6 +18,8 @@ struct RunnerOptions {
   int32_t max_batch_tokens = 512;
   int32_t max_batch_size = 32;
   bool highest_only = false;  // of every Step, which then AllLogprobs may not follow
+  // Of each sequence's adapter; those beyond have none, as all have where this is empty.
+  std::vector<int32_t> adapter_slots{};
 };
 
 // What a model thinks of a token that it was made to take.

@@ -21,6 +21,7 @@
 #include "tests/worker/model/model_runner.h"
 #include "tests/worker/model/packed_checkpoint.h"
 #include "tests/worker/model/random_checkpoint.h"
+#include "worker/adapters/read_adapter.h"
 #include "worker/comm/choose/rank_group.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
@@ -184,6 +185,60 @@ TEST_P(TensorParallelTest, MoreRanksThanHeadsAreRefused) {
   EXPECT_THAT(std::string(model.status().message()),
               HasSubstr("tensor_parallel is 8: the model has"));
 }
+
+struct AdapterCase {
+  const char* base;
+  const char* adapter;
+};
+
+class TensorParallelAdapterTest : public ::testing::TestWithParam<AdapterCase> {};
+
+TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
+  if (!IsExact()) GTEST_SKIP() << "sums are compared in f32";
+  const auto checkpoint =
+      OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + std::string(GetParam().base));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const std::string path =
+      SourcePath("tests/golden/model/tiny_adapters/") + std::string(GetParam().adapter);
+  const auto adapter = ReadAdapter("adapter", path);
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  LoadOptions options;
+  options.format = WeightFormat::kF32;
+  options.adapters = {2, 16};
+  testing::RunnerOptions with_adapter;
+  with_adapter.adapter_slots = {1, kNoAdapterSlot};
+  const auto logprobs = [&](Model* model) {
+    EXPECT_TRUE(model->SetAdapter(1, **adapter).ok());
+    ModelRunner runner(model, with_adapter);
+    const std::vector<int32_t> prompt = Prompt(model->vocab_size());
+    EXPECT_TRUE(runner.Step({prompt, prompt}).ok());
+    return std::pair(*runner.AllLogprobs(0), *runner.AllLogprobs(1));
+  };
+  const std::unique_ptr<testing::DeviceUnderTest> device = testing::MakeDeviceUnderTest("");
+  const auto one = LoadModel(**checkpoint, device->backend(), options);
+  ASSERT_TRUE(one.ok()) << one.status();
+  const auto expected = logprobs(one->get());
+  EXPECT_NE(expected.first, expected.second);
+  for (const int size : {2, 4}) {
+    SCOPED_TRACE(size);
+    const std::unique_ptr<RankGroup> group = OpenGroup(size);
+    const auto model = LoadRanks(**checkpoint, group.get(), options);
+    ASSERT_TRUE(model.ok()) << model.status();
+    const auto got = logprobs(model->get());
+    for (size_t i = 0; i < got.first.size(); ++i) {
+      EXPECT_NEAR(got.first[i], expected.first[i], 1e-4) << "token " << i;
+      EXPECT_NEAR(got.second[i], expected.second[i], 1e-4) << "token " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Adapters, TensorParallelAdapterTest,
+                         ::testing::Values(AdapterCase{"llama3", "llama3_all"},
+                                           AdapterCase{"llama3", "llama3_mlp"},
+                                           AdapterCase{"phi3_window", "phi3_fused"},
+                                           AdapterCase{"falcon_new", "falcon_fused"},
+                                           AdapterCase{"gguf_llama_k", "gguf_llama"}),
+                         [](const auto& test) { return std::string(test.param.adapter); });
 
 constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "llama_linear_mha",

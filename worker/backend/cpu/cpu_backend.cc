@@ -17,6 +17,7 @@
 #include "worker/backend/cpu/cpu_kernels.h"
 #include "worker/backend/cpu/cpu_kv_cache.h"
 #include "worker/backend/cpu/cpu_linear.h"
+#include "worker/backend/cpu/cpu_lora.h"
 #include "worker/backend/cpu/cpu_sampler.h"
 #include "worker/backend/cpu/thread_pool.h"
 #include "worker/quant/source_rows.h"
@@ -89,6 +90,15 @@ class CpuBackend : public Backend {
 
   absl::StatusOr<std::unique_ptr<LinearWeight>> PrepareLinear(const LinearSource& source) override {
     return CpuLinearWeight::Make(source, &pool_);
+  }
+
+  absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape) override {
+    PINGTI_RETURN_IF_ERROR(lora_stage_.Grow(shape));
+    return std::make_unique<CpuLoraWeights>(shape);
+  }
+
+  absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices) override {
+    return static_cast<CpuLoraWeights&>(weights).Set(slot, matrices, &pool_);
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
@@ -227,6 +237,11 @@ class CpuBackend : public Backend {
   absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) override {
     return RunLinear(static_cast<const CpuLinearWeight&>(weight), x, out, *kernels_, &pool_,
                      &stage_);
+  }
+
+  absl::Status AddLora(const LoraWeights& weights, MatrixView x, MatrixView out) override {
+    return RunLora(static_cast<const CpuLoraWeights&>(weights), step_, x, out, *kernels_, &pool_,
+                   &lora_stage_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
@@ -401,6 +416,7 @@ class CpuBackend : public Backend {
   const CpuKernels* const kernels_;
   ThreadPool pool_;
   ActivationStage stage_;
+  LoraStage lora_stage_;
   CpuAttention attention_;
   CpuExperts experts_;
   std::vector<CpuSampler> samplers_;

@@ -21,6 +21,7 @@
 #include "worker/backend/cuda/cuda_experts.h"
 #include "worker/backend/cuda/cuda_kv_cache.h"
 #include "worker/backend/cuda/cuda_linear.h"
+#include "worker/backend/cuda/cuda_lora.h"
 #include "worker/backend/cuda/cuda_sampler.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/cuda_timer.h"
@@ -113,6 +114,12 @@ class CudaBackend : public Backend {
     return std::unique_ptr<LinearWeight>(std::move(weight));
   }
 
+  absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLoraWeights> weights, CudaLoraWeights::Make(shape));
+    lora_.Announce(*weights);
+    return std::unique_ptr<LoraWeights>(std::move(weights));
+  }
+
   absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
       const EmbeddingSource& source) override {
     LinearSource rows;
@@ -135,7 +142,7 @@ class CudaBackend : public Backend {
   }
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
-    return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) +
+    return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) + lora_.BytesFor(limits) +
            CudaAttention::BytesFor(limits) + CudaExperts::BytesFor(limits) + kGraphBytes;
   }
 
@@ -148,6 +155,7 @@ class CudaBackend : public Backend {
     limits_ = limits;
     PINGTI_RETURN_IF_ERROR(arrays_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits));
+    PINGTI_RETURN_IF_ERROR(lora_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(experts_.Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
     return attention_.Allocate(limits, arrays_.max_decode_len());
@@ -178,6 +186,16 @@ class CudaBackend : public Backend {
     PINGTI_RETURN_IF_ERROR(CheckDistinct(to.shape().num_blocks, blocks));
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
     return transfer_.Import(to, blocks, in, stream_);
+  }
+
+  absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices) override {
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
+    auto& cuda_weights = static_cast<CudaLoraWeights&>(weights);
+    const bool was_used = cuda_weights.is_used();
+    PINGTI_RETURN_IF_ERROR(cuda_weights.Set(slot, matrices, stream_));
+    // Records have launches for the products that some adapter adds to, and no others.
+    if (cuda_weights.is_used() != was_used) graphs_.Clear();
+    return absl::OkStatus();
   }
 
   std::unique_ptr<DeviceTimer> MakeTimer(const Clock*) override {
@@ -256,6 +274,11 @@ class CudaBackend : public Backend {
 
   absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) override {
     return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_);
+  }
+
+  absl::Status AddLora(const LoraWeights& weights, MatrixView x, MatrixView out) override {
+    return lora_.Add(static_cast<const CudaLoraWeights&>(weights), arrays_.device().adapter_tiles,
+                     x, out, stream_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
@@ -423,6 +446,7 @@ class CudaBackend : public Backend {
   const CudaBackendOptions options_;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CudaLinear> linear_;
+  CudaLora lora_;
   std::optional<WeightUpload> upload_;  // while loading
   StepLimits limits_;                   // of the workspace
   StepArrays arrays_;

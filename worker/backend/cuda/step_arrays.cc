@@ -48,15 +48,26 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   layout.query_start = Place(&end, 2 * (limits_.max_seqs + 1) * 4);
   layout.token_ids = Place(&end, tokens * 4);
   layout.slots = Place(&end, tokens * 8);
+  const int64_t tiles = MostTiles(limits_, tokens);
+  layout.tile_rows = Place(&end, tiles * kernels::kLoraTileRows * 4);
+  layout.tile_slots = Place(&end, tiles * 4);
   layout.cos = Place(&end, tokens * half_dim_ * 4);
   layout.sin = Place(&end, tokens * half_dim_ * 4);
   layout.end = end;
   return layout;
 }
 
+// Each adapter of a step fills all of its tiles but one.
+int64_t StepArrays::MostTiles(const StepLimits& limits, int64_t tokens) {
+  if (limits.max_adapters == 0) return 0;
+  return std::min(tokens, tokens / kernels::kLoraTileRows + limits.max_adapters);
+}
+
 int64_t StepArrays::BytesFor(const StepLimits& limits) {
   const int64_t rows = limits.max_tokens + limits.max_seqs;
-  return rows * (12 + limits.head_dim * 4) + limits.max_seqs * (limits.max_blocks_per_seq + 5) * 4;
+  const int64_t tiles = MostTiles(limits, limits.max_tokens) + MostTiles(limits, limits.max_seqs);
+  return tiles * (kernels::kLoraTileRows + 1) * 4 + rows * (12 + limits.head_dim * 4) +
+         limits.max_seqs * (limits.max_blocks_per_seq + 5) * 4;
 }
 
 absl::Status StepArrays::Allocate(const StepLimits& limits) {
@@ -104,6 +115,31 @@ void StepArrays::FillSlots(const StepInputs& inputs, int64_t* slots) const {
   }
 }
 
+int64_t StepArrays::NumTiles(const StepInputs& inputs, const StepShape& shape) const {
+  return inputs.adapter_slots.empty() ? 0 : MostTiles(limits_, shape.num_tokens);
+}
+
+void StepArrays::FillTiles(const StepInputs& inputs, int64_t num_tiles, int32_t* rows,
+                           int32_t* slots) const {
+  constexpr auto kRows = int64_t{kernels::kLoraTileRows};
+  std::fill_n(rows, num_tiles * kRows, -1);
+  std::fill_n(slots, num_tiles, -1);
+  int64_t tile = 0;
+  for (int32_t slot = 0; slot < static_cast<int32_t>(limits_.max_adapters); ++slot) {
+    int64_t filled = 0;  // rows of this adapter
+    for (size_t s = 0; s < inputs.adapter_slots.size(); ++s) {
+      if (inputs.adapter_slots[s] != slot) continue;
+      for (int32_t row = inputs.query_start[s]; row < inputs.query_start[s + 1]; ++row) {
+        const int64_t at = tile * kRows + filled++;
+        PINGTI_CHECK(at < num_tiles * kRows);
+        rows[at] = row;
+        slots[at / kRows] = slot;
+      }
+    }
+    tile += (filled + kRows - 1) / kRows;
+  }
+}
+
 void StepArrays::Fill(const Layout& layout, const StepInputs& inputs, const StepShape& shape,
                       const Decodes& decodes, uint8_t* pinned) const {
   const size_t num_tokens = inputs.token_ids.size();
@@ -126,12 +162,15 @@ void StepArrays::Fill(const Layout& layout, const StepInputs& inputs, const Step
   auto* slots = reinterpret_cast<int64_t*>(pinned + layout.slots);
   FillSlots(inputs, slots);
   std::fill(slots + num_tokens, slots + all_tokens, -1);
+  FillTiles(inputs, NumTiles(inputs, shape), reinterpret_cast<int32_t*>(pinned + layout.tile_rows),
+            reinterpret_cast<int32_t*>(pinned + layout.tile_slots));
   // Padding turns as an earlier step's rows did.
   std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());
   std::memcpy(pinned + layout.sin, inputs.rope_sin.data(), inputs.rope_sin.size_bytes());
 }
 
-void StepArrays::SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes) {
+void StepArrays::SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes,
+                             int64_t num_tiles) {
   const uint8_t* base = device_->as<uint8_t>();
   pointers_.token_ids = reinterpret_cast<const int32_t*>(base + layout.token_ids);
   pointers_.context_len = reinterpret_cast<const int32_t*>(base + layout.context_len);
@@ -144,6 +183,9 @@ void StepArrays::SetPointers(const Layout& layout, const StepShape& shape, const
   pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
   pointers_.block_table = reinterpret_cast<const int32_t*>(base + table_);
   pointers_.block_table_stride = limits_.max_blocks_per_seq;
+  pointers_.adapter_tiles = {reinterpret_cast<const int32_t*>(base + layout.tile_rows),
+                             reinterpret_cast<const int32_t*>(base + layout.tile_slots),
+                             static_cast<int32_t>(num_tiles)};
   pointers_.num_tokens = shape.num_tokens;
   pointers_.num_seqs = shape.num_seqs;
   pointers_.num_decode = decodes.num_seqs;
@@ -175,22 +217,26 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
   PINGTI_RETURN_IF_ERROR(copied_[next_].Wait());
   uint8_t* pinned = pinned_[next_].data();
   Fill(layout, inputs, shape, decodes, pinned);
+  const int64_t tiles = NumTiles(inputs, shape);
 
   const int64_t rope_bytes = tokens * half_dim_ * 4;
   const Copy whole[] = {{layout.begin, layout.end - layout.begin}};
   const Copy parts[] = {{layout.begin, layout.token_ids - layout.begin + tokens * 4},
                         {layout.slots, tokens * 8},
+                        {layout.tile_rows, tiles * kernels::kLoraTileRows * 4},
+                        {layout.tile_slots, tiles * 4},
                         {layout.cos, rope_bytes},
                         {layout.sin, rope_bytes}};
   const std::span<const Copy> copies =
       &layout == &small_ ? std::span<const Copy>(whole) : std::span<const Copy>(parts);
   for (const Copy& copy : copies) {
+    if (copy.bytes == 0) continue;
     PINGTI_RETURN_IF_CUDA_ERROR(
         cudaMemcpyAsync(device_->as<uint8_t>() + copy.offset, pinned + copy.offset,
                         static_cast<size_t>(copy.bytes), cudaMemcpyHostToDevice, stream));
   }
   PINGTI_RETURN_IF_ERROR(CopyTable(inputs, pinned, stream));
-  SetPointers(layout, shape, decodes);
+  SetPointers(layout, shape, decodes, tiles);
   return copied_[next_].Record(stream);
 }
 

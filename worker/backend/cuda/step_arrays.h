@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "pingti/kernels/lora.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/cuda/device_memory.h"
 
@@ -32,6 +33,9 @@ struct StepPointers {
   const float* sin = nullptr;              // [num_tokens, half_dim]
   const int32_t* block_table = nullptr;    // [num_seqs, block_table_stride]
   int64_t block_table_stride = 0;
+  // Tiles of rows with one adapter each, as many as any step of so many tokens may take; none in a
+  // step without adapters. See kernels' lora.h.
+  kernels::LoraTiles adapter_tiles;
   int32_t num_tokens = 0;
   int32_t num_seqs = 0;
   int32_t num_decode = 0;
@@ -46,6 +50,8 @@ class StepArrays {
   // Errors: InvalidArgument when the step is larger than the limits.
   absl::Status Upload(const StepInputs& inputs, cudaStream_t stream);
   const StepPointers& device() const { return pointers_; }
+  // Tiles of adapters' rows that steps of up to so many tokens take.
+  static int64_t MostTiles(const StepLimits& limits, int64_t tokens);
   // The most tokens of a sequence that the decode kernel takes.
   int32_t max_decode_len() const { return max_decode_len_; }
 
@@ -65,6 +71,8 @@ class StepArrays {
     int64_t context_len = 0;
     int64_t query_start = 0;  // of all sequences, then of the prefills from 0
     int64_t slots = 0;
+    int64_t tile_rows = 0;   // of adapters
+    int64_t tile_slots = 0;  // of adapters
     int64_t cos = 0;
     int64_t sin = 0;
     int64_t end = 0;
@@ -81,7 +89,12 @@ class StepArrays {
   void Fill(const Layout& layout, const StepInputs& inputs, const StepShape& shape,
             const Decodes& decodes, uint8_t* pinned) const;
   void FillSlots(const StepInputs& inputs, int64_t* slots) const;
-  void SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes);
+  // That a step launches: none without adapters, and else as many as any mix of them takes.
+  int64_t NumTiles(const StepInputs& inputs, const StepShape& shape) const;
+  // Rows of the sequences by adapter, in tiles. `rows` and `slots` have room for `num_tiles`.
+  void FillTiles(const StepInputs& inputs, int64_t num_tiles, int32_t* rows, int32_t* slots) const;
+  void SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes,
+                   int64_t num_tiles);
   absl::Status CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream);
 
   StepLimits limits_;

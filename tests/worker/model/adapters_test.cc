@@ -1,0 +1,207 @@
+// Adapters of tiny checkpoints against PEFT's merged weights (fixtures and script in
+// tests/golden/model), and many of them in one batch, on the device that the program is linked for.
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/testing/source_dir.h"
+#include "tests/worker/backend/device_under_test.h"
+#include "tests/worker/model/model_runner.h"
+#include "worker/adapters/read_adapter.h"
+#include "worker/model/decoder_blocks.h"
+#include "worker/model/load_model.h"
+#include "worker/model/open_checkpoint.h"
+#include "worker/weights/checkpoint.h"
+
+namespace pingti::worker {
+namespace {
+
+using testing::ModelRunner;
+
+constexpr int32_t kSlots = 3;
+
+struct Golden {
+  std::string base;
+  std::vector<int32_t> prompt;
+  std::vector<float> logprobs;
+  std::vector<int32_t> greedy;
+};
+
+std::string AdapterPath(const std::string& name) {
+  return SourcePath("tests/golden/model/tiny_adapters/") + name;
+}
+
+Golden ReadGolden(const std::string& name) {
+  std::ifstream file(AdapterPath(name) + "/expected.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  const boost::json::value root = boost::json::parse(text.str());
+  return {boost::json::value_to<std::string>(root.at("base")),
+          boost::json::value_to<std::vector<int32_t>>(root.at("prompt")),
+          boost::json::value_to<std::vector<float>>(root.at("logprobs")),
+          boost::json::value_to<std::vector<int32_t>>(root.at("greedy"))};
+}
+
+class AdaptedModel {
+ public:
+  // `directory` of a tiny checkpoint.
+  AdaptedModel(const std::string& directory, const std::string& variant)
+      : device_(testing::MakeDeviceUnderTest(variant)) {
+    auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + directory);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    checkpoint_ = *std::move(checkpoint);
+    LoadOptions options;
+    options.format = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    options.adapters = limits_;
+    auto model = LoadModel(*checkpoint_, device_->backend(), options);
+    EXPECT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
+  }
+
+  void Set(int32_t slot, const std::string& adapter) {
+    const auto read = ReadAdapter(adapter, AdapterPath(adapter));
+    ASSERT_TRUE(read.ok()) << read.status();
+    const absl::Status fits = CheckAdapter(**read, DeclaredWeights(checkpoint_->spec()), limits_);
+    ASSERT_TRUE(fits.ok()) << fits;
+    const absl::Status set = model_->SetAdapter(slot, **read);
+    ASSERT_TRUE(set.ok()) << set;
+  }
+  Model* model() { return model_.get(); }
+  bool is_exact() { return device_->is_exact(); }
+  // Heads that the device's attention cannot have.
+  bool can_run() { return !absl::IsUnimplemented(model_->Allocate(16, 16, 16, 1)); }
+
+ private:
+  const AdapterLimits limits_{kSlots, 16};
+  std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::unique_ptr<Checkpoint> checkpoint_;
+  std::unique_ptr<Model> model_;
+};
+
+double Divergence(const std::vector<float>& expected, const std::vector<float>& got) {
+  double sum = 0.0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    sum += std::exp(static_cast<double>(expected[i])) * static_cast<double>(expected[i] - got[i]);
+  }
+  return sum;
+}
+
+class AdaptersTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(AdaptersTest, AnswersEqualThoseOfMergedWeights) {
+  const Golden golden = ReadGolden(GetParam());
+  for (const std::string& variant : testing::DeviceVariants()) {
+    SCOPED_TRACE(variant);
+    AdaptedModel adapted(golden.base, variant);
+    if (!adapted.can_run()) GTEST_SKIP() << "the device has no attention of such heads";
+    adapted.Set(1, GetParam());
+    testing::RunnerOptions options;
+    options.adapter_slots = {1};
+    ModelRunner runner(adapted.model(), options);
+    ASSERT_TRUE(runner.Greedy(0, golden.prompt, 1).ok());
+    const std::vector<float> logprobs = *runner.AllLogprobs(0);
+    if (!adapted.is_exact()) {
+      EXPECT_LT(Divergence(golden.logprobs, logprobs), 1e-2);
+      continue;
+    }
+    for (size_t i = 0; i < logprobs.size(); ++i) {
+      EXPECT_NEAR(logprobs[i], golden.logprobs[i], 1e-4) << "token " << i;
+    }
+    ModelRunner in_chunks(adapted.model(), options);
+    EXPECT_EQ(*in_chunks.Greedy(0, golden.prompt, static_cast<int32_t>(golden.greedy.size()), 7),
+              golden.greedy);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Adapters, AdaptersTest,
+                         ::testing::Values("llama3_qv", "llama3_mlp", "llama3_all", "phi3_fused",
+                                           "falcon_fused", "gguf_llama", "llama3_d64_qv",
+                                           "llama3_d64_all"),
+                         [](const auto& test) { return std::string(test.param); });
+
+// The log-probabilities after each of `steps` tokens of one sequence that is alone.
+std::vector<std::vector<float>> Alone(Model* model, int32_t slot,
+                                      const std::vector<std::vector<int32_t>>& steps) {
+  testing::RunnerOptions options;
+  options.adapter_slots = {slot};
+  ModelRunner runner(model, options);
+  std::vector<std::vector<float>> all;
+  for (const std::vector<int32_t>& tokens : steps) {
+    EXPECT_TRUE(runner.Step({tokens}).ok());
+    all.push_back(*runner.AllLogprobs(0));
+  }
+  return all;
+}
+
+TEST(AdapterBatchTest, SequencesOfManyAdaptersAnswerAsEachDoesAlone) {
+  AdaptedModel adapted("llama3_d64", "");
+  adapted.Set(0, "llama3_d64_qv");
+  adapted.Set(2, "llama3_d64_all");
+  // Neighbours with the same adapter, with another and with none; prompts and single tokens.
+  const std::vector<int32_t> slots = {2, 0, 0, kNoAdapterSlot, 2, kNoAdapterSlot, 0};
+  std::vector<std::vector<std::vector<int32_t>>> steps(slots.size());
+  for (size_t s = 0; s < slots.size(); ++s) {
+    const auto id = static_cast<int32_t>(s);
+    steps[s] = {{5 + id, 17, 40 - id},
+                {9},
+                s % 2 == 0 ? std::vector<int32_t>{8, 7, 6, 5, 4} : std::vector<int32_t>{30 + id}};
+  }
+  testing::RunnerOptions options;
+  options.adapter_slots = slots;
+  std::vector<std::vector<std::vector<float>>> together(slots.size());
+  {
+    ModelRunner runner(adapted.model(), options);
+    for (size_t i = 0; i < steps[0].size(); ++i) {
+      std::vector<std::vector<int32_t>> tokens;
+      for (const auto& own : steps) tokens.push_back(own[i]);
+      ASSERT_TRUE(runner.Step(tokens).ok());
+      for (size_t s = 0; s < slots.size(); ++s) {
+        together[s].push_back(*runner.AllLogprobs(static_cast<int32_t>(s)));
+      }
+    }
+  }
+  for (size_t s = 0; s < slots.size(); ++s) {
+    const auto alone = Alone(adapted.model(), slots[s], steps[s]);
+    for (size_t i = 0; i < alone.size(); ++i) {
+      for (size_t token = 0; token < alone[i].size(); ++token) {
+        ASSERT_NEAR(together[s][i][token], alone[i][token], adapted.is_exact() ? 1e-5 : 0.25)
+            << "sequence " << s << ", step " << i << ", token " << token;
+      }
+    }
+  }
+}
+
+TEST(AdapterBatchTest, ASequenceWithoutAdapterIsNotTouchedByThoseBesideIt) {
+  AdaptedModel adapted("llama3_d64", "");
+  adapted.Set(0, "llama3_d64_all");
+  testing::RunnerOptions options;
+  ModelRunner plain(adapted.model(), options);
+  ASSERT_TRUE(plain.Step({{5, 6, 7}, {5, 6, 7}}).ok());
+  const std::vector<float> expected = *plain.AllLogprobs(1);
+  options.adapter_slots = {0, kNoAdapterSlot};
+  ModelRunner mixed(adapted.model(), options);
+  ASSERT_TRUE(mixed.Step({{5, 6, 7}, {5, 6, 7}}).ok());
+  EXPECT_EQ(*mixed.AllLogprobs(1), expected);
+  EXPECT_NE(*mixed.AllLogprobs(0), expected);
+}
+
+TEST(AdapterBatchTest, AnAdapterLeavesNothingBehindInItsSlot) {
+  AdaptedModel adapted("llama3_d64", "");
+  const Golden golden = ReadGolden("llama3_d64_qv");
+  adapted.Set(0, "llama3_d64_qv");
+  const auto expected = Alone(adapted.model(), 0, {golden.prompt});
+  adapted.Set(0, "llama3_d64_all");
+  EXPECT_NE(Alone(adapted.model(), 0, {golden.prompt}), expected);
+  adapted.Set(0, "llama3_d64_qv");
+  EXPECT_EQ(Alone(adapted.model(), 0, {golden.prompt}), expected);
+}
+
+}  // namespace
+}  // namespace pingti::worker

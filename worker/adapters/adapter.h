@@ -1,0 +1,43 @@
+// A LoRA adapter in host memory: what it adds to which modules of its base model. Immutable once
+// made; thread-safe. Next: read_adapter.h, which makes one of PEFT's files;
+// worker/model/adapter_weights.h, which brings it into the form of a model's products.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "worker/tensor/tensor_view.h"
+
+namespace pingti::worker {
+
+// y += scale * B (A x).
+struct AdapterModule {
+  TensorView a;  // [rank, in_features]
+  TensorView b;  // [out_features, rank]
+  double scale = 1.0;
+
+  int64_t rank() const { return a.shape[0]; }
+};
+
+struct Adapter {
+  std::string name;  // that clients ask for
+  // Of the name and all that the files say: two workers whose adapters have one id give the same
+  // answers with them. 16 hexadecimal digits.
+  std::string id;
+  std::string path;
+  std::string base_model;  // as the configuration names it; may be empty
+  // By the name of the base model's module, as Hugging Face checkpoints have it:
+  // "model.layers.0.self_attn.q_proj".
+  std::map<std::string, AdapterModule, std::less<>> modules;
+  // That the tensors lie in: a copy, so that the file may go or change.
+  std::unique_ptr<std::byte[]> memory;
+  int64_t bytes = 0;
+
+  int64_t max_rank() const;
+};
+
+}  // namespace pingti::worker

@@ -1,0 +1,125 @@
+#include "worker/adapters/read_adapter.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/base/sha256.h"
+#include "common/base/status_macros.h"
+#include "common/base/strings.h"
+#include "worker/adapters/peft_config.h"
+#include "worker/weights/mapped_file.h"
+#include "worker/weights/safetensors_file.h"
+#include "worker/weights/text_file.h"
+
+namespace pingti::worker {
+namespace {
+
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kDownSuffix = ".lora_A.weight";
+constexpr std::string_view kUpSuffix = ".lora_B.weight";
+
+std::string Described(const TensorView& tensor) {
+  return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
+}
+
+absl::Status AddTensor(const TensorView& tensor, Adapter* adapter) {
+  std::string_view module = tensor.name;
+  const bool is_down = module.ends_with(kDownSuffix);
+  if (!module.starts_with(kPrefix) || !(is_down || module.ends_with(kUpSuffix))) {
+    return absl::UnimplementedError(Concat(Described(tensor), ": expected only ", kPrefix, "MODULE",
+                                           kDownSuffix, " and ", kPrefix, "MODULE", kUpSuffix,
+                                           ", of linear modules"));
+  }
+  if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBf16) {
+    return absl::UnimplementedError(Concat(Described(tensor), ": expected F32, F16 or BF16"));
+  }
+  if (tensor.shape.size() != 2 || tensor.NumElements() == 0) {
+    return absl::InvalidArgumentError(
+        Concat(Described(tensor), ": expected a matrix of at least one value"));
+  }
+  module.remove_prefix(kPrefix.size());
+  module.remove_suffix((is_down ? kDownSuffix : kUpSuffix).size());
+  AdapterModule& place = adapter->modules[std::string(module)];
+  (is_down ? place.a : place.b) = tensor;
+  return absl::OkStatus();
+}
+
+absl::Status CheckModule(const std::string& name, const PeftConfig& config, AdapterModule* module) {
+  if (module->a.data == nullptr || module->b.data == nullptr) {
+    return absl::InvalidArgumentError(
+        Concat("module '", name, "' has only one of lora_A and ", "lora_B: expected both"));
+  }
+  PINGTI_ASSIGN_OR_RETURN(const int64_t rank, config.RankOf(name));
+  if (module->a.shape[0] != rank || module->b.shape[1] != rank) {
+    return absl::InvalidArgumentError(Concat(Described(module->a), " and ", Described(module->b),
+                                             ": expected a rank of ", rank,
+                                             ", as adapter_config.json says"));
+  }
+  PINGTI_ASSIGN_OR_RETURN(module->scale, config.ScaleOf(name));
+  return absl::OkStatus();
+}
+
+// What the configuration names and the tensors lack would be left out in silence.
+absl::Status CheckTargets(const PeftConfig& config, const Adapter& adapter) {
+  for (const std::string& target : config.target_modules()) {
+    const bool found =
+        std::any_of(adapter.modules.begin(), adapter.modules.end(), [&](const auto& module) {
+          return module.first == target || module.first.ends_with(Concat(".", target));
+        });
+    if (found) continue;
+    return absl::InvalidArgumentError(Concat("has no tensors of '", target,
+                                             "', which 'target_modules' of adapter_config.json ",
+                                             "names"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadTensors(const PeftConfig& config, std::string_view bytes, Adapter* adapter) {
+  adapter->bytes = static_cast<int64_t>(bytes.size());
+  adapter->memory = std::make_unique_for_overwrite<std::byte[]>(bytes.size());
+  std::memcpy(adapter->memory.get(), bytes.data(), bytes.size());
+  const std::string_view copy(reinterpret_cast<const char*>(adapter->memory.get()), bytes.size());
+  PINGTI_ASSIGN_OR_RETURN(const std::vector<TensorView> tensors, ParseSafetensors(copy));
+  for (const TensorView& tensor : tensors) PINGTI_RETURN_IF_ERROR(AddTensor(tensor, adapter));
+  if (adapter->modules.empty()) return absl::InvalidArgumentError("holds no tensors");
+  for (auto& [name, module] : adapter->modules) {
+    PINGTI_RETURN_IF_ERROR(CheckModule(name, config, &module));
+  }
+  return CheckTargets(config, *adapter);
+}
+
+std::string IdOf(const std::string& name, const std::string& config, std::string_view tensors) {
+  constexpr size_t kDigits = 16;
+  Sha256Hasher hasher;
+  hasher.Update(name);
+  hasher.Update("\n");
+  hasher.Update(config);
+  hasher.Update("\n");
+  hasher.Update(tensors);
+  return ToHex(hasher.Finish()).substr(0, kDigits);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Adapter>> ReadAdapter(const std::string& name,
+                                                     const std::string& directory) {
+  const std::string config_path = Concat(directory, "/adapter_config.json");
+  PINGTI_ASSIGN_OR_RETURN(const std::string text, ReadRequiredFile(config_path));
+  const absl::StatusOr<PeftConfig> config = PeftConfig::Parse(text);
+  if (!config.ok()) return InFile(config_path, config.status());
+  const std::string path = Concat(directory, "/adapter_model.safetensors");
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
+  auto adapter = std::make_unique<Adapter>();
+  adapter->name = name;
+  adapter->path = directory;
+  adapter->base_model = config->base_model();
+  const absl::Status read = ReadTensors(*config, file->bytes(), adapter.get());
+  if (!read.ok()) return InFile(path, read);
+  adapter->id = IdOf(name, text, file->bytes());
+  return adapter;
+}
+
+}  // namespace pingti::worker

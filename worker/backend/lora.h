@@ -1,0 +1,54 @@
+// Low-rank adapters of a matrix product (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
+// Models"): a row of an adapter gets y = x W^T + (x A^T) B^T, where A is [rank, in_features] and B
+// [out_features, rank]. Plain data; next: backend.h (AllocateLora, SetLora, AddLora).
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace pingti::worker {
+
+// A sequence that uses no adapter, where slots are named.
+inline constexpr int32_t kNoAdapterSlot = -1;
+
+// Room for the adapters of one product, which may stack the rows of several modules.
+struct LoraShape {
+  // Columns of the product that belong to one module and lie together.
+  struct Part {
+    int32_t module = 0;
+    int64_t columns = 0;
+  };
+  int64_t in_features = 0;
+  int32_t num_modules = 0;  // each has an A of its own
+  std::vector<Part> parts;  // all columns of the product, in order
+  int64_t max_rank = 0;     // of a module
+  int32_t num_slots = 0;    // adapters that are here at once
+
+  int64_t out_features() const;
+  // Values of all slots: A and B of every module at the largest rank.
+  int64_t num_values() const;
+};
+
+// One adapter's matrices for one product. What they are multiplied with is in B.
+struct LoraMatrices {
+  std::vector<int64_t> ranks;         // of each module; 0: the adapter leaves it as it is
+  std::vector<std::vector<float>> a;  // of each module: [rank, in_features]
+  std::vector<std::vector<float>> b;  // of each part: [columns, rank of its module]
+
+  // Whether the product is left as it is.
+  bool empty() const;
+};
+
+// The slots of one product on a backend's device.
+class LoraWeights {
+ public:
+  explicit LoraWeights(LoraShape shape) : shape_(std::move(shape)) {}
+  virtual ~LoraWeights() = default;
+  const LoraShape& shape() const { return shape_; }
+
+ private:
+  const LoraShape shape_;
+};
+
+}  // namespace pingti::worker

@@ -1,0 +1,60 @@
+// See adapter_slots.h.
+#include "worker/engine/adapter_slots.h"
+
+#include <algorithm>
+
+#include "common/base/check.h"
+#include "common/base/status_macros.h"
+#include "worker/engine/request_group.h"
+
+namespace pingti::worker {
+
+AdapterSlots::AdapterSlots(Model* model)
+    : model_(model), slots_(static_cast<size_t>(model->num_adapter_slots())) {}
+
+absl::Status AdapterSlots::Load(const StepPlan& plan) {
+  ++step_;
+  bool all_here = true;
+  for (const PlannedChunk& chunk : plan.chunks) {
+    const int32_t slot = SlotOf(chunk.sequence->adapter);
+    if (slot != kNoAdapterSlot) slots_[static_cast<size_t>(slot)].last_used = step_;
+    all_here &= slot != kNoAdapterSlot || chunk.sequence->adapter == nullptr;
+  }
+  if (all_here) return absl::OkStatus();
+  for (const PlannedChunk& chunk : plan.chunks) {
+    const Sequence& sequence = *chunk.sequence;
+    if (sequence.adapter == nullptr || SlotOf(sequence.adapter) != kNoAdapterSlot) continue;
+    PINGTI_RETURN_IF_ERROR(Put(sequence.group->request.adapter));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AdapterSlots::Put(const AdapterPtr& adapter) {
+  const auto oldest =
+      std::min_element(slots_.begin(), slots_.end(),
+                       [](const Slot& a, const Slot& b) { return a.last_used < b.last_used; });
+  PINGTI_CHECK_MSG(oldest != slots_.end() && oldest->last_used < step_,
+                   "the plan has more adapters than there are slots");
+  evictions_total_ += oldest->adapter == nullptr ? 0 : 1;
+  *oldest = {};
+  PINGTI_RETURN_IF_ERROR(
+      model_->SetAdapter(static_cast<int32_t>(oldest - slots_.begin()), *adapter));
+  *oldest = {adapter, step_};
+  ++loads_total_;
+  return absl::OkStatus();
+}
+
+int32_t AdapterSlots::SlotOf(const Adapter* adapter) const {
+  if (adapter == nullptr) return kNoAdapterSlot;
+  const auto found = std::find_if(slots_.begin(), slots_.end(), [adapter](const Slot& slot) {
+    return slot.adapter.get() == adapter;
+  });
+  return found == slots_.end() ? kNoAdapterSlot : static_cast<int32_t>(found - slots_.begin());
+}
+
+int32_t AdapterSlots::num_used() const {
+  return static_cast<int32_t>(std::count_if(
+      slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.adapter != nullptr; }));
+}
+
+}  // namespace pingti::worker

@@ -1,0 +1,25 @@
+// A matrix product with a declared weight, and what adapters add to it. Confined to the engine
+// thread.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "common/base/status_macros.h"
+#include "worker/backend/backend.h"
+
+namespace pingti::worker {
+
+struct Projection {
+  std::unique_ptr<LinearWeight> weight;
+  std::unique_ptr<LoraWeights> lora;  // null: the model takes no adapters
+
+  // out = x W^T + bias, and of rows with an adapter that adapter's part. x has a row for each of
+  // the step's tokens where there are adapters.
+  absl::Status Apply(Backend& backend, const Operand& x, MatrixView out) const {
+    PINGTI_RETURN_IF_ERROR(backend.Linear(*weight, x, out));
+    return lora == nullptr ? absl::OkStatus() : backend.AddLora(*lora, x.values, out);
+  }
+};
+
+}  // namespace pingti::worker
