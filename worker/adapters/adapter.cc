@@ -6,7 +6,7 @@ namespace pingti::worker {
 
 int64_t Adapter::max_rank() const {
   int64_t rank = 0;
-  for (const auto& [name, module] : modules) rank = std::max(rank, module.rank());
+  for (const auto& [of, module] : modules) rank = std::max(rank, module.rank());
   return rank;
 }
 
