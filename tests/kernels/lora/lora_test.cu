@@ -1,0 +1,239 @@
+// Adapters' products against a float64 reference: ranks 1 to 256, stacks of modules with ranks of
+// their own or none, tiles that are part empty or not there, widths that no block divides. What no
+// kernel may read is NaN: values behind a module's filled rank, other slots, rows in no tile.
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "pingti/kernels/lora.h"
+#include "tests/kernels/testing/compare.h"
+#include "tests/kernels/testing/device.h"
+#include "tests/kernels/testing/run.h"
+
+namespace pingti::kernels::testing {
+namespace {
+
+struct Case {
+  std::string name;
+  int in_features;
+  std::vector<std::pair<int, int>> parts;  // columns, module
+  int max_rank;
+  std::vector<std::vector<int>> ranks;  // [slots, modules]
+  std::vector<int> row_slots;           // by row; -1: none
+};
+
+int FilledUp(int rank) { return (rank + kLoraRankStep - 1) / kLoraRankStep * kLoraRankStep; }
+
+class LoraCase {
+ public:
+  LoraCase(const Case& c, uint64_t seed) : c_(c), random_(seed) {
+    modules_ = static_cast<int>(c.ranks[0].size());
+    padded_ = FilledUp(c.max_rank);
+    for (const auto& [columns, module] : c.parts) out_ += columns;
+    MakeMatrices();
+    for (size_t i = 0; i < c.row_slots.size() * c.in_features; ++i) x_.push_back(Value());
+    for (size_t i = 0; i < c.row_slots.size() * out_; ++i) y_.push_back(Value());
+    MakeTiles();
+  }
+
+  void Run(TestRun* run) {
+    const DeviceBuffer<__nv_bfloat16> x(x_), a(a_), b(b_), y(y_);
+    const DeviceBuffer<int32_t> ranks(ranks_), rows(rows_), slots(slots_);
+    const int splits = LoraSplits(c_.in_features);
+    const DeviceBuffer<float> shrunk(splits * rows_.size() * modules_ * padded_);
+    const LoraTiles tiles{rows.data(), slots.data(), static_cast<int32_t>(slots_.size())};
+    LoraShrinkParams shrink;
+    shrink.tiles = tiles;
+    shrink.x = x.data();
+    shrink.x_stride = c_.in_features;
+    shrink.a = a.data();
+    shrink.ranks = ranks.data();
+    shrink.shrunk = shrunk.data();
+    shrink.in_features = c_.in_features;
+    shrink.num_modules = modules_;
+    shrink.max_rank = padded_;
+    run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaSuccess, "shrink is refused");
+    LoraExpandParams expand;
+    expand.tiles = tiles;
+    expand.shrunk = shrunk.data();
+    expand.num_splits = splits;
+    expand.b = b.data();
+    expand.ranks = ranks.data();
+    expand.y = y.data();
+    expand.y_stride = out_;
+    expand.out_features = out_;
+    expand.num_modules = modules_;
+    expand.max_rank = padded_;
+    expand.num_parts = static_cast<int32_t>(c_.parts.size());
+    int end = 0;
+    for (size_t i = 0; i < c_.parts.size(); ++i) {
+      end += c_.parts[i].first;
+      expand.part_end[i] = end;
+      expand.part_module[i] = c_.parts[i].second;
+    }
+    run->Expect(LaunchLoraExpand(expand, nullptr) == cudaSuccess, "expand is refused");
+    if (run->ExpectDeviceOk()) Compare(y.ToHost(), run);
+  }
+
+ private:
+  __nv_bfloat16 Value() { return __float2bfloat16(random_.Normal()); }
+
+  // Poisoned where nothing may be read.
+  void MakeMatrices() {
+    const size_t num_slots = c_.ranks.size();
+    const __nv_bfloat16 poison = __float2bfloat16(NAN);
+    a_.assign(num_slots * modules_ * padded_ * c_.in_features, poison);
+    b_.assign(num_slots * out_ * padded_, poison);
+    for (size_t slot = 0; slot < num_slots; ++slot) {
+      for (int m = 0; m < modules_; ++m) {
+        const int rank = c_.ranks[slot][m];
+        ranks_.push_back(rank);
+        for (int r = 0; r < FilledUp(rank); ++r) {
+          for (int k = 0; k < c_.in_features; ++k) {
+            a_[AIndex(slot, m, r, k)] = r < rank ? Value() : __float2bfloat16(0);
+          }
+        }
+      }
+      int column = 0;
+      for (const auto& [columns, module] : c_.parts) {
+        const int rank = c_.ranks[slot][module];
+        for (int n = 0; n < columns; ++n, ++column) {
+          for (int r = 0; r < FilledUp(rank); ++r) {
+            b_[BIndex(slot, column, r)] = r < rank ? Value() : __float2bfloat16(0);
+          }
+        }
+      }
+    }
+  }
+
+  void MakeTiles() {
+    for (size_t slot = 0; slot < c_.ranks.size(); ++slot) {
+      int filled = 0;
+      for (size_t row = 0; row < c_.row_slots.size(); ++row) {
+        if (c_.row_slots[row] != static_cast<int>(slot)) continue;
+        if (filled % kLoraTileRows == 0) {
+          slots_.push_back(static_cast<int32_t>(slot));
+          rows_.resize(slots_.size() * kLoraTileRows, -1);
+        }
+        rows_[(slots_.size() - 1) * kLoraTileRows + filled++ % kLoraTileRows] =
+            static_cast<int32_t>(row);
+      }
+    }
+    slots_.resize(slots_.size() + 2, -1);  // that are launched for nothing
+    rows_.resize(slots_.size() * kLoraTileRows, -1);
+  }
+
+  size_t AIndex(size_t slot, int module, int r, int k) const {
+    return ((slot * modules_ + module) * padded_ + r) * c_.in_features + k;
+  }
+  size_t BIndex(size_t slot, int column, int r) const {
+    return (slot * out_ + column) * padded_ + r;
+  }
+
+  void Compare(const std::vector<__nv_bfloat16>& got, TestRun* run) const {
+    for (size_t row = 0; row < c_.row_slots.size(); ++row) {
+      const int slot = c_.row_slots[row];
+      int column = 0;
+      for (const auto& [columns, module] : c_.parts) {
+        const int rank = slot < 0 ? 0 : c_.ranks[slot][module];
+        std::vector<double> shrunk(rank, 0);
+        for (int r = 0; r < rank; ++r) {
+          for (int k = 0; k < c_.in_features; ++k) {
+            shrunk[r] += double(__bfloat162float(x_[row * c_.in_features + k])) *
+                         __bfloat162float(a_[AIndex(slot, module, r, k)]);
+          }
+        }
+        for (int n = 0; n < columns; ++n, ++column) {
+          const double before = __bfloat162float(y_[row * out_ + column]);
+          double sum = before;
+          double size = 0;  // of the terms: shrunk is rounded to bf16
+          for (int r = 0; r < rank; ++r) {
+            const double term = shrunk[r] * __bfloat162float(b_[BIndex(slot, column, r)]);
+            sum += term;
+            size += term * term;
+          }
+          const double value = __bfloat162float(got[row * out_ + column]);
+          const double most = rank == 0 ? 0 : std::abs(sum) / 256 + std::sqrt(size) / 128 + 1e-3;
+          run->Expect(std::abs(value - sum) <= most, "row %zu, column %d: %g, expected %g", row,
+                      column, value, sum);
+        }
+      }
+    }
+  }
+
+  const Case& c_;
+  Random random_;
+  int modules_ = 0;
+  int padded_ = 0;
+  int out_ = 0;
+  std::vector<__nv_bfloat16> a_, b_, x_, y_;
+  std::vector<int32_t> ranks_, rows_, slots_;
+};
+
+std::vector<int> Cycle(std::vector<int> slots, int rows) {
+  std::vector<int> all;
+  for (int row = 0; row < rows; ++row) all.push_back(slots[row % slots.size()]);
+  return all;
+}
+
+void RunRefusals(TestRun* run) {
+  if (!run->Begin("refusals", 0)) return;
+  const DeviceBuffer<float> memory(4096);
+  LoraShrinkParams shrink;
+  shrink.tiles = {reinterpret_cast<int32_t*>(memory.data()),
+                  reinterpret_cast<int32_t*>(memory.data()), 0};
+  shrink.x = shrink.a = memory.data();
+  shrink.shrunk = memory.data();
+  shrink.ranks = reinterpret_cast<int32_t*>(memory.data());
+  shrink.in_features = shrink.max_rank = 16;
+  shrink.x_stride = 16;
+  shrink.num_modules = 1;
+  run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaSuccess, "no tiles are fine");
+  shrink.max_rank = 24;
+  run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaErrorInvalidValue, "rank 24");
+  shrink.max_rank = 512;
+  run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaErrorInvalidValue, "rank 512");
+  shrink.max_rank = 16;
+  shrink.in_features = 12;
+  run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaErrorInvalidValue, "12 inputs");
+  shrink.in_features = 16;
+  shrink.tiles.num_tiles = 1;
+  shrink.x = nullptr;
+  run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaErrorInvalidValue, "no x");
+  LoraExpandParams expand;
+  expand.tiles = shrink.tiles;
+  expand.num_splits = expand.num_modules = expand.num_parts = 1;
+  expand.out_features = 16;
+  expand.max_rank = 16;
+  expand.part_end[0] = 8;
+  run->Expect(LaunchLoraExpand(expand, nullptr) == cudaErrorInvalidValue, "a part too few");
+}
+
+}  // namespace
+}  // namespace pingti::kernels::testing
+
+int main(int argc, char** argv) {
+  using namespace pingti::kernels::testing;
+  TestRun run("lora_test", argc, argv);
+  const std::vector<Case> cases = {
+      {"one row", 64, {{64, 0}}, 16, {{16}}, {0}},
+      {"rank 1", 72, {{40, 0}}, 16, {{1}, {7}}, Cycle({0, 1, -1}, 40)},
+      {"qkv", 512, {{128, 0}, {40, 1}, {40, 2}}, 32, {{16, 32, 5}, {0, 9, 0}}, Cycle({1, 0}, 33)},
+      {"parts apart", 136, {{200, 0}, {8, 1}, {72, 0}}, 48, {{33, 48}}, Cycle({0, -1}, 21)},
+      {"decode of 8",
+       4096,
+       {{1024, 0}},
+       16,
+       std::vector<std::vector<int>>(8, {16}),
+       Cycle({0, 1, 2, 3, 4, 5, 6, 7}, 32)},
+      {"rank 256", 14336, {{264, 0}}, 256, {{256}, {100}}, Cycle({0, 1}, 18)},
+      {"prefill", 256, {{96, 0}, {96, 1}}, 64, {{64, 64}, {20, 64}}, Cycle({0, 0, 0, -1, 1}, 600)},
+  };
+  for (const Case& c : cases) {
+    if (run.Begin(c.name, 5)) LoraCase(c, 5).Run(&run);
+  }
+  RunRefusals(&run);
+  return run.Finish();
+}
