@@ -94,7 +94,10 @@ absl::Status LoraStage::Grow(const LoraShape& shape) {
   }
   PINGTI_ASSIGN_OR_RETURN(shrunk_, AlignedBuffer::Make(kRows * max_rank_ * 4));
   PINGTI_ASSIGN_OR_RETURN(expanded_, AlignedBuffer::Make(kRows * max_columns_ * 4));
-  return activations_.Allocate(kRows, max_depth_, /*quantizes=*/false);
+  StepLimits limits;
+  limits.max_tokens = kRows;
+  limits.max_in_features = max_depth_;
+  return activations_.Allocate(limits);
 }
 
 MatrixView LoraStage::Shrunk(int64_t rows, int64_t cols) {
