@@ -1,6 +1,6 @@
 // Question: how much longer are a layer's products when the rows of a batch have adapters?
-// Baseline, same run: each product alone in bf16 by cuBLASLt, and the adapters' own products by cuBLASLt, two
-// calls per adapter (rows sorted by adapter, so that it needs no gathering).
+// Baseline, same run: each product alone in bf16 by cuBLASLt, and the adapters' own products by
+// cuBLASLt, two calls per adapter (rows sorted by adapter, so that it needs no gathering).
 // Correctness: tests/kernels/lora.
 //
 //   bench_lora [RANK [ROWS [ADAPTERS]]]      default: 16 32 8
