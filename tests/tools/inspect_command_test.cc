@@ -28,6 +28,20 @@ TEST(InspectModel, DescribesTheDefaultModel) {
   }
 }
 
+TEST(InspectModel, SaysWhichExpertsALayerHas) {
+  const std::string tiny = SourcePath("tests/golden/model/tiny/");
+  const auto qwen = InspectModel(tiny + "qwen2_moe", {});
+  ASSERT_TRUE(qwen.ok()) << qwen.status();
+  EXPECT_NE(qwen->find("experts          8 of 32, 3 per token, in 1 of 2 layers; shared 40\n"),
+            std::string::npos)
+      << *qwen;
+  const auto mixtral = InspectModel(tiny + "gguf_mixtral", {});
+  ASSERT_TRUE(mixtral.ok()) << mixtral.status();
+  EXPECT_NE(mixtral->find("experts          4 of 48, 2 per token, in 2 of 2 layers\n"),
+            std::string::npos)
+      << *mixtral;
+}
+
 TEST(InspectModel, SaysHowACheckpointIsPacked) {
   const std::string tiny = SourcePath("tests/golden/model/tiny/");
   const auto gptq = InspectModel(tiny + "qwen2_gptq4", {});

@@ -222,7 +222,7 @@ TEST_F(OpsExpertsTest, EveryRoutingChoosesAsDefined) {
     const ExpertMatrix matrix =
         MakeMatrix(routing.num_experts, 16, kHidden, 1, WeightFormat::kBf16);
     for (const int64_t tokens : {1, 5, 40}) {
-      ASSERT_NO_FATAL_FAILURE(CheckTokens(routing, routing.num_groups == 8, matrix, tokens, 1e-2));
+      ASSERT_NO_FATAL_FAILURE(CheckTokens(routing, routing.num_groups == 8, matrix, tokens, 2e-2));
     }
   }
 }
@@ -244,7 +244,7 @@ TEST_F(OpsExpertsTest, ProductsOfEveryFormatAndSizeAreThoseOfTheFormula) {
     WeightFormat format;
     double tolerance;
   };
-  for (const Format& f : {Format{WeightFormat::kBf16, 1e-2}, Format{WeightFormat::kInt8, 3e-2}}) {
+  for (const Format& f : {Format{WeightFormat::kBf16, 2e-2}, Format{WeightFormat::kInt8, 3e-2}}) {
     for (const int64_t rows : {16, 136}) {
       const ExpertMatrix matrix = MakeMatrix(12, rows, kDeep, 2, f.format);
       for (const int64_t tokens : {1, 9, 33, 100, 300}) {
