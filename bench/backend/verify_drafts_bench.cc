@@ -8,11 +8,14 @@
 // MODEL is a directory with a config.json (bench/backend/shapes), for a GPU, or a GGUF file. Prints
 // two tables. By batch and k = 0..7, the median step in ms, the host waiting for its tokens, and
 // "uneven", where every other sequence has no draft. By batch and share of drafts that are right,
-// the speed of the whole engine, which chooses its depth itself, over that without drafts.
+// the speed of the whole engine, which chooses its depth itself, over that without drafts. Where
+// MODEL-eagle3 is a directory with a head's config.json, also of the engine with that head and
+// random weights, whose drafts fall: what a head costs where it brings nothing.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <random>
 #include <string>
@@ -25,6 +28,8 @@
 #include "worker/engine/engine_core.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/model/open_draft_head.h"
+#include "worker/speculation/head_drafts.h"
 
 namespace pingti::worker {
 namespace {
@@ -243,6 +248,12 @@ void PrintEngine(Model* model, const Place& place, int32_t context, int32_t batc
     std::printf("  %.0f %% right: x%.2f (%.1f drafts, %.0f %% stood)", 100 * share,
                 meter.tokens_per_s() / none, meter.drafts_per_sequence(), 100 * meter.stood());
   }
+  if (model->draft_head() != nullptr) {
+    HeadDrafts drafts(model->draft_head(), batch);
+    const DecodeMeter meter = MeasureEngine(&scripted, place, context, batch, &drafts);
+    std::printf("  random head: x%.2f (%.1f drafts)", meter.tokens_per_s() / none,
+                meter.drafts_per_sequence());
+  }
   std::printf("\n");
 }
 
@@ -264,6 +275,14 @@ int Main(int argc, char** argv) {
   Require(device.status());
   LoadOptions options;
   options.format = form == "int8" ? WeightFormat::kInt8 : WeightFormat::kBf16;
+  OpenedDraftHead head;
+  const std::string head_path = path + "-eagle3";
+  if (std::filesystem::exists(head_path + "/config.json")) {
+    auto opened = OpenDraftHead(head_path, (*checkpoint)->spec(), /*random_weights=*/true);
+    Require(opened.status());
+    head = *std::move(opened);
+    options.draft_head = &head;
+  }
   auto model = LoadModel(**checkpoint, device->backend.get(), options);
   Require(model.status());
   Place place;
@@ -272,6 +291,7 @@ int Main(int argc, char** argv) {
   const int32_t max_batch = *std::max_element(batches.begin(), batches.end());
   Require((*model)->Allocate(max_batch * place.blocks_per_seq, place.block_tokens, kMaxBatchTokens,
                              max_batch));
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   std::printf("%s, %s %s, %d tokens of context\n", device->name.c_str(), argv[1], form.c_str(),
               context);
   for (const int32_t batch : batches) PrintSteps(model->get(), place, context, batch);

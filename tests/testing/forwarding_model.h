@@ -48,6 +48,7 @@ class ForwardingModel : public Model {
   absl::Status HiddenStates(std::span<float> values) override {
     return model_->HiddenStates(values);
   }
+  DraftHead* draft_head() override { return model_->draft_head(); }
 
  private:
   Model* const model_;

@@ -24,8 +24,8 @@ from transformers import AutoModelForCausalLM
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODEL = HERE / "tiny" / "llama_mqa_bias_tied_d64"
-NUM_DRAFTS = 7
-MIN_GAP = 2e-2  # between the two highest logits of every draft
+NUM_DRAFTS = 4
+MIN_GAP = 0.3  # between the two highest logits of every draft, so that bf16 makes the same ones
 
 COMMON = {"architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", "hidden_act": "silu",
           "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 1, "head_dim": 64,
@@ -165,10 +165,10 @@ def main():
     model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float64)
     prompt = [(5 + 37 * i) % 96 for i in range(24)]
     for name, config in CASES.items():
-        for seed in range(100):
+        for seed in range(5000):
             head = Head(config, TARGET_LAYERS[name], seed)
             expected = expect(model, head, TARGET_LAYERS[name], prompt)
-            if expected is not None and len(set(expected["drafts"])) > 3:
+            if expected is not None and len(set(expected["drafts"])) > 2:
                 break
         else:
             raise SystemExit(f"{name}: no seed without near ties")

@@ -129,7 +129,7 @@ class DraftHeadTest : public ::testing::TestWithParam<const char*> {
     const std::vector<int32_t> own = Ints(expected_.at("tokens"));
     const json::array& logprobs = expected_.at("logprobs").as_array();
     const std::vector<int32_t> drafts = Ints(expected_.at("drafts"));
-    const double tolerance = device_->is_exact() ? 2e-4 : 0.1;
+    const double tolerance = device_->is_exact() ? 2e-4 : 0.25;
     SampledToken drawn = Draw(10);
     ASSERT_EQ(drawn.top.size(), 10u);
     for (const TopLogprob& top : drawn.top) {
