@@ -1,11 +1,11 @@
 // What a generation sends where, event by event. Interleavings of threads: generation_test.cc.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/router/pipeline/steered_generations.h"
@@ -155,6 +155,101 @@ TEST(GenerationSends, PromptsTimesChoicesWithSeedsThatDependOnTheSampleAlone) {
   EXPECT_EQ(sink->usage->prompt_tokens, 6u) << "each prompt once";
   EXPECT_EQ(sink->usage->completion_tokens, 24u);
   EXPECT_EQ(steered.admission().concurrent_sequences(), 0u);
+}
+
+TEST(GenerationSends, WhatTheClientAskedFor) {
+  SteeredGenerations steered;
+  GenerationRequest request = SteeredGenerations::Completion({"prompt"});
+  request.tenant = "key";
+  GenerationParams& params = request.params;
+  params.max_tokens = 7;
+  params.min_tokens = 9;
+  params.temperature = 0.5;
+  params.top_p = 0.25;
+  params.top_k = 3;
+  params.min_p = 0.125;
+  params.repetition_penalty = 1.5;
+  params.presence_penalty = -1;
+  params.frequency_penalty = 2;
+  params.stop_token_ids = {9};
+  params.ignore_eos = true;
+  params.speculation = false;
+  params.logit_bias = {{5, -1.5f}};
+  params.logprobs = true;
+  params.top_logprobs = 4;
+  params.priority = 6;
+  steered.Start(std::move(request));
+  const Sequence& sent = steered.worker("a").submitted.at(0);
+  EXPECT_EQ(sent.request_id, "cmpl-test");
+  EXPECT_EQ(sent.cache_salt, "key");
+  EXPECT_EQ(sent.priority, 6);
+  EXPECT_FALSE(sent.speculation);
+  EXPECT_EQ(sent.sampling.temperature, 0.5f);
+  EXPECT_EQ(sent.sampling.top_p, 0.25f);
+  EXPECT_EQ(sent.sampling.top_k, 3u);
+  EXPECT_EQ(sent.sampling.min_p, 0.125f);
+  EXPECT_EQ(sent.sampling.repetition_penalty, 1.5f);
+  EXPECT_EQ(sent.sampling.presence_penalty, -1);
+  EXPECT_EQ(sent.sampling.frequency_penalty, 2);
+  EXPECT_EQ(sent.sampling.logit_bias, (std::vector<std::pair<uint32_t, float>>{{5, -1.5f}}));
+  EXPECT_EQ(sent.stop.max_tokens, 7u);
+  EXPECT_EQ(sent.stop.min_tokens, 7u) << "no more than the most";
+  EXPECT_EQ(sent.stop.stop_token_ids, std::vector<uint32_t>{9});
+  EXPECT_TRUE(sent.stop.ignore_eos);
+  ASSERT_TRUE(sent.logprobs.has_value());
+  EXPECT_EQ(sent.logprobs->top_logprobs, 4u);
+  EXPECT_FALSE(sent.logprobs->prompt);
+}
+
+TEST(GenerationSends, TheModelsDefaultsForWhatItDidNotAskFor) {
+  SteeredGenerations steered;
+  steered.model().temperature = 0.75f;
+  steered.model().top_k = 20;
+  GenerationRequest request = SteeredGenerations::Completion({"p"});
+  request.params.min_tokens = 9;
+  request.params.top_p = 0.5;
+  steered.Start(std::move(request));
+  const Sequence& sent = steered.worker("a").submitted.at(0);
+  EXPECT_EQ(sent.sampling.temperature, 0.75f);
+  EXPECT_EQ(sent.sampling.top_k, 20u);
+  EXPECT_EQ(sent.sampling.top_p, 0.5f);
+  EXPECT_EQ(sent.sampling.min_p, 0) << "the API's own, where the model has none";
+  EXPECT_EQ(sent.sampling.repetition_penalty, 1);
+  EXPECT_EQ(sent.stop.max_tokens, 0u) << "up to the context's end";
+  EXPECT_EQ(sent.stop.min_tokens, 9u);
+  EXPECT_FALSE(sent.logprobs.has_value());
+}
+
+TEST(GenerationSends, NoMoreTokensThanItsContextHolds) {
+  SteeredGenerations steered;  // 1,000 tokens
+  GenerationRequest request = SteeredGenerations::Completion({std::string(990, 'p')});
+  request.params.max_tokens = 10;
+  steered.Start(std::move(request));
+  EXPECT_EQ(steered.worker("a").submitted.at(0).stop.max_tokens, 10u);
+}
+
+TEST(GenerationEnds, ItsPlaceIsFreeAndItsCountsAreRight) {
+  SteeredGenerations steered;
+  steered.admission().SetTenants({{"key", {.name = "key", .tokens_per_minute = 1000}}});
+  GenerationRequest request = SteeredGenerations::Completion({"abc"});
+  request.tenant = "key";
+  request.params.n = 2;
+  const auto sink = steered.Start(std::move(request));
+  EXPECT_EQ(steered.admission().concurrent_sequences(), 2u);
+  EXPECT_EQ(steered.admission().queued_sequences(), 2u);
+  EXPECT_EQ(steered.admission().queued_tokens(), 6u);
+  steered.Say("a", steered.worker("a").submitted.at(0).sequence_id, "x");
+  EXPECT_EQ(steered.admission().queued_sequences(), 1u);
+  steered.Say("a", steered.worker("a").submitted.at(0).sequence_id, "y", kMaxTokensReached);
+  EXPECT_FALSE(sink->ended());
+  steered.Say("b", steered.worker("b").submitted.at(0).sequence_id, "z", kMaxTokensReached);
+  ASSERT_TRUE(sink->usage.has_value());
+  EXPECT_EQ(steered.admission().concurrent_sequences(), 0u);
+  EXPECT_EQ(steered.admission().QuotaOf("key").tokens->remaining, 1000u - 2 * 3 - 3)
+      << "what came, not what might have";
+  EXPECT_EQ(sink->usage->prompt_tokens, 3u);
+  EXPECT_EQ(sink->usage->completion_tokens, 3u);
+  EXPECT_EQ(sink->usage->reasoning_tokens, 0u);
 }
 
 TEST(GenerationSends, ChoicesWithoutASeedDiffer) {

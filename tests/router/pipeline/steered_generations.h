@@ -135,6 +135,8 @@ class SteeredGenerations {
     dispatcher_.Tick();
   }
 
+  // What the workers serve; may be changed until the first request.
+  ServedModel& model() { return *model_; }
   AdmissionController& admission() { return admission_; }
   Dispatcher& dispatcher() { return dispatcher_; }
   WorkerRegistry& registry() { return registry_; }

@@ -50,6 +50,7 @@ class OutboxTest : public ::testing::Test {
 TEST_F(OutboxTest, WelcomeComesFirstAndSaysWhoItIs) {
   Add(&outbox, 1, {Tokens(1, {5})});
   EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET) << "before Hello";
+  EXPECT_FALSE(outbox.Take(&response));
   outbox.Open({"worker-1", "inc-1", "print", {"logprobs"}}, {64, 8192}, 0, 4 << 20);
   ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
   EXPECT_EQ(response.welcome().worker_id(), "worker-1");

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "proto/pingti/worker/v1/worker.pb.h"
@@ -178,6 +179,58 @@ TEST_F(SessionHubTest, ALargeChangeOfLoadIsReportedAtOnceAndASmallOneIsNot) {
   load.kv_leased_blocks = 0;
   EXPECT_TRUE(change(load)) << "fewer count as well";
   hub_.Stop();
+}
+
+TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
+  metrics::Registry registry;
+  metrics::WorkerMetrics metrics(&registry, "m");
+  SessionHub hub(Options(), &metrics);
+  StepStats stats;
+  stats.duration = std::chrono::milliseconds(250);
+  stats.num_sequences = 3;
+  stats.num_tokens = 40;
+  stats.num_drafts = 6;
+  stats.num_accepted_drafts = 4;
+  stats.accepted_lengths[2] = 2;
+  stats.draft_time = std::chrono::milliseconds(125);
+  stats.admitted_prompt_tokens = 30;
+  stats.admitted_cached_tokens = 10;
+  stats.output_tokens = 7;
+  stats.finished[static_cast<int>(FinishReason::kMaxTokens)] = 2;
+  LoadSnapshot load{.running_sequences = 5,
+                    .waiting_sequences = 6,
+                    .kv_total_blocks = 70,
+                    .kv_leased_blocks = 20,
+                    .kv_cached_blocks = 9,
+                    .preemptions_total = 4};
+  hub.OnStepEnd(stats, load);
+  load.preemptions_total = 5;
+  hub.OnStepEnd(stats, load);
+  StepStats idle;  // of a step in which a sequence only ended
+  idle.finished[static_cast<int>(FinishReason::kCancelled)] = 1;
+  hub.OnStepEnd(idle, load);
+  EXPECT_EQ(metrics.running_sequences.Value(), 5);
+  EXPECT_EQ(metrics.waiting_sequences.Value(), 6);
+  EXPECT_EQ(metrics.kv_blocks.Value(), 70);
+  EXPECT_EQ(metrics.kv_blocks_leased.Value(), 20);
+  EXPECT_EQ(metrics.kv_blocks_cached.Value(), 9);
+  EXPECT_EQ(metrics.preemptions.Value(), 5);
+  EXPECT_EQ(metrics.steps.Value(), 2);
+  EXPECT_EQ(metrics.prompt_tokens.Value(), 60);
+  EXPECT_EQ(metrics.cached_tokens.Value(), 20);
+  EXPECT_EQ(metrics.output_tokens.Value(), 14);
+  EXPECT_EQ(metrics.drafts.Value(), 12);
+  EXPECT_EQ(metrics.drafts_accepted.Value(), 8);
+  EXPECT_EQ(metrics.draft_seconds.Value(), 0.25);
+  const std::string text = registry.Serialize();
+  for (const char* sample :
+       {"pingti_worker_step_duration_seconds_sum 0.5\n", "pingti_worker_batch_tokens_sum 80\n",
+        "pingti_worker_batch_sequences_sum 6\n", "pingti_worker_drafts_accepted_length_sum 8\n",
+        "pingti_worker_drafts_accepted_length_count 4\n",
+        "pingti_worker_sequences_finished_total{reason=\"max_tokens\"} 4\n",
+        "pingti_worker_sequences_finished_total{reason=\"cancelled\"} 1\n"}) {
+    EXPECT_NE(text.find(sample), std::string::npos) << sample << text;
+  }
 }
 
 TEST_F(SessionHubTest, LoadIsReportedAfterTheIntervalWhateverHappens) {
