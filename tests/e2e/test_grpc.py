@@ -37,6 +37,20 @@ def chat_request(pb, text="What is the capital of France?", **params):
                           params=pb.GenerationParams(**params))
 
 
+def test_beams_are_those_that_http_gives(stub, stubs, client):
+    pb, _ = stubs
+    request = chat_request(pb, max_tokens=8, n=2, num_beams=3, length_penalty=0.5,
+                           early_stopping=pb.GenerationParams.EARLY_STOPPING_NEVER)
+    texts = ["", ""]
+    for response in stub.Chat(request):
+        for delta in response.deltas:
+            texts[delta.index] += delta.content
+    answer = client.chat.completions.create(
+        model=MODEL_ID, messages=[{"role": "user", "content": "What is the capital of France?"}], max_tokens=8, n=2,
+        extra_body={"num_beams": 3, "length_penalty": 0.5, "early_stopping": "never"})
+    assert texts == [choice.message.content for choice in answer.choices]
+
+
 def test_chat_streams_the_answer_that_http_gives(stub, stubs, client):
     responses = list(stub.Chat(chat_request(stubs[0]), timeout=60))
     text = "".join(d.content for r in responses for d in r.deltas)

@@ -80,6 +80,37 @@ TEST(RowBuilder, SampleZeroHasTheRequestsSeedAndOthersDiffer) {
   EXPECT_EQ(seeds.size(), 100u);
 }
 
+// A sampler draws by the row alone: what is dropped here is dropped for good.
+TEST(RowBuilder, EveryParameterOfTheRequestIsInTheRow) {
+  SamplingParameters p;
+  p.temperature = 0.5f;
+  p.top_p = 0.75f;
+  p.top_k = 7;
+  p.min_p = 0.125f;
+  p.presence_penalty = 0.25f;
+  p.frequency_penalty = -0.5f;
+  p.repetition_penalty = 1.5f;
+  p.logit_bias = {{3, 1.5f}, {8, -2.0f}};
+  p.allowed_token_ids = {3, 8};
+  const RequestSampling request(p, 10, std::vector<int32_t>{8}, true);
+  SequenceSampling sampling;
+  sampling.Reset(&request, 0, std::vector<int32_t>{1}, {}, 10);
+  const SamplingRow row = sampling.Row(1, /*suppress_stops=*/true, -1);
+  EXPECT_EQ(row.temperature, 0.5f);
+  EXPECT_EQ(row.top_p, 0.75f);
+  EXPECT_EQ(row.top_k, 7);
+  EXPECT_EQ(row.min_p, 0.125f);
+  EXPECT_EQ(row.presence_penalty, 0.25f);
+  EXPECT_EQ(row.frequency_penalty, -0.5f);
+  EXPECT_EQ(row.repetition_penalty, 1.5f);
+  ASSERT_EQ(row.logit_bias.size(), 2u);
+  EXPECT_EQ(row.logit_bias[1].token_id, 8);
+  EXPECT_EQ(row.logit_bias[1].bias, -2.0f);
+  for (int32_t token = 0; token < 10; ++token)
+    EXPECT_EQ(Allowed(row.allowed_mask, token), token == 3);
+  EXPECT_EQ(row.token_counts.size(), 1u);
+}
+
 TEST(RowBuilder, CountsAreKeptOnlyForPenalties) {
   SamplingParameters p;
   const RequestSampling plain(p, 10, {}, false);
