@@ -66,22 +66,27 @@ TEST(RegexSource, CountsLongRepeatsExactly) {
 }
 
 TEST(RegexSource, RefusesByName) {
-  const std::vector<std::pair<const char*, const char*>> cases = {{"(?=a)b", "look-ahead"},
-                                                                  {"(?<!a)b", "look-behind"},
-                                                                  {"(a)\\1", "back reference"},
-                                                                  {"\\bword", "word boundary"},
-                                                                  {"\\p{L}", "Unicode property"},
-                                                                  {"a^b", "'^'"},
-                                                                  {"(a$)", "'$'"},
-                                                                  {"[b-a]", "out of order"},
-                                                                  {"a{3,2}", "out of order"},
-                                                                  {"(a", "within a group"},
-                                                                  {"a)", "unmatched"},
-                                                                  {"[a", "within a class"},
-                                                                  {"*a", "quantifier of nothing"},
-                                                                  {"a**", "second quantifier"},
-                                                                  {"a{999999}", "100000"},
-                                                                  {"\xFF", "UTF-8"}};
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {"(?=a)b", "look-ahead"},
+      {"(?<!a)b", "look-behind"},
+      {"(a)\\1", "back reference"},
+      {"\\bword", "word boundary"},
+      {"\\p{L}", "Unicode property"},
+      {"a^b", "'^'"},
+      {"(a$)", "'$'"},
+      {"[b-a]", "out of order"},
+      {"\\ud800", "no Unicode scalar"},
+      {"\\udfff", "no Unicode scalar"},
+      {"\\x6", "no Unicode scalar"},
+      {"\\u{110000}", "no Unicode scalar"},
+      {"a{3,2}", "out of order"},
+      {"(a", "within a group"},
+      {"a)", "unmatched"},
+      {"[a", "within a class"},
+      {"*a", "quantifier of nothing"},
+      {"a**", "second quantifier"},
+      {"a{999999}", "100000"},
+      {"\xFF", "UTF-8"}};
   for (const auto& [pattern, what] : cases) {
     const auto grammar = CompileForTest(Kind::kRegex, pattern);
     ASSERT_FALSE(grammar.ok()) << pattern;
