@@ -110,6 +110,7 @@ GenerationOptions MakeGenerationOptions(const RouterConfig& config) {
   options.max_attempts = config.max_attempts;
   options.max_beams = static_cast<uint32_t>(config.max_beams);
   options.model_wait = config.model_wait;
+  options.adapter_changes = config.allow_runtime_lora_updating;
   return options;
 }
 

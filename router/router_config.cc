@@ -174,6 +174,10 @@ void AddModels(RouterConfig* config, config::Schema* schema) {
             "How long a request for a model of those two settings waits for a worker that is ready "
             "before it gets 503; 0s: not at all.")
       .Range(milliseconds(0), minutes(5));
+  schema->Add("allow_runtime_lora_updating", &config->allow_runtime_lora_updating,
+              "Whether clients may load LoRA adapters from the workers' files, and unload them, by "
+              "/v1/load_lora_adapter and /v1/unload_lora_adapter. The workers' settings must allow "
+              "it too.");
 }
 
 void AddRequests(RouterConfig* config, config::Schema* schema) {

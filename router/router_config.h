@@ -53,6 +53,7 @@ struct RouterConfig {
   std::vector<std::string> models;
   std::vector<std::string> model_aliases;
   std::chrono::milliseconds model_wait{0};
+  bool allow_runtime_lora_updating = false;
 
   // Requests.
   std::string queue_order = "fair";

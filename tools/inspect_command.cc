@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iterator>
 #include <map>
 #include <memory>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "common/base/status_macros.h"
 #include "tools/inspect_fit.h"
+#include "worker/adapters/read_adapter.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/rank_spec.h"
 #include "worker/text/model_text.h"
@@ -243,9 +246,49 @@ void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report*
   }
 }
 
+// A directory that PEFT saved an adapter to.
+bool HoldsAdapter(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::exists(path + "/adapter_config.json", error);
+}
+
+// Modules of one kind in all layers are one line: "self_attn.q_proj".
+std::string KindOf(const std::string& module) {
+  const size_t last = module.rfind('.');
+  const size_t before = last == std::string::npos ? last : module.rfind('.', last - 1);
+  return before == std::string::npos ? module : module.substr(before + 1);
+}
+
+absl::StatusOr<std::string> InspectAdapter(const std::string& path) {
+  const std::string name = std::filesystem::path(path).filename().string();
+  PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<worker::Adapter> adapter,
+                          worker::ReadAdapter(name, path));
+  Report report;
+  report.Add("adapter", "LoRA, rank " + std::to_string(adapter->max_rank()) + " at most");
+  report.Add("base model", adapter->base_model.empty() ? "not named" : adapter->base_model);
+  report.Add("size", ApproximateSize(adapter->bytes));
+  report.Add("modules", std::to_string(adapter->modules.size()));
+  struct Totals {
+    int count = 0;
+    int64_t rank = 0;
+  };
+  std::map<std::string, Totals> kinds;
+  for (const auto& [module, matrices] : adapter->modules) {
+    Totals& totals = kinds[KindOf(module)];
+    ++totals.count;
+    totals.rank = std::max(totals.rank, matrices.rank());
+  }
+  for (const auto& [kind, totals] : kinds) {
+    report.Add("  " + kind,
+               std::to_string(totals.count) + ", rank " + std::to_string(totals.rank) + " at most");
+  }
+  return report.Take();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> InspectModel(const std::string& path, const InspectOptions& options) {
+  if (HoldsAdapter(path)) return InspectAdapter(path);
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<Checkpoint> checkpoint,
       options.shapes_only ? worker::OpenRandomCheckpoint(path) : worker::OpenCheckpoint(path));

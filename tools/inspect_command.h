@@ -21,7 +21,8 @@ struct InspectOptions {
 };
 
 // A report for people: architecture, sizes, weights by type, text assets, KV cache per token and
-// what common contexts need. Errors: those of OpenCheckpoint; every message starts with the path.
+// what common contexts need; of a directory that holds a LoRA adapter, its ranks and modules.
+// Errors: those of OpenCheckpoint or of ReadAdapter; every message starts with the path.
 absl::StatusOr<std::string> InspectModel(const std::string& path, const InspectOptions& options);
 
 }  // namespace pingti::tools

@@ -40,7 +40,7 @@ WeightFormat FormatOf(ComputeFormat format) {
 }
 
 AdapterLimits AdapterLimitsOf(const WorkerConfig& config) {
-  if (config.loras.empty()) return {};
+  if (config.loras.empty() && !config.allow_runtime_lora_updating) return {};
   return {config.max_loras, config.max_lora_rank};
 }
 

@@ -107,6 +107,7 @@ WorkerServerOptions ServerOptions(const WorkerConfig& config, const LoadedModel&
   options.worker_id = config.worker_id;
   options.report_interval = config.report_interval;
   options.adapters = adapters;
+  options.adapter_changes = config.allow_runtime_lora_updating;
   options.engine.budget = {config.max_batch_tokens, config.max_batch_size};
   options.engine.drafts = drafts;
   options.engine.max_drafts = config.speculative_tokens;

@@ -165,6 +165,16 @@ inline constexpr HistogramSpec<0> kWorkerDraftsAcceptedLength{
     "Of a sequence's proposed tokens in one step, how many stood.", kDraftBuckets};
 inline constexpr CounterSpec<0> kWorkerDraftSeconds{"pingti_worker_draft_seconds_total",
                                                     "Time spent on proposing tokens."};
+inline constexpr GaugeSpec<0> kWorkerAdapters{"pingti_worker_adapters",
+                                              "LoRA adapters that requests may name."};
+inline constexpr CounterSpec<0> kWorkerAdapterSlotLoads{
+    "pingti_worker_adapter_slot_loads_total",
+    "Adapters that were put into one of the model's slots."};
+inline constexpr CounterSpec<0> kWorkerAdapterEvictions{
+    "pingti_worker_adapter_evictions_total", "Adapters that gave up their slot to another."};
+inline constexpr HistogramSpec<0> kWorkerAdapterLoad{
+    "pingti_worker_adapter_load_seconds", "Time to read an adapter's files and check it.",
+    kRequestBuckets};
 inline constexpr CounterSpec<0> kWorkerPreemptions{
     "pingti_worker_preemptions_total", "Sequences put back to wait because KV blocks ran out."};
 inline constexpr CounterSpec<1> kWorkerSequencesFinished{

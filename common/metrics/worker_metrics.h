@@ -28,6 +28,10 @@ struct WorkerMetrics {
         drafts_accepted(registry->Add(kWorkerDraftsAccepted)),
         drafts_accepted_length(registry->Add(kWorkerDraftsAcceptedLength)),
         draft_seconds(registry->Add(kWorkerDraftSeconds)),
+        adapters(registry->Add(kWorkerAdapters)),
+        adapter_slot_loads(registry->Add(kWorkerAdapterSlotLoads)),
+        adapter_evictions(registry->Add(kWorkerAdapterEvictions)),
+        adapter_load_seconds(registry->Add(kWorkerAdapterLoad)),
         preemptions(registry->Add(kWorkerPreemptions)),
         sequences_finished(registry->Add(kWorkerSequencesFinished)),
         model_load_seconds(registry->Add(kWorkerModelLoad)),
@@ -49,6 +53,10 @@ struct WorkerMetrics {
   Counter drafts_accepted;
   Histogram drafts_accepted_length;
   Counter draft_seconds;
+  Gauge adapters;
+  Counter adapter_slot_loads;
+  Counter adapter_evictions;
+  Histogram adapter_load_seconds;
   Counter preemptions;
   Family<Counter, 1> sequences_finished;  // reason
   Gauge model_load_seconds;

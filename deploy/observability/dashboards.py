@@ -238,6 +238,15 @@ def worker():
                 graph("Time of proposing", "Share of a worker's time.",
                       per_pod("pingti_worker_draft_seconds_total"), "percentunit"),
             ]),
+            row("Adapters", [
+                graph("Adapters", "LoRA adapters that requests may name.",
+                      [("{{pod}}", f"pingti_worker_adapters{{{ns}}}")], "short"),
+                graph("Put into slots", "Per second, and those that gave up theirs: with many, max_loras is too low.",
+                      [("{{pod}} put", rate("pingti_worker_adapter_slot_loads_total", ns, "pod")),
+                       ("{{pod}} gave up", rate("pingti_worker_adapter_evictions_total", ns, "pod"))], "short"),
+                graph("Reading one took", "Of those that were loaded while the worker serves.",
+                      quantiles("pingti_worker_adapter_load_seconds", ns), "s"),
+            ]),
             row("KV cache", [
                 graph("Blocks", "Held by sequences, kept for reuse, free.",
                       [("{{pod}} held", f"pingti_worker_kv_blocks_leased{{{ns}}}"),

@@ -343,6 +343,10 @@ constexpr FieldRow kTokenizeFields[] = {{"model"}, {"prompt"}, {"add_special_tok
 
 constexpr FieldRow kDetokenizeFields[] = {{"model"}, {"tokens"}};
 
+constexpr FieldRow kLoadAdapterFields[] = {{"lora_name"}, {"lora_path"}, {"base_model_name"}};
+
+constexpr FieldRow kUnloadAdapterFields[] = {{"lora_name"}, {"base_model_name"}};
+
 absl::Status NotPermitted(std::string_view name) {
   return ApiError(absl::StatusCode::kInvalidArgument,
                   Concat(name, ": Extra inputs are not permitted"), name, "unknown_parameter");
@@ -386,6 +390,16 @@ const FieldTable& TokenizeFields() {
 
 const FieldTable& DetokenizeFields() {
   static const FieldTable* const table = new FieldTable({kDetokenizeFields}, &UnknownField);
+  return *table;
+}
+
+const FieldTable& LoadAdapterFields() {
+  static const FieldTable* const table = new FieldTable({kLoadAdapterFields}, &UnknownField);
+  return *table;
+}
+
+const FieldTable& UnloadAdapterFields() {
+  static const FieldTable* const table = new FieldTable({kUnloadAdapterFields}, &UnknownField);
   return *table;
 }
 

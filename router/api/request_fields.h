@@ -70,6 +70,8 @@ const FieldTable& MessagesFields();
 const FieldTable& CountTokensFields();
 const FieldTable& TokenizeFields();
 const FieldTable& DetokenizeFields();
+const FieldTable& LoadAdapterFields();
+const FieldTable& UnloadAdapterFields();
 
 // Takes out of `body`, at any depth, what counts as left out (null, an empty object, a value that
 // the table calls neutral) and what is ignored. Errors: InvalidArgument naming the field that is

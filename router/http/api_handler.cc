@@ -103,6 +103,8 @@ const ApiHandler::Endpoint* ApiHandler::FindEndpoint(std::string_view path) {
       {"/v1/models/", "GET", &kOpenAiErrors, nullptr, "", &H::ShowModel},
       {"/v1/tokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::TokenizeNow},
       {"/v1/detokenize", "POST", &kOpenAiErrors, nullptr, "", nullptr, &H::DetokenizeNow},
+      {"/v1/load_lora_adapter", "POST", &kOpenAiErrors, nullptr, "", &H::LoadAdapter},
+      {"/v1/unload_lora_adapter", "POST", &kOpenAiErrors, nullptr, "", &H::UnloadAdapter},
       {"/health", "GET", &kOpenAiErrors, nullptr, "", &H::ShowHealth, nullptr, true},
   };
   const bool one_model = path.starts_with(kModelsPrefix) && path.size() > kModelsPrefix.size();
@@ -294,6 +296,30 @@ void ApiHandler::ShowModel(const ExchangePtr& exchange) {
   response.body = WriteModel({std::string(id), (*model)->created_unix_s, (*model)->owned_by,
                               (*model)->max_context_tokens, (*model)->parent});
   exchange->responder->Send(std::move(response));
+}
+
+void ApiHandler::LoadAdapter(const ExchangePtr& exchange) { ChangeAdapter(exchange, true); }
+
+void ApiHandler::UnloadAdapter(const ExchangePtr& exchange) { ChangeAdapter(exchange, false); }
+
+void ApiHandler::ChangeAdapter(const ExchangePtr& exchange, bool load) {
+  const absl::StatusOr<ParsedAdapterChange> parsed =
+      ParseAdapterChange(exchange->request.body, load);
+  if (!parsed.ok()) return exchange->SendError(parsed.status());
+  const AdapterChange change{load, parsed->name, parsed->path};
+  const absl::Status asked = service_->Change(
+      change, parsed->model, [exchange, change](const std::vector<AdapterChangeResult>& results) {
+        const absl::Status status = ChangeStatus(change, results);
+        if (!status.ok()) return exchange->SendError(status);
+        std::vector<std::pair<std::string, bool>> workers;
+        for (const AdapterChangeResult& result : results) {
+          workers.emplace_back(result.worker, result.status.ok());
+        }
+        net::HttpResponse response;
+        response.body = WriteAdapterChange(change.name, change.load, workers);
+        exchange->responder->Send(std::move(response));
+      });
+  if (!asked.ok()) exchange->SendError(asked);
 }
 
 void ApiHandler::AnswerWith(const ExchangePtr& exchange,

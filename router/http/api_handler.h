@@ -52,6 +52,9 @@ class ApiHandler {
   void ShowHealth(const ExchangePtr& exchange);
   void ListModels(const ExchangePtr& exchange);
   void ShowModel(const ExchangePtr& exchange);
+  void LoadAdapter(const ExchangePtr& exchange);
+  void UnloadAdapter(const ExchangePtr& exchange);
+  void ChangeAdapter(const ExchangePtr& exchange, bool load);
   absl::StatusOr<std::string> CountTokensNow(std::string_view body);
   absl::StatusOr<std::string> TokenizeNow(std::string_view body);
   absl::StatusOr<std::string> DetokenizeNow(std::string_view body);

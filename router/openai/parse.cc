@@ -166,4 +166,26 @@ absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body) {
   return parsed;
 }
 
+absl::StatusOr<ParsedAdapterChange> ParseAdapterChange(std::string_view body, bool load) {
+  PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
+  IgnoredFields ignored;
+  PINGTI_RETURN_IF_ERROR(
+      CleanBody(load ? LoadAdapterFields() : UnloadAdapterFields(), &object, &ignored));
+  ParsedAdapterChange parsed;
+  const auto read = [&object](const char* field, bool required, std::string* out) -> absl::Status {
+    const json::value* value = object.if_contains(field);
+    if (value != nullptr) {
+      PINGTI_RETURN_IF_ERROR(ReadString(field, *value, out));
+    }
+    if (!out->empty() || !required) return absl::OkStatus();
+    return ApiError(absl::StatusCode::kInvalidArgument,
+                    Concat("you must provide a '", field, "' parameter"), field,
+                    "missing_required_parameter");
+  };
+  PINGTI_RETURN_IF_ERROR(read("lora_name", /*required=*/true, &parsed.name));
+  PINGTI_RETURN_IF_ERROR(read("lora_path", /*required=*/load, &parsed.path));
+  PINGTI_RETURN_IF_ERROR(read("base_model_name", /*required=*/false, &parsed.model));
+  return parsed;
+}
+
 }  // namespace pingti::router

@@ -46,4 +46,13 @@ struct ParsedDetokenize {
 };
 absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body);
 
+// POST /load_lora_adapter: {"lora_name", "lora_path", "base_model_name"}; without the path, POST
+// /unload_lora_adapter. Source: vLLM's names.
+struct ParsedAdapterChange {
+  std::string name;
+  std::string path;
+  std::string model;  // empty: the only one
+};
+absl::StatusOr<ParsedAdapterChange> ParseAdapterChange(std::string_view body, bool load);
+
 }  // namespace pingti::router

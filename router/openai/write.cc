@@ -244,6 +244,20 @@ std::string WriteModels(const std::vector<ModelEntry>& models) {
   return out + "]}";
 }
 
+std::string WriteAdapterChange(std::string_view adapter, bool load,
+                               const std::vector<std::pair<std::string, bool>>& workers) {
+  std::string out = "{\"object\":\"lora_adapter\",\"lora_name\":";
+  AppendJsonString(adapter, &out);
+  out += ",\"workers\":[";
+  for (size_t i = 0; i < workers.size(); ++i) {
+    out += i > 0 ? ",{\"worker\":" : "{\"worker\":";
+    AppendJsonString(workers[i].first, &out);
+    out += Concat(",\"status\":\"", workers[i].second ? "" : "already ",
+                  load ? "loaded" : "unloaded", "\"}");
+  }
+  return out + "]}";
+}
+
 std::string WriteTokens(const std::vector<uint32_t>& ids, uint32_t max_context_tokens) {
   std::string out =
       Concat("{\"count\":", ids.size(), ",\"max_model_len\":", max_context_tokens, ",\"tokens\":[");

@@ -69,6 +69,10 @@ struct ModelEntry {
 std::string WriteModel(const ModelEntry& model);
 std::string WriteModels(const std::vector<ModelEntry>& models);
 
+// What became of a change of an adapter at each worker, by address: true if it changed something.
+std::string WriteAdapterChange(std::string_view adapter, bool load,
+                               const std::vector<std::pair<std::string, bool>>& workers);
+
 std::string WriteTokens(const std::vector<uint32_t>& ids, uint32_t max_context_tokens);
 std::string WriteText(std::string_view text);
 

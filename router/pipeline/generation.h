@@ -49,6 +49,8 @@ struct GenerationOptions {
   size_t long_bytes = 256u << 10;
   // How long a request for a configured model waits for a worker that is ready.
   std::chrono::milliseconds model_wait{0};
+  // Clients may load and unload adapters.
+  bool adapter_changes = false;
   // Of one search; 1: no beam search.
   uint32_t max_beams = 16;
 };

@@ -141,6 +141,16 @@ absl::StatusOr<std::string> InferenceService::Detokenize(std::string_view name,
   return DetokenizeIds(*model, ids);
 }
 
+absl::Status InferenceService::Change(const AdapterChange& change, std::string_view model,
+                                      AdapterChangeDone done) {
+  if (!context_->options.adapter_changes) {
+    return ApiError(absl::StatusCode::kPermissionDenied,
+                    "adapters may not be changed: allow_runtime_lora_updating is off", "",
+                    "not_allowed");
+  }
+  return ChangeAdapter(*registry_, change, model_names_.Resolve(model), std::move(done));
+}
+
 bool InferenceService::RunPrepared(size_t body_bytes, std::function<void()> task) {
   const GenerationOptions& options = context_->options;
   if (body_bytes > options.inline_bytes) {

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/base/mutex.h"
+#include "router/pipeline/adapter_changes.h"
 #include "router/pipeline/client_watch.h"
 #include "router/pipeline/generation.h"
 #include "router/pipeline/model_names.h"
@@ -58,6 +59,9 @@ class InferenceService {
   // The id of the model that answers to `name`, for the answer to say.
   std::string AnswerName(std::string_view name) const;
   std::vector<ModelStatus> Models() const { return registry_->Models(); }
+
+  // See adapter_changes.h. Errors, also: PermissionDenied unless the settings allow it.
+  absl::Status Change(const AdapterChange& change, std::string_view model, AdapterChangeDone done);
 
   // Where requests are read and prepared: runs `task` now, or on the pool when the request it
   // serves is long. False: the pool is full.

@@ -173,6 +173,17 @@ std::vector<WorkerStatus> WorkerRegistry::Workers() const {
   return result;
 }
 
+std::vector<ReadyWorker> WorkerRegistry::ReadyWorkers(std::string_view model) const {
+  std::vector<ReadyWorker> ready;
+  MutexLock lock(&mutex_);
+  for (const auto& [id, worker] : workers_) {
+    if (worker.state != WorkerState::kReady || worker.channel == nullptr) continue;
+    if (!model.empty() && !worker.info.model->Answers(model)) continue;
+    ready.push_back({worker.address, worker.info.model->id, worker.channel});
+  }
+  return ready;
+}
+
 uint32_t WorkerRegistry::num_ready() const {
   MutexLock lock(&mutex_);
   return static_cast<uint32_t>(std::count_if(workers_.begin(), workers_.end(), [](const auto& w) {

@@ -39,6 +39,13 @@ struct WorkerStatus {
   uint32_t booked_sequences;
 };
 
+// A worker that may be asked for something.
+struct ReadyWorker {
+  std::string address;
+  std::string model_id;
+  std::shared_ptr<WorkerChannel> channel;  // shared with the registry
+};
+
 struct ModelStatus {
   std::shared_ptr<const ServedModel> model;
   uint32_t ready_workers;
@@ -82,6 +89,8 @@ class WorkerRegistry final : public WorkerEvents {
   std::vector<ModelStatus> Models() const;
   std::vector<WorkerStatus> Workers() const;
   uint32_t num_ready() const;
+  // Those whose own model answers to `model`; all of them where that is empty.
+  std::vector<ReadyWorker> ReadyWorkers(std::string_view model) const;
 
   // Ready workers of the fingerprint whose context holds `context_tokens`, prompt and output, and
   // whose breaker allows it; each says whether it has credit for a prompt of `tokens`, of which

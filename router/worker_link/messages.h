@@ -65,6 +65,13 @@ struct Sequence {
   bool speculation = true;
 };
 
+// Asks a worker to load or to unload an adapter.
+struct AdapterChange {
+  bool load = true;
+  std::string name;
+  std::string path;  // at the worker; to load
+};
+
 // A LoRA adapter that a worker has.
 struct AdapterInfo {
   std::string id;

@@ -46,6 +46,7 @@ class Session final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
   // The worker's silence so far counts no more.
   void GrantFreshPeriod() { Touch(); }
 
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
   std::chrono::steady_clock::time_point last_message() const {
     return std::chrono::steady_clock::time_point(

@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
+#include "router/worker_link/change_adapter.h"
 #include "router/worker_link/link_credentials.h"
 #include "router/worker_link/model_store.h"
 #include "router/worker_link/session.h"
@@ -131,6 +132,16 @@ void WorkerLink::Cancel(uint64_t sequence_id) {
     session = session_;
   }
   if (session != nullptr) session->Cancel(sequence_id);
+}
+
+void WorkerLink::ChangeAdapter(const AdapterChange& change, ChangeDone done) {
+  std::shared_ptr<Session> session;
+  {
+    MutexLock lock(&mutex_);
+    session = session_;
+  }
+  if (session == nullptr) return WorkerChannel::ChangeAdapter(change, std::move(done));
+  CallChangeAdapter(session->channel(), change, std::move(done));
 }
 
 void WorkerLink::Run() {

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
@@ -93,6 +94,12 @@ class WorkerChannel {
   // has been or will be called, and whoever listens resubmits.
   virtual void Submit(std::vector<Sequence> sequences) = 0;
   virtual void Cancel(uint64_t sequence_id) = 0;
+  // `done` is called once, on any thread, perhaps before this returns, with what the worker said.
+  // Unavailable: it could not be asked.
+  using ChangeDone = std::function<void(const absl::Status&)>;
+  virtual void ChangeAdapter(const AdapterChange& /*change*/, ChangeDone done) {
+    done(absl::UnavailableError("the worker is not connected"));
+  }
 };
 
 // Thread-safe.
@@ -106,6 +113,7 @@ class WorkerLink final : public WorkerChannel {
 
   void Submit(std::vector<Sequence> sequences) override;
   void Cancel(uint64_t sequence_id) override;
+  void ChangeAdapter(const AdapterChange& change, ChangeDone done) override;
 
   const std::string& address() const { return address_; }
 

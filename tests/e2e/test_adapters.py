@@ -5,6 +5,8 @@ import concurrent.futures
 import json
 import random
 import struct
+import urllib.error
+import urllib.request
 
 import openai
 import pytest
@@ -137,6 +139,50 @@ def is_busy(worker):
     text = http_get(f"http://127.0.0.1:{worker.admin_port}/metrics")[1]
     return any(line.startswith("pingti_worker_running_sequences") and not line.endswith(" 0")
                for line in text.splitlines())
+
+
+def change(router, what, **fields):
+    request = urllib.request.Request(f"{router.url}/v1/{what}_lora_adapter", json.dumps(fields).encode(),
+                                     {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_adapters_come_and_go_while_everything_runs(adapters, tmp_path):
+    allow = ["--allow-runtime-lora-updating", "true"]
+    workers = [Worker(tmp_path, "a", *allow), Worker(tmp_path, "b", *allow)]
+    router = Router(tmp_path, "router", workers, *allow)
+    try:
+        for process in [*workers, router]:
+            wait_until(process.is_ready, 60, f"ready\n{process.text()[-2000:]}")
+        client = router.client()
+        poem = {"lora_name": "poem", "lora_path": str(adapters["poem"])}
+        status, body = change(router, "load", **poem)
+        assert status == 200, body
+        assert {worker["status"] for worker in body["workers"]} == {"loaded"} and len(body["workers"]) == 2
+        wait_until(lambda: "poem" in [model.id for model in client.models.list()], 10, "poem is listed")
+        assert ask(client, "poem").choices[0].text != ask(client, MODEL_ID).choices[0].text
+        status, body = change(router, "load", **poem)
+        assert status == 400, body
+        assert "is loaded already" in body["error"]["message"]
+        status, body = change(router, "load", lora_name="none", lora_path=str(tmp_path / "none"))
+        assert status == 400 and "adapter_config.json" in body["error"]["message"], body
+        status, body = change(router, "unload", lora_name="poem")
+        assert status == 200 and {w["status"] for w in body["workers"]} == {"unloaded"}, body
+        wait_until(lambda: "poem" not in [model.id for model in client.models.list()], 10, "poem is gone")
+        with pytest.raises(openai.NotFoundError):
+            ask(client, "poem")
+    finally:
+        for process in [router, *workers]:
+            process.kill()
+
+
+def test_changes_are_refused_unless_the_settings_allow_them(served, adapters):
+    status, body = change(served.router, "load", lora_name="more", lora_path=str(adapters["sql"]))
+    assert status == 403 and "allow_runtime_lora_updating" in body["error"]["message"]
 
 
 @pytest.mark.parametrize("more, said", [({"use_dora": True}, "'use_dora' is true"),

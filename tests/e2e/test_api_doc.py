@@ -12,12 +12,14 @@ from conftest import MODEL_ID, ROOT
 CHAT, BOTH, COMPLETIONS = "Chat completions", "Sampling and format", "Completions"
 RESPONSES, MESSAGES, COUNT = "Responses", "Messages", "Count tokens"
 TOKENIZE, DETOKENIZE = "Tokenize", "Detokenize"
+LOAD, UNLOAD = "Load adapter", "Unload adapter"
 
 # The tables of router/api/field_tables.cc that each section of the page has.
 TABLES = {
     CHAT: ["kChatPromptFields", "kChatFields"], BOTH: ["kCommonFields"], COMPLETIONS: ["kCompletionFields"],
     RESPONSES: ["kResponsesFields"], MESSAGES: ["kMessagesPromptFields", "kMessagesFields"],
-    DETOKENIZE: ["kDetokenizeFields"]}
+    DETOKENIZE: ["kDetokenizeFields"], LOAD: ["kLoadAdapterFields"],
+    UNLOAD: ["kUnloadAdapterFields"]}
 # Those of which a section has the body's own members and says of the rest where it stands.
 PROMPTS = {COUNT: ["kMessagesPromptFields"], TOKENIZE: ["kChatPromptFields", "kTokenizeFields"]}
 IGNORED = {CHAT: "Ignored in a chat", BOTH: "Ignored in both", RESPONSES: "Ignored in Responses",
@@ -92,7 +94,7 @@ def test_every_table_of_fields_has_its_place_on_the_page():
 # What the sources had when this was written: an extraction that finds less is broken.
 @pytest.mark.parametrize("section, at_least", [
     (CHAT, 40), (BOTH, 35), (COMPLETIONS, 4), (TOKENIZE, 13), (DETOKENIZE, 2), (RESPONSES, 55), (MESSAGES, 40),
-    (COUNT, 7)])
+    (COUNT, 7), (LOAD, 3), (UNLOAD, 2)])
 def test_the_page_has_exactly_the_fields_that_are_used(section, at_least):
     used = source_fields(section, "kUsed", "kAsItIs")
     assert len(used) >= at_least
@@ -163,8 +165,8 @@ def test_the_page_has_exactly_the_formats_of_thoughts_and_tool_calls():
     assert [row.strip("`") for row in rows[begin + 2:]] == calls
 
 
-# Codes of status that the router has and never sends: the client of the one is gone.
-NEVER_SENT = {"403", "499"}
+# A status that the router has and never sends: the client is gone.
+NEVER_SENT = {"499"}
 
 
 def test_the_page_has_exactly_the_statuses_of_errors():

@@ -128,7 +128,7 @@ EDGES = {
     "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/text", "worker/weights",
                      "worker/backend"],
     # Reads what the blocks of a model declare, without weights or a device.
-    "tools/inspect": TENSOR + ["tools", "worker/spec", "worker/text", "worker/weights",
+    "tools/inspect": TENSOR + ["tools", "worker/adapters", "worker/spec", "worker/text", "worker/weights",
                                "worker/model"],
     "tools/bench": BASE + ["common/net", "tools"],
     # These run a model's layers in their own process: no server, no engine.

@@ -42,6 +42,15 @@ TEST(InspectModel, SaysWhichExpertsALayerHas) {
       << *mixtral;
 }
 
+TEST(InspectModel, DescribesAnAdapter) {
+  const auto report = InspectModel(SourcePath("tests/golden/model/tiny_adapters/llama3_all"), {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const char* expected : {"LoRA, rank 8 at most\n", "base model       llama3\n",
+                               "modules          14\n", "2, rank 3 at most\n"}) {
+    EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
+  }
+}
+
 TEST(InspectModel, SaysHowACheckpointIsPacked) {
   const std::string tiny = SourcePath("tests/golden/model/tiny/");
   const auto gptq = InspectModel(tiny + "qwen2_gptq4", {});

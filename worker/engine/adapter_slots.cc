@@ -12,7 +12,7 @@ namespace pingti::worker {
 AdapterSlots::AdapterSlots(Model* model)
     : model_(model), slots_(static_cast<size_t>(model->num_adapter_slots())) {}
 
-absl::Status AdapterSlots::Load(const StepPlan& plan) {
+absl::Status AdapterSlots::Load(const StepPlan& plan, StepStats* stats) {
   ++step_;
   bool all_here = true;
   for (const PlannedChunk& chunk : plan.chunks) {
@@ -24,23 +24,23 @@ absl::Status AdapterSlots::Load(const StepPlan& plan) {
   for (const PlannedChunk& chunk : plan.chunks) {
     const Sequence& sequence = *chunk.sequence;
     if (sequence.adapter == nullptr || SlotOf(sequence.adapter) != kNoAdapterSlot) continue;
-    PINGTI_RETURN_IF_ERROR(Put(sequence.group->request.adapter));
+    PINGTI_RETURN_IF_ERROR(Put(sequence.group->request.adapter, stats));
   }
   return absl::OkStatus();
 }
 
-absl::Status AdapterSlots::Put(const AdapterPtr& adapter) {
+absl::Status AdapterSlots::Put(const AdapterPtr& adapter, StepStats* stats) {
   const auto oldest =
       std::min_element(slots_.begin(), slots_.end(),
                        [](const Slot& a, const Slot& b) { return a.last_used < b.last_used; });
   PINGTI_CHECK_MSG(oldest != slots_.end() && oldest->last_used < step_,
                    "the plan has more adapters than there are slots");
-  evictions_total_ += oldest->adapter == nullptr ? 0 : 1;
+  stats->adapter_evictions += oldest->adapter == nullptr ? 0 : 1;
   *oldest = {};
   PINGTI_RETURN_IF_ERROR(
       model_->SetAdapter(static_cast<int32_t>(oldest - slots_.begin()), *adapter));
   *oldest = {adapter, step_};
-  ++loads_total_;
+  ++stats->adapter_slot_loads;
   return absl::OkStatus();
 }
 
@@ -50,11 +50,6 @@ int32_t AdapterSlots::SlotOf(const Adapter* adapter) const {
     return slot.adapter.get() == adapter;
   });
   return found == slots_.end() ? kNoAdapterSlot : static_cast<int32_t>(found - slots_.begin());
-}
-
-int32_t AdapterSlots::num_used() const {
-  return static_cast<int32_t>(std::count_if(
-      slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.adapter != nullptr; }));
 }
 
 }  // namespace pingti::worker

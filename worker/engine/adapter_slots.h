@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "worker/adapters/adapter_store.h"
+#include "worker/engine/engine_stats.h"
 #include "worker/engine/scheduler.h"
 #include "worker/model/model.h"
 
@@ -19,14 +20,9 @@ class AdapterSlots {
 
   // Gives a slot to every adapter of the plan's chunks. REQUIRES: there are no more of them than
   // slots. Errors: those of Model::SetAdapter.
-  absl::Status Load(const StepPlan& plan);
+  absl::Status Load(const StepPlan& plan, StepStats* stats);
   // Of an adapter of the last plan; kNoAdapterSlot of none.
   int32_t SlotOf(const Adapter* adapter) const;
-
-  int64_t loads_total() const { return loads_total_; }
-  // Adapters that made room for others.
-  int64_t evictions_total() const { return evictions_total_; }
-  int32_t num_used() const;
 
  private:
   struct Slot {
@@ -34,13 +30,11 @@ class AdapterSlots {
     uint64_t last_used = 0;
   };
 
-  absl::Status Put(const AdapterPtr& adapter);
+  absl::Status Put(const AdapterPtr& adapter, StepStats* stats);
 
   Model* const model_;
   std::vector<Slot> slots_;
   uint64_t step_ = 0;
-  int64_t loads_total_ = 0;
-  int64_t evictions_total_ = 0;
 };
 
 }  // namespace pingti::worker

@@ -254,7 +254,7 @@ void EngineCore::NoteAdmissions() {
 }
 
 absl::Status EngineCore::RunModel() {
-  PINGTI_RETURN_IF_ERROR(adapter_slots_.Load(plan_));
+  PINGTI_RETURN_IF_ERROR(adapter_slots_.Load(plan_, &stats_));
   batch_.Build(plan_, copies_);
   PINGTI_RETURN_IF_ERROR(model_->Forward(batch_.forward(), batch_.copies()));
   // While a device still computes.

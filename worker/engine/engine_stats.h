@@ -43,6 +43,8 @@ struct StepStats {
   int32_t admitted_prompt_tokens = 0;
   int32_t admitted_cached_tokens = 0;
   int32_t output_tokens = 0;
+  int32_t adapter_slot_loads = 0;
+  int32_t adapter_evictions = 0;
   int32_t finished[kNumFinishReasons] = {};
 };
 

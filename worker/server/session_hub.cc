@@ -138,6 +138,8 @@ void SessionHub::RecordMetrics(const StepStats& stats, const LoadSnapshot& load)
   m.prompt_tokens.Increment(stats.admitted_prompt_tokens);
   m.cached_tokens.Increment(stats.admitted_cached_tokens);
   m.output_tokens.Increment(stats.output_tokens);
+  m.adapter_slot_loads.Increment(stats.adapter_slot_loads);
+  m.adapter_evictions.Increment(stats.adapter_evictions);
   m.drafts.Increment(stats.num_drafts);
   m.drafts_accepted.Increment(stats.num_accepted_drafts);
   m.draft_seconds.Increment(std::chrono::duration<double>(stats.draft_time).count());

@@ -60,6 +60,9 @@ void AddAdapters(WorkerConfig* config, config::Schema* schema) {
       ->Add("max_lora_rank", &config->max_lora_rank,
             "Highest rank of an adapter; one with more is refused.")
       .Range(1, 256);
+  schema->Add("allow_runtime_lora_updating", &config->allow_runtime_lora_updating,
+              "Whether routers may load adapters from this worker's files, and unload them, while "
+              "it serves.");
 }
 
 void AddListeners(WorkerConfig* config, config::Schema* schema) {
@@ -256,7 +259,7 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "leader_address is empty: a rank above 0 needs the host of process 0");
   }
-  if (!config.loras.empty() && config.world_size > 1) {
+  if ((!config.loras.empty() || config.allow_runtime_lora_updating) && config.world_size > 1) {
     return absl::InvalidArgumentError(
         "loras: adapters are not supported where several processes share a model: expected "
         "world_size 1");

@@ -34,6 +34,7 @@ struct WorkerConfig {
   std::vector<std::string> loras;
   int32_t max_loras = 8;
   int32_t max_lora_rank = 16;
+  bool allow_runtime_lora_updating = false;
 
   // Listeners
   std::string address = "127.0.0.1";

@@ -13,6 +13,7 @@
 #include "common/metrics/worker_metrics.h"
 #include "common/net/grpc_server.h"
 #include "worker/engine/engine.h"
+#include "worker/server/adapter_changes.h"
 #include "worker/server/admin_page.h"
 #include "worker/server/model_card.h"
 #include "worker/server/session_hub.h"
@@ -82,7 +83,8 @@ class Server final : public WorkerServer {
         metrics_(registry, card_.card.model_id()),
         hub_(MakeHubOptions(card_, options_), &metrics_),
         engine_(model, clock, options_.engine, &hub_),
-        service_(&card_, &engine_, &hub_, options_.adapters, clock) {
+        changes_(MakeChanges()),
+        service_(&card_, &engine_, &hub_, options_.adapters, changes_.get(), clock) {
     TellAdapters();
   }
 
@@ -137,6 +139,12 @@ class Server final : public WorkerServer {
   }
 
  private:
+  std::unique_ptr<AdapterChanges> MakeChanges() {
+    if (options_.adapters == nullptr || !options_.adapter_changes) return nullptr;
+    return std::make_unique<AdapterChanges>(
+        options_.adapters, [this] { TellAdapters(); }, &metrics_);
+  }
+
   // Routers learn which adapters there are.
   void TellAdapters() {
     if (options_.adapters == nullptr) return;
@@ -144,6 +152,7 @@ class Server final : public WorkerServer {
     for (const AdapterPtr& adapter : options_.adapters->All()) {
       adapters.push_back({adapter->id, adapter->name, adapter->path});
     }
+    metrics_.adapters.Set(static_cast<double>(adapters.size()));
     hub_.SetAdapters(std::move(adapters));
   }
 
@@ -227,7 +236,8 @@ class Server final : public WorkerServer {
   AdminPage* const admin_;
   metrics::WorkerMetrics metrics_;
   SessionHub hub_;
-  Engine engine_;  // joins before the hub goes
+  Engine engine_;                                  // joins before the hub goes
+  const std::unique_ptr<AdapterChanges> changes_;  // null: adapters stay as they are
   WorkerService service_;
   std::unique_ptr<net::GrpcServer> grpc_;
   std::atomic<bool> ready_{false};

@@ -32,6 +32,7 @@ struct WorkerServerOptions {
   std::string worker_id;             // empty: drawn
   EngineOptions engine;              // the model was allocated with the same numbers
   AdapterStore* adapters = nullptr;  // borrowed; null: the model is served without any
+  bool adapter_changes = false;      // routers may load and unload them
   std::chrono::milliseconds report_interval{100};
   // Called once, on a thread of the server, when the engine stands still or is broken. The process
   // cannot go on: it should exit non-zero soon, without destroying the server (whose engine thread

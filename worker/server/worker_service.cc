@@ -42,6 +42,15 @@ class AssetWriter final : public grpc::ServerWriteReactor<v1::AssetChunk> {
   v1::AssetChunk chunk_;
 };
 
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+grpc::Status ChangesAreOff() {
+  return {grpc::StatusCode::FAILED_PRECONDITION,
+          "allow_runtime_lora_updating is off in this worker's settings"};
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* WorkerService::GetModelCard(grpc::CallbackServerContext* context,
@@ -62,6 +71,40 @@ grpc::ServerWriteReactor<v1::AssetChunk>* WorkerService::GetModelAsset(
         Concat("the model card names no asset with sha256 '", request->sha256(), "'")));
   }
   return new AssetWriter(asset->second);
+}
+
+grpc::ServerUnaryReactor* WorkerService::LoadAdapter(grpc::CallbackServerContext* context,
+                                                     const v1::LoadAdapterRequest* request,
+                                                     v1::Adapter* adapter) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (changes_ == nullptr) {
+    reactor->Finish(ChangesAreOff());
+    return reactor;
+  }
+  changes_->Load(request->name(), request->path(),
+                 [reactor, adapter](const absl::StatusOr<AdapterPtr>& loaded) {
+                   if (loaded.ok()) {
+                     adapter->set_id((*loaded)->id);
+                     adapter->set_name((*loaded)->name);
+                     adapter->set_path((*loaded)->path);
+                   }
+                   reactor->Finish(ToGrpc(loaded.status()));
+                 });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* WorkerService::UnloadAdapter(grpc::CallbackServerContext* context,
+                                                       const v1::UnloadAdapterRequest* request,
+                                                       v1::UnloadAdapterResponse* /*response*/) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (changes_ == nullptr) {
+    reactor->Finish(ChangesAreOff());
+    return reactor;
+  }
+  changes_->Unload(request->name(), [reactor](const absl::StatusOr<AdapterPtr>& unloaded) {
+    reactor->Finish(ToGrpc(unloaded.status()));
+  });
+  return reactor;
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* WorkerService::Session(

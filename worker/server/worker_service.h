@@ -8,6 +8,7 @@
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
 #include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine.h"
+#include "worker/server/adapter_changes.h"
 #include "worker/server/model_card.h"
 #include "worker/server/session_hub.h"
 
@@ -16,21 +17,33 @@ namespace pingti::worker {
 // Sessions come as bytes, so that they are looked at before they are parsed.
 using WorkerServiceBase =
     v1::Worker::WithCallbackMethod_GetModelCard<v1::Worker::WithCallbackMethod_GetModelAsset<
-        v1::Worker::WithRawCallbackMethod_Session<v1::Worker::Service>>>;
+        v1::Worker::WithCallbackMethod_LoadAdapter<v1::Worker::WithCallbackMethod_UnloadAdapter<
+            v1::Worker::WithRawCallbackMethod_Session<v1::Worker::Service>>>>>;
 
 // Thread-safe. Everything borrowed must outlive the gRPC server it is registered with.
 class WorkerService final : public WorkerServiceBase {
  public:
-  // `adapters` may be null: there are none.
+  // `adapters` may be null: there are none. `changes` too: adapters stay as they are.
   WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub,
-                const AdapterStore* adapters, const Clock* clock)
-      : served_(served), engine_(engine), hub_(hub), adapters_(adapters), clock_(clock) {}
+                const AdapterStore* adapters, AdapterChanges* changes, const Clock* clock)
+      : served_(served),
+        engine_(engine),
+        hub_(hub),
+        adapters_(adapters),
+        changes_(changes),
+        clock_(clock) {}
 
   grpc::ServerUnaryReactor* GetModelCard(grpc::CallbackServerContext* context,
                                          const v1::GetModelCardRequest* request,
                                          v1::ModelCard* card) override;
   grpc::ServerWriteReactor<v1::AssetChunk>* GetModelAsset(
       grpc::CallbackServerContext* context, const v1::GetModelAssetRequest* request) override;
+  grpc::ServerUnaryReactor* LoadAdapter(grpc::CallbackServerContext* context,
+                                        const v1::LoadAdapterRequest* request,
+                                        v1::Adapter* adapter) override;
+  grpc::ServerUnaryReactor* UnloadAdapter(grpc::CallbackServerContext* context,
+                                          const v1::UnloadAdapterRequest* request,
+                                          v1::UnloadAdapterResponse* response) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Session(
       grpc::CallbackServerContext* context) override;
 
@@ -39,6 +52,7 @@ class WorkerService final : public WorkerServiceBase {
   Engine* const engine_;
   SessionHub* const hub_;
   const AdapterStore* const adapters_;
+  AdapterChanges* const changes_;
   const Clock* const clock_;
 };
 

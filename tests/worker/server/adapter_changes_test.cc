@@ -1,0 +1,65 @@
+// Adapters that come and go while a worker serves.
+#include "worker/server/adapter_changes.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <string>
+
+#include "tests/testing/source_dir.h"
+
+namespace pingti::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string TinyAdapter(const std::string& name) {
+  return SourcePath("tests/golden/model/tiny_adapters/") + name;
+}
+
+class AdapterChangesTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<AdapterPtr> Load(const std::string& name, const std::string& path) {
+    std::promise<absl::StatusOr<AdapterPtr>> result;
+    changes_.Load(name, path,
+                  [&](const absl::StatusOr<AdapterPtr>& loaded) { result.set_value(loaded); });
+    return result.get_future().get();
+  }
+  absl::Status Unload(const std::string& name) {
+    std::promise<absl::Status> result;
+    changes_.Unload(name, [&](const absl::StatusOr<AdapterPtr>& unloaded) {
+      result.set_value(unloaded.status());
+    });
+    return result.get_future().get();
+  }
+
+  AdapterStore store_{[](const Adapter&) { return absl::OkStatus(); }};
+  std::atomic<int> told_{0};
+  AdapterChanges changes_{&store_, [this] { ++told_; }, nullptr};
+};
+
+TEST_F(AdapterChangesTest, RoutersAreToldOfEachChangeBeforeItsAnswer) {
+  const auto loaded = Load("a", TinyAdapter("llama3_qv"));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(told_, 1);
+  EXPECT_EQ(store_.Find((*loaded)->id), *loaded);
+  EXPECT_TRUE(Unload("a").ok());
+  EXPECT_EQ(told_, 2);
+  EXPECT_EQ(store_.Find((*loaded)->id), nullptr);
+}
+
+TEST_F(AdapterChangesTest, WhatFailsChangesNothing) {
+  ASSERT_TRUE(Load("a", TinyAdapter("llama3_qv")).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(Load("a", TinyAdapter("llama3_qv")).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(Load("b", "").status()));
+  EXPECT_THAT(std::string(Load("b", TinyAdapter("none")).status().message()),
+              HasSubstr("adapter_config.json"));
+  EXPECT_TRUE(absl::IsNotFound(Unload("b")));
+  EXPECT_EQ(told_, 1);
+  EXPECT_EQ(store_.All().size(), 1u);
+}
+
+}  // namespace
+}  // namespace pingti::worker
