@@ -15,6 +15,24 @@ constexpr uint64_t kMaxIndexedBlocks = 1u << 20;
 
 }  // namespace
 
+// An event that does something outside of the lock: CloseAll waits for its end.
+class WorkerRegistry::EventScope {
+ public:
+  explicit EventScope(WorkerRegistry* registry) : registry_(registry) {
+    MutexLock lock(&registry_->mutex_);
+    ++registry_->num_events_;
+  }
+  ~EventScope() {
+    MutexLock lock(&registry_->mutex_);
+    if (--registry_->num_events_ == 0) registry_->no_events_.NotifyAll();
+  }
+  EventScope(const EventScope&) = delete;
+  EventScope& operator=(const EventScope&) = delete;
+
+ private:
+  WorkerRegistry* const registry_;
+};
+
 void WorkerRegistry::OnConnecting(LinkId link) {
   MutexLock lock(&mutex_);
   const auto worker = workers_.find(link);
@@ -22,6 +40,7 @@ void WorkerRegistry::OnConnecting(LinkId link) {
 }
 
 void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
+  const EventScope scope(this);
   auto prefixes = std::make_shared<WorkerPrefixes>(
       &prefix_index_, std::min(info.kv_total_blocks, kMaxIndexedBlocks));
   auto expected = std::make_shared<ExpectedPrefixes>(&expected_index_);
@@ -116,6 +135,7 @@ std::shared_ptr<WorkerPrefixes> WorkerRegistry::FindPrefixes(LinkId link) {
 }
 
 void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
+  const EventScope scope(this);
   std::vector<std::shared_ptr<SequenceHandler>> handlers;
   handlers.reserve(step.outputs.size());
   std::vector<uint64_t> unknown;
@@ -203,6 +223,7 @@ void WorkerRegistry::OnKvEvents(LinkId link, const KvEvents& events) {
 }
 
 void WorkerRegistry::OnSubmitCredit(LinkId link, const SubmitCredit& credit) {
+  const EventScope scope(this);
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -215,6 +236,7 @@ void WorkerRegistry::OnSubmitCredit(LinkId link, const SubmitCredit& credit) {
 
 void WorkerRegistry::OnAdapters(LinkId link,
                                 std::vector<std::shared_ptr<const ServedModel>> adapters) {
+  const EventScope scope(this);
   {
     MutexLock lock(&mutex_);
     const auto found = workers_.find(link);
@@ -235,6 +257,7 @@ void WorkerRegistry::OnDraining(LinkId link) {
 }
 
 void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
+  const EventScope scope(this);
   std::map<uint64_t, Booking> lost;
   // Leave their indexes after the lock.
   std::shared_ptr<WorkerPrefixes> prefixes;

@@ -97,7 +97,20 @@ void WorkerRegistry::Reap() {
   // `free` is destroyed after the lock: closing a link joins threads that may call back.
 }
 
-void WorkerRegistry::CloseAll() { SetAddresses({}); }
+void WorkerRegistry::CloseAll() {
+  SetAddresses({});
+  // A link that was held by its own event could not be freed yet, and would call back later.
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      while (num_events_ > 0) no_events_.Wait(&mutex_);
+      if (retired_.empty()) return;
+    }
+    Reap();
+    MutexLock lock(&mutex_);
+    if (num_events_ == 0) return;  // the rest is held by those who use the registry
+  }
+}
 
 std::shared_ptr<const ServedModel> WorkerRegistry::FindModel(std::string_view name) const {
   std::shared_ptr<const ServedModel> best;

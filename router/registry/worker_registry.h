@@ -130,6 +130,8 @@ class WorkerRegistry final : public WorkerEvents {
   void OnLost(LinkId link, const absl::Status& why) override;
 
  private:
+  class EventScope;
+
   struct Booking {
     uint32_t uncached_tokens;
     std::shared_ptr<SequenceHandler> handler;
@@ -207,6 +209,9 @@ class WorkerRegistry final : public WorkerEvents {
   // Closed links wait here until nobody submits through them: a link must not be destroyed on its
   // own callback thread.
   std::vector<std::shared_ptr<WorkerChannel>> retired_ PINGTI_GUARDED_BY(mutex_);
+  // Events that are being handled. One may hold its own link, so that closing it joins nothing.
+  int num_events_ PINGTI_GUARDED_BY(mutex_) = 0;
+  CondVar no_events_;
   LinkId next_link_ PINGTI_GUARDED_BY(mutex_) = 1;
   uint64_t next_sequence_id_ PINGTI_GUARDED_BY(mutex_) = 1;
   WorkerKey next_key_ PINGTI_GUARDED_BY(mutex_) = 1;

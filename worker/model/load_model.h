@@ -30,12 +30,12 @@ struct LoadOptions {
   // Tokens of a sequence at most, below what the model takes; 0: what it takes. LongRoPE has other
   // frequencies for contexts no longer than the one that it was trained with.
   int64_t max_context_tokens = 0;
-  AdapterLimits adapters;
+  AdapterLimits adapters{};
   // A head that drafts for the model; null: none. Must outlive the call. One rank alone has it.
   const OpenedDraftHead* draft_head = nullptr;
   // Called from the loading thread after each weight; bytes of the checkpoint. In the last call
   // they are equal.
-  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress;
+  std::function<void(int64_t done_bytes, int64_t total_bytes)> progress{};
 };
 
 // Whether embedding and output projection become int8 weights: not those of a compressed

@@ -143,32 +143,33 @@ TEST_F(TokenizerGoldenTest, StreamedTokensGiveTheTextThatHuggingFaceDecodes) {
 
 TEST_F(TokenizerGoldenTest, GgufFamiliesGiveTheIdsOfTheirTokenizerJson) {
   // Each family's names, and the configuration that has its tokenizer.json.
-  constexpr std::pair<const char*, const char*> kFamilies[] = {{"smollm", "smollm"},
-                                                               {"starcoder", "smollm"},
-                                                               {"refact", "smollm"},
-                                                               {"gpt-2", "gpt-2"},
-                                                               {"phi-2", "gpt-2"},
-                                                               {"llama-bpe", "llama-bpe"},
-                                                               {"llama3", "llama-bpe"},
-                                                               {"falcon3", "llama-bpe"},
-                                                               {"dbrx", "dbrx"},
-                                                               {"smaug-bpe", "dbrx"},
-                                                               {"qwen2", "qwen2"},
-                                                               {"deepseek-r1-qwen", "qwen2"},
-                                                               {"qwen35", "qwen35"},
-                                                               {"deepseek-llm", "deepseek-llm"},
-                                                               {"deepseek-coder", "deepseek-coder"},
-                                                               {"deepseek-v3", "deepseek-v3"},
-                                                               {"falcon", "falcon"},
-                                                               {"tekken", "tekken"},
-                                                               {"gpt-4o", "gpt-4o"},
-                                                               {"command-r", "command-r"},
-                                                               {"gpt-neox", "gpt-neox"},
-                                                               {"mpt", "gpt-neox"},
-                                                               {"olmo", "gpt-neox"},
-                                                               {"default", "default"},
-                                                               {"", "default"}};
-  for (const auto& [name, configuration] : kFamilies) {
+  constexpr std::pair<const char*, const char*> kGgufFamilies[] = {
+      {"smollm", "smollm"},
+      {"starcoder", "smollm"},
+      {"refact", "smollm"},
+      {"gpt-2", "gpt-2"},
+      {"phi-2", "gpt-2"},
+      {"llama-bpe", "llama-bpe"},
+      {"llama3", "llama-bpe"},
+      {"falcon3", "llama-bpe"},
+      {"dbrx", "dbrx"},
+      {"smaug-bpe", "dbrx"},
+      {"qwen2", "qwen2"},
+      {"deepseek-r1-qwen", "qwen2"},
+      {"qwen35", "qwen35"},
+      {"deepseek-llm", "deepseek-llm"},
+      {"deepseek-coder", "deepseek-coder"},
+      {"deepseek-v3", "deepseek-v3"},
+      {"falcon", "falcon"},
+      {"tekken", "tekken"},
+      {"gpt-4o", "gpt-4o"},
+      {"command-r", "command-r"},
+      {"gpt-neox", "gpt-neox"},
+      {"mpt", "gpt-neox"},
+      {"olmo", "gpt-neox"},
+      {"default", "default"},
+      {"", "default"}};
+  for (const auto& [name, configuration] : kGgufFamilies) {
     SCOPED_TRACE(name);
     GgufTokenizerData data = GgufData(Configuration(configuration));
     data.model = "gpt2";

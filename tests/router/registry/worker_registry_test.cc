@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/testing/fake_clock.h"
@@ -78,6 +81,39 @@ class WorkerRegistryTest : public ::testing::Test {
   metrics::RouterMetrics metrics_{&metrics_registry_};
   WorkerRegistry registry_{{.failures_to_open = 2}, &clock_, &metrics_};
 };
+
+// Stays in OnOutput until it is let go.
+class SlowHandler final : public SequenceHandler {
+ public:
+  void OnPlaced(const SequencePlace&) override {}
+  void OnOutput(SequenceOutput) override {
+    inside.set_value();
+    let_go.get_future().wait();
+  }
+  void OnLost(const absl::Status&) override {}
+  void OnQueueTimeout() override {}
+  std::promise<void> inside;
+  std::promise<void> let_go;
+};
+
+TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const auto handler = std::make_shared<SlowHandler>();
+  const uint64_t id = registry_.Book(OnlyKey(), 1, handler).place.sequence_id;
+  std::thread event([&] { Output("a", id, Finish::Reason::kStopToken); });
+  handler->inside.get_future().wait();
+  std::future<int> closed = std::async(std::launch::async, [this] {
+    registry_.CloseAll();
+    return capacity_;
+  });
+  // Not a matter of time: it ends only once the event has.
+  EXPECT_EQ(closed.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
+  handler->let_go.set_value();
+  const int at_close = closed.get();
+  event.join();
+  EXPECT_EQ(capacity_, at_close);
+}
 
 std::shared_ptr<const ServedModel> AdapterOf(const std::string& fingerprint,
                                              const std::string& name) {

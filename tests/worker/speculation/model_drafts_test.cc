@@ -135,7 +135,9 @@ TEST(ModelDrafts, GoToThoseThatAreThereWhenMemoryIsScarce) {
         {},
         {.num_blocks = num_blocks, .block_tokens = 4, .max_batch_tokens = 64, .max_batch_size = 8});
     ExpectOrdinaryAnswers(ran);
-    if (num_blocks > 20) EXPECT_GT(ran.num_proposed, 20);
+    if (num_blocks > 20) {
+      EXPECT_GT(ran.num_proposed, 20);
+    }
   }
 }
 
