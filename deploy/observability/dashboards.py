@@ -244,8 +244,9 @@ def worker():
                 graph("Put into slots", "Per second, and those that gave up theirs: with many, max_loras is too low.",
                       [("{{pod}} put", rate("pingti_worker_adapter_slot_loads_total", ns, "pod")),
                        ("{{pod}} gave up", rate("pingti_worker_adapter_evictions_total", ns, "pod"))], "short"),
-                graph("Reading one took", "Of those that were loaded while the worker serves.",
-                      quantiles("pingti_worker_adapter_load_seconds", ns), "s"),
+                heatmap("Reading one took", "Adapters that were loaded while the worker serves.",
+                        f"sum by (le) (increase(pingti_worker_adapter_load_seconds_bucket{{{ns}}}"
+                        "[$__rate_interval]))", "s"),
             ]),
             row("KV cache", [
                 graph("Blocks", "Held by sequences, kept for reuse, free.",

@@ -103,7 +103,10 @@ def test_a_clients_ids_are_echoed_and_logged(cluster):
         answered, headers, _ = post(cluster.router.url + CHAT, body, ids)
         assert answered == status
         assert headers["x-request-id"] == "order-17" and headers["traceparent"] == parent
-    lines = [line for line in log_lines(cluster.router) if line.get("request_id") == "order-17"]
+    def logged():
+        return [line for line in log_lines(cluster.router) if line.get("request_id") == "order-17"]
+    wait_until(lambda: len(logged()) >= 2, 10, "both requests are logged")
+    lines = logged()
     assert [(line["code"], line["traceparent"]) for line in lines] == [("200", parent), ("400", parent)]
 
 

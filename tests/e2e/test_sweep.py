@@ -201,6 +201,8 @@ def scalars(field):
         return [number for number in NUMBERS if low <= number <= high]
     if kind in ("string", "bytes"):
         return ["x y " * (LONG_TEXT_BYTES // 4)]
+    if kind == "enum":  # proto3 takes numbers that have no name, too
+        return [value.number for value in field.enum_type.values] + [77, -1]
     assert kind == "bool", kind
     return [True]
 

@@ -77,6 +77,11 @@ class ScriptedWorker:
     def GetModelAsset(self, request, context):
         yield self.pb.AssetChunk(data=self.tokenizer)
 
+    def LoadAdapter(self, request, context):
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "a scripted worker has no adapters")
+
+    UnloadAdapter = LoadAdapter
+
     def Session(self, requests, context):
         answers = queue.Queue()
         threading.Thread(target=self.read, args=(requests, answers), daemon=True).start()
