@@ -2,6 +2,7 @@
 // every rank, stacks of modules, adapters that leave modules as they are, and steps that mix them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <optional>
@@ -279,8 +280,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, OpsLoraTest,
                          ::testing::Combine(::testing::ValuesIn(testing::DeviceVariants()),
                                             ::testing::Range(0, 4)),
                          [](const auto& test) {
-                           return "shape" + std::to_string(std::get<1>(test.param)) + "_" +
-                                  std::get<0>(test.param);
+                           std::string name = "shape" + std::to_string(std::get<1>(test.param)) +
+                                              "_" + std::get<0>(test.param);
+                           std::replace(name.begin(), name.end(), ' ', '_');
+                           return name;
                          });
 
 }  // namespace
