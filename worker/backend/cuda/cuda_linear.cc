@@ -20,6 +20,11 @@ constexpr int64_t kDenseTokens = 256;
 // stay in the L2 cache until they are multiplied.
 constexpr int64_t kDenseRows = 4096;
 
+// bf16 values of the slice of rows that is multiplied at a time.
+int64_t DenseValues(const CudaLinearWeight& weight) {
+  return std::min(weight.rows, kDenseRows) * weight.cols;
+}
+
 kernels::WeightBits BitsOf(const MatrixFormat& format) {
   return format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
 }
@@ -63,7 +68,7 @@ absl::Status WriteQuantized(const Operand& x, cudaStream_t stream) {
 
 void CudaLinear::Expect(const CudaLinearWeight& weight) {
   if (GemmKindOf(weight.matrix_format) != GemmKind::kGrouped) return;
-  dense_values_ = std::max(dense_values_, std::min(weight.rows, kDenseRows) * weight.cols);
+  dense_values_ = std::max(dense_values_, DenseValues(weight));
 }
 
 int64_t CudaLinear::QuantizedBytesFor(const StepLimits& limits) {
@@ -184,7 +189,7 @@ absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, M
     case GemmKind::kInt8:
       return RunInt8(weight, x, out, stream);
     case GemmKind::kGrouped: {
-      const int64_t bytes = std::min(weight.rows, kDenseRows) * weight.cols * 2;
+      const auto bytes = DenseValues(weight) * static_cast<int64_t>(sizeof(__nv_bfloat16));
       const bool has_room = dense_rows_ != nullptr && dense_rows_->bytes() >= bytes;
       return values.rows >= kDenseTokens && has_room ? RunDense(weight, values, out, stream)
                                                      : RunGrouped(weight, values, out, stream);
