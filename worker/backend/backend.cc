@@ -35,6 +35,11 @@ absl::Status NoAdapters(std::string_view backend) {
   return absl::UnimplementedError(Concat("backend '", backend, "' has no adapters"));
 }
 
+absl::Status NoLatentAttention(std::string_view backend, std::string_view operation) {
+  return absl::UnimplementedError(
+      Concat("backend '", backend, "' has no latent attention: ", operation));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LoraWeights>> Backend::AllocateLora(const LoraShape& /*shape*/) {
@@ -51,6 +56,25 @@ absl::Status Backend::AddLora(const LoraWeights& /*weights*/, MatrixView /*x*/,
   return NoAdapters(name());
 }
 
+absl::Status Backend::HeadLinear(const LinearWeight& /*weight*/, const HeadsView& /*x*/,
+                                 const HeadsView& /*out*/, const QuantizedView& /*form*/) {
+  return NoLatentAttention(name(), "HeadLinear");
+}
+
+absl::Status Backend::RopeAndAppendLatent(const HeadsView& /*q*/, MatrixView /*kv*/,
+                                          const LatentAttentionShape& /*shape*/,
+                                          const DeviceBuffer& /*norm_weight*/, float /*eps*/,
+                                          KvCache& /*cache*/, int64_t /*layer*/,
+                                          const HeadsView& /*out*/) {
+  return NoLatentAttention(name(), "RopeAndAppendLatent");
+}
+
+absl::Status Backend::LatentAttention(MatrixView /*q*/, const LatentAttentionShape& /*shape*/,
+                                      const KvCache& /*cache*/, int64_t /*layer*/,
+                                      MatrixView /*out*/) {
+  return NoLatentAttention(name(), "LatentAttention");
+}
+
 std::unique_ptr<DeviceTimer> Backend::MakeTimer(const Clock* clock) {
   return std::make_unique<HostTimer>(clock);
 }
@@ -62,6 +86,10 @@ bool Fits(const AttentionShape& attention, const KvLayerShape& layer) {
   const bool sees_all = attention.window == 0;
   return layer.planes[0] == key && layer.planes[1] == value &&
          (layer.window == 0 || (!sees_all && attention.window <= layer.window));
+}
+
+bool Fits(const LatentAttentionShape& attention, const KvLayerShape& layer) {
+  return layer == LatentLayer(attention.latent_dim, attention.rope_dim);
 }
 
 std::string_view WeightFormatName(WeightFormat format) {

@@ -60,11 +60,17 @@ struct LinearSource {
   // More than 1: the parts are so many equal stacks, one per expert, and products are asked for
   // with ExpertLinear alone.
   int64_t experts = 1;
+  // Not 0: the parts are so many equal matrices, one per head, kept in the type of activations, and
+  // products are asked for with HeadLinear alone. No bias.
+  int64_t heads = 0;
+  // Of heads alone: y = x W, so that each head's matrix is [in_features, out_features].
+  bool transposed = false;
 };
 
 class LinearWeight {
  public:
   virtual ~LinearWeight() = default;
+  // Of a weight with heads, those of one head.
   virtual int64_t out_features() const = 0;
   virtual int64_t in_features() const = 0;
   // Of the first part that reads quantized activations, if there is one, else of the first part: a
@@ -122,15 +128,28 @@ struct KvCacheShape {
   KvFormat kv_format = KvFormat::kModel;
 };
 
+// Latent attention (DeepSeek-V2, section 2.1) in its absorbed form: all heads read one key per
+// token, [latent | rotated], and the latent is the value, too.
+struct LatentAttentionShape {
+  int64_t num_heads = 0;
+  int64_t latent_dim = 0;  // DeepSeek: 512
+  int64_t rope_dim = 0;    // DeepSeek: 64
+  float scale = 1.0f;      // of the scores
+
+  int64_t key_dim() const { return latent_dim + rope_dim; }
+};
+
 // Upper bounds of every later step, for workspace that is allocated once.
 struct StepLimits {
   int64_t max_tokens = 0;
   int64_t max_seqs = 0;
   int64_t max_in_features = 0;
   int64_t max_blocks_per_seq = 0;
+  // Of attention over keys and values; zeros where there is none.
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
+  LatentAttentionShape latent{};  // without heads where there is none
   int64_t vocab_size = 0;
   int64_t max_adapters = 0;  // slots that a step may name
   // Linear may be given operands that lack the form which the weight reads, and makes it itself, in
@@ -140,6 +159,9 @@ struct StepLimits {
   int64_t num_experts = 0;
   int64_t experts_per_token = 0;
   int64_t max_expert_inner = 0;  // in_features of ExpertLinear with rows of experts
+
+  // Dimensions that rotate, of which StepInputs has cosines and sines.
+  int64_t rope_dim() const { return head_dim == 0 ? latent.rope_dim : head_dim; }
 };
 
 // What a step's operations depend on besides the contents of its arrays, if every token gets
@@ -164,8 +186,8 @@ struct StepInputs {
   std::span<const int32_t> context_len;  // [num_seqs]
   std::span<const int32_t> block_table;  // [num_seqs, max_blocks_per_seq]
   int32_t max_blocks_per_seq = 0;
-  std::span<const float> rope_cos;  // [num_tokens, head_dim / 2]
-  std::span<const float> rope_sin;  // [num_tokens, head_dim / 2]
+  std::span<const float> rope_cos;  // [num_tokens, StepLimits::rope_dim() / 2]
+  std::span<const float> rope_sin;  // [num_tokens, StepLimits::rope_dim() / 2]
   int32_t block_tokens = 0;
   // What Backend::Padded made of the step's shape: operations have rows for so many tokens. Those
   // behind the batch's own mean nothing, and nothing is cached for them. None: no more rows than
@@ -191,12 +213,24 @@ struct AttentionShape {
 // Whether attention of this shape may read a cache's layer: a key and a value plane of its sizes,
 // which keep as many tokens as it sees.
 bool Fits(const AttentionShape& attention, const KvLayerShape& layer);
+// The same of latent attention: one latent plane of its key, and no window.
+bool Fits(const LatentAttentionShape& attention, const KvLayerShape& layer);
 
 // RMS norm of each query and key head before rotation; null: none.
 struct HeadNorms {
   const DeviceBuffer* q = nullptr;  // f32 [head_dim]
   const DeviceBuffer* k = nullptr;  // f32 [head_dim]
   float eps = 0.0f;
+};
+
+// What every head has in the rows of a matrix of activations: head h the `cols` columns from
+// first + h * stride on.
+struct HeadsView {
+  MatrixView matrix;
+  int64_t heads = 0;
+  int64_t first = 0;
+  int64_t stride = 0;  // elements from one head's columns to the next one's
+  int64_t cols = 0;
 };
 
 // What the rows of a matrix of activations are.
@@ -340,6 +374,26 @@ class Backend {
   // out: [num_tokens, num_heads * head_dim].
   virtual absl::Status Attention(MatrixView qkv, const AttentionShape& shape, const KvCache& cache,
                                  int64_t layer, const Operand& out) = 0;
+  // out of head h = x of head h times that head's matrix, for each head of the weight (see
+  // LinearSource::heads). Where `form` has values, it is the quantized form of out's whole rows,
+  // which the heads then cover without gaps. x and out do not overlap. Errors: Unimplemented where
+  // the backend has no latent attention; the same for the two operations below.
+  virtual absl::Status HeadLinear(const LinearWeight& weight, const HeadsView& x,
+                                  const HeadsView& out, const QuantizedView& form);
+  // kv: rows of [latent_dim + rope_dim]. Caches RmsNorm of the latent with `norm_weight`, f32
+  // [latent_dim], and after it the rest, rotated by adjacent pairs (element 2i with 2i + 1), as
+  // DeepSeek's models do. out = q, rotated the same way; both have rope_dim columns per head.
+  // kv and q stay as they are.
+  virtual absl::Status RopeAndAppendLatent(const HeadsView& q, MatrixView kv,
+                                           const LatentAttentionShape& shape,
+                                           const DeviceBuffer& norm_weight, float eps,
+                                           KvCache& cache, int64_t layer, const HeadsView& out);
+  // Causal attention of the batch's queries over their sequences' cached latents: a score is the
+  // product of a query's head with the whole cached vector, a value that vector's first latent_dim
+  // elements. q: [num_tokens, num_heads * key_dim()], of every head the part that meets the latent,
+  // then the rotated one; out: [num_tokens, num_heads * latent_dim].
+  virtual absl::Status LatentAttention(MatrixView q, const LatentAttentionShape& shape,
+                                       const KvCache& cache, int64_t layer, MatrixView out);
   // out = f(x); x and out may be the same.
   virtual absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) = 0;
   // out = f(gate) * up, where gate_up's rows hold gate, then up.

@@ -4,6 +4,32 @@
 #include "common/base/strings.h"
 
 namespace pingti::worker {
+namespace {
+
+absl::Status ExpectPlanes(std::string_view backend, std::span<const KvLayerShape> layers,
+                          bool latents) {
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const KvLayerShape& layer = layers[i];
+    if (layer.planes.empty()) continue;
+    const KvPlane& first = layer.planes.front();
+    const bool is_latent = layer == LatentLayer(first.head_dim, 0);
+    if (layer != KeyValueLayer(first.heads, first.head_dim, layer.window) &&
+        !(latents && is_latent)) {
+      return absl::UnimplementedError(Concat(backend, " attention: layer ", i, " keeps ",
+                                             layer.ToString(),
+                                             "; expected a key and a value plane of equal sizes",
+                                             latents ? ", or a latent plane of one head" : ""));
+    }
+    if (first.heads < 1 || first.head_dim < 1 || layer.window < 0) {
+      return absl::InvalidArgumentError(
+          Concat("KV cache: layer ", i, " keeps ", layer.ToString(),
+                 "; expected at least one head of one element, and no negative window"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 std::string_view KvPlaneKindName(KvPlaneKind kind) {
   switch (kind) {
@@ -32,23 +58,17 @@ KvLayerShape KeyValueLayer(int64_t heads, int64_t head_dim, int64_t window) {
   return {{{KvPlaneKind::kKey, heads, head_dim}, {KvPlaneKind::kValue, heads, head_dim}}, window};
 }
 
+KvLayerShape LatentLayer(int64_t latent_dim, int64_t rope_dim) {
+  return {{{KvPlaneKind::kLatent, 1, latent_dim + rope_dim}}};
+}
+
 absl::Status ExpectKeysAndValues(std::string_view backend, std::span<const KvLayerShape> layers) {
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const KvLayerShape& layer = layers[i];
-    if (layer.planes.empty()) continue;
-    const KvPlane& first = layer.planes.front();
-    if (layer != KeyValueLayer(first.heads, first.head_dim, layer.window)) {
-      return absl::UnimplementedError(Concat(backend, " attention: layer ", i, " keeps ",
-                                             layer.ToString(),
-                                             "; expected a key and a value plane of equal sizes"));
-    }
-    if (first.heads < 1 || first.head_dim < 1 || layer.window < 0) {
-      return absl::InvalidArgumentError(
-          Concat("KV cache: layer ", i, " keeps ", layer.ToString(),
-                 "; expected at least one head of one element, and no negative window"));
-    }
-  }
-  return absl::OkStatus();
+  return ExpectPlanes(backend, layers, /*latents=*/false);
+}
+
+absl::Status ExpectKeysAndValuesOrLatents(std::string_view backend,
+                                          std::span<const KvLayerShape> layers) {
+  return ExpectPlanes(backend, layers, /*latents=*/true);
 }
 
 }  // namespace pingti::worker

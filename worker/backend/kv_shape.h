@@ -31,8 +31,8 @@ struct KvPlane {
 };
 
 struct KvLayerShape {
-  // Attention over keys and values keeps a key and a value plane of equal sizes, in this order.
-  // Empty: the layer keeps nothing.
+  // Attention over keys and values keeps a key and a value plane of equal sizes, in this order;
+  // latent attention one latent plane. Empty: the layer keeps nothing.
   std::vector<KvPlane> planes;
   // No query reads more than the last `window` tokens, itself included; 0: all are read.
   int64_t window = 0;
@@ -44,9 +44,17 @@ struct KvLayerShape {
 // A layer of attention over `heads` keys and values of head_dim elements.
 KvLayerShape KeyValueLayer(int64_t heads, int64_t head_dim, int64_t window = 0);
 
+// A layer of latent attention: one vector per token, the normalized latent and behind it the
+// rotated key that all heads share.
+KvLayerShape LatentLayer(int64_t latent_dim, int64_t rope_dim);
+
 // For a backend that has kernels for keys and values alone. Errors, naming the layer: Unimplemented
 // for planes that are neither none nor a key and a value plane of equal sizes (`backend` is how the
 // message names the backend); InvalidArgument for a size below 1 or a negative window.
 absl::Status ExpectKeysAndValues(std::string_view backend, std::span<const KvLayerShape> layers);
+// The same for a backend that has kernels for latent attention, too: one latent plane of one head,
+// without a window, is also taken.
+absl::Status ExpectKeysAndValuesOrLatents(std::string_view backend,
+                                          std::span<const KvLayerShape> layers);
 
 }  // namespace pingti::worker
