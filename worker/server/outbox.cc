@@ -186,10 +186,10 @@ bool Outbox::Take(v1::SessionResponse* response) {
       if (!unlimited_) --output_credit_;
       response->mutable_step_output()->set_step(step_);
       outputs = TakeOutputs();
-    } else if (!events_.empty()) {
+    } else if (!events_.empty() || events_lost_) {
+      v1::KvEvents* message = response->mutable_kv_events();
+      if (std::exchange(events_lost_, false)) message->add_events()->mutable_cleared();
       events = TakeEvents();
-      if (events_lost_) ++next_event_id_;
-      events_lost_ = false;
     } else if (load_) {
       ToProto(*load_, accepted_, response->mutable_load_report());
       load_.reset();
@@ -199,7 +199,7 @@ bool Outbox::Take(v1::SessionResponse* response) {
     }
   }
   // Outside the lock: the engine may want to add meanwhile.
-  if (!events.empty()) {
+  if (response->has_kv_events()) {
     v1::KvEvents* message = response->mutable_kv_events();
     message->set_first_event_id(next_event_id_);
     ToProto(events, message);

@@ -2,10 +2,9 @@
 //
 // A router that reads slowly, or is out of credit, costs memory for its own tokens and nothing
 // else: outputs of several steps merge into one message (or a few, where they are larger than one
-// may be), load reports and credit are replaced by
-// newer ones, cache events are dropped beyond a bound (the gap in their ids tells the router). The
-// engine never waits here. Shared by the engine's sink and the stream, whose lives end in either
-// order.
+// may be), load reports and credit are replaced by newer ones, cache events are dropped beyond a
+// bound, and the router is told to forget what it knew of the cache. The engine never waits here.
+// Shared by the engine's sink and the stream, whose lives end in either order.
 #pragma once
 
 #include <cstdint>
@@ -102,7 +101,7 @@ class Outbox {
   size_t merge_hint_ PINGTI_GUARDED_BY(mutex_) = 0;  // where the next output's match likely is
 
   std::vector<CacheEvent> events_ PINGTI_GUARDED_BY(mutex_);
-  bool events_lost_ PINGTI_GUARDED_BY(mutex_) = false;
+  bool events_lost_ PINGTI_GUARDED_BY(mutex_) = false;  // before events_; not told yet
   uint64_t next_event_id_ = 1;  // Take only, which one thread calls at a time
 
   uint64_t accepted_ PINGTI_GUARDED_BY(mutex_) = 0;

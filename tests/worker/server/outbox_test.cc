@@ -210,16 +210,34 @@ TEST_F(OutboxTest, CacheEventsAreGroupedAndNumbered) {
   EXPECT_EQ(response.kv_events().first_event_id(), first.first_event_id() + 4);
 }
 
-TEST_F(OutboxTest, TooManyCacheEventsLeaveAGapInTheirIds) {
+TEST_F(OutboxTest, ThatCacheEventsWereDroppedIsToldWithoutWaitingForFurtherOnes) {
   Open(0);
   const std::vector<CacheEvent> many((1u << 16) + 1, {CacheEvent::Kind::kRemoved, 0, 1});
   outbox.AddCacheEvents(std::span(many).first(1));
   ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
   const uint64_t next = response.kv_events().first_event_id() + 1;
   outbox.AddCacheEvents(many);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  EXPECT_EQ(response.kv_events().first_event_id(), next);
+  ASSERT_EQ(response.kv_events().events_size(), 1);
+  EXPECT_TRUE(response.kv_events().events(0).has_cleared());
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
   outbox.AddCacheEvents(std::span(many).first(1));
   ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
-  EXPECT_GT(response.kv_events().first_event_id(), next);
+  EXPECT_EQ(response.kv_events().first_event_id(), next + 1);
+  EXPECT_TRUE(response.kv_events().events(0).has_removed());
+}
+
+TEST_F(OutboxTest, WhatComesBehindDroppedCacheEventsCountsFromAClearedCacheOn) {
+  Open(0);
+  const std::vector<CacheEvent> many((1u << 16) + 1, {CacheEvent::Kind::kRemoved, 0, 1});
+  const CacheEvent stored{CacheEvent::Kind::kStored, 0, 7};
+  outbox.AddCacheEvents(many);
+  outbox.AddCacheEvents(std::span(&stored, 1));
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kKvEvents);
+  ASSERT_EQ(response.kv_events().events_size(), 2);
+  EXPECT_TRUE(response.kv_events().events(0).has_cleared());
+  EXPECT_EQ(response.kv_events().events(1).stored().block_hashes(0), 7u);
 }
 
 }  // namespace
