@@ -7,6 +7,7 @@
 #include "boost/json.hpp"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "router/discovery/kubernetes_json.h"
 
 namespace pingti::router {
 namespace {
@@ -42,8 +43,7 @@ bool IsNumber(std::string_view text) {
 
 absl::StatusOr<std::string> NameOf(const json::value& slice) {
   const json::object* object = slice.if_object();
-  const json::object* metadata = object == nullptr ? nullptr : ObjectIn(*object, "metadata");
-  std::string name = metadata == nullptr ? std::string() : TextIn(*metadata, "name");
+  std::string name = object == nullptr ? std::string() : MetadataText(*object, "name");
   if (!name.empty()) return name;
   return absl::InvalidArgumentError("an EndpointSlice without metadata.name");
 }

@@ -9,15 +9,15 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "router/discovery/kubernetes_json.h"
+#include "router/discovery/watch_events.h"
 
 namespace pingti::router {
 namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMaxEventBytes = 16u << 20;
 constexpr int kPageSize = 500;
-constexpr int kGone = 410;
 
 net::HttpClientOptions ClientOptions(const KubernetesAccess& access) {
   net::HttpClientOptions options;
@@ -45,21 +45,6 @@ std::string Escaped(std::string_view text) {
     }
   }
   return out;
-}
-
-std::string TextIn(const json::object& object, std::string_view name, std::string_view inner) {
-  const json::value* outer = object.if_contains(name);
-  if (outer == nullptr || !outer->is_object()) return "";
-  const json::value* value = outer->get_object().if_contains(inner);
-  if (value == nullptr || !value->is_string()) return "";
-  return std::string(value->get_string().data(), value->get_string().size());
-}
-
-absl::StatusOr<json::object> ParseObject(std::string_view what, std::string_view text) {
-  boost::system::error_code error;
-  json::value value = json::parse(text, error);
-  if (!error && value.is_object()) return std::move(value.get_object());
-  return absl::InvalidArgumentError(Concat(what, " is no JSON object: ", text.substr(0, 200)));
 }
 
 }  // namespace
@@ -119,7 +104,7 @@ void EndpointWatch::Run() {
 absl::Status EndpointWatch::Step() { return version_.empty() ? List() : Watch(); }
 
 absl::Status EndpointWatch::Refused(std::string_view what, const net::HttpResponse& response) {
-  if (response.status == kGone) version_.clear();
+  if (response.status == 410) version_.clear();
   return absl::UnavailableError(Concat(what, " EndpointSlices was answered ", response.status, ": ",
                                        std::string_view(response.body).substr(0, 500)));
 }
@@ -136,14 +121,14 @@ absl::Status EndpointWatch::List() {
     if (response.status != 200) return Refused("listing", response);
     PINGTI_ASSIGN_OR_RETURN(json::object list, ParseObject("the list", response.body));
     const json::value* items = list.if_contains("items");
-    version = VersionOf(list);
+    version = MetadataText(list, "resourceVersion");
     if (version.empty() || items == nullptr || !(items->is_array() || items->is_null())) {
       return absl::InvalidArgumentError("the list has no resourceVersion or no items");
     }
     if (items->is_array()) {
       slices.insert(slices.end(), items->get_array().begin(), items->get_array().end());
     }
-    rest = TextIn(list, "metadata", "continue");
+    rest = MetadataText(list, "continue");
   } while (!rest.empty());
   slices_.Clear();
   for (const json::value& slice : slices) PINGTI_RETURN_IF_ERROR(slices_.Put(slice));
@@ -158,23 +143,18 @@ absl::Status EndpointWatch::Watch() {
       SlicesPath(port_), "&watch=1&allowWatchBookmarks=true&resourceVersion=", Escaped(version_),
       "&timeoutSeconds=", access_.watch_time.count());
   PINGTI_ASSIGN_OR_RETURN(const net::HttpClientRequest request, KubernetesRequest(access_, path));
-  std::string input;
+  WatchEvents events(&slices_, &version_, [this] {
+    Hear();
+    Tell();
+  });
   absl::Status broken;
   const auto began = std::chrono::steady_clock::now();
   const absl::StatusOr<net::HttpResponse> response =
       client_.SendStreaming(request, [&](std::string_view piece) {
-        input += piece;
-        size_t begin = 0;
-        for (size_t end; broken.ok() && (end = input.find('\n', begin)) != std::string::npos;) {
-          broken = TakeEvent(std::string_view(input).substr(begin, end - begin));
-          begin = end + 1;
-        }
-        input.erase(0, begin);
-        if (broken.ok() && input.size() > kMaxEventBytes) {
-          broken = absl::ResourceExhaustedError("an event of the watch is larger than 16 MiB");
-        }
+        broken = events.Feed(piece);
         return broken.ok();
       });
+  if (absl::IsOutOfRange(broken)) heard_ = true;  // the list that comes next need not wait
   PINGTI_RETURN_IF_ERROR(broken);
   PINGTI_RETURN_IF_ERROR(response.status());
   if (response->status != 200) return Refused("watching", *response);
@@ -184,39 +164,6 @@ absl::Status EndpointWatch::Watch() {
     return absl::OkStatus();
   }
   return absl::UnavailableError("the watch ended as soon as it began");
-}
-
-std::string EndpointWatch::VersionOf(const json::object& object) {
-  return TextIn(object, "metadata", "resourceVersion");
-}
-
-absl::Status EndpointWatch::TakeEvent(std::string_view line) {
-  if (line.empty()) return absl::OkStatus();
-  PINGTI_ASSIGN_OR_RETURN(const json::object event, ParseObject("an event of the watch", line));
-  const json::value* object = event.if_contains("object");
-  const json::value* type_value = event.if_contains("type");
-  if (object == nullptr || !object->is_object() || type_value == nullptr ||
-      !type_value->is_string()) {
-    return absl::InvalidArgumentError("an event of the watch has no type or no object");
-  }
-  const json::string& type = type_value->get_string();
-  if (type == "ERROR") {
-    const json::value* code = object->get_object().if_contains("code");
-    // A list always tells the truth, whatever the error was.
-    version_.clear();
-    if (code != nullptr && code->is_int64() && code->get_int64() == kGone) heard_ = true;
-    return absl::UnavailableError(Concat("the watch ended: ", json::serialize(*object)));
-  }
-  if (type == "ADDED" || type == "MODIFIED") {
-    PINGTI_RETURN_IF_ERROR(slices_.Put(*object));
-  } else if (type == "DELETED") {
-    PINGTI_RETURN_IF_ERROR(slices_.Remove(*object));
-  }  // a BOOKMARK tells its version alone
-  std::string version = VersionOf(object->get_object());
-  if (!version.empty()) version_ = std::move(version);
-  Hear();
-  Tell();
-  return absl::OkStatus();
 }
 
 void EndpointWatch::Hear() {

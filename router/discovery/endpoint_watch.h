@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "boost/json/fwd.hpp"
 #include "common/base/mutex.h"
 #include "common/net/http_client.h"
 #include "router/discovery/endpoint_slices.h"
@@ -52,9 +51,6 @@ class EndpointWatch {
   absl::Status Watch();
   // An answer that is not 200, as an error. 410 makes the next step a list.
   absl::Status Refused(std::string_view what, const net::HttpResponse& response);
-  absl::Status TakeEvent(std::string_view line);
-  // The resourceVersion of an object or a list; empty: it has none.
-  static std::string VersionOf(const boost::json::object& object);
   void Tell();
   // The server said something useful.
   void Hear();
