@@ -170,11 +170,11 @@ void AddModels(RouterConfig* config, config::Schema* schema) {
   schema->Add("model_aliases", &config->model_aliases, "Further names of models, ALIAS=MODEL each.")
       .Reloadable();
   schema
-      ->Add("model_wait", &config->model_wait,
+      ->Add("model_wait", &config->generation.model_wait,
             "How long a request for a model of those two settings waits for a worker that is ready "
             "before it gets 503; 0s: not at all.")
       .Range(milliseconds(0), minutes(5));
-  schema->Add("allow_runtime_lora_updating", &config->allow_runtime_lora_updating,
+  schema->Add("allow_runtime_lora_updating", &config->generation.adapter_changes,
               "Whether clients may load LoRA adapters from the workers' files, and unload them, by "
               "/v1/load_lora_adapter and /v1/unload_lora_adapter. The workers' settings must allow "
               "it too.");
@@ -187,19 +187,19 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
       "Who is next among sequences of one priority: fair (API keys take turns by tokens, or "
       "client addresses where no keys are asked for) or fifo (first come, first served).");
   schema
-      ->Add("max_queued_sequences", &config->max_queued_sequences,
+      ->Add("max_queued_sequences", &config->admission.max_queued_sequences,
             "Sequences (prompts times n) that may wait for their first token. When they are so "
             "many, a request with a higher priority, or of an API key with less waiting, takes the "
             "place of another; the rest are refused with 429.")
       .Range(1, 1 << 24)
       .Reloadable();
   schema
-      ->Add("max_queued_tokens", &config->max_queued_tokens,
+      ->Add("max_queued_tokens", &config->admission.max_queued_tokens,
             "Their prompt tokens together; with more it is the same.")
       .Range(1, 1e12)
       .Reloadable();
   schema
-      ->Add("max_predicted_wait", &config->max_predicted_wait,
+      ->Add("max_predicted_wait", &config->admission.max_predicted_wait,
             "A request that would wait longer for its turn, by the rate at which others start, is "
             "refused with 429 and the time until it would not; 0: none is.")
       .Range(milliseconds(0), hours(1))
@@ -216,52 +216,54 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "priority; 0: never.")
       .Range(milliseconds(0), hours(1));
   schema
-      ->Add("max_concurrent_sequences", &config->max_concurrent_sequences,
+      ->Add("max_concurrent_sequences", &config->admission.max_concurrent_sequences,
             "Sequences of requests under way at once; 0: no limit.")
       .Range(0, 1 << 24)
       .Reloadable();
   schema
       ->Add(
-          "max_concurrent_per_key", &config->max_concurrent_per_key,
+          "max_concurrent_per_key", &config->admission.max_concurrent_per_key,
           "Sequences of requests under way at once with one API key that has no limit of its own; "
           "0: no limit.")
       .Range(0, 1 << 24)
       .Reloadable();
   schema
-      ->Add("limits_divided_by", &config->limits_divided_by,
+      ->Add("limits_divided_by", &config->admission.limits_divided_by,
             "How many routers share the limits of API keys: each lets a key have its part of what "
             "the key may use per minute and at once, rounded up.")
       .Range(1, 1000)
       .Reloadable();
   schema
-      ->Add("max_priority", &config->max_priority,
+      ->Add("max_priority", &config->admission.max_priority,
             "Highest priority that a request with an API key may ask for, unless the keys' file "
             "gives "
             "the key its own.")
       .Reloadable();
   schema
       ->Add(
-          "queue_timeout", &config->queue_timeout,
+          "queue_timeout", &config->generation.queue_timeout,
           "How long a sequence waits for a worker with room. A burst of long prompts takes a large "
           "model its time; max_predicted_wait refuses what would wait too long at once.")
       .Range(milliseconds(1), hours(1));
-  schema->Add("request_timeout", &config->request_timeout, "How long a request may take in all.")
+  schema
+      ->Add("request_timeout", &config->generation.request_timeout,
+            "How long a request may take in all.")
       .Range(milliseconds(1), hours(24));
   schema
-      ->Add("keep_alive", &config->keep_alive,
+      ->Add("keep_alive", &config->generation.keep_alive,
             "After this long without output an event stream gets a comment.")
       .Range(milliseconds(10), hours(1));
   schema
-      ->Add("stream_interval", &config->stream_interval,
+      ->Add("stream_interval", &config->generation.stream_interval,
             "Least time between two events of a streamed answer; tokens that come in between go "
             "together with the next event. 0: every token at once.")
       .Range(milliseconds(0), milliseconds(1000));
   schema
-      ->Add("max_attempts", &config->max_attempts,
+      ->Add("max_attempts", &config->generation.max_attempts,
             "How often in a row one answer may fail at a worker, without a token in between.")
       .Range(1, 100);
   schema
-      ->Add("max_beams", &config->max_beams,
+      ->Add("max_beams", &config->generation.max_beams,
             "Beams of one search at most; 1: requests with beam search are refused.")
       .Range(1, 128);
   schema

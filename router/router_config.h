@@ -1,4 +1,4 @@
-// The router's settings: one struct, filled by common/config. Used by main.cc only.
+// The router's settings: one struct, filled by common/config. Used by wiring alone.
 #pragma once
 
 #include <chrono>
@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "common/config/schema.h"
+#include "router/admission/admission_options.h"
+#include "router/pipeline/generation_options.h"
 #include "router/policy/choose_policy.h"
 
 namespace pingti::router {
@@ -52,26 +54,13 @@ struct RouterConfig {
   // Models.
   std::vector<std::string> models;
   std::vector<std::string> model_aliases;
-  std::chrono::milliseconds model_wait{0};
-  bool allow_runtime_lora_updating = false;
 
   // Requests.
   std::string queue_order = "fair";
-  int64_t max_queued_sequences = 4096;
-  int64_t max_queued_tokens = 8 << 20;
-  std::chrono::milliseconds max_predicted_wait{0};
+  AdmissionOptions admission;  // but for first_token_objectives, which are parsed from:
   std::vector<std::string> first_token_objectives;
   std::chrono::milliseconds promote_after{10'000};
-  int64_t max_concurrent_sequences = 16384;
-  int64_t max_concurrent_per_key = 0;
-  int64_t limits_divided_by = 1;
-  int32_t max_priority = INT32_MAX;
-  std::chrono::milliseconds queue_timeout{300'000};
-  std::chrono::milliseconds request_timeout{600'000};
-  std::chrono::milliseconds keep_alive{10'000};
-  std::chrono::milliseconds stream_interval{0};
-  int32_t max_attempts = 4;
-  int32_t max_beams = 16;
+  GenerationOptions generation;
   int32_t prepare_threads = 2;
   std::string api_keys_file;
   std::string api_keys;

@@ -49,7 +49,7 @@ TEST_F(SettingsReloadTest, AChangedFileIsPutIntoForce) {
   Write("max_queued_sequences: 8\nmodels: [m]\nmodel_aliases: [x=m]\n");
   EXPECT_TRUE(reload.Look(false).ok());
   ASSERT_EQ(applied_.size(), 1u);
-  EXPECT_EQ(applied_[0].max_queued_sequences, 8);
+  EXPECT_EQ(applied_[0].admission.max_queued_sequences, 8u);
   EXPECT_EQ(applied_[0].model_aliases, std::vector<std::string>{"x=m"});
   EXPECT_TRUE(reload.Look(false).ok());
   EXPECT_EQ(applied_.size(), 1u) << "once";
@@ -80,8 +80,8 @@ TEST_F(SettingsReloadTest, FlagsGoOnToWin) {
   Write("max_queued_sequences: 8\nmax_priority: 2\n");
   EXPECT_TRUE(reload.Look(false).ok());
   ASSERT_EQ(applied_.size(), 1u);
-  EXPECT_EQ(applied_[0].max_queued_sequences, 3);
-  EXPECT_EQ(applied_[0].max_priority, 2);
+  EXPECT_EQ(applied_[0].admission.max_queued_sequences, 3u);
+  EXPECT_EQ(applied_[0].admission.max_priority, 2);
 }
 
 TEST_F(SettingsReloadTest, WhatNeedsARestartIsNamedInTheLog) {
