@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -58,6 +59,29 @@ class KeepingSink final : public ResponseSink {
   int keep_alives = 0;
   std::optional<UsageCounts> usage;
   std::optional<absl::Status> error;
+};
+
+// Calls a function once, when tokens of a generation have come and were not looked at yet: what it
+// brings about waits in the generation's mailbox.
+class TokenHook final : public RequestWatcher {
+ public:
+  std::unique_ptr<RequestObserver> OnReceived(const RequestInfo&) override {
+    return std::make_unique<Observer>(this);
+  }
+
+  std::function<void()> call;
+
+ private:
+  class Observer final : public RequestObserver {
+   public:
+    explicit Observer(TokenHook* hook) : hook_(hook) {}
+    void OnTokens(const RequestInfo&, const TokensArrived&) override {
+      if (const auto call = std::exchange(hook_->call, nullptr)) call();
+    }
+
+   private:
+    TokenHook* const hook_;
+  };
 };
 
 // Two workers, "a" and "b", which serve the model "m" and are taken in turn.
@@ -125,6 +149,8 @@ class SteeredGenerations {
   void Lose(const std::string& address) {
     registry_.OnLost(worker(address).link, absl::UnavailableError("lost"));
   }
+  // With the next tokens that come.
+  void CallWithTokens(std::function<void()> call) { token_hook_.call = std::move(call); }
   // Who asked last leaves.
   void ClientLeaves() { client_->OnGone(); }
   // Time passes: without the ticker's turn, or with it.
@@ -149,7 +175,9 @@ class SteeredGenerations {
   WorkerRegistry registry_{{}, &clock_, &metrics_};
   Dispatcher dispatcher_{&registry_, *MakePolicy("round_robin"), *MakeQueueOrder("fair"), &clock_};
   TaskPool pool_{1, 16};
-  GenerationContext context_{{}, &dispatcher_, &admission_, &pool_, &clock_, OsEntropy()};
+  TokenHook token_hook_;
+  GenerationContext context_{{},      &dispatcher_, &admission_,   &pool_,
+                             &clock_, OsEntropy(),  {&token_hook_}};
   InferenceService service_{&context_, &registry_};
   std::shared_ptr<ServedModel> model_;
   std::map<std::string, std::shared_ptr<SteeredWorker>> workers_;
