@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -104,6 +105,61 @@ TEST_F(OutboxTest, SamplesOfOneSequenceAreNotMixed) {
   ASSERT_EQ(response.step_output().outputs_size(), 2);
   EXPECT_EQ(response.step_output().outputs(0).token_ids_size(), 2);
   EXPECT_EQ(response.step_output().outputs(1).token_ids_size(), 1);
+}
+
+TEST_F(OutboxTest, AnIdMayBeUsedAgainWhileItsEndWaits) {
+  Open(1);
+  Add(&outbox, 1, {Tokens(9, {1})});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  Add(&outbox, 2, {Tokens(9, {2}, true)});
+  Add(&outbox, 3, {Tokens(9, {3})});
+  Add(&outbox, 4, {Tokens(9, {4}, true)});
+  outbox.AddOutputCredit(1);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  const auto& outputs = response.step_output().outputs();
+  ASSERT_EQ(outputs.size(), 2);
+  EXPECT_EQ(outputs[0].token_ids_size(), 1);
+  EXPECT_TRUE(outputs[0].has_finish());
+  EXPECT_EQ(outputs[1].token_ids_size(), 2);
+  EXPECT_EQ(outputs[1].token_ids(0), 3u);
+  EXPECT_TRUE(outputs[1].has_finish());
+}
+
+// Random sequences over few and many steps between two messages, against lists of what was said.
+TEST_F(OutboxTest, WhateverIsMergedEverySequenceGetsItsTokensInOrder) {
+  std::mt19937 random(3);
+  Open(1);
+  std::map<uint64_t, std::vector<uint32_t>> said;
+  std::map<uint64_t, std::vector<uint32_t>> taken;
+  const auto take = [&] {
+    outbox.AddOutputCredit(1);
+    if (Take(&outbox, &response) != v1::SessionResponse::kStepOutput) return;
+    for (const v1::SequenceOutput& output : response.step_output().outputs()) {
+      auto& tokens = taken[output.sequence_id()];
+      tokens.insert(tokens.end(), output.token_ids().begin(), output.token_ids().end());
+    }
+  };
+  uint32_t next_token = 0;
+  for (uint64_t step = 1; step <= 500; ++step) {
+    std::vector<SequenceOutput> outputs;
+    for (uint64_t id = random() % 3; id < 12; id += 1 + random() % 3) {
+      said[id].push_back(++next_token);
+      outputs.push_back(Tokens(id, {static_cast<int32_t>(next_token)}));
+    }
+    Add(&outbox, step, std::move(outputs));
+    if (random() % 4 == 0) take();
+  }
+  take();
+  take();
+  EXPECT_EQ(taken, said);
+  EXPECT_TRUE(outbox.drained());
+}
+
+TEST_F(OutboxTest, ChangesOfTheCacheBeforeItIsOpenAreNotKept) {
+  const CacheEvent event{CacheEvent::Kind::kStored, 0, 1};
+  outbox.AddCacheEvents(std::span(&event, 1));
+  Open(0);
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
 }
 
 // Prompt logprobs, tokens with theirs and an end, all of them telling apart.
