@@ -51,6 +51,16 @@ TEST(PreTokenizerTest, FamiliesCutWordsDigitsAndSpacesTheirWay) {
             (Words{"I", "'", "ll", " ", " pay", " ", "123", "4", " x", "\n\n"}));
 }
 
+TEST(PreTokenizerTest, FamiliesKeepEastAsianTextWithLettersOrApart) {
+  const char* text = "x\u4f60\u597dy\u3042";
+  for (const char* family : {"gpt-2", "smollm", "llama-bpe", "qwen2"}) {
+    EXPECT_EQ(CutAs(family, text), Words{text}) << family;
+  }
+  for (const char* family : {"deepseek-llm", "deepseek-coder", "deepseek-v3"}) {
+    EXPECT_EQ(CutAs(family, text), (Words{"x", "\u4f60\u597d", "y", "\u3042"})) << family;
+  }
+}
+
 TEST(PreTokenizerTest, WordsJoinedAgainAreTheText) {
   const std::string text =
       "a\u4f60\u597d b1\u0661 \t\n\r\n  \u00a0\u2028x' 'S\u0301\u200d\U0001f600--\x01 ";

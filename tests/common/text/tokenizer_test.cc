@@ -98,6 +98,27 @@ TEST(TokenizerTest, GgufMistakesAreNamed) {
   EXPECT_THAT(error([](auto* d) { d->model = "llama"; }), HasSubstr("scores"));
 }
 
+TEST(TokenizerTest, MostOfAVocabularyMayBeAddedTokens) {
+  constexpr TokenId kAdded = 40;
+  boost::json::object config = SmallJson();
+  for (TokenId i = 0; i < kAdded; ++i) {
+    config["added_tokens"].as_array().push_back(
+        {{"id", 3 + i}, {"content", "<extra_" + std::to_string(i) + ">"}, {"special", true}});
+  }
+  const auto tokenizer = MakeJsonTokenizer(boost::json::serialize(config));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 3 + kAdded);
+  EXPECT_EQ((*tokenizer)->FindToken("ab"), 2);
+  EXPECT_EQ((*tokenizer)->FindToken("<extra_40>"), std::nullopt);
+  for (TokenId i = 0; i < kAdded; ++i) {
+    const std::string spelling = "<extra_" + std::to_string(i) + ">";
+    EXPECT_EQ((*tokenizer)->FindToken(spelling), 3 + i);
+    std::vector<TokenId> ids;
+    ASSERT_TRUE((*tokenizer)->Encode("ab" + spelling + "a", {}, &ids).ok());
+    EXPECT_EQ(ids, (std::vector<TokenId>{2, 3 + i, 0}));
+  }
+}
+
 TEST(TokenizerTest, UnsupportedJsonPartsAreRefusedByName) {
   const auto with = [](const char* part, const char* json) {
     boost::json::object config = SmallJson();

@@ -1034,6 +1034,10 @@ STATEMENTS = [
     "{% for g in people|groupby('city') %}{{ g.grouper }}={{ g.list|length }} {% endfor %}",
     "{{ '%s' % xs }}{{ '%s-%s' % (xs, 1) }}",
     "{{ 'a'.join(['x', 'y']) ~ 'z' * 3 }}",
+    # Every small limit of a split, from both sides.
+    "{% for t in ['', ',', 'a', 'a,', ',a', 'a,b', ',,', 'a,,b', ' a  b ', 'a b c'] %}"
+    "{% for n in [-2, -1, 0, 1, 2, 3] %}{% for parts in [t.split(',', n), t.rsplit(',', n), t.split(none, n), t.rsplit(none, n)] %}"
+    "{{ parts|join('/') }};{% endfor %}{% endfor %}{% endfor %}",
     "{%- macro json_to_python_type(json_spec) %}\n{%- set basic = {'string': 'str', 'integer': 'int'} %}\n{%- if basic[json_spec.type] is defined %}\n{{- basic[json_spec.type] }}\n{%- elif json_spec.type == 'array' %}\n{{- 'list[' + json_to_python_type(json_spec['items']) + ']' }}\n{%- else %}\n{{- 'Any' }}\n{%- endif %}\n{%- endmacro %}\n{{ json_to_python_type({'type': 'array', 'items': {'type': 'string'}}) }}",
 ]
 
