@@ -12,6 +12,7 @@ Works in the checkout it stands in, whose files it restores, also when it is end
 """
 
 import argparse
+import os
 import pathlib
 import random
 import re
@@ -68,9 +69,14 @@ def run(command, timeout_s):
     """Exit status; None: it did not end."""
     try:
         return subprocess.run(command, cwd=ROOT, timeout=timeout_s, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, check=False).returncode
+                              stderr=subprocess.DEVNULL, check=False,
+                              env={"GTEST_FAIL_FAST": "1", **os.environ}).returncode
     except subprocess.TimeoutExpired:
         return None
+
+
+def build_command(options):
+    return ["ninja", "-C", options.build, f"-j{options.jobs}", *options.tests]
 
 
 def verdict(path, number, changed, options):
@@ -79,7 +85,7 @@ def verdict(path, number, changed, options):
     lines[number] = changed
     try:
         path.write_text("\n".join(lines))
-        if run(["ninja", "-C", options.build, *options.tests], options.build_timeout) != 0:
+        if run(build_command(options), options.build_timeout) != 0:
             return "does not compile"
         pattern = "^(" + "|".join(options.tests) + ")$"
         status = run(["ctest", "--test-dir", options.build, "-R", pattern, "--stop-on-failure",
@@ -96,30 +102,34 @@ def main():
     parser.add_argument("--count", default=30, type=int, help="mutants that compile")
     parser.add_argument("--seed", default=1, type=int)
     parser.add_argument("--build", default="build/release", help="a configured build folder")
+    parser.add_argument("--jobs", default=1, type=int, help="compilers at a time")
     parser.add_argument("--timeout", default=120, type=int, help="seconds for a test program")
     parser.add_argument("--build-timeout", default=1200, type=int)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     if subprocess.run(["git", "diff", "--quiet", "--", options.folder], cwd=ROOT, check=False).returncode:
         sys.exit(f"{options.folder} has changes: commit them first")
-    if run(["ninja", "-C", options.build, *options.tests], options.build_timeout) != 0:
+    if run(build_command(options), options.build_timeout) != 0:
         sys.exit(f"{' '.join(options.tests)} cannot be built as they stand")
 
     files = sorted(p for p in (ROOT / options.folder).rglob("*") if p.suffix in (".cc", ".h"))
     mutants = [(path, *mutant) for path in files for mutant in mutants_of(path)]
     random.Random(options.seed).shuffle(mutants)
     counts = {"noticed": 0, "survived": 0, "does not compile": 0}
-    for path, number, changed in mutants:
-        if counts["noticed"] + counts["survived"] == options.count:
-            break
-        what = verdict(path, number, changed, options)
-        counts[what] += 1
-        if what == "survived":
-            print(f"survived: {path.relative_to(ROOT)}:{number + 1}: {changed.strip() or '(left out)'}", flush=True)
-    total = counts["noticed"] + counts["survived"]
-    share = 100 * counts["noticed"] / total if total else 0
-    print(f"{options.folder}: {counts['noticed']} of {total} noticed, {share:.0f} %; "
-          f"{counts['does not compile']} did not compile")
+    try:
+        for path, number, changed in mutants:
+            if counts["noticed"] + counts["survived"] == options.count:
+                break
+            what = verdict(path, number, changed, options)
+            counts[what] += 1
+            if what == "survived":
+                line = changed.strip() or "(left out)"
+                print(f"survived: {path.relative_to(ROOT)}:{number + 1}: {line}", flush=True)
+    finally:
+        total = counts["noticed"] + counts["survived"]
+        share = 100 * counts["noticed"] / total if total else 0
+        print(f"{options.folder}: {counts['noticed']} of {total} noticed, {share:.0f} %; "
+              f"{counts['does not compile']} did not compile", flush=True)
 
 
 if __name__ == "__main__":
