@@ -108,6 +108,25 @@ std::string ExpertsText(const DecoderSpec& spec) {
   return text;
 }
 
+// "32 query heads, 8 key-value heads of 128", or "128 query heads of 128 + 64, values of 128;
+// latent of 512 + 64 per token, of queries 1536".
+std::string AttentionText(const worker::LayerSpec& layer) {
+  std::string text = std::to_string(layer.num_heads()) + " query heads";
+  if (!layer.latent_attention.has_value()) {
+    return text + ", " + std::to_string(layer.attention.num_kv_heads) + " key-value heads of " +
+           std::to_string(layer.attention.head_dim);
+  }
+  const worker::LatentAttentionSpec& latent = *layer.latent_attention;
+  const std::string rope = " + " + std::to_string(latent.rope_dim);
+  text += " of " + std::to_string(latent.nope_dim) + rope + ", values of " +
+          std::to_string(latent.value_dim) + "; latent of " + std::to_string(latent.latent_dim) +
+          rope + " per token";
+  if (latent.query_latent_dim != 0) {
+    text += ", of queries " + std::to_string(latent.query_latent_dim);
+  }
+  return text;
+}
+
 void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   const DecoderSpec& spec = checkpoint.spec();
   const worker::LayerSpec& layer = spec.layers.front();
@@ -122,9 +141,7 @@ void AddArchitecture(const Checkpoint& checkpoint, Report* report) {
   if (const std::string experts = ExpertsText(spec); !experts.empty()) {
     report->Add("experts", experts);
   }
-  report->Add("attention", std::to_string(layer.attention.num_heads) + " query heads, " +
-                               std::to_string(layer.attention.num_kv_heads) +
-                               " key-value heads of " + std::to_string(layer.attention.head_dim));
+  report->Add("attention", AttentionText(layer));
   report->Add("vocabulary", std::to_string(spec.vocab_size) +
                                 (spec.tied_embeddings() ? ", tied embeddings" : ""));
   report->Add("context", std::to_string(spec.max_context) + " tokens");
@@ -203,15 +220,14 @@ absl::StatusOr<RankSpecs> RanksOf(const Checkpoint& checkpoint, int size) {
 
 bool HaveEqualHeads(const RankSpecs& ranks) {
   return std::all_of(ranks.begin(), ranks.end(), [&ranks](const DecoderSpec& spec) {
-    return spec.layers.front().attention.num_heads ==
-           ranks.front().layers.front().attention.num_heads;
+    return spec.layers.front().num_heads() == ranks.front().layers.front().num_heads();
   });
 }
 
 // Numbers of ranks that may share the model, and those that have equally many heads each.
 void AddRanks(const Checkpoint& checkpoint, Report* report) {
   constexpr int kMostRanks = 64;  // of tensor_parallel
-  const int64_t heads = checkpoint.spec().layers.front().attention.num_heads;
+  const int64_t heads = checkpoint.spec().layers.front().num_heads();
   int most = 1;
   std::string even;
   for (int size = 1; size <= std::min<int64_t>(heads, kMostRanks); ++size) {

@@ -45,7 +45,8 @@ int64_t WeightBytes(const worker::WeightSpec& weight, WeightBits bits) {
     return rows * (weight.cols + 2 * ((weight.cols + kHeadGroup - 1) / kHeadGroup));
   }
   const bool vocabulary = weight.split == worker::Split::kVocabulary;
-  return MatrixBytes(rows, weight.cols, vocabulary && !int8 ? WeightBits::k16 : bits) +
+  const bool keeps_16_bits = weight.heads > 0 || (vocabulary && !int8);
+  return MatrixBytes(rows, weight.cols, keeps_16_bits ? WeightBits::k16 : bits) +
          (weight.bias ? 4 * rows : 0);
 }
 
@@ -93,7 +94,9 @@ int64_t KvBytesPerToken(const DecoderSpec& spec) {
   constexpr int64_t kBf16Bytes = 2;
   int64_t values = 0;
   for (const worker::LayerSpec& layer : spec.layers) {
-    values += 2 * layer.attention.num_kv_heads * layer.attention.head_dim;
+    values += layer.latent_attention.has_value()
+                  ? layer.latent_attention->latent_dim + layer.latent_attention->rope_dim
+                  : 2 * layer.attention.num_kv_heads * layer.attention.head_dim;
   }
   return values * kBf16Bytes;
 }

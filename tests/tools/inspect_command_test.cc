@@ -42,6 +42,17 @@ TEST(InspectModel, SaysWhichExpertsALayerHas) {
       << *mixtral;
 }
 
+TEST(InspectModel, SaysWhatLatentAttentionKeeps) {
+  const auto report = InspectModel(SourcePath("tests/golden/model/tiny/deepseek_v3"), {});
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const char* expected :
+       {"attention        4 query heads of 12 + 8, values of 20; latent of 24 + 8 per token, of "
+        "queries 16\n",
+        "KV cache         128 B a token in bf16\n", "tensor_parallel  1 to 4;"}) {
+    EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
+  }
+}
+
 TEST(InspectModel, DescribesAnAdapter) {
   const auto report = InspectModel(SourcePath("tests/golden/model/tiny_adapters/llama3_all"), {});
   ASSERT_TRUE(report.ok()) << report.status();

@@ -16,7 +16,10 @@ using worker::Operand;
 Stage StageOfRole(worker::WeightRole role) {
   switch (role) {
     case worker::WeightRole::kQkv:
+    case worker::WeightRole::kQueryUp:
       return Stage::kQkv;
+    case worker::WeightRole::kLatentHeads:
+      return Stage::kAttention;
     case worker::WeightRole::kAttentionOut:
       return Stage::kProjection;
     case worker::WeightRole::kMlpIn:
@@ -243,6 +246,30 @@ absl::Status ProfilingBackend::RopeAndAppendKv(MatrixView qkv, const worker::Att
                                                int64_t layer) {
   return Time(Stage::kRope,
               [&] { return inner_->RopeAndAppendKv(qkv, shape, norms, cache, layer); });
+}
+
+absl::Status ProfilingBackend::HeadLinear(const worker::LinearWeight& weight,
+                                          const worker::HeadsView& x, const worker::HeadsView& out,
+                                          const worker::QuantizedView& form) {
+  return Time(Stage::kAttention, [&] { return inner_->HeadLinear(weight, x, out, form); });
+}
+
+absl::Status ProfilingBackend::RopeAndAppendLatent(const worker::HeadsView& q, MatrixView kv,
+                                                   const worker::LatentAttentionShape& shape,
+                                                   const DeviceBuffer& norm_weight, float eps,
+                                                   KvCache& cache, int64_t layer,
+                                                   const worker::HeadsView& out) {
+  return Time(Stage::kRope, [&] {
+    return inner_->RopeAndAppendLatent(q, kv, shape, norm_weight, eps, cache, layer, out);
+  });
+}
+
+absl::Status ProfilingBackend::LatentAttention(MatrixView q,
+                                               const worker::LatentAttentionShape& shape,
+                                               const KvCache& cache, int64_t layer,
+                                               MatrixView out) {
+  return Time(Stage::kAttention,
+              [&] { return inner_->LatentAttention(q, shape, cache, layer, out); });
 }
 
 absl::Status ProfilingBackend::Attention(MatrixView qkv, const worker::AttentionShape& shape,

@@ -30,8 +30,8 @@ enum class Stage {
   kEmbedding,
   kNorm,
   kQkv,
-  kRope,  // rotation of queries and keys, and writing to the KV cache
-  kAttention,
+  kRope,        // rotation of queries and keys, and writing to the KV cache
+  kAttention,   // of latents, with the products of heads around it
   kProjection,  // of attention's output
   kMlp,
   kLogits,    // the output projection
@@ -116,6 +116,16 @@ class ProfilingBackend : public worker::Backend {
   absl::Status Attention(worker::MatrixView qkv, const worker::AttentionShape& shape,
                          const worker::KvCache& cache, int64_t layer,
                          const worker::Operand& out) override;
+  absl::Status HeadLinear(const worker::LinearWeight& weight, const worker::HeadsView& x,
+                          const worker::HeadsView& out, const worker::QuantizedView& form) override;
+  absl::Status RopeAndAppendLatent(const worker::HeadsView& q, worker::MatrixView kv,
+                                   const worker::LatentAttentionShape& shape,
+                                   const worker::DeviceBuffer& norm_weight, float eps,
+                                   worker::KvCache& cache, int64_t layer,
+                                   const worker::HeadsView& out) override;
+  absl::Status LatentAttention(worker::MatrixView q, const worker::LatentAttentionShape& shape,
+                               const worker::KvCache& cache, int64_t layer,
+                               worker::MatrixView out) override;
   absl::Status ActivateGated(worker::ActivationFunction f, worker::MatrixView gate_up,
                              const worker::Operand& out) override;
   absl::Status Activate(worker::ActivationFunction f, worker::MatrixView x,

@@ -113,15 +113,12 @@ absl::Status LayerRunner::Allocate() {
   PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(cache));
   PINGTI_RETURN_IF_ERROR(AllocateSamples());
 
-  const worker::AttentionShape attention = first.attention_shape();
   worker::StepLimits limits;
   limits.max_tokens = rows;
   limits.max_seqs = num_seqs;
   limits.max_in_features = sample_in_.cols;
   limits.max_blocks_per_seq = blocks_per_seq;
-  limits.num_heads = attention.num_heads;
-  limits.num_kv_heads = attention.num_kv_heads;
-  limits.head_dim = attention.head_dim;
+  first.NeedLimits(&limits);
   limits.vocab_size = spec_.vocab_size;
   limits.plain_operands = true;
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(limits));

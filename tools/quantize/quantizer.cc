@@ -58,11 +58,12 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
 // Every tensor that the blocks declare, and no other: found before hours of work.
 absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
   for (const worker::LayerSpec& layer : checkpoint.spec().layers) {
-    if (!layer.experts.has_value()) continue;
+    if (!layer.experts.has_value() && !layer.latent_attention.has_value()) continue;
     return absl::UnimplementedError(
-        Concat(checkpoint.path(),
-               ": a mixture of experts is not quantized by this command; a worker "
-               "rounds it to int8 while it loads (dtype: int8)"));
+        Concat(checkpoint.path(), ": ",
+               layer.experts.has_value() ? "a mixture of experts" : "latent attention",
+               " is not quantized by this command; a worker rounds it to int8 while it loads "
+               "(dtype: int8)"));
   }
   const absl::Status checked =
       worker::CheckTensors(checkpoint, worker::DeclaredWeights(checkpoint.spec()));

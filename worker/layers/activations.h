@@ -24,11 +24,16 @@ enum class Activation {
   kNormed,    // a block's input
   kQkv,       // queries, keys and values of each token
   kContext,   // attention's output, by head
-  kGateUp,    // the feed-forward's gate, then up; or up alone
-  kInner,     // the feed-forward's inner activations
-  kBranch,    // the feed-forward's output in a parallel layer
-  kGathered,  // rows of the residual that need logits
-  kFinal,     // the last norm's output for those; its values lie in kDelta
+  // Of latent attention.
+  kQueryLatent,    // what queries are made of, normalized
+  kQuery,          // queries that were made of it
+  kLatentQuery,    // queries as they meet the cache, by head
+  kLatentContext,  // sums of latents, by head
+  kGateUp,         // the feed-forward's gate, then up; or up alone
+  kInner,          // the feed-forward's inner activations
+  kBranch,         // the feed-forward's output in a parallel layer
+  kGathered,       // rows of the residual that need logits
+  kFinal,          // the last norm's output for those; its values lie in kDelta
   // Of a mixture of experts.
   kRouterLogits,  // f32
   kSharedGate,    // f32; of the expert that all tokens share
@@ -38,7 +43,7 @@ enum class Activation {
   kExpertInner,
   kExpertOut,
 };
-inline constexpr size_t kNumActivations = 16;
+inline constexpr size_t kNumActivations = 20;
 
 class ActivationPlan {
  public:

@@ -3,7 +3,7 @@
 // What a family's layers are made of stands in their LayerSpec; nothing here names a family or a
 // device.
 //
-// Confined to the engine thread. Next: attention.h, mlp.h, moe_mlp.h, norm.h;
+// Confined to the engine thread. Next: attention.h, latent_attention.h, mlp.h, moe_mlp.h, norm.h;
 // worker/model/decoder_blocks.h.
 #pragma once
 
@@ -17,6 +17,7 @@
 #include "worker/layers/activations.h"
 #include "worker/layers/attention.h"
 #include "worker/layers/declarations.h"
+#include "worker/layers/latent_attention.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/moe_mlp.h"
 #include "worker/layers/norm.h"
@@ -31,10 +32,9 @@ class DecoderLayer {
 
   void DeclareWeights(Declarations* out);
   void DeclareColumns(ActivationPlan* plan) const;
-  KvLayerShape kv_shape() const { return attention_.kv_shape(); }
-  AttentionShape attention_shape() const { return attention_.shape(); }
-  // Null: the layer has one feed-forward for all tokens.
-  const MoeMlp* experts() const { return std::get_if<MoeMlp>(&mlp_); }
+  KvLayerShape kv_shape() const;
+  // Raises the limits of heads and experts to what the layer's operations need.
+  void NeedLimits(StepLimits* limits) const;
 
   const Norm& attention_norm() const { return attention_norm_; }
 
@@ -56,7 +56,7 @@ class DecoderLayer {
   int64_t index_;
   ResidualForm residual_form_;
   Norm attention_norm_;
-  GqaAttention attention_;
+  std::variant<GqaAttention, LatentAttentionBlock> attention_;
   std::optional<Norm> mlp_norm_;
   std::variant<Mlp, MoeMlp> mlp_;
 };

@@ -108,6 +108,7 @@ absl::Status CheckShapes(const std::string& name, const AdapterModule& module,
 bool TakesAdapters(const WeightSpec& weight) {
   switch (weight.role) {
     case WeightRole::kQkv:
+    case WeightRole::kQueryUp:
     case WeightRole::kAttentionOut:
     case WeightRole::kMlpIn:
     case WeightRole::kMlpOut:

@@ -1,5 +1,6 @@
 #include "worker/model/declared_tensors.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <string_view>
@@ -124,8 +125,12 @@ absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<Weight
       for (const TensorView* tensor : found.All()) known.insert(tensor->name);
     }
   }
+  const auto is_beside = [&spec](const TensorView& tensor) {
+    return std::any_of(spec.unread_prefixes.begin(), spec.unread_prefixes.end(),
+                       [&](const std::string& prefix) { return tensor.name.starts_with(prefix); });
+  };
   for (const TensorView& tensor : checkpoint.tensors()) {
-    if (known.count(tensor.name) != 0) continue;
+    if (known.count(tensor.name) != 0 || is_beside(tensor)) continue;
     return absl::UnimplementedError(
         Concat(DescribeTensor(tensor), " has no place in a '", spec.architecture, "' model"));
   }

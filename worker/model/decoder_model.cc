@@ -67,17 +67,7 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
           ? 0
           : std::min(num_blocks_, (max_context_ + block_tokens_ - 1) / block_tokens_) + 1;
   if (draft_head_ != nullptr) limits.max_blocks_per_seq += kMaxSpareBlocks;
-  for (const DecoderLayer& layer : blocks_.layers()) {
-    const AttentionShape shape = layer.attention_shape();
-    limits.num_heads = std::max(limits.num_heads, shape.num_heads);
-    limits.num_kv_heads = std::max(limits.num_kv_heads, shape.num_kv_heads);
-    limits.head_dim = std::max(limits.head_dim, shape.head_dim);
-    if (layer.experts() == nullptr) continue;
-    const ExpertRouting& routing = layer.experts()->routing();
-    limits.num_experts = std::max(limits.num_experts, routing.num_experts);
-    limits.experts_per_token = std::max(limits.experts_per_token, routing.experts_per_token);
-    limits.max_expert_inner = std::max(limits.max_expert_inner, layer.experts()->inner());
-  }
+  for (const DecoderLayer& layer : blocks_.layers()) layer.NeedLimits(&limits);
   limits.vocab_size = vocab_size_;
   limits.max_adapters = adapters_.max_adapters;
   return limits;

@@ -55,21 +55,23 @@ int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& opt
   if (options.format == WeightFormat::kStored) return checkpoint.weight_bytes();
   int64_t vocabulary = 0;
   int64_t blocks = 0;
+  int64_t heads = 0;
   for (const WeightSpec& weight : DeclaredWeights(checkpoint.spec())) {
-    (IsVocabulary(weight) ? vocabulary : blocks) += weight.num_values();
+    int64_t& values = IsVocabulary(weight) ? vocabulary : weight.heads > 0 ? heads : blocks;
+    values += weight.num_values();
   }
   switch (options.format) {
     case WeightFormat::kF32:
-      return 4 * (blocks + vocabulary);
+      return 4 * (blocks + heads + vocabulary);
     case WeightFormat::kInt8:
-      return blocks + (HasInt8Vocabulary(checkpoint, options) ? 1 : 2) * vocabulary;
+      return blocks + 2 * heads + (HasInt8Vocabulary(checkpoint, options) ? 1 : 2) * vocabulary;
     case WeightFormat::kInt8Weights:
-      return blocks + vocabulary;
+      return blocks + 2 * heads + vocabulary;
     case WeightFormat::kBf16:
     case WeightFormat::kStored:
       break;
   }
-  return 2 * (blocks + vocabulary);
+  return 2 * (blocks + heads + vocabulary);
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,

@@ -55,7 +55,7 @@ double YarnAttentionFactor(const RopeConfig& rope) {
 
 RotarySpec MakeRotarySpec(const DecoderSpec& decoder) {
   const RopeConfig& rope = decoder.rope;
-  const int64_t head_dim = decoder.layers.front().attention.head_dim;
+  const int64_t head_dim = decoder.layers.front().rope_dim();
   const int64_t rotary_dim = rope.rotary_dim == 0 ? head_dim : rope.rotary_dim;
   const std::vector<float>& divisors =
       rope.scaling == RopeScaling::kLongRope && decoder.max_context > rope.original_max_position

@@ -67,6 +67,8 @@ absl::StatusOr<std::unique_ptr<LinearWeight>> WeightLoader::Linear(const WeightS
   source.format = FormatOf(weight);
   source.f32_out = weight.role == WeightRole::kLogits || weight.role == WeightRole::kRouter;
   source.experts = weight.experts;
+  source.heads = weight.heads;
+  source.transposed = weight.transposed;
   for (const RowBlock& part : JoinedParts(weight)) {
     PINGTI_RETURN_IF_ERROR(AddPart(weight, part, &source));
   }
@@ -138,10 +140,13 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
   return source;
 }
 
-// Weights that a compressed checkpoint left in 16 bit stay so: that is its per-layer fallback. The
-// embedding and the output projection, which decides between tokens, are never rounded with their
-// activations.
+// Matrices of heads multiply activations as they are. Weights that a compressed checkpoint left in
+// 16 bit stay so: that is its per-layer fallback. The embedding and the output projection, which
+// decides between tokens, are never rounded with their activations.
 WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
+  if (weight.heads > 0) {
+    return options_.format == WeightFormat::kF32 ? WeightFormat::kF32 : WeightFormat::kBf16;
+  }
   if (weight.role == WeightRole::kRouter) {
     // A score that is off by little chooses another expert.
     const bool f32 = backend_->activation_dtype() == DType::kF32;

@@ -115,6 +115,12 @@ std::string Fingerprint(const Checkpoint& checkpoint, const v1::ModelCard& card)
     const AttentionSpec& attention = layer.attention;
     add(Concat(attention.num_heads, " ", attention.num_kv_heads, " ", attention.head_dim, " ",
                attention.window, " ", layer.mlp.inner, " ", layer.attention_norm.eps));
+    if (layer.latent_attention.has_value()) {
+      const LatentAttentionSpec& latent = *layer.latent_attention;
+      add(Concat(latent.num_heads, " ", latent.nope_dim, " ", latent.rope_dim, " ",
+                 latent.value_dim, " ", latent.latent_dim, " ", latent.query_latent_dim, " ",
+                 latent.scale));
+    }
     if (!layer.experts.has_value()) continue;
     const ExpertRouting& routing = layer.experts->routing;
     add(Concat(routing.num_experts, " ", routing.experts_per_token, " ", layer.experts->inner, " ",

@@ -75,6 +75,35 @@ struct AttentionSpec {
   float logit_softcap = 0.0f;  // 0: none
 };
 
+// Latent attention (DeepSeek-V2, section 2.1): keys and values are made of a latent, which is what
+// the cache keeps, beside one rotated key that all heads share. It runs in the absorbed form: a
+// query goes through its head's key matrix and meets the latent itself, and what attention sums of
+// latents goes through the head's value matrix.
+struct LatentAttentionSpec {
+  int64_t num_heads = 0;
+  int64_t nope_dim = 0;    // of a query's part that does not rotate
+  int64_t rope_dim = 0;    // of the part that does, by adjacent pairs
+  int64_t value_dim = 0;   // of a head's value
+  int64_t latent_dim = 0;  // of keys and values
+  double scale = 1.0;      // of the scores
+  // What reads the layer's input, stacked: queries [num_heads * (nope_dim + rope_dim), hidden], or
+  // their latent [query_latent_dim, hidden]; then keys' and values' latent and the shared key,
+  // [latent_dim + rope_dim, hidden].
+  std::vector<RowBlock> in;
+  int64_t query_latent_dim = 0;        // 0: queries have none
+  std::optional<NormSpec> query_norm;  // of the queries' latent
+  std::vector<RowBlock> query;         // [num_heads * (nope_dim + rope_dim), query_latent_dim]
+  NormSpec latent_norm;
+  // Of each head in turn [latent_dim, nope_dim]; transposed where the file has them so.
+  std::vector<RowBlock> keys;
+  bool keys_transposed = false;
+  std::vector<RowBlock> values;  // of each head in turn; [value_dim, latent_dim]
+  std::string out;               // [hidden, num_heads * value_dim]
+  ColumnRange out_columns;       // which of the module's those are, in a rank's share
+
+  int64_t query_dim() const { return nope_dim + rope_dim; }
+};
+
 // Gated: down(f(gate(x)) * up(x)) (Shazeer, "GLU Variants Improve Transformer"). Plain:
 // down(f(up(x))).
 struct MlpSpec {
@@ -114,13 +143,22 @@ enum class ResidualForm {
 };
 
 struct LayerSpec {
-  NormSpec attention_norm;  // of attention's input
-  AttentionSpec attention;
+  NormSpec attention_norm;                              // of attention's input
+  AttentionSpec attention;                              // unless the layer has latent attention
+  std::optional<LatentAttentionSpec> latent_attention;  // in place of `attention`
   // Of the feed-forward's input. Unset, of kParallel only: attention's input serves both.
   std::optional<NormSpec> mlp_norm;
   MlpSpec mlp;                         // unless the layer has experts
   std::optional<ExpertsSpec> experts;  // in place of `mlp`
   ResidualForm residual = ResidualForm::kSequential;
+
+  int64_t num_heads() const {
+    return latent_attention.has_value() ? latent_attention->num_heads : attention.num_heads;
+  }
+  // Dimensions of a head, or of its part that may rotate, of which there are cosines and sines.
+  int64_t rope_dim() const {
+    return latent_attention.has_value() ? latent_attention->rope_dim : attention.head_dim;
+  }
 };
 
 // The tokens whose embeddings a rank holds and whose logits it computes: [first, first + rows).
@@ -145,6 +183,9 @@ struct DecoderSpec {
   NormSpec final_norm;
   // Tensors that a checkpoint may hold and that say nothing that is not read elsewhere.
   std::vector<std::string> repeated_tensors;
+  // Beginnings of names of tensors that belong to modules beside the decoder, which runs without
+  // them.
+  std::vector<std::string> unread_prefixes;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
   bool tied_embeddings() const { return head == embedding; }

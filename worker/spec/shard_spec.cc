@@ -44,6 +44,27 @@ AttentionSpec ShardAttention(const AttentionSpec& whole, int rank, int size) {
   return share;
 }
 
+LatentAttentionSpec ShardLatentAttention(const LatentAttentionSpec& whole, int rank, int size) {
+  const Share heads = ShareOf(whole.num_heads, rank, size);
+  const auto slice = [&heads](const std::vector<RowBlock>& rows, int64_t per_head) {
+    return SliceRows(rows, heads.first * per_head, heads.count * per_head);
+  };
+  LatentAttentionSpec share = whole;
+  share.num_heads = heads.count;
+  if (whole.query_latent_dim == 0) {
+    share.in = slice(whole.in, whole.query_dim());
+    Append(
+        SliceRows(whole.in, whole.num_heads * whole.query_dim(), whole.latent_dim + whole.rope_dim),
+        &share.in);
+  } else {
+    share.query = slice(whole.query, whole.query_dim());
+  }
+  share.keys = slice(whole.keys, whole.keys_transposed ? whole.nope_dim : whole.latent_dim);
+  share.values = slice(whole.values, whole.value_dim);
+  share.out_columns = {heads.first * whole.value_dim, whole.num_heads * whole.value_dim};
+  return share;
+}
+
 MlpSpec ShardMlp(const MlpSpec& whole, int64_t block, int rank, int size) {
   const int64_t unit = InnerUnit(whole.inner, block, size);
   const Share units = ShareOf(whole.inner / unit, rank, size);
@@ -86,7 +107,7 @@ VocabularyShare ShardVocabulary(int64_t vocab_size, int rank, int size) {
 
 absl::Status CheckShares(const DecoderSpec& whole, int size) {
   for (const LayerSpec& layer : whole.layers) {
-    PINGTI_RETURN_IF_ERROR(CheckShared("query heads", layer.attention.num_heads, size));
+    PINGTI_RETURN_IF_ERROR(CheckShared("query heads", layer.num_heads(), size));
     const bool has_mlp = !layer.experts.has_value();
     const int64_t inner = has_mlp ? layer.mlp.inner : layer.experts->inner;
     PINGTI_RETURN_IF_ERROR(CheckShared(
@@ -146,7 +167,11 @@ absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int si
   DecoderSpec share = whole;
   for (size_t i = 0; i < whole.layers.size(); ++i) {
     LayerSpec& layer = share.layers[i];
-    layer.attention = ShardAttention(layer.attention, rank, size);
+    if (layer.latent_attention.has_value()) {
+      layer.latent_attention = ShardLatentAttention(*layer.latent_attention, rank, size);
+    } else {
+      layer.attention = ShardAttention(layer.attention, rank, size);
+    }
     if (layer.experts.has_value()) {
       layer.experts = ShardExperts(*layer.experts, inner_blocks[i], rank, size);
     } else {

@@ -6,7 +6,7 @@
 // Shares are as equal as the units allow, and need not be equal: nothing is padded.
 //   heads        With no more ranks than KV heads: whole KV heads, each with its query heads. With
 //                more: one KV head per rank, so that some are held by several ranks, which divide
-//                its query heads.
+//                its query heads. Of latent attention: query heads; every rank holds the latent.
 //   feed-forward Columns in units, see InnerUnit; of every expert the same ones.
 //   vocabulary   Rows of the embedding and of the output projection.
 // Norms and routers are whole. The bias of a product whose input is split is with the first

@@ -99,12 +99,13 @@ int64_t WeightSpec::rows() const {
 
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec) {
   std::vector<RowBlock> joined;
-  const int64_t expert_rows = spec.rows() / spec.experts;
+  const int64_t apart = std::max(spec.experts, spec.heads);
+  const int64_t rows_apart = spec.rows() / apart;
   int64_t rows = 0;  // so far
   const auto add = [&](const RowBlock& part) {
-    const bool next_expert = spec.experts > 1 && rows % expert_rows == 0;
+    const bool next = apart > 1 && rows % rows_apart == 0;
     rows += part.rows;
-    RowBlock* last = joined.empty() || next_expert ? nullptr : &joined.back();
+    RowBlock* last = joined.empty() || next ? nullptr : &joined.back();
     if (last != nullptr && last->module == part.module && last->first + last->rows == part.first &&
         last->interleaved_heads == 0 && part.interleaved_heads == 0) {
       last->rows += part.rows;

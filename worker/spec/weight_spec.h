@@ -26,7 +26,9 @@ enum class WeightRole {
   kEmbedding,
   kNorm,
   kConstant,      // follows from the configuration; see WeightSpec::constant
-  kQkv,           // queries, keys and values, stacked
+  kQkv,           // queries, keys and values, or what latent attention makes them of, stacked
+  kQueryUp,       // queries of their latent
+  kLatentHeads,   // of each head a matrix into or out of the keys' and values' latent
   kAttentionOut,  // attention's output projection
   kMlpIn,         // into the feed-forward's inner width: gate and up, stacked
   kMlpOut,        // back from it
@@ -79,6 +81,10 @@ struct WeightSpec {
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
   std::string_view suffix = ".weight";  // of the tensor's name, after the module's
   int64_t experts = 1;                  // equal stacks in `parts`, of one expert each
+  // Not 0: `parts` are the matrices of so many heads, one after the other; prepared ones stay apart
+  // and in the type of activations. See LinearSource in worker/backend/backend.h.
+  int64_t heads = 0;
+  bool transposed = false;      // of heads alone: products are x W
   std::vector<float> constant;  // not empty: the values of a vector that no checkpoint holds
 
   bool is_vector() const { return cols == 0; }
@@ -89,7 +95,7 @@ struct WeightSpec {
 };
 
 // The parts as runs of rows, those that follow each other in one module joined to one, but for
-// those of different experts: what a loader reads at once.
+// those of different experts or heads: what a loader reads at once.
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec);
 
 }  // namespace pingti::worker

@@ -6,7 +6,8 @@ expected.json with a prompt, the log-probabilities after it, and 64 greedy token
 
     python make_tiny_checkpoints.py [CASE...]      # all of them if none is named
 
-Cases named _d64 and _d128 have heads of that size, as the GPU's attention needs them.
+Cases named _d64 and _d128 have heads of that size, and _d576 latents of 512 + 64, as the GPU's
+attention needs them.
 
 Needs torch (CPU), transformers, safetensors; made with torch 2.11.0, transformers 5.23.0.
 """
@@ -17,7 +18,7 @@ import sys
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForCausalLM, FalconConfig, LlamaConfig, MistralConfig, MixtralConfig,
+from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, FalconConfig, LlamaConfig, MistralConfig, MixtralConfig,
                           Phi3Config, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig)
 
 HERE = pathlib.Path(__file__).resolve().parent / "tiny"
@@ -39,9 +40,19 @@ QWEN_MOE = dict(num_experts=8, num_experts_per_tok=3, moe_intermediate_size=32)
 MIXTRAL = dict(num_local_experts=4, num_experts_per_tok=2)
 # Heads of hidden_size / num_attention_heads; the first layer has no experts.
 QWEN2_MOE = dict(**QWEN_MOE, shared_expert_intermediate_size=40, mlp_only_layers=[0])
+# The first layer has no experts; of two shared ones.
+DEEPSEEK = {**{k: v for k, v in BASE.items() if k != "head_dim"},
+            **dict(num_key_value_heads=4, kv_lora_rank=24, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=20,
+                   n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3,
+                   moe_intermediate_size=32, first_k_dense_replace=1)}
+DEEPSEEK_WIDE = {**DEEPSEEK, **dict(hidden_size=64, num_attention_heads=2,
+                                    num_key_value_heads=2, kv_lora_rank=512,
+                                    qk_nope_head_dim=32, qk_rope_head_dim=64, v_head_dim=64)}
+V3 = dict(q_lora_rank=16, n_group=4, topk_group=2, routed_scaling_factor=2.5, norm_topk_prob=True)
 PROMPT_TOKENS = 24
 NUM_TOKENS = 64
 MIN_ROUTER_GAP = 0.03  # of the prompt: other roundings choose the same experts
+MIN_SCORE_GAP = 0.004  # the same where what is compared are sigmoids or sums of them
 MIN_GAP = 2e-3  # between the two highest logits of every step: no near ties in the fixture
 
 
@@ -68,6 +79,15 @@ CASES = {
     "qwen3_moe": Qwen3MoeConfig(**BASE, **QWEN_MOE, norm_topk_prob=True),
     "qwen2_moe": Qwen2MoeConfig(**{k: v for k, v in BASE.items() if k != "head_dim"}, **QWEN2_MOE),
     "mixtral": MixtralConfig(**BASE, **MIXTRAL),
+    "deepseek_v2_lite": DeepseekV2Config(**DEEPSEEK, q_lora_rank=None,
+                                         **rope("yarn", factor=4.0, mscale=0.707,
+                                                mscale_all_dim=0.707,
+                                                original_max_position_embeddings=32)),
+    "deepseek_v2": DeepseekV2Config(**DEEPSEEK, q_lora_rank=16, topk_method="group_limited_greedy",
+                                    n_group=4, topk_group=2, routed_scaling_factor=1.5),
+    "deepseek_v3": DeepseekV3Config(**DEEPSEEK, **V3,
+                                    **rope("yarn", factor=4.0, mscale=1.0, mscale_all_dim=1.0,
+                                           original_max_position_embeddings=32)),
     "mistral_window": MistralConfig(**{**BASE, "sliding_window": 8}),
     "falcon": FalconConfig(**FALCON),
     "falcon_new": FalconConfig(**FALCON, **FALCON_NEW),
@@ -91,6 +111,10 @@ CASES = {
     "qwen3_moe_d128": Qwen3MoeConfig(**{**WIDE, "head_dim": 128}, **QWEN_MOE, norm_topk_prob=True),
     "qwen2_moe_d64": Qwen2MoeConfig(**{**WIDE, "hidden_size": 128}, **QWEN2_MOE),
     "mixtral_d64": MixtralConfig(**WIDE, **MIXTRAL),
+    "deepseek_v2_lite_d576": DeepseekV2Config(**DEEPSEEK_WIDE, q_lora_rank=None),
+    "deepseek_v3_d576": DeepseekV3Config(**DEEPSEEK_WIDE, **V3,
+                                         **rope("yarn", factor=4.0, mscale=1.0, mscale_all_dim=1.0,
+                                                original_max_position_embeddings=32)),
     "falcon_d64": FalconConfig(**FALCON_WIDE),
     "falcon_new_d64": FalconConfig(**FALCON_WIDE, **FALCON_NEW),
     "falcon_rw_d64": FalconConfig(**FALCON_WIDE, **FALCON_RW),
@@ -99,6 +123,7 @@ CASES = {
                               "num_key_value_heads": 1, "tie_word_embeddings": True}),
 }
 INT8_CASES = {"qwen2_int8": CASES["qwen2"],
+              "deepseek_v3_int8": CASES["deepseek_v3"],
               "qwen3_moe_int8_d128": CASES["qwen3_moe_d128"],
               "qwen2_int8_d64": Qwen2Config(**{**WIDE, "tie_word_embeddings": True})}
 
@@ -118,6 +143,9 @@ def make_model(config, seed):
                 deviation = 2 / parameter.shape[-1] ** 0.5 if wide else 0.35
                 parameter.copy_(deviation * torch.randn_like(parameter))
             parameter.copy_(parameter.to(torch.bfloat16).float())
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_((0.1 * torch.randn_like(buffer)).to(torch.bfloat16).float())
     return model.eval()
 
 
@@ -143,15 +171,33 @@ def expected(model, seed):
                  "greedy": tokens}
 
 
+def gap_after(values, taken):
+    return float(values.sort(descending=True).values.diff().neg()[:, taken - 1].min())
+
+
+def group_gap(config, scores, bias):
+    """The least distance of scores by which groups, then experts are chosen."""
+    grouped = (scores + bias).view(len(scores), config.n_group, -1)
+    best = grouped.topk(2 if config.model_type == "deepseek_v3" else 1).values.sum(-1)
+    taken = torch.zeros_like(best).scatter(1, best.topk(config.topk_group).indices, 1.0)
+    left = grouped.masked_fill(taken[..., None] == 0, -1.0).flatten(1)
+    return min(gap_after(best, config.topk_group), gap_after(left, config.num_experts_per_tok))
+
+
 def router_gap(model, seed):
-    """Of the prompt, the least distance of a router's logits between the last expert that is taken and the next one."""
-    if not getattr(model.config, "num_experts_per_tok", 0):
+    """Of the prompt, the least distance of what a router compares between the last expert that is
+    taken and the next one, as a multiple of the least that is allowed."""
+    config = model.config
+    if not getattr(config, "num_experts_per_tok", 0):
         return 1e9
     with torch.no_grad():
         layers = model(make_prompt(seed), output_router_logits=True).router_logits
-    taken = model.config.num_experts_per_tok
-    gaps = [logits.sort(descending=True).values.diff().neg()[:, taken - 1].min() for logits in layers]
-    return float(min(gaps))
+    if config.model_type == "deepseek_v3":
+        biases = [b for name, b in model.named_buffers() if name.endswith("e_score_correction_bias")]
+        return min(group_gap(config, x.sigmoid(), bias) for x, bias in zip(layers, biases)) / MIN_SCORE_GAP
+    if config.model_type == "deepseek_v2" and config.topk_method != "greedy":
+        return min(group_gap(config, x.softmax(-1), 0.0) for x in layers) / MIN_SCORE_GAP
+    return min(gap_after(x, config.num_experts_per_tok) for x in layers) / MIN_ROUTER_GAP
 
 
 def quantize_linears(model):
@@ -200,7 +246,7 @@ def find_seed(config, prepare=lambda model: None):
     for seed in range(200):
         model = make_model(config, seed)
         extra = prepare(model)
-        if router_gap(model, seed) < MIN_ROUTER_GAP:
+        if router_gap(model, seed) < 1:
             continue
         gap, golden = expected(model, seed)
         repeats = config.model_type == "falcon" and len(set(golden["greedy"])) <= 8
@@ -214,6 +260,14 @@ def old_style_rope(config):
     scaling = config.pop("rope_parameters")
     config["rope_theta"] = scaling.pop("rope_theta")
     config["rope_scaling"] = {"type": scaling.pop("rope_type"), **scaling}
+
+
+def add_predictor(name):
+    """What a checkpoint holds of a module that predicts a further token; a part of it."""
+    target = HERE / name / "model.safetensors"
+    tensors = load_file(target)
+    tensors["model.layers.2.eh_proj.weight"] = torch.zeros(32, 64, dtype=torch.bfloat16)
+    save_file(tensors, target, metadata={"format": "pt"})
 
 
 def describe_int8(ignored):
@@ -240,6 +294,8 @@ def main():
             model, golden, _ = find_seed(CASES[name])
             write(name, model, golden, patch=old_style_rope if name.startswith("qwen2_yarn") else None,
                   shard="20KB" if name == "qwen3" else None)
+        if name == "deepseek_v3":
+            add_predictor(name)
 
 
 if __name__ == "__main__":

@@ -357,13 +357,13 @@ TEST(OpsKvBlocksTest, PlanesWithoutAttentionAreRefusedByName) {
         ->AllocateKvCache({std::move(layers), kNumBlocks, kBlockTokens, WeightFormat::kBf16})
         .status();
   };
-  const KvPlane latent{KvPlaneKind::kLatent, 1, 576};
+  const KvPlane latents{KvPlaneKind::kLatent, 2, 576};
   const KvPlane key{KvPlaneKind::kKey, 2, 64};
   const KvPlane value{KvPlaneKind::kValue, 2, 64};
   const KvPlane wide_value{KvPlaneKind::kValue, 2, 128};
-  absl::Status status = refusal({KeyValueLayer(2, 64), {{latent}, 0}});
+  absl::Status status = refusal({KeyValueLayer(2, 64), {{latents}, 0}});
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_NE(std::string(status.message()).find("layer 1 keeps latent 1 x 576"), std::string::npos)
+  EXPECT_NE(std::string(status.message()).find("layer 1 keeps latent 2 x 576"), std::string::npos)
       << status;
   status = refusal({{{key, wide_value}, 0}});
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);

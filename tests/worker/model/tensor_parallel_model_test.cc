@@ -169,7 +169,7 @@ void ExpectSameAnswers(const Checkpoint& checkpoint, const std::vector<int>& siz
 TEST_P(TensorParallelTest, SaysWhatOneRankSays) {
   std::vector<int> sizes;
   for (const int size : {2, 4}) {
-    const bool has_heads = size <= checkpoint_->spec().layers.front().attention.num_heads;
+    const bool has_heads = size <= checkpoint_->spec().layers.front().num_heads();
     if (has_heads && OpenGroup(size) != nullptr) sizes.push_back(size);
   }
   if (sizes.empty()) GTEST_SKIP() << "takes two GPUs";
@@ -268,6 +268,10 @@ constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "qwen3_moe",
                                            "qwen2_moe",
                                            "mixtral",
+                                           "deepseek_v2_lite",
+                                           "deepseek_v2",
+                                           "deepseek_v3",
+                                           "deepseek_v3_int8",
                                            "gguf_qwen3_moe",
                                            "gguf_qwen2_moe",
                                            "gguf_mixtral"};

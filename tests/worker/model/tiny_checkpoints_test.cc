@@ -187,8 +187,9 @@ TEST_P(TinyCheckpointTest, LowerPrecisionsStayWithinTheirDivergence) {
 
 // The divergences are what was measured (the largest of portable, AVX2 and AVX-512 kernels): random
 // weights of this size make larger logits, and so larger differences, than a trained model's. In
-// bf16, transformers' own divergence on a CPU is 1e-4 to 4e-3 (llama3_d64). With experts a rounding
-// may also change which of them a token takes, so that one logit moves far.
+// bf16, transformers' own divergence on a CPU is 1e-4 to 4e-3 (llama3_d64), and of DeepSeek's
+// models 3e-4 to 1.3e-2 (deepseek_v2). With experts a rounding may also change which of them a
+// token takes, so that one logit moves far.
 constexpr Bounds kNoSuchHeads;
 constexpr Case kCases[] = {
     {"llama3", {1.42e-5, 4.04e-3, 1.42e-5}, kNoSuchHeads},
@@ -247,6 +248,12 @@ constexpr Case kCases[] = {
     {"mixtral_d64", {2.87e-4, 9.52e-3, 2.87e-4}, {2e-3, 6e-2, 2e-3, 1.25}},
     {"gguf_qwen2_moe", {4.06e-4, 1.95e-2, 8.07e-4}, {2e-3, 3e-2, 4e-3}},
     {"gguf_mixtral", {2.87e-4, 9.52e-3, 2.87e-4}, {2e-3, 6e-2, 2e-3, 1.25}},
+    {"deepseek_v2_lite", {3.76e-4, 2.28e-2, 3.76e-4}, kNoSuchHeads},
+    {"deepseek_v2", {1.33e-3, 1.74e-2, 1.33e-3}, kNoSuchHeads},
+    {"deepseek_v3", {1.83e-4, 4.82e-3, 1.83e-4}, kNoSuchHeads},
+    {"deepseek_v3_int8", {7.63e-4, 7.35e-3, 7.35e-3}, kNoSuchHeads},
+    {"deepseek_v2_lite_d576", {2.91e-4, 4.05e-3, 2.91e-4}, kNoSuchHeads},
+    {"deepseek_v3_d576", {2.61e-4, 9.18e-4, 2.61e-4}, kNoSuchHeads},
 };
 INSTANTIATE_TEST_SUITE_P(Families, TinyCheckpointTest, ::testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.directory); });

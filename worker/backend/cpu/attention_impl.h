@@ -15,7 +15,7 @@ void TileScores(const AttentionTile& tile, const float* const* query, float (*sc
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kTileVectors; ++v) sums[r][v] = Zero();
   }
-  for (int64_t d = 0; d < tile.head_dim; ++d) {
+  for (int64_t d = 0; d < tile.key_dim; ++d) {
     const float* key = tile.keys + d * kKvTile;
     Vf columns[kTileVectors];
     for (int v = 0; v < kTileVectors; ++v) columns[v] = Load(key + 16 * v);
@@ -61,11 +61,11 @@ void TileValues(const AttentionTile& tile, const float (*weights)[kKvTile], cons
   for (int r = 0; r < kRows; ++r) {
     const Vf scale = Set1(factor[r]);
     for (int v = 0; v < kVectors; ++v) {
-      sums[r][v] = Mul(Load(out + r * tile.head_dim + first_dim + 16 * v), scale);
+      sums[r][v] = Mul(Load(out + r * tile.value_dim + first_dim + 16 * v), scale);
     }
   }
   for (int64_t t = 0; t < tile.num_tokens; ++t) {
-    const float* value = tile.values + t * tile.head_dim + first_dim;
+    const float* value = tile.values + t * tile.value_dim + first_dim;
     Vf columns[kVectors];
     for (int v = 0; v < kVectors; ++v) columns[v] = Load(value + 16 * v);
     for (int r = 0; r < kRows; ++r) {
@@ -75,7 +75,7 @@ void TileValues(const AttentionTile& tile, const float (*weights)[kKvTile], cons
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
-      Store(out + r * tile.head_dim + first_dim + 16 * v, sums[r][v]);
+      Store(out + r * tile.value_dim + first_dim + 16 * v, sums[r][v]);
     }
   }
 }
@@ -117,21 +117,21 @@ void AttentionRowsTile(const AttentionTile& tile, const AttentionRows& rows, int
     factor[i] =
         TileSoftmax(begin, end, scores[i], rows.running_max + r + i, rows.running_sum + r + i);
   }
-  float* out = rows.out + r * tile.head_dim;
+  float* out = rows.out + r * tile.value_dim;
   int64_t dim = 0;
-  for (; dim + 64 <= tile.head_dim; dim += 64) {
+  for (; dim + 64 <= tile.value_dim; dim += 64) {
     TileValues<kRows, 4>(tile, scores, factor, dim, out);
   }
-  for (; dim + 16 <= tile.head_dim; dim += 16) {
+  for (; dim + 16 <= tile.value_dim; dim += 16) {
     TileValues<kRows, 1>(tile, scores, factor, dim, out);
   }
-  for (; dim < tile.head_dim; ++dim) {
+  for (; dim < tile.value_dim; ++dim) {
     for (int i = 0; i < kRows; ++i) {
-      float sum = out[i * tile.head_dim + dim] * factor[i];
+      float sum = out[i * tile.value_dim + dim] * factor[i];
       for (int64_t t = 0; t < tile.num_tokens; ++t) {
-        sum += scores[i][t] * tile.values[t * tile.head_dim + dim];
+        sum += scores[i][t] * tile.values[t * tile.value_dim + dim];
       }
-      out[i * tile.head_dim + dim] = sum;
+      out[i * tile.value_dim + dim] = sum;
     }
   }
 }

@@ -8,11 +8,10 @@
 namespace pingti::worker::cpu {
 namespace {
 
-constexpr int64_t kQueriesPerTask = 32;  // tokens; each is num_heads / num_kv_heads rows
-
-int64_t MaxRows(const AttentionShape& shape) {
-  return kQueriesPerTask * (shape.num_heads / shape.num_kv_heads);
-}
+constexpr int64_t kQueriesPerTask = 32;  // tokens; each is a row per head of the task
+// All heads read the one plane of latents; so many of them at a time leave work for every thread
+// and a task's queries in its cache.
+constexpr int64_t kLatentHeadsPerTask = 8;
 
 }  // namespace
 
@@ -37,10 +36,10 @@ absl::Status CpuAttention::Allocate(int64_t max_tokens, int64_t max_seqs) {
   return absl::OkStatus();
 }
 
-absl::Status CpuAttention::EnsureScratch(const AttentionShape& shape) {
-  const int64_t rows = MaxRows(shape);
-  const int64_t bytes =
-      rows * 3 * 8 + (2 * kKvTile * shape.head_dim + 2 * rows * shape.head_dim + 4 * rows) * 4;
+absl::Status CpuAttention::EnsureScratch(const Job& job) {
+  const int64_t rows = kQueriesPerTask * job.heads_per_task;
+  const int64_t dims = job.shape.head_dim + job.value_dim;
+  const int64_t bytes = rows * 3 * 8 + (kKvTile * dims + rows * dims + 4 * rows) * 4;
   const int64_t per_thread = (bytes + 127) / 128 * 128;
   if (per_thread <= scratch_per_thread_) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(scratch_, AlignedBuffer::Make(per_thread * pool_->num_threads()));
@@ -48,15 +47,15 @@ absl::Status CpuAttention::EnsureScratch(const AttentionShape& shape) {
   return absl::OkStatus();
 }
 
-CpuAttention::Scratch CpuAttention::ScratchOf(int thread, const AttentionShape& shape) const {
-  const int64_t rows = MaxRows(shape);
+CpuAttention::Scratch CpuAttention::ScratchOf(int thread, const Job& job) const {
+  const int64_t rows = kQueriesPerTask * job.heads_per_task;
   uint8_t* base = scratch_.as<uint8_t>() + thread * scratch_per_thread_;
   Scratch scratch;
   scratch.keys = reinterpret_cast<float*>(base);
-  scratch.values = scratch.keys + kKvTile * shape.head_dim;
-  scratch.queries = scratch.values + kKvTile * shape.head_dim;
-  scratch.out = scratch.queries + rows * shape.head_dim;
-  scratch.running_max = scratch.out + rows * shape.head_dim;
+  scratch.values = scratch.keys + kKvTile * job.shape.head_dim;
+  scratch.queries = scratch.values + kKvTile * job.value_dim;
+  scratch.out = scratch.queries + rows * job.shape.head_dim;
+  scratch.running_max = scratch.out + rows * job.value_dim;
   scratch.running_sum = scratch.running_max + rows;
   scratch.alibi_slope = scratch.running_sum + rows;
   // A fourth row of floats keeps what follows at a multiple of 8 bytes.
@@ -66,14 +65,17 @@ CpuAttention::Scratch CpuAttention::ScratchOf(int thread, const AttentionShape& 
   return scratch;
 }
 
-void CpuAttention::PlanTasks(const StepInputs& step, const AttentionShape& shape) {
+void CpuAttention::PlanTasks(const Job& job) {
+  const StepInputs& step = *job.step;
   tasks_.clear();
   for (size_t s = 0; s < step.context_len.size(); ++s) {
     // Later queries see more tokens: long tasks go first, so that none is left over at the end.
     for (int32_t end = step.query_start[s + 1]; end > step.query_start[s];) {
       const int32_t count = std::min<int32_t>(kQueriesPerTask, end - step.query_start[s]);
-      for (int32_t head = 0; head < shape.num_kv_heads; ++head) {
-        tasks_.push_back({static_cast<int32_t>(s), head, end - count, count});
+      for (int64_t head = 0; head < job.shape.num_heads; head += job.heads_per_task) {
+        const int64_t heads = std::min(job.heads_per_task, job.shape.num_heads - head);
+        tasks_.push_back({static_cast<int32_t>(s), static_cast<int32_t>(head),
+                          static_cast<int32_t>(heads), end - count, count});
       }
       end -= count;
     }
@@ -82,58 +84,87 @@ void CpuAttention::PlanTasks(const StepInputs& step, const AttentionShape& shape
 
 absl::Status CpuAttention::Run(const StepInputs& step, MatrixView qkv, const AttentionShape& shape,
                                const CpuKvCache& cache, int64_t layer, MatrixView out) {
-  PINGTI_RETURN_IF_ERROR(EnsureScratch(shape));
-  PlanTasks(step, shape);
+  return Run({&step, &cache, layer, qkv, out, shape, shape.head_dim,
+              shape.num_heads / shape.num_kv_heads, /*latent=*/false});
+}
+
+absl::Status CpuAttention::RunLatent(const StepInputs& step, MatrixView q,
+                                     const LatentAttentionShape& shape, const CpuKvCache& cache,
+                                     int64_t layer, MatrixView out) {
+  const AttentionShape one_plane{shape.num_heads, 1, shape.key_dim(), shape.scale};
+  return Run({&step, &cache, layer, q, out, one_plane, shape.latent_dim,
+              std::min(kLatentHeadsPerTask, shape.num_heads), /*latent=*/true});
+}
+
+absl::Status CpuAttention::Run(const Job& job) {
+  PINGTI_RETURN_IF_ERROR(EnsureScratch(job));
+  PlanTasks(job);
   pool_->Run(static_cast<int64_t>(tasks_.size()), [&](int64_t task, int thread) {
-    RunTask(tasks_[static_cast<size_t>(task)], step, qkv, shape, cache, layer, out, thread);
+    RunTask(job, tasks_[static_cast<size_t>(task)], thread);
   });
   return absl::OkStatus();
 }
 
-void CpuAttention::RunTask(const Task& task, const StepInputs& step, MatrixView qkv,
-                           const AttentionShape& shape, const CpuKvCache& cache, int64_t layer,
-                           MatrixView out, int thread) {
-  const Scratch scratch = ScratchOf(thread, shape);
-  const int64_t group = shape.num_heads / shape.num_kv_heads;
+int64_t CpuAttention::PlaceQueries(const Job& job, const Task& task, const Scratch& scratch) const {
+  const AttentionShape& shape = job.shape;
   const int64_t dim = shape.head_dim;
-  const int64_t rows = task.num_queries * group;
   const auto* slopes = shape.alibi_slopes == nullptr
                            ? nullptr
                            : static_cast<const float*>(shape.alibi_slopes->data());
-  int64_t first_token = step.positions[task.first_query];
+  const int64_t rows = int64_t{task.num_queries} * task.num_heads;
+  int64_t first_token = job.step->positions[static_cast<size_t>(task.first_query)];
   for (int64_t r = 0; r < rows; ++r) {
-    const int64_t token = task.first_query + r / group;
-    const float* source = static_cast<const float*>(qkv.data) + token * qkv.stride +
-                          (task.head * group + r % group) * dim;
+    const int64_t token = task.first_query + r / task.num_heads;
+    const int64_t head = task.first_head + r % task.num_heads;
+    const float* source = static_cast<const float*>(job.q.data) + token * job.q.stride + head * dim;
     float* query = scratch.queries + r * dim;
     for (int64_t d = 0; d < dim; ++d) query[d] = source[d] * shape.scale;
     scratch.query[r] = query;
-    scratch.last[r] = step.positions[token];
+    scratch.last[r] = job.step->positions[static_cast<size_t>(token)];
     scratch.first[r] =
         shape.window > 0 ? std::max<int64_t>(0, scratch.last[r] - shape.window + 1) : 0;
     first_token = std::min(first_token, scratch.first[r]);
     scratch.running_max[r] = -1e30f;  // finite, so that a fully masked tile changes nothing
     scratch.running_sum[r] = 0.0f;
-    if (slopes != nullptr) scratch.alibi_slope[r] = slopes[task.head * group + r % group];
+    if (slopes != nullptr) scratch.alibi_slope[r] = slopes[head];
   }
-  std::memset(scratch.out, 0, static_cast<size_t>(rows * dim) * 4);
+  return first_token;
+}
+
+void CpuAttention::RunTask(const Job& job, const Task& task, int thread) {
+  const Scratch scratch = ScratchOf(thread, job);
+  const AttentionShape& shape = job.shape;
+  const StepInputs& step = *job.step;
+  const int64_t rows = int64_t{task.num_queries} * task.num_heads;
+  const int64_t first_token = PlaceQueries(job, task, scratch);
+  std::memset(scratch.out, 0, static_cast<size_t>(rows * job.value_dim) * 4);
   const int64_t end = step.positions[task.first_query + task.num_queries - 1] + 1;
   const int32_t* block_table =
       step.block_table.data() + static_cast<int64_t>(task.seq) * step.max_blocks_per_seq;
   for (int64_t first = first_token / kKvTile * kKvTile; first < end; first += kKvTile) {
-    AttentionTile tile{scratch.keys, scratch.values, dim, first, std::min(kKvTile, end - first)};
-    cache.LoadTile(layer, task.head, block_table, first, tile.num_tokens, scratch.keys,
-                   scratch.values);
+    const AttentionTile tile{scratch.keys,  scratch.values, shape.head_dim,
+                             job.value_dim, first,          std::min(kKvTile, end - first)};
+    if (job.latent) {
+      job.cache->LoadLatentTile(job.layer, block_table, first, tile.num_tokens, job.value_dim,
+                                scratch.keys, scratch.values);
+    } else {
+      job.cache->LoadTile(job.layer, task.first_head / job.heads_per_task, block_table, first,
+                          tile.num_tokens, scratch.keys, scratch.values);
+    }
     kernels_->attention_tile(
         tile, {scratch.query, scratch.out, scratch.running_max, scratch.running_sum, scratch.first,
-               scratch.last, slopes == nullptr ? nullptr : scratch.alibi_slope, shape.logit_softcap,
-               rows});
+               scratch.last, shape.alibi_slopes == nullptr ? nullptr : scratch.alibi_slope,
+               shape.logit_softcap, rows});
   }
   for (int64_t r = 0; r < rows; ++r) {
-    float* target = static_cast<float*>(out.data) + (task.first_query + r / group) * out.stride +
-                    (task.head * group + r % group) * dim;
+    const int64_t token = task.first_query + r / task.num_heads;
+    const int64_t head = task.first_head + r % task.num_heads;
+    float* target =
+        static_cast<float*>(job.out.data) + token * job.out.stride + head * job.value_dim;
     const float inverse = 1.0f / scratch.running_sum[r];
-    for (int64_t d = 0; d < dim; ++d) target[d] = scratch.out[r * dim + d] * inverse;
+    for (int64_t d = 0; d < job.value_dim; ++d) {
+      target[d] = scratch.out[r * job.value_dim + d] * inverse;
+    }
   }
 }
 

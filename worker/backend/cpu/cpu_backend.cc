@@ -16,9 +16,11 @@
 #include "worker/backend/cpu/cpu_experts.h"
 #include "worker/backend/cpu/cpu_kernels.h"
 #include "worker/backend/cpu/cpu_kv_cache.h"
+#include "worker/backend/cpu/cpu_latent.h"
 #include "worker/backend/cpu/cpu_linear.h"
 #include "worker/backend/cpu/cpu_lora.h"
 #include "worker/backend/cpu/cpu_sampler.h"
+#include "worker/backend/cpu/step_tokens.h"
 #include "worker/backend/cpu/thread_pool.h"
 #include "worker/quant/source_rows.h"
 
@@ -71,6 +73,7 @@ class CpuBackend : public Backend {
       : kernels_(kernels),
         pool_(num_threads),
         attention_(kernels, &pool_),
+        latent_(kernels, &pool_),
         experts_(kernels, &pool_) {}
 
   std::string_view name() const override { return "cpu"; }
@@ -248,14 +251,9 @@ class CpuBackend : public Backend {
                                KvCache& cache, int64_t layer) override {
     auto& cpu_cache = static_cast<CpuKvCache&>(cache);
     PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
-    const int64_t num_seqs = static_cast<int64_t>(step_.context_len.size());
-    for (int64_t s = 0; s < num_seqs; ++s) {
-      const int64_t first = step_.query_start[static_cast<size_t>(s)];
-      const int64_t end = step_.query_start[static_cast<size_t>(s) + 1];
-      pool_.RunRows(end - first, [&](int64_t i) {
-        AppendToken(qkv, shape, norms, cpu_cache, layer, s, first + i);
-      });
-    }
+    ForEachToken(step_, &pool_, [&](int64_t seq, int64_t token) {
+      AppendToken(qkv, shape, norms, cpu_cache, layer, seq, token);
+    });
     return absl::OkStatus();
   }
 
@@ -267,6 +265,31 @@ class CpuBackend : public Backend {
     if (out.quantized.type.quant == QuantType::kNone) return absl::OkStatus();
     pool_.RunRows(out.values.rows, [&](int64_t t) { WriteForms(out, t); });
     return absl::OkStatus();
+  }
+
+  absl::Status HeadLinear(const LinearWeight& weight, const HeadsView& x, const HeadsView& out,
+                          const QuantizedView& form) override {
+    PINGTI_RETURN_IF_ERROR(latent_.Linear(static_cast<const CpuLinearWeight&>(weight), x, out));
+    if (form.type.quant == QuantType::kNone) return absl::OkStatus();
+    pool_.RunRows(out.matrix.rows, [&](int64_t t) { WriteForms({out.matrix, form}, t); });
+    return absl::OkStatus();
+  }
+
+  absl::Status RopeAndAppendLatent(const HeadsView& q, MatrixView kv,
+                                   const LatentAttentionShape& shape,
+                                   const DeviceBuffer& norm_weight, float eps, KvCache& cache,
+                                   int64_t layer, const HeadsView& out) override {
+    auto& cpu_cache = static_cast<CpuKvCache&>(cache);
+    PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
+    return latent_.RopeAndAppend(step_, q, kv, shape, Floats(norm_weight), eps, &cpu_cache, layer,
+                                 out);
+  }
+
+  absl::Status LatentAttention(MatrixView q, const LatentAttentionShape& shape,
+                               const KvCache& cache, int64_t layer, MatrixView out) override {
+    const auto& cpu_cache = static_cast<const CpuKvCache&>(cache);
+    PINGTI_CHECK(Fits(shape, cpu_cache.shape().layers[static_cast<size_t>(layer)]));
+    return attention_.RunLatent(step_, q, shape, cpu_cache, layer, out);
   }
 
   absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
@@ -395,14 +418,11 @@ class CpuBackend : public Backend {
       if (norm != nullptr) kernels_->rms_norm(head, Floats(*norm), norms.eps, dim, head);
       kernels_->rope(head, cos, sin, half);
     }
-    const int64_t position = step_.positions[static_cast<size_t>(token)];
-    const int64_t block_tokens = cache.shape().block_tokens;
-    const int32_t block = step_.block_table[static_cast<size_t>(seq * step_.max_blocks_per_seq +
-                                                                position / block_tokens)];
+    const CachePlace place = PlaceOf(step_, seq, token, cache.shape().block_tokens);
     const float* keys = heads + shape.num_heads * dim;
     const float* values = keys + shape.num_kv_heads * dim;
     for (int64_t h = 0; h < shape.num_kv_heads; ++h) {
-      cache.Append(layer, block, position % block_tokens, h, keys + h * dim, values + h * dim);
+      cache.Append(layer, place.block, place.offset, h, keys + h * dim, values + h * dim);
     }
   }
 
@@ -418,6 +438,7 @@ class CpuBackend : public Backend {
   ActivationStage stage_;
   LoraStage lora_stage_;
   CpuAttention attention_;
+  CpuLatent latent_;
   CpuExperts experts_;
   std::vector<CpuSampler> samplers_;
   int64_t samplers_vocab_ = 0;

@@ -42,16 +42,17 @@ struct ActivationRows {
 
 // One tile of attention; see attention_impl.h.
 struct AttentionTile {
-  const float* keys = nullptr;    // [head_dim][kKvTile]
-  const float* values = nullptr;  // [kKvTile][head_dim]
-  int64_t head_dim = 0;
+  const float* keys = nullptr;    // [key_dim][kKvTile]
+  const float* values = nullptr;  // [kKvTile][value_dim]
+  int64_t key_dim = 0;
+  int64_t value_dim = 0;
   int64_t first_token = 0;  // of the tile
   int64_t num_tokens = 0;   // valid in the tile
 };
 
 struct AttentionRows {
-  const float* const* query = nullptr;  // [rows] -> [head_dim], already scaled
-  float* out = nullptr;                 // [rows, head_dim], running weighted sum
+  const float* const* query = nullptr;  // [rows] -> [key_dim], already scaled
+  float* out = nullptr;                 // [rows, value_dim], running weighted sum
   float* running_max = nullptr;         // [rows]
   float* running_sum = nullptr;         // [rows]
   const int64_t* first = nullptr;       // [rows], first token the row sees

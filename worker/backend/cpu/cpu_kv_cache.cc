@@ -49,30 +49,56 @@ void CpuKvCache::AddLayer(const KvLayerShape& shape) {
   if (!layers_.empty()) {
     layer.start = layers_.back().start + shape_.num_blocks * layers_.back().block_elements;
   }
-  if (!shape.planes.empty()) {
-    const KvPlane& key = shape.planes.front();
-    const int64_t tokens = shape_.block_tokens;
-    layer.head_dim = key.head_dim;
-    layer.head_elements = 2 * tokens * key.head_dim;
-    layer.block_elements = key.heads * layer.head_elements;
-    KvPlaneLayout plane;
-    plane.layer = static_cast<int64_t>(layers_.size());
-    plane.dtype = element_bytes_ == 4 ? DType::kF32 : DType::kF16;
-    plane.heads = key.heads;
-    plane.head_dim = key.head_dim;
-    plane.offset = layout_.bytes;
-    plane.head_stride = layer.head_elements;
-    plane.token_stride = 1;
-    plane.dim_stride = tokens;
-    layout_.planes.push_back(plane);
-    plane.kind = KvPlaneKind::kValue;
-    plane.offset += layer.head_elements / 2 * element_bytes_;
-    plane.token_stride = key.head_dim;
-    plane.dim_stride = 1;
-    layout_.planes.push_back(plane);
-  }
-  layout_.bytes += layer.block_elements * element_bytes_;
   layers_.push_back(layer);
+  if (shape.planes.empty()) return;
+  const KvPlane& first = shape.planes.front();
+  if (first.kind == KvPlaneKind::kLatent) {
+    AddLatents(first);
+  } else {
+    AddKeysAndValues(first);
+  }
+  layout_.bytes += layers_.back().block_elements * element_bytes_;
+}
+
+void CpuKvCache::AddLatents(const KvPlane& plane) {
+  Layer& layer = layers_.back();
+  layer.head_dim = plane.head_dim;
+  layer.head_elements = shape_.block_tokens * plane.head_dim;
+  layer.block_elements = layer.head_elements;
+  KvPlaneLayout layout;
+  layout.layer = static_cast<int64_t>(layers_.size()) - 1;
+  layout.kind = plane.kind;
+  layout.dtype = element_bytes_ == 4 ? DType::kF32 : DType::kF16;
+  layout.heads = 1;
+  layout.head_dim = plane.head_dim;
+  layout.offset = layout_.bytes;
+  layout.head_stride = layer.head_elements;
+  layout.token_stride = plane.head_dim;
+  layout.dim_stride = 1;
+  layout_.planes.push_back(layout);
+}
+
+void CpuKvCache::AddKeysAndValues(const KvPlane& key) {
+  const int64_t tokens = shape_.block_tokens;
+  Layer& layer = layers_.back();
+  layer.head_dim = key.head_dim;
+  layer.head_elements = 2 * tokens * key.head_dim;
+  layer.block_elements = key.heads * layer.head_elements;
+  KvPlaneLayout plane;
+  plane.layer = static_cast<int64_t>(layers_.size()) - 1;
+  plane.dtype = element_bytes_ == 4 ? DType::kF32 : DType::kF16;
+  plane.heads = key.heads;
+  plane.head_dim = key.head_dim;
+  plane.offset = layout_.bytes;
+  plane.head_stride = layer.head_elements;
+  plane.token_stride = 1;
+  plane.dim_stride = tokens;
+  layout_.planes.push_back(plane);
+  plane.kind = KvPlaneKind::kValue;
+  plane.offset += layer.head_elements / 2 * element_bytes_;
+  plane.token_stride = key.head_dim;
+  plane.dim_stride = 1;
+  layout_.planes.push_back(plane);
 }
 
 int64_t CpuKvCache::BytesPerBlock(const KvCacheShape& shape) {
@@ -85,7 +111,7 @@ int64_t CpuKvCache::BytesPerBlock(const KvCacheShape& shape) {
 
 absl::StatusOr<std::unique_ptr<CpuKvCache>> CpuKvCache::Make(const KvCacheShape& shape,
                                                              const CpuKernels* kernels) {
-  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValues("CPU", shape.layers));
+  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValuesOrLatents("CPU", shape.layers));
   if (shape.num_blocks < 1 || shape.block_tokens < 1) {
     return absl::InvalidArgumentError(Concat("KV cache: ", shape.num_blocks, " blocks of ",
                                              shape.block_tokens,
@@ -150,6 +176,51 @@ void CpuKvCache::LoadTile(int64_t layer, int64_t head, const int32_t* block_tabl
     LoadTileOf<float>(of_layer, head, block_table, first, count, keys, values);
   } else {
     LoadTileOf<uint16_t>(of_layer, head, block_table, first, count, keys, values);
+  }
+}
+
+void CpuKvCache::AppendLatent(int64_t layer_index, int32_t block, int64_t offset,
+                              const float* latent) {
+  const Layer& layer = layers_[static_cast<size_t>(layer_index)];
+  const int64_t start = Offset(layer, block, 0) + offset * layer.head_dim;
+  if (element_bytes_ == 4) {
+    std::memcpy(data_.as<float>() + start, latent, static_cast<size_t>(layer.head_dim) * 4);
+  } else {
+    kernels_->float_to_f16(latent, layer.head_dim, data_.as<uint16_t>() + start);
+  }
+}
+
+template <typename T>
+void CpuKvCache::LoadLatentTileOf(const Layer& layer, const int32_t* block_table, int64_t first,
+                                  int64_t count, int64_t value_dim, float* keys,
+                                  float* values) const {
+  const int64_t dim = layer.head_dim;
+  const int64_t tokens = shape_.block_tokens;
+  constexpr int64_t kChunk = 64;
+  float rest[kChunk];
+  for (int64_t t = 0; t < count; ++t) {
+    const int64_t token = first + t;
+    const T* latent =
+        data_.as<T>() + Offset(layer, block_table[token / tokens], 0) + token % tokens * dim;
+    float* const value = values + t * value_dim;
+    ToFloat(*kernels_, latent, {1, dim, value_dim}, value, value_dim);
+    for (int64_t d = 0; d < value_dim; ++d) keys[d * kKvTile + t] = value[d];
+    for (int64_t d = value_dim; d < dim; d += kChunk) {
+      const int64_t more = std::min(kChunk, dim - d);
+      ToFloat(*kernels_, latent + d, {1, dim, more}, rest, more);
+      for (int64_t i = 0; i < more; ++i) keys[(d + i) * kKvTile + t] = rest[i];
+    }
+  }
+}
+
+void CpuKvCache::LoadLatentTile(int64_t layer, const int32_t* block_table, int64_t first,
+                                int64_t count, int64_t value_dim, float* keys,
+                                float* values) const {
+  const Layer& of_layer = layers_[static_cast<size_t>(layer)];
+  if (element_bytes_ == 4) {
+    LoadLatentTileOf<float>(of_layer, block_table, first, count, value_dim, keys, values);
+  } else {
+    LoadLatentTileOf<uint16_t>(of_layer, block_table, first, count, value_dim, keys, values);
   }
 }
 

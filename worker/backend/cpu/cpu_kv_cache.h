@@ -1,9 +1,10 @@
 // Paged keys and values in host memory, and how tiles of them reach the attention kernel.
 //
 // Per layer, block and key-value head: keys transposed [head_dim][block_tokens], so that 16 tokens'
-// scores fill a vector, and values [block_tokens][head_dim]. Elements are f32 for f32 models, f16
-// for all others (f16 rather than bf16: three more bits of mantissa at the same size). A layer's
-// blocks lie together, and a block's heads within them.
+// scores fill a vector, and values [block_tokens][head_dim]. Of latent attention, per layer and
+// block: latents [block_tokens][head_dim], which are keys and values at once. Elements are f32 for
+// f32 models, f16 for all others (f16 rather than bf16: three more bits of mantissa at the same
+// size). A layer's blocks lie together, and a block's heads within them.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +39,12 @@ class CpuKvCache : public KvCache {
   void LoadTile(int64_t layer, int64_t head, const int32_t* block_table, int64_t first,
                 int64_t count, float* keys, float* values) const;
 
+  // The same two of a layer of latents: one token's, [head_dim]; and a tile of which values are the
+  // latents' first `value_dim` elements, [kKvTile][value_dim].
+  void AppendLatent(int64_t layer, int32_t block, int64_t offset, const float* latent);
+  void LoadLatentTile(int64_t layer, const int32_t* block_table, int64_t first, int64_t count,
+                      int64_t value_dim, float* keys, float* values) const;
+
   void CopyBlock(const BlockCopy& copy);
   // One block's bytes, in block_layout(). REQUIRES: block_layout().bytes of them.
   void ExportBlock(int32_t block, std::byte* out) const;
@@ -47,13 +54,15 @@ class CpuKvCache : public KvCache {
   // Sizes in elements.
   struct Layer {
     int64_t head_dim = 0;
-    int64_t head_elements = 0;   // keys and values of one head of one block
+    int64_t head_elements = 0;   // keys and values, or latents, of one head of one block
     int64_t block_elements = 0;  // of all heads
     int64_t start = 0;           // of block 0
   };
 
   CpuKvCache(const KvCacheShape& shape, const CpuKernels* kernels, AlignedBuffer data);
   void AddLayer(const KvLayerShape& layer);
+  void AddLatents(const KvPlane& plane);
+  void AddKeysAndValues(const KvPlane& key);
 
   // Of the keys of (layer, block, head); the values follow head_elements / 2 later.
   static int64_t Offset(const Layer& layer, int64_t block, int64_t head) {
@@ -63,6 +72,9 @@ class CpuKvCache : public KvCache {
   template <typename T>
   void LoadTileOf(const Layer& layer, int64_t head, const int32_t* block_table, int64_t first,
                   int64_t count, float* keys, float* values) const;
+  template <typename T>
+  void LoadLatentTileOf(const Layer& layer, const int32_t* block_table, int64_t first,
+                        int64_t count, int64_t value_dim, float* keys, float* values) const;
 
   const KvCacheShape shape_;
   const CpuKernels* const kernels_;

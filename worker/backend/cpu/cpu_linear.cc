@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/quant/source_rows.h"
 
 namespace pingti::worker::cpu {
 namespace {
@@ -29,6 +30,30 @@ ActivationRows QuantizedRows(const QuantizedView& view) {
   rows.depth = view.stride;
   rows.groups = view.num_groups;
   return rows;
+}
+
+// A part of `source`, its rows made columns where the source says so.
+absl::StatusOr<PackedMatrix> PackPart(const LinearSource& source, const MatrixSource& part,
+                                      ThreadPool* pool) {
+  if (!source.transposed) return PackedMatrix::Pack(part, source.format, pool);
+  PINGTI_RETURN_IF_ERROR(CheckMatrixSource(part));
+  const int64_t rows = part.tensor.shape[0];
+  const int64_t cols = part.tensor.shape[1];
+  MatrixSource turned;
+  turned.tensor = {part.tensor.name, DType::kF32, {cols, rows}, nullptr, rows * cols * 4};
+  std::vector<float> values(static_cast<size_t>(rows * cols));
+  if (part.tensor.data != nullptr) {
+    std::vector<float> row(static_cast<size_t>(cols));
+    SourceRows source_rows(part);
+    for (int64_t r = 0; r < rows; ++r) {
+      source_rows.ReadF32(r, r + 1, row.data());
+      for (int64_t c = 0; c < cols; ++c) {
+        values[static_cast<size_t>(c * rows + r)] = row[static_cast<size_t>(c)];
+      }
+    }
+    turned.tensor.data = values.data();
+  }
+  return PackedMatrix::Pack(turned, source.format, pool);
 }
 
 }  // namespace
@@ -58,7 +83,7 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
   PINGTI_CHECK(!source.parts.empty());
   std::unique_ptr<CpuLinearWeight> weight(new CpuLinearWeight);
   for (const MatrixSource& part : source.parts) {
-    PINGTI_ASSIGN_OR_RETURN(PackedMatrix packed, PackedMatrix::Pack(part, source.format, pool));
+    PINGTI_ASSIGN_OR_RETURN(PackedMatrix packed, PackPart(source, part, pool));
     if (weight->parts_.empty()) weight->in_features_ = packed.depth();
     if (packed.depth() != weight->in_features_) {
       return absl::InvalidArgumentError(Concat("tensor '", part.tensor.name, "' ",
@@ -77,6 +102,14 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
   for (int64_t e = 1; e < source.experts; ++e) {
     for (int64_t p = 0; p < weight->parts_per_expert(); ++p) {
       PINGTI_CHECK(weight->part(e, p).rows() == weight->part(0, p).rows());
+    }
+  }
+  weight->heads_ = source.heads;
+  if (source.heads > 0) {
+    PINGTI_CHECK(static_cast<int64_t>(source.parts.size()) == source.heads && source.bias.empty());
+    weight->out_features_ /= source.heads;
+    for (const PackedMatrix& part : weight->parts_) {
+      PINGTI_CHECK(part.rows() == weight->out_features_);
     }
   }
   weight->bias_ = source.bias;

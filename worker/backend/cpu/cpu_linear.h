@@ -30,6 +30,8 @@ class CpuLinearWeight : public LinearWeight {
   const PackedMatrix& part(int64_t expert, int64_t index) const {
     return parts_[static_cast<size_t>(expert * parts_per_expert() + index)];
   }
+  // See LinearSource::heads; each part is the matrix of one.
+  int64_t heads() const { return heads_; }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
 
  private:
@@ -38,6 +40,7 @@ class CpuLinearWeight : public LinearWeight {
   std::vector<PackedMatrix> parts_;
   std::vector<float> bias_;
   int64_t experts_ = 1;
+  int64_t heads_ = 0;
   int64_t out_features_ = 0;
   int64_t in_features_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/model/families/deepseek.h"
 #include "worker/model/families/falcon.h"
 #include "worker/model/families/family.h"
 #include "worker/model/families/llama.h"
@@ -42,8 +43,9 @@ const Family* Find(std::string_view Family::*name, std::string_view wanted) {
 
 std::span<const Family> Families() {
   static const Family families[] = {
-      LlamaFamily(), MistralFamily(),  MixtralFamily(), Phi3Family(),     QwenFamily(),
-      Qwen2Family(), Qwen2MoeFamily(), Qwen3Family(),   Qwen3MoeFamily(), FalconFamily(),
+      LlamaFamily(),    MistralFamily(), MixtralFamily(),    Phi3Family(),
+      QwenFamily(),     Qwen2Family(),   Qwen2MoeFamily(),   Qwen3Family(),
+      Qwen3MoeFamily(), FalconFamily(),  DeepseekV2Family(), DeepseekV3Family(),
   };
   return families;
 }
