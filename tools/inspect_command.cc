@@ -164,7 +164,11 @@ void AddWeights(const Checkpoint& checkpoint, Report* report) {
     ++count;
     bytes += tensor.bytes;
   }
-  const std::string packing = PackingText(checkpoint.packed());
+  std::string packing = PackingText(checkpoint.packed());
+  if (checkpoint.fp8().present) {
+    packing = "fp8, blocks of " + std::to_string(checkpoint.fp8().rows) + " x " +
+              std::to_string(checkpoint.fp8().cols) + "; loaded as bf16 or int8";
+  }
   if (!packing.empty()) report->Add("quantization", packing);
   report->Add("weights", ApproximateSize(checkpoint.weight_bytes()));
   for (const auto& [name, totals] : by_type) {

@@ -37,6 +37,21 @@ bool IsPacked(const Checkpoint& checkpoint, const WeightSpec& weight, const RowB
          checkpoint.Find(part.module + ".weight") == nullptr;
 }
 
+absl::StatusOr<const TensorView*> FindBlockScales(const Checkpoint& checkpoint,
+                                                  const TensorView& values) {
+  const Fp8Blocks& blocks = checkpoint.fp8();
+  if (!blocks.present) {
+    return absl::InvalidArgumentError(
+        Concat(DescribeTensor(values), ", but config.json names no quantization of that kind"));
+  }
+  if (values.shape.size() != 2) {
+    return absl::InvalidArgumentError(Concat(DescribeTensor(values), ": expected a matrix"));
+  }
+  const auto count = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
+  return Find(checkpoint, values.name + "_scale_inv",
+              {count(values.shape[0], blocks.rows), count(values.shape[1], blocks.cols)});
+}
+
 absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
                         const RowBlock& part, ModuleTensors* found) {
   if (IsPacked(checkpoint, weight, part)) {
@@ -53,6 +68,10 @@ absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
   if (!weight.is_vector()) shape.push_back(weight.module_cols());
   const std::string name = Concat(part.module, weight.suffix);
   PINGTI_ASSIGN_OR_RETURN(found->values, Find(checkpoint, name, std::move(shape)));
+  if (found->values->dtype == DType::kF8E4M3) {
+    PINGTI_ASSIGN_OR_RETURN(found->block_scales, FindBlockScales(checkpoint, *found->values));
+    return absl::OkStatus();
+  }
   if (found->values->dtype != DType::kI8) return absl::OkStatus();
   // compressed-tensors keeps one scale per output channel beside an int8 weight, as [rows, 1].
   if (!checkpoint.compressed_int8().present) {
@@ -95,7 +114,7 @@ std::vector<TensorView> TensorsWithoutData(const std::vector<WeightSpec>& weight
 
 std::vector<const TensorView*> ModuleTensors::All() const {
   std::vector<const TensorView*> all;
-  for (const TensorView* tensor : {values, row_scale, bias}) {
+  for (const TensorView* tensor : {values, row_scale, block_scales, bias}) {
     if (tensor != nullptr) all.push_back(tensor);
   }
   if (packed.has_value()) all.insert(all.end(), packed->tensors.begin(), packed->tensors.end());

@@ -16,8 +16,9 @@ namespace pingti::worker {
 
 // Tensors of one module. Either `values` or `packed` is set.
 struct ModuleTensors {
-  const TensorView* values = nullptr;     // [module_rows, cols], or [module_rows] of a vector
-  const TensorView* row_scale = nullptr;  // [module_rows, 1], beside values in int8
+  const TensorView* values = nullptr;        // [module_rows, cols], or [module_rows] of a vector
+  const TensorView* row_scale = nullptr;     // [module_rows, 1], beside values in int8
+  const TensorView* block_scales = nullptr;  // beside values in F8_E4M3; see Fp8Blocks
   std::optional<PackedModule> packed;
   const TensorView* bias = nullptr;  // [module_rows]
 

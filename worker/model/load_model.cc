@@ -52,7 +52,10 @@ bool HasInt8Vocabulary(const Checkpoint& checkpoint, const LoadOptions& options)
 }
 
 int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& options) {
-  if (options.format == WeightFormat::kStored) return checkpoint.weight_bytes();
+  // Stored, but for 8-bit floats, which become bf16.
+  if (options.format == WeightFormat::kStored && !checkpoint.fp8().present) {
+    return checkpoint.weight_bytes();
+  }
   int64_t vocabulary = 0;
   int64_t blocks = 0;
   int64_t heads = 0;

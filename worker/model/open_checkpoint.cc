@@ -120,6 +120,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
     parts.format = "safetensors";
     parts.compressed_int8 = std::move(files.quantization.int8);
     parts.packed = std::move(files.quantization.packed);
+    parts.fp8 = files.quantization.fp8;
     parts.tensors = std::move(files.tensors);
     parts.files = std::move(files.files);
     parts.memory = std::move(files.memory);

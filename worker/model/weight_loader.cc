@@ -134,6 +134,11 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
     return source;
   }
   source.tensor = SliceTensor(*tensors.values, range, &slices_);
+  if (tensors.block_scales != nullptr) {
+    const Fp8Blocks& blocks = checkpoint_.fp8();
+    source.block_scales = BlockScales{*tensors.block_scales, blocks.rows, blocks.cols,
+                                      range.first_row, range.first_col};
+  }
   if (tensors.row_scale != nullptr) {
     source.row_scale = Values(RowsOf(*tensors.row_scale, part), /*without_data=*/1.0f);
   }

@@ -69,7 +69,7 @@ ReadBlock ReaderOf(DType dtype) {
 
 bool CanDequantize(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBf16 ||
-         dtype == DType::kI8 || IsBlockType(dtype);
+         dtype == DType::kF8E4M3 || dtype == DType::kI8 || IsBlockType(dtype);
 }
 
 void Dequantize(DType dtype, const void* source, int64_t count, float* out) {
@@ -84,6 +84,9 @@ void Dequantize(DType dtype, const void* source, int64_t count, float* out) {
       return;
     case DType::kBf16:
       for (int64_t i = 0; i < count; ++i) out[i] = Bf16ToFloat(LoadU16(bytes + 2 * i));
+      return;
+    case DType::kF8E4M3:
+      for (int64_t i = 0; i < count; ++i) out[i] = F8E4M3ToFloat(bytes[i]);
       return;
     case DType::kI8:
       for (int64_t i = 0; i < count; ++i)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string>
 
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
@@ -21,6 +22,29 @@ absl::Status CheckPackedSource(const MatrixSource& source, const std::string& wh
                                              "order"));
   }
   return CheckPacked(packed);
+}
+
+absl::Status CheckBlockScales(const MatrixSource& source, const std::string& what) {
+  const TensorView& tensor = source.tensor;
+  const bool needed = tensor.dtype == DType::kF8E4M3 && tensor.data != nullptr;
+  if (needed != source.block_scales.has_value()) {
+    return absl::InvalidArgumentError(
+        Concat(what, needed ? ": expected scales of its blocks" : ": has scales of blocks"));
+  }
+  if (!needed) return absl::OkStatus();
+  const BlockScales& blocks = *source.block_scales;
+  const TensorView& scales = blocks.scales;
+  const auto covers = [](int64_t end, int64_t count, int64_t size) {
+    return size > 0 && end <= count * size;
+  };
+  if (!CanDequantize(scales.dtype) || IsBlockType(scales.dtype) || scales.shape.size() != 2 ||
+      !covers(blocks.first_row + tensor.shape[0], scales.shape[0], blocks.block_rows) ||
+      !covers(blocks.first_col + tensor.shape[1], scales.shape[1], blocks.block_cols)) {
+    return absl::InvalidArgumentError(
+        Concat(what, ": scales ", DTypeName(scales.dtype), " ", scales.ShapeString(),
+               " of blocks of ", blocks.block_rows, " x ", blocks.block_cols, " do not cover it"));
+  }
+  return absl::OkStatus();
 }
 
 // Writes q and returns the scale.
@@ -51,6 +75,7 @@ absl::Status CheckMatrixSource(const MatrixSource& source) {
     return absl::InvalidArgumentError(
         Concat(what, ": expected rows of a multiple of ", BlockElements(tensor.dtype)));
   }
+  PINGTI_RETURN_IF_ERROR(CheckBlockScales(source, what));
   const bool needs_scale = tensor.dtype == DType::kI8 && tensor.data != nullptr;
   const size_t scales = needs_scale ? static_cast<size_t>(tensor.shape[0]) : 0;
   if (source.row_scale.size() != scales) {
@@ -87,6 +112,19 @@ const PackedTile& SourceRows::Tile(int64_t row) {
   return tile_;
 }
 
+void SourceRows::ScaleBlocks(int64_t row, int64_t cols, float* out) {
+  const BlockScales& blocks = *source_.block_scales;
+  const int64_t count = blocks.scales.shape[1];
+  scales_.resize(static_cast<size_t>(count));
+  const int64_t line = (blocks.first_row + row) / blocks.block_rows;
+  Dequantize(blocks.scales.dtype,
+             static_cast<const uint8_t*>(blocks.scales.data) + line * blocks.scales.RowBytes(),
+             count, scales_.data());
+  for (int64_t k = 0; k < cols; ++k) {
+    out[k] *= scales_[static_cast<size_t>((blocks.first_col + k) / blocks.block_cols)];
+  }
+}
+
 void SourceRows::ReadRow(int64_t row, float* out) {
   if (source_.packed.has_value()) {
     const PackedTile& tile = Tile(row);
@@ -94,6 +132,7 @@ void SourceRows::ReadRow(int64_t row, float* out) {
   }
   const int64_t cols = source_.tensor.shape[1];
   Dequantize(source_.tensor.dtype, Raw(row), cols, out);
+  if (source_.block_scales.has_value()) return ScaleBlocks(SourceRow(source_, row), cols, out);
   if (source_.row_scale.empty()) return;
   const float scale = source_.row_scale[static_cast<size_t>(SourceRow(source_, row))];
   for (int64_t k = 0; k < cols; ++k) out[k] *= scale;

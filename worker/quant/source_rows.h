@@ -40,10 +40,13 @@ class SourceRows {
 
  private:
   void ReadRow(int64_t row, float* out);
+  // Multiplies a row of the source with its blocks' scales.
+  void ScaleBlocks(int64_t row, int64_t cols, float* out);
 
   const MatrixSource& source_;
   PackedTile tile_;
   std::vector<float> values_;  // one row
+  std::vector<float> scales_;  // of a row of blocks
 };
 
 }  // namespace pingti::worker

@@ -19,6 +19,8 @@ DTypeInfo Info(DType dtype) {
       return {"F16", 1, 2};
     case DType::kBf16:
       return {"BF16", 1, 2};
+    case DType::kF8E4M3:
+      return {"F8_E4M3", 1, 1};
     case DType::kI8:
       return {"I8", 1, 1};
     case DType::kI32:

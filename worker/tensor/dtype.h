@@ -13,6 +13,7 @@ enum class DType {
   kF32,
   kF16,
   kBf16,
+  kF8E4M3,  // sign, 4 bits of exponent, 3 of mantissa; no infinities
   kI8,
   kI32,
   kI64,

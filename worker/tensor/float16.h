@@ -1,5 +1,6 @@
-// Scalar conversions between float and the two 16-bit formats, for code outside the hot loops
-// (those convert whole vectors: backend/cpu/simd.h). Round to nearest even; NaN stays NaN.
+// Scalar conversions between float and the two 16-bit formats, and from the 8-bit one, for code
+// outside the hot loops (those convert whole vectors: backend/cpu/simd.h). Round to nearest even;
+// NaN stays NaN.
 #pragma once
 
 #include <bit>
@@ -41,6 +42,15 @@ inline uint16_t FloatToF16(float value) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+// E4M3 without infinities (Micikevicius et al. 2022, "FP8 Formats for Deep Learning"), exact.
+inline float F8E4M3ToFloat(uint8_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x80u) << 24;
+  const uint32_t magnitude = bits & 0x7fu;
+  if (magnitude == 0x7f) return std::bit_cast<float>(sign | 0x7fc00000u);
+  const float scaled = std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(scaled) | sign);
 }
 
 }  // namespace pingti::worker

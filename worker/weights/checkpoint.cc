@@ -19,7 +19,9 @@ bool HoldsWords(const TensorView& tensor, const PackedQuantization& packed) {
 
 // What comes with a quantized module's values.
 bool DescribesValues(const TensorView& tensor, const PackedQuantization& packed) {
-  if (EndsWith(tensor.name, "_scale") || EndsWith(tensor.name, "rope_freqs.weight")) return true;
+  if (EndsWith(tensor.name, "_scale") || EndsWith(tensor.name, "_scale_inv") ||
+      EndsWith(tensor.name, "rope_freqs.weight"))
+    return true;
   if (!packed.present) return false;
   for (const std::string_view end :
        {".qzeros", ".scales", ".g_idx", "_zero_point", "_shape", "_g_idx"}) {

@@ -71,6 +71,14 @@ struct CompressedInt8 {
   bool weights_only = false;
 };
 
+// F8_E4M3 weights with a scale per block of rows and columns (".weight_scale_inv"), as DeepSeek-V3
+// publishes them. They become bf16 or int8 while they are loaded.
+struct Fp8Blocks {
+  bool present = false;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
 // Weight-only quantized matrices packed into words. Which modules are packed shows in their
 // tensors: "x.qweight" or "x.weight_packed" in place of "x.weight".
 struct PackedQuantization {
@@ -98,6 +106,7 @@ class Checkpoint {
     std::vector<std::unique_ptr<std::byte[]>> memory;  // of tensors that are not in a file as such
     CompressedInt8 compressed_int8;
     PackedQuantization packed;
+    Fp8Blocks fp8;
     std::string display_name;
   };
 
@@ -111,6 +120,7 @@ class Checkpoint {
   const TextAssets& text() const { return parts_.text; }
   const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
   const PackedQuantization& packed() const { return parts_.packed; }
+  const Fp8Blocks& fp8() const { return parts_.fp8; }
 
   const std::vector<TensorView>& tensors() const { return parts_.tensors; }
   // Null when absent. Names are the file's own: "model.layers.0.mlp.up_proj.weight" of safetensors,

@@ -234,6 +234,19 @@ absl::Status ReadCompressedTensors(const JsonFields& fields, HfQuantization* out
   return absl::OkStatus();
 }
 
+// Source: config.json of DeepSeek-V3. Modules that are listed as not converted show in their types.
+absl::StatusOr<Fp8Blocks> ReadFp8(const JsonFields& fields) {
+  PINGTI_RETURN_IF_ERROR(ExpectString(fields, "fmt", "e4m3", {"e4m3"}));
+  PINGTI_RETURN_IF_ERROR(ExpectString(fields, "activation_scheme", "dynamic", {"dynamic"}));
+  PINGTI_ASSIGN_OR_RETURN(const std::vector<int64_t> sizes, fields.IntList("weight_block_size"));
+  if (sizes.size() != 2 || sizes[0] < 1 || sizes[1] < 1 || sizes[0] > kMaxGroup ||
+      sizes[1] > kMaxGroup) {
+    return absl::UnimplementedError(
+        Concat("'", kPrefix, "weight_block_size': expected the rows and columns of a block"));
+  }
+  return Fp8Blocks{true, sizes[0], sizes[1]};
+}
+
 }  // namespace
 
 absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
@@ -241,9 +254,9 @@ absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
   PINGTI_ASSIGN_OR_RETURN(const json::object* object, fields.Object("quantization_config"));
   if (object == nullptr) return out;
   const JsonFields quantization(*object, kPrefix);
-  PINGTI_RETURN_IF_ERROR(ExpectString(
-      quantization, "quant_method", "",
-      {"gptq", "awq", "compressed-tensors", "bitsandbytes", "auto-round", "intel/auto-round"}));
+  PINGTI_RETURN_IF_ERROR(ExpectString(quantization, "quant_method", "",
+                                      {"gptq", "awq", "compressed-tensors", "bitsandbytes",
+                                       "auto-round", "intel/auto-round", "fp8"}));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> method,
                           quantization.String("quant_method"));
   if (*method == "gptq") {
@@ -253,6 +266,8 @@ absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
     out.bitsandbytes = true;
   } else if (*method == "auto-round" || *method == "intel/auto-round") {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAutoRound(quantization));
+  } else if (*method == "fp8") {
+    PINGTI_ASSIGN_OR_RETURN(out.fp8, ReadFp8(quantization));
   } else if (*method == "awq") {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAwq(quantization));
   } else {

@@ -12,6 +12,7 @@ namespace pingti::worker {
 struct HfQuantization {
   CompressedInt8 int8;
   PackedQuantization packed;
+  Fp8Blocks fp8;
   bool bitsandbytes = false;
 };
 

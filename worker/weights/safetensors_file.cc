@@ -21,8 +21,8 @@ constexpr size_t kMaxHeaderValues = 2'000'000;
 
 std::optional<DType> ParseDType(std::string_view name) {
   if (name == "BOOL") return DType::kU8;
-  for (DType dtype :
-       {DType::kF32, DType::kF16, DType::kBf16, DType::kI8, DType::kI32, DType::kI64, DType::kU8}) {
+  for (DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kF8E4M3, DType::kI8,
+                      DType::kI32, DType::kI64, DType::kU8}) {
     if (DTypeName(dtype) == name) return dtype;
   }
   return std::nullopt;

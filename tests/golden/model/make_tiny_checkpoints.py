@@ -127,6 +127,8 @@ INT8_CASES = {"qwen2_int8": CASES["qwen2"],
               "qwen3_moe_int8_d128": CASES["qwen3_moe_d128"],
               "qwen2_int8_d64": Qwen2Config(**{**WIDE, "tie_word_embeddings": True})}
 
+FP8_CASES = {"deepseek_v3_fp8": CASES["deepseek_v3"], "qwen3_fp8": CASES["qwen3"]}
+
 
 def make_model(config, seed):
     torch.manual_seed(seed)
@@ -226,6 +228,41 @@ def quantize_linears(model):
     return ignored, replaced
 
 
+def quantize_to_fp8(model, rows=16, cols=24):
+    """E4M3 with a scale per block, as DeepSeek-V3's, of all linear layers but lm_head and routers."""
+    replaced = {}
+
+    def quantize(name, weight):
+        spread = lambda scales: scales.repeat_interleave(rows, 0)[:weight.shape[0]].repeat_interleave(
+            cols, 1)[:, :weight.shape[1]]
+        padded = torch.nn.functional.pad(weight.abs(), (0, -weight.shape[1] % cols,
+                                                        0, -weight.shape[0] % rows))
+        scales = padded.unflatten(1, (-1, cols)).unflatten(0, (-1, rows)).amax((1, 3)) / 448
+        q = (weight / spread(scales)).to(torch.float8_e4m3fn)
+        replaced[name + ".weight"] = q
+        replaced[name + ".weight_scale_inv"] = scales
+        with torch.no_grad():
+            weight.copy_(q.float() * spread(scales))
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            quantize(name, module.weight)
+        if not name.endswith(".experts"):
+            continue
+        for e, (gate_up, down) in enumerate(zip(module.gate_up_proj.data, module.down_proj.data)):
+            quantize(f"{name}.{e}.gate_proj", gate_up[:len(gate_up) // 2])
+            quantize(f"{name}.{e}.up_proj", gate_up[len(gate_up) // 2:])
+            quantize(f"{name}.{e}.down_proj", down)
+    return [rows, cols], replaced
+
+
+def describe_fp8(block):
+    def patch(config):
+        config["quantization_config"] = {"activation_scheme": "dynamic", "fmt": "e4m3",
+                                         "quant_method": "fp8", "weight_block_size": block}
+    return patch
+
+
 def write(name, model, golden, replaced=None, patch=None, shard=None):
     target = HERE / name
     shutil.rmtree(target, ignore_errors=True)
@@ -285,11 +322,14 @@ def describe_int8(ignored):
 
 
 def main():
-    wanted = sys.argv[1:] or [*CASES, *INT8_CASES]
+    wanted = sys.argv[1:] or [*CASES, *INT8_CASES, *FP8_CASES]
     for name in wanted:
         if name in INT8_CASES:
             model, golden, (ignored, replaced) = find_seed(INT8_CASES[name], quantize_linears)
             write(name, model, golden, replaced, describe_int8(ignored))
+        elif name in FP8_CASES:
+            model, golden, (block, replaced) = find_seed(FP8_CASES[name], quantize_to_fp8)
+            write(name, model, golden, replaced, describe_fp8(block))
         else:
             model, golden, _ = find_seed(CASES[name])
             write(name, model, golden, patch=old_style_rope if name.startswith("qwen2_yarn") else None,

@@ -37,6 +37,7 @@ class LoadModelTest : public ::testing::Test {
     parts.spec = source_->spec();
     parts.tensors = source_->tensors();
     parts.compressed_int8 = source_->compressed_int8();
+    parts.fp8 = source_->fp8();
     return parts;
   }
 
@@ -125,6 +126,31 @@ TEST_F(LoadModelTest, Int8WeightsNeedAConfigurationThatSaysSo) {
   EXPECT_THAT(
       std::string(Load(std::move(parts), WeightFormat::kStored).message()),
       AllOf(HasSubstr("q_proj.weight' is I8"), HasSubstr("config.json names no quantization")));
+}
+
+TEST_F(LoadModelTest, EightBitFloatsNeedTheirBlocksScales) {
+  Checkpoint::Parts parts = PartsOf("qwen3_fp8");
+  const std::string name = "model.layers.0.mlp.up_proj.weight_scale_inv";
+  TensorView& scales = Tensor(&parts, name);
+  scales.shape = {1, 6};
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              HasSubstr("up_proj.weight_scale_inv' F32 [1, 6]: expected shape [3, 2]"));
+  parts = PartsOf("qwen3_fp8");
+  parts.tensors.erase(parts.tensors.begin() + (&Tensor(&parts, name) - parts.tensors.data()));
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              HasSubstr("tensor 'model.layers.0.mlp.up_proj.weight_scale_inv' is missing"));
+  parts = PartsOf("qwen3_fp8");
+  parts.fp8 = {};
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              AllOf(HasSubstr("F8_E4M3"), HasSubstr("config.json names no quantization")));
+}
+
+TEST_F(LoadModelTest, ModulesBesideTheDecoderAreLeftOut) {
+  Checkpoint::Parts parts = PartsOf("deepseek_v3");
+  EXPECT_TRUE(Load(PartsOf("deepseek_v3")).ok());
+  parts.spec.unread_prefixes.clear();
+  EXPECT_THAT(std::string(Load(std::move(parts)).message()),
+              AllOf(HasSubstr("'model.layers.2.eh_proj.weight'"), HasSubstr("has no place")));
 }
 
 TEST_F(LoadModelTest, ScalesOfAnotherShapeAreRefused) {

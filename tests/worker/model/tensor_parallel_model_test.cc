@@ -272,6 +272,7 @@ constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "deepseek_v2",
                                            "deepseek_v3",
                                            "deepseek_v3_int8",
+                                           "deepseek_v3_fp8",
                                            "gguf_qwen3_moe",
                                            "gguf_qwen2_moe",
                                            "gguf_mixtral"};

@@ -252,6 +252,8 @@ constexpr Case kCases[] = {
     {"deepseek_v2", {1.33e-3, 1.74e-2, 1.33e-3}, kNoSuchHeads},
     {"deepseek_v3", {1.83e-4, 4.82e-3, 1.83e-4}, kNoSuchHeads},
     {"deepseek_v3_int8", {7.63e-4, 7.35e-3, 7.35e-3}, kNoSuchHeads},
+    {"deepseek_v3_fp8", {4.01e-4, 2.47e-4, 4.01e-4}, kNoSuchHeads},
+    {"qwen3_fp8", {5.31e-5, 1.70e-3, 5.31e-5}, kNoSuchHeads},
     {"deepseek_v2_lite_d576", {2.91e-4, 4.05e-3, 2.91e-4}, kNoSuchHeads},
     {"deepseek_v3_d576", {2.61e-4, 9.18e-4, 2.61e-4}, kNoSuchHeads},
 };

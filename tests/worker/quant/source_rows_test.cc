@@ -27,6 +27,7 @@ struct Matrix {
   std::string name;
   std::vector<uint8_t> bytes;
   BuiltPacked packed;
+  std::vector<float> scales;
   std::vector<float> values;
   MatrixSource source;
 };
@@ -69,6 +70,27 @@ void MakePlain(DType dtype, int64_t rows, int64_t cols, int64_t heads, std::mt19
   }
 }
 
+// Blocks of 7 x 20 of a matrix of which the source is a part.
+void MakeFp8(int64_t heads, std::mt19937* rng, Matrix* matrix) {
+  MakePlain(DType::kF8E4M3, 24, 64, heads, rng, matrix);
+  matrix->name += " in blocks";
+  constexpr int64_t kFirstRow = 5;
+  constexpr int64_t kFirstCol = 13;
+  constexpr int64_t kBlocksPerRow = 5;
+  std::uniform_real_distribution<float> scale(0.01f, 2.0f);
+  for (int64_t i = 0; i < 6 * kBlocksPerRow; ++i) matrix->scales.push_back(scale(*rng));
+  TensorView scales{"w_scale_inv", DType::kF32, {6, kBlocksPerRow}, matrix->scales.data(), 0};
+  scales.bytes = static_cast<int64_t>(matrix->scales.size()) * 4;
+  matrix->source.block_scales = BlockScales{scales, 7, 20, kFirstRow, kFirstCol};
+  for (int64_t r = 0; r < 24; ++r) {
+    const int64_t row = kFirstRow + SourceRow(matrix->source, r);
+    for (int64_t c = 0; c < 64; ++c) {
+      const int64_t block = row / 7 * kBlocksPerRow + (kFirstCol + c) / 20;
+      matrix->values[static_cast<size_t>(r * 64 + c)] *= matrix->scales[static_cast<size_t>(block)];
+    }
+  }
+}
+
 std::vector<Matrix> Matrices() {
   std::mt19937 rng(kSeed);
   std::vector<Matrix> matrices;
@@ -88,6 +110,7 @@ std::vector<Matrix> Matrices() {
     matrix.source.tensor = matrix.source.packed->words;
     matrix.source.tensor.shape = {200, 64};
   }
+  for (const int64_t heads : {0, 4}) MakeFp8(heads, &rng, &matrices.emplace_back());
   return matrices;
 }
 
@@ -150,6 +173,34 @@ TEST(SourceRows, RefusesWhatDoesNotFitByName) {
   EXPECT_EQ(code(matrices[8].source, [](MatrixSource* m) { m->row_scale.pop_back(); }), kInvalid);
   EXPECT_EQ(code(matrices[10].source, [](MatrixSource* m) { m->interleaved_heads = 2; }), kInvalid);
   EXPECT_EQ(code(matrices[10].source, [](MatrixSource* m) { m->tensor.shape[0] = 8; }), kInvalid);
+}
+
+TEST(SourceRows, ScalesOfBlocksMustCoverTheMatrixAndBelongToEightBitFloats) {
+  const std::vector<Matrix> matrices = Matrices();
+  const auto error = [](MatrixSource source, const auto& change) {
+    change(&source);
+    return std::string(CheckMatrixSource(source).message());
+  };
+  const MatrixSource& fp8 = matrices.back().source;
+  EXPECT_EQ(error(fp8, [](MatrixSource*) {}), "");
+  const auto contains = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(contains(error(fp8, [](MatrixSource* m) { m->block_scales.reset(); }),
+                       "'w' F8_E4M3 [24, 64]: expected scales of its blocks"));
+  // The last row, and the last column, lie in the last block.
+  for (const auto& change :
+       {+[](BlockScales* b) { b->first_row = 19; }, +[](BlockScales* b) { b->first_col = 37; },
+        +[](BlockScales* b) { b->block_rows = 4; },
+        +[](BlockScales* b) { b->scales.dtype = DType::kI64; }}) {
+    EXPECT_TRUE(contains(error(fp8, [&](MatrixSource* m) { change(&*m->block_scales); }),
+                         "do not cover it"));
+  }
+  EXPECT_EQ(error(fp8, [](MatrixSource* m) { m->block_scales->first_row = 18; }), "");
+  EXPECT_EQ(error(fp8, [](MatrixSource* m) { m->block_scales->first_col = 36; }), "");
+  EXPECT_TRUE(contains(
+      error(matrices[0].source, [&](MatrixSource* m) { m->block_scales = fp8.block_scales; }),
+      "has scales of blocks"));
 }
 
 TEST(SourceRows, RandomWeightsNeedNoScales) {

@@ -37,5 +37,21 @@ TEST(Float16Test, RoundsHalfwayToEven) {
   EXPECT_TRUE(std::isnan(Bf16ToFloat(FloatToBf16(std::numeric_limits<float>::quiet_NaN()))));
 }
 
+TEST(Float8, EveryNumberIsItsDefinition) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = F8E4M3ToFloat(static_cast<uint8_t>(bits));
+    const int exponent = bits >> 3 & 15;
+    const int mantissa = bits & 7;
+    if (exponent == 15 && mantissa == 7) {
+      EXPECT_TRUE(std::isnan(value)) << bits;
+      continue;
+    }
+    const double magnitude =
+        exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+    EXPECT_EQ(value, bits >= 128 ? -magnitude : magnitude) << bits;
+    EXPECT_EQ(std::signbit(value), bits >= 128) << bits;
+  }
+}
+
 }  // namespace
 }  // namespace pingti::worker

@@ -177,6 +177,25 @@ TEST(HfQuantizationTest, RefusalsOfAwqNameTheFieldAndTheValue) {
               HasSubstr("'quantization_config.backend' 'llm-awq'"));
 }
 
+TEST(HfQuantizationTest, EightBitFloatsSayTheSizeOfABlock) {
+  const auto read = Read(R"("quant_method":"fp8","fmt":"e4m3","activation_scheme":"dynamic",)"
+                         R"("weight_block_size":[128,64])");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_TRUE(read->fp8.present);
+  EXPECT_EQ(read->fp8.rows, 128);
+  EXPECT_EQ(read->fp8.cols, 64);
+  EXPECT_FALSE(read->packed.present || read->int8.present);
+  EXPECT_THAT(ErrorOf(R"("quant_method":"fp8","weight_block_size":null)"),
+              HasSubstr("'quantization_config.weight_block_size': expected the rows and columns"));
+  EXPECT_THAT(ErrorOf(R"("quant_method":"fp8","weight_block_size":[128,0])"),
+              HasSubstr("weight_block_size"));
+  EXPECT_THAT(ErrorOf(R"("quant_method":"fp8","fmt":"e5m2","weight_block_size":[128,128])"),
+              HasSubstr("'quantization_config.fmt' 'e5m2'; expected e4m3"));
+  EXPECT_THAT(ErrorOf(R"("quant_method":"fp8","activation_scheme":"static",)"
+                      R"("weight_block_size":[128,128])"),
+              HasSubstr("'quantization_config.activation_scheme' 'static'; expected dynamic"));
+}
+
 TEST(HfQuantizationTest, RefusalsOfCompressedTensorsNameTheFieldAndTheValue) {
   const std::string four = R"("num_bits":4,"type":"int","strategy":"group","group_size":128)";
   EXPECT_THAT(ErrorOf(Compressed("marlin-24", four)),

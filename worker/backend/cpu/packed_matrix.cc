@@ -41,6 +41,7 @@ MatrixFormat StoredFormat(const MatrixSource& source) {
     case DType::kF32:
     case DType::kF16:
     case DType::kBf16:
+    case DType::kF8E4M3:
       return kBf16Matrix;
     default:  // kI8: CheckSource refused what is not a type of weights
       return kInt8Matrix;
