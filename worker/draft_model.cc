@@ -96,6 +96,7 @@ absl::StatusOr<std::unique_ptr<DraftSource>> MakeDraftSource(const WorkerConfig&
     case Speculation::kDraftModel:
       return LoadDraftModel(config, served);
     case Speculation::kEagle3:
+    case Speculation::kMtp:
       return std::make_unique<HeadDrafts>(served.model->draft_head(), config.max_batch_size);
   }
   return nullptr;

@@ -96,10 +96,7 @@ absl::StatusOr<RankModel*> LoadRanks(const LoadOptions& options, const JoinRank&
     }
     if (join) PINGTI_RETURN_IF_ERROR(join(rank));
     LoadOptions own = options;
-    if (rank != 0) {
-      own.progress = nullptr;
-      own.draft_head = nullptr;
-    }
+    if (rank != 0) own.progress = nullptr;
     return LoadRank(*loaded->checkpoint, group->device(rank).backend.get(), own,
                     group->TakeCommunicator(rank));
   };
@@ -174,6 +171,23 @@ absl::Status LoadWhole(const LoadOptions& options, LoadedModel* loaded) {
                                                    loaded->devices.first().backend.get(), options));
   loaded->ranks = {loaded->model.get()};
   return absl::OkStatus();
+}
+
+// The head that reads the model's states, if the settings name one.
+absl::StatusOr<std::optional<OpenedDraftHead>> OpenHead(const WorkerConfig& config,
+                                                        const Checkpoint& model) {
+  std::optional<OpenedDraftHead> head;
+  if (config.speculation == Speculation::kEagle3) {
+    PINGTI_ASSIGN_OR_RETURN(head, OpenDraftHead(config.draft_model, model.spec(),
+                                                config.load_format == LoadFormat::kDummy));
+    LogInfo("draft head", {{"path", config.draft_model},
+                           {"parameters", head->checkpoint->num_parameters()},
+                           {"own_vocabulary", head->spec.own_vocabulary}});
+  } else if (config.speculation == Speculation::kMtp) {
+    PINGTI_ASSIGN_OR_RETURN(head, OpenMtpModule(model));
+    LogInfo("draft head", {{"module", model.spec().mtp->projection}});
+  }
+  return head;
 }
 
 // What the memory at `place` (a rank's GPU, or the host) holds of the model: of `parts`.
@@ -265,15 +279,9 @@ absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign
                              LoadedModel* loaded) {
   const auto begin = std::chrono::steady_clock::now();
   LoadOptions options = WithProgress(LoadOptionsOf(config));
-  OpenedDraftHead head;
-  if (config.speculation == Speculation::kEagle3) {
-    PINGTI_ASSIGN_OR_RETURN(head, OpenDraftHead(config.draft_model, loaded->checkpoint->spec(),
-                                                config.load_format == LoadFormat::kDummy));
-    options.draft_head = &head;
-    LogInfo("draft head", {{"path", config.draft_model},
-                           {"parameters", head.checkpoint->num_parameters()},
-                           {"own_vocabulary", head.spec.own_vocabulary}});
-  }
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<OpenedDraftHead> head,
+                          OpenHead(config, *loaded->checkpoint));
+  if (head.has_value()) options.draft_head = &*head;
   PINGTI_RETURN_IF_ERROR(config.tensor_parallel == 1
                              ? LoadWhole(options, loaded)
                              : LoadShared(config, options, std::move(on_late_sign), loaded));
@@ -285,7 +293,14 @@ absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign
 absl::StatusOr<RankModel*> LoadFollowersShare(const WorkerConfig& config,
                                               const GroupMeeting& meeting, LoadedModel* loaded) {
   const auto join = [&](int rank) { return loaded->devices.group->Meet(rank, meeting); };
-  return LoadRanks(WithProgress(LoadOptionsOf(config)), join, {}, loaded);
+  LoadOptions options = WithProgress(LoadOptionsOf(config));
+  OpenedDraftHead module;
+  if (config.speculation == Speculation::kMtp) {
+    // What the module reads, all ranks add up.
+    PINGTI_ASSIGN_OR_RETURN(module, OpenMtpModule(*loaded->checkpoint));
+    options.draft_head = &module;
+  }
+  return LoadRanks(options, join, {}, loaded);
 }
 
 std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& checkpoint) {
@@ -293,7 +308,7 @@ std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& check
                 " ", static_cast<int>(config.embedding_dtype), " ",
                 static_cast<int>(config.kv_cache_dtype), " ", config.kv_block_tokens, " ",
                 config.max_batch_tokens, " ", config.max_batch_size, " ", config.max_context_tokens,
-                " ", config.tensor_parallel);
+                " ", config.tensor_parallel, " ", config.speculation == Speculation::kMtp);
 }
 
 absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedModel& loaded) {

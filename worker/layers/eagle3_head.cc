@@ -17,8 +17,9 @@ AttentionSpec ReadingBoth(const DraftHeadSpec& spec) {
 
 Eagle3Head::Eagle3Head(const DraftHeadSpec& spec)
     : spec_(spec),
+      form_(std::get<Eagle3Spec>(spec.form)),
       embedding_norm_(spec.decoder.layers.front().attention_norm, spec.hidden()),
-      hidden_norm_(spec.hidden_norm, spec.hidden()),
+      hidden_norm_(form_.hidden_norm, spec.hidden()),
       attention_(ReadingBoth(spec), spec.hidden()),
       mlp_norm_(*spec.decoder.layers.front().mlp_norm, spec.hidden()),
       mlp_(spec.decoder.layers.front().mlp, spec.hidden()),
@@ -35,12 +36,12 @@ Declarations Eagle3Head::DeclareWeights() {
   };
   const DecoderSpec& decoder = spec_.decoder;
   if (!decoder.embedding.empty()) {
-    out.push_back(
-        {matrix(WeightRole::kEmbedding, decoder.embedding, decoder.vocab_size, 0), &embedding_});
+    out.push_back({matrix(WeightRole::kEmbedding, decoder.embedding, decoder.vocab_size, 0),
+                   &own_embedding_});
     out.back().spec.cols = spec_.hidden();
   }
-  WeightSpec fc = matrix(WeightRole::kMlpIn, spec_.fc, spec_.hidden(), spec_.joined());
-  fc.bias = spec_.fc_bias;
+  WeightSpec fc = matrix(WeightRole::kStateIn, form_.fc, spec_.hidden(), spec_.joined());
+  fc.bias = form_.fc_bias;
   out.push_back({std::move(fc), &fc_});
   embedding_norm_.DeclareWeights(&out);
   hidden_norm_.DeclareWeights(&out);
@@ -51,6 +52,10 @@ Declarations Eagle3Head::DeclareWeights() {
   out.push_back(
       {matrix(WeightRole::kLogits, decoder.head, spec_.own_vocabulary, spec_.hidden()), &head_});
   return out;
+}
+
+void Eagle3Head::Share(const SharedVocabulary& vocabulary) {
+  models_embedding_ = vocabulary.embedding;
 }
 
 void Eagle3Head::DeclareColumns(ActivationPlan* plan) const {
@@ -70,10 +75,10 @@ absl::Status Eagle3Head::Forward(Backend& backend, Communicator& comm, KvCache& 
   const MatrixView embedded = activations.Values(Activation::kBranch, hidden);
   const MatrixView both = activations.Values(Activation::kNormed, 2 * hidden);
   const MatrixView normed_state = both.Columns(hidden, hidden);
-  PINGTI_RETURN_IF_ERROR(backend.Embed(*embedding_, embedded));
+  PINGTI_RETURN_IF_ERROR(backend.Embed(embedding(), embedded));
   PINGTI_RETURN_IF_ERROR(embedding_norm_.Apply(backend, embedded, both.Columns(0, hidden)));
   PINGTI_RETURN_IF_ERROR(hidden_norm_.Apply(backend, residual, normed_state));
-  if (spec_.norm_before_residual) {
+  if (form_.norm_before_residual) {
     PINGTI_RETURN_IF_ERROR(backend.Copy(normed_state, residual));
   }
   PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, 0, activations, both, delta));
@@ -83,7 +88,7 @@ absl::Status Eagle3Head::Forward(Backend& backend, Communicator& comm, KvCache& 
 }
 
 absl::Status Eagle3Head::Logits(Backend& backend, Communicator& comm, MatrixView deltas,
-                                MatrixView states, MatrixView normed, MatrixView logits) const {
+                                MatrixView states, const Operand& normed, MatrixView logits) const {
   PINGTI_RETURN_IF_ERROR(final_norm_.AddAndApply(comm, deltas, states, normed));
   return backend.Linear(*head_, normed, logits);
 }

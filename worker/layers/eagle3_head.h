@@ -7,50 +7,44 @@
 //   next  = r + mlp(norm(r));  logits = head(norm(next))
 //
 // Weights stay as they are read, in bf16 or f32: x is joined of halves, so that it has no quantized
-// form. Runs whole on one rank. Confined to the engine thread. Next: worker/model/head_runner.h.
+// form. Confined to the engine thread.
 #pragma once
 
 #include <memory>
 
-#include "absl/status/status.h"
-#include "worker/backend/backend.h"
-#include "worker/comm/communicator.h"
-#include "worker/layers/activations.h"
 #include "worker/layers/attention.h"
-#include "worker/layers/declarations.h"
+#include "worker/layers/draft_layers.h"
 #include "worker/layers/mlp.h"
 #include "worker/layers/norm.h"
-#include "worker/spec/draft_head_spec.h"
 
 namespace pingti::worker {
 
-class Eagle3Head {
+class Eagle3Head : public DraftLayers {
  public:
+  // REQUIRES: `spec` has the form of an EAGLE-3 head.
   explicit Eagle3Head(const DraftHeadSpec& spec);
 
-  // What the head's own checkpoint holds; with the embedding only if it is there.
-  Declarations DeclareWeights();
-  // Where the model's embedding goes, if the head has none of its own.
-  std::unique_ptr<EmbeddingTable>* embedding() { return &embedding_; }
-  void DeclareColumns(ActivationPlan* plan) const;
-  KvLayerShape kv_shape() const { return attention_.kv_shape(); }
-
-  // states = fc(joined): [tokens, hidden] of [tokens, target_layers * target_hidden].
-  absl::Status FirstStates(Backend& backend, MatrixView joined, MatrixView states) const {
+  Declarations DeclareWeights() override;
+  void Share(const SharedVocabulary& vocabulary) override;
+  void DeclareColumns(ActivationPlan* plan) const override;
+  KvLayerShape kv_shape() const override { return attention_.kv_shape(); }
+  absl::Status FirstStates(Backend& backend, MatrixView joined, MatrixView states) const override {
     return backend.Linear(*fc_, joined, states);
   }
-  // The step's tokens, whose states are in kResidual. What is left in kResidual and kDelta is the
-  // next state once added. Keys and values go to layer 0 of the cache.
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                       const Activations& activations) const;
-  // Of rows of kDelta and kResidual: states += deltas, then logits of the head's own vocabulary,
-  // f32. `normed` is of the states' shape.
+                       const Activations& activations) const override;
   absl::Status Logits(Backend& backend, Communicator& comm, MatrixView deltas, MatrixView states,
-                      MatrixView normed, MatrixView logits) const;
+                      const Operand& normed, MatrixView logits) const override;
 
  private:
+  const EmbeddingTable& embedding() const {
+    return own_embedding_ != nullptr ? *own_embedding_ : *models_embedding_;
+  }
+
   const DraftHeadSpec spec_;
-  std::unique_ptr<EmbeddingTable> embedding_;
+  const Eagle3Spec form_;
+  std::unique_ptr<EmbeddingTable> own_embedding_;     // null: the head has none
+  const EmbeddingTable* models_embedding_ = nullptr;  // used then
   std::unique_ptr<LinearWeight> fc_;
   Norm embedding_norm_;
   Norm hidden_norm_;

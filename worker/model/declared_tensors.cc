@@ -134,9 +134,16 @@ absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
   return found;
 }
 
+bool IsKnownBesides(const DecoderSpec& spec, std::string_view name) {
+  const std::vector<std::string>& repeated = spec.repeated_tensors;
+  const auto begins_name = [name](const std::string& prefix) { return name.starts_with(prefix); };
+  return std::find(repeated.begin(), repeated.end(), name) != repeated.end() ||
+         std::any_of(spec.unread_prefixes.begin(), spec.unread_prefixes.end(), begins_name);
+}
+
 absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<WeightSpec>& weights) {
   const DecoderSpec& spec = checkpoint.spec();
-  std::set<std::string_view> known(spec.repeated_tensors.begin(), spec.repeated_tensors.end());
+  std::set<std::string_view> known;
   for (const WeightSpec& weight : weights) {
     for (const RowBlock& part : JoinedParts(weight)) {
       PINGTI_ASSIGN_OR_RETURN(const ModuleTensors found,
@@ -144,12 +151,8 @@ absl::Status CheckTensors(const Checkpoint& checkpoint, const std::vector<Weight
       for (const TensorView* tensor : found.All()) known.insert(tensor->name);
     }
   }
-  const auto is_beside = [&spec](const TensorView& tensor) {
-    return std::any_of(spec.unread_prefixes.begin(), spec.unread_prefixes.end(),
-                       [&](const std::string& prefix) { return tensor.name.starts_with(prefix); });
-  };
   for (const TensorView& tensor : checkpoint.tensors()) {
-    if (known.count(tensor.name) != 0 || is_beside(tensor)) continue;
+    if (known.count(tensor.name) != 0 || IsKnownBesides(spec, tensor.name)) continue;
     return absl::UnimplementedError(
         Concat(DescribeTensor(tensor), " has no place in a '", spec.architecture, "' model"));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -33,6 +34,10 @@ absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
 
 // The tensors that a checkpoint of such weights has in bf16, without data.
 std::vector<TensorView> TensorsWithoutData(const std::vector<WeightSpec>& weights);
+
+// Whether a checkpoint may hold this tensor beside those of the model's blocks: it repeats one, or
+// belongs to a module that the model runs without.
+bool IsKnownBesides(const DecoderSpec& spec, std::string_view name);
 
 // That every declared tensor is there as declared and that no other is: a tensor that nothing takes
 // is a part of the model that would be left out in silence. Reads no values.

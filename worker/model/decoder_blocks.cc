@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/status_macros.h"
+#include "worker/layers/draft_layers.h"
 
 namespace pingti::worker {
 namespace {
@@ -61,6 +62,11 @@ absl::Status DecoderBlocks::Embed(Backend& backend, Communicator& comm, MatrixVi
   return comm.AllReduceSum(out);
 }
 
+absl::Status DecoderBlocks::Finish(Communicator& comm, MatrixView delta,
+                                   MatrixView residual) const {
+  return final_norm_.AddAndApply(comm, delta, residual, delta);
+}
+
 absl::Status DecoderBlocks::Logits(Backend& backend, Communicator& comm, MatrixView delta,
                                    MatrixView residual, const Operand& normed,
                                    MatrixView logits) const {
@@ -74,6 +80,23 @@ WeightSpec EmbeddingWeight(const DecoderSpec& spec) {
 
 WeightSpec LogitsWeight(const DecoderSpec& spec) {
   return VocabularyWeight(spec, WeightRole::kLogits, spec.head);
+}
+
+DraftHeadSpec MtpHeadSpec(const DecoderSpec& spec) {
+  DraftHeadSpec head;
+  head.decoder = spec;
+  head.decoder.embedding.clear();
+  head.decoder.head.clear();
+  head.decoder.layers = {spec.mtp->layer};
+  head.own_vocabulary = spec.vocab_size;
+  head.target_layers = {spec.num_layers()};
+  head.target_hidden = spec.hidden_size;
+  head.form = *spec.mtp;
+  return head;
+}
+
+std::vector<WeightSpec> DeclaredHeadWeights(const DraftHeadSpec& spec) {
+  return SpecsOf(MakeDraftLayers(spec)->DeclareWeights());
 }
 
 std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec) {

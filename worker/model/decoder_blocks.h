@@ -16,6 +16,7 @@
 #include "worker/layers/decoder_layer.h"
 #include "worker/layers/norm.h"
 #include "worker/spec/decoder_spec.h"
+#include "worker/spec/draft_head_spec.h"
 
 namespace pingti::worker {
 
@@ -28,9 +29,15 @@ class DecoderBlocks {
   void DeclareColumns(ActivationPlan* plan) const;
 
   const std::vector<DecoderLayer>& layers() const { return layers_; }
+  // Of the spec's vocabulary_share.
+  const EmbeddingTable* embedding() const { return embedding_.get(); }
+  const LinearWeight* head() const { return head_.get(); }
 
   // out[t] = the embedding of token t of the step.
   absl::Status Embed(Backend& backend, Communicator& comm, MatrixView out) const;
+  // residual += the last layer's delta, summed over ranks: what the last norm reads. Overwrites
+  // delta.
+  absl::Status Finish(Communicator& comm, MatrixView delta, MatrixView residual) const;
   // Logits of rows of the last layer's delta, not yet summed over ranks, and residual, f32: those
   // of the spec's vocabulary_share. Overwrites the residual and `normed`, which has kFinal's form
   // and may share its values with delta.
@@ -51,8 +58,13 @@ class DecoderBlocks {
 WeightSpec EmbeddingWeight(const DecoderSpec& spec);
 WeightSpec LogitsWeight(const DecoderSpec& spec);
 
-// What the blocks of a model declare, or those of one layer: for memory arithmetic and tools.
+// What the MTP module of the model's checkpoint is as a head. REQUIRES: spec.mtp.
+DraftHeadSpec MtpHeadSpec(const DecoderSpec& spec);
+
+// What the blocks of a model declare, or those of one layer, or of a head that drafts for it: for
+// memory arithmetic and tools.
 std::vector<WeightSpec> DeclaredWeights(const DecoderSpec& spec);
 std::vector<WeightSpec> DeclaredLayerWeights(const DecoderSpec& spec, int64_t layer);
+std::vector<WeightSpec> DeclaredHeadWeights(const DraftHeadSpec& spec);
 
 }  // namespace pingti::worker

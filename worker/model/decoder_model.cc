@@ -22,7 +22,8 @@ constexpr int64_t kMaxSpareBlocks = 8;    // of a sequence, of a draft head
 
 DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format,
                            Backend* backend, std::unique_ptr<Communicator> comm,
-                           DecoderBlocks blocks, std::unique_ptr<HeadRunner> head)
+                           DecoderBlocks blocks, std::unique_ptr<HeadRunner> head,
+                           bool finishes_rows)
     : hidden_size_(spec.hidden_size),
       vocab_size_(spec.vocab_size),
       head_(spec.vocabulary_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
@@ -34,6 +35,7 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
       comm_(std::move(comm)),
       blocks_(std::move(blocks)),
       draft_head_(std::move(head)),
+      finishes_rows_(finishes_rows),
       rotary_(MakeRotarySpec(spec)) {
   blocks_.DeclareColumns(&plan_);
   for (const WeightSpec& weight : DeclaredWeights(spec)) {
@@ -223,8 +225,10 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
         blocks_.Embed(*backend_, *comm_, act.Values(Activation::kResidual, hidden_size_)));
-    PINGTI_RETURN_IF_ERROR(RunLayers(act, act.Values(Activation::kResidual, hidden_size_).rows));
-    return ComputeLogits(batch, act);
+    const int64_t tokens = act.Values(Activation::kResidual, hidden_size_).rows;
+    PINGTI_RETURN_IF_ERROR(RunLayers(act, tokens));
+    PINGTI_RETURN_IF_ERROR(ComputeLogits(batch, act));
+    return KeepForHead(act, tokens);
   };
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
   const absl::Status status = backend_->Issue(step.padded, std::cref(operations));
@@ -235,16 +239,29 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
 absl::Status DecoderModel::RunLayers(const Activations& act, int64_t tokens) {
   const std::vector<DecoderLayer>& layers = blocks_.layers();
   for (size_t i = 0; i < layers.size(); ++i) {
-    MatrixView begins_with;
-    const size_t read_by_head =
-        draft_head_ == nullptr ? 0 : draft_head_->spec().target_layers.size();
-    for (size_t place = 0; place < read_by_head; ++place) {
-      if (draft_head_->spec().target_layers[place] != static_cast<int64_t>(i)) continue;
-      begins_with = draft_head_->JoinedPlace(place, tokens);
-    }
+    const MatrixView begins_with = HeadsPlaceFor(static_cast<int64_t>(i), tokens);
     PINGTI_RETURN_IF_ERROR(layers[i].Forward(*backend_, *comm_, *cache_, act, begins_with));
   }
-  return draft_head_ == nullptr ? absl::OkStatus() : draft_head_->KeepStates(tokens);
+  return absl::OkStatus();
+}
+
+MatrixView DecoderModel::HeadsPlaceFor(int64_t layer, int64_t tokens) const {
+  if (draft_head_ == nullptr) return {};
+  const std::vector<int64_t>& layers = draft_head_->spec().target_layers;
+  const auto found = std::find(layers.begin(), layers.end(), layer);
+  if (found == layers.end()) return {};
+  return draft_head_->JoinedPlace(static_cast<size_t>(found - layers.begin()), tokens);
+}
+
+absl::Status DecoderModel::KeepForHead(const Activations& act, int64_t tokens) {
+  if (draft_head_ == nullptr) return absl::OkStatus();
+  const auto num_layers = static_cast<int64_t>(blocks_.layers().size());
+  const MatrixView finished = HeadsPlaceFor(num_layers, tokens);
+  if (finished.cols > 0) {
+    PINGTI_RETURN_IF_ERROR(
+        backend_->Copy(act.Values(Activation::kResidual, hidden_size_), finished));
+  }
+  return draft_head_->KeepStates(tokens);
 }
 
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {
@@ -267,7 +284,7 @@ std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const 
 
 absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activations& act) {
   const int64_t rows = logits_.rows;
-  if (rows == 0) return absl::OkStatus();
+  if (rows == 0 && !finishes_rows_) return absl::OkStatus();
   MatrixView delta = act.Values(Activation::kDelta, hidden_size_);
   MatrixView residual = act.Values(Activation::kResidual, hidden_size_);
   if (rows < residual.rows) {
@@ -279,6 +296,8 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
         std::exchange(residual, act.Values(Activation::kGathered, hidden_size_).Rows(0, rows));
     PINGTI_RETURN_IF_ERROR(backend_->GatherRows(all_delta, batch.logit_tokens, delta));
     PINGTI_RETURN_IF_ERROR(backend_->GatherRows(all_residual, batch.logit_tokens, residual));
+    if (finishes_rows_) PINGTI_RETURN_IF_ERROR(blocks_.Finish(*comm_, all_delta, all_residual));
+    if (rows == 0) return absl::OkStatus();
   }
   const Operand normed{act.Values(Activation::kDelta, hidden_size_).Rows(0, rows),
                        act.Form(Activation::kFinal, hidden_size_)};

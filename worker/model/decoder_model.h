@@ -29,10 +29,12 @@ namespace pingti::worker {
 
 class DecoderModel : public RankModel {
  public:
-  // `backend` must outlive the model. `head` may be null: none.
+  // `backend` must outlive the model. `head` may be null: none. With `finishes_rows`, of all ranks,
+  // the ranks add up what the last norm reads in every row of a step, as a head needs it, not only
+  // in those with logits.
   DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
                std::unique_ptr<Communicator> comm, DecoderBlocks blocks,
-               std::unique_ptr<HeadRunner> head);
+               std::unique_ptr<HeadRunner> head, bool finishes_rows);
   ~DecoderModel() override;
 
   int32_t vocab_size() const override { return static_cast<int32_t>(vocab_size_); }
@@ -80,6 +82,10 @@ class DecoderModel : public RankModel {
   // Of the activations' rows, those of logit_tokens; all, where logits_ has a row for each.
   absl::Status ComputeLogits(const ForwardBatch& batch, const Activations& activations);
   absl::Status RunLayers(const Activations& activations, int64_t tokens);
+  // Where the head wants what this layer begins with; without columns: nowhere.
+  MatrixView HeadsPlaceFor(int64_t layer, int64_t tokens) const;
+  // What the last norm reads goes to the head, and the head takes over all that it was given.
+  absl::Status KeepForHead(const Activations& activations, int64_t tokens);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
   // The draw from highest_, of all ranks.
@@ -96,6 +102,7 @@ class DecoderModel : public RankModel {
   const std::unique_ptr<Communicator> comm_;
   DecoderBlocks blocks_;
   const std::unique_ptr<HeadRunner> draft_head_;  // null: none
+  const bool finishes_rows_;
   ActivationPlan plan_;
   int64_t max_in_features_ = 0;  // of any product
   RotaryTable rotary_;

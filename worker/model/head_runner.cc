@@ -21,19 +21,15 @@ int64_t TokensAtOnce(int64_t max_batch_tokens, int64_t max_batch_size) {
 
 }  // namespace
 
-HeadRunner::HeadRunner(const DraftHeadSpec& spec, WeightFormat format, KvFormat kv_format,
-                       Backend* backend, std::unique_ptr<Eagle3Head> layers,
-                       std::unique_ptr<DeviceBuffer> own_token)
-    : spec_(spec),
+HeadRunner::HeadRunner(LoadedHead head, WeightFormat format, KvFormat kv_format, Backend* backend)
+    : head_(std::move(head)),
       format_(format),
       kv_format_(kv_format),
       backend_(backend),
       comm_(backend),
-      layers_(std::move(layers)),
-      own_token_(std::move(own_token)),
-      rotary_(MakeRotarySpec(spec.decoder)) {
-  layers_->DeclareColumns(&plan_);
-  for (const DeclaredWeight& declared : layers_->DeclareWeights()) {
+      rotary_(MakeRotarySpec(head_.spec.decoder)) {
+  head_.layers->DeclareColumns(&plan_);
+  for (const DeclaredWeight& declared : head_.layers->DeclareWeights()) {
     max_in_features_ = std::max(max_in_features_, declared.spec.cols);
   }
 }
@@ -49,12 +45,12 @@ int64_t HeadRunner::KvBytesPerBlock(int64_t block_tokens) const {
 int64_t HeadRunner::WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_size) const {
   const DType dtype = backend_->activation_dtype();
   constexpr int64_t kLargeBlock = 64;  // a spare one of so many tokens
+  const int64_t own_logits = head_.own_token == nullptr ? 0 : spec().own_vocabulary;
   return plan_.Bytes(dtype, TokensAtOnce(max_batch_tokens, max_batch_size)) +
-         max_batch_tokens * (spec_.joined() + spec_.hidden()) * BlockBytes(dtype) +
-         max_batch_size *
-             (2 * spec_.hidden() * BlockBytes(dtype) +
-              (spec_.own_vocabulary + spec_.decoder.vocab_size) * int64_t{sizeof(float)} +
-              KvBytesPerBlock(kLargeBlock));
+         max_batch_tokens * (spec().joined() + spec().hidden()) * BlockBytes(dtype) +
+         max_batch_size * (2 * spec().hidden() * BlockBytes(dtype) +
+                           (own_logits + spec().decoder.vocab_size) * int64_t{sizeof(float)} +
+                           KvBytesPerBlock(kLargeBlock));
 }
 
 absl::StatusOr<MatrixView> HeadRunner::AllocateMatrix(DType dtype, int64_t rows, int64_t cols) {
@@ -80,12 +76,14 @@ absl::Status HeadRunner::Allocate(int32_t num_blocks, int32_t block_tokens,
     PINGTI_ASSIGN_OR_RETURN(*view, AllocateMatrix(type, rows, cols));
     return absl::OkStatus();
   };
-  PINGTI_RETURN_IF_ERROR(place(&joined_, dtype, max_batch_tokens, spec_.joined()));
-  PINGTI_RETURN_IF_ERROR(place(&model_states_, dtype, max_batch_tokens, spec_.hidden()));
-  PINGTI_RETURN_IF_ERROR(place(&own_states_, dtype, max_batch_size, spec_.hidden()));
-  PINGTI_RETURN_IF_ERROR(place(&deltas_, dtype, max_batch_size, spec_.hidden()));
-  PINGTI_RETURN_IF_ERROR(place(&own_logits_, DType::kF32, max_batch_size, spec_.own_vocabulary));
-  PINGTI_RETURN_IF_ERROR(place(&logits_, DType::kF32, max_batch_size, spec_.decoder.vocab_size));
+  PINGTI_RETURN_IF_ERROR(place(&joined_, dtype, max_batch_tokens, spec().joined()));
+  PINGTI_RETURN_IF_ERROR(place(&model_states_, dtype, max_batch_tokens, spec().hidden()));
+  PINGTI_RETURN_IF_ERROR(place(&own_states_, dtype, max_batch_size, spec().hidden()));
+  PINGTI_RETURN_IF_ERROR(place(&deltas_, dtype, max_batch_size, spec().hidden()));
+  if (head_.own_token != nullptr) {
+    PINGTI_RETURN_IF_ERROR(place(&own_logits_, DType::kF32, max_batch_size, spec().own_vocabulary));
+  }
+  PINGTI_RETURN_IF_ERROR(place(&logits_, DType::kF32, max_batch_size, spec().decoder.vocab_size));
   const auto rope_values = static_cast<size_t>(max_tokens_ * rotary_.half_dim());
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
@@ -93,12 +91,13 @@ absl::Status HeadRunner::Allocate(int32_t num_blocks, int32_t block_tokens,
 }
 
 MatrixView HeadRunner::JoinedPlace(size_t index, int64_t tokens) const {
-  return joined_.Rows(0, tokens).Columns(static_cast<int64_t>(index) * spec_.target_hidden,
-                                         spec_.target_hidden);
+  return joined_.Rows(0, tokens).Columns(static_cast<int64_t>(index) * spec().target_hidden,
+                                         spec().target_hidden);
 }
 
 absl::Status HeadRunner::KeepStates(int64_t tokens) {
-  return layers_->FirstStates(*backend_, joined_.Rows(0, tokens), model_states_.Rows(0, tokens));
+  return head_.layers->FirstStates(*backend_, joined_.Rows(0, tokens),
+                                   model_states_.Rows(0, tokens));
 }
 
 absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
@@ -125,25 +124,28 @@ absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
   const Activations act = activations_.Rows(batch.num_tokens());
   PINGTI_RETURN_IF_ERROR(backend_->GatherRows(head_batch.is_chain ? own_states_ : model_states_,
                                               head_batch.states,
-                                              act.Values(Activation::kResidual, spec_.hidden())));
-  PINGTI_RETURN_IF_ERROR(layers_->Forward(*backend_, comm_, *cache_, act));
+                                              act.Values(Activation::kResidual, spec().hidden())));
+  PINGTI_RETURN_IF_ERROR(head_.layers->Forward(*backend_, comm_, *cache_, act));
   num_rows_ = rows;
   return rows == 0 ? absl::OkStatus() : ComputeLogits(batch.logit_tokens, act);
 }
 
 absl::Status HeadRunner::ComputeLogits(std::span<const int32_t> rows, const Activations& act) {
-  const int64_t hidden = spec_.hidden();
+  const int64_t hidden = spec().hidden();
   const MatrixView deltas = deltas_.Rows(0, num_rows_);
   const MatrixView states = own_states_.Rows(0, num_rows_);
   PINGTI_RETURN_IF_ERROR(
       backend_->GatherRows(act.Values(Activation::kDelta, hidden), rows, deltas));
   PINGTI_RETURN_IF_ERROR(
       backend_->GatherRows(act.Values(Activation::kResidual, hidden), rows, states));
-  const MatrixView own_logits = own_logits_.Rows(0, num_rows_);
-  PINGTI_RETURN_IF_ERROR(layers_->Logits(*backend_, comm_, deltas, states,
-                                         act.Values(Activation::kBranch, hidden).Rows(0, num_rows_),
-                                         own_logits));
-  return backend_->GatherColumns(own_logits, *own_token_, logits_.Rows(0, num_rows_));
+  const Operand normed{act.Values(Activation::kBranch, hidden).Rows(0, num_rows_),
+                       act.Form(Activation::kFinal, hidden)};
+  const bool is_part = head_.own_token != nullptr;
+  const MatrixView own_logits = (is_part ? own_logits_ : logits_).Rows(0, num_rows_);
+  PINGTI_RETURN_IF_ERROR(
+      head_.layers->Logits(*backend_, comm_, deltas, states, normed, own_logits));
+  if (!is_part) return absl::OkStatus();
+  return backend_->GatherColumns(own_logits, *head_.own_token, logits_.Rows(0, num_rows_));
 }
 
 absl::Status HeadRunner::Sample(std::span<const SamplingRow> rows,

@@ -1,7 +1,7 @@
-// Runs an EAGLE-3 head on the backend of the model that it drafts for. Owns the head's weights, KV
+// Runs a head on the backend of the model that it drafts for. Owns the head's weights, KV
 // cache, activations and logits; the model gives it what its layers begin with.
 //
-// Confined to the thread of the model. Next: worker/layers/eagle3_head.h, draft_head.h.
+// Confined to the thread of the model. Next: worker/layers/draft_layers.h, draft_head.h.
 #pragma once
 
 #include <cstdint>
@@ -14,22 +14,32 @@
 #include "worker/backend/backend.h"
 #include "worker/comm/communicator.h"
 #include "worker/layers/activations.h"
-#include "worker/layers/eagle3_head.h"
+#include "worker/layers/draft_layers.h"
 #include "worker/layers/rotary_table.h"
 #include "worker/model/draft_head.h"
 #include "worker/spec/draft_head_spec.h"
 
 namespace pingti::worker {
 
+// A head that is loaded.
+struct LoadedHead {
+  DraftHeadSpec spec;
+  std::unique_ptr<DraftLayers> layers;  // with their weights
+  // f32 [vocab], see OpenedDraftHead and Backend::GatherColumns; null: all tokens are the head's.
+  std::unique_ptr<DeviceBuffer> own_token;
+  // What the layers share with the model, where no rank of the model has all of it.
+  std::unique_ptr<EmbeddingTable> embedding;
+  std::unique_ptr<LinearWeight> output;
+};
+
 class HeadRunner : public DraftHead {
  public:
-  // `own_token`: see OpenedDraftHead. `format` and `kv_format` are the model's. `layers` has its
-  // weights; `backend` must outlive the runner.
-  HeadRunner(const DraftHeadSpec& spec, WeightFormat format, KvFormat kv_format, Backend* backend,
-             std::unique_ptr<Eagle3Head> layers, std::unique_ptr<DeviceBuffer> own_token);
+  // `format` and `kv_format` are the model's. `backend`, and what the layers share with the model,
+  // must outlive the runner.
+  HeadRunner(LoadedHead head, WeightFormat format, KvFormat kv_format, Backend* backend);
 
-  const DraftHeadSpec& spec() const { return spec_; }
-  KvLayerShape kv_shape() const { return layers_->kv_shape(); }
+  const DraftHeadSpec& spec() const { return head_.spec; }
+  KvLayerShape kv_shape() const { return head_.layers->kv_shape(); }
   int64_t max_in_features() const { return max_in_features_; }
   int64_t KvBytesPerBlock(int64_t block_tokens) const;
   int64_t WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_size) const;
@@ -60,13 +70,11 @@ class HeadRunner : public DraftHead {
   absl::StatusOr<MatrixView> AllocateMatrix(DType dtype, int64_t rows, int64_t cols);
   absl::Status ComputeLogits(std::span<const int32_t> rows, const Activations& activations);
 
-  const DraftHeadSpec spec_;
+  const LoadedHead head_;
   const WeightFormat format_;
   const KvFormat kv_format_;
   Backend* const backend_;
   SingleRankCommunicator comm_;
-  const std::unique_ptr<Eagle3Head> layers_;
-  const std::unique_ptr<DeviceBuffer> own_token_;  // f32 [vocab], see Backend::GatherColumns
   ActivationPlan plan_;
   RotaryTable rotary_;
   int64_t max_in_features_ = 0;
@@ -82,7 +90,7 @@ class HeadRunner : public DraftHead {
   MatrixView model_states_;  // [max_batch_tokens, hidden], of the model's last step
   MatrixView own_states_;    // [max_batch_size, hidden], of the last rows of logits
   MatrixView deltas_;        // the same shape
-  MatrixView own_logits_;    // f32 [max_batch_size, own vocabulary]
+  MatrixView own_logits_;    // f32 [max_batch_size, own vocabulary]; none where that is all
   MatrixView logits_;        // f32 [max_batch_size, vocab]
   int64_t num_rows_ = 0;     // of logits, in the last Forward
   std::vector<float> rope_cos_;

@@ -7,7 +7,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "worker/layers/eagle3_head.h"
+#include "worker/layers/draft_layers.h"
 #include "worker/model/declared_tensors.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/head_runner.h"
@@ -22,26 +22,50 @@ absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) 
                       Concat(checkpoint.path(), ": ", std::string(status.message())));
 }
 
+bool ReadsLastNormsInput(const DraftHeadSpec& head, const DecoderSpec& model) {
+  const std::vector<int64_t>& layers = head.target_layers;
+  return std::find(layers.begin(), layers.end(), model.num_layers()) != layers.end();
+}
+
 bool IsVocabulary(const WeightSpec& weight) {
   return weight.role == WeightRole::kEmbedding || weight.role == WeightRole::kLogits;
 }
 
 absl::StatusOr<std::unique_ptr<HeadRunner>> LoadHead(const Checkpoint& model, Backend* backend,
-                                                     const LoadOptions& options) {
+                                                     const LoadOptions& options,
+                                                     const DecoderBlocks& blocks, int num_ranks) {
   const OpenedDraftHead& opened = *options.draft_head;
   LoadOptions own = options;
-  own.format = options.format == WeightFormat::kF32 ? WeightFormat::kF32 : WeightFormat::kBf16;
   own.progress = nullptr;
-  auto layers = std::make_unique<Eagle3Head>(opened.spec);
-  PINGTI_RETURN_IF_ERROR(LoadWeights(*opened.checkpoint, backend, own, layers->DeclareWeights()));
-  if (opened.spec.decoder.embedding.empty()) {
-    PINGTI_RETURN_IF_ERROR(LoadWeights(model, backend, options,
-                                       {{EmbeddingWeight(model.spec()), layers->embedding()}}));
+  // A head with a checkpoint of its own stays in 16 bit; a module is as its model is.
+  if (opened.checkpoint != nullptr && options.format != WeightFormat::kF32) {
+    own.format = WeightFormat::kBf16;
   }
-  const std::vector<float> own_token(opened.own_token.begin(), opened.own_token.end());
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> tokens, backend->UploadF32(own_token));
-  return std::make_unique<HeadRunner>(opened.spec, options.format, options.kv_format, backend,
-                                      std::move(layers), std::move(tokens));
+  LoadedHead head;
+  head.spec = opened.spec;
+  head.layers = MakeDraftLayers(opened.spec);
+  PINGTI_RETURN_IF_ERROR(LoadWeights(opened.checkpoint == nullptr ? model : *opened.checkpoint,
+                                     backend, own, head.layers->DeclareWeights()));
+  SharedVocabulary shared{blocks.embedding(), blocks.head()};
+  if (num_ranks > 1) {
+    // The ranks have a share each.
+    Declarations whole;
+    if (opened.spec.decoder.embedding.empty()) {
+      whole.push_back({EmbeddingWeight(model.spec()), &head.embedding});
+    }
+    if (opened.spec.decoder.head.empty()) {
+      whole.push_back({LogitsWeight(model.spec()), &head.output});
+    }
+    own.format = options.format;
+    PINGTI_RETURN_IF_ERROR(LoadWeights(model, backend, own, whole));
+    shared = {head.embedding.get(), head.output.get()};
+  }
+  head.layers->Share(shared);
+  if (!opened.own_token.empty()) {
+    PINGTI_ASSIGN_OR_RETURN(head.own_token, backend->UploadF32(std::vector<float>(
+                                                opened.own_token.begin(), opened.own_token.end())));
+  }
+  return std::make_unique<HeadRunner>(std::move(head), options.format, options.kv_format, backend);
 }
 
 }  // namespace
@@ -94,11 +118,14 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpo
   DecoderBlocks blocks(spec);
   PINGTI_RETURN_IF_ERROR(LoadWeights(checkpoint, backend, options, blocks.DeclareWeights()));
   std::unique_ptr<HeadRunner> head;
-  if (options.draft_head != nullptr) {
-    PINGTI_ASSIGN_OR_RETURN(head, LoadHead(checkpoint, backend, options));
+  if (options.draft_head != nullptr && comm->rank() == 0) {
+    PINGTI_ASSIGN_OR_RETURN(head, LoadHead(checkpoint, backend, options, blocks, comm->size()));
   }
+  const bool finishes_rows =
+      options.draft_head != nullptr && ReadsLastNormsInput(options.draft_head->spec, spec);
   auto model = std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
-                                              std::move(comm), std::move(blocks), std::move(head));
+                                              std::move(comm), std::move(blocks), std::move(head),
+                                              finishes_rows);
   if (options.adapters.max_adapters > 0) {
     PINGTI_RETURN_IF_ERROR(model->AllocateAdapters(options.adapters));
   }

@@ -31,7 +31,8 @@ struct LoadOptions {
   // frequencies for contexts no longer than the one that it was trained with.
   int64_t max_context_tokens = 0;
   AdapterLimits adapters{};
-  // A head that drafts for the model; null: none. Must outlive the call. One rank alone has it.
+  // A head that drafts for the model; null: none. Must outlive the call. All ranks are told, and
+  // rank 0 loads it.
   const OpenedDraftHead* draft_head = nullptr;
   // Called from the loading thread after each weight; bytes of the checkpoint. In the last call
   // they are equal.

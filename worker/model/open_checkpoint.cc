@@ -115,7 +115,13 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
   parts.text = std::move(files.text);
   if (random_weights) {
     parts.format = "random";
-    parts.tensors = TensorsWithoutData(DeclaredWeights(*spec));
+    std::vector<WeightSpec> weights = DeclaredWeights(*spec);
+    if (spec->mtp.has_value()) {
+      for (WeightSpec& weight : DeclaredHeadWeights(MtpHeadSpec(*spec))) {
+        weights.push_back(std::move(weight));
+      }
+    }
+    parts.tensors = TensorsWithoutData(weights);
   } else {
     parts.format = "safetensors";
     parts.compressed_int8 = std::move(files.quantization.int8);

@@ -6,8 +6,8 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
-#include "worker/layers/eagle3_head.h"
 #include "worker/model/declared_tensors.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/families/eagle3.h"
 #include "worker/weights/hf_directory.h"
 #include "worker/weights/json_fields.h"
@@ -44,15 +44,8 @@ absl::StatusOr<std::vector<int32_t>> ReadOwnTokens(const Checkpoint& checkpoint,
   return own;
 }
 
-std::vector<WeightSpec> WeightsOf(const DraftHeadSpec& spec) {
-  std::vector<WeightSpec> weights;
-  Eagle3Head layers(spec);
-  for (DeclaredWeight& declared : layers.DeclareWeights()) weights.push_back(declared.spec);
-  return weights;
-}
-
-absl::StatusOr<OpenedDraftHead> Open(HfDirectory files, const std::string& directory,
-                                     const DecoderSpec& model, bool random_weights) {
+absl::StatusOr<OpenedDraftHead> OpenEagle3(HfDirectory files, const std::string& directory,
+                                           const DecoderSpec& model, bool random_weights) {
   OpenedDraftHead head;
   PINGTI_ASSIGN_OR_RETURN(head.spec,
                           ReadEagle3Config(JsonFields(files.config.get_object(), ""), model));
@@ -76,7 +69,7 @@ absl::StatusOr<OpenedDraftHead> Open(HfDirectory files, const std::string& direc
     head.spec.decoder.embedding.clear();
   }
   parts.spec = head.spec.decoder;
-  const std::vector<WeightSpec> weights = WeightsOf(head.spec);
+  const std::vector<WeightSpec> weights = DeclaredHeadWeights(head.spec);
   if (random_weights) parts.tensors = TensorsWithoutData(weights);
   head.checkpoint = std::make_unique<Checkpoint>(std::move(parts));
   PINGTI_RETURN_IF_ERROR(CheckTensors(*head.checkpoint, weights));
@@ -90,10 +83,38 @@ absl::StatusOr<OpenedDraftHead> OpenDraftHead(const std::string& directory,
                                               const DecoderSpec& model, bool random_weights) {
   PINGTI_ASSIGN_OR_RETURN(HfDirectory files,
                           ReadHfDirectory(directory, /*with_tensors=*/!random_weights));
-  absl::StatusOr<OpenedDraftHead> head = Open(std::move(files), directory, model, random_weights);
+  absl::StatusOr<OpenedDraftHead> head =
+      OpenEagle3(std::move(files), directory, model, random_weights);
   if (head.ok()) return head;
   return absl::Status(head.status().code(),
                       Concat(directory, ": ", std::string(head.status().message())));
+}
+
+absl::StatusOr<OpenedDraftHead> OpenMtpModule(const Checkpoint& model) {
+  const std::optional<MtpSpec>& mtp = model.spec().mtp;
+  if (!mtp.has_value()) {
+    return absl::InvalidArgumentError(
+        Concat(model.path(),
+               " has no multi-token-prediction module: expected a model whose "
+               "config.json has 'num_nextn_predict_layers', or another speculation "
+               "than mtp"));
+  }
+  if (mtp->num_modules != 1) {
+    return absl::UnimplementedError(Concat(model.path(), ": 'num_nextn_predict_layers' is ",
+                                           mtp->num_modules, "; expected 1 for speculation mtp"));
+  }
+  OpenedDraftHead head;
+  head.spec = MtpHeadSpec(model.spec());
+  for (const WeightSpec& weight : DeclaredHeadWeights(head.spec)) {
+    for (const RowBlock& part : JoinedParts(weight)) {
+      const absl::Status found = FindModuleTensors(model, weight, part).status();
+      if (found.ok()) continue;
+      return absl::Status(found.code(),
+                          Concat(model.path(), ": of the module for speculation mtp, ",
+                                 std::string(found.message())));
+    }
+  }
+  return head;
 }
 
 }  // namespace pingti::worker

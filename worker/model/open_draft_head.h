@@ -1,4 +1,5 @@
-// Opens an EAGLE-3 head on disk. Next: families/eagle3.h, head_runner.h.
+// Opens a head that drafts for a model: an EAGLE-3 head on disk, or a module of the model's own
+// checkpoint. Next: families/eagle3.h, head_runner.h.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +14,9 @@
 namespace pingti::worker {
 
 struct OpenedDraftHead {
-  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Checkpoint> checkpoint;  // null: the model's
   DraftHeadSpec spec;
-  // By token of the model's vocabulary: its row of the head's own, or -1.
+  // By token of the model's vocabulary: its row of the head's own, or -1. Empty: they are the same.
   std::vector<int32_t> own_token;
 };
 
@@ -26,5 +27,10 @@ struct OpenedDraftHead {
 absl::StatusOr<OpenedDraftHead> OpenDraftHead(const std::string& directory,
                                               const DecoderSpec& model,
                                               bool random_weights = false);
+
+// The multi-token-prediction module of a model. Its tensors are checked as LoadModel checks the
+// model's. Errors: InvalidArgument where the checkpoint has none, or a tensor of it is missing or
+// has another shape; Unimplemented for several modules. Every message starts with the path.
+absl::StatusOr<OpenedDraftHead> OpenMtpModule(const Checkpoint& model);
 
 }  // namespace pingti::worker

@@ -36,8 +36,8 @@ std::vector<float> Values(const TensorView& tensor, float without_data) {
 WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
                            const LoadOptions& options)
     : checkpoint_(checkpoint), backend_(backend), options_(options) {
-  for (const std::string& name : checkpoint.spec().repeated_tensors) {
-    if (const TensorView* tensor = checkpoint.Find(name)) MarkUsed({tensor});
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (IsKnownBesides(checkpoint.spec(), tensor.name)) MarkUsed({&tensor});
   }
 }
 
@@ -152,8 +152,8 @@ WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
   if (weight.heads > 0) {
     return options_.format == WeightFormat::kF32 ? WeightFormat::kF32 : WeightFormat::kBf16;
   }
-  if (weight.role == WeightRole::kRouter) {
-    // A score that is off by little chooses another expert.
+  if (weight.role == WeightRole::kRouter || weight.role == WeightRole::kStateIn) {
+    // A score that is off by little chooses another expert; joined states have no quantized form.
     const bool f32 = backend_->activation_dtype() == DType::kF32;
     return f32 ? WeightFormat::kF32 : WeightFormat::kBf16;
   }

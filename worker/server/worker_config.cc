@@ -116,11 +116,13 @@ void AddBatching(WorkerConfig* config, config::Schema* schema) {
       {{"none", Speculation::kNone},
        {"ngram", Speculation::kNgram},
        {"draft_model", Speculation::kDraftModel},
-       {"eagle3", Speculation::kEagle3}},
+       {"eagle3", Speculation::kEagle3},
+       {"mtp", Speculation::kMtp}},
       "Where proposed tokens come from, of which a step checks several at once; answers stay the "
       "same. ngram takes what followed the same words earlier in the prompt or the answer, "
       "draft_model what a small model says, eagle3 what a head says that was trained for the model "
-      "and reads its hidden states. As many are checked as the measured speed makes worth it.");
+      "and reads its hidden states, mtp what the multi-token-prediction module of the model's own "
+      "checkpoint says. As many are checked as the measured speed makes worth it.");
   schema
       ->Add("speculative_tokens", &config->speculative_tokens,
             "Proposed tokens that a step checks per sequence at most.")

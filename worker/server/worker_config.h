@@ -18,7 +18,7 @@ enum class KvCacheFormat { kAuto, kInt8 };
 enum class LoadFormat { kAuto, kDummy };
 
 // Where drafts come from.
-enum class Speculation { kNone, kNgram, kDraftModel, kEagle3 };
+enum class Speculation { kNone, kNgram, kDraftModel, kEagle3, kMtp };
 
 struct WorkerConfig {
   // Model

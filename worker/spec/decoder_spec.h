@@ -161,6 +161,26 @@ struct LayerSpec {
   }
 };
 
+// Multi-token prediction (DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", section 2.2): modules
+// beside the layers, each of which foretells one more token from a state and the token behind it.
+// They share the model's embedding and output projection. The first of them is described:
+//
+//   x      = projection [norm(state) | norm(embedding(token))]
+//   logits = head(final_norm(layer(x)))
+struct MtpSpec {
+  int64_t num_modules = 0;
+  NormSpec state_norm;
+  NormSpec embedding_norm;
+  std::string projection;        // [hidden, 2 * hidden]
+  bool embedding_first = false;  // the projection reads the embedding before the state
+  LayerSpec layer;
+  NormSpec final_norm;
+  // The state that comes from the model went through the model's last norm.
+  bool reads_normed = false;
+  // The state that comes from the module itself, in a chain of drafts, went through final_norm.
+  bool chains_normed = false;
+};
+
 // The tokens whose embeddings a rank holds and whose logits it computes: [first, first + rows).
 // Every rank's begin at a multiple of `stride`, its rank; only the last rank's may be fewer than
 // that.
@@ -181,10 +201,11 @@ struct DecoderSpec {
   std::optional<VocabularyShare> vocabulary_share;  // of both; unset: all tokens
   std::vector<LayerSpec> layers;
   NormSpec final_norm;
+  std::optional<MtpSpec> mtp;
   // Tensors that a checkpoint may hold and that say nothing that is not read elsewhere.
   std::vector<std::string> repeated_tensors;
   // Beginnings of names of tensors that belong to modules beside the decoder, which runs without
-  // them.
+  // them: of multi-token prediction, for one.
   std::vector<std::string> unread_prefixes;
 
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }

@@ -35,6 +35,7 @@ enum class WeightRole {
   kRouter,        // scores of experts; products are f32, and nothing is rounded to int8
   kExpertsIn,     // the same as kMlpIn of each expert, stacked
   kExpertsOut,    // the same as kMlpOut
+  kStateIn,       // of a draft head: joined states; nothing is rounded to int8
   kLogits,        // the output projection; products are f32, activations are never rounded to int8
 };
 

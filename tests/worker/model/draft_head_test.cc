@@ -1,5 +1,5 @@
-// An EAGLE-3 head beside its model says what float64 made of the paper's equations
-// (tests/golden/model/make_eagle3_heads.py), in prompts of any chunks and in chains behind them;
+// A head beside its model says what float64 made of the papers' equations (make_eagle3_heads.py and
+// make_mtp_modules.py in tests/golden/model), in prompts of any chunks and in chains behind them;
 // heads that do not fit are refused by name. On the device that the program is linked for.
 #include "worker/model/draft_head.h"
 
@@ -11,15 +11,18 @@
 #include <fstream>
 #include <memory>
 #include <numeric>
+#include <ostream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
+#include "worker/comm/choose/rank_group.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/open_draft_head.h"
+#include "worker/model/tensor_parallel_model.h"
 
 namespace pingti::worker {
 namespace {
@@ -28,6 +31,27 @@ namespace json = boost::json;
 using ::testing::HasSubstr;
 
 constexpr int32_t kBlockTokens = 16;
+
+struct HeadCase {
+  const char* name;
+  const char* model;  // all in tests/golden/model
+  const char* head;   // of EAGLE-3; null: the model's own module
+  const char* expected;
+  int num_ranks = 1;
+};
+
+void PrintTo(const HeadCase& tested, std::ostream* out) { *out << tested.name; }
+
+constexpr HeadCase kCases[] = {
+    {"part", "tiny/llama_mqa_bias_tied_d64", "eagle3/part", "eagle3/part/expected.json"},
+    {"whole", "tiny/llama_mqa_bias_tied_d64", "eagle3/whole", "eagle3/whole/expected.json"},
+    {"mimo", "tiny/mimo_d64", nullptr, "tiny/mimo_d64/expected_mtp.json"},
+    {"part_two_ranks", "tiny/llama_mqa_bias_tied_d64", "eagle3/part", "eagle3/part/expected.json",
+     2},
+    {"mimo_two_ranks", "tiny/mimo_d64", nullptr, "tiny/mimo_d64/expected_mtp.json", 2},
+};
+
+std::string GoldenPath(const std::string& name) { return SourcePath("tests/golden/model/") + name; }
 
 std::string HeadPath(const std::string& name) {
   return SourcePath("tests/golden/model/eagle3/") + name;
@@ -39,8 +63,8 @@ std::string ReadFile(const std::string& path) {
   return text.str();
 }
 
-std::unique_ptr<Checkpoint> OpenTarget() {
-  auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama_mqa_bias_tied_d64"));
+std::unique_ptr<Checkpoint> OpenTarget(const char* name = "tiny/llama_mqa_bias_tied_d64") {
+  auto checkpoint = OpenCheckpoint(GoldenPath(name));
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
   return *std::move(checkpoint);
 }
@@ -51,24 +75,22 @@ std::vector<int32_t> Ints(const json::value& values) {
   return ints;
 }
 
-class DraftHeadTest : public ::testing::TestWithParam<const char*> {
+class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
  protected:
   void SetUp() override {
-    target_ = OpenTarget();
-    auto head = OpenDraftHead(HeadPath(GetParam()), target_->spec());
+    target_ = OpenTarget(GetParam().model);
+    auto head = GetParam().head == nullptr
+                    ? OpenMtpModule(*target_)
+                    : OpenDraftHead(GoldenPath(GetParam().head), target_->spec());
     ASSERT_TRUE(head.ok()) << head.status();
     opened_ = *std::move(head);
     device_ = testing::MakeDeviceUnderTest();
-    LoadOptions options;
-    options.format = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
-    options.draft_head = &opened_;
-    auto model = LoadModel(*target_, device_->backend(), options);
-    ASSERT_TRUE(model.ok()) << model.status();
-    model_ = *std::move(model);
+    if (GetParam().num_ranks > 1 && !OpenGroup()) GTEST_SKIP() << "takes two GPUs";
+    ASSERT_NO_FATAL_FAILURE(Load());
     ASSERT_TRUE(model_->Allocate(8, kBlockTokens, 32, 4).ok());
     head_ = model_->draft_head();
     ASSERT_NE(head_, nullptr);
-    expected_ = json::parse(ReadFile(HeadPath(GetParam()) + "/expected.json"));
+    expected_ = json::parse(ReadFile(GoldenPath(GetParam().expected)));
     tokens_ = Ints(expected_.at("prompt"));
     tokens_.push_back(expected_.at("next_token").to_number<int32_t>());
     // Blocks of the text, then the head's spare ones.
@@ -76,6 +98,37 @@ class DraftHeadTest : public ::testing::TestWithParam<const char*> {
     for (int32_t i = 0; i < head_->spare_blocks_per_seq(); ++i) {
       table_.push_back(head_->first_spare_block() + i);
     }
+  }
+
+  // False: there are not as many devices.
+  bool OpenGroup() {
+    DeviceRequest request;
+    request.choice = device_->is_exact() ? DeviceChoice::kCpu : DeviceChoice::kCuda;
+    request.cpu_threads = GetParam().num_ranks;
+    auto group = RankGroup::Open(request, GetParam().num_ranks);
+    if (!device_->is_exact() && absl::IsInvalidArgument(group.status())) return false;
+    EXPECT_TRUE(group.ok()) << group.status();
+    group_ = *std::move(group);
+    return true;
+  }
+
+  void Load() {
+    LoadOptions options;
+    options.format = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    options.draft_head = &opened_;
+    if (group_ == nullptr) {
+      auto model = LoadModel(*target_, device_->backend(), options);
+      ASSERT_TRUE(model.ok()) << model.status();
+      model_ = *std::move(model);
+      return;
+    }
+    const auto load = [&](int rank) {
+      return LoadRank(*target_, group_->device(rank).backend.get(), options,
+                      group_->TakeCommunicator(rank));
+    };
+    auto model = TensorParallelModel::Load(group_->threads(), load, [] {});
+    ASSERT_TRUE(model.ok()) << model.status();
+    model_ = *std::move(model);
   }
 
   // The model computes tokens [begin, end), then the head reads them in pieces.
@@ -156,6 +209,7 @@ class DraftHeadTest : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<Checkpoint> target_;
   OpenedDraftHead opened_;
   std::unique_ptr<testing::DeviceUnderTest> device_;
+  std::unique_ptr<RankGroup> group_;  // null: one rank
   std::unique_ptr<Model> model_;
   DraftHead* head_ = nullptr;
   json::value expected_;
@@ -181,7 +235,8 @@ TEST_P(DraftHeadTest, DraftsTheSameBehindAPromptInChunks) {
   ExpectDrafts();
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, DraftHeadTest, ::testing::Values("part", "whole"));
+INSTANTIATE_TEST_SUITE_P(Heads, DraftHeadTest, ::testing::ValuesIn(kCases),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 // A copy of a head with one field of its config.json replaced.
 absl::Status OpenWith(const std::string& name, const std::string& key, const json::value& value) {
@@ -224,6 +279,45 @@ TEST(OpenDraftHead, RefusesByNameWhatDoesNotFit) {
     EXPECT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.says));
   }
+}
+
+// A copy of a model's directory with other fields in its config.json.
+std::unique_ptr<Checkpoint> OpenModelWith(const std::string& name, const json::object& fields) {
+  const std::filesystem::path copy = std::filesystem::path(::testing::TempDir()) / ("mtp_" + name);
+  std::filesystem::create_directories(copy);
+  std::filesystem::copy_file(GoldenPath("tiny/" + name) + "/model.safetensors",
+                             copy / "model.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  json::object config =
+      json::parse(ReadFile(GoldenPath("tiny/" + name) + "/config.json")).as_object();
+  for (const auto& field : fields) config[field.key()] = field.value();
+  std::ofstream(copy / "config.json") << json::serialize(config);
+  auto checkpoint = OpenCheckpoint(copy.string());
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  std::filesystem::remove_all(copy);
+  return *std::move(checkpoint);
+}
+
+TEST(OpenMtpModule, RefusesByNameWhatIsNotThere) {
+  const auto message = [](const Checkpoint& checkpoint) {
+    return std::string(OpenMtpModule(checkpoint).status().message());
+  };
+  EXPECT_THAT(message(*OpenTarget()), HasSubstr("no multi-token-prediction module"));
+  EXPECT_THAT(message(*OpenModelWith("mimo_d64", {{"num_nextn_predict_layers", 2}})),
+              HasSubstr("'num_nextn_predict_layers' is 2; expected 1"));
+  const json::object as_mimo{{"architectures", {"MiMoForCausalLM"}},
+                             {"num_nextn_predict_layers", 1}};
+  EXPECT_THAT(message(*OpenModelWith("qwen2_int8_d64", as_mimo)),
+              HasSubstr("tensor 'model.mtp_layers.0.hidden_layernorm.weight' is missing"));
+}
+
+TEST(OpenMtpModule, AModelWithoutItsModuleRuns) {
+  const json::object as_mimo{{"architectures", {"MiMoForCausalLM"}},
+                             {"num_nextn_predict_layers", 1}};
+  const std::unique_ptr<Checkpoint> checkpoint = OpenModelWith("qwen2_int8_d64", as_mimo);
+  const auto device = testing::MakeDeviceUnderTest();
+  const auto model = LoadModel(*checkpoint, device->backend(), {});
+  EXPECT_TRUE(model.ok()) << model.status();
 }
 
 }  // namespace

@@ -180,6 +180,10 @@ TEST(WorkerConfig, ADraftModelAndItsSpeculationComeTogether) {
   EXPECT_TRUE(CheckWorkerConfig(config).ok());
   config.draft_model.clear();
   EXPECT_FALSE(CheckWorkerConfig(config).ok());
+  config.speculation = Speculation::kMtp;  // of the model's own checkpoint
+  EXPECT_TRUE(CheckWorkerConfig(config).ok());
+  config.draft_model = "m";
+  EXPECT_FALSE(CheckWorkerConfig(config).ok());
 }
 
 TEST(WorkerConfig, RefusesAnEmbeddingFormatThatSaysNothing) {

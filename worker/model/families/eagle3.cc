@@ -102,10 +102,12 @@ absl::StatusOr<DraftHeadSpec> ReadEagle3Config(const JsonFields& config, const D
   spec.decoder.repeated_tensors = {"d2t", "t2d"};
   PINGTI_ASSIGN_OR_RETURN(spec.own_vocabulary, config.IntOr("draft_vocab_size", options.vocab_size,
                                                             1, options.vocab_size));
-  spec.hidden_norm = {"layers.0.hidden_norm", options.norm_eps};
-  PINGTI_ASSIGN_OR_RETURN(spec.norm_before_residual, config.BoolOr("norm_before_residual", false));
-  spec.fc = "fc";
-  PINGTI_ASSIGN_OR_RETURN(spec.fc_bias, config.BoolOr("bias", false));
+  Eagle3Spec form;
+  form.hidden_norm = {"layers.0.hidden_norm", options.norm_eps};
+  PINGTI_ASSIGN_OR_RETURN(form.norm_before_residual, config.BoolOr("norm_before_residual", false));
+  form.fc = "fc";
+  PINGTI_ASSIGN_OR_RETURN(form.fc_bias, config.BoolOr("bias", false));
+  spec.form = std::move(form);
   PINGTI_ASSIGN_OR_RETURN(spec.target_layers, ReadLayers(config, model.num_layers()));
   PINGTI_ASSIGN_OR_RETURN(spec.target_hidden,
                           config.IntOr("target_hidden_size", options.hidden_size, 1, kMaxSize));

@@ -9,12 +9,7 @@ namespace pingti::worker {
 namespace {
 
 absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
-  DenseOptions options;
-  options.architecture = "qwen2";
-  PINGTI_RETURN_IF_ERROR(ReadHfDense(config, &options));
-  options.qkv_bias = true;  // always, and config.json says so nowhere
-  PINGTI_ASSIGN_OR_RETURN(options.mlp_bias, config.BoolOr("mlp_bias", false));
-  PINGTI_RETURN_IF_ERROR(ReadQwenWindows(config, &options));
+  PINGTI_ASSIGN_OR_RETURN(const DenseOptions options, ReadHfQwen2(config, "qwen2"));
   return MakeDenseDecoder(options, HfDenseNames());
 }
 
@@ -24,6 +19,16 @@ absl::StatusOr<DecoderSpec> FromGguf(const GgufFile& file) {
 }
 
 }  // namespace
+
+absl::StatusOr<DenseOptions> ReadHfQwen2(const JsonFields& config, std::string_view architecture) {
+  DenseOptions options;
+  options.architecture = std::string(architecture);
+  PINGTI_RETURN_IF_ERROR(ReadHfDense(config, &options));
+  options.qkv_bias = true;  // always, and config.json says so nowhere
+  PINGTI_ASSIGN_OR_RETURN(options.mlp_bias, config.BoolOr("mlp_bias", false));
+  PINGTI_RETURN_IF_ERROR(ReadQwenWindows(config, &options));
+  return options;
+}
 
 absl::Status ReadQwenWindows(const JsonFields& config, DenseOptions* options) {
   PINGTI_ASSIGN_OR_RETURN(const bool windows, config.BoolOr("use_sliding_window", false));

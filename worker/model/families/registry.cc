@@ -7,6 +7,7 @@
 #include "worker/model/families/falcon.h"
 #include "worker/model/families/family.h"
 #include "worker/model/families/llama.h"
+#include "worker/model/families/mimo.h"
 #include "worker/model/families/mistral.h"
 #include "worker/model/families/mixtral.h"
 #include "worker/model/families/phi3.h"
@@ -43,9 +44,9 @@ const Family* Find(std::string_view Family::*name, std::string_view wanted) {
 
 std::span<const Family> Families() {
   static const Family families[] = {
-      LlamaFamily(),    MistralFamily(), MixtralFamily(),    Phi3Family(),
-      QwenFamily(),     Qwen2Family(),   Qwen2MoeFamily(),   Qwen3Family(),
-      Qwen3MoeFamily(), FalconFamily(),  DeepseekV2Family(), DeepseekV3Family(),
+      LlamaFamily(),      MistralFamily(),    MixtralFamily(), Phi3Family(),     QwenFamily(),
+      Qwen2Family(),      Qwen2MoeFamily(),   Qwen3Family(),   Qwen3MoeFamily(), FalconFamily(),
+      DeepseekV2Family(), DeepseekV3Family(), MimoFamily(),
   };
   return families;
 }

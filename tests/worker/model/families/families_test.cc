@@ -44,6 +44,22 @@ TEST(FamiliesTest, FamiliesDifferByOptionsOnly) {
   EXPECT_EQ(Windows(*mistral), (std::vector<int64_t>{32, 32, 32, 32}));
 }
 
+TEST(FamiliesTest, MiMoIsQwen2WithModules) {
+  const auto without = ParseHfConfig(Config("MiMoForCausalLM"));
+  ASSERT_TRUE(without.ok()) << without.status();
+  EXPECT_TRUE(without->layers[3].attention.qkv_bias);
+  EXPECT_FALSE(without->mtp.has_value());
+  const auto with = ParseHfConfig(Config("MiMoForCausalLM", R"(,"num_nextn_predict_layers":1)"));
+  ASSERT_TRUE(with.ok()) << with.status();
+  ASSERT_TRUE(with->mtp.has_value());
+  EXPECT_EQ(with->mtp->num_modules, 1);
+  EXPECT_EQ(with->mtp->projection, "model.mtp_layers.0.input_proj");
+  EXPECT_EQ(with->mtp->layer.mlp.down, "model.mtp_layers.0.mlp.down_proj");
+  EXPECT_TRUE(with->mtp->layer.attention.qkv_bias);
+  EXPECT_THAT(ErrorOf(Config("MiMoForCausalLM", R"(,"num_nextn_predict_layers":-1)")),
+              HasSubstr("num_nextn_predict_layers"));
+}
+
 TEST(FamiliesTest, QwenUsesItsWindowOnlyWhereItSaysSo) {
   EXPECT_EQ(Windows(*ParseHfConfig(Config("Qwen2ForCausalLM", R"(,"sliding_window":32)"))),
             (std::vector<int64_t>{0, 0, 0, 0}));
