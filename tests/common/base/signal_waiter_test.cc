@@ -12,11 +12,20 @@
 namespace pingti {
 namespace {
 
+// Whatever the tests' own process was told to ignore or to block.
+void TakeSignalsAsUsual() {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGALRM}) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 // The status `body` exits with; it runs in a child with no other thread.
 int ExitStatusOf(const std::function<int()>& body) {
   const pid_t child = fork();
   if (child == 0) {
-    alarm(20);  // SIGALRM ends a child that hangs
+    TakeSignalsAsUsual();
+    alarm(60);  // SIGALRM ends a child that hangs
     _exit(body());
   }
   int status = 0;
@@ -110,9 +119,10 @@ TEST(SignalWaiterTest, ShutdownWakesWithoutASignal) {
 TEST(SignalWaiterTest, ItsEndRestoresTheDefaultAction) {
   const pid_t child = fork();
   if (child == 0) {
+    TakeSignalsAsUsual();
     { SignalWaiter waiter; }
     kill(getpid(), SIGTERM);
-    alarm(20);
+    alarm(60);
     while (true) pause();
   }
   int status = 0;

@@ -26,6 +26,7 @@ struct Settings {
   bool calls = false;
   bool one_call = false;
   std::string stop;  // empty: none
+  FinishReason reason = FinishReason::kStop;
 };
 
 // What becomes of a text.
@@ -138,6 +139,7 @@ Settings RandomSettings(std::mt19937* random) {
   settings.open = settings.splits && (*random)() % 4 == 0;
   settings.calls = (*random)() % 2 == 0;
   settings.one_call = settings.calls && (*random)() % 4 == 0;
+  if ((*random)() % 4 == 0) settings.reason = FinishReason::kLength;
   // What is cut off behind a call depends on when the text before it is certain.
   if (!settings.one_call) settings.stop = kStops[(*random)() % std::size(kStops)];
   return settings;
@@ -188,7 +190,7 @@ class ChoiceStreamModelTest : public ::testing::Test {
       reasoning_tokens += was_inside || is_inside ? 1 : 0;
     }
     text += detokenizer.Finish();
-    stream.Finish(FinishReason::kStop, &delta);
+    stream.Finish(settings.reason, &delta);
 
     const Answer want = Read(text, settings);
     EXPECT_EQ(delta.reasoning, want.reasoning);
@@ -199,7 +201,8 @@ class ChoiceStreamModelTest : public ::testing::Test {
       EXPECT_EQ(delta.tool_calls[i].name, want.calls[i].name);
       EXPECT_EQ(delta.tool_calls[i].arguments, want.calls[i].arguments);
     }
-    EXPECT_EQ(delta.finish, want.calls.empty() ? FinishReason::kStop : FinishReason::kToolCalls);
+    const bool ends_with_calls = settings.reason == FinishReason::kStop && !want.calls.empty();
+    EXPECT_EQ(delta.finish, ends_with_calls ? FinishReason::kToolCalls : settings.reason);
     if (over) EXPECT_TRUE(!want.matched_stop.empty() || settings.one_call);
     EXPECT_EQ(stream.num_tokens(), text_ends.size());
     EXPECT_EQ(stream.reasoning_tokens(), reasoning_tokens);
@@ -228,7 +231,8 @@ TEST_F(ChoiceStreamModelTest, ATextSaysTheSameTokenByTokenAsWhole) {
     SCOPED_TRACE(::testing::Message()
                  << "text " << ::testing::PrintToString(bytes) << " splits " << settings.splits
                  << " open " << settings.open << " calls " << settings.calls << " one "
-                 << settings.one_call << " stop " << ::testing::PrintToString(settings.stop));
+                 << settings.one_call << " reason " << static_cast<int>(settings.reason) << " stop "
+                 << ::testing::PrintToString(settings.stop));
     Compare(bytes, settings, &totals);
   }
   EXPECT_GT(totals.thoughts, 1000);

@@ -338,6 +338,24 @@ TEST_F(WorkerRegistryTest, ExcludedWorkersAreLeftOutWhileThereAreOthers) {
   EXPECT_NE(others[0].worker, a);
 }
 
+TEST_F(WorkerRegistryTest, AnExcludedWorkerIsNotAskedWhileAnotherOnlyRests) {
+  registry_.SetAddresses({"b"});
+  Ready("b");
+  const auto handler = std::make_shared<FakeHandler>();
+  for (int i = 0; i < 2; ++i) {
+    Output("b", registry_.Book(OnlyKey(), 1, handler).place.sequence_id, Finish::Reason::kError);
+  }
+  registry_.SetAddresses({"a", "b"});
+  Ready("a");
+  const WorkerKey a = OnlyKey();
+  ASSERT_NE(a, 0u) << "b's breaker is open";
+  EXPECT_TRUE(registry_.Candidates("f", 1, {a}).empty());
+  clock_.Advance(std::chrono::seconds(5));
+  const std::vector<WorkerLoad> others = registry_.Candidates("f", 1, {a});
+  ASSERT_EQ(others.size(), 1u);
+  EXPECT_NE(others[0].worker, a);
+}
+
 TEST_F(WorkerRegistryTest, ClientErrorsDoNotOpenTheBreaker) {
   registry_.SetAddresses({"a"});
   Ready("a");

@@ -270,18 +270,21 @@ TEST(Constrained, EachSampleFollowsTheGrammarOnItsOwn) {
 }
 
 TEST(Constrained, AnEndedTextEndsBeforeItsMinTokens) {
-  Request request = MakeRequest(1, {3, 4}, 30);
-  request.grammar = GrammarSource{GrammarSource::Kind::kRegex, "a(bc)?"};
-  request.sampling.temperature = 1.0f;
-  request.stop.min_tokens = 20;
-  TestCore test(GrammarSetup());
-  SubmitTo(&test, std::move(request));
-  test.RunAll();
-  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kStopToken);
-  // The longer of the two texts: the end was put off as long as something else was allowed.
-  std::string text;
-  for (const int32_t token : test.Get(1).tokens) text += TokenTexts()[token];
-  EXPECT_EQ(text, "abc");
+  for (uint64_t seed = 0; seed < 16; ++seed) {
+    Request request = MakeRequest(1, {3, 4}, 30);
+    request.grammar = GrammarSource{GrammarSource::Kind::kRegex, "a(bc)?"};
+    request.sampling.temperature = 1.0f;
+    request.sampling.seed = seed;
+    request.stop.min_tokens = 20;
+    TestCore test(GrammarSetup());
+    SubmitTo(&test, std::move(request));
+    test.RunAll();
+    EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kStopToken);
+    // The longer of the two texts: the end was put off as long as something else was allowed.
+    std::string text;
+    for (const int32_t token : test.Get(1).tokens) text += TokenTexts()[token];
+    EXPECT_EQ(text, "abc") << "seed " << seed;
+  }
 }
 
 TEST(Constrained, AllowedTokensThatTheGrammarNeverAllowsFailAlone) {

@@ -227,6 +227,12 @@ TEST(SchedulerPolicy, TheSaltSurvivesAForkAndAPreemption) {
     EXPECT_GE(s->num_cached, 20);
     EXPECT_EQ(s->blocks[0].block(), own[0]);
   }
+  // Who takes over another's place takes over its salt.
+  Sequence* heir = h.Make(0);
+  h.scheduler.Replace(fork, heir);
+  EXPECT_EQ(heir->salt, "tenant");
+  for (int i = 0; i < 4; ++i) h.Step();
+  EXPECT_EQ(h.FindPrefix(*heir).size(), static_cast<size_t>(heir->num_linked));
   // A fork that must wait keeps it too.
   h.Add(4);
   h.Step();

@@ -96,6 +96,40 @@ TEST_F(SessionOutputsTest, TheFirstOutputSaysWhatWasCachedAndBringsThePromptsLog
   EXPECT_EQ(got.prompt_logprobs.size(), 2u);
 }
 
+TEST_F(SessionOutputsTest, ThePromptsLogprobsComeWithTheFirstSampleWhicheverIsFirst) {
+  CollectedMap out;
+  outputs_.Open(8, std::make_unique<CollectingSink>(&out));
+  RequestGroup group(MakeRequest(3, {5, 6}, 4), 8, 0, limits_, 4);
+  group.AddSample();
+  group.prompt_logprobs.resize(2);
+  for (const size_t index : {1, 0}) {
+    outputs_.For(&group, group.samples[index].get(), static_cast<int32_t>(index));
+  }
+  outputs_.Publish(1);
+  EXPECT_EQ((out[{3, 0}].prompt_logprobs.size()), 2u);
+  EXPECT_EQ((out[{3, 1}].prompt_logprobs.size()), 0u);
+}
+
+// Outputs are made once and used again for whatever comes next.
+TEST_F(SessionOutputsTest, NothingOfAnEarlierStepIsInALaterOne) {
+  SequenceOutput* first = outputs_.Add(7, 1);
+  first->sample_index = 2;
+  first->token_ids = {9};
+  first->logprobs.resize(1);
+  first->prompt_logprobs.resize(1);
+  first->cached_prompt_tokens = 4;
+  first->finish.emplace();
+  outputs_.Publish(1);
+  const SequenceOutput* second = outputs_.Add(7, 5);
+  EXPECT_EQ(second->sequence_id, 5u);
+  EXPECT_EQ(second->sample_index, 0);
+  EXPECT_TRUE(second->token_ids.empty());
+  EXPECT_TRUE(second->logprobs.empty());
+  EXPECT_TRUE(second->prompt_logprobs.empty());
+  EXPECT_EQ(second->cached_prompt_tokens, 0);
+  EXPECT_FALSE(second->finish.has_value());
+}
+
 TEST_F(SessionOutputsTest, AcceptanceIsToldOncePerPublicationAndNeverGoesBack) {
   outputs_.Accept(7, 5);
   outputs_.Accept(7, 3);

@@ -21,7 +21,7 @@ Result CompileAndWait(GrammarCompiler* compiler, GrammarSource source) {
   std::future<Result> future = promise->get_future();
   compiler->Compile(std::move(source),
                     [promise](Result result) { promise->set_value(std::move(result)); });
-  EXPECT_EQ(future.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(future.wait_for(std::chrono::minutes(1)), std::future_status::ready);
   return future.get();
 }
 

@@ -181,6 +181,18 @@ TEST_F(SessionHubTest, ALargeChangeOfLoadIsReportedAtOnceAndASmallOneIsNot) {
   hub_.Stop();
 }
 
+TEST_F(SessionHubTest, WhoStaysIsToldAtOnceOfTheCreditThatAnotherLeaves) {
+  const Router stays = Join();
+  const Router leaves = Join();
+  hub_.Start();
+  ASSERT_TRUE(testing::WaitFor([&] { return stays.writer->flushes >= 1; }));
+  const int before = stays.writer->flushes;
+  hub_.Remove(leaves.writer.get());
+  EXPECT_TRUE(testing::WaitFor([&] { return stays.writer->flushes > before; }));
+  EXPECT_EQ(CreditOf(stays), (SubmitCredit{10, 1000}));
+  hub_.Stop();
+}
+
 TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
   metrics::Registry registry;
   metrics::WorkerMetrics metrics(&registry, "m");
