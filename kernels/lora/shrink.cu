@@ -2,9 +2,12 @@
 //
 //   shrunk[split, tile row, module, r] = sum over k of the split of x[row, k] A[slot, module, r, k]
 //
-// Grid: (tile, module and 16 ranks, split). A block of eight warps takes one tile's 16 rows and 16
-// ranks; its warps share the inputs of its split, 32 at a time, in turns, and their sums are added
+// Grid: (tile, module and 16 ranks, split of 1024 inputs). A block of eight warps takes one tile's
+// 16 rows and 16 ranks; each of its warps has four stretches of 32 inputs, and their sums are added
 // up in order through shared memory. Products: mma.sync m16n8k16, f32 sums.
+//
+// All that a block reads of A is in its registers before it waits for the kernel that writes x:
+// what is left then is one round trip to the L2 for x and one barrier.
 //
 // Both operands lie along k, so the order of k within a product is free: lane (g, t) loads inputs
 // [8 t, 8 t + 8) of a stretch of 32 as one vector, and the halves of it serve two products. Per
@@ -12,8 +15,6 @@
 // tiles share an adapter; bound by latency at decode sizes. Shared memory: 8 KB. Architectures:
 // sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h). Tolerance: f32
 // sums of bf16 products.
-
-#include <algorithm>
 
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/mma_sm80.cuh"
@@ -25,83 +26,90 @@ namespace pingti::kernels {
 namespace {
 
 constexpr int kWarps = 8;
-constexpr int kStretch = 32;        // inputs of one vector per lane
-constexpr int kSplitInputs = 1024;  // about so many inputs a split
-constexpr int kMaxSplits = 8;
-constexpr int kUnroll = 4;  // stretches whose loads are in flight together
+constexpr int kBlocksPerSm = 2;  // registers for all of a lane's loads at once
+constexpr int kStretch = 32;     // inputs of one vector per lane
+constexpr int kStretches = 4;    // of a warp
+constexpr int kSplitInputs = kWarps * kStretches * kStretch;
 
 using Vector = uint4;  // eight elements
 
-// One lane's part of a stretch: two rows of x and of A.
-struct Loads {
-  Vector x_low;   // row g of the tile
-  Vector x_high;  // row g + 8
-  Vector a_low;   // rank g
-  Vector a_high;  // rank g + 8
+// One lane's part of two rows in all of its warp's stretches: rows g and g + 8 of the tile, or
+// ranks.
+struct RowPair {
+  Vector low[kStretches];
+  Vector high[kStretches];
 };
 
-// Plain loads: x was written by a kernel that this one may have overlapped.
-__device__ __forceinline__ Vector LoadOrZero(const __nv_bfloat16* row, int at, bool valid) {
-  return valid ? *reinterpret_cast<const Vector*>(row + at) : make_uint4(0, 0, 0, 0);
+// Input of this lane in one of its warp's stretches.
+__device__ __forceinline__ int InputOf(int stretch) {
+  const int warp = threadIdx.x / 32;
+  return blockIdx.z * kSplitInputs + (stretch * kWarps + warp) * kStretch + 8 * (threadIdx.x % 4);
 }
 
-// Sums of ranks g' = 8 j + 2 t, 2 t + 1 for rows g and g + 8.
-__device__ __forceinline__ void Multiply(const Loads& loads, float (&sums)[2][4]) {
-  const uint32_t first[4] = {loads.x_low.x, loads.x_high.x, loads.x_low.y, loads.x_high.y};
-  const uint32_t second[4] = {loads.x_low.z, loads.x_high.z, loads.x_low.w, loads.x_high.w};
-  Mma16816<__nv_bfloat16>(sums[0], first, loads.a_low.x, loads.a_low.y);
-  Mma16816<__nv_bfloat16>(sums[1], first, loads.a_high.x, loads.a_high.y);
-  Mma16816<__nv_bfloat16>(sums[0], second, loads.a_low.z, loads.a_low.w);
-  Mma16816<__nv_bfloat16>(sums[1], second, loads.a_high.z, loads.a_high.w);
+// Zeros stand for rows that are null, and for inputs past the end. Plain loads: x was written by a
+// kernel that this one may have overlapped.
+__device__ __forceinline__ void LoadRows(const __nv_bfloat16* low, const __nv_bfloat16* high,
+                                         int in_features, RowPair* rows) {
+  const Vector zero = make_uint4(0, 0, 0, 0);
+#pragma unroll
+  for (int i = 0; i < kStretches; ++i) {
+    const int at = InputOf(i);
+    const bool valid = at < in_features;
+    rows->low[i] = valid && low != nullptr ? *reinterpret_cast<const Vector*>(low + at) : zero;
+    rows->high[i] = valid && high != nullptr ? *reinterpret_cast<const Vector*>(high + at) : zero;
+  }
 }
 
-__global__ void __launch_bounds__(kWarps * 32) ShrinkKernel(const LoraShrinkParams p) {
+// Adds to the sums of ranks 8 j + 2 t, 8 j + 2 t + 1 for rows g and g + 8.
+__device__ __forceinline__ void Multiply(const RowPair& x, const RowPair& a, float (&sums)[2][4]) {
+#pragma unroll
+  for (int i = 0; i < kStretches; ++i) {
+    const uint32_t first[4] = {x.low[i].x, x.high[i].x, x.low[i].y, x.high[i].y};
+    const uint32_t second[4] = {x.low[i].z, x.high[i].z, x.low[i].w, x.high[i].w};
+    Mma16816<__nv_bfloat16>(sums[0], first, a.low[i].x, a.low[i].y);
+    Mma16816<__nv_bfloat16>(sums[1], first, a.high[i].x, a.high[i].y);
+    Mma16816<__nv_bfloat16>(sums[0], second, a.low[i].z, a.low[i].w);
+    Mma16816<__nv_bfloat16>(sums[1], second, a.high[i].z, a.high[i].w);
+  }
+}
+
+__global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
+    ShrinkKernel(const LoraShrinkParams p) {
   __shared__ float partial[kWarps][kLoraTileRows][kLoraRankStep];
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   LetNextKernelStart();
-  WaitForPriorKernels();
 #endif
   const int tile = blockIdx.x;
   const int rank_steps = p.max_rank / kLoraRankStep;
   const int module = blockIdx.y / rank_steps;
   const int first_rank = blockIdx.y % rank_steps * kLoraRankStep;
-  const int slot = p.tiles.slots[tile];
-  if (slot < 0 || first_rank >= p.ranks[slot * p.num_modules + module]) return;
-
-  const int warp = threadIdx.x / 32;
   const int g = threadIdx.x % 32 / 4;
   const int t = threadIdx.x % 4;
-  const int32_t* rows = p.tiles.rows + tile * kLoraTileRows;
-  const int row_low = rows[g];
-  const int row_high = rows[g + 8];
-  const auto* x = static_cast<const __nv_bfloat16*>(p.x);
-  const __nv_bfloat16* x_low = x + max(row_low, 0) * p.x_stride;
-  const __nv_bfloat16* x_high = x + max(row_high, 0) * p.x_stride;
-  const __nv_bfloat16* a_low =
-      static_cast<const __nv_bfloat16*>(p.a) +
-      (static_cast<int64_t>(slot * p.num_modules + module) * p.max_rank + first_rank + g) *
-          p.in_features;
-  const __nv_bfloat16* a_high = a_low + 8 * static_cast<int64_t>(p.in_features);
-
-  const int num_stretches = (p.in_features + kStretch - 1) / kStretch;
-  const int per_split = (num_stretches + gridDim.z - 1) / gridDim.z;
-  const int begin = blockIdx.z * per_split;
-  const int end = min(begin + per_split, num_stretches);
-  float sums[2][4] = {};
-  for (int stretch = begin + warp; stretch < end; stretch += kWarps * kUnroll) {
-    Loads loads[kUnroll];
-#pragma unroll
-    for (int i = 0; i < kUnroll; ++i) {
-      const int at = (stretch + i * kWarps) * kStretch + 8 * t;
-      const bool valid = stretch + i * kWarps < end && at < p.in_features;
-      loads[i].x_low = LoadOrZero(x_low, at, valid && row_low >= 0);
-      loads[i].x_high = LoadOrZero(x_high, at, valid && row_high >= 0);
-      loads[i].a_low = LoadOrZero(a_low, at, valid);
-      loads[i].a_high = LoadOrZero(a_high, at, valid);
-    }
-#pragma unroll
-    for (int i = 0; i < kUnroll; ++i) Multiply(loads[i], sums);
+  const int slot = p.tiles.slots[tile];
+  const int row_low = p.tiles.rows[tile * kLoraTileRows + g];
+  const int row_high = p.tiles.rows[tile * kLoraTileRows + g + 8];
+  const int matrix = max(slot, 0) * p.num_modules + module;
+  const int rank = slot < 0 ? 0 : p.ranks[matrix];
+  RowPair a = {};
+  // The first ranks are loaded without waiting for how many there are.
+  if (slot >= 0 && (first_rank == 0 || first_rank < rank)) {
+    const __nv_bfloat16* low =
+        static_cast<const __nv_bfloat16*>(p.a) +
+        (static_cast<int64_t>(matrix) * p.max_rank + first_rank + g) * p.in_features;
+    LoadRows(low, low + 8 * static_cast<int64_t>(p.in_features), p.in_features, &a);
   }
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  WaitForPriorKernels();
+#endif
+  if (first_rank >= rank) return;
+
+  const auto* values = static_cast<const __nv_bfloat16*>(p.x);
+  RowPair x;
+  LoadRows(row_low < 0 ? nullptr : values + row_low * p.x_stride,
+           row_high < 0 ? nullptr : values + row_high * p.x_stride, p.in_features, &x);
+  float sums[2][4] = {};
+  Multiply(x, a, sums);
+  const int warp = threadIdx.x / 32;
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
     partial[warp][g][8 * j + 2 * t] = sums[j][0];
@@ -111,22 +119,20 @@ __global__ void __launch_bounds__(kWarps * 32) ShrinkKernel(const LoraShrinkPara
   }
   __syncthreads();  // every warp's sums are there
   const int row = threadIdx.x / kLoraRankStep;
-  const int rank = threadIdx.x % kLoraRankStep;
+  const int column = threadIdx.x % kLoraRankStep;
   float sum = 0;
 #pragma unroll
-  for (int w = 0; w < kWarps; ++w) sum += partial[w][row][rank];
+  for (int w = 0; w < kWarps; ++w) sum += partial[w][row][column];
   const int64_t out_row =
       (static_cast<int64_t>(blockIdx.z) * p.tiles.num_tiles + tile) * kLoraTileRows + row;
-  p.shrunk[(out_row * p.num_modules + module) * p.max_rank + first_rank + rank] = sum;
+  p.shrunk[(out_row * p.num_modules + module) * p.max_rank + first_rank + column] = sum;
 }
 
 static_assert(kWarps * 32 == kLoraTileRows * kLoraRankStep, "a thread adds up one sum");
 
 }  // namespace
 
-int LoraSplits(int32_t in_features) {
-  return std::clamp(static_cast<int>(in_features) / kSplitInputs, 1, kMaxSplits);
-}
+int LoraSplits(int32_t in_features) { return CeilDiv(in_features, kSplitInputs); }
 
 cudaError_t LaunchLoraShrink(const LoraShrinkParams& p, cudaStream_t stream) {
   if (p.dtype != DType::kBf16) return cudaErrorNotSupported;

@@ -51,8 +51,8 @@ absl::Status Backend::SetLora(LoraWeights& /*weights*/, int32_t /*slot*/,
   return NoAdapters(name());
 }
 
-absl::Status Backend::AddLora(const LoraWeights& /*weights*/, MatrixView /*x*/,
-                              MatrixView /*out*/) {
+absl::Status Backend::AdaptedLinear(const LinearWeight& /*weight*/, const LoraWeights& /*adapters*/,
+                                    const Operand& /*x*/, MatrixView /*out*/) {
   return NoAdapters(name());
 }
 

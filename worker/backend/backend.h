@@ -363,9 +363,11 @@ class Backend {
   // Errors: InvalidArgument when x lacks the form that the weight reads and
   // StepLimits::plain_operands was not set.
   virtual absl::Status Linear(const LinearWeight& weight, const Operand& x, MatrixView out) = 0;
-  // Of every row whose sequence has an adapter: out += (x A^T) B^T. x and out have a row for each
-  // of the step's tokens. A row's result depends on nothing else that is in the step.
-  virtual absl::Status AddLora(const LoraWeights& weights, MatrixView x, MatrixView out);
+  // Linear, and of every row whose sequence has an adapter: out += (x A^T) B^T. x and out have a
+  // row for each of the step's tokens. What is added to a row depends on nothing else that is in
+  // the step. `out` is of activation_dtype(). Errors: those of Linear.
+  virtual absl::Status AdaptedLinear(const LinearWeight& weight, const LoraWeights& adapters,
+                                     const Operand& x, MatrixView out);
   // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
   // k by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
   virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,

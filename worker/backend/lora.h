@@ -1,6 +1,6 @@
 // Low-rank adapters of a matrix product (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
 // Models"): a row of an adapter gets y = x W^T + (x A^T) B^T, where A is [rank, in_features] and B
-// [out_features, rank]. Plain data; next: backend.h (AllocateLora, SetLora, AddLora).
+// [out_features, rank]. Plain data; next: backend.h (AllocateLora, SetLora, AdaptedLinear).
 #pragma once
 
 #include <cstdint>

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "common/base/status_macros.h"
 #include "worker/backend/backend.h"
 
 namespace pingti::worker {
@@ -17,8 +16,8 @@ struct Projection {
   // out = x W^T + bias, and of rows with an adapter that adapter's part. x has a row for each of
   // the step's tokens where there are adapters.
   absl::Status Apply(Backend& backend, const Operand& x, MatrixView out) const {
-    PINGTI_RETURN_IF_ERROR(backend.Linear(*weight, x, out));
-    return lora == nullptr ? absl::OkStatus() : backend.AddLora(*lora, x.values, out);
+    return lora == nullptr ? backend.Linear(*weight, x, out)
+                           : backend.AdaptedLinear(*weight, *lora, x, out);
   }
 };
 

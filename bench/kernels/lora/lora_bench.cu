@@ -84,7 +84,7 @@ class Bench {
     return best;
   }
 
-  // Two products per adapter and module. (The second overwrites y in place of adding to it.)
+  // Two products per adapter and module.
   Timing TimePerAdapter() {
     const int own = std::max(rows_ / adapters_, 1);
     const CublasLt down(LtTypes::kBf16, own, padded_, shape_.in_features);
@@ -128,7 +128,7 @@ class Bench {
       }
     }
     // As many as a recorded step launches.
-    const size_t most = std::min(rows_, rows_ / kLoraTileRows + adapters_);
+    const size_t most = std::min(rows_, rows_ / kLoraTileRows + adapters_ + 1);
     slots.resize(std::max(slots.size(), most), -1);
     rows.resize(slots.size() * kLoraTileRows, -1);
     tile_rows_ = DeviceBuffer<int32_t>(rows);

@@ -1,6 +1,7 @@
 // Adapters' products against a float64 reference: ranks 1 to 256, stacks of modules with ranks of
 // their own or none, tiles that are part empty or not there, widths that no block divides. What no
-// kernel may read is NaN: values behind a module's filled rank, other slots, rows in no tile.
+// kernel may read is NaN: values behind a module's filled rank, other slots, x of rows in no tile,
+// and what is in y before.
 
 #include <algorithm>
 #include <cmath>
@@ -21,8 +22,10 @@ struct Case {
   std::vector<std::pair<int, int>> parts;  // columns, module
   int max_rank;
   std::vector<std::vector<int>> ranks;  // [slots, modules]
-  std::vector<int> row_slots;           // by row; -1: none
+  std::vector<int> row_slots;           // by row; -1: no adapter, kNoTile
 };
+
+constexpr int kNoTile = -2;
 
 int FilledUp(int rank) { return (rank + kLoraRankStep - 1) / kLoraRankStep * kLoraRankStep; }
 
@@ -33,8 +36,11 @@ class LoraCase {
     padded_ = FilledUp(c.max_rank);
     for (const auto& [columns, module] : c.parts) out_ += columns;
     MakeMatrices();
-    for (size_t i = 0; i < c.row_slots.size() * c.in_features; ++i) x_.push_back(Value());
-    for (size_t i = 0; i < c.row_slots.size() * out_; ++i) y_.push_back(Value());
+    const __nv_bfloat16 poison = __float2bfloat16(NAN);
+    for (const int slot : c.row_slots) {
+      for (int k = 0; k < c.in_features; ++k) x_.push_back(slot == kNoTile ? poison : Value());
+      for (int n = 0; n < out_; ++n) y_.push_back(slot == kNoTile ? Value() : poison);
+    }
     MakeTiles();
   }
 
@@ -109,12 +115,12 @@ class LoraCase {
   }
 
   void MakeTiles() {
-    for (size_t slot = 0; slot < c_.ranks.size(); ++slot) {
+    for (int slot = -1; slot < static_cast<int>(c_.ranks.size()); ++slot) {
       int filled = 0;
       for (size_t row = 0; row < c_.row_slots.size(); ++row) {
-        if (c_.row_slots[row] != static_cast<int>(slot)) continue;
+        if (c_.row_slots[row] != slot) continue;
         if (filled % kLoraTileRows == 0) {
-          slots_.push_back(static_cast<int32_t>(slot));
+          slots_.push_back(slot);
           rows_.resize(slots_.size() * kLoraTileRows, -1);
         }
         rows_[(slots_.size() - 1) * kLoraTileRows + filled++ % kLoraTileRows] =
@@ -146,8 +152,7 @@ class LoraCase {
           }
         }
         for (int n = 0; n < columns; ++n, ++column) {
-          const double before = __bfloat162float(y_[row * out_ + column]);
-          double sum = before;
+          double sum = slot == kNoTile ? double(__bfloat162float(y_[row * out_ + column])) : 0;
           double size = 0;  // of the terms: shrunk is rounded to bf16
           for (int r = 0; r < rank; ++r) {
             const double term = shrunk[r] * __bfloat162float(b_[BIndex(slot, column, r)]);
@@ -221,6 +226,7 @@ int main(int argc, char** argv) {
       {"one row", 64, {{64, 0}}, 16, {{16}}, {0}},
       {"rank 1", 72, {{40, 0}}, 16, {{1}, {7}}, Cycle({0, 1, -1}, 40)},
       {"qkv", 512, {{128, 0}, {40, 1}, {40, 2}}, 32, {{16, 32, 5}, {0, 9, 0}}, Cycle({1, 0}, 33)},
+      {"rows in no tile", 2056, {{320, 0}, {264, 1}}, 16, {{8, 16}}, Cycle({kNoTile, 0, -1}, 50)},
       {"parts apart", 136, {{200, 0}, {8, 1}, {72, 0}}, 48, {{33, 48}}, Cycle({0, -1}, 21)},
       {"decode of 8",
        4096,

@@ -1,5 +1,6 @@
 // What adapters add to products against float64, on the backend that this program is linked with:
-// every rank, stacks of modules, adapters that leave modules as they are, and steps that mix them.
+// every rank, stacks of modules, adapters that leave modules as they are, steps that mix them, and
+// weights of every kind of product.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -38,6 +39,10 @@ const Case kCases[] = {
     {512, {{0, 320}, {1, 8}, {0, 72}}, 2},   // parts of one module apart from each other
 };
 
+// How the weights of the products are kept.
+constexpr WeightFormat kFormats[] = {WeightFormat::kBf16, WeightFormat::kInt8,
+                                     WeightFormat::kInt8Weights};
+
 // One sequence of a step.
 struct Segment {
   int32_t slot;
@@ -60,6 +65,9 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
     limits.head_dim = kHeadDim;
     limits.vocab_size = 100;
     limits.max_adapters = kSlots;
+    limits.plain_operands = true;
+    for (const WeightFormat format : kFormats) products_.push_back(MakeProduct(format, 0.1f));
+    bias_alone_ = MakeProduct(WeightFormat::kBf16, 0.0f);
     auto weights = backend()->AllocateLora(shape_);
     ASSERT_TRUE(weights.ok()) << weights.status();
     weights_ = *std::move(weights);
@@ -67,6 +75,23 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
     matrices_.resize(kSlots);
   }
   Backend* backend() { return device_->backend(); }
+
+  // Random weights times `scale`, with a bias.
+  std::unique_ptr<LinearWeight> MakeProduct(WeightFormat format, float scale) {
+    std::vector<float> values = RandomValues(shape_.out_features() * shape_.in_features, &rng_);
+    for (float& value : values) value *= scale;
+    LinearSource source;
+    source.format = format;
+    source.bias = RandomValues(shape_.out_features(), &rng_);
+    source.parts.emplace_back().tensor = {"w",
+                                          DType::kF32,
+                                          {shape_.out_features(), shape_.in_features},
+                                          values.data(),
+                                          static_cast<int64_t>(values.size() * sizeof(float))};
+    auto weight = backend()->PrepareLinear(source);
+    EXPECT_TRUE(weight.ok()) << weight.status();
+    return weight.ok() ? *std::move(weight) : nullptr;
+  }
 
   void Set(int32_t slot, const std::vector<int64_t>& ranks) {
     LoraMatrices matrices;
@@ -102,17 +127,25 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
                                  arrays_.slots});
   }
 
-  // What the step makes of y, given x.
-  std::vector<float> AddTo(const std::vector<Segment>& runs, const std::vector<float>& x,
-                           const std::vector<float>& y) {
+  // A product with and without what adapters add to it.
+  struct Results {
+    std::vector<float> plain, adapted;
+  };
+  Results Multiply(const LinearWeight& product, const std::vector<Segment>& runs,
+                   const std::vector<float>& x) {
     int64_t rows = 0;
     for (const Segment& run : runs) rows += run.tokens;
     const TestMatrix input(device_.get(), rows, shape_.in_features, x);
-    const TestMatrix output(device_.get(), rows, shape_.out_features(), y);
+    const DType dtype = backend()->activation_dtype();
+    const TestMatrix plain(device_.get(), rows, shape_.out_features(), dtype);
+    const TestMatrix adapted(device_.get(), rows, shape_.out_features(), dtype);
     EXPECT_TRUE(Begin(runs).ok());
-    const absl::Status added = backend()->AddLora(*weights_, input.view(), output.view());
-    EXPECT_TRUE(added.ok()) << added;
-    return output.Read();
+    for (const absl::Status& done :
+         {backend()->Linear(product, {input.view()}, plain.view()),
+          backend()->AdaptedLinear(product, *weights_, {input.view()}, adapted.view())}) {
+      EXPECT_TRUE(done.ok()) << done;
+    }
+    return {plain.Read(), adapted.Read()};
   }
 
   // Holds a row against the definition.
@@ -154,15 +187,17 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
     int64_t rows = 0;
     for (const Segment& run : runs) rows += run.tokens;
     const std::vector<float> x = RandomValues(rows * shape_.in_features, &rng_);
-    const std::vector<float> y = RandomValues(rows * shape_.out_features(), &rng_);
-    const std::vector<float> got = AddTo(runs, x, y);
-    int64_t row = 0;
-    for (const Segment& run : runs) {
-      for (int32_t i = 0; i < run.tokens; ++i, ++row) {
-        SCOPED_TRACE(::testing::Message() << "row " << row << ", slot " << run.slot);
-        ASSERT_NO_FATAL_FAILURE(CheckRow(run.slot, x.data() + row * shape_.in_features,
-                                         y.data() + row * shape_.out_features(),
-                                         got.data() + row * shape_.out_features()));
+    for (size_t format = 0; format < std::size(kFormats); ++format) {
+      SCOPED_TRACE(WeightFormatName(kFormats[format]));
+      const Results results = Multiply(*products_[format], runs, x);
+      int64_t row = 0;
+      for (const Segment& run : runs) {
+        for (int32_t i = 0; i < run.tokens; ++i, ++row) {
+          SCOPED_TRACE(::testing::Message() << "row " << row << ", slot " << run.slot);
+          ASSERT_NO_FATAL_FAILURE(CheckRow(run.slot, x.data() + row * shape_.in_features,
+                                           results.plain.data() + row * shape_.out_features(),
+                                           results.adapted.data() + row * shape_.out_features()));
+        }
       }
     }
   }
@@ -175,6 +210,8 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
   std::mt19937 rng_{7};
   std::unique_ptr<testing::DeviceUnderTest> device_;
   LoraShape shape_;
+  std::vector<std::unique_ptr<LinearWeight>> products_;  // by format
+  std::unique_ptr<LinearWeight> bias_alone_;             // whose products are exact
   std::unique_ptr<LoraWeights> weights_;
   std::vector<LoraMatrices> matrices_;
   Arrays arrays_;
@@ -216,14 +253,12 @@ TEST_P(OpsLoraTest, ARowsResultDoesNotDependOnItsNeighbours) {
   const std::vector<Segment> runs = {{1, 30}, {0, 1}, {-1, 4}, {1, 1}, {0, 50}};
   const int64_t rows = 86;
   const std::vector<float> x = RandomValues(rows * shape_.in_features, &rng_);
-  const std::vector<float> y = RandomValues(rows * shape_.out_features(), &rng_);
-  const std::vector<float> together = AddTo(runs, x, y);
+  const std::vector<float> together = Multiply(*bias_alone_, runs, x).adapted;
   int64_t row = 0;  // the first of each sequence
   for (const Segment& run : runs) {
     const auto x_row = x.begin() + row * shape_.in_features;
-    const auto y_row = y.begin() + row * shape_.out_features();
-    const std::vector<float> alone = AddTo({{run.slot, 1}}, {x_row, x_row + shape_.in_features},
-                                           {y_row, y_row + shape_.out_features()});
+    const std::vector<float> alone =
+        Multiply(*bias_alone_, {{run.slot, 1}}, {x_row, x_row + shape_.in_features}).adapted;
     const auto beside_others = together.begin() + row * shape_.out_features();
     EXPECT_EQ(alone, std::vector<float>(beside_others, beside_others + shape_.out_features()))
         << "row " << row;
@@ -235,8 +270,9 @@ TEST_P(OpsLoraTest, AStepThatIsRepeatedServesAnyMixOfAdapters) {
   const int64_t rows = 6;
   const TestMatrix input(device_.get(), rows, shape_.in_features,
                          RandomValues(rows * shape_.in_features, &rng_));
-  TestMatrix output(device_.get(), rows, shape_.out_features(),
-                    RandomValues(rows * shape_.out_features(), &rng_));
+  const DType dtype = backend()->activation_dtype();
+  const TestMatrix plain(device_.get(), rows, shape_.out_features(), dtype);
+  TestMatrix output(device_.get(), rows, shape_.out_features(), dtype);
   const std::vector<std::vector<int32_t>> mixes = {
       {0, 0, 0, 0, 0, 0}, {0, 1, 2, 0, 1, 2}, {-1, 1, 1, -1, 2, 2}, {2, -1, 0, 0, 1, -1}};
   for (int32_t slot = 0; slot < kSlots; ++slot) Set(slot, Ranks(shape_.num_modules, 4 + slot));
@@ -245,15 +281,17 @@ TEST_P(OpsLoraTest, AStepThatIsRepeatedServesAnyMixOfAdapters) {
     for (const int32_t slot : mixes[step % mixes.size()]) runs.push_back({slot, 1});
     if (step == mixes.size() + 1) Set(1, Ranks(shape_.num_modules, 20));  // between two steps
     const std::vector<float> x = input.Read();
-    const std::vector<float> before = output.Read();
     StepShape shape;
     shape.num_seqs = shape.num_tokens = static_cast<int32_t>(rows);
     shape.query_len = 1;
     shape.adapters = true;
     ASSERT_TRUE(Begin(runs, /*with_slots=*/true, shape).ok());
-    const absl::Status status = backend()->Issue(
-        shape, [&] { return backend()->AddLora(*weights_, input.view(), output.view()); });
+    ASSERT_TRUE(backend()->Linear(*products_[0], {input.view()}, plain.view()).ok());
+    const absl::Status status = backend()->Issue(shape, [&] {
+      return backend()->AdaptedLinear(*products_[0], *weights_, {input.view()}, output.view());
+    });
     ASSERT_TRUE(status.ok()) << status;
+    const std::vector<float> before = plain.Read();
     const std::vector<float> after = output.Read();
     for (int64_t row = 0; row < rows; ++row) {
       SCOPED_TRACE(::testing::Message() << "step " << step << ", row " << row);
@@ -269,11 +307,14 @@ TEST_P(OpsLoraTest, AStepWithoutAdaptersChangesNothing) {
   Set(0, Ranks(shape_.num_modules, 16));
   const TestMatrix input(device_.get(), 4, shape_.in_features,
                          RandomValues(4 * shape_.in_features, &rng_));
-  const std::vector<float> y = RandomValues(4 * shape_.out_features(), &rng_);
-  const TestMatrix output(device_.get(), 4, shape_.out_features(), y);
+  const DType dtype = backend()->activation_dtype();
+  const TestMatrix plain(device_.get(), 4, shape_.out_features(), dtype);
+  const TestMatrix output(device_.get(), 4, shape_.out_features(), dtype);
   ASSERT_TRUE(Begin({{0, 4}}, /*with_slots=*/false).ok());
-  ASSERT_TRUE(backend()->AddLora(*weights_, input.view(), output.view()).ok());
-  EXPECT_EQ(output.Read(), y);
+  ASSERT_TRUE(backend()->Linear(*products_[0], {input.view()}, plain.view()).ok());
+  ASSERT_TRUE(
+      backend()->AdaptedLinear(*products_[0], *weights_, {input.view()}, output.view()).ok());
+  EXPECT_EQ(output.Read(), plain.Read());
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, OpsLoraTest,

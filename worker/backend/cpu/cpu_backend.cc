@@ -242,9 +242,11 @@ class CpuBackend : public Backend {
                      &stage_);
   }
 
-  absl::Status AddLora(const LoraWeights& weights, MatrixView x, MatrixView out) override {
-    return RunLora(static_cast<const CpuLoraWeights&>(weights), step_, x, out, *kernels_, &pool_,
-                   &lora_stage_);
+  absl::Status AdaptedLinear(const LinearWeight& weight, const LoraWeights& adapters,
+                             const Operand& x, MatrixView out) override {
+    PINGTI_RETURN_IF_ERROR(Linear(weight, x, out));
+    return RunLora(static_cast<const CpuLoraWeights&>(adapters), step_, x.values, out, *kernels_,
+                   &pool_, &lora_stage_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -53,7 +53,8 @@ class LoraStage {
   ActivationStage activations_;
 };
 
-// See Backend::AddLora; `step` is the one in progress.
+// out += (x A^T) B^T for rows with adapters, see Backend::AdaptedLinear; `step` is the one in
+// progress.
 absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step, MatrixView x,
                      MatrixView out, const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage);
 

@@ -99,7 +99,7 @@ absl::StatusOr<Blas::Plan*> Blas::PlanFor(const Key& key) {
 }
 
 absl::Status Blas::Multiply(const void* w, const void* bias, MatrixView x, MatrixView out,
-                            cudaStream_t stream) {
+                            cudaStream_t stream, bool accumulate) {
   const Key key{x.rows,         out.cols, x.cols, x.stride, out.stride, out.dtype == DType::kF32,
                 bias != nullptr};
   PINGTI_ASSIGN_OR_RETURN(Plan * plan, PlanFor(key));
@@ -110,9 +110,9 @@ absl::Status Blas::Multiply(const void* w, const void* bias, MatrixView x, Matri
                    "bias"));
   }
   const float one = 1.0f;
-  const float zero = 0.0f;
+  const float beta = accumulate ? 1.0f : 0.0f;
   const cublasStatus_t status =
-      cublasLtMatmul(handle_, plan->product, &one, w, plan->w, x.data, plan->x, &zero, out.data,
+      cublasLtMatmul(handle_, plan->product, &one, w, plan->w, x.data, plan->x, &beta, out.data,
                      plan->out, out.data, plan->out, &plan->algorithm, workspace_->data(),
                      static_cast<size_t>(kWorkspaceBytes), stream);
   if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();

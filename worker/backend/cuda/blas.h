@@ -24,11 +24,11 @@ class Blas {
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
-  // out[m, n] = sum over k of x[m, k] w[n, k] + bias[n], accumulated in f32. `w`: device, bf16,
-  // dense [out.cols, x.cols], 16-byte aligned. `bias`: device, bf16 [out.cols] or null. x is bf16,
-  // out bf16 or f32. Errors: Internal naming the shape.
+  // out[m, n] = sum over k of x[m, k] w[n, k] + bias[n], accumulated in f32, and added to what is
+  // in `out` if `accumulate`. `w`: device, bf16, dense [out.cols, x.cols], 16-byte aligned. `bias`:
+  // device, bf16 [out.cols] or null. x is bf16, out bf16 or f32. Errors: Internal naming the shape.
   absl::Status Multiply(const void* w, const void* bias, MatrixView x, MatrixView out,
-                        cudaStream_t stream);
+                        cudaStream_t stream, bool accumulate = false);
 
  private:
   struct Key {

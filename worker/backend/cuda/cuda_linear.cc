@@ -94,7 +94,7 @@ absl::Status CudaLinear::Allocate(const StepLimits& limits) {
 }
 
 absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
-                                 cudaStream_t stream) {
+                                 cudaStream_t stream, bool accumulate) {
   const MatrixView& values = x.values;
   QuantizedView form = x.quantized;
   if (form.type != kInt8PerToken) {
@@ -116,6 +116,8 @@ absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, const Operand& 
   if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   params.y = static_cast<__nv_bfloat16*>(out.data);
   params.y_row_stride = out.stride;
+  if (accumulate) params.residual = params.y;
+  params.residual_row_stride = out.stride;
   params.workspace = int8_workspace_->data();
   params.workspace_bytes = static_cast<size_t>(int8_workspace_->bytes());
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGemmS8(params, stream));
@@ -123,7 +125,7 @@ absl::Status CudaLinear::RunInt8(const CudaLinearWeight& weight, const Operand& 
 }
 
 absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
-                                    cudaStream_t stream) {
+                                    cudaStream_t stream, bool accumulate) {
   const MatrixFormat& format = weight.matrix_format;
   kernels::GemmW4A16Params params;
   params.m = static_cast<int>(x.rows);
@@ -144,6 +146,8 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
     params.y = static_cast<__nv_bfloat16*>(out.data);
   }
   params.y_row_stride = out.stride;
+  if (accumulate) params.residual = params.y;
+  params.residual_row_stride = out.stride;
   params.workspace = grouped_workspace_->data();
   params.workspace_bytes = static_cast<size_t>(grouped_workspace_->bytes());
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGemmW4A16(params, stream));
@@ -151,7 +155,7 @@ absl::Status CudaLinear::RunGrouped(const CudaLinearWeight& weight, MatrixView x
 }
 
 absl::Status CudaLinear::RunDense(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
-                                  cudaStream_t stream) {
+                                  cudaStream_t stream, bool accumulate) {
   kernels::DequantizeWeightsParams params;
   params.n = static_cast<int>(weight.rows);
   params.k = static_cast<int>(weight.cols);
@@ -168,31 +172,32 @@ absl::Status CudaLinear::RunDense(const CudaLinearWeight& weight, MatrixView x, 
     params.num_rows = static_cast<int>(rows);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDequantizeWeights(params, stream));
     const void* bias = weight.bias == nullptr ? nullptr : weight.bias->as<__nv_bfloat16>() + first;
-    PINGTI_RETURN_IF_ERROR(
-        blas_->Multiply(dense_rows_->data(), bias, x, out.Columns(first, rows), stream));
+    PINGTI_RETURN_IF_ERROR(blas_->Multiply(dense_rows_->data(), bias, x, out.Columns(first, rows),
+                                           stream, accumulate));
   }
   return absl::OkStatus();
 }
 
 absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
-                             cudaStream_t stream) {
+                             cudaStream_t stream, bool accumulate) {
   const MatrixView& values = x.values;
   PINGTI_CHECK(values.cols == weight.cols && out.cols == weight.rows && values.rows == out.rows);
   const GemmKind kind = GemmKindOf(weight.matrix_format);
-  PINGTI_CHECK(kind != GemmKind::kInt8 || out.dtype == DType::kBf16);
+  PINGTI_CHECK((kind != GemmKind::kInt8 && !accumulate) || out.dtype == DType::kBf16);
   if (values.rows == 0) return absl::OkStatus();
   switch (kind) {
     case GemmKind::kBf16:
       return blas_->Multiply(weight.values->data(),
                              weight.bias == nullptr ? nullptr : weight.bias->data(), values, out,
-                             stream);
+                             stream, accumulate);
     case GemmKind::kInt8:
-      return RunInt8(weight, x, out, stream);
+      return RunInt8(weight, x, out, stream, accumulate);
     case GemmKind::kGrouped: {
       const auto bytes = DenseValues(weight) * static_cast<int64_t>(sizeof(__nv_bfloat16));
       const bool has_room = dense_rows_ != nullptr && dense_rows_->bytes() >= bytes;
-      return values.rows >= kDenseTokens && has_room ? RunDense(weight, values, out, stream)
-                                                     : RunGrouped(weight, values, out, stream);
+      return values.rows >= kDenseTokens && has_room
+                 ? RunDense(weight, values, out, stream, accumulate)
+                 : RunGrouped(weight, values, out, stream, accumulate);
     }
   }
   CheckFailed(__FILE__, __LINE__, "known GemmKind", "");

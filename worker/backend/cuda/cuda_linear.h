@@ -75,21 +75,22 @@ class CudaLinear {
   int64_t BytesFor(const StepLimits& limits) const;
   absl::Status Allocate(const StepLimits& limits);
 
-  // See Backend::Linear.
+  // See Backend::Linear. With `accumulate` the product is added to what is in `out`, which is bf16
+  // then.
   absl::Status Run(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
-                   cudaStream_t stream);
+                   cudaStream_t stream, bool accumulate = false);
 
  private:
   CudaLinear() = default;
   static int64_t QuantizedBytesFor(const StepLimits& limits);
   int64_t DenseBytesFor(const StepLimits& limits) const;
   absl::Status RunInt8(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
-                       cudaStream_t stream);
+                       cudaStream_t stream, bool accumulate);
   absl::Status RunGrouped(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
-                          cudaStream_t stream);
+                          cudaStream_t stream, bool accumulate);
   // RunGrouped for many tokens.
   absl::Status RunDense(const CudaLinearWeight& weight, MatrixView x, MatrixView out,
-                        cudaStream_t stream);
+                        cudaStream_t stream, bool accumulate);
 
   int64_t dense_values_ = 0;  // the most of a slice of bf16 rows
   std::unique_ptr<Blas> blas_;

@@ -128,12 +128,11 @@ absl::Status CudaLora::Allocate(const StepLimits& limits) {
   return absl::OkStatus();
 }
 
-absl::Status CudaLora::Add(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
+absl::Status CudaLora::Run(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
                            MatrixView x, MatrixView out, cudaStream_t stream) {
   const LoraShape& shape = weights.shape();
   PINGTI_CHECK(x.cols == shape.in_features && out.cols == shape.out_features() &&
                x.rows == out.rows && out.dtype == DType::kBf16);
-  if (tiles.num_tiles == 0 || !weights.is_used()) return absl::OkStatus();
   kernels::LoraShrinkParams shrink;
   shrink.tiles = tiles;
   shrink.x = x.data;

@@ -57,9 +57,8 @@ class CudaLora {
   int64_t BytesFor(const StepLimits& limits) const;
   absl::Status Allocate(const StepLimits& limits);
 
-  // See Backend::AddLora; nothing is launched without tiles, or for a product that no adapter adds
-  // to.
-  absl::Status Add(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles, MatrixView x,
+  // out = (x A^T) B^T for rows with adapters, zeros for the others that are in tiles.
+  absl::Status Run(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles, MatrixView x,
                    MatrixView out, cudaStream_t stream);
 
  private:

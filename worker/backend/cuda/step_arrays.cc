@@ -57,10 +57,10 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   return layout;
 }
 
-// Each adapter of a step fills all of its tiles but one.
+// Each adapter of a step fills all of its tiles but one, and so do the rows without.
 int64_t StepArrays::MostTiles(const StepLimits& limits, int64_t tokens) {
   if (limits.max_adapters == 0) return 0;
-  return std::min(tokens, tokens / kernels::kLoraTileRows + limits.max_adapters);
+  return std::min(tokens, tokens / kernels::kLoraTileRows + limits.max_adapters + 1);
 }
 
 int64_t StepArrays::BytesFor(const StepLimits& limits) {
@@ -119,23 +119,27 @@ int64_t StepArrays::NumTiles(const StepInputs& inputs, const StepShape& shape) c
   return inputs.adapter_slots.empty() ? 0 : MostTiles(limits_, shape.num_tokens);
 }
 
-void StepArrays::FillTiles(const StepInputs& inputs, int64_t num_tiles, int32_t* rows,
-                           int32_t* slots) const {
+void StepArrays::FillTiles(const StepInputs& inputs, int32_t num_rows, int64_t num_tiles,
+                           int32_t* rows, int32_t* slots) const {
+  if (num_tiles == 0) return;
   constexpr auto kRows = int64_t{kernels::kLoraTileRows};
   std::fill_n(rows, num_tiles * kRows, -1);
-  std::fill_n(slots, num_tiles, -1);
+  std::fill_n(slots, num_tiles, kNoAdapterSlot);
   int64_t tile = 0;
-  for (int32_t slot = 0; slot < static_cast<int32_t>(limits_.max_adapters); ++slot) {
+  for (int32_t slot = kNoAdapterSlot; slot < static_cast<int32_t>(limits_.max_adapters); ++slot) {
     int64_t filled = 0;  // rows of this adapter
-    for (size_t s = 0; s < inputs.adapter_slots.size(); ++s) {
-      if (inputs.adapter_slots[s] != slot) continue;
-      for (int32_t row = inputs.query_start[s]; row < inputs.query_start[s + 1]; ++row) {
+    const auto add = [&](int32_t begin, int32_t end) {
+      for (int32_t row = begin; row < end; ++row) {
         const int64_t at = tile * kRows + filled++;
         PINGTI_CHECK(at < num_tiles * kRows);
         rows[at] = row;
         slots[at / kRows] = slot;
       }
+    };
+    for (size_t s = 0; s < inputs.adapter_slots.size(); ++s) {
+      if (inputs.adapter_slots[s] == slot) add(inputs.query_start[s], inputs.query_start[s + 1]);
     }
+    if (slot == kNoAdapterSlot) add(inputs.query_start.back(), num_rows);
     tile += (filled + kRows - 1) / kRows;
   }
 }
@@ -162,7 +166,8 @@ void StepArrays::Fill(const Layout& layout, const StepInputs& inputs, const Step
   auto* slots = reinterpret_cast<int64_t*>(pinned + layout.slots);
   FillSlots(inputs, slots);
   std::fill(slots + num_tokens, slots + all_tokens, -1);
-  FillTiles(inputs, NumTiles(inputs, shape), reinterpret_cast<int32_t*>(pinned + layout.tile_rows),
+  FillTiles(inputs, shape.num_tokens, NumTiles(inputs, shape),
+            reinterpret_cast<int32_t*>(pinned + layout.tile_rows),
             reinterpret_cast<int32_t*>(pinned + layout.tile_slots));
   // Padding turns as an earlier step's rows did.
   std::memcpy(pinned + layout.cos, inputs.rope_cos.data(), inputs.rope_cos.size_bytes());

@@ -33,8 +33,8 @@ struct StepPointers {
   const float* sin = nullptr;              // [num_tokens, half_dim]
   const int32_t* block_table = nullptr;    // [num_seqs, block_table_stride]
   int64_t block_table_stride = 0;
-  // Tiles of rows with one adapter each, as many as any step of so many tokens may take; none in a
-  // step without adapters. See kernels' lora.h.
+  // Tiles of rows with one adapter each, or with none, padding included: as many as any step of so
+  // many tokens may take; none in a step without adapters. See kernels' lora.h.
   kernels::LoraTiles adapter_tiles;
   int32_t num_tokens = 0;
   int32_t num_seqs = 0;
@@ -91,8 +91,9 @@ class StepArrays {
   void FillSlots(const StepInputs& inputs, int64_t* slots) const;
   // That a step launches: none without adapters, and else as many as any mix of them takes.
   int64_t NumTiles(const StepInputs& inputs, const StepShape& shape) const;
-  // Rows of the sequences by adapter, in tiles. `rows` and `slots` have room for `num_tiles`.
-  void FillTiles(const StepInputs& inputs, int64_t num_tiles, int32_t* rows, int32_t* slots) const;
+  // All `num_rows` rows by adapter, in tiles. `rows` and `slots` have room for `num_tiles`.
+  void FillTiles(const StepInputs& inputs, int32_t num_rows, int64_t num_tiles, int32_t* rows,
+                 int32_t* slots) const;
   void SetPointers(const Layout& layout, const StepShape& shape, const Decodes& decodes,
                    int64_t num_tiles);
   absl::Status CopyTable(const StepInputs& inputs, uint8_t* pinned, cudaStream_t stream);

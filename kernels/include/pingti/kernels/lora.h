@@ -1,12 +1,15 @@
 // Low-rank adapters of a product, many in one step (Hu et al., "LoRA"; Chen et al., "Punica:
 // Multi-Tenant LoRA Serving", for rows of many adapters in one launch):
 //
-//   y[t, n] += sum over r of (sum over k of x[t, k] A[slot(t), k, r]) B[slot(t), n, r]
+//   y[t, n] = sum over r of (sum over k of x[t, k] A[slot(t), k, r]) B[slot(t), n, r]
 //
 // in two launches: shrink, which leaves x A^T in f32 in several parts, and expand, which adds the
-// parts up, rounds them to bf16 and multiplies them with B. Rows come in tiles of one adapter,
-// listed in device memory, so that a recorded graph serves any mix of adapters. A row's result
-// depends on no other row. Host only. Next: kernels/lora/shrink.cu, expand.cu.
+// parts up, rounds them to bf16 and multiplies them with B. Both come before the product that y
+// belongs to, which adds its own to what is there (beta of cuBLASLt, the residual of gemm_s8.h and
+// gemm_w4a16.h): each then starts beside the kernel before it and has read its weights when that
+// one ends. Rows come in tiles of one adapter, listed in device memory, so that a recorded graph
+// serves any mix of adapters. A row's result depends on no other row. Host only. Next:
+// kernels/lora/shrink.cu, expand.cu.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -22,10 +25,11 @@ inline constexpr int kLoraRankStep = 16;  // matrices are filled up with zeros t
 inline constexpr int kMaxLoraRank = 256;
 inline constexpr int kMaxLoraParts = 8;
 
-// Which rows have which adapters. Tiles hold rows of one slot each; those behind the last one have
-// slot -1.
+// Which rows have which adapters. Tiles hold rows of one slot each. Rows without an adapter are in
+// tiles of slot -1 and become zeros in y; a row in no tile is left as it is.
 struct LoraTiles {
-  const int32_t* rows = nullptr;   // device, [num_tiles, kLoraTileRows]; -1: no row
+  // device, [num_tiles, kLoraTileRows]; -1: no row. A tile's rows come first in it.
+  const int32_t* rows = nullptr;
   const int32_t* slots = nullptr;  // device, [num_tiles]
   int32_t num_tiles = 0;           // that are launched
 };
@@ -57,7 +61,7 @@ struct LoraExpandParams {
   int num_splits = 0;
   const void* b = nullptr;         // device, [slots, out_features, max_rank], zeros as in A
   const int32_t* ranks = nullptr;  // device, [slots, num_modules]
-  void* y = nullptr;               // device, [rows, out_features]
+  void* y = nullptr;               // device, [rows, out_features]; only written
   int64_t y_stride = 0;            // elements between rows, a multiple of 8
   int32_t out_features = 0;
   int32_t num_modules = 0;
