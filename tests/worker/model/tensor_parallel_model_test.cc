@@ -273,6 +273,8 @@ constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "deepseek_v3",
                                            "deepseek_v3_int8",
                                            "deepseek_v3_fp8",
+                                           "gguf_deepseek_v2_lite",
+                                           "gguf_deepseek_v3_d576",
                                            "gguf_qwen3_moe",
                                            "gguf_qwen2_moe",
                                            "gguf_mixtral"};

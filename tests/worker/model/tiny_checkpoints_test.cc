@@ -255,6 +255,8 @@ constexpr Case kCases[] = {
     {"deepseek_v3_int8", {7.63e-4, 7.35e-3, 7.35e-3}, kNoSuchHeads},
     {"deepseek_v3_fp8", {4.01e-4, 2.47e-4, 4.01e-4}, kNoSuchHeads},
     {"qwen3_fp8", {5.31e-5, 1.70e-3, 5.31e-5}, kNoSuchHeads},
+    {"gguf_deepseek_v2_lite", {3.76e-4, 2.28e-2, 3.76e-4}, kNoSuchHeads},
+    {"gguf_deepseek_v3_d576", {1.27e-3, 1.42e-2, 4.11e-3}, kNoSuchHeads},
     {"deepseek_v2_lite_d576", {2.91e-4, 4.05e-3, 2.91e-4}, kNoSuchHeads},
     {"deepseek_v3_d576", {2.61e-4, 9.18e-4, 2.61e-4}, kNoSuchHeads},
 };

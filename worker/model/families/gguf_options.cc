@@ -127,7 +127,24 @@ absl::Status ReadRope(const GgufFile& file, const GgufKeys& keys, DenseOptions* 
   return ReadLongRope(file, keys, name == "longrope", options);
 }
 
-absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, DenseOptions* options) {
+// Heads whose keys and values are of equal size.
+absl::Status ReadHeadDim(const GgufKeys& keys, DenseOptions* options) {
+  PINGTI_ASSIGN_OR_RETURN(
+      options->head_dim,
+      keys.IntOr("attention.key_length", options->hidden_size / options->num_heads, 1, 1 << 16));
+  if (options->head_dim % 2 != 0) {
+    return absl::InvalidArgumentError(
+        Concat("heads of ", options->head_dim, " dimensions; expected an even number"));
+  }
+  PINGTI_ASSIGN_OR_RETURN(const int64_t value_length,
+                          keys.IntOr("attention.value_length", options->head_dim, 1, 1 << 16));
+  if (value_length == options->head_dim) return absl::OkStatus();
+  return absl::UnimplementedError(Concat("attention.value_length ", value_length,
+                                         " differs from key_length ", options->head_dim));
+}
+
+absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, const GgufFeatures& features,
+                       DenseOptions* options) {
   PINGTI_ASSIGN_OR_RETURN(options->num_layers, keys.RequiredInt("block_count", 1, 1024));
   PINGTI_ASSIGN_OR_RETURN(options->hidden_size, keys.RequiredInt("embedding_length", 1, kMaxSize));
   PINGTI_ASSIGN_OR_RETURN(options->inner_size,
@@ -141,18 +158,11 @@ absl::Status ReadSizes(const GgufFile& file, const GgufKeys& keys, DenseOptions*
                                              " is not a multiple of attention.head_count_kv ",
                                              options->num_kv_heads));
   }
-  PINGTI_ASSIGN_OR_RETURN(
-      options->head_dim,
-      keys.IntOr("attention.key_length", options->hidden_size / options->num_heads, 1, 1 << 16));
-  if (options->head_dim % 2 != 0) {
-    return absl::InvalidArgumentError(
-        Concat("heads of ", options->head_dim, " dimensions; expected an even number"));
-  }
-  PINGTI_ASSIGN_OR_RETURN(const int64_t value_length,
-                          keys.IntOr("attention.value_length", options->head_dim, 1, 1 << 16));
-  if (value_length != options->head_dim) {
-    return absl::UnimplementedError(Concat("attention.value_length ", value_length,
-                                           " differs from key_length ", options->head_dim));
+  if (features.has_latent_attention) {
+    PINGTI_ASSIGN_OR_RETURN(options->head_dim,
+                            keys.RequiredInt("rope.dimension_count", 2, 1 << 16));
+  } else {
+    PINGTI_RETURN_IF_ERROR(ReadHeadDim(keys, options));
   }
   PINGTI_ASSIGN_OR_RETURN(options->max_context, keys.RequiredInt("context_length", 1, kMaxContext));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<double> eps,
@@ -185,7 +195,7 @@ absl::StatusOr<DenseOptions> ReadGgufDense(const GgufFile& file, std::string_vie
   if (experts != 0 && !features.has_experts) {
     return absl::UnimplementedError(Concat("mixture of experts (expert_count ", experts, ")"));
   }
-  PINGTI_RETURN_IF_ERROR(ReadSizes(file, keys, &options));
+  PINGTI_RETURN_IF_ERROR(ReadSizes(file, keys, features, &options));
   PINGTI_RETURN_IF_ERROR(ReadRope(file, keys, &options));
   options.tied_embeddings = file.FindTensor("output.weight") == nullptr;
   options.qkv_bias = HasBias(file, "blk.0.attn_q");

@@ -14,6 +14,8 @@ namespace pingti::worker {
 struct GgufFeatures {
   bool rotates_partly = false;  // the first dimensions of a head may rotate alone, in halves
   bool has_experts = false;     // its page reads the keys of a mixture of experts
+  // Its page reads the sizes of heads; head_dim becomes what rotates of them.
+  bool has_latent_attention = false;
 };
 
 // Everything of `options` but qk_norm and interleaved_qk. Keys begin with `architecture` and a dot.

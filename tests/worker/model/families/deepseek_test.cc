@@ -10,6 +10,7 @@
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
+#include "tests/worker/weights/gguf_builder.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
@@ -160,7 +161,7 @@ TEST(DeepseekTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(ErrorOf(With(kV3, "topk_method", "\"greedy\"")),
               HasSubstr("'topk_method' 'greedy'; expected noaux_tc"));
   EXPECT_THAT(ErrorOf(With(kV3, "n_group", "7")),
-              HasSubstr("'n_group' 7: expected a divisor of 'n_routed_experts', 256"));
+              HasSubstr("'n_group' 7: expected a divisor of the 256 experts"));
   EXPECT_THAT(ErrorOf(With(With(kV3, "n_group", "64"), "topk_group", "1")),
               HasSubstr("leave 4 experts in groups of 4 to choose from"));
   EXPECT_THAT(ErrorOf(With(kV3, "qk_rope_head_dim", "63")),
@@ -171,6 +172,95 @@ TEST(DeepseekTest, RefusalsNameTheFieldAndTheValue) {
   }
   EXPECT_THAT(ErrorOf(std::string(kV3) + R"(,"rope_interleave":false)"),
               HasSubstr("'rope_interleave' false; expected true"));
+}
+
+// What a GGUF file of two layers says, of which the first has no experts.
+struct GgufOptions {
+  uint32_t gating = 2;
+  uint32_t groups = 4;
+  uint32_t groups_used = 2;
+  uint32_t key_length = 48;
+  uint32_t predictors = 0;
+  bool has_attention_factor = false;
+};
+
+std::string GgufOf(const GgufOptions& options) {
+  testing::GgufBuilder file;
+  file.AddString("general.architecture", "deepseek2");
+  const auto add = [&file](const std::string& key, uint32_t value) {
+    file.AddU32("deepseek2." + key, value);
+  };
+  add("block_count", 2);
+  add("context_length", 256);
+  add("embedding_length", 64);
+  add("feed_forward_length", 96);
+  add("attention.head_count", 4);
+  add("attention.head_count_kv", 1);
+  add("attention.key_length", 80);
+  add("attention.value_length", 64);
+  add("attention.key_length_mla", options.key_length);
+  add("attention.value_length_mla", 24);
+  add("attention.kv_lora_rank", 64);
+  add("rope.dimension_count", 16);
+  add("expert_count", 8);
+  add("expert_used_count", 3);
+  add("expert_gating_func", options.gating);
+  add("expert_group_count", options.groups);
+  add("expert_group_used_count", options.groups_used);
+  add("nextn_predict_layers", options.predictors);
+  file.AddF32("deepseek2.expert_weights_scale", 2.5f);
+  file.AddString("deepseek2.rope.scaling.type", "yarn");
+  file.AddF32("deepseek2.rope.scaling.factor", 4.0f);
+  add("rope.scaling.original_context_length", 64);
+  file.AddF32("deepseek2.rope.scaling.yarn_log_multiplier", 0.0707f);
+  if (options.has_attention_factor) file.AddF32("deepseek2.rope.scaling.attn_factor", 2.0f);
+  file.AddString("tokenizer.ggml.model", "gpt2");
+  file.AddStrings("tokenizer.ggml.tokens", std::vector<std::string>(10, "t"));
+  file.AddTensor("token_embd.weight", {64, 10}, 0, 4 * 64 * 10);
+  file.AddTensor("blk.1.ffn_gate_exps.weight", {64, 32, 8}, 0, 4 * 64 * 32 * 8);
+  file.AddTensor("blk.1.exp_probs_b.bias", {8}, 0, 4 * 8);
+  return file.Build();
+}
+
+TEST(DeepseekTest, AGgufFileSaysTheSameInItsOwnWords) {
+  const std::string bytes = GgufOf({});
+  const auto parts = ParseGgufCheckpoint(bytes);
+  ASSERT_TRUE(parts.ok()) << parts.status();
+  const LatentAttentionSpec& attention = *parts->spec.layers[1].latent_attention;
+  EXPECT_EQ(attention.nope_dim, 32);
+  EXPECT_EQ(attention.rope_dim, 16);
+  EXPECT_EQ(attention.value_dim, 24);
+  EXPECT_EQ(attention.query_latent_dim, 0);
+  EXPECT_FALSE(attention.keys_transposed);
+  ASSERT_EQ(attention.keys.size(), 4u);
+  EXPECT_EQ(attention.keys[3].first, 3 * 64);
+  const double mscale = 0.1 * 0.707 * std::log(4.0) + 1.0;
+  EXPECT_NEAR(attention.scale, mscale * mscale / std::sqrt(48.0), 1e-6);
+  EXPECT_EQ(parts->spec.rope.attention_factor, 1.0);
+  EXPECT_FALSE(parts->spec.layers[0].experts.has_value());
+  EXPECT_EQ(parts->spec.layers[1].experts->routing,
+            (ExpertRouting{8, 3, RouterScore::kSigmoid, false, 2.5f, 4, 2, 2}));
+  EXPECT_EQ(parts->spec.layers[1].experts->correction_bias, "blk.1.exp_probs_b.bias");
+  const std::string softmax_bytes = GgufOf({.gating = 1, .groups = 1, .groups_used = 1});
+  const auto softmax = ParseGgufCheckpoint(softmax_bytes);
+  ASSERT_TRUE(softmax.ok()) << softmax.status();
+  EXPECT_EQ(softmax->spec.layers[1].experts->routing.score, RouterScore::kSoftmax);
+}
+
+TEST(DeepseekTest, WhatAGgufFileHasBesideIsRefusedByName) {
+  const auto error = [](const GgufOptions& options) {
+    return std::string(ParseGgufCheckpoint(GgufOf(options)).status().message());
+  };
+  EXPECT_THAT(error({.gating = 3}),
+              HasSubstr("expert_gating_func 3; expected 1 (softmax) or 2 (sigmoid)"));
+  EXPECT_THAT(error({.groups = 3}),
+              HasSubstr("'expert_group_count' 3: expected a divisor of the 8 experts"));
+  EXPECT_THAT(error({.groups_used = 1}), HasSubstr("leave 2 experts in groups of 2"));
+  EXPECT_THAT(error({.key_length = 16}),
+              HasSubstr("heads of 16 dimensions, of which 16 rotate, and values of 24"));
+  EXPECT_THAT(error({.predictors = 1}), HasSubstr("nextn_predict_layers 1; expected 0"));
+  EXPECT_THAT(error({.has_attention_factor = true}),
+              HasSubstr("rope.scaling.attn_factor; expected none"));
 }
 
 class DeepseekModelTest : public ::testing::TestWithParam<const char*> {
