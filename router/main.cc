@@ -21,7 +21,7 @@
 #include "common/metrics/router_metrics.h"
 #include "common/net/admin_server.h"
 #include "common/net/any_address.h"
-#include "common/net/grpc_log.h"
+#include "common/net/grpc_process.h"
 #include "common/net/grpc_server.h"
 #include "common/net/http_server.h"
 #include "router/admission/api_keys_source.h"
@@ -175,7 +175,7 @@ int Main(int argc, char** argv) {
   absl::Status status = InitLogging(config.log_level, config.log_format, "pingti-router");
   if (status.ok()) {
     StartLogThread();
-    net::RouteGrpcLog();
+    net::SetUpGrpc();
     status = Serve(config, argc, argv, &signals);
     FlushLogs();
   }

@@ -24,7 +24,7 @@
 #include "common/config/load.h"
 #include "common/metrics/worker_metrics.h"
 #include "common/net/any_address.h"
-#include "common/net/grpc_log.h"
+#include "common/net/grpc_process.h"
 #include "worker/device.h"
 #include "worker/draft_model.h"
 #include "worker/grammar/model_vocabulary.h"
@@ -244,7 +244,7 @@ int Main(int argc, char** argv) {
   }
   StartLogThread();
   RaiseFileLimit();
-  net::RouteGrpcLog();
+  net::SetUpGrpc();
   status = Serve(config, &signals);
   if (!status.ok()) {
     LogError("pingti-worker cannot run", {{"error", std::string(status.message())}});

@@ -1,9 +1,10 @@
-// The hook is process-wide by gRPC's design.
-#include "common/net/grpc_log.h"
+// See grpc_process.h. All of it is process-wide by the libraries' design.
+#include "common/net/grpc_process.h"
 
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 
+#include "absl/synchronization/mutex.h"
 #include "common/base/log.h"
 
 namespace pingti::net {
@@ -19,10 +20,11 @@ void OnGrpcMessage(gpr_log_func_args* message) {
 
 }  // namespace
 
-void RouteGrpcLog() {
+void SetUpGrpc() {
   gpr_set_log_function(OnGrpcMessage);
   // It would say on stderr, and wait for whoever reads that, what is wrong with a client's bytes.
   google::protobuf::SetLogHandler(nullptr);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 }  // namespace pingti::net
