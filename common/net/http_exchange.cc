@@ -18,7 +18,7 @@ class Responder final : public HttpResponder {
   void StartStream(HttpResponse head, std::string filler) override {
     exchange_->StartStream(std::move(head), std::move(filler));
   }
-  bool Write(std::string bytes) override { return exchange_->Write(bytes); }
+  bool Write(std::string_view bytes) override { return exchange_->Write(bytes); }
   void EndStream() override { exchange_->EndStream(); }
   void OnClose(std::function<void()> on_close) override { exchange_->OnClose(std::move(on_close)); }
 
@@ -142,17 +142,17 @@ void HttpExchange::ScheduleFlush() {
   params_.post_flush();
 }
 
-HttpExchange::Output HttpExchange::TakeOutput() {
+HttpExchange::Output HttpExchange::TakeOutput(std::string* bytes) {
   MutexLock lock(&mutex_);
   Output output;
-  output.bytes.swap(outbox_);
-  unsent_bytes_ += output.bytes.size();
-  started_ = started_ || !output.bytes.empty();
+  bytes->swap(outbox_);
+  unsent_bytes_ += bytes->size();
+  started_ = started_ || !bytes->empty();
   output.complete = state_ == State::kComplete;
   output.abandoned = state_ == State::kAbandoned;
   output.started = started_;
   output.keep_alive = keep_alive_;
-  flush_scheduled_ = !output.bytes.empty();
+  flush_scheduled_ = false;
   return output;
 }
 

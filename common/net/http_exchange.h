@@ -48,15 +48,15 @@ class HttpExchange {
 
   // --- the connection's side, on its I/O thread
   struct Output {
-    std::string bytes;
-    bool complete = false;   // nothing follows `bytes`
+    bool complete = false;   // nothing follows the bytes
     bool abandoned = false;  // nothing will ever come
     bool started = false;    // some bytes were handed out, now or before
     bool keep_alive = false;
   };
-  // All that waits. Until it returns no bytes, the caller has to come back by itself; after that
-  // post_flush brings it back.
-  Output TakeOutput();
+  // Puts all that waits into `bytes`, which is empty and whose buffer this goes on with. What comes
+  // later calls post_flush once; a caller that does not take it then, because it still writes, takes
+  // it when it has written.
+  Output TakeOutput(std::string* bytes);
   // Whether a client that has closed its sending side can be asked if it still listens: then the
   // bytes that ask are in `question`, or are put into the outbox and it is empty.
   bool AskIfListening(std::string* question);
@@ -82,7 +82,7 @@ class HttpExchange {
   bool discard_body_ PINGTI_GUARDED_BY(mutex_) = false;
   bool overflowed_ PINGTI_GUARDED_BY(mutex_) = false;
   bool keep_alive_ PINGTI_GUARDED_BY(mutex_) = true;
-  // True while the connection will look by itself: in the handler call and while it writes.
+  // True from the handler call, or post_flush, until the connection looks.
   bool flush_scheduled_ PINGTI_GUARDED_BY(mutex_) = true;
   std::function<void()> on_close_ PINGTI_GUARDED_BY(mutex_);
 };

@@ -1,9 +1,9 @@
 // The event loop of one thread. Everything that touches its sessions is posted to it.
 #include "common/net/http_io_thread.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <utility>
-#include <vector>
 
 #include "common/base/check.h"
 #include "common/net/http_session.h"
@@ -88,8 +88,36 @@ void HttpIoThread::Drain() {
   });
 }
 
+void HttpIoThread::RequestFlush(HttpSession* session) {
+  {
+    MutexLock lock(&mutex_);
+    to_flush_.push_back(session);
+    if (to_flush_.size() > 1) return;  // the first has posted
+  }
+  boost::asio::post(context_, [this] { FlushRequested(); });
+}
+
+void HttpIoThread::FlushRequested() {
+  {
+    MutexLock lock(&mutex_);
+    flushing_.swap(to_flush_);
+  }
+  for (HttpSession* const session : flushing_) {
+    if (session == nullptr) continue;
+    const std::shared_ptr<HttpSession> alive = session->shared_from_this();
+    session->Flush();
+  }
+  flushing_.clear();
+}
+
 void HttpIoThread::Forget(const std::shared_ptr<HttpSession>& session) {
   PINGTI_CHECK(sessions_.erase(session) == 1);
+  std::replace(flushing_.begin(), flushing_.end(), session.get(),
+               static_cast<HttpSession*>(nullptr));
+  {
+    MutexLock lock(&mutex_);
+    std::erase(to_flush_, session.get());
+  }
   state_->connections.Remove();
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <thread>
 #include <unordered_set>
+#include <vector>
 
 #include "common/base/mutex.h"
 #include "common/net/http_server.h"
@@ -44,7 +45,8 @@ struct HttpServerState {
   ConnectionCount connections;
 };
 
-// Start, Stop, Adopt and Drain are thread-safe; the rest is confined to the thread it runs.
+// Start, Stop, Adopt, Drain and what says so are thread-safe; the rest is confined to the thread it
+// runs.
 class HttpIoThread {
  public:
   explicit HttpIoThread(HttpServerState* state);
@@ -59,6 +61,9 @@ class HttpIoThread {
   // Takes over an accepted connection made on context().
   void Adopt(boost::asio::ip::tcp::socket socket, bool reject);
   void Drain();
+  // Thread-safe: calls the session's Flush on this thread. Sessions that ask until the thread comes
+  // around share one turn of its loop, and one wake-up. REQUIRES: it is not forgotten yet.
+  void RequestFlush(HttpSession* session);
   // Thread-safe: when the loop came around last.
   std::chrono::steady_clock::time_point last_turn() const {
     return std::chrono::steady_clock::time_point(
@@ -75,6 +80,7 @@ class HttpIoThread {
 
  private:
   void Turn();
+  void FlushRequested();
 
   HttpServerState* const state_;
   std::array<char, 64 << 10> scratch_;
@@ -83,6 +89,9 @@ class HttpIoThread {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::steady_timer turn_timer_;
   std::atomic<std::chrono::steady_clock::rep> last_turn_{0};
+  Mutex mutex_;
+  std::vector<HttpSession*> to_flush_ PINGTI_GUARDED_BY(mutex_);
+  std::vector<HttpSession*> flushing_;  // by FlushRequested; null: forgotten meanwhile
   std::thread thread_;
 };
 

@@ -61,7 +61,7 @@ class HttpResponder {
   virtual void StartStream(HttpResponse head, std::string filler = "") = 0;
   // Queues bytes. False when the client is gone or more than max_stream_buffer_bytes wait for a
   // client that does not read: the stream is then closed and on_close called.
-  virtual bool Write(std::string bytes) = 0;
+  virtual bool Write(std::string_view bytes) = 0;
   virtual void EndStream() = 0;
 
   // Called once, on an I/O thread, when the connection ends before the answer was complete. Set it

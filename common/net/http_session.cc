@@ -267,24 +267,19 @@ void HttpSession::Dispatch() {
   if (!writing_) ClearDeadline();
   const std::weak_ptr<HttpSession> weak = weak_from_this();
   const auto executor = socket_.get_executor();
-  exchange_ = std::make_shared<HttpExchange>(
-      HttpExchange::Params{.head_only = message.method() == http::verb::head,
-                           .http_1_0 = message.version() == 10,
-                           .keep_alive = message.keep_alive(),
-                           .max_unsent_bytes = options().max_stream_buffer_bytes,
-                           .draining = io_thread_->state().draining,
-                           .post_flush =
-                               [weak, executor] {
-                                 asio::post(executor, [weak] {
-                                   if (const auto self = weak.lock()) self->Flush();
-                                 });
-                               },
-                           .post_abort =
-                               [weak, executor] {
-                                 asio::post(executor, [weak] {
-                                   if (const auto self = weak.lock()) self->Close();
-                                 });
-                               }});
+  exchange_ = std::make_shared<HttpExchange>(HttpExchange::Params{
+      .head_only = message.method() == http::verb::head,
+      .http_1_0 = message.version() == 10,
+      .keep_alive = message.keep_alive(),
+      .max_unsent_bytes = options().max_stream_buffer_bytes,
+      .draining = io_thread_->state().draining,
+      .post_flush = [this, thread = io_thread_] { thread->RequestFlush(this); },
+      .post_abort =
+          [weak, executor] {
+            asio::post(executor, [weak] {
+              if (const auto self = weak.lock()) self->Close();
+            });
+          }});
   io_thread_->state().handler(*std::move(request), MakeResponder(exchange_));
   Flush();
 }

@@ -78,8 +78,17 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void ProtocolError(const Error& error);
 
   void Queue(std::string_view bytes);
+  // Writes output_ as far as the kernel takes it at once, which is nearly always all, and leaves
+  // the rest to StartWrite: an event of a stream costs no turn of the loop. REQUIRES: nothing is
+  // being written.
+  void WriteNow();
+  // Writes output_, or else queued_, and calls OnWritten from the loop.
   void StartWrite();
   void OnWritten(const Error& error, size_t num_bytes);
+  // False when it is too late for TLS to say anything.
+  bool SealOutput();
+  // True when with these bytes all of output_ is written; it is then empty.
+  bool CountWritten(size_t num_bytes);
   void FinishExchange(bool keep_alive);
   void Linger();
 
@@ -110,6 +119,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
 
   std::string output_;  // being written from output_offset_; not touched while it is
   size_t output_offset_ = 0;
+  bool output_is_sealed_ = false;
   size_t output_plain_bytes_ = 0;  // what output_ had before it was encrypted
   bool output_is_exchanges_ = false;
   std::string queued_;  // the session's own words, to be written next

@@ -14,6 +14,8 @@ namespace {
 
 // How long a client gets to read the last answer and close.
 constexpr std::chrono::milliseconds kLingerTime{1000};
+// A buffer for output that has more is given back once it is written; one with less is used again.
+constexpr size_t kKeptBytes = 4096;
 
 }  // namespace
 
@@ -25,11 +27,11 @@ void HttpSession::Queue(std::string_view bytes) {
 
 void HttpSession::Flush() {
   if (exchange_ == nullptr || writing_) return;
-  HttpExchange::Output output = exchange_->TakeOutput();
-  if (!output.bytes.empty()) {
-    output_ = std::move(output.bytes);
+  const HttpExchange::Output output = exchange_->TakeOutput(&output_);
+  if (!output_.empty()) {
     output_is_exchanges_ = true;
-    return StartWrite();
+    const bool goes_on = !output.complete && !output.abandoned;
+    return goes_on ? WriteNow() : StartWrite();
   }
   if (output.complete) return FinishExchange(output.keep_alive);
   if (!output.abandoned) return;
@@ -39,16 +41,30 @@ void HttpSession::Flush() {
   ProtocolError(500, "no answer was made");
 }
 
+bool HttpSession::SealOutput() {
+  if (tls_ == nullptr || output_is_sealed_) return true;
+  output_plain_bytes_ = output_.size();
+  output_is_sealed_ = true;
+  return tls_->Seal(&output_);
+}
+
+void HttpSession::WriteNow() {
+  if (!SealOutput()) return Close();
+  Error error;
+  const size_t num_bytes = socket_.write_some(asio::buffer(output_), error);
+  if (error && error != asio::error::would_block) return Close();
+  const bool more_waits = !CountWritten(num_bytes) || !queued_.empty() ||
+                          (tls_ != nullptr && tls_->pending_output() > 0);
+  if (more_waits) StartWrite();
+}
+
 void HttpSession::StartWrite() {
   if (output_.empty()) {
     output_.swap(queued_);
     output_is_exchanges_ = false;
   }
   const bool own_words = !output_.empty();
-  if (tls_ != nullptr && output_offset_ == 0) {
-    output_plain_bytes_ = output_.size();
-    if (!tls_->Seal(&output_)) return Close();
-  }
+  if (!SealOutput()) return Close();
   writing_ = true;
   // A handshake runs within the time of the header that it precedes.
   if (own_words || phase_ == Phase::kAnswering) SetDeadline(options().write_timeout);
@@ -63,15 +79,7 @@ void HttpSession::OnWritten(const Error& error, size_t num_bytes) {
   writing_ = false;
   if (phase_ == Phase::kClosed) return;
   if (error) return Close();
-  output_offset_ += num_bytes;
-  const bool all_written = output_offset_ == output_.size();
-  if (output_is_exchanges_ && tls_ == nullptr) exchange_->OnSent(num_bytes);
-  if (output_is_exchanges_ && tls_ != nullptr && all_written) {
-    exchange_->OnSent(output_plain_bytes_);
-  }
-  if (!all_written) return StartWrite();
-  output_.clear();
-  output_offset_ = 0;
+  if (!CountWritten(num_bytes)) return StartWrite();
   if (!queued_.empty() || (tls_ != nullptr && tls_->pending_output() > 0)) return StartWrite();
   if (close_after_output_) return Linger();
   if (phase_ == Phase::kAnswering) {
@@ -82,8 +90,24 @@ void HttpSession::OnWritten(const Error& error, size_t num_bytes) {
   }
 }
 
+bool HttpSession::CountWritten(size_t num_bytes) {
+  output_offset_ += num_bytes;
+  const bool all_written = output_offset_ == output_.size();
+  if (output_is_exchanges_ && tls_ == nullptr) exchange_->OnSent(num_bytes);
+  if (output_is_exchanges_ && tls_ != nullptr && all_written) {
+    exchange_->OnSent(output_plain_bytes_);
+  }
+  if (!all_written) return false;
+  output_.clear();
+  if (output_.capacity() > kKeptBytes) std::string().swap(output_);
+  output_offset_ = 0;
+  output_is_sealed_ = false;
+  return true;
+}
+
 void HttpSession::FinishExchange(bool keep_alive) {
   exchange_.reset();
+  std::string().swap(output_);
   const bool draining = io_thread_->state().draining->load(std::memory_order_relaxed);
   if (!keep_alive || draining) return Linger();
   phase_ = Phase::kIdle;
@@ -113,10 +137,11 @@ void HttpSession::Close() {
   timer_.cancel();
   Error ignored;  // closing is all that is left to do
   socket_.close(ignored);
-  // Once nothing of this connection runs any more; the exchange's callback may call anything.
+  // Once nothing of this connection runs any more: the exchange's callback may call anything. Only
+  // then can no flush be requested any more.
   const std::shared_ptr<HttpExchange> exchange = std::move(exchange_);
-  io_thread_->Forget(shared_from_this());
   if (exchange != nullptr) exchange->Close();
+  io_thread_->Forget(shared_from_this());
 }
 
 void HttpSession::SetDeadline(std::chrono::milliseconds from_now) {

@@ -70,6 +70,13 @@ void BodySink::OnError(const absl::Status& status) {
   context_.responder->Send(ErrorAnswer(context_, status));
 }
 
+namespace {
+
+// Of an event with a token or a few, so that its text moves no more often than once.
+constexpr size_t kEventBytes = 512;
+
+}  // namespace
+
 void EventSink::StartIfNeeded() {
   if (std::exchange(started_, true)) return;
   net::HttpResponse head;
@@ -83,15 +90,16 @@ void EventSink::StartIfNeeded() {
 bool EventSink::OnDelta(ChoiceDelta delta) {
   StartIfNeeded();
   std::string events;
+  events.reserve(kEventBytes);
   context_.writer->Delta(delta, &events);
-  return context_.responder->Write(std::move(events));
+  return context_.responder->Write(events);
 }
 
 void EventSink::OnDone(const UsageCounts& usage) {
   StartIfNeeded();
   std::string events;
   context_.writer->Last(usage, &events);
-  context_.responder->Write(std::move(events));
+  context_.responder->Write(events);
   context_.responder->EndStream();
 }
 
@@ -102,7 +110,7 @@ void EventSink::OnError(const absl::Status& status) {
   }
   std::string events;
   context_.writer->Error(status, &events);
-  context_.responder->Write(std::move(events));
+  context_.responder->Write(events);
   context_.responder->EndStream();
 }
 
@@ -110,7 +118,7 @@ void EventSink::OnKeepAlive() {
   StartIfNeeded();
   std::string events;
   context_.writer->KeepAlive(&events);
-  context_.responder->Write(std::move(events));
+  context_.responder->Write(events);
 }
 
 }  // namespace pingti::router

@@ -42,7 +42,7 @@ class CorsResponder final : public net::HttpResponder {
     head.headers.insert(head.headers.end(), headers_.begin(), headers_.end());
     next_->StartStream(std::move(head), std::move(filler));
   }
-  bool Write(std::string bytes) override { return next_->Write(std::move(bytes)); }
+  bool Write(std::string_view bytes) override { return next_->Write(bytes); }
   void EndStream() override { next_->EndStream(); }
   void OnClose(std::function<void()> on_close) override { next_->OnClose(std::move(on_close)); }
 

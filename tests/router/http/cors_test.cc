@@ -31,7 +31,7 @@ class RecordingResponder final : public net::HttpResponder {
   void StartStream(net::HttpResponse head, std::string) override {
     headers = std::move(head.headers);
   }
-  bool Write(std::string) override { return true; }
+  bool Write(std::string_view) override { return true; }
   void EndStream() override {}
   void OnClose(std::function<void()>) override {}
 
