@@ -54,8 +54,8 @@ class HttpExchange {
     bool keep_alive = false;
   };
   // Puts all that waits into `bytes`, which is empty and whose buffer this goes on with. What comes
-  // later calls post_flush once; a caller that does not take it then, because it still writes, takes
-  // it when it has written.
+  // later calls post_flush once; a caller that does not take it then, because it still writes,
+  // takes it when it has written.
   Output TakeOutput(std::string* bytes);
   // Whether a client that has closed its sending side can be asked if it still listens: then the
   // bytes that ask are in `question`, or are put into the outbox and it is empty.
