@@ -49,6 +49,9 @@ constexpr HeadCase kCases[] = {
     {"part_two_ranks", "tiny/llama_mqa_bias_tied_d64", "eagle3/part", "eagle3/part/expected.json",
      2},
     {"mimo_two_ranks", "tiny/mimo_d64", nullptr, "tiny/mimo_d64/expected_mtp.json", 2},
+    {"deepseek", "tiny/deepseek_v3_d576", nullptr, "tiny/deepseek_v3_d576/expected_mtp.json"},
+    {"deepseek_two_ranks", "tiny/deepseek_v3_d576", nullptr,
+     "tiny/deepseek_v3_d576/expected_mtp.json", 2},
 };
 
 std::string GoldenPath(const std::string& name) { return SourcePath("tests/golden/model/") + name; }

@@ -59,7 +59,7 @@ class HeadDraftsTest : public ::testing::TestWithParam<const char*> {
       checkpoint_ = *OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama_mqa_bias_tied_d64"));
       head_ = *OpenDraftHead(SourcePath("tests/golden/model/eagle3/whole"), checkpoint_->spec());
     } else {
-      checkpoint_ = *OpenCheckpoint(SourcePath("tests/golden/model/tiny/mimo_d64"));
+      checkpoint_ = *OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + GetParam());
       head_ = *OpenMtpModule(*checkpoint_);
     }
     device_ = testing::MakeDeviceUnderTest();
@@ -190,7 +190,8 @@ TEST_P(HeadDraftsTest, AreThoseOfTheTextHoweverItCameAbout) {
   EXPECT_GE(reused.equal, reused.texts * 8 / 10);
 }
 
-INSTANTIATE_TEST_SUITE_P(Heads, HeadDraftsTest, ::testing::Values("eagle3", "mtp"),
+INSTANTIATE_TEST_SUITE_P(Heads, HeadDraftsTest,
+                         ::testing::Values("eagle3", "mimo_d64", "deepseek_v3_d576"),
                          [](const auto& test) { return std::string(test.param); });
 
 }  // namespace

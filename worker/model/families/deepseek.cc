@@ -226,27 +226,48 @@ absl::StatusOr<DecoderSpec> V2FromHf(const JsonFields& config) {
   return MakeDecoder(config, std::move(options), experts, kV2Names);
 }
 
+// The last layer and what stands beside it becomes the first module. As in vLLM, it reads what the
+// model's last norm made, and in a chain what its own layer made.
+void TakeModules(int64_t num_modules, DecoderSpec* spec) {
+  MtpSpec mtp;
+  mtp.num_modules = num_modules;
+  mtp.layer = std::move(spec->layers.back());
+  spec->layers.pop_back();
+  const auto prefix = [&](int64_t module) {
+    return Concat(HfDenseNames().layers, spec->num_layers() + module, ".");
+  };
+  const auto norm = [&](std::string_view name) {
+    return NormSpec{Concat(prefix(0), name), spec->final_norm.eps};
+  };
+  mtp.embedding_norm = norm("enorm");
+  mtp.state_norm = norm("hnorm");
+  mtp.projection = Concat(prefix(0), "eh_proj");
+  mtp.embedding_first = true;
+  mtp.final_norm = norm("shared_head.norm");
+  mtp.reads_normed = true;
+  for (int64_t i = 0; i < num_modules; ++i) spec->unread_prefixes.push_back(prefix(i));
+  spec->mtp = std::move(mtp);
+}
+
 absl::StatusOr<DecoderSpec> V3FromHf(const JsonFields& config) {
   DenseOptions options;
   options.architecture = "deepseek3";
   PINGTI_RETURN_IF_ERROR(ReadHfDense(config, &options));
   PINGTI_RETURN_IF_ERROR(ExpectHfString(config, "scoring_func", "sigmoid"));
   PINGTI_RETURN_IF_ERROR(ExpectHfString(config, "topk_method", "noaux_tc"));
+  PINGTI_ASSIGN_OR_RETURN(const int64_t num_modules,
+                          config.IntOr("num_nextn_predict_layers", 0, 0, 1024));
+  // Modules that foretell further tokens stand behind the layers; the first is read as one more.
+  if (num_modules > 0) ++options.num_layers;
   ExpertsOptions experts;
   PINGTI_RETURN_IF_ERROR(ReadExperts(config, options.num_layers, &experts));
   experts.routing.score = RouterScore::kSigmoid;
   experts.routing.group_best = 2;
   PINGTI_ASSIGN_OR_RETURN(experts.routing.normalize, config.BoolOr("norm_topk_prob", true));
   PINGTI_RETURN_IF_ERROR(ReadGroups(config, &experts.routing));
-  const int64_t num_layers = options.num_layers;
   PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec,
                           MakeDecoder(config, std::move(options), experts, V3Names()));
-  // Modules that predict further tokens stand behind the layers.
-  PINGTI_ASSIGN_OR_RETURN(const int64_t predictors,
-                          config.IntOr("num_nextn_predict_layers", 0, 0, 1024));
-  for (int64_t i = 0; i < predictors; ++i) {
-    spec.unread_prefixes.push_back(Concat(HfDenseNames().layers, num_layers + i, "."));
-  }
+  if (num_modules > 0) TakeModules(num_modules, &spec);
   return spec;
 }
 

@@ -74,6 +74,23 @@ TEST(DeepseekTest, WeightsCountAsThePublishedCheckpointsHoldThem) {
   EXPECT_EQ(values(SpecOf(kV3)), 671026419200);  // without the module of the next token but one
 }
 
+TEST(DeepseekTest, TheModuleBehindTheLayersIsOneMoreLayerWithItsProjection) {
+  const DecoderSpec spec = SpecOf(kV3);
+  EXPECT_EQ(spec.num_layers(), 61);
+  ASSERT_TRUE(spec.mtp.has_value());
+  EXPECT_EQ(spec.mtp->projection, "model.layers.61.eh_proj");
+  EXPECT_EQ(spec.mtp->layer.latent_attention->out, "model.layers.61.self_attn.o_proj");
+  EXPECT_TRUE(spec.mtp->layer.experts.has_value());
+  int64_t values = 0;
+  for (const WeightSpec& weight : DeclaredHeadWeights(MtpHeadSpec(spec))) {
+    values += weight.num_values();
+  }
+  // DeepSeek's README_WEIGHTS.md counts 11.5B in the layer.
+  const int64_t projection = 2 * spec.hidden_size * spec.hidden_size;
+  EXPECT_NEAR(static_cast<double>(values - projection), 11.5e9, 0.05e9);
+  EXPECT_FALSE(SpecOf(With(kV3, "num_nextn_predict_layers", "0")).mtp.has_value());
+}
+
 TEST(DeepseekTest, YarnScalesScoresByTheFactorOfAllDimensions) {
   const LatentAttentionSpec lite = *SpecOf(kV2Lite).layers[5].latent_attention;
   const double mscale = 0.1 * 0.707 * std::log(40.0) + 1.0;
