@@ -44,6 +44,9 @@ CASES = {
                                        target_modules=["qkv_proj", "gate_up_proj", "o_proj"])),
     "falcon_fused": ("falcon_new", dict(r=4, lora_alpha=8, target_modules="all-linear")),
     "gguf_llama": ("gguf_llama_k", dict(r=4, lora_alpha=8, target_modules=LLAMA)),
+    # All of latent attention but kv_b_proj.
+    "deepseek_v3_latent": ("deepseek_v3", dict(
+        r=4, lora_alpha=8, target_modules=["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "o_proj"])),
     # As wide as the GPU's attention needs it.
     "llama3_d64_qv": ("llama3_d64", dict(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"])),
     "llama3_d64_all": ("llama3_d64", dict(r=16, lora_alpha=16, target_modules=LLAMA)),

@@ -123,7 +123,7 @@ TEST_P(AdaptersTest, AnswersEqualThoseOfMergedWeights) {
 INSTANTIATE_TEST_SUITE_P(Adapters, AdaptersTest,
                          ::testing::Values("llama3_qv", "llama3_mlp", "llama3_all", "phi3_fused",
                                            "falcon_fused", "gguf_llama", "llama3_d64_qv",
-                                           "llama3_d64_all"),
+                                           "llama3_d64_all", "deepseek_v3_latent"),
                          [](const auto& test) { return std::string(test.param); });
 
 // The log-probabilities after each of `steps` tokens of one sequence that is alone.

@@ -237,6 +237,7 @@ INSTANTIATE_TEST_SUITE_P(Adapters, TensorParallelAdapterTest,
                                            AdapterCase{"llama3", "llama3_mlp"},
                                            AdapterCase{"phi3_window", "phi3_fused"},
                                            AdapterCase{"falcon_new", "falcon_fused"},
+                                           AdapterCase{"deepseek_v3", "deepseek_v3_latent"},
                                            AdapterCase{"gguf_llama_k", "gguf_llama"}),
                          [](const auto& test) { return std::string(test.param.adapter); });
 
