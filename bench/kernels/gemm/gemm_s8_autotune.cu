@@ -1,7 +1,7 @@
 // Question: which variant of the int8 GEMM is fastest for which shape? Times every variant on the
-// layer shapes of a 7B and a 72B model and prints kernels/gemm/int8/tuned.h anew:
+// layer shapes of a 7B and a 72B model and prints one of kernels/gemm/int8/tuned_*.h anew:
 //
-//   bench_gemm_s8_autotune > kernels/gemm/int8/tuned.h
+//   bench_gemm_s8_autotune H200 > kernels/gemm/int8/tuned_h200.h
 //
 // Every variant is verified against cuBLASLt's accumulators first; a wrong one ends the program.
 #include <cstdio>
@@ -66,7 +66,7 @@ void Tune(const S8Shape& shape, int m, int compute_capability) {
 
 }  // namespace
 
-int Autotune() {
+int Autotune(const char* card) {
   DeviceTraits device;
   PINGTI_CUDA(ReadDeviceTraits(&device));
   cudaDeviceProp properties;
@@ -77,15 +77,9 @@ int Autotune() {
       "#pragma once\n\n"
       "#include \"kernels/gemm/int8/table.h\"\n\n"
       "namespace pingti::kernels {\n\n"
-      "// The fastest variant for an exact n and k and for m above the entry before, up to max_m.\n"
-      "struct GemmS8TunedEntry {\n"
-      "  int n, k, max_m;\n"
-      "  GemmS8Variant variant;\n"
-      "};\n\n"
-      "inline constexpr int kGemmS8TunedComputeCapability = %d;\n"
       "// clang-format off\n"
-      "inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {\n",
-      properties.name, device.compute_capability);
+      "inline constexpr GemmS8TunedEntry kGemmS8Tuned%s[] = {\n",
+      properties.name, card);
   for (const int m : kTokens) {
     for (const S8Shape& shape : kS8Shapes72B) Tune(shape, m, device.compute_capability);
     for (const S8Shape& shape : kS8Shapes7B) Tune(shape, m, device.compute_capability);
@@ -96,4 +90,8 @@ int Autotune() {
 
 }  // namespace pingti::kernels::bench
 
-int main() { return pingti::kernels::bench::Autotune(); }
+int main(int argc, char** argv) {
+  if (argc == 2) return pingti::kernels::bench::Autotune(argv[1]);
+  std::printf("expected the card's name in the table: H100, H200\n");
+  return 2;
+}

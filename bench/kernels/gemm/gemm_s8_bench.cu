@@ -71,13 +71,13 @@ bool RunCase(const S8Shape& shape, int m, const Options& options, const DeviceTr
       }
       for (const int group_m : {1, 2, 4, 8, 16}) {
         v.group_m = group_m;
-        if (group_m * v.cluster >= 4 && group_m <= CeilDiv(m, 128 * v.cluster))
-          variants.push_back(v);
+        // Fewer rows than a group has: all groups are the same walk.
+        const int rows = CeilDiv(m, 128 * v.cluster);
+        if (group_m == 4 || (group_m * v.cluster >= 4 && group_m <= rows)) variants.push_back(v);
       }
     }
   } else {
-    variants.push_back(
-        PickGemmS8Variant(m, shape.n, shape.k, device.num_sms, device.compute_capability));
+    variants.push_back(PickGemmS8Variant(m, shape.n, shape.k, device));
   }
   bool correct = true;
   const int algorithm = options.baseline ? c.BestAlgorithm(lt) : 0;

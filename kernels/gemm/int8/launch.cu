@@ -2,20 +2,25 @@
 // Host code only. Read next: table.h.
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "kernels/common/status.h"
 #include "kernels/gemm/int8/mma/launch.h"
 #include "kernels/gemm/int8/stream/launch.h"
 #include "kernels/gemm/int8/table.h"
 #include "kernels/gemm/int8/tile/launch.h"
-#include "kernels/gemm/int8/tuned.h"
+#include "kernels/gemm/int8/tuned_h100.h"
+#include "kernels/gemm/int8/tuned_h200.h"
 #include "pingti/kernels/gemm_s8.h"
 
 namespace pingti::kernels {
 namespace {
 
-// Every instantiation: one line a variant, its launcher beside it. The first stream variant whose
-// token tile holds m is the table's choice for m <= 128.
+// Without a measurement, the first stream variant whose token tile holds m is taken for m up to
+// this: with more tokens, who wins depends on the shape.
+constexpr int kMostStreamTokens = 128;
+
+// Every instantiation: one line a variant, its launcher beside it.
 struct StreamEntry {
   int tokens, stages, cluster;
   cudaError_t (*launch)(const GemmS8Params&, cudaStream_t);
@@ -26,6 +31,8 @@ constexpr StreamEntry kStream[] = {
     {64, 9, 1, LaunchGemmS8StreamAs<64, 9, 1>},   {64, 9, 2, LaunchGemmS8StreamAs<64, 9, 2>},
     {96, 7, 1, LaunchGemmS8StreamAs<96, 7, 1>},   {96, 7, 2, LaunchGemmS8StreamAs<96, 7, 2>},
     {128, 7, 1, LaunchGemmS8StreamAs<128, 7, 1>}, {128, 7, 2, LaunchGemmS8StreamAs<128, 7, 2>},
+    {192, 5, 1, LaunchGemmS8StreamAs<192, 5, 1>}, {192, 5, 2, LaunchGemmS8StreamAs<192, 5, 2>},
+    {256, 4, 1, LaunchGemmS8StreamAs<256, 4, 1>}, {256, 4, 2, LaunchGemmS8StreamAs<256, 4, 2>},
 };
 
 struct TileEntry {
@@ -112,23 +119,26 @@ std::vector<GemmS8Variant> GemmS8Variants(int m, int compute_capability) {
   return variants;
 }
 
-GemmS8Variant PickGemmS8Variant(int m, int n, int k, int num_sms, int compute_capability) {
-  if (compute_capability != 90) {
+GemmS8Variant PickGemmS8Variant(int m, int n, int k, const DeviceTraits& device) {
+  if (device.compute_capability != 90) {
     return {GemmS8Family::kMma, m <= 16 ? 16 : m <= 64 ? 64 : 128, 1, 0, 0};
   }
-  if (compute_capability == kGemmS8TunedComputeCapability) {
-    for (const GemmS8TunedEntry& e : kGemmS8Tuned) {  // in order of max_m
-      if (e.n == n && e.k == k && m <= e.max_m) return e.variant;
-    }
+  constexpr int kH100BusBits = 5120;  // an H200's is wider: faster memory changes who wins
+  const std::span<const GemmS8TunedEntry> tuned =
+      device.memory_bus_bits > kH100BusBits ? std::span<const GemmS8TunedEntry>(kGemmS8TunedH200)
+                                            : std::span<const GemmS8TunedEntry>(kGemmS8TunedH100);
+  for (const GemmS8TunedEntry& e : tuned) {  // in order of max_m
+    if (e.n == n && e.k == k && m <= e.max_m) return e.variant;
   }
   for (const StreamEntry& e : kStream) {
+    if (m > kMostStreamTokens) break;
     if (m <= e.tokens) return {GemmS8Family::kStream, e.tokens, e.cluster, e.stages, 0};
   }
   GemmS8Variant best;
   int64_t best_cycles = INT64_MAX;
   for (const TileEntry& e : kTile) {
     const GemmS8Variant variant = {GemmS8Family::kTile, e.columns, e.cluster, 0, 16 / e.cluster};
-    const int64_t cycles = TileCycles(variant, m, n, k, num_sms);
+    const int64_t cycles = TileCycles(variant, m, n, k, device.num_sms);
     if (cycles < best_cycles) {
       best = variant;
       best_cycles = cycles;
@@ -172,10 +182,8 @@ cudaError_t LaunchGemmS8(const GemmS8Params& params, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   if (device.compute_capability < 80) return cudaErrorNotSupported;
-  return LaunchGemmS8Variant(
-      params,
-      PickGemmS8Variant(params.m, params.n, params.k, device.num_sms, device.compute_capability),
-      stream);
+  return LaunchGemmS8Variant(params, PickGemmS8Variant(params.m, params.n, params.k, device),
+                             stream);
 }
 
 }  // namespace pingti::kernels

@@ -7,12 +7,13 @@
 
 #include <vector>
 
+#include "kernels/common/status.h"
 #include "kernels/include/pingti/kernels/gemm_s8.h"
 
 namespace pingti::kernels {
 
 enum class GemmS8Family {
-  kStream,  // sm_90a, m <= 128: weights as wgmma's M, stream-K
+  kStream,  // sm_90a, m <= 256: weights as wgmma's M, stream-K
   kTile,    // sm_90a, prefill tiles of 128 x block
   kMma,     // sm_80 and later, mma.sync tiles of block x 128
 };
@@ -28,8 +29,15 @@ struct GemmS8Variant {
 // Every variant that can run m tokens on a device of this compute capability.
 std::vector<GemmS8Variant> GemmS8Variants(int m, int compute_capability);
 
-// The table's choice. `m`, `n`, `k` positive.
-GemmS8Variant PickGemmS8Variant(int m, int n, int k, int num_sms, int compute_capability);
+// The fastest variant for an exact n and k and for m above the entry before, up to max_m.
+struct GemmS8TunedEntry {
+  int n, k, max_m;
+  GemmS8Variant variant;
+};
+
+// The table's choice: as measured on a card of this kind where the shape was measured, else by a
+// rule. `m`, `n`, `k` positive.
+GemmS8Variant PickGemmS8Variant(int m, int n, int k, const DeviceTraits& device);
 
 // Checks the params and launches this variant, whatever the table says. For tests and benches.
 cudaError_t LaunchGemmS8Variant(const GemmS8Params& params, const GemmS8Variant& variant,

@@ -175,13 +175,18 @@ void TestEmptyAndInvalid(TestRun* run) {
   run->Expect(LaunchGemmS8(params, nullptr) == cudaErrorInvalidValue, "k = 24 accepted");
 }
 
-// What the table picks can hold m and exists, for sizes around every border.
+// What the table picks can hold m and exists, for sizes around every border, on an A100, an H100
+// and an H200.
 void TestTable(const DeviceTraits& device, TestRun* run) {
-  for (const int compute_capability : {80, 90}) {
-    if (!run->Begin("table for sm_" + std::to_string(compute_capability), 1)) continue;
-    for (const int m : {1, 8, 9, 64, 96, 128, 129, 500, 2048, 8192, 20000}) {
+  for (const auto& [compute_capability, bus_bits] : {std::pair{80, 5120}, {90, 5120}, {90, 6144}}) {
+    const std::string name = std::to_string(compute_capability) + ", " + std::to_string(bus_bits);
+    if (!run->Begin("table for sm_" + name + " bits", 1)) continue;
+    DeviceTraits card = device;
+    card.compute_capability = compute_capability;
+    card.memory_bus_bits = bus_bits;
+    for (const int m : {1, 8, 9, 64, 96, 128, 129, 192, 256, 257, 500, 2048, 8192, 20000}) {
       for (const auto& [n, k] : {std::pair{8192, 8192}, {10240, 8192}, {3584, 18944}, {1000, 64}}) {
-        const GemmS8Variant pick = PickGemmS8Variant(m, n, k, device.num_sms, compute_capability);
+        const GemmS8Variant pick = PickGemmS8Variant(m, n, k, card);
         const std::vector<GemmS8Variant> variants = GemmS8Variants(m, compute_capability);
         const bool exists =
             std::any_of(variants.begin(), variants.end(), [&](const GemmS8Variant& v) {

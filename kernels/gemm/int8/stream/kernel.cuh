@@ -1,4 +1,4 @@
-// int8 W8A8 GEMM for decode (m <= 128): the formula of gemm_s8.h with the operands swapped, so that
+// int8 W8A8 GEMM for decode (m <= 256): the formula of gemm_s8.h with the operands swapped, so that
 // 128 weight rows fill wgmma's M and the few tokens are its N.
 //
 //   a [m, k] s8, w [n, k] s8, y [m, n] bf16, all row-major; accumulation in s32, exact, so the
@@ -37,8 +37,11 @@ struct GemmS8StreamTraits {
   static constexpr int kCluster = kCluster_;  // blocks that share their tokens: 1 or 2
   static constexpr int kRows = 128;           // weight rows per tile
   static constexpr int kBlockK = 128;         // bytes: one swizzle row
-  static constexpr int kThreads = 288;        // two math warpgroups, then the loading warp
   static constexpr int kRegisters = kTokens / 2;
+  // Accumulators of more than 64 registers take those of a loading warpgroup; with fewer, a warp
+  // is enough to load.
+  static constexpr bool kMovesRegisters = kRegisters > 64;
+  static constexpr int kThreads = kMovesRegisters ? 384 : 288;  // two math warpgroups first
   static constexpr int kWBytes = kRows * kBlockK;
   static constexpr int kABytes = kTokens * kBlockK;
   static constexpr int kStageBytes = kWBytes + kABytes;
@@ -306,12 +309,14 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
   const int start = split.Start(owner);
   const int end = split.Start(owner + 1);
   if (threadIdx.x >= 256) {
+    if constexpr (Traits::kMovesRegisters) DecreaseRegisters<40>();
     if (threadIdx.x == 256) {
       StreamLoads<Traits>(map_a, map_w, k_blocks, start, end, stages, full, empty);
-    } else {
+    } else if (threadIdx.x < 288) {
       PrefetchScales<Traits>(args, k_blocks, start, end);
     }
   } else {
+    if constexpr (Traits::kMovesRegisters) IncreaseRegisters<232>();
     WaitForPriorKernels();
     StreamMath<Traits, kRaw>(args, split, k_blocks, start, end, stages, full, empty, shared_answer);
   }

@@ -1,4 +1,4 @@
-// Host face of the decode family of the int8 GEMM (m <= 128): weights stream through once.
+// Host face of the decode family of the int8 GEMM (m <= 256): weights stream through once.
 // Read next: kernel.cuh (the kernel), int8/table.h (which variant a shape gets).
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace pingti::kernels {
 
 // Largest token tile, and the grid the workspace is sized for at most.
-inline constexpr int kGemmS8StreamMaxTokens = 128;
+inline constexpr int kGemmS8StreamMaxTokens = 256;
 inline constexpr int kGemmS8StreamMaxBlocks = 160;
 // Counters first (two warpgroups per block), then two partial tiles of 128 rows per block.
 inline constexpr size_t kGemmS8StreamCounterBytes = 4096;

@@ -72,7 +72,9 @@ struct GemmS8TileWalk {
   }
 };
 
-// The loader's whole life: fills stage after stage, for every tile of this block.
+// The loader's whole life: fills stage after stage, for every tile of this block. Weights do not
+// depend on the kernel before this one, so those of the first stages are on their way before it has
+// finished.
 template <typename Traits>
 __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtensorMap& map_w,
                                           const GemmS8TileArgs& args, const GemmS8TileWalk& walk,
@@ -81,21 +83,37 @@ __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtens
   const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;
   const uint64_t policy = L2EvictNormal();
   const int k_blocks = (args.k + Traits::kBlockK - 1) / Traits::kBlockK;
+  const auto load_w = [&](int n_tile, int kb, int stage) {
+    uint8_t* w = stages + stage * Traits::kStageBytes + Traits::kABytes;
+    const int row_w = n_tile * Traits::kBlockN + rank * kPart;
+    MbarrierArriveExpectBytes(&full[stage], Traits::kStageBytes);
+    if constexpr (Traits::kCluster > 1) {
+      TmaLoad2dMulticast(w + rank * kPart * Traits::kBlockK, &map_w, &full[stage],
+                         kb * Traits::kBlockK, row_w, (1 << Traits::kCluster) - 1, policy);
+    } else {
+      TmaLoad2d(w, &map_w, &full[stage], kb * Traits::kBlockK, row_w, policy);
+    }
+  };
   int stage = 0;
   uint32_t parity = 1;
+  bool is_first = true;
   for (int index = blockIdx.x / Traits::kCluster; index < walk.m_tiles * walk.n_tiles;
        index += gridDim.x / Traits::kCluster) {
     int m_tile;
     int n_tile;
     walk.At(index, &m_tile, &n_tile);
+    int ahead = 0;  // k-blocks whose weights are on their way already
+    if (is_first) {
+      for (; ahead < min(Traits::kStages, k_blocks); ++ahead) load_w(n_tile, ahead, ahead);
+      WaitForPriorKernels();
+      is_first = false;
+    }
     const int row_a = (m_tile * Traits::kCluster + rank) * Traits::kBlockM;
-    const int row_w = n_tile * Traits::kBlockN + rank * kPart;
     for (int kb = 0; kb < k_blocks; ++kb) {
       // Both blocks' math warps have read what this stage held: the multicast may overwrite it.
       MbarrierWait(&empty[stage], parity);
+      if (kb >= ahead) load_w(n_tile, kb, stage);
       uint8_t* a = stages + stage * Traits::kStageBytes;
-      uint8_t* w = a + Traits::kABytes;
-      MbarrierArriveExpectBytes(&full[stage], Traits::kStageBytes);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         // Zero-filling rows that do not exist is slow: reread the first ones, whose results the
@@ -103,12 +121,6 @@ __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtens
         const int row = row_a + 64 * half;
         TmaLoad2d(a + half * 64 * Traits::kBlockK, &map_a, &full[stage], kb * Traits::kBlockK,
                   row < args.m ? row : 0, policy);
-      }
-      if constexpr (Traits::kCluster > 1) {
-        TmaLoad2dMulticast(w + rank * kPart * Traits::kBlockK, &map_w, &full[stage],
-                           kb * Traits::kBlockK, row_w, (1 << Traits::kCluster) - 1, policy);
-      } else {
-        TmaLoad2d(w, &map_w, &full[stage], kb * Traits::kBlockK, row_w, policy);
       }
       if (++stage == Traits::kStages) {
         stage = 0;
@@ -284,7 +296,7 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
   } else {
     __syncthreads();
   }
-  WaitForPriorKernels();
+  LetNextKernelStart();
 
   const GemmS8TileWalk walk = {
       (args.m + Traits::kBlockM * Traits::kCluster - 1) / (Traits::kBlockM * Traits::kCluster),
@@ -295,6 +307,7 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
     if (threadIdx.x == 0) LoadTiles<Traits>(map_a, map_w, args, walk, stages, full, empty);
   } else {
     IncreaseRegisters<232>();
+    WaitForPriorKernels();
     const int warpgroup = role - 1;
     const int k_blocks = (args.k + Traits::kBlockK - 1) / Traits::kBlockK;
     const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;

@@ -6,15 +6,8 @@
 
 namespace pingti::kernels {
 
-// The fastest variant for an exact n and k and for m above the entry before, up to max_m.
-struct GemmS8TunedEntry {
-  int n, k, max_m;
-  GemmS8Variant variant;
-};
-
-inline constexpr int kGemmS8TunedComputeCapability = 90;
 // clang-format off
-inline constexpr GemmS8TunedEntry kGemmS8Tuned[] = {
+inline constexpr GemmS8TunedEntry kGemmS8TunedH100[] = {
     {10240, 8192, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // qkv: 30.4 us
     {8192, 8192, 8, {GemmS8Family::kStream, 8, 1, 12, 0}},  // o: 24.9 us
     {59136, 8192, 8, {GemmS8Family::kStream, 16, 1, 12, 0}},  // gate_up: 160.5 us
