@@ -20,7 +20,7 @@ namespace pingti::kernels {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// T: __nv_bfloat16 or __half. kN: 8, 16, 32, 64 or 128.
+// T: __nv_bfloat16 or __half. kN: 8, 16, 32, 64, 128 or 256.
 template <typename T, int kN>
 struct WgmmaF16;
 
@@ -28,6 +28,7 @@ struct WgmmaF16;
 #define PINGTI_D16(i) PINGTI_D4(i), PINGTI_D4(i + 4), PINGTI_D4(i + 8), PINGTI_D4(i + 12)
 #define PINGTI_D32(i) PINGTI_D16(i), PINGTI_D16(i + 16)
 #define PINGTI_D64(i) PINGTI_D32(i), PINGTI_D32(i + 32)
+#define PINGTI_D128(i) PINGTI_D64(i), PINGTI_D64(i + 64)
 #define PINGTI_P4 "%0, %1, %2, %3"
 #define PINGTI_P8 PINGTI_P4 ", %4, %5, %6, %7"
 #define PINGTI_P16 PINGTI_P8 ", %8, %9, %10, %11, %12, %13, %14, %15"
@@ -38,6 +39,13 @@ struct WgmmaF16;
   PINGTI_P32                                                                         \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define PINGTI_P128                                                                              \
+  PINGTI_P64                                                                                     \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"             \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"             \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
+  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, " \
+  "%127"
 
 // One instruction. P0..P5: placeholders of the six operands after the accumulators.
 #define PINGTI_WGMMA_SS(N, TYPE, PLACEHOLDERS, P0, P1, P2, P3, ...)                              \
@@ -87,15 +95,19 @@ PINGTI_WGMMA_F16(16, PINGTI_P8, "%8", "%9", "%10", "%11", "%12", "%13", "%14", P
 PINGTI_WGMMA_F16(32, PINGTI_P16, "%16", "%17", "%18", "%19", "%20", "%21", "%22", PINGTI_D16(0))
 PINGTI_WGMMA_F16(64, PINGTI_P32, "%32", "%33", "%34", "%35", "%36", "%37", "%38", PINGTI_D32(0))
 PINGTI_WGMMA_F16(128, PINGTI_P64, "%64", "%65", "%66", "%67", "%68", "%69", "%70", PINGTI_D64(0))
+PINGTI_WGMMA_F16(256, PINGTI_P128, "%128", "%129", "%130", "%131", "%132", "%133", "%134",
+                 PINGTI_D128(0))
 
 #undef PINGTI_WGMMA_F16
 #undef PINGTI_WGMMA_RS
 #undef PINGTI_WGMMA_SS
+#undef PINGTI_P128
 #undef PINGTI_P64
 #undef PINGTI_P32
 #undef PINGTI_P16
 #undef PINGTI_P8
 #undef PINGTI_P4
+#undef PINGTI_D128
 #undef PINGTI_D64
 #undef PINGTI_D32
 #undef PINGTI_D16

@@ -13,4 +13,7 @@ namespace pingti::kernels::decode {
 template <class Tr>
 cudaError_t LaunchInstance(const DecodeAttentionParams& params, cudaStream_t stream);
 
+// LaunchDecodePlan for so many workers, with work.cuh's PlanLayout of as many. Defined in plan.cu.
+cudaError_t LaunchPlan(const DecodeShape& shape, int num_workers, void* plan, cudaStream_t stream);
+
 }  // namespace pingti::kernels::decode

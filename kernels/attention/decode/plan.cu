@@ -7,6 +7,7 @@
 // Bytes: 8 read and 4 written a sequence; bound by latency.
 // Architectures: sm_80 and newer.
 
+#include "kernels/attention/decode/launch.h"
 #include "kernels/attention/decode/work.cuh"
 #include "kernels/common/status.h"
 #include "pingti/kernels/decode_attention.h"
@@ -185,17 +186,22 @@ cudaError_t DecodePlanBytes(int num_seqs, int num_kv_heads, size_t* bytes) {
   return cudaSuccess;
 }
 
-cudaError_t LaunchDecodePlan(const DecodeShape& shape, void* plan, cudaStream_t stream) {
+cudaError_t decode::LaunchPlan(const DecodeShape& shape, int num_workers, void* plan,
+                               cudaStream_t stream) {
   if (!ValidShape(shape)) return cudaErrorInvalidValue;
   if (shape.num_seqs == 0) return cudaSuccess;
   if (plan == nullptr || shape.kv_lens == nullptr) return cudaErrorInvalidValue;
-  DeviceTraits device;
-  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const PlanArgs args{shape.kv_lens,  shape.q_starts,     static_cast<int32_t*>(plan),
                       shape.num_seqs, shape.num_kv_heads, shape.max_q_len,
-                      shape.window,   device.num_sms};
+                      shape.window,   num_workers};
   DecodePlanKernel<<<1, kPlanThreads, 0, stream>>>(args);
   return cudaGetLastError();
+}
+
+cudaError_t LaunchDecodePlan(const DecodeShape& shape, void* plan, cudaStream_t stream) {
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  return decode::LaunchPlan(shape, device.num_sms, plan, stream);
 }
 
 }  // namespace pingti::kernels

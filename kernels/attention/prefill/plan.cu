@@ -18,20 +18,6 @@ constexpr int kBuckets = 2048;
 // Half of an H100's L2: the other half holds q, out and what drifts between tiles.
 constexpr int64_t kSectionKvBytes = 24 << 20;
 
-struct PlanArgs {
-  const int32_t* q_start;
-  const int32_t* kv_len;
-  int32_t num_seqs;
-  int32_t num_kv_heads;
-  int32_t token_bytes;  // K and V of one token and head
-  int32_t tile_rows;
-  int32_t max_items;
-  bool causal;
-  int32_t window;
-  PlanHeader* header;
-  WorkItem* items;
-};
-
 __device__ WorkItem MakeItem(const PlanArgs& args, int seq, int block) {
   const int q_begin = args.q_start[seq];
   const int q_len = args.q_start[seq + 1] - q_begin;
@@ -191,6 +177,10 @@ cudaError_t LaunchPlan(const PrefillAttentionParams& params, int tile_rows, cuda
   args.window = params.window;
   args.header = static_cast<PlanHeader*>(params.workspace);
   args.items = const_cast<WorkItem*>(Items(params.workspace));
+  return LaunchPlan(args, stream);
+}
+
+cudaError_t LaunchPlan(const PlanArgs& args, cudaStream_t stream) {
   PlanKernel<<<1, kPlanThreads, 0, stream>>>(args);
   return cudaGetLastError();
 }

@@ -42,6 +42,24 @@ constexpr int TileRows(int compute_capability, int head_dim) {
   return head_dim == 64 ? 192 : 128;
 }
 
+// What a plan is made of.
+struct PlanArgs {
+  const int32_t* q_start;
+  const int32_t* kv_len;
+  int32_t num_seqs;
+  int32_t num_kv_heads;
+  int32_t token_bytes;  // K and V of one token and head; 0: all heads read the same ones
+  int32_t tile_rows;
+  int32_t max_items;
+  bool causal;
+  int32_t window;
+  PlanHeader* header;
+  WorkItem* items;  // [max_items]
+};
+
+// Writes the header and the items of checked arguments.
+cudaError_t LaunchPlan(const PlanArgs& args, cudaStream_t stream);
+
 // LaunchPrefillPlan for tiles of this many rows: for the tests, which run the sm_80 kernel on any
 // card.
 cudaError_t LaunchPlan(const PrefillAttentionParams& params, int tile_rows, cudaStream_t stream);

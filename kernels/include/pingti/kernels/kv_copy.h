@@ -25,12 +25,13 @@ struct KvCopyPlane {
 // A cache has at most this many planes per layer: k, v, and the scales of both.
 inline constexpr int kMaxKvCopyPlanesPerLayer = 4;
 
-// Writes the planes of one layer's cache, whose pages must be dense, to `planes`: k, v and, for
-// int8, k_scale, v_scale. Returns how many.
+// Writes the planes of one layer's cache, whose pages must be dense, to `planes`: k, v (unless the
+// layer has none, as one of latents) and, for int8, k_scale, v_scale. Returns how many.
 inline int ListKvCopyPlanes(const PagedKv& kv, KvCopyPlane* planes) {
   const int64_t element = ElementBytes(kv.dtype);
   const int64_t elements = int64_t{kv.num_kv_heads} * kv.page_tokens * kv.head_dim;
   planes[0] = {const_cast<void*>(kv.k), kv.page_stride * element, elements * element, 0};
+  if (kv.v == nullptr) return 1;
   planes[1] = {const_cast<void*>(kv.v), kv.page_stride * element, elements * element, 0};
   if (kv.dtype != DType::kI8) return 2;
   const int64_t scale_bytes = int64_t{kv.num_kv_heads} * kv.page_tokens * 4;

@@ -1,0 +1,9 @@
+// Latent attention of pieces of a decode plan.
+#include "kernels/attention/latent/launch_instance.cuh"
+
+namespace pingti::kernels::latent {
+
+template cudaError_t LaunchInstance<DecodeSource>(const LatentTensors&, const Args&,
+                                                  const DecodeArgs&, int, int, cudaStream_t);
+
+}  // namespace pingti::kernels::latent

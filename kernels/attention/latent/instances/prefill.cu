@@ -1,0 +1,9 @@
+// Latent attention of tiles of a prefill plan.
+#include "kernels/attention/latent/launch_instance.cuh"
+
+namespace pingti::kernels::latent {
+
+template cudaError_t LaunchInstance<PrefillSource>(const LatentTensors&, const Args&,
+                                                   const PrefillArgs&, int, int, cudaStream_t);
+
+}  // namespace pingti::kernels::latent
