@@ -27,6 +27,7 @@
 #include "common/net/grpc_process.h"
 #include "worker/device.h"
 #include "worker/draft_model.h"
+#include "worker/engine/record_steps.h"
 #include "worker/grammar/model_vocabulary.h"
 #include "worker/group_process.h"
 #include "worker/loaded_model.h"
@@ -196,6 +197,10 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   PINGTI_ASSIGN_OR_RETURN(const std::unique_ptr<DraftSource> drafts,
                           MakeDraftSource(config, loaded));
   PINGTI_ASSIGN_OR_RETURN(const KvBudget budget, AllocateModel(config, &loaded));
+  if (drafts != nullptr) {
+    PINGTI_RETURN_IF_ERROR(RecordDraftSteps(loaded.model.get(), RowsWithDrafts(config),
+                                            config.speculative_tokens, config.kv_block_tokens));
+  }
   const Vocabulary vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(
       const ServedCard card,

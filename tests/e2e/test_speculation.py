@@ -3,10 +3,12 @@
 import concurrent.futures
 import json
 import math
+import random
 import re
 import struct
 
-from conftest import MODEL_ID, Worker, http_get, model_path, wait_until
+from conftest import MODEL_ID, Router, Worker, http_get, model_path, wait_until
+from test_random_schemas import tokenizer_json
 
 LIST = "\n".join(f"{i}. The quick brown fox number {i} jumps over the lazy dog." for i in range(1, 7))
 PROMPTS = [f"Repeat this list word for word:\n{LIST}",
@@ -117,3 +119,68 @@ def test_a_head_of_another_model_is_refused_by_name(tmp_path):
     wait_until(lambda: worker.popen.poll() is not None, 30, "the worker gives up")
     assert worker.popen.returncode != 0
     assert "'vocab_size' is 32000; expected the model's, 49152" in worker.text()
+
+
+def write_mimo(folder):
+    """A MiMo of two layers and its module, with random weights."""
+    folder.mkdir()
+    hidden, inner, tokenizer = 32, 48, tokenizer_json()
+    vocab = len(tokenizer["model"]["vocab"])
+    shapes = {"model.embed_tokens.weight": (vocab, hidden), "lm_head.weight": (vocab, hidden),
+              "model.norm.weight": (hidden,)}
+    module = "model.mtp_layers.0."
+    for layer in ("model.layers.0.", "model.layers.1.", module):
+        shapes |= {layer + "mlp.gate_proj.weight": (inner, hidden), layer + "mlp.up_proj.weight": (inner, hidden),
+                   layer + "mlp.down_proj.weight": (hidden, inner), layer + "self_attn.o_proj.weight": (hidden, hidden),
+                   layer + "input_layernorm.weight": (hidden,), layer + "post_attention_layernorm.weight": (hidden,)}
+        for name, rows in (("q", hidden), ("k", hidden // 2), ("v", hidden // 2)):
+            shapes |= {f"{layer}self_attn.{name}_proj.weight": (rows, hidden),
+                       f"{layer}self_attn.{name}_proj.bias": (rows,)}
+    shapes |= {module + "token_layernorm.weight": (hidden,), module + "hidden_layernorm.weight": (hidden,),
+               module + "final_layernorm.weight": (hidden,), module + "input_proj.weight": (hidden, 2 * hidden)}
+    rng, header, data = random.Random(3), {}, bytearray()
+    for name, shape in shapes.items():
+        begin = len(data)
+        for _ in range(math.prod(shape)):  # bf16: the upper half of a float
+            data += struct.pack("<f", 1.0 if "norm" in name else rng.gauss(0, 0.3))[2:]
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["MiMoForCausalLM"], "model_type": "mimo", "hidden_act": "silu", "hidden_size": hidden,
+        "intermediate_size": inner, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "vocab_size": vocab, "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 640000.0,
+        "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0, "num_nextn_predict_layers": 1}))
+    return folder
+
+
+def test_a_models_own_module_changes_no_answer(tmp_path):
+    worker = Worker(tmp_path, "worker", "--speculation", "mtp", model=write_mimo(tmp_path / "mimo"))
+    router = Router(tmp_path, "router", [worker])
+    try:
+        wait_until(worker.is_ready, 60, f"worker ready\n{worker.text()[-2000:]}")
+        wait_until(router.is_ready, 60, f"router ready\n{router.text()[-2000:]}")
+        client = router.client()
+
+        def ask(temperature, speculation):
+            return client.completions.create(
+                model=MODEL_ID, prompt="The quick brown fox", max_tokens=64, temperature=temperature, seed=7, logprobs=2,
+                extra_body={"speculation": speculation}).choices[0]
+
+        for temperature in (0, 0.7):
+            plain, drafted = ask(temperature, False), ask(temperature, True)
+            assert drafted.logprobs.tokens == plain.logprobs.tokens
+            assert drafted.finish_reason == plain.finish_reason
+        assert counted(worker, "pingti_worker_drafts_total") > 0
+        assert counted(worker, "pingti_worker_draft_seconds_total") > 0
+    finally:
+        router.kill()
+        worker.kill()
+
+
+def test_a_model_without_a_module_is_refused_by_name(tmp_path):
+    worker = Worker(tmp_path, "worker", "--speculation", "mtp")
+    wait_until(lambda: worker.popen.poll() is not None, 30, "the worker gives up")
+    assert worker.popen.returncode != 0
+    assert "has no multi-token-prediction module" in worker.text()

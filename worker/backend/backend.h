@@ -329,6 +329,8 @@ class Backend {
   // The shape to give a step instead of its own, at least as large: a device that records steps
   // then needs few records for steps whose sequences have unequally many tokens.
   virtual StepShape Padded(const StepShape& shape) const { return shape; }
+  // Whether Issue makes a record of such steps, in the shape that Padded gives them.
+  virtual bool Records(const StepShape& /*padded*/) const { return false; }
   // Operations until the next BeginStep belong to this batch.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;
   // Calls `operations`, which issues operations of the step. With `repeats` they depend on nothing

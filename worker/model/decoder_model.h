@@ -56,6 +56,7 @@ class DecoderModel : public RankModel {
                             std::span<const std::byte> in) override {
     return backend_->ImportBlocks(*cache_, blocks, in);
   }
+  std::vector<StepShape> RecordedSteps(int32_t max_tokens, int32_t max_query_len) const override;
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const LogprobRequest> requests,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "worker/backend/backend.h"
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
 #include "worker/backend/lora.h"
@@ -88,6 +89,14 @@ class Model {
   // Runs the batch and writes its tokens' K and V into their blocks. Logits of `logit_tokens` stay
   // inside the model until the next Forward. Copies of blocks are done before anything is read.
   virtual absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) = 0;
+
+  // An example of each kind of step with several tokens per sequence of which the device makes a
+  // record when it comes up: of at most `max_tokens` tokens, `max_query_len` per sequence; largest
+  // first. After Allocate.
+  virtual std::vector<StepShape> RecordedSteps(int32_t /*max_tokens*/,
+                                               int32_t /*max_query_len*/) const {
+    return {};
+  }
 
   // Draws one token per row of the last Forward's logits; rows[i] belongs to logit_tokens[i].
   virtual absl::Status Sample(std::span<const SamplingRow> rows,

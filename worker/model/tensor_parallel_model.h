@@ -55,6 +55,9 @@ class TensorParallelModel : public RankModel {
                             std::span<const std::byte> in) override;
   int32_t num_adapter_slots() const override { return first().num_adapter_slots(); }
   absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override;
+  std::vector<StepShape> RecordedSteps(int32_t max_tokens, int32_t max_query_len) const override {
+    return first().RecordedSteps(max_tokens, max_query_len);
+  }
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
   absl::Status Logprobs(std::span<const LogprobRequest> requests,

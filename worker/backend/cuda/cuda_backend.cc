@@ -206,6 +206,12 @@ class CudaBackend : public Backend {
     return options_.graphs ? StepGraphs::Padded(shape, limits_, arrays_.max_decode_len()) : shape;
   }
 
+  // Prefill attention is launched with the lengths of its step.
+  bool Records(const StepShape& padded) const override {
+    return options_.graphs && padded.num_tokens <= StepGraphs::kMaxTokens &&
+           padded.query_len <= arrays_.max_decode_len();
+  }
+
   absl::Status BeginStep(const StepInputs& inputs) override {
     // The engine thread is not the one that made the backend.
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
@@ -215,9 +221,7 @@ class CudaBackend : public Backend {
 
   absl::Status Issue(const std::optional<StepShape>& repeats,
                      const std::function<absl::Status()>& operations) override {
-    // Prefill attention is launched with the lengths of its step.
-    const bool decodes = repeats.has_value() && repeats->query_len <= arrays_.max_decode_len();
-    if (!decodes || !options_.graphs) return operations();
+    if (!repeats.has_value() || !Records(*repeats)) return operations();
     return graphs_.Run(*repeats, operations, stream_);
   }
 

@@ -20,16 +20,19 @@ int32_t MultipleFrom(int32_t n, int32_t unit) { return (n + unit - 1) / unit * u
 
 StepShape StepGraphs::Padded(const StepShape& shape, const StepLimits& limits,
                              int32_t max_query_len) {
-  if (shape.uniform || shape.num_tokens > kMaxTokens || shape.query_len > max_query_len) {
+  const bool one_each = shape.uniform && shape.query_len == 1;
+  const bool few_such = shape.uniform && PowerOfTwoFrom(shape.num_seqs) == shape.num_seqs;
+  if (one_each || few_such || shape.num_tokens > kMaxTokens || shape.query_len > max_query_len) {
     return shape;
   }
   // Rows of a product and sequences without tokens cost next to nothing within these steps.
   StepShape padded = shape;
+  padded.uniform = false;
   padded.num_seqs =
       static_cast<int32_t>(std::min<int64_t>(PowerOfTwoFrom(shape.num_seqs), limits.max_seqs));
   padded.query_len = std::min(PowerOfTwoFrom(shape.query_len), max_query_len);
   padded.num_tokens = static_cast<int32_t>(std::min<int64_t>(
-      MultipleFrom(shape.num_tokens, shape.num_tokens <= 64 ? 8 : 16), limits.max_tokens));
+      MultipleFrom(shape.num_tokens, shape.num_tokens <= 64 ? 8 : 32), limits.max_tokens));
   return padded;
 }
 
@@ -59,7 +62,6 @@ absl::Status StepGraphs::Capture(const std::function<absl::Status()>& operations
 
 absl::Status StepGraphs::Run(const StepShape& shape,
                              const std::function<absl::Status()>& operations, cudaStream_t stream) {
-  if (shape.num_tokens > kMaxTokens) return operations();
   const auto [it, is_first] = graphs_.try_emplace(shape, nullptr);
   if (is_first) return operations();
   if (it->second == nullptr) PINGTI_RETURN_IF_ERROR(Capture(operations, stream, &it->second));

@@ -1,6 +1,6 @@
 // CUDA graphs of decode steps, one per shape, captured when a shape comes up for the second time:
-// the first one runs as it is, which also loads kernels and picks algorithms. Steps with unequally
-// many tokens per sequence, as drafts make them, are padded to few shapes.
+// the first one runs as it is, which also loads kernels and picks algorithms. Steps with several
+// tokens per sequence, as drafts make them, are padded to few shapes.
 //
 // Confined to the engine thread. Source: CUDA Programming Guide, "CUDA Graphs", stream capture.
 #pragma once
@@ -24,8 +24,11 @@ class StepGraphs {
   StepGraphs(const StepGraphs&) = delete;
   StepGraphs& operator=(const StepGraphs&) = delete;
 
-  // The shape of the graph that such a step runs from, within the limits; its own where it is
-  // uniform or too large to be recorded.
+  // Larger steps are long enough to hide their launches.
+  static constexpr int32_t kMaxTokens = 256;
+
+  // The shape of the graph that such a step runs from, within the limits; its own where it has one
+  // token per sequence, equally many of a power of two of sequences, or too many to be recorded.
   static StepShape Padded(const StepShape& shape, const StepLimits& limits, int32_t max_query_len);
 
   // Drops every graph: addresses they hold are about to change.
@@ -35,9 +38,6 @@ class StepGraphs {
                    cudaStream_t stream);
 
  private:
-  // Larger steps are long enough to hide their launches.
-  static constexpr int32_t kMaxTokens = 256;
-
   absl::Status Capture(const std::function<absl::Status()>& operations, cudaStream_t stream,
                        cudaGraphExec_t* graph);
 
