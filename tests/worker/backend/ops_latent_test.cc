@@ -179,7 +179,7 @@ class LatentSequences {
     EXPECT_TRUE(device->backend()->AllocateWorkspace(limits).ok());
     // Attention is of layer 1.
     cache_ = *device->backend()->AllocateKvCache(
-        {{LatentLayer(32, 32), LatentLayer(c.latent_dim, c.rope_dim)},
+        {{KeyValueLayer(2, 64), LatentLayer(c.latent_dim, c.rope_dim)},
          kNumSeqs * kBlocks,
          c.block_tokens,
          device->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16});

@@ -1,6 +1,7 @@
 #include "worker/backend/cuda/blas.h"
 
 #include <string>
+#include <utility>
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -41,17 +42,71 @@ Blas::~Blas() {
 
 // Row-major [rows, cols] is cuBLASLt's column-major [cols, rows]: out^T [n, m] = w [n, k] x^T
 // [k, m].
-absl::Status Blas::MakePlan(const Key& key, Plan* plan) {
+absl::Status Blas::MakeLayouts(const Key& key, const std::string& what, Plan* plan) {
   const auto u = [](int64_t value) { return static_cast<uint64_t>(value); };
-  const std::string what =
-      Concat("bf16 product of ", key.m, " x ", key.n, " x ", key.k, key.f32_out ? " to f32" : "");
   const cudaDataType_t out_type = key.f32_out ? CUDA_R_32F : CUDA_R_16BF;
-  const cublasOperation_t transposed = CUBLAS_OP_T;
+  const int64_t w_rows = key.transposed ? key.n : key.k;
+  PINGTI_RETURN_IF_ERROR(
+      BlasStatus(cublasLtMatrixLayoutCreate(&plan->w, CUDA_R_16BF, u(w_rows),
+                                            u(key.transposed ? key.k : key.n), w_rows),
+                 what));
+  PINGTI_RETURN_IF_ERROR(BlasStatus(
+      cublasLtMatrixLayoutCreate(&plan->x, CUDA_R_16BF, u(key.k), u(key.m), key.x_stride), what));
+  PINGTI_RETURN_IF_ERROR(BlasStatus(
+      cublasLtMatrixLayoutCreate(&plan->out, out_type, u(key.n), u(key.m), key.out_stride), what));
+  if (key.heads == 0) return absl::OkStatus();
+  const auto heads = static_cast<int32_t>(key.heads);
+  const std::pair<cublasLtMatrixLayout_t, int64_t> strides[] = {
+      {plan->w, key.n * key.k}, {plan->x, key.x_head_stride}, {plan->out, key.out_head_stride}};
+  for (const auto& [layout, stride] : strides) {
+    PINGTI_RETURN_IF_ERROR(
+        BlasStatus(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                                                    &heads, sizeof(heads)),
+                   what));
+    PINGTI_RETURN_IF_ERROR(BlasStatus(
+        cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                         &stride, sizeof(stride)),
+        what));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Blas::ChooseAlgorithm(const Key& key, const std::string& what, Plan* plan) {
+  cublasLtMatmulPreference_t preference = nullptr;
+  PINGTI_RETURN_IF_ERROR(BlasStatus(cublasLtMatmulPreferenceCreate(&preference), what));
+  const size_t workspace = static_cast<size_t>(kWorkspaceBytes);
+  cublasLtMatmulHeuristicResult_t result{};
+  int found = 0;
+  cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
+      preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof(workspace));
+  // A head's columns begin anywhere.
+  const uint32_t alignment = 16;
+  for (const auto attribute :
+       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+    if (status != CUBLAS_STATUS_SUCCESS || key.heads == 0) break;
+    status =
+        cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(alignment));
+  }
+  if (status == CUBLAS_STATUS_SUCCESS) {
+    status = cublasLtMatmulAlgoGetHeuristic(handle_, plan->product, plan->w, plan->x, plan->out,
+                                            plan->out, preference, 1, &result, &found);
+  }
+  cublasLtMatmulPreferenceDestroy(preference);
+  PINGTI_RETURN_IF_ERROR(BlasStatus(status, what));
+  if (found == 0) return absl::InternalError(Concat("cuBLASLt has no algorithm for a ", what));
+  plan->algorithm = result.algo;
+  return absl::OkStatus();
+}
+
+absl::Status Blas::MakePlan(const Key& key, Plan* plan) {
+  const std::string what = Describe(key);
+  const cublasOperation_t of_w = key.transposed ? CUBLAS_OP_N : CUBLAS_OP_T;
   PINGTI_RETURN_IF_ERROR(
       BlasStatus(cublasLtMatmulDescCreate(&plan->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), what));
   PINGTI_RETURN_IF_ERROR(
-      BlasStatus(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA,
-                                                &transposed, sizeof(transposed)),
+      BlasStatus(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_TRANSA, &of_w,
+                                                sizeof(of_w)),
                  what));
   if (key.bias) {
     const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
@@ -65,29 +120,8 @@ absl::Status Blas::MakePlan(const Key& key, Plan* plan) {
                                        &bias_type, sizeof(bias_type)),
         what));
   }
-  PINGTI_RETURN_IF_ERROR(BlasStatus(
-      cublasLtMatrixLayoutCreate(&plan->w, CUDA_R_16BF, u(key.k), u(key.n), key.k), what));
-  PINGTI_RETURN_IF_ERROR(BlasStatus(
-      cublasLtMatrixLayoutCreate(&plan->x, CUDA_R_16BF, u(key.k), u(key.m), key.x_stride), what));
-  PINGTI_RETURN_IF_ERROR(BlasStatus(
-      cublasLtMatrixLayoutCreate(&plan->out, out_type, u(key.n), u(key.m), key.out_stride), what));
-
-  cublasLtMatmulPreference_t preference = nullptr;
-  PINGTI_RETURN_IF_ERROR(BlasStatus(cublasLtMatmulPreferenceCreate(&preference), what));
-  const size_t workspace = static_cast<size_t>(kWorkspaceBytes);
-  cublasLtMatmulHeuristicResult_t result{};
-  int found = 0;
-  cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
-      preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof(workspace));
-  if (status == CUBLAS_STATUS_SUCCESS) {
-    status = cublasLtMatmulAlgoGetHeuristic(handle_, plan->product, plan->w, plan->x, plan->out,
-                                            plan->out, preference, 1, &result, &found);
-  }
-  cublasLtMatmulPreferenceDestroy(preference);
-  PINGTI_RETURN_IF_ERROR(BlasStatus(status, what));
-  if (found == 0) return absl::InternalError(Concat("cuBLASLt has no algorithm for a ", what));
-  plan->algorithm = result.algo;
-  return absl::OkStatus();
+  PINGTI_RETURN_IF_ERROR(MakeLayouts(key, what, plan));
+  return ChooseAlgorithm(key, what, plan);
 }
 
 absl::StatusOr<Blas::Plan*> Blas::PlanFor(const Key& key) {
@@ -96,6 +130,21 @@ absl::StatusOr<Blas::Plan*> Blas::PlanFor(const Key& key) {
     if (absl::Status status = MakePlan(key, &it->second); !status.ok()) return status;
   }
   return &it->second;
+}
+
+std::string Blas::Describe(const Key& key) {
+  return Concat("bf16 product of ", key.m, " x ", key.n, " x ", key.k, key.f32_out ? " to f32" : "",
+                key.heads > 0 ? Concat(" for ", key.heads, " heads") : "");
+}
+
+absl::Status Blas::Run(const Key& key, Plan* plan, const void* w, const void* x, void* out,
+                       float beta, cudaStream_t stream) {
+  const float one = 1.0f;
+  const cublasStatus_t status = cublasLtMatmul(
+      handle_, plan->product, &one, w, plan->w, x, plan->x, &beta, out, plan->out, out, plan->out,
+      &plan->algorithm, workspace_->data(), static_cast<size_t>(kWorkspaceBytes), stream);
+  if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
+  return BlasStatus(status, Describe(key));
 }
 
 absl::Status Blas::Multiply(const void* w, const void* bias, MatrixView x, MatrixView out,
@@ -109,14 +158,16 @@ absl::Status Blas::Multiply(const void* w, const void* bias, MatrixView x, Matri
                                                   &bias, sizeof(bias)),
                    "bias"));
   }
-  const float one = 1.0f;
-  const float beta = accumulate ? 1.0f : 0.0f;
-  const cublasStatus_t status =
-      cublasLtMatmul(handle_, plan->product, &one, w, plan->w, x.data, plan->x, &beta, out.data,
-                     plan->out, out.data, plan->out, &plan->algorithm, workspace_->data(),
-                     static_cast<size_t>(kWorkspaceBytes), stream);
-  if (status == CUBLAS_STATUS_SUCCESS) return absl::OkStatus();
-  return BlasStatus(status, Concat("bf16 product of ", key.m, " x ", key.n, " x ", key.k));
+  return Run(key, plan, w, x.data, out.data, accumulate ? 1.0f : 0.0f, stream);
+}
+
+absl::Status Blas::MultiplyHeads(const void* w, bool transposed, const HeadsView& x,
+                                 const HeadsView& out, cudaStream_t stream) {
+  const Key key{x.matrix.rows, out.cols, x.cols,   x.matrix.stride, out.matrix.stride, false,
+                false,         x.heads,  x.stride, out.stride,      transposed};
+  PINGTI_ASSIGN_OR_RETURN(Plan * plan, PlanFor(key));
+  return Run(key, plan, w, static_cast<const uint16_t*>(x.matrix.data) + x.first,
+             static_cast<uint16_t*>(out.matrix.data) + out.first, 0.0f, stream);
 }
 
 }  // namespace pingti::worker::cuda

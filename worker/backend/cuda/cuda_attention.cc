@@ -27,6 +27,7 @@ bool SharePlans(const AttentionShape& a, const AttentionShape& b) {
 }  // namespace
 
 int64_t CudaAttention::BytesFor(const StepLimits& limits) {
+  if (limits.num_heads == 0) return 0;
   constexpr int64_t kDecodeBytes = int64_t{64} << 20;
   return kDecodeBytes +
          static_cast<int64_t>(kernels::PrefillAttentionWorkspaceBytes(
@@ -42,6 +43,7 @@ absl::Status CudaAttention::Allocate(const StepLimits& limits, int32_t max_decod
   limits_ = limits;
   max_decode_len_ = max_decode_len;
   plans_.clear();
+  if (limits.num_heads == 0) return absl::OkStatus();
   return PlansFor({limits.num_heads, limits.num_kv_heads, limits.head_dim, 1.0f, 0}).status();
 }
 

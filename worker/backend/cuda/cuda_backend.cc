@@ -20,6 +20,7 @@
 #include "worker/backend/cuda/cuda_attention.h"
 #include "worker/backend/cuda/cuda_experts.h"
 #include "worker/backend/cuda/cuda_kv_cache.h"
+#include "worker/backend/cuda/cuda_latent.h"
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_lora.h"
 #include "worker/backend/cuda/cuda_sampler.h"
@@ -143,7 +144,8 @@ class CudaBackend : public Backend {
 
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
     return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) + lora_.BytesFor(limits) +
-           CudaAttention::BytesFor(limits) + CudaExperts::BytesFor(limits) + kGraphBytes;
+           CudaAttention::BytesFor(limits) + CudaLatent::BytesFor(limits) +
+           CudaExperts::BytesFor(limits) + kGraphBytes;
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
@@ -158,6 +160,7 @@ class CudaBackend : public Backend {
     PINGTI_RETURN_IF_ERROR(lora_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(experts_.Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
+    PINGTI_RETURN_IF_ERROR(latent_.Allocate(limits, arrays_.max_decode_len()));
     return attention_.Allocate(limits, arrays_.max_decode_len());
   }
 
@@ -216,6 +219,7 @@ class CudaBackend : public Backend {
     // The engine thread is not the one that made the backend.
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
     attention_.BeginStep();
+    latent_.BeginStep();
     return arrays_.Upload(inputs, stream_);
   }
 
@@ -316,6 +320,27 @@ class CudaBackend : public Backend {
                                           static_cast<const CudaKvCache&>(cache), layer, out.values,
                                           stream_));
     return WriteQuantized(out, stream_);
+  }
+
+  absl::Status HeadLinear(const LinearWeight& weight, const HeadsView& x, const HeadsView& out,
+                          const QuantizedView& form) override {
+    PINGTI_RETURN_IF_ERROR(
+        linear_->RunHeads(static_cast<const CudaLinearWeight&>(weight), x, out, stream_));
+    return WriteQuantized({out.matrix, form}, stream_);
+  }
+
+  absl::Status RopeAndAppendLatent(const HeadsView& q, MatrixView kv,
+                                   const LatentAttentionShape& shape,
+                                   const DeviceBuffer& norm_weight, float eps, KvCache& cache,
+                                   int64_t layer, const HeadsView& out) override {
+    return latent_.RopeAndAppend(arrays_.device(), q, kv, shape, Floats(norm_weight), eps,
+                                 static_cast<const CudaKvCache&>(cache), layer, out, stream_);
+  }
+
+  absl::Status LatentAttention(MatrixView q, const LatentAttentionShape& shape,
+                               const KvCache& cache, int64_t layer, MatrixView out) override {
+    return latent_.Run(arrays_.device(), q, shape, static_cast<const CudaKvCache&>(cache), layer,
+                       out, stream_);
   }
 
   absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
@@ -460,6 +485,7 @@ class CudaBackend : public Backend {
   StepLimits limits_;                   // of the workspace
   StepArrays arrays_;
   CudaAttention attention_;
+  CudaLatent latent_;
   CudaExperts experts_;
   CudaSampler sampler_;
   KvTransfer transfer_;

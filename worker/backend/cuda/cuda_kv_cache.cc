@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "pingti/kernels/latent_attention.h"
 #include "worker/backend/cuda/cuda_status.h"
 
 namespace pingti::worker::cuda {
@@ -19,10 +20,44 @@ int64_t ElementBytes(const KvCacheShape& shape) {
 
 bool IsPowerOfTwo(int64_t value) { return value > 0 && (value & (value - 1)) == 0; }
 
+bool IsLatent(const KvLayerShape& layer) {
+  return !layer.planes.empty() && layer.planes.front().kind == KvPlaneKind::kLatent;
+}
+
+// What the kernels of latent attention need.
+absl::Status CheckLatents(const KvCacheShape& shape, size_t layer) {
+  const int64_t dim = shape.layers[layer].planes.front().head_dim;
+  if (dim != kernels::kLatentKeyDim) {
+    return absl::UnimplementedError(Concat("CUDA latent attention: layer ", layer, ": latents of ",
+                                           dim, " elements; expected ", kernels::kLatentKeyDim));
+  }
+  if (shape.kv_format == KvFormat::kInt8) {
+    return absl::UnimplementedError(
+        Concat("CUDA latent attention: layer ", layer, ": latents in int8; expected 16 bit"));
+  }
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  PINGTI_RETURN_IF_CUDA_ERROR(cudaGetDevice(&device));
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  PINGTI_RETURN_IF_CUDA_ERROR(
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  if (major != 9 || minor != 0) {
+    return absl::UnimplementedError(Concat("CUDA latent attention: compute capability ", major, ".",
+                                           minor, "; expected 9.0 (Hopper)"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckShape(const KvCacheShape& shape) {
-  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValues("CUDA", shape.layers));
+  PINGTI_RETURN_IF_ERROR(ExpectKeysAndValuesOrLatents("CUDA", shape.layers));
   for (size_t i = 0; i < shape.layers.size(); ++i) {
     if (shape.layers[i].planes.empty()) continue;
+    if (IsLatent(shape.layers[i])) {
+      PINGTI_RETURN_IF_ERROR(CheckLatents(shape, i));
+      continue;
+    }
     const int64_t head_dim = shape.layers[i].planes.front().head_dim;
     if (head_dim != 64 && head_dim != 128) {
       return absl::UnimplementedError(
@@ -74,10 +109,11 @@ absl::StatusOr<std::unique_ptr<CudaKvCache>> CudaKvCache::Make(const KvCacheShap
     if (!of_layer.planes.empty()) {
       layer.num_kv_heads = of_layer.planes.front().heads;
       layer.head_dim = of_layer.planes.front().head_dim;
+      layer.is_latent = IsLatent(of_layer);
     }
     layer.start = bytes;
     layer.scale_start = num_scales;
-    const int64_t elements = 2 * cache->PoolElements(layer);
+    const int64_t elements = (layer.is_latent ? 1 : 2) * cache->PoolElements(layer);
     bytes += elements * ElementBytes(shape);
     num_scales += 2 * shape.num_blocks * layer.num_kv_heads * shape.block_tokens;
     largest = std::max(largest, elements);
@@ -120,10 +156,13 @@ absl::Status CudaKvCache::ListPlanes() {
 // Lays the planes of one layer out behind those of the layers before it.
 void CudaKvCache::AddToLayout(int64_t layer, kernels::KvCopyPlane* planes) {
   const int64_t tokens = shape_.block_tokens;
-  for (int part = 0; part < (is_int8() ? 4 : 2); ++part) {
+  const bool is_latent = At(layer).is_latent;
+  for (int part = 0; part < (is_latent ? 1 : is_int8() ? 4 : 2); ++part) {
     KvPlaneLayout plane;
     plane.layer = layer;
-    plane.kind = part % 2 == 0 ? KvPlaneKind::kKey : KvPlaneKind::kValue;
+    plane.kind = is_latent       ? KvPlaneKind::kLatent
+                 : part % 2 == 0 ? KvPlaneKind::kKey
+                                 : KvPlaneKind::kValue;
     plane.is_scale = part >= 2;
     plane.dtype = plane.is_scale ? DType::kF32 : is_int8() ? DType::kI8 : DType::kBf16;
     plane.heads = At(layer).num_kv_heads;
@@ -159,6 +198,7 @@ kernels::PagedKv CudaKvCache::View(int64_t index) const {
   kernels::PagedKv kv = Pages(layer, is_int8() ? kernels::DType::kI8 : kernels::DType::kBf16);
   auto* base = static_cast<uint8_t*>(pool_->data()) + layer.start;
   kv.k = base;
+  if (layer.is_latent) return kv;
   kv.v = base + PoolElements(layer) * ElementBytes(shape_);
   if (is_int8()) {
     auto* scales = static_cast<float*>(scales_->data()) + layer.scale_start;

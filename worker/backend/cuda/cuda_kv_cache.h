@@ -1,10 +1,12 @@
 // The paged keys and values of all layers on the device, in the layout of the kernels' kv_layout.h:
-// layer after layer, each [2, pages, kv_heads, block_tokens, head_dim] bf16 or int8, and for int8
-// the scales, f32 [2, pages, kv_heads, block_tokens]. An int8 cache also has the largest layer's
-// pages in bf16, into which prefill attention's keys and values are widened.
+// layer after layer, each [2, pages, kv_heads, block_tokens, head_dim] bf16 or int8, or of latents
+// [pages, block_tokens, head_dim] bf16; for int8 also the scales, f32 [2, pages, kv_heads,
+// block_tokens], and the largest layer's pages in bf16, into which prefill attention's keys and
+// values are widened.
 //
 // A block's exported form (block_layout()) has per layer the block's keys, its values, and for int8
-// the scales of both, each as it lies on the device. Next: kv_transfer.h, which moves it.
+// the scales of both, or its latents, each as it lies on the device. Next: kv_transfer.h, which
+// moves it.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +31,7 @@ class CudaKvCache : public KvCache {
 
   const KvCacheShape& shape() const { return shape_; }
   const KvBlockLayout& block_layout() const override { return layout_; }
-  // The layer's pools, without a block table.
+  // The layer's pools, without a block table; of latents, k alone.
   kernels::PagedKv View(int64_t layer) const;
   bool is_int8() const { return shape_.kv_format == KvFormat::kInt8; }
   // The bf16 pages that all layers of an int8 cache share, in turn; with the sizes of `layer`.
@@ -48,6 +50,7 @@ class CudaKvCache : public KvCache {
   struct Layer {
     int64_t num_kv_heads = 0;  // 0: the layer keeps nothing
     int64_t head_dim = 0;
+    bool is_latent = false;   // one plane, which stands where keys do
     int64_t start = 0;        // bytes into pool_
     int64_t scale_start = 0;  // elements of scales_
   };
@@ -56,7 +59,7 @@ class CudaKvCache : public KvCache {
   absl::Status ListPlanes();
   void AddToLayout(int64_t layer, kernels::KvCopyPlane* planes);
   kernels::PagedKv Pages(const Layer& layer, kernels::DType dtype) const;
-  // Elements of the keys of all pages of a layer.
+  // Elements of one plane of all pages of a layer.
   int64_t PoolElements(const Layer& layer) const;
   const Layer& At(int64_t layer) const { return layers_[static_cast<size_t>(layer)]; }
   // Of blocks whose list has been uploaded.

@@ -203,4 +203,13 @@ absl::Status CudaLinear::Run(const CudaLinearWeight& weight, const Operand& x, M
   CheckFailed(__FILE__, __LINE__, "known GemmKind", "");
 }
 
+absl::Status CudaLinear::RunHeads(const CudaLinearWeight& weight, const HeadsView& x,
+                                  const HeadsView& out, cudaStream_t stream) {
+  PINGTI_CHECK(weight.heads > 0 && x.heads == weight.heads && out.heads == weight.heads &&
+               x.cols == weight.in_features() && out.cols == weight.out_features() &&
+               x.matrix.rows == out.matrix.rows && out.matrix.dtype == DType::kBf16);
+  if (x.matrix.rows == 0) return absl::OkStatus();
+  return blas_->MultiplyHeads(weight.values->data(), weight.transposed, x, out, stream);
+}
+
 }  // namespace pingti::worker::cuda

@@ -33,8 +33,10 @@ GemmKind GemmKindOf(const MatrixFormat& format);
 
 class CudaLinearWeight : public LinearWeight {
  public:
-  int64_t out_features() const override { return rows; }
-  int64_t in_features() const override { return cols; }
+  int64_t out_features() const override {
+    return heads == 0 ? rows : transposed ? cols : rows / heads;
+  }
+  int64_t in_features() const override { return transposed ? rows / heads : cols; }
   MatrixFormat format() const override { return matrix_format; }
   int64_t bytes() const override {
     return values->bytes() + (scales ? scales->bytes() : 0) + (zeros ? zeros->bytes() : 0) +
@@ -45,6 +47,8 @@ class CudaLinearWeight : public LinearWeight {
   int64_t rows = 0;
   int64_t cols = 0;
   int64_t experts = 1;                 // equal stacks among the rows; see cuda_experts.h
+  int64_t heads = 0;                   // the same, of RunHeads; 0: there are none
+  bool transposed = false;             // of heads: each is [in_features, out_features]
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
   std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
   std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
@@ -79,6 +83,9 @@ class CudaLinear {
   // then.
   absl::Status Run(const CudaLinearWeight& weight, const Operand& x, MatrixView out,
                    cudaStream_t stream, bool accumulate = false);
+  // See Backend::HeadLinear; writes values alone.
+  absl::Status RunHeads(const CudaLinearWeight& weight, const HeadsView& x, const HeadsView& out,
+                        cudaStream_t stream);
 
  private:
   CudaLinear() = default;

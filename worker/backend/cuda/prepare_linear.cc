@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "pingti/kernels/quantize.h"
@@ -46,6 +47,10 @@ absl::Status CheckSource(const LinearSource& source) {
           Concat(what, ": the CUDA backend needs rows of a multiple of 8"));
     }
   }
+  for (const MatrixSource& part : source.parts) {
+    PINGTI_CHECK(source.heads == 0 || (static_cast<int64_t>(source.parts.size()) == source.heads &&
+                                       part.tensor.shape[0] == source.parts[0].tensor.shape[0]));
+  }
   if (source.format == WeightFormat::kF32) {
     return absl::UnimplementedError(
         "the CUDA backend multiplies in bf16, int8 or 4 bits: dtype f32 is for the CPU");
@@ -76,12 +81,13 @@ WeightUpload::WriteRows WriteBf16(const MatrixSource& part) {
   };
 }
 
-absl::Status LoadBf16(const MatrixSource& part, uint8_t* target, WeightUpload* upload,
-                      cudaStream_t stream) {
+absl::Status LoadBf16(const MatrixSource& part, bool transposed, uint8_t* target,
+                      WeightUpload* upload, cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
   const int64_t cols = part.tensor.shape[1];
   if (part.tensor.data == nullptr) {
-    return FillRandom(target, rows * cols, kernels::DType::kBf16, cols, SeedOf(part), stream);
+    return FillRandom(target, rows * cols, kernels::DType::kBf16, transposed ? rows : cols,
+                      SeedOf(part), stream);
   }
   return upload->Rows(rows, cols * 2, WriteBf16(part), target);
 }
@@ -134,7 +140,7 @@ absl::Status LoadDense(const LinearSource& source, CudaLinearWeight* weight, Wei
   for (const MatrixSource& part : source.parts) {
     PINGTI_RETURN_IF_ERROR(int8 ? LoadInt8(part, weight->values->as<int8_t>() + at * weight->cols,
                                            weight->scales->as<float>() + at, upload, stream)
-                                : LoadBf16(part,
+                                : LoadBf16(part, source.transposed,
                                            weight->values->as<uint8_t>() + at * weight->cols * 2,
                                            upload, stream));
     at += part.tensor.shape[0];
@@ -177,7 +183,7 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   const MatrixFormat bf16;
   const int64_t rows = TotalRows(source);
   const int64_t cols = source.parts[0].tensor.shape[1];
-  if (source.format == WeightFormat::kBf16) return bf16;
+  if (source.format == WeightFormat::kBf16 || source.heads > 0) return bf16;
   const bool keeps_int8 = source.format == WeightFormat::kStored && AllParts(source, DType::kI8);
   if (source.experts > 1) {
     const bool int8 = source.format == WeightFormat::kInt8 || keeps_int8;
@@ -213,6 +219,8 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
   weight->matrix_format = ChooseFormat(source);
   weight->rows = TotalRows(source);
   weight->experts = source.experts;
+  weight->heads = source.heads;
+  weight->transposed = source.transposed;
   weight->cols = source.parts[0].tensor.shape[1];
   const bool grouped = GemmKindOf(weight->matrix_format) == GemmKind::kGrouped;
   if (grouped && source.parts[0].packed.has_value()) {

@@ -66,13 +66,13 @@ int64_t StepArrays::MostTiles(const StepLimits& limits, int64_t tokens) {
 int64_t StepArrays::BytesFor(const StepLimits& limits) {
   const int64_t rows = limits.max_tokens + limits.max_seqs;
   const int64_t tiles = MostTiles(limits, limits.max_tokens) + MostTiles(limits, limits.max_seqs);
-  return tiles * (kernels::kLoraTileRows + 1) * 4 + rows * (12 + limits.head_dim * 4) +
+  return tiles * (kernels::kLoraTileRows + 1) * 4 + rows * (12 + limits.rope_dim() * 4) +
          limits.max_seqs * (limits.max_blocks_per_seq + 5) * 4;
 }
 
 absl::Status StepArrays::Allocate(const StepLimits& limits) {
   limits_ = limits;
-  half_dim_ = limits.head_dim / 2;
+  half_dim_ = limits.rope_dim() / 2;
   const int64_t group = limits.num_heads / std::max<int64_t>(limits.num_kv_heads, 1);
   max_decode_len_ = static_cast<int32_t>(std::clamp<int64_t>(
       kernels::kMaxDecodeRows / std::max<int64_t>(group, 1), 1, kernels::kMaxDecodeQueryTokens));

@@ -29,8 +29,8 @@ struct StepPointers {
   const int32_t* decode_start = nullptr;   // [num_decode + 1]; null: decode_len tokens each
   const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1]
   const int64_t* slots = nullptr;          // [num_tokens], see kernels' rope_kv.h
-  const float* cos = nullptr;              // [num_tokens, half_dim]
-  const float* sin = nullptr;              // [num_tokens, half_dim]
+  const float* cos = nullptr;              // [num_tokens, StepLimits::rope_dim() / 2]
+  const float* sin = nullptr;              // [num_tokens, StepLimits::rope_dim() / 2]
   const int32_t* block_table = nullptr;    // [num_seqs, block_table_stride]
   int64_t block_table_stride = 0;
   // Tiles of rows with one adapter each, or with none, padding included: as many as any step of so
