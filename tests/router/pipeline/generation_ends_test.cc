@@ -1,6 +1,7 @@
 // Sequences that the router itself ends, and what still comes of one that is over.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -111,6 +112,46 @@ TEST(ScoredPrompt, ItsSequenceEndsWithItsFirstToken) {
     EXPECT_EQ(sink->usage->completion_tokens, 0u);
     EXPECT_EQ(sink->deltas.back().finish, FinishReason::kLength);
   }
+}
+
+// ---- what is charged, and whose turn it is
+
+TEST(AnswerTokens, AreChargedAsFarAsTheyAreLikelyUntilTheyAreKnown) {
+  for (const uint32_t most : {1u, 255u, 256u, 257u, 900u}) {
+    SCOPED_TRACE(most);
+    SteeredGenerations steered;
+    steered.admission().SetTenants({{"key", {.name = "key", .tokens_per_minute = 10'000}}});
+    GenerationRequest request = SteeredGenerations::Completion({"abc"});
+    request.tenant = "key";
+    request.params.n = 2;
+    request.params.max_tokens = most;
+    const auto sink = steered.Start(std::move(request));
+    EXPECT_EQ(steered.admission().QuotaOf("key").tokens->remaining,
+              10'000u - 2 * (3 + std::min(most, 256u)));
+    steered.ClientLeaves();
+    EXPECT_EQ(steered.admission().QuotaOf("key").tokens->remaining, 10'000u - 2 * 3);
+  }
+}
+
+TEST(ResumedAnswers, GoBeforeThoseThatHaveNotBegun) {
+  SteeredGenerations steered;
+  std::vector<std::shared_ptr<KeepingSink>> sinks;
+  for (int i = 0; i < 17; ++i)
+    sinks.push_back(steered.Start(SteeredGenerations::Completion({"p"})));
+  ASSERT_EQ(steered.dispatcher().queued(), 1u) << "16 find room";
+  SteeredWorker& a = steered.worker("a");
+  const Sequence first = a.submitted.at(0);
+  steered.Say("a", first.sequence_id, "x");
+  ASSERT_EQ(a.submitted.size(), 9u) << "who has a token waits no longer";
+  sinks.push_back(steered.Start(SteeredGenerations::Completion({"q"})));
+  ASSERT_EQ(steered.dispatcher().queued(), 1u);
+  steered.registry().OnSubmitCredit(a.link, {7, 1000});
+  steered.registry().OnSubmitCredit(steered.worker("b").link, {7, 1000});
+  steered.Say("a", first.sequence_id, "", kGivenBack);
+  EXPECT_EQ(steered.dispatcher().queued(), 2u);
+  steered.registry().OnSubmitCredit(steered.worker("b").link, {9, 1000});
+  ASSERT_EQ(steered.worker("b").submitted.size(), 9u);
+  EXPECT_EQ(Spelled(steered.worker("b").submitted[8].generated_token_ids), "x");
 }
 
 // ---- what comes late

@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "boost/json.hpp"
@@ -36,6 +40,63 @@ TEST(Prompt, ACompletionBeginsWithOneBosWhoeverWritesIt) {
   const auto adds_none = MakeTestModel({});
   EXPECT_EQ(CompletionIds(*adds_none, "a"), (Ids{'a'}));
   EXPECT_EQ(CompletionIds(*adds_none, "<|im_start|>a"), (Ids{kBos, 'a'}));
+}
+
+// Counts the texts that it is given.
+class CountingTokenizer final : public text::Tokenizer {
+ public:
+  explicit CountingTokenizer(std::shared_ptr<const text::Tokenizer> inner)
+      : inner_(std::move(inner)) {}
+  absl::Status Encode(std::string_view text, const text::EncodeOptions& options,
+                      std::vector<text::TokenId>* ids) const override {
+    most_bytes = std::max(most_bytes, text.size());
+    return inner_->Encode(text, options, ids);
+  }
+  std::string_view TokenBytes(text::TokenId id) const override { return inner_->TokenBytes(id); }
+  bool IsSpecial(text::TokenId id) const override { return inner_->IsSpecial(id); }
+  bool StripsLeadingSpace() const override { return inner_->StripsLeadingSpace(); }
+  std::optional<text::TokenId> FindToken(std::string_view token) const override {
+    return inner_->FindToken(token);
+  }
+  int32_t vocab_size() const override { return inner_->vocab_size(); }
+  std::optional<text::TokenId> bos_token_id() const override { return inner_->bos_token_id(); }
+  std::optional<text::TokenId> eos_token_id() const override { return inner_->eos_token_id(); }
+
+  mutable size_t most_bytes = 0;
+
+ private:
+  const std::shared_ptr<const text::Tokenizer> inner_;
+};
+
+TEST(Prompt, ATextThatCannotFitIsNotTokenized) {
+  ServedModel model = *MakeTestModel({.chat_template = "{{ messages[0].content }}"});
+  const auto tokenizer = std::make_shared<CountingTokenizer>(model.tokenizer);
+  model.tokenizer = tokenizer;
+  model.max_context_tokens = 20;
+  model.max_token_bytes = 10;
+  model.fim = FimTokens{};
+  constexpr size_t kMost = 3 * 20 * 10;
+  GenerationRequest completion;
+  completion.kind = GenerationRequest::Kind::kCompletion;
+  GenerationRequest chat;
+  chat.template_context = std::make_shared<boost::json::object>();
+  for (const size_t bytes : {kMost, kMost + 1}) {
+    const std::string text(bytes, 'x');
+    completion.prompts = {text};
+    (*chat.template_context)["messages"] =
+        boost::json::array{{{"role", "user"}, {"content", text}}};
+    GenerationRequest prefix = completion;
+    prefix.suffix = "";
+    GenerationRequest suffix = completion;
+    suffix.prompts = {""};
+    suffix.suffix = text;
+    for (const GenerationRequest* request : {&completion, &chat, &prefix, &suffix}) {
+      tokenizer->most_bytes = 0;
+      const auto prepared = PreparePrompts(model, *request, {});
+      EXPECT_TRUE(absl::IsInvalidArgument(prepared.status())) << prepared.status();
+      EXPECT_EQ(tokenizer->most_bytes >= kMost, bytes == kMost) << tokenizer->most_bytes;
+    }
+  }
 }
 
 std::string Rendered(const ServedModel& model) {

@@ -80,6 +80,8 @@ TEST(ModelCardTest, SaysWhatIsServedAndWithinWhichLimits) {
   EXPECT_EQ(card.aliases(1), "small");
   EXPECT_EQ(card.architecture(), "llama");
   EXPECT_EQ(card.created_unix_s(), 1700);
+  EXPECT_EQ(card.owned_by(), "pingti");
+  EXPECT_EQ(card.kv_format(), "bf16");
   EXPECT_EQ(card.weight_format(), "bf16");
   EXPECT_EQ(card.max_context_tokens(), 4096u);
   EXPECT_EQ(card.max_batch_tokens(), 512u);
@@ -243,6 +245,11 @@ TEST(ModelCardTest, WhateverChangesAnswersChangesTheFingerprint) {
       [](auto* parts, auto*) { parts->text.chat_template = "{{ tools }}"; },
       [](auto*, auto* served) { served->weight_format = "int8"; },
       [](auto*, auto* served) { served->kv_format = "int8"; },
+      // A letter that goes from one part to the next.
+      [](auto* parts, auto* served) {
+        parts->text.chat_template += served->weight_format.front();
+        served->weight_format.erase(0, 1);
+      },
   };
   for (size_t i = 0; i < changes.size(); ++i) {
     Checkpoint::Parts parts = MakeParts();

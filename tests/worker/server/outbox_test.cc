@@ -155,6 +155,24 @@ TEST_F(OutboxTest, WhateverIsMergedEverySequenceGetsItsTokensInOrder) {
   EXPECT_TRUE(outbox.drained());
 }
 
+TEST_F(OutboxTest, AdaptersComeWithTheWelcomeAndWithEveryChange) {
+  outbox.SetAdapters({{"id-1", "one", "/one"}});
+  outbox.Open({"worker-1", "inc-1", "print", {}}, {64, 8192}, 0, 4 << 20);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kWelcome);
+  ASSERT_EQ(response.welcome().adapters().adapters_size(), 1);
+  EXPECT_EQ(response.welcome().adapters().adapters(0).id(), "id-1");
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+  outbox.SetAdapters({});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kAdapters);
+  EXPECT_EQ(response.adapters().adapters_size(), 0);
+  outbox.SetAdapters({{"id-1", "one", "/one"}, {"id-2", "two", "/two"}});
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kAdapters);
+  ASSERT_EQ(response.adapters().adapters_size(), 2);
+  EXPECT_EQ(response.adapters().adapters(1).name(), "two");
+  EXPECT_EQ(response.adapters().adapters(1).path(), "/two");
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+}
+
 TEST_F(OutboxTest, ChangesOfTheCacheBeforeItIsOpenAreNotKept) {
   const CacheEvent event{CacheEvent::Kind::kStored, 0, 1};
   outbox.AddCacheEvents(std::span(&event, 1));

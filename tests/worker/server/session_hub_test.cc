@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -190,6 +191,32 @@ TEST_F(SessionHubTest, WhoStaysIsToldAtOnceOfTheCreditThatAnotherLeaves) {
   hub_.Remove(leaves.writer.get());
   EXPECT_TRUE(testing::WaitFor([&] { return stays.writer->flushes > before; }));
   EXPECT_EQ(CreditOf(stays), (SubmitCredit{10, 1000}));
+  hub_.Stop();
+}
+
+// With an hour between two reports, whatever is written was asked for.
+TEST_F(SessionHubTest, EveryKindOfNewsIsWrittenAtOnce) {
+  const Router router = Join();
+  const Router other;
+  const CacheEvent stored{};
+  const std::vector<std::function<void()>> news = {
+      [&] { hub_.Add(other.writer, other.outbox, 0, 0); },
+      [&] { hub_.Remove(other.writer.get()); },
+      [&] { hub_.Ring(); },
+      [&] {
+        hub_.SetAdapters({{"id", "name", "path"}});
+      },
+      [&] { hub_.OnCacheEvents(std::span(&stored, 1)); },
+      [&] { hub_.OnStepEnd({}, {.waiting_sequences = 100}); },
+      [&] { hub_.AnnounceDraining(7); },
+  };
+  hub_.Start();
+  ASSERT_TRUE(testing::WaitFor([&] { return router.writer->flushes >= 1; }));
+  for (size_t i = 0; i < news.size(); ++i) {
+    const int before = router.writer->flushes;
+    news[i]();
+    EXPECT_TRUE(testing::WaitFor([&] { return router.writer->flushes > before; })) << "news " << i;
+  }
   hub_.Stop();
 }
 

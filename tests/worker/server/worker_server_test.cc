@@ -333,6 +333,44 @@ TEST_F(WorkerServerTest, AdminPagesTellHealthAndMetrics) {
       << "ready means one real step";
 }
 
+TEST_F(WorkerServerTest, MetricsSayWhatIsLoaded) {
+  Start();
+  ServedCard card = MakeCard();
+  card.card.set_weight_format("int8");
+  server->RecordModel(card, "cpu", 2.5);
+  const std::string text = registry.Serialize();
+  EXPECT_NE(text.find("pingti_worker_model_load_seconds 2.5\n"), std::string::npos) << text;
+  const size_t info = text.find("pingti_worker_model_info{");
+  ASSERT_NE(info, std::string::npos) << text;
+  const std::string line = text.substr(info, text.find('\n', info) - info);
+  for (const char* part : {"\"fake\"", "\"int8\"", "\"cpu\"", "} 1"}) {
+    EXPECT_NE(line.find(part), std::string::npos) << line;
+  }
+}
+
+TEST_F(WorkerServerTest, AdaptersStayAsTheyAreUnlessChangesAreAllowed) {
+  Start();
+  Client client(server->port());
+  grpc::ClientContext load;
+  v1::Adapter adapter;
+  EXPECT_EQ(client.stub()->LoadAdapter(&load, {}, &adapter).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  grpc::ClientContext unload;
+  v1::UnloadAdapterResponse unloaded;
+  EXPECT_EQ(client.stub()->UnloadAdapter(&unload, {}, &unloaded).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+}
+
+TEST_F(WorkerServerTest, ADrainedWorkerAnswersNoCallAnyMore) {
+  Start();
+  server->Drain(std::chrono::milliseconds(0));
+  Client client(server->port());
+  grpc::ClientContext context;
+  v1::ModelCard card;
+  EXPECT_EQ(client.stub()->GetModelCard(&context, {}, &card).error_code(),
+            grpc::StatusCode::UNAVAILABLE);
+}
+
 TEST_F(WorkerServerTest, DrainLetsRunningSequencesEnd) {
   Start();
   Client client(server->port());
