@@ -68,6 +68,12 @@ def changes_of(line):
             yield changed
 
 
+def is_statement(lines, number):
+    """Whether a line that ends a statement also begins it."""
+    before = lines[number - 1].split("  // ")[0].rstrip()
+    return before.endswith((";", "{", "}", ":")) or before.lstrip().startswith("//")
+
+
 def matching_bracket(code, opening):
     depth = 0
     for i in range(opening, len(code)):
@@ -106,6 +112,8 @@ def mutants_of(path):
             if not is_code(lines[number]):
                 continue
             for changed in changes_of(lines[number]):
+                if not changed.strip() and not is_statement(lines, number):
+                    continue
                 copy = lines[body.begin:number] + [changed] + lines[number + 1:body.end]
                 yield Mutant(path, body, copy,
                              f"{path.relative_to(ROOT)}:{number + 1}: {changed.strip() or '(left out)'}")
