@@ -284,7 +284,7 @@ constexpr const char* kGpuCheckpoints[] = {
     "phi3_d64",           "mistral_window_d64",      "qwen2_int8_d64",      "gguf_llama_k_d64",
     "falcon_d64",         "gguf_qwen2_4bit_d64",     "falcon_rw_d64",       "falcon_new_d64",
     "gguf_phi3_4bit_d64", "qwen3_moe_d128",          "qwen3_moe_int8_d128", "qwen2_moe_d64",
-    "mixtral_d64"};
+    "mixtral_d64",        "deepseek_v2_lite_d576",   "deepseek_v3_d576"};
 
 INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
                          IsExact() ? ::testing::ValuesIn(kCpuCheckpoints)
