@@ -533,6 +533,50 @@ TEST(HttpServerTest, AReaderTooSlowIsClosedWhenItsBufferIsFull) {
   EXPECT_TRUE(WaitFor([&] { return server->num_connections() == 0; }));
 }
 
+TEST(HttpServerTest, AReaderThatIsLateGetsEveryByteOfAStreamInOrder) {
+  Mailbox mailbox;
+  const auto server = StartOrDie({.max_stream_buffer_bytes = 64 << 20},
+                                 [&](HttpRequest, Responder r) { mailbox.Put(std::move(r)); });
+  TcpClient client(server->port());
+  client.Send("GET / HTTP/1.0\r\n\r\n");
+  const Responder responder = mailbox.Take();
+  ASSERT_NE(responder, nullptr);
+  responder->StartStream({.content_type = "text/plain"});
+  std::string sent;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string piece = Concat(i, std::string(9000, static_cast<char>('a' + i % 26)));
+    ASSERT_TRUE(responder->Write(piece));
+    sent += piece;
+  }
+  responder->EndStream();
+  EXPECT_TRUE(client.ReadAll().ends_with(sent));
+}
+
+TEST(HttpServerTest, ClientsThatLeaveMidStreamTakeNothingFromOthers) {
+  Mailbox mailbox;
+  const auto server = StartOrDie({}, [&](HttpRequest, Responder r) { mailbox.Put(std::move(r)); });
+  std::vector<std::unique_ptr<TcpClient>> clients;
+  std::vector<Responder> responders;
+  for (int i = 0; i < 50; ++i) {
+    clients.push_back(std::make_unique<TcpClient>(server->port()));
+    ASSERT_TRUE(clients.back()->Send(Get("/")));
+    responders.push_back(mailbox.Take());
+    ASSERT_NE(responders.back(), nullptr);
+    responders.back()->StartStream({.content_type = "text/plain"});
+  }
+  for (size_t round = 0; round < 40; ++round) {
+    for (const Responder& responder : responders) responder->Write("token ");
+    if (round < 25) clients[2 * round]->Close();
+  }
+  for (const Responder& responder : responders) responder->EndStream();
+  for (size_t i = 1; i < clients.size(); i += 2) {
+    clients[i]->ReadUntil("0\r\n\r\n");
+    EXPECT_EQ(clients[i]->Count("token "), 40) << i;
+  }
+  responders.clear();
+  EXPECT_TRUE(WaitFor([&] { return server->num_connections() == 25; }));
+}
+
 TEST(HttpServerTest, AReaderThatStopsIsClosedAfterTheWriteTimeout) {
   std::promise<void> closed;
   Mailbox mailbox;
