@@ -1,7 +1,7 @@
-// Talking between the blocks of a cluster beyond barriers: stores into another block's shared
-// memory and waits that order them. Device code, sm_90a.
+// Talking between the blocks of a cluster beyond barriers: stores into and loads from another
+// block's shared memory, and waits that order them. Device code, sm_90a.
 //
-// Source: PTX ISA 8.x, "mapa", "st.async", "mbarrier.try_wait" (.acquire.cluster).
+// Source: PTX ISA 8.x, "mapa", "st.async", "ld", "mbarrier.try_wait" (.acquire.cluster).
 // Read next: mbarrier.cuh.
 #pragma once
 
@@ -39,6 +39,20 @@ __device__ __forceinline__ void StoreAsyncCluster(uint64_t* variable, uint64_t v
           SmemAddress(variable)),
       "r"(SmemAddress(barrier)), "r"(cta_rank), "l"(value)
       : "memory");
+}
+
+// The 16 bytes at the same shared address of block `cta_rank` of this cluster (which may be this
+// block). ClusterSync lies between their writing and this.
+__device__ __forceinline__ uint4 LoadCluster16(const void* address, uint32_t cta_rank) {
+  uint4 value;
+  asm volatile(
+      "{\n.reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n"
+      "ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [remote];\n}"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "r"(SmemAddress(address)), "r"(cta_rank)
+      : "memory");
+  return value;
 }
 
 // MbarrierWait that also orders what other blocks of the cluster did before they arrived.

@@ -19,7 +19,7 @@ constexpr int kTokens[] = {8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 204
 std::vector<GemmS8Variant> Candidates(int m, int compute_capability) {
   std::vector<GemmS8Variant> candidates;
   for (GemmS8Variant v : GemmS8Variants(m, compute_capability)) {
-    if (v.family == GemmS8Family::kStream) {
+    if (v.family == GemmS8Family::kStream || v.family == GemmS8Family::kSplit) {
       if (v.block < 2 * m || v.block <= 16) candidates.push_back(v);
     } else if (v.family == GemmS8Family::kTile && m > 64) {
       // Large products are bound by the L2 without multicast, and by narrow tiles.
@@ -55,9 +55,10 @@ void Tune(const S8Shape& shape, int m, int compute_capability) {
       best_us = us;
     }
   }
-  const char* family = best.family == GemmS8Family::kStream ? "kStream"
-                       : best.family == GemmS8Family::kTile ? "kTile"
-                                                            : "kMma";
+  const char* family = best.family == GemmS8Family::kStream  ? "kStream"
+                       : best.family == GemmS8Family::kSplit ? "kSplit"
+                       : best.family == GemmS8Family::kTile  ? "kTile"
+                                                             : "kMma";
   std::printf("    {%d, %d, %d, {GemmS8Family::%s, %d, %d, %d, %d}},  // %s: %.1f us\n", shape.n,
               shape.k, m, family, best.block, best.cluster, best.stages, best.group_m, shape.name,
               best_us);

@@ -6,6 +6,7 @@
 
 #include "kernels/common/status.h"
 #include "kernels/gemm/int8/mma/launch.h"
+#include "kernels/gemm/int8/split/launch.h"
 #include "kernels/gemm/int8/stream/launch.h"
 #include "kernels/gemm/int8/table.h"
 #include "kernels/gemm/int8/tile/launch.h"
@@ -33,6 +34,18 @@ constexpr StreamEntry kStream[] = {
     {128, 7, 1, LaunchGemmS8StreamAs<128, 7, 1>}, {128, 7, 2, LaunchGemmS8StreamAs<128, 7, 2>},
     {192, 5, 1, LaunchGemmS8StreamAs<192, 5, 1>}, {192, 5, 2, LaunchGemmS8StreamAs<192, 5, 2>},
     {256, 4, 1, LaunchGemmS8StreamAs<256, 4, 1>}, {256, 4, 2, LaunchGemmS8StreamAs<256, 4, 2>},
+};
+
+constexpr int kMostSplit = 4;
+constexpr StreamEntry kSplit[] = {
+    {8, 12, 2, LaunchGemmS8SplitAs<8, 12, 2>},   {8, 12, 3, LaunchGemmS8SplitAs<8, 12, 3>},
+    {8, 12, 4, LaunchGemmS8SplitAs<8, 12, 4>},   {16, 12, 2, LaunchGemmS8SplitAs<16, 12, 2>},
+    {16, 12, 3, LaunchGemmS8SplitAs<16, 12, 3>}, {16, 12, 4, LaunchGemmS8SplitAs<16, 12, 4>},
+    {32, 11, 2, LaunchGemmS8SplitAs<32, 11, 2>}, {32, 11, 3, LaunchGemmS8SplitAs<32, 11, 3>},
+    {32, 11, 4, LaunchGemmS8SplitAs<32, 11, 4>}, {64, 9, 2, LaunchGemmS8SplitAs<64, 9, 2>},
+    {64, 9, 3, LaunchGemmS8SplitAs<64, 9, 3>},   {64, 9, 4, LaunchGemmS8SplitAs<64, 9, 4>},
+    {128, 7, 2, LaunchGemmS8SplitAs<128, 7, 2>}, {128, 7, 3, LaunchGemmS8SplitAs<128, 7, 3>},
+    {128, 7, 4, LaunchGemmS8SplitAs<128, 7, 4>},
 };
 
 struct TileEntry {
@@ -95,6 +108,8 @@ const char* GemmS8FamilyName(GemmS8Family family) {
   switch (family) {
     case GemmS8Family::kStream:
       return "stream";
+    case GemmS8Family::kSplit:
+      return "split";
     case GemmS8Family::kTile:
       return "tile";
     case GemmS8Family::kMma:
@@ -109,6 +124,11 @@ std::vector<GemmS8Variant> GemmS8Variants(int m, int compute_capability) {
     for (const StreamEntry& e : kStream) {
       if (m <= e.tokens) {
         variants.push_back({GemmS8Family::kStream, e.tokens, e.cluster, e.stages, 0});
+      }
+    }
+    for (const StreamEntry& e : kSplit) {
+      if (m <= e.tokens) {
+        variants.push_back({GemmS8Family::kSplit, e.tokens, e.cluster, e.stages, 0});
       }
     }
     for (const TileEntry& e : kTile) {
@@ -129,6 +149,13 @@ GemmS8Variant PickGemmS8Variant(int m, int n, int k, const DeviceTraits& device)
                                             : std::span<const GemmS8TunedEntry>(kGemmS8TunedH100);
   for (const GemmS8TunedEntry& e : tuned) {  // in order of max_m
     if (e.n == n && e.k == k && m <= e.max_m) return e.variant;
+  }
+  // Where tiles leave SMs without one, a tile's k is shared by as many as there are for it.
+  const int sms_per_tile = std::min(device.num_sms / CeilDiv(n, 128), kMostSplit);
+  for (const StreamEntry& e : kSplit) {
+    if (m <= e.tokens && e.cluster == sms_per_tile) {
+      return {GemmS8Family::kSplit, e.tokens, e.cluster, e.stages, 0};
+    }
   }
   for (const StreamEntry& e : kStream) {
     if (m > kMostStreamTokens) break;
@@ -154,6 +181,14 @@ cudaError_t LaunchGemmS8Variant(const GemmS8Params& params, const GemmS8Variant&
   switch (variant.family) {
     case GemmS8Family::kStream:
       for (const StreamEntry& e : kStream) {
+        if (e.tokens == variant.block && e.stages == variant.stages &&
+            e.cluster == variant.cluster) {
+          return e.launch(params, stream);
+        }
+      }
+      break;
+    case GemmS8Family::kSplit:
+      for (const StreamEntry& e : kSplit) {
         if (e.tokens == variant.block && e.stages == variant.stages &&
             e.cluster == variant.cluster) {
           return e.launch(params, stream);

@@ -1,6 +1,6 @@
 // Which variant of the int8 GEMM a shape gets: plain host arithmetic over a small table, so that
 // the choice can be printed, tested and regenerated (bench/kernels/gemm/gemm_s8_autotune.cu). Pure
-// functions, thread-safe. Read next: int8/tile/launch.h, int8/stream/launch.h, int8/mma/launch.h.
+// functions, thread-safe. Read next: launch.h in int8/stream, int8/split, int8/tile and int8/mma.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -14,15 +14,18 @@ namespace pingti::kernels {
 
 enum class GemmS8Family {
   kStream,  // sm_90a, m <= 256: weights as wgmma's M, stream-K
+  kSplit,   // sm_90a, m <= 128: the same in clusters that share a tile's k
   kTile,    // sm_90a, prefill tiles of 128 x block
   kMma,     // sm_80 and later, mma.sync tiles of block x 128
 };
 
 struct GemmS8Variant {
   GemmS8Family family = GemmS8Family::kTile;
-  int block = 0;    // kStream: token tile. kTile: output columns of a tile. kMma: its rows.
-  int cluster = 1;  // kStream: blocks that share tokens. kTile: blocks that share a w tile.
-  int stages = 0;   // kStream: depth of the pipeline
+  // kStream, kSplit: token tile. kTile: output columns of a tile. kMma: its rows.
+  int block = 0;
+  // Blocks that share: kStream: tokens. kSplit: a tile's k. kTile: a w tile.
+  int cluster = 1;
+  int stages = 0;   // kStream, kSplit: depth of the pipeline
   int group_m = 0;  // kTile: cluster rows walked before moving along n
 };
 

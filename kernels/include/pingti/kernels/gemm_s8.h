@@ -2,8 +2,8 @@
 //   y[m, n] = bf16(acc[m, n] * token_scale[m] * channel_scale[n] + bias[n] + residual[m, n])
 //   acc[m, n] = sum over k of a[m, k] * w[n, k]        (s32, exact)
 //
-// Three kernel families behind one launcher, picked by a table (kernels/gemm/int8/table.h):
-// prefill tiles and decode streams on sm_90a, mma.sync tiles on sm_80 and later.
+// Four kernel families behind one launcher, picked by a table (kernels/gemm/int8/table.h):
+// prefill tiles, decode streams and split decode on sm_90a, mma.sync tiles on sm_80 and later.
 // Thread-safe: launches share nothing but the workspace they are given.
 #pragma once
 
