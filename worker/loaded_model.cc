@@ -262,7 +262,8 @@ absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& c
   auto store = std::make_unique<AdapterStore>(
       [declared = DeclaredWeights(checkpoint.spec()), limits](const Adapter& adapter) {
         return CheckAdapter(adapter, declared, limits);
-      });
+      },
+      static_cast<size_t>(config.max_cpu_loras));
   for (const std::string& setting : config.loras) {
     PINGTI_ASSIGN_OR_RETURN(const auto parts, SplitAdapterSetting(setting));
     PINGTI_ASSIGN_OR_RETURN(const AdapterPtr adapter, store->Load(parts.first, parts.second));

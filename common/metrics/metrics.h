@@ -172,6 +172,9 @@ inline constexpr CounterSpec<0> kWorkerAdapterSlotLoads{
     "Adapters that were put into one of the model's slots."};
 inline constexpr CounterSpec<0> kWorkerAdapterEvictions{
     "pingti_worker_adapter_evictions_total", "Adapters that gave up their slot to another."};
+inline constexpr CounterSpec<0> kWorkerAdaptersDropped{
+    "pingti_worker_adapters_dropped_total",
+    "Adapters that gave up their place in host memory, to be read again when they are asked for."};
 inline constexpr HistogramSpec<0> kWorkerAdapterLoad{
     "pingti_worker_adapter_load_seconds", "Time to read an adapter's files and check it.",
     kRequestBuckets};

@@ -31,6 +31,7 @@ struct WorkerMetrics {
         adapters(registry->Add(kWorkerAdapters)),
         adapter_slot_loads(registry->Add(kWorkerAdapterSlotLoads)),
         adapter_evictions(registry->Add(kWorkerAdapterEvictions)),
+        adapters_dropped(registry->Add(kWorkerAdaptersDropped)),
         adapter_load_seconds(registry->Add(kWorkerAdapterLoad)),
         preemptions(registry->Add(kWorkerPreemptions)),
         sequences_finished(registry->Add(kWorkerSequencesFinished)),
@@ -56,6 +57,7 @@ struct WorkerMetrics {
   Gauge adapters;
   Counter adapter_slot_loads;
   Counter adapter_evictions;
+  Counter adapters_dropped;
   Histogram adapter_load_seconds;
   Counter preemptions;
   Family<Counter, 1> sequences_finished;  // reason

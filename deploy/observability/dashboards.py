@@ -243,8 +243,10 @@ def worker():
                       [("{{pod}}", f"pingti_worker_adapters{{{ns}}}")], "short"),
                 graph("Put into slots", "Per second, and those that gave up theirs: with many, max_loras is too low.",
                       [("{{pod}} put", rate("pingti_worker_adapter_slot_loads_total", ns, "pod")),
-                       ("{{pod}} gave up", rate("pingti_worker_adapter_evictions_total", ns, "pod"))], "short"),
-                heatmap("Reading one took", "Adapters that were loaded while the worker serves.",
+                       ("{{pod}} gave up", rate("pingti_worker_adapter_evictions_total", ns, "pod")),
+                       ("{{pod}} dropped from memory", rate("pingti_worker_adapters_dropped_total", ns, "pod"))],
+                      "short"),
+                heatmap("Reading one took", "Adapters that were loaded, or read again, while the worker serves.",
                         f"sum by (le) (increase(pingti_worker_adapter_load_seconds_bucket{{{ns}}}"
                         "[$__rate_interval]))", "s"),
             ]),

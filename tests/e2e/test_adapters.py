@@ -180,6 +180,27 @@ def test_adapters_come_and_go_while_everything_runs(adapters, tmp_path):
             process.kill()
 
 
+def test_adapters_beyond_host_memory_are_read_again(served, adapters, tmp_path):
+    from conftest import http_get
+
+    expected = {name: ask(served.router.client(), name).choices[0].text for name in adapters}
+    worker = Worker(tmp_path, "small", "--loras", ",".join(f"{n}={p}" for n, p in adapters.items()),
+                    "--max-loras", "1", "--max-cpu-loras", "1")
+    router = Router(tmp_path, "router", [worker])
+    try:
+        for process in [worker, router]:
+            wait_until(process.is_ready, 60, f"ready\n{process.text()[-2000:]}")
+        client = router.client()
+        for name in ["sql", "poem"] * 2:
+            assert ask(client, name).choices[0].text == expected[name]
+        text = http_get(f"http://127.0.0.1:{worker.admin_port}/metrics")[1]
+        dropped = next(line for line in text.splitlines() if line.startswith("pingti_worker_adapters_dropped_total"))
+        assert float(dropped.split()[-1]) >= 3, dropped
+    finally:
+        for process in [router, worker]:
+            process.kill()
+
+
 def test_changes_are_refused_unless_the_settings_allow_them(served, adapters):
     status, body = change(served.router, "load", lora_name="more", lora_path=str(adapters["sql"]))
     assert status == 403 and "allow_runtime_lora_updating" in body["error"]["message"]

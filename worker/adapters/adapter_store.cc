@@ -1,5 +1,6 @@
 #include "worker/adapters/adapter_store.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/status_macros.h"
@@ -9,57 +10,124 @@
 namespace pingti::worker {
 namespace {
 
-absl::Status Taken(const std::string& name, const Adapter& by) {
-  return absl::AlreadyExistsError(Concat("adapter '", name, "' is loaded already, from ", by.path,
-                                         ": expected a new name, or an unload before"));
+absl::Status Taken(const AdapterInfo& by) {
+  return absl::AlreadyExistsError(Concat("adapter '", by.name, "' is loaded already, from ",
+                                         by.path, ": expected a new name, or an unload before"));
 }
 
 }  // namespace
+
+absl::StatusOr<AdapterPtr> AdapterStore::Read(const std::string& name,
+                                              const std::string& path) const {
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Adapter> read, ReadAdapter(name, path));
+  const absl::Status fits = check_(*read);
+  if (fits.ok()) return AdapterPtr(std::move(read));
+  return absl::Status(fits.code(), Concat(path, ": ", std::string(fits.message())));
+}
 
 absl::StatusOr<AdapterPtr> AdapterStore::Load(const std::string& name, const std::string& path) {
   if (name.empty()) return absl::InvalidArgumentError("an adapter's name is empty");
   {
     MutexLock lock(&mutex_);
-    const auto known = adapters_.find(name);
-    if (known != adapters_.end()) return Taken(name, *known->second);
+    const auto known = entries_.find(name);
+    if (known != entries_.end()) return Taken(known->second.info);
   }
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Adapter> read, ReadAdapter(name, path));
-  const AdapterPtr adapter = std::move(read);
-  const absl::Status fits = check_(*adapter);
-  if (!fits.ok()) {
-    return absl::Status(fits.code(), Concat(path, ": ", std::string(fits.message())));
-  }
+  PINGTI_ASSIGN_OR_RETURN(const AdapterPtr adapter, Read(name, path));
+  std::vector<AdapterPtr> gone;  // freed after the lock
   MutexLock lock(&mutex_);
-  const auto [place, is_new] = adapters_.emplace(name, adapter);
-  if (!is_new) return Taken(name, *place->second);
+  const auto [place, is_new] = entries_.try_emplace(name);
+  if (!is_new) return Taken(place->second.info);
+  place->second.info = {adapter->id, name, path};
+  gone = Keep(&place->second, adapter);
   return adapter;
 }
 
 absl::Status AdapterStore::Unload(std::string_view name) {
   AdapterPtr gone;  // freed after the lock
   MutexLock lock(&mutex_);
-  const auto known = adapters_.find(name);
-  if (known == adapters_.end()) {
+  const auto known = entries_.find(name);
+  if (known == entries_.end()) {
     return absl::NotFoundError(Concat("adapter '", name, "' is not loaded"));
   }
-  gone = std::move(known->second);
-  adapters_.erase(known);
+  gone = std::move(known->second.kept);
+  entries_.erase(known);
   return absl::OkStatus();
 }
 
-AdapterPtr AdapterStore::Find(std::string_view id) const {
-  MutexLock lock(&mutex_);
-  for (const auto& [name, adapter] : adapters_) {
-    if (adapter->id == id) return adapter;
-  }
-  return nullptr;
+AdapterStore::Entry* AdapterStore::Place(std::string_view id) {
+  const auto found = std::find_if(entries_.begin(), entries_.end(),
+                                  [id](const auto& entry) { return entry.second.info.id == id; });
+  return found == entries_.end() ? nullptr : &found->second;
 }
 
-std::vector<AdapterPtr> AdapterStore::All() const {
-  std::vector<AdapterPtr> all;
+std::vector<AdapterPtr> AdapterStore::Keep(Entry* entry, AdapterPtr adapter) {
+  entry->used = adapter;
+  entry->kept = std::move(adapter);
+  entry->last_used = ++uses_;
+  std::vector<AdapterPtr> gone;
+  while (max_kept_ > 0) {
+    Entry* oldest = nullptr;
+    size_t kept = 0;
+    for (auto& [name, other] : entries_) {
+      if (other.kept == nullptr) continue;
+      ++kept;
+      if (oldest == nullptr || other.last_used < oldest->last_used) oldest = &other;
+    }
+    if (kept <= max_kept_) break;
+    gone.push_back(std::move(oldest->kept));
+    ++num_dropped_;
+  }
+  return gone;
+}
+
+bool AdapterStore::Has(std::string_view id) {
   MutexLock lock(&mutex_);
-  for (const auto& [name, adapter] : adapters_) all.push_back(adapter);
+  return Place(id) != nullptr;
+}
+
+AdapterPtr AdapterStore::Find(std::string_view id) {
+  std::vector<AdapterPtr> gone;  // freed after the lock
+  MutexLock lock(&mutex_);
+  Entry* const entry = Place(id);
+  if (entry == nullptr) return nullptr;
+  AdapterPtr adapter = entry->used.lock();
+  if (adapter != nullptr) gone = Keep(entry, adapter);
+  return adapter;
+}
+
+absl::StatusOr<AdapterPtr> AdapterStore::Fetch(const std::string& id) {
+  if (AdapterPtr here = Find(id); here != nullptr) return here;
+  AdapterInfo info;
+  {
+    MutexLock lock(&mutex_);
+    const Entry* entry = Place(id);
+    if (entry == nullptr) return absl::NotFoundError(Concat("adapter '", id, "' is not loaded"));
+    info = entry->info;
+  }
+  PINGTI_ASSIGN_OR_RETURN(AdapterPtr adapter, Read(info.name, info.path));
+  if (adapter->id != id) {
+    return absl::FailedPreconditionError(
+        Concat("adapter '", info.name, "': ", info.path,
+               " holds something else than when it was loaded: expected it unchanged, or an ",
+               "unload and a load"));
+  }
+  std::vector<AdapterPtr> gone;  // freed after the lock
+  MutexLock lock(&mutex_);
+  Entry* const entry = Place(id);
+  if (entry != nullptr) gone = Keep(entry, adapter);  // else it was unloaded meanwhile
+  return adapter;
+}
+
+std::vector<AdapterInfo> AdapterStore::All() const {
+  std::vector<AdapterInfo> all;
+  MutexLock lock(&mutex_);
+  for (const auto& [name, entry] : entries_) all.push_back(entry.info);
   return all;
+}
+
+int64_t AdapterStore::num_dropped() const {
+  MutexLock lock(&mutex_);
+  return num_dropped_;
 }
 
 absl::StatusOr<std::pair<std::string, std::string>> SplitAdapterSetting(std::string_view text) {

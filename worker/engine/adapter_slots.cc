@@ -24,7 +24,7 @@ absl::Status AdapterSlots::Load(const StepPlan& plan, StepStats* stats) {
   for (const PlannedChunk& chunk : plan.chunks) {
     const Sequence& sequence = *chunk.sequence;
     if (sequence.adapter == nullptr || SlotOf(sequence.adapter) != kNoAdapterSlot) continue;
-    PINGTI_RETURN_IF_ERROR(Put(sequence.group->request.adapter, stats));
+    PINGTI_RETURN_IF_ERROR(Put(sequence.group->adapter(), stats));
   }
   return absl::OkStatus();
 }

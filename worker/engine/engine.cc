@@ -58,6 +58,11 @@ void Engine::Cancel(SessionId session, std::vector<uint64_t> sequence_ids,
   Post(CancelCommand{session, std::move(sequence_ids), std::move(taken)});
 }
 
+void Engine::SetAdapter(SessionId session, uint64_t sequence_id,
+                        absl::StatusOr<AdapterPtr> adapter) {
+  Post(AdapterCommand{session, sequence_id, std::move(adapter)});
+}
+
 void Engine::GiveBackAll() { Post(GiveBackCommand{}); }
 
 absl::Status Engine::Healthy() const {
@@ -138,6 +143,8 @@ void Engine::Execute(Command command) {
     if (cancel->taken) cancel->taken();
   } else if (auto* grammar = std::get_if<GrammarCommand>(&command)) {
     core_.SetGrammar(grammar->session, grammar->sequence_id, std::move(grammar->compiled));
+  } else if (auto* adapter = std::get_if<AdapterCommand>(&command)) {
+    core_.SetAdapter(adapter->session, adapter->sequence_id, std::move(adapter->adapter));
   } else {
     core_.GiveBackAll();
   }

@@ -42,6 +42,9 @@ class Engine {
               std::function<void()> taken = nullptr);
   void Cancel(SessionId session, std::vector<uint64_t> sequence_ids,
               std::function<void()> taken = nullptr);
+  // The adapter that a request waits for, see Request::adapter_id, or why it cannot be had.
+  // REQUIRES: called after the request's Submit. Sequences that ended meanwhile are fine.
+  void SetAdapter(SessionId session, uint64_t sequence_id, absl::StatusOr<AdapterPtr> adapter);
   // Ends every sequence with kPreempted.
   void GiveBackAll();
 
@@ -77,9 +80,14 @@ class Engine {
     uint64_t sequence_id;
     GrammarCompiler::Result compiled;
   };
+  struct AdapterCommand {
+    SessionId session;
+    uint64_t sequence_id;
+    absl::StatusOr<AdapterPtr> adapter;
+  };
   struct GiveBackCommand {};
   using Command = std::variant<OpenCommand, CloseCommand, SubmitCommand, CancelCommand,
-                               GrammarCommand, GiveBackCommand>;
+                               GrammarCommand, AdapterCommand, GiveBackCommand>;
 
   void Post(Command command);
   void Run();

@@ -66,7 +66,7 @@ void EngineCore::OpenSession(SessionId id, std::unique_ptr<SessionSink> sink) {
 
 void EngineCore::CloseSession(SessionId id) {
   requests_.ForEachOf(id, [&](RequestGroup* group) {
-    ForgetGrammar(group);
+    ForgetWaiting(group);
     for (auto& sample : group->samples) scheduler_.Remove(&sample->sequence);
     stats_.finished[static_cast<int>(FinishReason::kCancelled)] += 1;
   });
@@ -102,12 +102,29 @@ bool EngineCore::Submit(SessionId session, Request request) {
     finisher_.FinishRequest(group, FinishReason::kPreempted, device_);
     return false;
   }
-  if (group->request.grammar.has_value()) {
+  group->awaits_grammar = group->request.grammar.has_value();
+  group->awaits_adapter = !group->request.adapter_id.empty();
+  if (group->awaits_grammar || group->awaits_adapter) {
     awaiting_.insert(group);
-    return true;
+  } else {
+    Enqueue(group);
   }
-  Enqueue(group);
-  return false;
+  return group->awaits_grammar;
+}
+
+void EngineCore::GoOn(RequestGroup* group) {
+  if (group->awaits_grammar || group->awaits_adapter) return;
+  awaiting_.erase(group);
+  if (group->samples[0]->grammar != nullptr) {
+    replays_.push_back({group, 0});
+  } else {
+    Enqueue(group);
+  }
+}
+
+void EngineCore::GiveUp(RequestGroup* group, const absl::Status& why) {
+  awaiting_.erase(group);
+  finisher_.FinishRequest(group, FinishReason::kRejected, why);
 }
 
 void EngineCore::Reject(SessionId session, const Request& request, absl::Status status) {
@@ -123,15 +140,20 @@ void EngineCore::Reject(SessionId session, const Request& request, absl::Status 
 void EngineCore::SetGrammar(SessionId session, uint64_t sequence_id,
                             absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled) {
   RequestGroup* group = requests_.Find(session, sequence_id);
-  if (group == nullptr || awaiting_.erase(group) == 0 || group->done) return;
-  absl::Status status = compiled.status();
-  if (status.ok()) {
-    Sample& first = *group->samples[0];
-    first.grammar = std::make_unique<GrammarState>(*std::move(compiled));
-    replays_.push_back({group, 0});
-    return;
-  }
-  finisher_.FinishRequest(group, FinishReason::kRejected, status);
+  if (group == nullptr || group->done || !group->awaits_grammar) return;
+  if (!compiled.ok()) return GiveUp(group, compiled.status());
+  group->awaits_grammar = false;
+  group->samples[0]->grammar = std::make_unique<GrammarState>(*std::move(compiled));
+  GoOn(group);
+}
+
+void EngineCore::SetAdapter(SessionId session, uint64_t sequence_id,
+                            absl::StatusOr<AdapterPtr> adapter) {
+  RequestGroup* group = requests_.Find(session, sequence_id);
+  if (group == nullptr || group->done || !group->awaits_adapter) return;
+  if (!adapter.ok()) return GiveUp(group, adapter.status());
+  group->TakeAdapter(*std::move(adapter));
+  GoOn(group);
 }
 
 bool EngineCore::AdvanceReplays() {
@@ -159,7 +181,7 @@ bool EngineCore::AdvanceReplays() {
   return any;
 }
 
-void EngineCore::ForgetGrammar(RequestGroup* group) {
+void EngineCore::ForgetWaiting(RequestGroup* group) {
   awaiting_.erase(group);
   std::erase_if(replays_, [&](const Replay& replay) { return replay.group == group; });
 }
@@ -330,7 +352,7 @@ void EngineCore::HandleFailedStep(const absl::Status& status) {
 
 void EngineCore::EraseRetired() {
   for (RequestGroup* group : finisher_.retired()) {
-    ForgetGrammar(group);
+    ForgetWaiting(group);
     requests_.Erase(group);
   }
   finisher_.ClearRetired();

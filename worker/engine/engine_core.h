@@ -73,12 +73,14 @@ class EngineCore {
   void CloseSession(SessionId id);
 
   // Queues a request, or answers it with kRejected. The answers leave with the next Step.
-  // True when it waits for SetGrammar.
+  // True when it waits for SetGrammar. One with an adapter_id waits for SetAdapter.
   bool Submit(SessionId session, Request request);
   // What became of a request's grammar: it is queued, or rejected with the error. Sequences that
   // ended meanwhile are fine. All grammars are used on this thread.
   void SetGrammar(SessionId session, uint64_t sequence_id,
                   absl::StatusOr<std::shared_ptr<grammar::CompiledGrammar>> compiled);
+  // The adapter that a request waits for. As SetGrammar.
+  void SetAdapter(SessionId session, uint64_t sequence_id, absl::StatusOr<AdapterPtr> adapter);
   // Ends sequences with kCancelled. Ids that are unknown (finished already) are fine.
   void Cancel(SessionId session, std::span<const uint64_t> sequence_ids);
   // Ends every sequence with kPreempted and `why`: another worker goes on with it.
@@ -88,7 +90,8 @@ class EngineCore {
   // ends its own sequences with kError; one that lost the device gives all sequences back.
   bool Step();
 
-  // Whether a step would do anything. A request whose grammar is being compiled is no work yet.
+  // Whether a step would do anything. A request that waits for its grammar or its adapter is no
+  // work yet.
   bool has_work() const {
     return requests_.size() > awaiting_.size() || !finisher_.retired().empty();
   }
@@ -107,7 +110,11 @@ class EngineCore {
   void Enqueue(RequestGroup* group);
   // Reads on in the outputs that resumed requests bring along. Whether there were any.
   bool AdvanceReplays();
-  void ForgetGrammar(RequestGroup* group);
+  // Queues a request that waits for nothing more.
+  void GoOn(RequestGroup* group);
+  // Ends a request for which what it waited for cannot be had.
+  void GiveUp(RequestGroup* group, const absl::Status& why);
+  void ForgetWaiting(RequestGroup* group);
 
   // The phases of a step.
   void NoteAdmissions();
@@ -128,7 +135,7 @@ class EngineCore {
   StepStats stats_;  // of the step in progress
 
   RequestTable requests_;
-  std::unordered_set<RequestGroup*> awaiting_;  // whose grammar is being compiled
+  std::unordered_set<RequestGroup*> awaiting_;  // for a grammar or an adapter
   // Requests that are resumed, whose grammar has read only the first `next` tokens of their output.
   struct Replay {
     RequestGroup* group;

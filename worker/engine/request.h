@@ -45,8 +45,9 @@ struct Request {
   TimePoint arrival;
   TimePoint deadline = TimePoint::max();
   std::string cache_salt;
-  AdapterPtr adapter;     // null: the base model
-  bool speculate = true;  // drafts may be proposed; they never change the answer
+  AdapterPtr adapter;      // null: the base model, or an adapter that is still to come
+  std::string adapter_id;  // of the one that is to come, see Engine::SetAdapter; else empty
+  bool speculate = true;   // drafts may be proposed; they never change the answer
   // Not OK when the message asked for what no field above can carry: the request is rejected with
   // it.
   absl::Status unsupported;

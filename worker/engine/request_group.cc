@@ -52,7 +52,8 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
       sampling(request.sampling, limits.vocab_size, stop_token_ids, request.stop.min_tokens > 0),
       max_context(limits.max_context_tokens),
       max_output(MaxOutput(request, limits)),
-      order_(order) {
+      order_(order),
+      adapter_(request.adapter) {
   Sample* first = AddSample();
   Sequence& sequence = first->sequence;
   sequence.tokens = request.prompt_token_ids;
@@ -63,8 +64,8 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
   sequence.tokens.reserve(most_tokens);
   sequence.block_hashes.reserve(most_tokens / kv_block_tokens + 1);
   sequence.blocks.reserve(most_tokens / kv_block_tokens + 1);
-  sequence.salt =
-      PrefixSalt(request.cache_salt, request.adapter == nullptr ? "" : request.adapter->id);
+  sequence.salt = PrefixSalt(request.cache_salt,
+                             request.adapter == nullptr ? request.adapter_id : request.adapter->id);
   sequence.row_per_token = request.logprobs.prompt && num_prompt() > 1;
   first->num_output = static_cast<int32_t>(request.generated_token_ids.size());
   first->sampling.Reset(&sampling, 0, request.prompt_token_ids, request.generated_token_ids,
@@ -88,8 +89,14 @@ Sample* RequestGroup::AddSample() {
   // Samples of one request come in order, after all of earlier requests. REQUIRES: < 2^16 samples.
   sequence.order = (order_ << 16) + static_cast<uint64_t>(sequence.index);
   sequence.deadline = request.deadline;
-  sequence.adapter = request.adapter.get();
+  sequence.adapter = adapter_.get();
   return samples.back().get();
+}
+
+void RequestGroup::TakeAdapter(AdapterPtr adapter) {
+  awaits_adapter = false;
+  adapter_ = std::move(adapter);
+  for (const auto& sample : samples) sample->sequence.adapter = adapter_.get();
 }
 
 bool RequestGroup::is_stop(int32_t token_id) const {

@@ -51,6 +51,10 @@ struct RequestGroup {
   std::span<const int32_t> OutputOf(const Sample& sample) const {
     return std::span(sample.sequence.tokens).subspan(num_prompt());
   }
+  // Null: the base model, or one that is still to come.
+  const AdapterPtr& adapter() const { return adapter_; }
+  // Takes the one that was still to come.
+  void TakeAdapter(AdapterPtr adapter);
   bool is_stop(int32_t token_id) const;
   // Whether stop tokens may not be drawn as the sample's next token, or as the one `ahead` further.
   bool SuppressesStops(const Sample& sample, int32_t ahead = 0) const {
@@ -77,6 +81,8 @@ struct RequestGroup {
   const int32_t max_output;  // tokens, generated_token_ids included
   std::unique_ptr<BeamSearch> beam;
   std::vector<std::unique_ptr<Sample>> samples;
+  bool awaits_grammar = false;  // is not queued before these are there
+  bool awaits_adapter = false;
   bool forked = false;  // n > 1: the prompt was computed and copied
   bool done = false;    // everything was sent; leaves at the end of the step
 
@@ -87,6 +93,7 @@ struct RequestGroup {
 
  private:
   const uint64_t order_;
+  AdapterPtr adapter_;
 };
 
 }  // namespace pingti::worker

@@ -29,17 +29,33 @@ AdapterChanges::~AdapterChanges() {
   }
   thread_.join();
   for (const Change& change : waiting_) {
-    change.done(absl::UnavailableError("this worker is stopping"));
+    Answer(change, absl::UnavailableError("this worker is stopping"));
   }
+}
+
+void AdapterChanges::Answer(const Change& change, const absl::StatusOr<AdapterPtr>& result) {
+  for (const Done& done : change.done) done(result);
 }
 
 void AdapterChanges::Load(std::string name, std::string path, Done done) {
   if (path.empty()) return done(absl::InvalidArgumentError("an adapter's path is empty"));
-  Add({std::move(name), std::move(path), std::move(done)});
+  Add({Kind::kLoad, std::move(name), std::move(path), {std::move(done)}});
 }
 
 void AdapterChanges::Unload(std::string name, Done done) {
-  Add({std::move(name), "", std::move(done)});
+  Add({Kind::kUnload, std::move(name), "", {std::move(done)}});
+}
+
+// As many may wait as there are adapters: routers' requests are bounded where they are queued.
+void AdapterChanges::Fetch(const std::string& id, Done done) {
+  MutexLock lock(&mutex_);
+  for (Change& change : waiting_) {
+    if (change.kind != Kind::kFetch || change.name != id) continue;
+    change.done.push_back(std::move(done));
+    return;
+  }
+  waiting_.push_back({Kind::kFetch, id, "", {std::move(done)}});
+  changed_.NotifyAll();
 }
 
 void AdapterChanges::Add(Change change) {
@@ -51,8 +67,8 @@ void AdapterChanges::Add(Change change) {
       return;
     }
   }
-  change.done(absl::ResourceExhaustedError(
-      Concat(kMaxWaiting, " changes of adapters wait at this worker: try again later")));
+  Answer(change, absl::ResourceExhaustedError(Concat(
+                     kMaxWaiting, " changes of adapters wait at this worker: try again later")));
 }
 
 void AdapterChanges::Run() {
@@ -66,30 +82,45 @@ void AdapterChanges::Run() {
       waiting_.pop_front();
     }
     const absl::StatusOr<AdapterPtr> result = Apply(change);
-    if (result.ok()) on_change_();
-    change.done(result);
+    const int64_t dropped = store_->num_dropped();
+    if (metrics_ != nullptr) {
+      metrics_->adapters_dropped.Increment(static_cast<double>(dropped - dropped_));
+    }
+    dropped_ = dropped;
+    if (result.ok() && change.kind != Kind::kFetch) on_change_();
+    Answer(change, result);
   }
 }
 
 absl::StatusOr<AdapterPtr> AdapterChanges::Apply(const Change& change) {
-  if (change.path.empty()) {
+  if (change.kind == Kind::kUnload) {
     PINGTI_RETURN_IF_ERROR(store_->Unload(change.name));
     LogInfo("adapter unloaded", {{"adapter", change.name}});
     return AdapterPtr();
   }
+  if (change.kind == Kind::kFetch) {
+    // Perhaps the request before brought it.
+    if (AdapterPtr here = store_->Find(change.name); here != nullptr) return here;
+  }
+  return Read(change);
+}
+
+absl::StatusOr<AdapterPtr> AdapterChanges::Read(const Change& change) {
   const auto begin = std::chrono::steady_clock::now();
-  const absl::StatusOr<AdapterPtr> loaded = store_->Load(change.name, change.path);
+  const absl::StatusOr<AdapterPtr> read = change.kind == Kind::kFetch
+                                              ? store_->Fetch(change.name)
+                                              : store_->Load(change.name, change.path);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (loaded.ok()) {
+  if (read.ok()) {
     if (metrics_ != nullptr) metrics_->adapter_load_seconds.Observe(seconds);
-    LogInfo("adapter loaded",
-            {{"adapter", change.name}, {"path", change.path}, {"seconds", seconds}});
+    LogInfo(change.kind == Kind::kFetch ? "adapter read again" : "adapter loaded",
+            {{"adapter", (*read)->name}, {"path", (*read)->path}, {"seconds", seconds}});
   } else {
     LogWarning("adapter not loaded",
-               {{"adapter", change.name}, {"error", std::string(loaded.status().message())}});
+               {{"adapter", change.name}, {"error", std::string(read.status().message())}});
   }
-  return loaded;
+  return read;
 }
 
 }  // namespace pingti::worker

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "common/base/mutex.h"
+#include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine_core.h"
 #include "worker/engine/request.h"
 
@@ -32,13 +33,6 @@ struct SubmitCredit {
   uint32_t max_waiting_sequences = 0;
   uint32_t max_waiting_tokens = 0;
   friend bool operator==(const SubmitCredit&, const SubmitCredit&) = default;
-};
-
-// An adapter that routers may name.
-struct AdapterInfo {
-  std::string id;
-  std::string name;
-  std::string path;
 };
 
 // What does not change between sessions of one process.

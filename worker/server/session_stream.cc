@@ -41,11 +41,12 @@ class OutboxSink : public SessionSink {
 
 }  // namespace
 
-SessionStream::SessionStream(Engine* engine, SessionHub* hub, const AdapterStore* adapters,
-                             const Clock* clock)
+SessionStream::SessionStream(Engine* engine, SessionHub* hub, AdapterStore* adapters,
+                             AdapterChanges* changes, const Clock* clock)
     : engine_(engine),
       hub_(hub),
       adapters_(adapters),
+      changes_(changes),
       clock_(clock),
       outbox_(std::make_shared<Outbox>()) {}
 
@@ -178,14 +179,27 @@ void SessionStream::HandleSubmit(const v1::SubmitBatch& batch) {
   for (const v1::Sequence& sequence : batch.sequences()) {
     requests.push_back(MakeRequest(sequence, now));
   }
+  std::vector<std::pair<uint64_t, std::string>> to_fetch;  // sequence and adapter
+  for (const Request& request : requests) {
+    if (!request.adapter_id.empty()) to_fetch.emplace_back(request.sequence_id, request.adapter_id);
+  }
   engine_->Submit(session_, std::move(requests), HoldUntilTaken());
+  for (const auto& [sequence_id, adapter_id] : to_fetch) {
+    changes_->Fetch(adapter_id, [engine = engine_, session = session_, sequence_id = sequence_id](
+                                    const absl::StatusOr<AdapterPtr>& fetched) {
+      engine->SetAdapter(session, sequence_id, fetched);
+    });
+  }
 }
 
 Request SessionStream::MakeRequest(const v1::Sequence& sequence, TimePoint now) const {
   Request request = FromProto(sequence, now);
   if (sequence.adapter().empty()) return request;
   if (adapters_ != nullptr) request.adapter = adapters_->Find(sequence.adapter());
-  if (request.adapter == nullptr) {
+  if (request.adapter != nullptr) return request;
+  if (adapters_ != nullptr && adapters_->Has(sequence.adapter())) {
+    request.adapter_id = sequence.adapter();
+  } else {
     request.unsupported = absl::UnavailableError(
         Concat("adapter '", sequence.adapter(), "' is not loaded at this worker"));
   }

@@ -17,6 +17,7 @@
 #include "proto/pingti/worker/v1/worker.grpc.pb.h"
 #include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine.h"
+#include "worker/server/adapter_changes.h"
 #include "worker/server/outbox.h"
 #include "worker/server/session_hub.h"
 
@@ -27,8 +28,9 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
                             public SessionWriter,
                             public std::enable_shared_from_this<SessionStream> {
  public:
-  // `adapters` may be null: there are none.
-  SessionStream(Engine* engine, SessionHub* hub, const AdapterStore* adapters, const Clock* clock);
+  // `adapters` may be null: there are none. `changes` is there if they are.
+  SessionStream(Engine* engine, SessionHub* hub, AdapterStore* adapters, AdapterChanges* changes,
+                const Clock* clock);
   // Starts reading; the stream then keeps itself alive until OnDone.
   void Begin();
 
@@ -64,7 +66,8 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
 
   Engine* const engine_;
   SessionHub* const hub_;
-  const AdapterStore* const adapters_;
+  AdapterStore* const adapters_;
+  AdapterChanges* const changes_;
   const Clock* const clock_;
   const std::shared_ptr<Outbox> outbox_;  // shared with the engine's sink
 

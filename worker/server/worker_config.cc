@@ -57,6 +57,11 @@ void AddAdapters(WorkerConfig* config, config::Schema* schema) {
             "weight. There may be more of them: those wait for a place.")
       .Range(1, 1024);
   schema
+      ->Add("max_cpu_loras", &config->max_cpu_loras,
+            "Adapters that are kept in host memory; the one that was asked for longest ago makes "
+            "room and is read from its path again when somebody asks. 0 keeps all.")
+      .Range(0, 1 << 20);
+  schema
       ->Add("max_lora_rank", &config->max_lora_rank,
             "Highest rank of an adapter; one with more is refused.")
       .Range(1, 256);
@@ -265,6 +270,11 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(
         "loras: adapters are not supported where several processes share a model: expected "
         "world_size 1");
+  }
+  if (config.max_cpu_loras > 0 && config.max_cpu_loras < config.max_loras) {
+    return absl::InvalidArgumentError(Concat("max_cpu_loras is ", config.max_cpu_loras,
+                                             ": expected 0, or at least max_loras, ",
+                                             config.max_loras));
   }
   if (config.max_batch_tokens > 0 && config.max_batch_tokens < config.max_batch_size) {
     return absl::InvalidArgumentError(Concat(

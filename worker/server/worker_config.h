@@ -33,6 +33,7 @@ struct WorkerConfig {
   // Adapters
   std::vector<std::string> loras;
   int32_t max_loras = 8;
+  int32_t max_cpu_loras = 0;  // 0: all
   int32_t max_lora_rank = 16;
   bool allow_runtime_lora_updating = false;
 

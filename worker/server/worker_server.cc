@@ -84,7 +84,8 @@ class Server final : public WorkerServer {
         hub_(MakeHubOptions(card_, options_), &metrics_),
         engine_(model, clock, options_.engine, &hub_),
         changes_(MakeChanges()),
-        service_(&card_, &engine_, &hub_, options_.adapters, changes_.get(), clock) {
+        service_(&card_, &engine_, &hub_, options_.adapters, changes_.get(),
+                 options_.adapter_changes, clock) {
     TellAdapters();
   }
 
@@ -140,7 +141,7 @@ class Server final : public WorkerServer {
 
  private:
   std::unique_ptr<AdapterChanges> MakeChanges() {
-    if (options_.adapters == nullptr || !options_.adapter_changes) return nullptr;
+    if (options_.adapters == nullptr) return nullptr;
     return std::make_unique<AdapterChanges>(
         options_.adapters, [this] { TellAdapters(); }, &metrics_);
   }
@@ -148,10 +149,7 @@ class Server final : public WorkerServer {
   // Routers learn which adapters there are.
   void TellAdapters() {
     if (options_.adapters == nullptr) return;
-    std::vector<AdapterInfo> adapters;
-    for (const AdapterPtr& adapter : options_.adapters->All()) {
-      adapters.push_back({adapter->id, adapter->name, adapter->path});
-    }
+    std::vector<AdapterInfo> adapters = options_.adapters->All();
     metrics_.adapters.Set(static_cast<double>(adapters.size()));
     hub_.SetAdapters(std::move(adapters));
   }
@@ -237,7 +235,7 @@ class Server final : public WorkerServer {
   metrics::WorkerMetrics metrics_;
   SessionHub hub_;
   Engine engine_;                                  // joins before the hub goes
-  const std::unique_ptr<AdapterChanges> changes_;  // null: adapters stay as they are
+  const std::unique_ptr<AdapterChanges> changes_;  // null: there are no adapters
   WorkerService service_;
   std::unique_ptr<net::GrpcServer> grpc_;
   std::atomic<bool> ready_{false};

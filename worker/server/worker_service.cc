@@ -77,7 +77,7 @@ grpc::ServerUnaryReactor* WorkerService::LoadAdapter(grpc::CallbackServerContext
                                                      const v1::LoadAdapterRequest* request,
                                                      v1::Adapter* adapter) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (changes_ == nullptr) {
+  if (changes_ == nullptr || !may_change_) {
     reactor->Finish(ChangesAreOff());
     return reactor;
   }
@@ -97,7 +97,7 @@ grpc::ServerUnaryReactor* WorkerService::UnloadAdapter(grpc::CallbackServerConte
                                                        const v1::UnloadAdapterRequest* request,
                                                        v1::UnloadAdapterResponse* /*response*/) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (changes_ == nullptr) {
+  if (changes_ == nullptr || !may_change_) {
     reactor->Finish(ChangesAreOff());
     return reactor;
   }
@@ -109,7 +109,7 @@ grpc::ServerUnaryReactor* WorkerService::UnloadAdapter(grpc::CallbackServerConte
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* WorkerService::Session(
     grpc::CallbackServerContext* /*context*/) {
-  auto stream = std::make_shared<SessionStream>(engine_, hub_, adapters_, clock_);
+  auto stream = std::make_shared<SessionStream>(engine_, hub_, adapters_, changes_, clock_);
   stream->Begin();
   return stream.get();
 }

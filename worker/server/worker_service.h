@@ -23,14 +23,16 @@ using WorkerServiceBase =
 // Thread-safe. Everything borrowed must outlive the gRPC server it is registered with.
 class WorkerService final : public WorkerServiceBase {
  public:
-  // `adapters` may be null: there are none. `changes` too: adapters stay as they are.
-  WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub,
-                const AdapterStore* adapters, AdapterChanges* changes, const Clock* clock)
+  // `adapters` and `changes` may be null: there are none. Unless `may_change`, routers cannot load
+  // or unload any.
+  WorkerService(const ServedCard* served, Engine* engine, SessionHub* hub, AdapterStore* adapters,
+                AdapterChanges* changes, bool may_change, const Clock* clock)
       : served_(served),
         engine_(engine),
         hub_(hub),
         adapters_(adapters),
         changes_(changes),
+        may_change_(may_change),
         clock_(clock) {}
 
   grpc::ServerUnaryReactor* GetModelCard(grpc::CallbackServerContext* context,
@@ -51,8 +53,9 @@ class WorkerService final : public WorkerServiceBase {
   const ServedCard* const served_;
   Engine* const engine_;
   SessionHub* const hub_;
-  const AdapterStore* const adapters_;
+  AdapterStore* const adapters_;
   AdapterChanges* const changes_;
+  const bool may_change_;
   const Clock* const clock_;
 };
 

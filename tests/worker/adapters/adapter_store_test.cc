@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 
 #include "tests/testing/source_dir.h"
@@ -24,7 +25,8 @@ TEST(AdapterStoreTest, AdaptersAreFoundByTheirIdsUntilTheyAreUnloaded) {
   EXPECT_EQ(store.Find(a->id), a);
   EXPECT_EQ(store.Find(b->id), b);
   EXPECT_EQ(store.Find("none"), nullptr);
-  EXPECT_EQ(store.All(), (std::vector<AdapterPtr>{a, b}));
+  EXPECT_EQ(store.All(), (std::vector<AdapterInfo>{{a->id, "a", Fixture("llama3_qv")},
+                                                   {b->id, "b", Fixture("llama3_qv")}}));
   ASSERT_TRUE(store.Unload("a").ok());
   EXPECT_EQ(store.Find(a->id), nullptr);
   EXPECT_FALSE(a->modules.empty()) << "who uses it keeps it";
@@ -46,6 +48,52 @@ TEST(AdapterStoreTest, WhatTheModelCannotTakeIsRefusedWithItsPath) {
   EXPECT_EQ(std::string(store.Load("a", Fixture("llama3_qv")).status().message()),
             Fixture("llama3_qv") + ": too wide");
   EXPECT_TRUE(store.All().empty());
+}
+
+TEST(AdapterStoreTest, OnesThatWereAskedForLongestAgoAreDroppedAndReadAgain) {
+  AdapterStore store([](const Adapter&) { return absl::OkStatus(); }, 2);
+  const auto load = [&](const std::string& name) {
+    return (*store.Load(name, Fixture("llama3_qv")))->id;
+  };
+  const std::string a = load("a");
+  const std::string b = load("b");
+  EXPECT_NE(store.Find(a), nullptr);  // b is the oldest now
+  const std::string c = load("c");
+  EXPECT_EQ(store.Find(b), nullptr);
+  EXPECT_EQ(store.num_dropped(), 1);
+  EXPECT_TRUE(store.Has(b)) << "it is still offered";
+  EXPECT_EQ(store.All().size(), 3u);
+  const AdapterPtr again = *store.Fetch(b);
+  EXPECT_EQ(again->id, b);
+  EXPECT_EQ(store.Find(a), nullptr);
+  EXPECT_NE(store.Find(c), nullptr);
+  EXPECT_EQ(store.num_dropped(), 2);
+}
+
+TEST(AdapterStoreTest, OneThatIsInUseIsNotReadAgain) {
+  AdapterStore store([](const Adapter&) { return absl::OkStatus(); }, 1);
+  const AdapterPtr a = *store.Load("a", Fixture("llama3_qv"));
+  const AdapterPtr b = *store.Load("b", Fixture("llama3_qv"));
+  EXPECT_EQ(store.Find(a->id), a);
+  EXPECT_EQ(*store.Fetch(b->id), b);
+}
+
+TEST(AdapterStoreTest, AFetchFailsForUnknownOnesAndFilesThatChanged) {
+  AdapterStore store([](const Adapter&) { return absl::OkStatus(); }, 1);
+  EXPECT_TRUE(absl::IsNotFound(store.Fetch("none").status()));
+  const std::filesystem::path folder = ::testing::TempDir() + "/changing_adapter";
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(Fixture("llama3_qv"), folder);
+  const std::string a = (*store.Load("a", folder))->id;
+  ASSERT_TRUE(store.Load("b", Fixture("llama3_qv")).ok());  // drops a
+  std::filesystem::copy(
+      Fixture("llama3_mlp"), folder,
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+  const absl::Status changed = store.Fetch(a).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(changed)) << changed;
+  EXPECT_THAT(std::string(changed.message()), HasSubstr(folder.string()));
+  std::filesystem::remove_all(folder);
+  EXPECT_TRUE(absl::IsNotFound(store.Fetch(a).status()));
 }
 
 TEST(AdapterStoreTest, SettingsAreNamesAndPaths) {

@@ -148,5 +148,64 @@ TEST_F(EngineAdaptersTest, AnAdapterThatFindsNoMemoryFailsItsStepAlone) {
   EXPECT_EQ(test_.Get(3).tokens.size(), 3u);
 }
 
+Request Awaiting(const std::string& adapter, uint64_t id) {
+  Request request = With(nullptr, id, {5, 6, 7, 8, 9}, 3);
+  request.adapter_id = adapter;
+  return request;
+}
+
+TEST_F(EngineAdaptersTest, ARequestWaitsForItsAdapterAndHoldsNobodyUp) {
+  test_.Submit(Awaiting("a", 1));
+  EXPECT_FALSE(test_.core->has_work());
+  test_.Submit(With(Named("b"), 2, {5, 6, 7}, 3));
+  test_.RunAll();
+  EXPECT_TRUE(test_.Get(2).finish.has_value());
+  EXPECT_FALSE(test_.Get(1).finish.has_value());
+  model_.steps.clear();
+  test_.core->SetAdapter(1, 1, Named("a"));
+  test_.RunAll();
+  EXPECT_EQ(test_.Get(1).tokens.size(), 3u);
+  for (const auto& step : model_.steps) EXPECT_EQ(step, std::vector<std::string>{"a"});
+}
+
+TEST_F(EngineAdaptersTest, PrefixesOfAnAdapterThatCameLateAreItsOwn) {
+  test_.Submit(With(Named("a"), 1, {5, 6, 7, 8, 9}, 1));
+  test_.Submit(With(nullptr, 2, {5, 6, 7, 8, 9}, 1));
+  test_.RunAll();
+  uint64_t id = 2;
+  for (const std::string name : {"a", "b"}) {
+    test_.Submit(Awaiting(name, ++id));
+    test_.core->SetAdapter(1, id, Named(name));
+    test_.RunAll();
+    EXPECT_EQ(test_.Get(id).cached_prompt_tokens, name == "a" ? 4 : 0);
+  }
+}
+
+TEST_F(EngineAdaptersTest, AnAdapterThatCannotBeHadRejectsItsRequestsAlone) {
+  test_.Submit(Awaiting("a", 1));
+  test_.Submit(With(nullptr, 2, {5, 6, 7}, 3));
+  test_.core->SetAdapter(1, 1, absl::NotFoundError("its files are gone"));
+  test_.RunAll();
+  EXPECT_EQ(test_.Get(1).finish->reason, FinishReason::kRejected);
+  EXPECT_EQ(test_.Get(1).finish->status.message(), "its files are gone");
+  EXPECT_EQ(test_.Get(2).tokens.size(), 3u);
+}
+
+TEST_F(EngineAdaptersTest, CancelledAndGivenBackWhileTheirAdaptersComeNeverStart) {
+  test_.Submit(Awaiting("a", 1));
+  test_.Submit(Awaiting("a", 2));
+  const uint64_t first = 1;
+  test_.core->Cancel(1, {&first, 1});
+  test_.RunAll();
+  EXPECT_EQ(test_.Get(1).finish->reason, FinishReason::kCancelled);
+  test_.core->GiveBackAll();
+  test_.RunAll();
+  EXPECT_EQ(test_.Get(2).finish->reason, FinishReason::kPreempted);
+  test_.core->SetAdapter(1, 1, Named("a"));
+  test_.core->SetAdapter(1, 2, absl::NotFoundError("late"));
+  test_.RunAll();
+  EXPECT_TRUE(model_.steps.empty());
+}
+
 }  // namespace
 }  // namespace pingti::worker

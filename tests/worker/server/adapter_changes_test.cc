@@ -37,13 +37,22 @@ class AdapterChangesTest : public ::testing::Test {
     return result.get_future().get();
   }
 
+  absl::StatusOr<std::string> Fetch(const std::string& id) {
+    std::promise<absl::StatusOr<std::string>> result;
+    changes_.Fetch(id, [&](const absl::StatusOr<AdapterPtr>& fetched) {
+      if (fetched.ok()) return result.set_value((*fetched)->name);
+      result.set_value(Own(fetched.status()));
+    });
+    return result.get_future().get();
+  }
+
   // Shares nothing with the changes' thread: Abseil counts references where the thread sanitizer
   // does not see it.
   static absl::Status Own(const absl::Status& status) {
     return absl::Status(status.code(), status.message());
   }
 
-  AdapterStore store_{[](const Adapter&) { return absl::OkStatus(); }};
+  AdapterStore store_{[](const Adapter&) { return absl::OkStatus(); }, 1};
   std::atomic<int> told_{0};
   AdapterChanges changes_{&store_, [this] { ++told_; }, nullptr};
 };
@@ -56,6 +65,18 @@ TEST_F(AdapterChangesTest, RoutersAreToldOfEachChangeBeforeItsAnswer) {
   EXPECT_TRUE(Unload("a").ok());
   EXPECT_EQ(told_, 2);
   EXPECT_EQ(store_.Find((*loaded)->id), nullptr);
+}
+
+TEST_F(AdapterChangesTest, DroppedAdaptersAreReadAgainWithoutAWordToRouters) {
+  std::string ids[2];
+  for (int i = 0; i < 2; ++i) ids[i] = (*Load(i == 0 ? "a" : "b", TinyAdapter("llama3_qv")))->id;
+  for (int turn = 0; turn < 3; ++turn) {
+    EXPECT_EQ(*Fetch(ids[0]), "a");
+    EXPECT_EQ(*Fetch(ids[1]), "b");
+  }
+  EXPECT_EQ(store_.num_dropped(), 7);
+  EXPECT_EQ(told_, 2);
+  EXPECT_TRUE(absl::IsNotFound(Fetch("none").status()));
 }
 
 TEST_F(AdapterChangesTest, WhatFailsChangesNothing) {
