@@ -4,32 +4,6 @@
 #include "common/base/strings.h"
 
 namespace pingti::worker {
-namespace {
-
-absl::Status ExpectPlanes(std::string_view backend, std::span<const KvLayerShape> layers,
-                          bool latents) {
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const KvLayerShape& layer = layers[i];
-    if (layer.planes.empty()) continue;
-    const KvPlane& first = layer.planes.front();
-    const bool is_latent = layer == LatentLayer(first.head_dim, 0);
-    if (layer != KeyValueLayer(first.heads, first.head_dim, layer.window) &&
-        !(latents && is_latent)) {
-      return absl::UnimplementedError(Concat(backend, " attention: layer ", i, " keeps ",
-                                             layer.ToString(),
-                                             "; expected a key and a value plane of equal sizes",
-                                             latents ? ", or a latent plane of one head" : ""));
-    }
-    if (first.heads < 1 || first.head_dim < 1 || layer.window < 0) {
-      return absl::InvalidArgumentError(
-          Concat("KV cache: layer ", i, " keeps ", layer.ToString(),
-                 "; expected at least one head of one element, and no negative window"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 std::string_view KvPlaneKindName(KvPlaneKind kind) {
   switch (kind) {
@@ -62,13 +36,25 @@ KvLayerShape LatentLayer(int64_t latent_dim, int64_t rope_dim) {
   return {{{KvPlaneKind::kLatent, 1, latent_dim + rope_dim}}};
 }
 
-absl::Status ExpectKeysAndValues(std::string_view backend, std::span<const KvLayerShape> layers) {
-  return ExpectPlanes(backend, layers, /*latents=*/false);
-}
-
 absl::Status ExpectKeysAndValuesOrLatents(std::string_view backend,
                                           std::span<const KvLayerShape> layers) {
-  return ExpectPlanes(backend, layers, /*latents=*/true);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const KvLayerShape& layer = layers[i];
+    if (layer.planes.empty()) continue;
+    const KvPlane& first = layer.planes.front();
+    if (layer != KeyValueLayer(first.heads, first.head_dim, layer.window) &&
+        layer != LatentLayer(first.head_dim, 0)) {
+      return absl::UnimplementedError(Concat(
+          backend, " attention: layer ", i, " keeps ", layer.ToString(),
+          "; expected a key and a value plane of equal sizes, or a latent plane of one head"));
+    }
+    if (first.heads < 1 || first.head_dim < 1 || layer.window < 0) {
+      return absl::InvalidArgumentError(
+          Concat("KV cache: layer ", i, " keeps ", layer.ToString(),
+                 "; expected at least one head of one element, and no negative window"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace pingti::worker

@@ -48,12 +48,10 @@ KvLayerShape KeyValueLayer(int64_t heads, int64_t head_dim, int64_t window = 0);
 // rotated key that all heads share.
 KvLayerShape LatentLayer(int64_t latent_dim, int64_t rope_dim);
 
-// For a backend that has kernels for keys and values alone. Errors, naming the layer: Unimplemented
-// for planes that are neither none nor a key and a value plane of equal sizes (`backend` is how the
-// message names the backend); InvalidArgument for a size below 1 or a negative window.
-absl::Status ExpectKeysAndValues(std::string_view backend, std::span<const KvLayerShape> layers);
-// The same for a backend that has kernels for latent attention, too: one latent plane of one head,
-// without a window, is also taken.
+// For a backend that has kernels for keys and values, and for latents. Errors, naming the layer:
+// Unimplemented for planes that are neither none, nor a key and a value plane of equal sizes, nor
+// one latent plane of one head without a window (`backend` is how the message names the backend);
+// InvalidArgument for a size below 1 or a negative window.
 absl::Status ExpectKeysAndValuesOrLatents(std::string_view backend,
                                           std::span<const KvLayerShape> layers);
 

@@ -196,20 +196,24 @@ void CpuKvCache::LoadLatentTileOf(const Layer& layer, const int32_t* block_table
                                   float* values) const {
   const int64_t dim = layer.head_dim;
   const int64_t tokens = shape_.block_tokens;
-  constexpr int64_t kChunk = 64;
-  float rest[kChunk];
-  for (int64_t t = 0; t < count; ++t) {
-    const int64_t token = first + t;
-    const T* latent =
-        data_.as<T>() + Offset(layer, block_table[token / tokens], 0) + token % tokens * dim;
-    float* const value = values + t * value_dim;
-    ToFloat(*kernels_, latent, {1, dim, value_dim}, value, value_dim);
-    for (int64_t d = 0; d < value_dim; ++d) keys[d * kKvTile + t] = value[d];
-    for (int64_t d = value_dim; d < dim; d += kChunk) {
-      const int64_t more = std::min(kChunk, dim - d);
-      ToFloat(*kernels_, latent + d, {1, dim, more}, rest, more);
-      for (int64_t i = 0; i < more; ++i) keys[(d + i) * kKvTile + t] = rest[i];
+  // So many columns at a time are turned within the nearest cache.
+  constexpr int64_t kChunk = 16;
+  float rows[kKvTile * kChunk];
+  for (int64_t done = 0; done < count;) {
+    const int64_t token = first + done;
+    const int64_t offset = token % tokens;
+    const int64_t run = std::min(count - done, tokens - offset);
+    const T* block = data_.as<T>() + Offset(layer, block_table[token / tokens], 0) + offset * dim;
+    ToFloat(*kernels_, block, {run, dim, value_dim}, values + done * value_dim, value_dim);
+    for (int64_t d = 0; d < dim; d += kChunk) {
+      const int64_t cols = std::min(kChunk, dim - d);
+      ToFloat(*kernels_, block + d, {run, dim, cols}, rows, kChunk);
+      for (int64_t t = 0; t < run; ++t) {
+        for (int64_t i = 0; i < cols; ++i)
+          keys[(d + i) * kKvTile + done + t] = rows[t * kChunk + i];
+      }
     }
+    done += run;
   }
 }
 
