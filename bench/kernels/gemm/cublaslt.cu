@@ -100,10 +100,10 @@ CublasLt::~CublasLt() {
 }
 
 cudaError_t CublasLt::Run(int algorithm, const void* a, const void* w, void* out,
-                          cudaStream_t stream, bool accumulate) const {
+                          cudaStream_t stream) const {
   // The scale type is s32 or f32, as the operation was made.
-  const int32_t s32_scales[2] = {1, accumulate ? 1 : 0};
-  const float f32_scales[2] = {1.0f, accumulate ? 1.0f : 0.0f};
+  const int32_t s32_scales[2] = {1, 0};
+  const float f32_scales[2] = {1.0f, 0.0f};
   const bool s8 = types_ == LtTypes::kS8ToS32;
   const void* alpha = s8 ? static_cast<const void*>(&s32_scales[0]) : &f32_scales[0];
   const void* beta = s8 ? static_cast<const void*>(&s32_scales[1]) : &f32_scales[1];

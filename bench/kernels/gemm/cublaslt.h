@@ -21,9 +21,9 @@ class CublasLt {
   CublasLt& operator=(const CublasLt&) = delete;
 
   int num_algorithms() const { return num_algorithms_; }
-  // out[m, n] = a[m, k] w[n, k]^T, all contiguous; added to what is there if `accumulate`.
-  cudaError_t Run(int algorithm, const void* a, const void* w, void* out, cudaStream_t stream,
-                  bool accumulate = false) const;
+  // out[m, n] = a[m, k] w[n, k]^T, all contiguous.
+  cudaError_t Run(int algorithm, const void* a, const void* w, void* out,
+                  cudaStream_t stream) const;
 
  private:
   LtTypes types_;

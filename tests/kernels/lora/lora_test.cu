@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "pingti/kernels/add.h"
 #include "pingti/kernels/lora.h"
 #include "tests/kernels/testing/compare.h"
 #include "tests/kernels/testing/device.h"
@@ -45,29 +46,94 @@ class LoraCase {
   }
 
   void Run(TestRun* run) {
-    const DeviceBuffer<__nv_bfloat16> x(x_), a(a_), b(b_), y(y_);
-    const DeviceBuffer<int32_t> ranks(ranks_), rows(rows_), slots(slots_);
-    const int splits = LoraSplits(c_.in_features);
-    const DeviceBuffer<float> shrunk(splits * rows_.size() * modules_ * padded_);
-    const LoraTiles tiles{rows.data(), slots.data(), static_cast<int32_t>(slots_.size())};
+    const Device device(*this);
+    Launch(device, device.y.data(), nullptr, run);
+    if (run->ExpectDeviceOk()) Compare(device.y.ToHost(), run);
+  }
+
+  // As a worker records it: on a second stream, behind the kernel that writes x, with the results
+  // added to y after a join; again and again. REQUIRES: every row is in a tile.
+  void RunRecorded(TestRun* run) {
+    const Device device(*this);
+    const DeviceBuffer<__nv_bfloat16> values(x_), y(y_.size());
+    cudaStream_t streams[2];
+    cudaEvent_t events[2];
+    for (cudaStream_t& stream : streams) {
+      PINGTI_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    }
+    for (cudaEvent_t& event : events) {
+      PINGTI_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    }
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    PINGTI_CUDA(cudaStreamBeginCapture(streams[0], cudaStreamCaptureModeThreadLocal));
+    PINGTI_CUDA(cudaMemsetAsync(device.x.data(), 0, device.x.bytes(), streams[0]));
+    Add(values.data(), device.x.data(), c_.in_features, streams[0], run);
+    PINGTI_CUDA(cudaEventRecord(events[0], streams[0]));
+    PINGTI_CUDA(cudaStreamWaitEvent(streams[1], events[0]));
+    Launch(device, device.y.data(), streams[1], run);
+    PINGTI_CUDA(cudaEventRecord(events[1], streams[1]));
+    PINGTI_CUDA(cudaMemsetAsync(y.data(), 0, y.bytes(), streams[0]));
+    PINGTI_CUDA(cudaStreamWaitEvent(streams[0], events[1]));
+    Add(device.y.data(), y.data(), out_, streams[0], run);
+    PINGTI_CUDA(cudaStreamEndCapture(streams[0], &graph));
+    PINGTI_CUDA(cudaGraphInstantiate(&executable, graph, 0));
+    for (int i = 0; i < 20; ++i) PINGTI_CUDA(cudaGraphLaunch(executable, streams[0]));
+    PINGTI_CUDA(cudaStreamSynchronize(streams[0]));
+    PINGTI_CUDA(cudaGraphExecDestroy(executable));
+    PINGTI_CUDA(cudaGraphDestroy(graph));
+    for (cudaEvent_t event : events) PINGTI_CUDA(cudaEventDestroy(event));
+    for (cudaStream_t stream : streams) PINGTI_CUDA(cudaStreamDestroy(stream));
+    if (run->ExpectDeviceOk()) Compare(y.ToHost(), run);
+  }
+
+ private:
+  struct Device {
+    explicit Device(const LoraCase& c)
+        : x(c.x_),
+          a(c.a_),
+          b(c.b_),
+          y(c.y_),
+          ranks(c.ranks_),
+          rows(c.rows_),
+          slots(c.slots_),
+          shrunk(LoraSplits(c.c_.in_features) * c.rows_.size() * c.modules_ * c.padded_) {}
+    DeviceBuffer<__nv_bfloat16> x, a, b, y;
+    DeviceBuffer<int32_t> ranks, rows, slots;
+    DeviceBuffer<float> shrunk;
+  };
+
+  void Add(const __nv_bfloat16* x, __nv_bfloat16* sum, int width, cudaStream_t stream,
+           TestRun* run) const {
+    AddParams add;
+    add.x = x;
+    add.sum = sum;
+    add.x_stride = add.sum_stride = add.width = width;
+    add.num_tokens = static_cast<int32_t>(c_.row_slots.size());
+    run->Expect(LaunchAdd(add, stream) == cudaSuccess, "a sum is refused");
+  }
+
+  void Launch(const Device& device, __nv_bfloat16* y, cudaStream_t stream, TestRun* run) const {
+    const LoraTiles tiles{device.rows.data(), device.slots.data(),
+                          static_cast<int32_t>(slots_.size())};
     LoraShrinkParams shrink;
     shrink.tiles = tiles;
-    shrink.x = x.data();
+    shrink.x = device.x.data();
     shrink.x_stride = c_.in_features;
-    shrink.a = a.data();
-    shrink.ranks = ranks.data();
-    shrink.shrunk = shrunk.data();
+    shrink.a = device.a.data();
+    shrink.ranks = device.ranks.data();
+    shrink.shrunk = device.shrunk.data();
     shrink.in_features = c_.in_features;
     shrink.num_modules = modules_;
     shrink.max_rank = padded_;
-    run->Expect(LaunchLoraShrink(shrink, nullptr) == cudaSuccess, "shrink is refused");
+    run->Expect(LaunchLoraShrink(shrink, stream) == cudaSuccess, "shrink is refused");
     LoraExpandParams expand;
     expand.tiles = tiles;
-    expand.shrunk = shrunk.data();
-    expand.num_splits = splits;
-    expand.b = b.data();
-    expand.ranks = ranks.data();
-    expand.y = y.data();
+    expand.shrunk = device.shrunk.data();
+    expand.num_splits = LoraSplits(c_.in_features);
+    expand.b = device.b.data();
+    expand.ranks = device.ranks.data();
+    expand.y = y;
     expand.y_stride = out_;
     expand.out_features = out_;
     expand.num_modules = modules_;
@@ -79,11 +145,9 @@ class LoraCase {
       expand.part_end[i] = end;
       expand.part_module[i] = c_.parts[i].second;
     }
-    run->Expect(LaunchLoraExpand(expand, nullptr) == cudaSuccess, "expand is refused");
-    if (run->ExpectDeviceOk()) Compare(y.ToHost(), run);
+    run->Expect(LaunchLoraExpand(expand, stream) == cudaSuccess, "expand is refused");
   }
 
- private:
   __nv_bfloat16 Value() { return __float2bfloat16(random_.Normal()); }
 
   // Poisoned where nothing may be read.
@@ -239,6 +303,8 @@ int main(int argc, char** argv) {
   };
   for (const Case& c : cases) {
     if (run.Begin(c.name, 5)) LoraCase(c, 5).Run(&run);
+    if (std::count(c.row_slots.begin(), c.row_slots.end(), kNoTile) > 0) continue;
+    if (run.Begin(c.name + ", recorded on a second stream", 6)) LoraCase(c, 6).RunRecorded(&run);
   }
   RunRefusals(&run);
   return run.Finish();

@@ -284,14 +284,16 @@ class CudaBackend : public Backend {
     return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_);
   }
 
-  // What adapters add comes first: see kernels' lora.h.
   absl::Status AdaptedLinear(const LinearWeight& weight, const LoraWeights& adapters,
                              const Operand& x, MatrixView out) override {
+    const auto& linear = static_cast<const CudaLinearWeight&>(weight);
     const auto& lora = static_cast<const CudaLoraWeights&>(adapters);
     const kernels::LoraTiles& tiles = arrays_.device().adapter_tiles;
-    const bool adapted = tiles.num_tiles > 0 && lora.is_used();
-    if (adapted) PINGTI_RETURN_IF_ERROR(lora_.Run(lora, tiles, x.values, out, stream_));
-    return linear_->Run(static_cast<const CudaLinearWeight&>(weight), x, out, stream_, adapted);
+    if (tiles.num_tiles == 0 || !lora.is_used()) return linear_->Run(linear, x, out, stream_);
+    return lora_.Run(
+        lora, tiles, x.values, out,
+        [&](bool accumulate) { return linear_->Run(linear, x, out, stream_, accumulate); },
+        stream_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -5,6 +5,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "pingti/kernels/add.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/step_arrays.h"
 #include "worker/tensor/float16.h"
@@ -13,6 +14,9 @@ namespace pingti::worker::cuda {
 namespace {
 
 constexpr int64_t kValueBytes = 2;  // bf16
+// Up to so many rows adapters' products run beside the one that they are added to: as many as
+// recorded steps have (step_graphs.h).
+constexpr int64_t kBesideRows = 256;
 
 int64_t FilledUp(int64_t rank) {
   constexpr int64_t kStep = kernels::kLoraRankStep;
@@ -117,19 +121,52 @@ void CudaLora::Announce(const CudaLoraWeights& weights) {
   const LoraShape& shape = weights.shape();
   row_bytes_ = std::max(row_bytes_, kernels::LoraSplits(static_cast<int32_t>(shape.in_features)) *
                                         int64_t{shape.num_modules} * weights.padded_rank() * 4);
+  max_columns_ = std::max(max_columns_, shape.out_features());
 }
 
-int64_t CudaLora::BytesFor(const StepLimits& limits) const {
+int64_t CudaLora::ShrunkBytes(const StepLimits& limits) const {
   return StepArrays::MostTiles(limits, limits.max_tokens) * kernels::kLoraTileRows * row_bytes_;
 }
 
+int64_t CudaLora::BesideBytes(const StepLimits& limits) const {
+  return std::min(limits.max_tokens, kBesideRows) * max_columns_ * kValueBytes;
+}
+
+int64_t CudaLora::BytesFor(const StepLimits& limits) const {
+  return ShrunkBytes(limits) + BesideBytes(limits);
+}
+
 absl::Status CudaLora::Allocate(const StepLimits& limits) {
-  PINGTI_ASSIGN_OR_RETURN(shrunk_, CudaBuffer::Make(BytesFor(limits)));
-  return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(shrunk_, CudaBuffer::Make(ShrunkBytes(limits)));
+  PINGTI_ASSIGN_OR_RETURN(beside_, CudaBuffer::Make(BesideBytes(limits)));
+  return limits.max_adapters == 0 ? absl::OkStatus() : side_.Make();
 }
 
 absl::Status CudaLora::Run(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
-                           MatrixView x, MatrixView out, cudaStream_t stream) {
+                           MatrixView x, MatrixView out, const Product& product,
+                           cudaStream_t stream) {
+  if (out.rows > kBesideRows) {
+    PINGTI_RETURN_IF_ERROR(RunAlone(weights, tiles, x, out, stream));
+    return product(/*accumulate=*/true);
+  }
+  const MatrixView beside = {beside_->data(), DType::kBf16, out.rows, out.cols, out.cols};
+  PINGTI_RETURN_IF_ERROR(side_.Fork(stream));
+  PINGTI_RETURN_IF_ERROR(RunAlone(weights, tiles, x, beside, side_.stream()));
+  PINGTI_RETURN_IF_ERROR(product(/*accumulate=*/false));
+  PINGTI_RETURN_IF_ERROR(side_.Join(stream));
+  kernels::AddParams add;
+  add.x = beside.data;
+  add.x_stride = beside.stride;
+  add.sum = out.data;
+  add.sum_stride = out.stride;
+  add.num_tokens = static_cast<int32_t>(out.rows);
+  add.width = static_cast<int32_t>(out.cols);
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchAdd(add, stream));
+  return absl::OkStatus();
+}
+
+absl::Status CudaLora::RunAlone(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
+                                MatrixView x, MatrixView out, cudaStream_t stream) {
   const LoraShape& shape = weights.shape();
   PINGTI_CHECK(x.cols == shape.in_features && out.cols == shape.out_features() &&
                x.rows == out.rows && out.dtype == DType::kBf16);

@@ -4,12 +4,12 @@
 //   y[t, n] = sum over r of (sum over k of x[t, k] A[slot(t), k, r]) B[slot(t), n, r]
 //
 // in two launches: shrink, which leaves x A^T in f32 in several parts, and expand, which adds the
-// parts up, rounds them to bf16 and multiplies them with B. Both come before the product that y
-// belongs to, which adds its own to what is there (beta of cuBLASLt, the residual of gemm_s8.h and
-// gemm_w4a16.h): each then starts beside the kernel before it and has read its weights when that
-// one ends. Rows come in tiles of one adapter, listed in device memory, so that a recorded graph
-// serves any mix of adapters. A row's result depends on no other row. Host only. Next:
-// kernels/lora/shrink.cu, expand.cu.
+// parts up, rounds them to bf16 and multiplies them with B. Each starts beside the kernel before it
+// and has read its weights when that one ends. y may be the output of the product that adapters
+// change, which then adds its own to what is there (beta of cuBLASLt, the residual of gemm_s8.h and
+// gemm_w4a16.h), or be added to it afterwards. Rows come in tiles of one adapter, listed in device
+// memory, so that a recorded graph serves any mix of adapters. A row's result depends on no other
+// row. Host only. Next: kernels/lora/shrink.cu, expand.cu.
 #pragma once
 
 #include <cuda_runtime_api.h>
