@@ -23,9 +23,9 @@ namespace {
 
 constexpr int kCombineThreads = kLatentValueDim / 4;
 constexpr int kWarps = kCombineThreads / 32;
-constexpr int kBlocksPerSm = 4;
+constexpr int kBlocksPerSm = 8;
 constexpr int kMaxWorkers = 256;  // at least the multiprocessors of any card
-constexpr int kBatch = 16;        // parts that are read together: one latency for all
+constexpr int kBatch = 8;         // parts that are read together: one latency for all
 
 struct CombineArgs {
   Args args;
@@ -132,18 +132,25 @@ struct Parts {
 // Sets the parts' weights; returns the inverse of the row's sum. Ends with a block barrier.
 __device__ float WeighParts(const Parts& parts, int num_parts, float scale_log2,
                             CombineShared& shared) {
-  __syncthreads();  // readers of the last row's weights are done
+  constexpr int kPerThread = kMaxWorkers / kCombineThreads;
+  float max[kPerThread];
+  float sums[kPerThread];
   float highest = -INFINITY;
-  for (int i = threadIdx.x; i < num_parts; i += kCombineThreads) {
-    shared.weight[i] = parts.Max(i);
-    highest = fmaxf(highest, shared.weight[i]);
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const int part = i * kCombineThreads + threadIdx.x;
+    max[i] = part < num_parts ? parts.Max(part) : -INFINITY;
+    sums[i] = part < num_parts ? parts.Sum(part) : 0.0f;
+    highest = fmaxf(highest, max[i]);
   }
   highest = BlockReduce(highest, MaxOf(), shared.warp_values);
   const float finite = highest == -INFINITY ? 0.0f : highest;
   float sum = 0.0f;
-  for (int i = threadIdx.x; i < num_parts; i += kCombineThreads) {
-    shared.weight[i] = Exp2((shared.weight[i] - finite) * scale_log2);
-    sum += parts.Sum(i) * shared.weight[i];
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) {
+    const float weight = Exp2((max[i] - finite) * scale_log2);
+    shared.weight[i * kCombineThreads + threadIdx.x] = weight;
+    sum += sums[i] * weight;
   }
   sum = BlockReduce(sum, SumOf(), shared.warp_values);
   return sum > 0.0f ? 1.0f / sum : 0.0f;
@@ -165,15 +172,19 @@ __device__ void JoinRow(const CombineArgs& combine, const Cut& cut, int row,
                     cut.first_had_other,
                     args.partial_rows,
                     row};
-  const float inverse = WeighParts(parts, cut.num_parts, args.scale_log2, shared);
   const int column = threadIdx.x * 4;
-  float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-  for (int first = 0; first < cut.num_parts; first += kBatch) {
-    float4 values[kBatch];
+  float4 values[kBatch];
+  const auto load = [&](int first) {
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       if (first + i < cut.num_parts) values[i] = parts.Values(first + i, column);
     }
+  };
+  load(0);  // on their way while the parts are weighed
+  const float inverse = WeighParts(parts, cut.num_parts, args.scale_log2, shared);
+  float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  for (int first = 0; first < cut.num_parts; first += kBatch) {
+    if (first > 0) load(first);
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       if (first + i >= cut.num_parts) continue;
@@ -188,7 +199,8 @@ __device__ void JoinRow(const CombineArgs& combine, const Cut& cut, int row,
                                               PackPair<T>(total.z * inverse, total.w * inverse));
 }
 
-__global__ void __launch_bounds__(kCombineThreads) CombineKernel(const CombineArgs combine) {
+__global__ void __launch_bounds__(kCombineThreads, kBlocksPerSm)
+    CombineKernel(const CombineArgs combine) {
   __shared__ CombineShared shared;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   LetNextKernelStart();
