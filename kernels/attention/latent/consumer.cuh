@@ -89,19 +89,14 @@ struct Consumer {
     }
   }
 
-  // Issues scores = q c^T of own tile number `tile` of the work, box by box as they arrive.
+  // Issues scores = q c^T of own tile number `tile` of the work, box by box as they arrive. The
+  // rotated part comes last: a work's first one is on its way until then.
   __device__ __forceinline__ void IssueScores(float (&scores)[kScoreRegisters],
                                               const uint32_t (&rope)[kSteps][4], int tile) {
     const uint32_t parity = Parity<kGroup>(tile);
     const uint64_t queries = MakeKMajorDescriptor128B(shared.q[0]);
     const uint64_t latents = MakeKMajorDescriptor128B(shared.kv[kGroup][0]);
     WgmmaFence();
-    WaitBox(kGroup, kRopeBox, parity);
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      Scores::template Run<false>(scores, rope[step],
-                                  latents + kRopeBox * (kBoxBytes / 16) + 2 * step, step > 0);
-    }
 #pragma unroll
     for (int i = 0; i < kValueBoxes; ++i) {
       const int half = i < kHalfBoxes ? kGroup : kOther;
@@ -110,8 +105,15 @@ struct Consumer {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
         const int at = box * (kBoxBytes / 16) + 2 * step;
-        Scores::template Run<false>(scores, queries + at, latents + at, true);
+        Scores::template Run<false>(scores, queries + at, latents + at, i > 0 || step > 0);
       }
+    }
+    WaitBox(kGroup, kRopeBox, parity);
+    WgmmaFence();  // the rotated part has come
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      Scores::template Run<false>(scores, rope[step],
+                                  latents + kRopeBox * (kBoxBytes / 16) + 2 * step, true);
     }
     WgmmaCommit();
   }

@@ -14,9 +14,9 @@ namespace pingti::kernels::latent {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 // All 32 lanes run it: lane b copies the b-th page of a tile. Tile t of a work lies in stage t % 2,
-// whose owner is the consumer warpgroup of that number. The owner scores the tile from its
-// rotated part on, then its own half of the values, which is free again before the other half: they
-// are loaded in that order.
+// whose owner is the consumer warpgroup of that number. Parts of a tile are loaded in the order in
+// which the last one's are done with: the rotated part, the owner's half of the values, the other
+// half.
 struct Producer {
   const Args& args;
   Shared& shared;
