@@ -387,7 +387,7 @@ TEST_F(Admission, RetryAfterIsWhatTheQueueTakesAtThatRateWithinAMinute) {
   Limit({.max_queued_sequences = 200});
   std::vector<Ticket> waiting;
   const auto fill = [&](size_t count) {
-    for (size_t i = 0; i < count; ++i) waiting.push_back(*Admit({.tokens = 1}));
+    for (size_t i = 0; i < count; ++i) waiting.push_back(*Admit({.tokens = 7}));
   };
   const auto retry_after = [&](size_t queued) {
     Limit({.max_queued_sequences = queued});

@@ -120,5 +120,17 @@ TEST(BeamSearch, FinishedBeamsComeBestFirstAndSayWhatEndedThem) {
   }
 }
 
+TEST(BeamSearch, OfEqualAnswersTheOneThatRankedFirstStaysFirst) {
+  BeamSearch search({3, 1.0f}, {1}, 1);
+  const std::vector<TopLogprob> top = {{5, -1}, {6, -1}, {7, -1}, {8, -1}, {9, -1}, {10, -1}};
+  const std::span<const TopLogprob> candidates[] = {top};
+  const std::span<const int32_t> outputs[] = {{}};
+  EXPECT_FALSE(search.Advance(candidates, outputs, false));
+  ASSERT_EQ(search.finished().size(), 3u);
+  for (int32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(search.finished()[static_cast<size_t>(i)].output, std::vector<int32_t>{5 + i});
+  }
+}
+
 }  // namespace
 }  // namespace pingti::worker

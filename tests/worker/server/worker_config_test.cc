@@ -17,8 +17,8 @@ std::string ErrorOf(const WorkerConfig& config) {
 TEST(WorkerConfigTest, TheDefaultsAreRight) { EXPECT_EQ(ErrorOf({}), ""); }
 
 TEST(WorkerConfigTest, DraftsFromDiskHaveAPathAndOthersHaveNone) {
-  for (const Speculation speculation :
-       {Speculation::kNone, Speculation::kNgram, Speculation::kDraftModel, Speculation::kEagle3}) {
+  for (const Speculation speculation : {Speculation::kNone, Speculation::kNgram, Speculation::kMtp,
+                                        Speculation::kDraftModel, Speculation::kEagle3}) {
     const bool wants_path =
         speculation == Speculation::kDraftModel || speculation == Speculation::kEagle3;
     WorkerConfig config;

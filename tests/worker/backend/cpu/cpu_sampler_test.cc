@@ -161,6 +161,25 @@ TEST(CpuSamplerTest, TemperatureZeroTakesTheLowestIdOfTheLargest) {
   EXPECT_EQ(token.token_id, 30);
 }
 
+TEST(CpuSamplerTest, OfEqualAlternativesTheLowestIdsAreTold) {
+  CpuSampler sampler(BestKernels(), kVocab);
+  std::vector<float> logits(kVocab, -1.0f);
+  logits[700] = 2.5f;
+  for (const size_t tie : {30, 40, 50, 60}) logits[tie] = 1.5f;
+  SamplingRow row;
+  row.temperature = 0.0f;
+  SampledToken token;
+  for (const int32_t count : {1, 2, 3, 5, 7}) {
+    row.num_top_logprobs = count;
+    sampler.Sample(logits.data(), row, &token);
+    const std::vector<int32_t> expected = {700, 30, 40, 50, 60, 0, 1};
+    ASSERT_EQ(token.top.size(), static_cast<size_t>(count));
+    for (size_t i = 0; i < token.top.size(); ++i) {
+      EXPECT_EQ(token.top[i].token_id, expected[i]) << i << " of " << count;
+    }
+  }
+}
+
 TEST(CpuSamplerTest, LogprobsAreOfTheRawLogits) {
   std::mt19937 rng(kSeed);
   const std::vector<float> logits = RandomLogits(&rng);
