@@ -70,9 +70,13 @@ void PrintHead(const Measured& measured, const Script& text) {
     run.max_drafts = depth;
     run.max_rows = run.batch * (1 + depth);
     const DecodeMeter meter = MeasureEngine(&scripted, measured.bench.place, run);
+    const double ratio = meter.tokens_per_s() / measured.none_tokens_per_s;
+    if (meter.step_s(depth) < 0) {
+      std::printf("  k=%d: no step had so many for every sequence; x%.2f\n", depth, ratio);
+      continue;
+    }
     std::printf("  k=%d: proposing %.3f ms, step with it %.3f ms, all right: x%.2f\n", depth,
-                meter.proposing_s(depth) * 1e3, meter.step_s(depth) * 1e3,
-                meter.tokens_per_s() / measured.none_tokens_per_s);
+                meter.proposing_s(depth) * 1e3, meter.step_s(depth) * 1e3, ratio);
   }
   run.max_drafts = kMaxDrafts;
   run.max_rows = 0;
