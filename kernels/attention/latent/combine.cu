@@ -23,9 +23,18 @@ namespace {
 
 constexpr int kCombineThreads = kLatentValueDim / 4;
 constexpr int kWarps = kCombineThreads / 32;
-constexpr int kBlocksPerSm = 8;
 constexpr int kMaxWorkers = 256;  // at least the multiprocessors of any card
-constexpr int kBatch = 8;         // parts that are read together: one latency for all
+
+// How many parts a block reads together, with one latency for all, and how many blocks a
+// multiprocessor then has registers for: few rows have many parts, many rows few.
+struct FewRows {
+  static constexpr int kBatch = 16;
+  static constexpr int kBlocksPerSm = 4;
+};
+struct ManyRows {
+  static constexpr int kBatch = 8;
+  static constexpr int kBlocksPerSm = 8;
+};
 
 struct CombineArgs {
   Args args;
@@ -157,6 +166,7 @@ __device__ float WeighParts(const Parts& parts, int num_parts, float scale_log2,
 }
 
 // Joins row `row` of a worker's tiles, if it exists. All threads of the block.
+template <class Size>
 __device__ void JoinRow(const CombineArgs& combine, const Cut& cut, int row,
                         CombineShared& shared) {
   const Args& args = combine.args;
@@ -172,6 +182,7 @@ __device__ void JoinRow(const CombineArgs& combine, const Cut& cut, int row,
                     cut.first_had_other,
                     args.partial_rows,
                     row};
+  constexpr int kBatch = Size::kBatch;
   const int column = threadIdx.x * 4;
   float4 values[kBatch];
   const auto load = [&](int first) {
@@ -199,7 +210,8 @@ __device__ void JoinRow(const CombineArgs& combine, const Cut& cut, int row,
                                               PackPair<T>(total.z * inverse, total.w * inverse));
 }
 
-__global__ void __launch_bounds__(kCombineThreads, kBlocksPerSm)
+template <class Size>
+__global__ void __launch_bounds__(kCombineThreads, Size::kBlocksPerSm)
     CombineKernel(const CombineArgs combine) {
   __shared__ CombineShared shared;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -210,22 +222,26 @@ __global__ void __launch_bounds__(kCombineThreads, kBlocksPerSm)
   const int rows = combine.source.blocks_per_worker * combine.tile_rows;
   for (int item = blockIdx.x; item < num_cuts * rows; item += gridDim.x) {
     const int row = item % rows;
-    JoinRow(combine, shared.cuts[item / rows],
-            row / combine.tile_rows * kTileRows + row % combine.tile_rows, shared);
+    JoinRow<Size>(combine, shared.cuts[item / rows],
+                  row / combine.tile_rows * kTileRows + row % combine.tile_rows, shared);
   }
 }
 
 }  // namespace
 
 cudaError_t LaunchCombine(const Args& args, const DecodeArgs& source, const DecodeGrid& grid,
-                          cudaStream_t stream) {
+                          int num_seqs, cudaStream_t stream) {
   if (grid.num_workers < 2) return cudaSuccess;
   if (grid.num_workers > kMaxWorkers) return cudaErrorNotSupported;
   const RowPacking& packing = source.packing;
   const int tile_rows = packing.heads * std::min(packing.tokens, source.plan.max_q_len);
-  const int most_rows = (grid.num_workers - 1) * source.blocks_per_worker * tile_rows;
-  const int blocks = std::min(kBlocksPerSm * grid.num_workers * grid.blocks_per_worker, most_rows);
-  return LaunchOverlapped(CombineKernel, dim3(blocks), dim3(kCombineThreads), 0, stream, 90,
+  const int most_cuts = std::min(grid.num_workers - 1, num_seqs * grid.groups);
+  const int most_rows = most_cuts * source.blocks_per_worker * tile_rows;
+  const int num_sms = grid.num_workers * grid.blocks_per_worker;
+  const bool few = most_rows <= FewRows::kBlocksPerSm * num_sms;
+  const int blocks = few ? most_rows : std::min(ManyRows::kBlocksPerSm * num_sms, most_rows);
+  return LaunchOverlapped(few ? CombineKernel<FewRows> : CombineKernel<ManyRows>, dim3(blocks),
+                          dim3(kCombineThreads), 0, stream, 90,
                           CombineArgs{args, source, grid.num_workers, tile_rows});
 }
 

@@ -149,7 +149,7 @@ cudaError_t LaunchLatentDecode(const LatentDecodeParams& params, cudaStream_t st
   PINGTI_CUDA_RETURN(latent::LaunchInstance<latent::DecodeSource>(
       params.tensors, args, source, grid.num_workers * grid.blocks_per_worker,
       grid.blocks_per_worker, stream));
-  return latent::LaunchCombine(args, source, grid, stream);
+  return latent::LaunchCombine(args, source, grid, shape.num_seqs, stream);
 }
 
 // Tiles of the fewest query tokens, so that it fits any number of heads.

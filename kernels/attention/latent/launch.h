@@ -37,6 +37,6 @@ cudaError_t LaunchInstance(const LatentTensors& tensors, const Args& args,
 
 // Joins the parts of results that more than one worker had a part in. Defined in combine.cu.
 cudaError_t LaunchCombine(const Args& args, const DecodeArgs& source, const DecodeGrid& grid,
-                          cudaStream_t stream);
+                          int num_seqs, cudaStream_t stream);
 
 }  // namespace pingti::kernels::latent
