@@ -336,7 +336,7 @@ class Backend {
   // Calls `operations`, which issues operations of the step. With `repeats` they depend on nothing
   // but the step's arrays and this shape: a device may record them and repeat the record, without
   // the call, for later steps of an equal shape.
-  virtual absl::Status Issue(const std::optional<StepShape>& repeats,
+  virtual absl::Status Issue(const std::optional<StepShape>& /*repeats*/,
                              const std::function<absl::Status()>& operations) {
     return operations();
   }
