@@ -37,6 +37,10 @@ class ReadTurns {
 
   // `clock` must outlive this.
   ReadTurns(ReadLimits limits, const Clock* clock) : limits_(limits), clock_(clock) {}
+  // Waits until whoever left last has let go of the lock.
+  ~ReadTurns() { MutexLock lock(&mutex_); }
+  ReadTurns(const ReadTurns&) = delete;
+  ReadTurns& operator=(const ReadTurns&) = delete;
 
   // `reader` hears of its turn, now or later, and must stay until it has left.
   void Enter(Reader* reader, const std::string& connection);
