@@ -1,4 +1,5 @@
-// Launcher of one instantiation of the decode int8 GEMM. Included only by gemm_s8_stream_<n>.cu.
+// Launcher of one instantiation of the decode int8 GEMM, and what the split one shares with it.
+// Included only by instances/*.cu of both.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +10,11 @@
 
 namespace pingti::kernels {
 
-template <typename Traits, bool kRaw>
-cudaError_t LaunchGemmS8StreamKernel(const GemmS8Params& params, cudaStream_t stream) {
+// Launches `kernel`, which streams weights as Traits has it, in `blocks` blocks in clusters of
+// `cluster`. kernel(map_a, map_w, GemmS8StreamArgs).
+template <typename Traits, typename Kernel>
+cudaError_t LaunchStreaming(Kernel* kernel, const GemmS8Params& params, int blocks, int cluster,
+                            cudaStream_t stream) {
   if (params.m > Traits::kTokens) return cudaErrorInvalidValue;
   CUtensorMap map_a;
   CUtensorMap map_w;
@@ -36,30 +40,34 @@ cudaError_t LaunchGemmS8StreamKernel(const GemmS8Params& params, cudaStream_t st
       reinterpret_cast<uint32_t*>(bytes),
       reinterpret_cast<int32_t*>(bytes + kGemmS8StreamCounterBytes),
   };
-  DeviceTraits device;
-  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
-  const int owners = StreamKBlocks(
-      CeilDiv(params.n, Traits::kRows * Traits::kCluster), CeilDiv(params.k, Traits::kBlockK),
-      std::min(device.num_sms, kGemmS8StreamMaxBlocks) / Traits::kCluster);
-
-  auto* kernel = GemmS8StreamKernel<Traits, kRaw>;
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           Traits::kSharedBytes));
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = Traits::kCluster;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(cluster);
   attributes[1].val.clusterDim.y = 1;
   attributes[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = owners * Traits::kCluster;
+  config.gridDim = static_cast<unsigned>(blocks);
   config.blockDim = Traits::kThreads;
   config.dynamicSmemBytes = Traits::kSharedBytes;
   config.stream = stream;
   config.attrs = attributes;
   config.numAttrs = 2;
   return cudaLaunchKernelEx(&config, kernel, map_a, map_w, args);
+}
+
+template <typename Traits, bool kRaw>
+cudaError_t LaunchGemmS8StreamKernel(const GemmS8Params& params, cudaStream_t stream) {
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  const int owners = StreamKBlocks(
+      CeilDiv(params.n, Traits::kRows * Traits::kCluster), CeilDiv(params.k, Traits::kBlockK),
+      std::min(device.num_sms, kGemmS8StreamMaxBlocks) / Traits::kCluster);
+  return LaunchStreaming<Traits>(GemmS8StreamKernel<Traits, kRaw>, params,
+                                 owners * Traits::kCluster, Traits::kCluster, stream);
 }
 
 template <int kTokens, int kStages, int kCluster>

@@ -18,7 +18,7 @@ namespace pingti::kernels {
 // Strides count elements between rows; columns are contiguous. All pointers are device memory.
 struct GemmS8Params {
   int m = 0;  // tokens
-  int n = 0;  // output channels, a multiple of 8, below 2^24
+  int n = 0;  // output channels, a multiple of 8
   int k = 0;  // input channels, a multiple of 16, below 131,072
 
   const int8_t* a = nullptr;  // [m, k], 16-byte aligned
