@@ -1,11 +1,10 @@
 // A worker without a model: the gRPC Worker service in this process, with scripted answers and
 // faults.
 //
-// Serves on 127.0.0.1, port 0. Its "model" is a function from a sequence to all of its output
-// tokens, so a sequence that is resumed with generated_token_ids goes on exactly where it would
-// have. One thread runs the steps: every running sequence gets `tokens_per_step` tokens per step,
-// and steps can be let through one by one. The vocabulary is bytes (id = byte) plus a few special
-// tokens.
+// Serves on 127.0.0.1. Its "model" is a function from a sequence to all of its output tokens, so a
+// sequence that is resumed with generated_token_ids goes on exactly where it would have. One thread
+// runs the steps: every running sequence gets `tokens_per_step` tokens per step, and steps can be
+// let through one by one. The vocabulary is bytes (id = byte) plus a few special tokens.
 #pragma once
 
 #include <chrono>
@@ -48,7 +47,7 @@ struct FakeWorkerOptions {
   int tokens_per_step = 1;
   std::chrono::microseconds step_time{0};  // least time between two steps
   std::chrono::milliseconds report_interval{50};
-  uint16_t port = 0;
+  uint16_t port = 0;  // 0: one of its own
   // A serialized GgufTokenizer with its number of tokens, in place of the vocabulary of bytes.
   std::string tokenizer_asset{};
   uint32_t vocab_size = 0;

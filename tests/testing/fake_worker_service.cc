@@ -5,7 +5,9 @@
 #include <span>
 
 #include "common/base/block_hash.h"
+#include "common/base/check.h"
 #include "common/base/sha256.h"
+#include "tests/testing/ports.h"
 
 namespace pingti::testing {
 namespace {
@@ -65,12 +67,15 @@ FakeWorker::Service::Service(FakeWorkerOptions options)
     options_.answer = [](const worker::v1::Sequence&) {
       return ByteTokens("Hello from the fake worker.");
     };
+  // One that nobody else is given: a worker that is gone stays away, and one may come back to it.
+  if (options_.port == 0) options_.port = FreePort();
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:" + std::to_string(options_.port),
                            grpc::InsecureServerCredentials(), &port_);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.RegisterService(this);
   server_ = builder.BuildAndStart();
+  PINGTI_CHECK_MSG(server_ != nullptr, "a fake worker's port is taken");
   engine_ = std::thread([this] { Run(); });
 }
 

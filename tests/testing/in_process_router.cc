@@ -7,7 +7,7 @@
 #include "common/base/strings.h"
 #include "router/policy/choose_policy.h"
 #include "router/queue/choose_order.h"
-#include "tests/testing/fake_worker.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::testing {
 
@@ -69,7 +69,7 @@ bool InProcessRouter::WaitReady(uint32_t num_workers) {
 
 net::HttpResponse InProcessRouter::Post(const std::string& path, const std::string& body,
                                         const net::HttpHeaders& headers) {
-  net::HttpClient client;
+  net::HttpClient client({.read_timeout = kPatience});
   absl::StatusOr<net::HttpResponse> response =
       client.Send({.method = "POST", .url = url() + path, .headers = headers, .body = body});
   if (response.ok()) return *std::move(response);
@@ -77,7 +77,7 @@ net::HttpResponse InProcessRouter::Post(const std::string& path, const std::stri
 }
 
 net::HttpResponse InProcessRouter::Get(const std::string& path) {
-  net::HttpClient client;
+  net::HttpClient client({.read_timeout = kPatience});
   absl::StatusOr<net::HttpResponse> response = client.Send({.url = url() + path});
   if (response.ok()) return *std::move(response);
   return {.status = 0, .body = response.status().ToString()};

@@ -18,8 +18,16 @@
 #include "router/pipeline/ticker.h"
 #include "router/worker_link/model_store.h"
 #include "router/worker_link/worker_link.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::testing {
+
+// Links that do not take a fake worker without a turn on a busy machine for one that has stalled.
+inline router::WorkerLinkOptions PatientLink() {
+  router::WorkerLinkOptions link;
+  link.stall_timeout = kPatience;
+  return link;
+}
 
 struct InProcessRouterOptions {
   std::vector<std::string> workers{};
@@ -27,7 +35,7 @@ struct InProcessRouterOptions {
   std::string queue_order = "fair";
   router::GenerationOptions generation{};
   router::AdmissionOptions admission{};
-  router::WorkerLinkOptions link{};
+  router::WorkerLinkOptions link = PatientLink();
   std::string api_keys{};
   std::vector<std::string> models{};
   std::vector<std::string> model_aliases{};
@@ -48,7 +56,7 @@ class InProcessRouter {
   router::AdmissionController& admission() { return *admission_; }
   metrics::RouterMetrics& metrics() { return metrics_; }
 
-  // False when that many workers were not ready within 10 s.
+  // False when that many workers were not ready within kPatience.
   bool WaitReady(uint32_t num_workers);
 
   // POSTs `body`; the connection's own errors come as status 0.

@@ -1,4 +1,4 @@
-// TCP ports for servers that tests start as processes of their own.
+// TCP ports for servers that tests start, in this process or as processes of their own.
 #pragma once
 
 #include <cstdint>

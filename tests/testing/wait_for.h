@@ -7,8 +7,9 @@
 
 namespace pingti::testing {
 
-// Only what fails takes this long, so it leaves room for a machine with much else to do.
-inline constexpr std::chrono::seconds kPatience(180);
+// Only what fails takes this long: room for a machine with much else to do, and less than a test
+// program's own limit, so that the report names what did not come.
+inline constexpr std::chrono::seconds kPatience(90);
 
 // Waits until `condition` holds, polling once per millisecond; false after kPatience.
 inline bool WaitFor(const std::function<bool()>& condition) {

@@ -21,6 +21,7 @@
 #include "common/net/http_server.h"
 #include "router/discovery/kubernetes_api.h"
 #include "tests/common/net/test_certificates.h"
+#include "tests/testing/ports.h"
 
 namespace pingti::testing {
 
@@ -33,7 +34,7 @@ class FakeApiServer {
     TestCertificate("kubernetes", &ca_).Write(File("cert.pem"), File("key.pem"));
     std::ofstream(File("namespace")) << "prod";
     RotateToken("first");
-    Start(0);
+    Start(FreePort());
   }
 
   router::KubernetesAccess access() const {

@@ -253,7 +253,7 @@ TEST(Answers, EveryPathMayHaveASlashBehindItAndHeadStandsWhereGetDoes) {
   router_options.workers = {worker.address()};
   InProcessRouter router(router_options);
   ASSERT_TRUE(router.WaitReady(1));
-  net::HttpClient client;
+  net::HttpClient client({.read_timeout = kPatience});
   const auto send = [&](std::string method, std::string_view path, std::string body = "") {
     const absl::StatusOr<net::HttpResponse> response = client.Send(
         {.method = std::move(method), .url = Concat(router.url(), path), .body = std::move(body)});

@@ -30,8 +30,8 @@ class Fairness : public ::testing::Test {
     ASSERT_TRUE(router_->WaitReady(1));
   }
 
-  // Sends a request and returns once it is admitted or answered: arrivals are in the order of
-  // calls, as the one I/O thread does not begin another before it has queued this one.
+  // Sends a request and returns once it is queued or answered: the one I/O thread begins no other
+  // request, so answers no other either, before it has queued this one.
   std::future<net::HttpResponse> Ask(const std::string& key, int n = 1, int priority = 0) {
     const auto admitted = [this] {
       return router_->metrics().prompt_tokens.With({"fake"}).Value();
@@ -42,6 +42,7 @@ class Fairness : public ::testing::Test {
       return admitted() > before ||
              answer.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     }));
+    EXPECT_EQ(router_->Get("/health").status, 200);
     return answer;
   }
 

@@ -1,6 +1,7 @@
 // Reads one streamed chat answer as a client would.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "common/net/http_client.h"
 #include "common/net/sse.h"
 #include "tests/testing/in_process_router.h"
+#include "tests/testing/wait_for.h"
 
 namespace pingti::testing {
 
@@ -52,17 +54,20 @@ inline void TakeChunk(std::string_view data, SseAnswer* answer) {
   }
 }
 
-// `on_content` sees all content so far after each piece; false ends the connection.
+// `on_content` sees all content so far after each piece; false ends the connection. So does an
+// answer that is not complete within kPatience, although comments may keep the connection alive.
 inline SseAnswer StreamChat(InProcessRouter& router, const std::string& body,
                             const std::function<bool(const std::string&)>& on_content = nullptr) {
   SseAnswer answer;
-  net::HttpClient client;
+  net::HttpClient client({.read_timeout = kPatience});
   net::SseReader reader;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
   const auto response = client.SendStreaming(
       {.method = "POST", .url = router.url() + "/v1/chat/completions", .body = body},
       [&](std::string_view bytes) {
         if (bytes.starts_with(':')) ++answer.comments;
         reader.Feed(bytes, [&](std::string_view data) { TakeChunk(data, &answer); });
+        if (std::chrono::steady_clock::now() > deadline) return false;
         return on_content == nullptr || on_content(answer.content);
       });
   if (response.ok()) {
