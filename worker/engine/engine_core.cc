@@ -9,7 +9,6 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/backend/backend.h"
-#include "worker/engine/groups/forked_samples.h"
 
 namespace pingti::worker {
 namespace {
@@ -197,11 +196,7 @@ void EngineCore::Enqueue(RequestGroup* group) {
   }
   sequence.num_uncached_estimate =
       sequence.target() - Scheduler::CountCachedBlocks(cache_, sequence) * options_.kv_block_tokens;
-  if (sequence.hold_back > 0 && sequence.target() == 0) {
-    ForkSamples(group, &scheduler_);  // nothing to share in a prompt of one token
-  } else {
-    scheduler_.Add(&sequence);
-  }
+  scheduler_.Add(&sequence);
 }
 
 void EngineCore::Cancel(SessionId session, std::span<const uint64_t> sequence_ids) {
@@ -325,17 +320,14 @@ void EngineCore::TakeChunk(size_t index) {
     return;
   }
   scheduler_.Commit(sequence, chunk.num_tokens);
-  if (!drawn.empty()) {
-    const absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
-    if (!status.ok()) {
-      LogError("beams failed",
-               {{"request_id", group->request.request_id}, {"error", status.ToString()}});
-      return finisher_.FinishRequest(group, FinishReason::kError, status);
-    }
-    beams_.TakeCandidates(group, group->samples[sequence->index].get(), &drawn[0]);
-  } else if (sequence->hold_back > 0 && sequence->pending() == 0) {
-    ForkSamples(group, &scheduler_);
+  if (drawn.empty()) return;
+  const absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
+  if (!status.ok()) {
+    LogError("beams failed",
+             {{"request_id", group->request.request_id}, {"error", status.ToString()}});
+    return finisher_.FinishRequest(group, FinishReason::kError, status);
   }
+  beams_.TakeCandidates(group, group->samples[sequence->index].get(), &drawn[0]);
 }
 
 void EngineCore::HandleFailedStep(const absl::Status& status) {

@@ -2,8 +2,7 @@
 //
 // Owns the KV bookkeeping, the queues and all running requests. Has no thread and no clock of its
 // own: engine.h runs it, tests step it by hand. Confined to one thread. Read next: scheduler.h for
-// what a step computes, token_taker.h for what becomes of the tokens, groups/ for requests with
-// several samples or beams.
+// what a step computes, token_taker.h for what becomes of the tokens, groups/ for beams.
 #pragma once
 
 #include <cstdint>

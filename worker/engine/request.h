@@ -81,7 +81,7 @@ struct Finish {
   absl::Status status;  // with kRejected and kError
   int32_t stop_token_id = -1;
   Usage usage;
-  float cumulative_logprob = 0.0f;  // 0 unless logprobs or best_of or beams asked for it
+  float cumulative_logprob = 0.0f;  // 0 unless logprobs or beams asked for it
 };
 
 struct TokenLogprobs {
@@ -89,7 +89,7 @@ struct TokenLogprobs {
   std::vector<TopLogprob> top;
 };
 
-// What one sample of one request got in one step.
+// What one answer to one request got in one step.
 struct SequenceOutput {
   uint64_t sequence_id = 0;
   int32_t sample_index = 0;

@@ -3,23 +3,18 @@
 #include <algorithm>
 #include <utility>
 
-#include "worker/engine/groups/ranked_answers.h"
+#include "common/base/check.h"
 
 namespace pingti::worker {
 
 void RequestFinisher::FinishSample(RequestGroup* group, Sample* sample, Finish finish) {
+  PINGTI_CHECK(group->beam == nullptr && !group->done);
   finish.usage = group->UsageOf(*sample);
   finish.cumulative_logprob = sample->cumulative_logprob;
-  sample->finish = std::move(finish);
   scheduler_->Remove(&sample->sequence);
-  if (!group->holds_outputs()) {
-    stats_->finished[static_cast<int>(sample->finish->reason)] += 1;
-    // Outputs of this step for this sample are the newest ones of its session.
-    outputs_->For(group, sample, sample->sequence.index)->finish = sample->finish;
-  }
-  const bool all_there = group->request.sampling.best_of == 1 || group->forked;
-  if (group->done || !all_there || !group->AllFinished()) return;
-  if (group->holds_outputs()) SendRankedAnswers(group, outputs_, stats_);
+  stats_->finished[static_cast<int>(finish.reason)] += 1;
+  // Outputs of this step for this sample are the newest ones of its session.
+  outputs_->For(group, sample, 0)->finish = std::move(finish);
   Retire(group);
 }
 
@@ -27,13 +22,11 @@ void RequestFinisher::FinishRequest(RequestGroup* group, FinishReason reason,
                                     const absl::Status& status) {
   if (group->done) return;
   Retire(group);
-  const int32_t num_answers = group->request.sampling.n;
   for (auto& sample : group->samples) scheduler_->Remove(&sample->sequence);
-  for (int32_t i = 0; i < num_answers; ++i) {
-    // Samples that were not forked yet, or are held back, end like the first.
+  // Answers of a search end like its beams, of which there may be fewer.
+  for (int32_t i = 0; i < group->request.sampling.n; ++i) {
     const size_t index = std::min(static_cast<size_t>(i), group->samples.size() - 1);
     Sample* sample = group->samples[index].get();
-    if (!group->holds_outputs() && static_cast<size_t>(i) == index && sample->finish) continue;
     Finish finish;
     finish.reason = reason;
     finish.status = status;

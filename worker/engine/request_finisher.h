@@ -1,4 +1,4 @@
-// Ends samples and requests: takes their sequences out of the scheduler and says so to the client.
+// Ends requests: takes their sequences out of the scheduler and says so to the client.
 //
 // Requests that are done stay in memory until the step's end (retired()), since a step's plan
 // points at them. Confined to the engine thread.
@@ -21,8 +21,8 @@ class RequestFinisher {
   RequestFinisher(Scheduler* scheduler, SessionOutputs* outputs, StepStats* stats)
       : scheduler_(scheduler), outputs_(outputs), stats_(stats) {}
 
-  // Ends one sample; its request too when it was the last. Usage and the cumulative log-probability
-  // of `finish` are filled in.
+  // Ends a request by its only sample. Usage and the cumulative log-probability of `finish` are
+  // filled in. REQUIRES: no beams.
   void FinishSample(RequestGroup* group, Sample* sample, Finish finish);
   // Ends whatever of a request still runs, each answer for the same reason. Idempotent.
   void FinishRequest(RequestGroup* group, FinishReason reason, const absl::Status& status);

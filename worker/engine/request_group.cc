@@ -68,15 +68,13 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
                              request.adapter == nullptr ? request.adapter_id : request.adapter->id);
   sequence.row_per_token = request.logprobs.prompt && num_prompt() > 1;
   first->num_output = static_cast<int32_t>(request.generated_token_ids.size());
-  first->sampling.Reset(&sampling, 0, request.prompt_token_ids, request.generated_token_ids,
+  first->sampling.Reset(&sampling, request.prompt_token_ids, request.generated_token_ids,
                         static_cast<int32_t>(most_tokens));
   Scheduler::ExtendHashes(&sequence, kv_block_tokens);
   if (request.logprobs.prompt) prompt_logprobs.resize(num_prompt());
   if (request.sampling.is_beam_search()) {
     beam = std::make_unique<BeamSearch>(request.sampling.beam, stop_token_ids, max_output);
     sequence.num_places = request.sampling.beam.num_beams;
-  } else if (request.sampling.best_of > 1) {
-    sequence.hold_back = 1;
   }
 }
 
@@ -86,7 +84,7 @@ Sample* RequestGroup::AddSample() {
   sequence.group = this;
   sequence.index = static_cast<int32_t>(samples.size()) - 1;
   sequence.priority = request.priority;
-  // Samples of one request come in order, after all of earlier requests. REQUIRES: < 2^16 samples.
+  // Beams of one request come in order, after all of earlier requests. REQUIRES: < 2^16 beams.
   sequence.order = (order_ << 16) + static_cast<uint64_t>(sequence.index);
   sequence.deadline = request.deadline;
   sequence.adapter = adapter_.get();
@@ -105,8 +103,7 @@ bool RequestGroup::is_stop(int32_t token_id) const {
 
 int32_t RequestGroup::num_top_logprobs(const Sample& sample) const {
   if (beam != nullptr) return beam->candidates_per_beam(SuppressesStops(sample));
-  if (request.logprobs.enabled) return request.logprobs.top_logprobs;
-  return request.sampling.best_of > request.sampling.n ? 0 : -1;
+  return request.logprobs.enabled ? request.logprobs.top_logprobs : -1;
 }
 
 void RequestGroup::TakePromptLogprobs(int32_t position, std::span<SampledToken> results) {
@@ -140,11 +137,6 @@ Usage RequestGroup::UsageOf(const Sample& sample) const {
   usage.queue_us = MicrosBetween(request.arrival, first_step);
   usage.prefill_us = MicrosBetween(first_step, first_token);
   return usage;
-}
-
-bool RequestGroup::AllFinished() const {
-  return std::all_of(samples.begin(), samples.end(),
-                     [](const auto& sample) { return sample->finish.has_value(); });
 }
 
 }  // namespace pingti::worker

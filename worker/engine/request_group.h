@@ -1,4 +1,4 @@
-// A request while it runs: its samples or beams, what they share and when they end.
+// A request while it runs: its sample or its beams, what they share and when they end.
 //
 // Owned by the engine core; confined to the engine thread after construction (which costs the
 // hashes of the prompt's blocks). Read next: engine_core.h.
@@ -20,7 +20,7 @@
 
 namespace pingti::worker {
 
-// One sample or beam.
+// The only one of its request, or a beam.
 struct Sample {
   Sequence sequence;
   SequenceSampling sampling;
@@ -29,8 +29,6 @@ struct Sample {
   int32_t num_output = 0;                 // generated_token_ids included
   float cumulative_logprob = 0.0f;
   bool has_output = false;  // something was sent
-  std::optional<Finish> finish;
-  std::vector<TokenLogprobs> held_logprobs;  // of a sample that is ranked before it is sent
   // Beam search: the most likely next tokens, once computed and until all beams have theirs.
   std::vector<TopLogprob> candidates;
   std::unique_ptr<DraftMemory> draft_memory;  // of the source of drafts
@@ -60,10 +58,6 @@ struct RequestGroup {
   bool SuppressesStops(const Sample& sample, int32_t ahead = 0) const {
     return sample.num_output + ahead < request.stop.min_tokens;
   }
-  // Nothing is sent before all samples have ended.
-  bool holds_outputs() const {
-    return beam != nullptr || request.sampling.best_of > request.sampling.n;
-  }
   // -1, or how many alternatives are to be computed for each token.
   int32_t num_top_logprobs(const Sample& sample) const;
   // The reason, if the sample is over after `last`, its latest token that is no draft.
@@ -71,7 +65,6 @@ struct RequestGroup {
   // Takes the log-probabilities of the prompt's tokens behind a chunk that begins at `position`.
   void TakePromptLogprobs(int32_t position, std::span<SampledToken> results);
   Usage UsageOf(const Sample& sample) const;
-  bool AllFinished() const;
 
   const Request request;
   const uint64_t session;
@@ -83,8 +76,7 @@ struct RequestGroup {
   std::vector<std::unique_ptr<Sample>> samples;
   bool awaits_grammar = false;  // is not queued before these are there
   bool awaits_adapter = false;
-  bool forked = false;  // n > 1: the prompt was computed and copied
-  bool done = false;    // everything was sent; leaves at the end of the step
+  bool done = false;  // everything was sent; leaves at the end of the step
 
   std::vector<TokenLogprobs> prompt_logprobs;
   int32_t cached_prompt_tokens = -1;  // -1: not admitted yet

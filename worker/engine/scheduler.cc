@@ -58,8 +58,7 @@ void Scheduler::Commit(Sequence* sequence, int32_t num_tokens) {
 }
 
 void Scheduler::Trim(Sequence* sequence, int32_t num_tokens) {
-  PINGTI_CHECK(num_tokens >= 0 && num_tokens < static_cast<int32_t>(sequence->tokens.size()) &&
-               sequence->hold_back == 0);
+  PINGTI_CHECK(num_tokens >= 0 && num_tokens < static_cast<int32_t>(sequence->tokens.size()));
   const int32_t block_tokens = cache_->block_tokens();
   sequence->tokens.resize(sequence->tokens.size() - static_cast<size_t>(num_tokens));
   const int32_t length = static_cast<int32_t>(sequence->tokens.size());

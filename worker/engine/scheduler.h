@@ -103,7 +103,7 @@ class Scheduler {
 
   // Takes back a sequence's last `num_tokens` tokens, drafts or not, computed or not: tokens,
   // leases, hashes and its place in the chain are then as if they had never been. What the prefix
-  // cache knows of them stays. REQUIRES: fewer than it has; no hold_back.
+  // cache knows of them stays. REQUIRES: fewer than it has.
   void Trim(Sequence* sequence, int32_t num_tokens);
 
   // Puts an idle sequence into the waiting queue. It must stay until Remove.

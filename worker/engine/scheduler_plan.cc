@@ -227,7 +227,7 @@ class Planner {
     int32_t chunk = std::min(pending, tokens_left_);
     if (sequence.row_per_token) return std::min(chunk, rows_left_);
     // The last token of the input needs a row.
-    if (chunk == pending && sequence.hold_back == 0 && rows_left_ == 0) --chunk;
+    if (chunk == pending && rows_left_ == 0) --chunk;
     return chunk;
   }
 
@@ -246,7 +246,7 @@ class Planner {
   // Rows of logits that the first `chunk` of `pending` tokens take.
   static int32_t RowsOf(const Sequence& sequence, int32_t chunk, int32_t pending) {
     if (sequence.row_per_token) return chunk;
-    return sequence.hold_back > 0 ? 0 : std::max(0, chunk - (pending - 1 - sequence.num_draft));
+    return std::max(0, chunk - (pending - 1 - sequence.num_draft));
   }
 
   const SchedulerState& state_;

@@ -1,5 +1,4 @@
-// One line of tokens that is being computed: a request's only sample, one of its n samples, or a
-// beam.
+// One line of tokens that is being computed: a request's only sample, or one of its beams.
 //
 // What the scheduler knows of it; what the tokens mean (stop conditions, sampling, outputs) is in
 // request_group.h. Owned by its RequestGroup; confined to the engine thread.
@@ -36,8 +35,6 @@ struct Sequence {
   std::string salt;                  // see PrefixSalt
   const Adapter* adapter = nullptr;  // the request's; null: none
   std::vector<int32_t> tokens;       // prompt, then output
-  // Tokens at the end that are not to be computed yet (1 until a prompt is forked into n samples).
-  int32_t hold_back = 0;
   // Tokens at the end that were proposed, not drawn: they are computed in one step with the last
   // drawn one, and each gets a row of logits that says what the model draws in its place.
   // Scheduler::Trim takes back the wrong ones. Only a sequence that decodes has any.
@@ -63,7 +60,7 @@ struct Sequence {
   int32_t num_linked = 0;     // blocks that `link` stands behind
   bool chain_broken = false;  // a hash collision: nothing further is stored
 
-  int32_t target() const { return static_cast<int32_t>(tokens.size()) - hold_back; }
+  int32_t target() const { return static_cast<int32_t>(tokens.size()); }
   int32_t pending() const { return target() - num_computed; }
   // Whether all before the last drawn token is computed: a step computes that token and its drafts.
   bool decodes() const { return num_computed > 0 && pending() == 1 + num_draft; }

@@ -17,8 +17,8 @@ int32_t Speculator::Collect(std::span<Sequence* const> running) {
     Sample* sample = group.samples[sequence->index].get();
     // The last token of an answer is drawn, so that it needs no draft.
     const int32_t most = std::min(most_, group.max_output - sample->num_output - 1);
-    const bool may_have_some = group.request.speculate && group.beam == nullptr &&
-                               sequence->num_draft == 0 && sequence->hold_back == 0;
+    const bool may_have_some =
+        group.request.speculate && group.beam == nullptr && sequence->num_draft == 0;
     if (!may_have_some || most <= 0) continue;
     samples_.push_back(sample);
     demands_.push_back({&sample->draft_acceptance, most});

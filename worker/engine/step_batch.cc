@@ -155,8 +155,7 @@ void StepBatch::AddRows(const PlannedChunk& chunk) {
   const int32_t begin = sequence.num_computed;
   const int32_t end = begin + chunk.num_tokens;
   const int32_t first_token = static_cast<int32_t>(token_ids_.size());
-  const int32_t first_drawn =
-      sequence.hold_back > 0 ? end : std::clamp(sequence.first_drawn_from(), begin, end);
+  const int32_t first_drawn = std::clamp(sequence.first_drawn_from(), begin, end);
   Rows rows;
   rows.first_request = logprob_requests_.size();
   for (int32_t position = sequence.row_per_token ? begin : first_drawn; position < end;

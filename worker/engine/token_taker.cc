@@ -74,15 +74,9 @@ void TokenTaker::Count(RequestGroup* group, Sample* sample, SampledToken* token)
   ++sample->num_output;
   ++stats_->output_tokens;
   if (has_logprob) sample->cumulative_logprob += token->logprob;
-  if (!group->holds_outputs()) {
-    SequenceOutput* output = outputs_->For(group, sample, sample->sequence.index);
-    output->token_ids.push_back(token->token_id);
-    if (group->request.logprobs.enabled) {
-      output->logprobs.push_back({token->logprob, std::move(token->top)});
-    }
-  } else if (group->request.logprobs.enabled) {
-    sample->held_logprobs.push_back({token->logprob, std::move(token->top)});
-  }
+  SequenceOutput* output = outputs_->For(group, sample, sample->sequence.index);
+  output->token_ids.push_back(token->token_id);
+  if (has_logprob) output->logprobs.push_back({token->logprob, std::move(token->top)});
 }
 
 void TokenTaker::Fail(RequestGroup* group, Sample* sample, absl::Status status) {

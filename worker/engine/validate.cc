@@ -42,10 +42,6 @@ absl::Status CheckBeam(const Request& request, const RequestLimits& limits) {
   }
   PINGTI_RETURN_IF_ERROR(
       CheckRange("sampling.beam.length_penalty", s.beam.length_penalty, -10.0f, 10.0f));
-  if (s.n > s.beam.num_beams) {
-    return Bad("sampling.n", s.n, Concat("at most num_beams, ", s.beam.num_beams));
-  }
-  if (s.best_of != s.n) return Bad("sampling.best_of", s.best_of, "it unset with beam search");
   if (s.temperature != 0.0f) {
     return Bad("sampling.temperature", s.temperature, "0 with beam search, which draws nothing");
   }
@@ -106,15 +102,11 @@ absl::Status CheckSampling(const Request& request, const RequestLimits& limits) 
   }
   PINGTI_RETURN_IF_ERROR(
       CheckTokens("sampling.allowed_token_ids", s.allowed_token_ids, limits.vocab_size));
-  if (s.n < 1 || s.n > limits.max_batch_size) {
-    return Bad("sampling.n", s.n, Concat("a value in [1, ", limits.max_batch_size, "]"));
+  if (s.n < 1 || s.n > s.beam.num_beams) {
+    return Bad("sampling.n", s.n,
+               Concat("a value in [1, num_beams] = [1, ", s.beam.num_beams, "]"));
   }
-  if (s.is_beam_search()) return CheckBeam(request, limits);
-  if (s.best_of < s.n || s.best_of > limits.max_batch_size) {
-    return Bad("sampling.best_of", s.best_of,
-               Concat("a value in [n, max_batch_size] = [", s.n, ", ", limits.max_batch_size, "]"));
-  }
-  return absl::OkStatus();
+  return s.is_beam_search() ? CheckBeam(request, limits) : absl::OkStatus();
 }
 
 absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits) {
@@ -131,10 +123,8 @@ absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits)
       CheckTokens("prompt_token_ids", request.prompt_token_ids, limits.vocab_size));
   PINGTI_RETURN_IF_ERROR(
       CheckTokens("generated_token_ids", request.generated_token_ids, limits.vocab_size));
-  const SamplingParameters& s = request.sampling;
-  if (!request.generated_token_ids.empty() && (s.best_of > 1 || s.is_beam_search())) {
-    return absl::InvalidArgumentError(
-        "generated_token_ids: expected none unless n and best_of are 1, without beam search");
+  if (!request.generated_token_ids.empty() && request.sampling.is_beam_search()) {
+    return absl::InvalidArgumentError("generated_token_ids: expected none with beam search");
   }
   return absl::OkStatus();
 }

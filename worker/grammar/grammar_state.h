@@ -1,6 +1,6 @@
 // Where one sample stands in its grammar, and which tokens may come next.
 //
-// A value: samples forked from one prompt copy it. Confined to the engine thread. Read next:
+// A value: beams copy their parents'. Confined to the engine thread. Read next:
 // common/grammar/matcher.h.
 #pragma once
 

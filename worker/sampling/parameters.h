@@ -33,8 +33,7 @@ struct SamplingParameters {
   uint64_t seed = 0;
   std::vector<TokenBias> logit_bias;
   std::vector<int32_t> allowed_token_ids;  // empty: all
-  int32_t n = 1;                           // samples returned
-  int32_t best_of = 1;  // samples drawn; those with the highest mean logprob are returned
+  int32_t n = 1;                           // answers; more than one only of a beam search
   BeamParameters beam;
 
   bool has_penalty() const {

@@ -25,16 +25,9 @@ RequestSampling::RequestSampling(const SamplingParameters& parameters, int32_t v
   for (const int32_t token : stop_token_ids) SetBit(&mask_without_stops_, token, false);
 }
 
-uint64_t RequestSampling::SeedOf(int32_t sample_index) const {
-  // An odd multiplier: distinct for every index.
-  return parameters_.seed + static_cast<uint64_t>(sample_index) * 0x9e3779b97f4a7c15u;
-}
-
-void SequenceSampling::Reset(const RequestSampling* request, int32_t sample_index,
-                             std::span<const int32_t> prompt, std::span<const int32_t> output,
-                             int32_t max_tokens) {
+void SequenceSampling::Reset(const RequestSampling* request, std::span<const int32_t> prompt,
+                             std::span<const int32_t> output, int32_t max_tokens) {
   request_ = request;
-  seed_ = request->SeedOf(sample_index);
   counting_ = request->parameters().has_penalty();
   if (!counting_) return;
   counts_.Reset(prompt, max_tokens);
@@ -52,7 +45,7 @@ SamplingRow SequenceSampling::Row(int32_t position, bool suppress_stops,
   row.presence_penalty = p.presence_penalty;
   row.frequency_penalty = p.frequency_penalty;
   row.repetition_penalty = p.repetition_penalty;
-  row.seed = seed_;
+  row.seed = p.seed;
   row.position = static_cast<uint64_t>(position);
   row.token_counts = counting_ ? counts_.counts() : std::span<const TokenCount>();
   row.logit_bias = p.logit_bias;

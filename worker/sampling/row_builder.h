@@ -1,6 +1,6 @@
 // From a request's sampling parameters and a sequence's history to the row a backend reads.
 //
-// RequestSampling is shared by all samples of a request, SequenceSampling belongs to one. Confined
+// RequestSampling is shared by all beams of a request, SequenceSampling belongs to one. Confined
 // to the engine thread after construction. Read next: worker/backend/sampling_params.h.
 #pragma once
 
@@ -13,7 +13,7 @@
 
 namespace pingti::worker {
 
-// What all samples of one request have in common.
+// What all beams of one request have in common.
 class RequestSampling {
  public:
   // `stop_token_ids` may not be drawn while a row is built with `suppress_stops`.
@@ -22,8 +22,6 @@ class RequestSampling {
                   std::span<const int32_t> stop_token_ids, bool may_suppress_stops);
 
   const SamplingParameters& parameters() const { return parameters_; }
-  // The seed of one sample: sample 0 has the request's own, so n does not change the first answer.
-  uint64_t SeedOf(int32_t sample_index) const;
   // Empty: every token may be drawn.
   std::span<const uint32_t> Mask(bool suppress_stops) const {
     return suppress_stops ? mask_without_stops_ : mask_;
@@ -35,11 +33,11 @@ class RequestSampling {
   std::vector<uint32_t> mask_without_stops_;
 };
 
-// One sample's history.
+// The history of a request's only sample, or of a beam.
 class SequenceSampling {
  public:
   // `max_tokens` bounds prompt and output together. `request` must outlive it.
-  void Reset(const RequestSampling* request, int32_t sample_index, std::span<const int32_t> prompt,
+  void Reset(const RequestSampling* request, std::span<const int32_t> prompt,
              std::span<const int32_t> output, int32_t max_tokens);
   void AddOutput(int32_t token_id) {
     if (counting_) counts_.AddOutput(token_id);
@@ -51,7 +49,6 @@ class SequenceSampling {
 
  private:
   const RequestSampling* request_ = nullptr;
-  uint64_t seed_ = 0;
   bool counting_ = false;
   TokenCounts counts_;
 };

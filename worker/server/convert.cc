@@ -40,7 +40,6 @@ SamplingParameters SamplingFrom(const v1::SamplingParams& message) {
   }
   s.allowed_token_ids = Tokens(message.allowed_token_ids());
   s.n = message.n() == 0 ? 1 : Clamp(message.n());
-  s.best_of = message.best_of() == 0 ? s.n : Clamp(message.best_of());
   if (message.has_beam() && message.beam().num_beams() > 1) {
     s.beam.num_beams = Clamp(message.beam().num_beams());
     s.beam.length_penalty = message.beam().length_penalty();

@@ -123,11 +123,10 @@ TEST_F(EngineAdaptersTest, NoPrefixIsSharedBetweenAdapters) {
   EXPECT_EQ(cached(nullptr), 8);
 }
 
-TEST_F(EngineAdaptersTest, SamplesOfARequestShareItsAdapter) {
+TEST_F(EngineAdaptersTest, BeamsOfARequestShareItsAdapter) {
   Request request = With(Named("a"), 1, {5, 6, 7, 8, 9}, 4);
   request.sampling.n = 3;
-  request.sampling.best_of = 3;
-  request.sampling.temperature = 1.0f;
+  request.sampling.beam.num_beams = 3;
   test_.Submit(std::move(request));
   test_.RunAll();
   for (const auto& step : model_.steps) {

@@ -43,7 +43,6 @@ std::vector<BeamCase> ReadBeamCases() {
     SamplingParameters& sampling = c.request.sampling;
     file >> c.checkpoint >> sampling.beam.num_beams >> sampling.n >> sampling.beam.length_penalty >>
         early >> c.request.stop.max_tokens;
-    sampling.best_of = sampling.n;
     sampling.beam.early_stopping = static_cast<EarlyStopping>(early);
     c.request.stop.stop_token_ids = ReadTokens(&file);
     c.request.prompt_token_ids = ReadTokens(&file);

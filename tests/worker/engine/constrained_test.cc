@@ -252,19 +252,21 @@ TEST(Constrained, GoesOnElsewhereAsItWouldHave) {
   }
 }
 
-TEST(Constrained, EachSampleFollowsTheGrammarOnItsOwn) {
-  Request request = Mixed(1);
-  request.sampling.temperature = 1.5f;
-  request.sampling.n = 6;
-  request.sampling.best_of = 6;
-  const GrammarSource source = *request.grammar;
+TEST(Constrained, EachSampleOfAPromptFollowsTheGrammarOnItsOwn) {
+  const GrammarSource source = *Mixed(1).grammar;
   TestCore test(GrammarSetup());
-  SubmitTo(&test, std::move(request));
+  for (uint64_t id = 1; id <= 6; ++id) {
+    Request request = Mixed(1);
+    request.sequence_id = id;
+    request.sampling.temperature = 1.5f;
+    request.sampling.seed = id;
+    SubmitTo(&test, std::move(request));
+  }
   test.RunAll();
   std::set<std::vector<int32_t>> distinct;
-  for (int32_t i = 0; i < 6; ++i) {
-    EXPECT_TRUE(IsWhole(source, test.Get(1, i).tokens)) << i;
-    distinct.insert(test.Get(1, i).tokens);
+  for (uint64_t id = 1; id <= 6; ++id) {
+    EXPECT_TRUE(IsWhole(source, test.Get(id).tokens)) << id;
+    distinct.insert(test.Get(id).tokens);
   }
   EXPECT_GT(distinct.size(), 3u);
 }

@@ -59,11 +59,10 @@ std::vector<Request> MixedRequests() {
     if (i % 7 == 5) r.stop.ignore_eos = true;
     if (i % 8 == 4) r.stop.min_tokens = r.stop.max_tokens;
     if (i % 5 == 3) r.logprobs = {true, 3, i % 10 == 3};
-    if (i % 9 == 7) r.sampling.n = r.sampling.best_of = 3;
-    if (i % 11 == 9) r.sampling.best_of = 4;
-    if (i % 13 == 8) {
+    if (i % 9 == 7 || i % 11 == 9 || i % 13 == 8) {
       r.sampling = SamplingParameters();
-      r.sampling.beam.num_beams = 3;
+      r.sampling.beam.num_beams = 2 + i % 3;
+      r.sampling.n = 1 + i % 2;
       r.logprobs = {};
     }
     if (i % 10 == 6) r.cache_salt = "tenant";

@@ -5,13 +5,13 @@
 
 namespace pingti::worker {
 
-void NaiveScheduler::Add(uint64_t order, int32_t priority, int32_t length, int32_t hold_back,
+void NaiveScheduler::Add(uint64_t order, int32_t priority, int32_t length, bool waits,
                          int32_t places, TimePoint deadline) {
   Item& item = items_[{-priority, order}];
   item.order = order;
   item.priority = priority;
   item.length = length;
-  item.hold_back = hold_back;
+  item.waits_for_others = waits;
   item.places = places;
   item.deadline = deadline;
 }
@@ -100,7 +100,7 @@ void NaiveScheduler::MakeRoom() {
     return entry.second.waits() && step_.expired.count(entry.second.order) == 0;
   });
   if (head == items_.end()) return;
-  const int32_t need = BlocksOf(head->second.length - head->second.hold_back);
+  const int32_t need = BlocksOf(head->second.length);
   const auto fits_beside = [&](int32_t running, int32_t blocks) {
     return running + head->second.places <= budget_.max_sequences && need + running <= blocks;
   };
@@ -129,7 +129,7 @@ void NaiveScheduler::Take(Item* item, int32_t chunk, int32_t pending, int32_t bl
   step_.chunks[item->order] = chunk;
   tokens_ -= chunk;
   blocks_ -= blocks;
-  if (item->hold_back == 0 && chunk == pending) --rows_;
+  if (chunk == pending) --rows_;
 }
 
 void NaiveScheduler::PlanDecodes() {
@@ -162,7 +162,7 @@ void NaiveScheduler::PlanPrefills() {
     const bool moves = item->pending() > 0 && !item->decodes();
     if (!moves || tokens_ == 0 || step_.preempted.count(item->order) > 0) continue;
     int32_t chunk = std::min(item->pending(), tokens_);
-    if (chunk == item->pending() && item->hold_back == 0 && rows_ == 0) --chunk;
+    if (chunk == item->pending() && rows_ == 0) --chunk;
     if (chunk == 0) continue;
     while (NewBlocks(*item, 1) > blocks_ && planned_.empty() && PreemptLast(nullptr, item)) {
     }
@@ -178,7 +178,7 @@ void NaiveScheduler::Admit() {
   for (auto& [key, item] : items_) {
     if (!item.waits() || step_.expired.count(item.order) > 0) continue;
     if (num_running_ + item.places > budget_.max_sequences || tokens_ == 0 || rows_ == 0) return;
-    const int32_t target = item.length - item.hold_back;
+    const int32_t target = item.length;
     const int32_t hits = std::min(FindableBlocks(item.order), (target - 1) / block_tokens_);
     const int32_t pending = target - hits * block_tokens_;
     // The hits are taken from the available ones too. A block stays for each that runs.
@@ -250,7 +250,7 @@ void NaiveScheduler::Compute(uint64_t order, Item* item, int32_t chunk, int32_t 
     cached_.remove({order, i});
     ++free_;
   }
-  if (item->computed == item->length) ++item->length;
+  if (item->computed == item->length && !item->waits_for_others) ++item->length;
 }
 
 }  // namespace pingti::worker

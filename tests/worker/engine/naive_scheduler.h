@@ -25,16 +25,17 @@ class NaiveScheduler {
   NaiveScheduler(StepBudget budget, int32_t num_blocks, int32_t block_tokens)
       : budget_(budget), block_tokens_(block_tokens), free_(num_blocks) {}
 
-  void Add(uint64_t order, int32_t priority, int32_t length, int32_t hold_back, int32_t places,
+  void Add(uint64_t order, int32_t priority, int32_t length, bool waits, int32_t places,
            TimePoint deadline);
   void Remove(uint64_t order);
   void Propose(uint64_t order, int32_t num_drafts) { Find(order).drafts = num_drafts; }
-  // Its held back token is to be computed, in one place.
+  // It waits for no others any more: its next token is there, in one place.
   void LetGo(uint64_t order) {
     Item& item = Find(order);
-    item.hold_back = 0;
+    item.waits_for_others = false;
     item.places = 1;
     item.idle = false;
+    ++item.length;
   }
 
   // `accepted`: of the drafts that the step computes for a sequence, how many stay.
@@ -58,7 +59,7 @@ class NaiveScheduler {
     uint64_t order = 0;
     int32_t priority = 0;
     int32_t length = 0;
-    int32_t hold_back = 0;
+    bool waits_for_others = false;  // gets no token when all it has is computed
     int32_t places = 1;
     TimePoint deadline;
     int32_t drafts = 0;
@@ -67,7 +68,7 @@ class NaiveScheduler {
     bool idle = false;  // preempted with nothing to compute: in no queue
 
     bool waits() const { return !running && !idle; }
-    int32_t pending() const { return length - hold_back + drafts - computed; }
+    int32_t pending() const { return length + drafts - computed; }
     bool decodes() const { return computed > 0 && pending() == 1 + drafts; }
   };
   using Block = std::pair<uint64_t, int32_t>;  // of which sequence, at which place

@@ -66,7 +66,7 @@ class RealModelTest : public ::testing::TestWithParam<const char*> {
     if (device_->is_exact()) return requests;
     for (Request& request : requests) {
       request.sampling.seed = request.sequence_id;
-      request.sampling.best_of = request.sampling.n;
+      request.sampling.n = 1;
       request.sampling.beam = {};
     }
     return requests;

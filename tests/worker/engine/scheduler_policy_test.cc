@@ -54,20 +54,21 @@ class SideBySide {
     const int32_t length = 2 + static_cast<int32_t>(random_() % 50);
     const int32_t priority = random_() % 6 == 0 ? 1 : 0;
     Sequence* s = harness_.Make(length, priority);
-    if (random_() % 5 == 0) {
-      s->hold_back = 1;
+    const bool waits = random_() % 5 == 0;
+    if (waits) {
+      harness_.waiting.insert(s);
       s->num_places = 1 + static_cast<int32_t>(random_() % max_sequences_);
     }
     if (random_() % 8 == 0) s->deadline = now_ + std::chrono::milliseconds(random_() % 60);
     Scheduler::ExtendHashes(s, kBlockTokens);
     harness_.scheduler.Add(s);
-    naive_.Add(s->order, priority, length, s->hold_back, s->num_places, s->deadline);
+    naive_.Add(s->order, priority, length, waits, s->num_places, s->deadline);
     alive_[s->order] = s;
   }
 
   void Propose() {
     for (Sequence* s : harness_.scheduler.state().running) {
-      if (!s->decodes() || s->hold_back > 0 || random_() % 2 == 0) continue;
+      if (!s->decodes() || harness_.waiting.count(s) > 0 || random_() % 2 == 0) continue;
       const int32_t num_drafts = 1 + static_cast<int32_t>(random_() % 7);
       harness_.Propose(s, num_drafts);
       naive_.Propose(s->order, num_drafts);
@@ -93,13 +94,15 @@ class SideBySide {
     harness_.cache.ClearEvents();
   }
 
-  // Ends the long ones and a few at random; forks the prompts that wait for it.
+  // Ends the long ones and a few at random; gives those that wait for others their tokens.
   void Leave() {
     for (auto it = alive_.begin(); it != alive_.end();) {
       Sequence* s = it->second;
       const bool is_idle = s->state == Sequence::State::kIdle;
-      if (s->hold_back > 0 && (is_idle || s->pending() == 0) && random_() % 2 == 0) {
-        s->hold_back = 0;
+      const bool waits = harness_.waiting.count(s) > 0;
+      if (waits && (is_idle || s->pending() == 0) && random_() % 2 == 0) {
+        harness_.waiting.erase(s);
+        harness_.GiveToken(s);
         s->num_places = 1;
         if (is_idle) harness_.scheduler.Add(s);
         naive_.LetGo(s->order);

@@ -122,15 +122,15 @@ TEST(Scheduler, ASharedPrefixIsNotComputedAgain) {
 
 TEST(Scheduler, ForksShareBlocksUntilOneWrites) {
   Harness h(64, {64, 4});
-  Sequence* a = h.Add(6);
-  a->hold_back = 1;
+  Sequence* a = h.Add(5);
+  h.waiting = {a};
   h.Step();
-  a->tokens.resize(6);  // hold the harness's token back
-  a->hold_back = 0;
   ASSERT_EQ(a->num_computed, 5);
   Sequence b;
   b.order = 100;
   h.scheduler.Fork(*a, &b);
+  h.GiveToken(a);
+  h.GiveToken(&b);
   EXPECT_EQ(b.blocks[0].block(), a->blocks[0].block());
   EXPECT_EQ(b.blocks[1].block(), a->blocks[1].block());
   h.Step();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -62,8 +63,8 @@ class SchedulerHarness {
     sequence->num_draft += num_drafts;
   }
 
-  // One whole step. Every sequence that caught up gets one more token, after as many of its
-  // computed drafts as `accept` says; the other drafts are taken back.
+  // One whole step. Every sequence that caught up gets one more token, unless it is waiting, after
+  // as many of its computed drafts as `accept` says; the other drafts are taken back.
   const StepPlan& Step(
       TimePoint now = kNow, const std::function<int32_t(const Sequence&, int32_t)>& accept =
                                 [](const Sequence&, int32_t) { return 0; }) {
@@ -88,13 +89,15 @@ class SchedulerHarness {
       }
     }
     for (const PlannedChunk& chunk : plan.chunks) {
-      if (chunk.sequence->tokens.size() == static_cast<size_t>(chunk.sequence->num_computed)) {
-        chunk.sequence->tokens.push_back(next_token++);
-      }
+      const bool caught_up =
+          chunk.sequence->tokens.size() == static_cast<size_t>(chunk.sequence->num_computed);
+      if (caught_up && waiting.count(chunk.sequence) == 0) GiveToken(chunk.sequence);
     }
     CheckInvariants();
     return plan;
   }
+
+  void GiveToken(Sequence* sequence) { sequence->tokens.push_back(next_token++); }
 
   void CheckInvariants() const {
     const absl::Status status = scheduler.CheckInvariants();
@@ -139,6 +142,7 @@ class SchedulerHarness {
   StepPlan plan;
   std::vector<PlannedCopy> copies;
   std::vector<std::unique_ptr<Sequence>> sequences;
+  std::set<const Sequence*> waiting;  // as beams do for the others of their request
   int32_t next_token = 1'000'000;
 
  private:

@@ -58,15 +58,6 @@ TEST_F(StepBatchTest, APromptIsDrawnFromAtItsEndOnly) {
   EXPECT_EQ(batch_.sampling_rows()[0].position, 10u);
 }
 
-TEST_F(StepBatchTest, APromptThatIsToBeForkedHasNoRow) {
-  Request request = MakeRequest(1, {5, 6, 7}, 4);
-  request.sampling.n = request.sampling.best_of = 2;
-  h_.Add(request);
-  Build();
-  EXPECT_EQ(batch_.forward().num_tokens(), 2);
-  EXPECT_TRUE(LogitTokens().empty());
-}
-
 TEST_F(StepBatchTest, PromptLogprobsTakeARowPerToken) {
   Request request = MakeRequest(1, {5, 6, 7}, 4);
   request.logprobs = {true, 2, true};

@@ -38,7 +38,7 @@ Request ValidRequest() {
 Request ValidBeams() {
   Request request = ValidRequest();
   request.sampling.beam.num_beams = 3;
-  request.sampling.n = request.sampling.best_of = 2;
+  request.sampling.n = 2;
   return request;
 }
 
@@ -110,14 +110,7 @@ TEST(ValidateTest, WholeNumbersAreWithinTheirRanges) {
   constexpr int32_t kMost = std::numeric_limits<int32_t>::max();
   const std::vector<Range<int32_t>> ranges = {
       {"sampling.top_k", [](Request* r, int32_t v) { r->sampling.top_k = v; }, 0, kMost},
-      {"sampling.n", [](Request* r, int32_t v) { r->sampling.n = r->sampling.best_of = v; }, 1,
-       kBatch},
-      {"sampling.best_of",
-       [](Request* r, int32_t v) {
-         r->sampling.n = 2;
-         r->sampling.best_of = v;
-       },
-       2, kBatch},
+      {"sampling.n", [](Request* r, int32_t v) { r->sampling.n = v; }, 1, 1},
       {"sampling.logit_bias[0].token_id",
        [](Request* r, int32_t v) {
          r->sampling.logit_bias = {{v, 0}};
@@ -188,26 +181,18 @@ TEST(ValidateTest, ListsAreNoLongerThanTheirLimits) {
            }});
 }
 
-TEST(ValidateTest, AResumedRequestHasOneSample) {
+TEST(ValidateTest, AResumedRequestHasNoBeams) {
   const auto resumed = [](Request* r) { r->generated_token_ids = {1}; };
   Accepts({resumed});
   Refuses("generated_token_ids:", {[&](Request* r) {
-                                     resumed(r);
-                                     r->sampling.n = r->sampling.best_of = 2;
-                                   },
-                                   [&](Request* r) {
-                                     resumed(r);
-                                     r->sampling.best_of = 2;
-                                   },
-                                   [&](Request* r) {
-                                     resumed(r);
-                                     r->sampling.beam.num_beams = 2;
-                                   }});
+            resumed(r);
+            r->sampling.beam.num_beams = 2;
+          }});
 }
 
 TEST(ValidateTest, BeamsDrawNothingAndAreHeldToNothing) {
   Accepts({[](Request*) {}, [](Request* r) { r->sampling.beam.num_beams = kBatch; },
-           [](Request* r) { r->sampling.n = r->sampling.best_of = 3; },
+           [](Request* r) { r->sampling.n = 3; },
            [](Request* r) { r->sampling.beam.length_penalty = -10; },
            [](Request* r) { r->sampling.beam.length_penalty = 10; }},
           ValidBeams);
@@ -218,9 +203,8 @@ TEST(ValidateTest, BeamsDrawNothingAndAreHeldToNothing) {
            [](Request* r) { r->sampling.beam.length_penalty = -10.5f; },
            [](Request* r) { r->sampling.beam.length_penalty = kNan; }},
           ValidBeams);
-  Refuses("sampling.n is 4", {[](Request* r) { r->sampling.n = r->sampling.best_of = 4; }},
-          ValidBeams);
-  Refuses("sampling.best_of", {[](Request* r) { r->sampling.best_of = 3; }}, ValidBeams);
+  Refuses("sampling.n is 0", {[](Request* r) { r->sampling.n = 0; }}, ValidBeams);
+  Refuses("sampling.n is 4", {[](Request* r) { r->sampling.n = 4; }}, ValidBeams);
   Refuses("sampling.temperature", {[](Request* r) { r->sampling.temperature = 0.5f; }}, ValidBeams);
   Refuses("sampling.beam: penalties",
           {[](Request* r) { r->sampling.presence_penalty = 1; },

@@ -70,16 +70,6 @@ TEST(RowBuilder, AllowedTokensAndSuppressedStopsBecomeMasks) {
   EXPECT_TRUE(Allowed(open.Mask(true), 69));
 }
 
-TEST(RowBuilder, SampleZeroHasTheRequestsSeedAndOthersDiffer) {
-  SamplingParameters p;
-  p.seed = 99;
-  const RequestSampling request(p, 10, {}, false);
-  EXPECT_EQ(request.SeedOf(0), 99u);
-  std::set<uint64_t> seeds;
-  for (int i = 0; i < 100; ++i) seeds.insert(request.SeedOf(i));
-  EXPECT_EQ(seeds.size(), 100u);
-}
-
 // A sampler draws by the row alone: what is dropped here is dropped for good.
 TEST(RowBuilder, EveryParameterOfTheRequestIsInTheRow) {
   SamplingParameters p;
@@ -87,6 +77,7 @@ TEST(RowBuilder, EveryParameterOfTheRequestIsInTheRow) {
   p.top_p = 0.75f;
   p.top_k = 7;
   p.min_p = 0.125f;
+  p.seed = 99;
   p.presence_penalty = 0.25f;
   p.frequency_penalty = -0.5f;
   p.repetition_penalty = 1.5f;
@@ -94,12 +85,13 @@ TEST(RowBuilder, EveryParameterOfTheRequestIsInTheRow) {
   p.allowed_token_ids = {3, 8};
   const RequestSampling request(p, 10, std::vector<int32_t>{8}, true);
   SequenceSampling sampling;
-  sampling.Reset(&request, 0, std::vector<int32_t>{1}, {}, 10);
+  sampling.Reset(&request, std::vector<int32_t>{1}, {}, 10);
   const SamplingRow row = sampling.Row(1, /*suppress_stops=*/true, -1);
   EXPECT_EQ(row.temperature, 0.5f);
   EXPECT_EQ(row.top_p, 0.75f);
   EXPECT_EQ(row.top_k, 7);
   EXPECT_EQ(row.min_p, 0.125f);
+  EXPECT_EQ(row.seed, 99u);
   EXPECT_EQ(row.presence_penalty, 0.25f);
   EXPECT_EQ(row.frequency_penalty, -0.5f);
   EXPECT_EQ(row.repetition_penalty, 1.5f);
@@ -118,17 +110,16 @@ TEST(RowBuilder, CountsAreKeptOnlyForPenalties) {
   const RequestSampling penalized(p, 10, {}, false);
   const std::vector<int32_t> prompt = {1, 2, 2};
   SequenceSampling a;
-  a.Reset(&plain, 0, prompt, {}, 10);
+  a.Reset(&plain, prompt, {}, 10);
   a.AddOutput(3);
   EXPECT_TRUE(a.Row(4, false, -1).token_counts.empty());
   SequenceSampling b;
-  b.Reset(&penalized, 1, prompt, std::vector<int32_t>{5}, 10);
+  b.Reset(&penalized, prompt, std::vector<int32_t>{5}, 10);
   b.AddOutput(3);
   const SamplingRow row = b.Row(5, false, 2);
   EXPECT_EQ(row.token_counts.size(), 4u);
   EXPECT_EQ(row.position, 5u);
   EXPECT_EQ(row.num_top_logprobs, 2);
-  EXPECT_EQ(row.seed, penalized.SeedOf(1));
 }
 
 }  // namespace

@@ -64,7 +64,6 @@ TEST(FromProto, EveryFieldIsTaken) {
   sampling->mutable_logit_bias(0)->set_bias(-1.5f);
   sampling->add_allowed_token_ids(6);
   sampling->set_n(2);
-  sampling->set_best_of(3);
   message.mutable_stop()->set_max_tokens(10);
   message.mutable_stop()->set_min_tokens(9);
   message.mutable_stop()->add_stop_token_ids(11);
@@ -95,7 +94,6 @@ TEST(FromProto, EveryFieldIsTaken) {
   EXPECT_EQ(request.sampling.logit_bias[0].bias, -1.5f);
   EXPECT_EQ(request.sampling.allowed_token_ids, std::vector<int32_t>{6});
   EXPECT_EQ(request.sampling.n, 2);
-  EXPECT_EQ(request.sampling.best_of, 3);
   EXPECT_EQ(request.stop.max_tokens, 10);
   EXPECT_EQ(request.stop.min_tokens, 9);
   EXPECT_EQ(request.stop.stop_token_ids, std::vector<int32_t>{11});
@@ -119,14 +117,11 @@ TEST(FromProto, WhatIsNotSaidIsOffOrAsUsual) {
   EXPECT_EQ(request.sampling.top_p, 1);
   EXPECT_EQ(request.sampling.repetition_penalty, 1);
   EXPECT_EQ(request.sampling.n, 1);
-  EXPECT_EQ(request.sampling.best_of, 1);
   EXPECT_EQ(request.deadline, TimePoint::max());
   EXPECT_TRUE(request.speculate);
   EXPECT_FALSE(request.grammar.has_value());
   EXPECT_TRUE(request.unsupported.ok());
   v1::Sequence message;
-  message.mutable_sampling()->set_n(4);
-  EXPECT_EQ(FromProto(message, TimePoint()).sampling.best_of, 4) << "as many as are returned";
   message.mutable_grammar();
   EXPECT_TRUE(absl::IsUnimplemented(FromProto(message, TimePoint()).unsupported));
 }

@@ -27,7 +27,6 @@ Request RequestOf(uint64_t id) {
   request.stop.ignore_eos = true;
   if (id % 2 == 0) request.sampling.temperature = 0.8f;
   if (id % 3 == 0) request.sampling.presence_penalty = 0.5f;
-  if (id == 5) request.sampling.n = request.sampling.best_of = 3;
   request.sampling.seed = id;
   return request;
 }

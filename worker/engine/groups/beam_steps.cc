@@ -65,7 +65,7 @@ void BeamSteps::Rearrange(RequestGroup* group) {
     child->sequence.tokens.reserve(parent->sequence.tokens.capacity());
     child->sequence.blocks.reserve(parent->sequence.blocks.capacity());
     child->sequence.block_hashes.reserve(parent->sequence.block_hashes.capacity());
-    child->sampling.Reset(&group->sampling, 0, group->request.prompt_token_ids, {}, 0);
+    child->sampling.Reset(&group->sampling, group->request.prompt_token_ids, {}, 0);
     child->cumulative_logprob = beams[i].cumulative_logprob;
     if (child_of[beams[i].parent] == nullptr) {
       child_of[beams[i].parent] = child;
