@@ -165,6 +165,12 @@ inline constexpr HistogramSpec<0> kWorkerDraftsAcceptedLength{
     "Of a sequence's proposed tokens in one step, how many stood.", kDraftBuckets};
 inline constexpr CounterSpec<0> kWorkerDraftSeconds{"pingti_worker_draft_seconds_total",
                                                     "Time spent on proposing tokens."};
+inline constexpr GaugeSpec<1> kWorkerExpertImbalance{
+    "pingti_worker_expert_imbalance",
+    "Tokens of a layer's busiest expert as a multiple of the mean of its experts, in the layer "
+    "where it is highest, over 10 s or more; 0 without experts, and until there were enough "
+    "tokens to tell.",
+    {"model"}};
 inline constexpr GaugeSpec<0> kWorkerAdapters{"pingti_worker_adapters",
                                               "LoRA adapters that requests may name."};
 inline constexpr CounterSpec<0> kWorkerAdapterSlotLoads{

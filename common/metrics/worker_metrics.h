@@ -28,6 +28,7 @@ struct WorkerMetrics {
         drafts_accepted(registry->Add(kWorkerDraftsAccepted)),
         drafts_accepted_length(registry->Add(kWorkerDraftsAcceptedLength)),
         draft_seconds(registry->Add(kWorkerDraftSeconds)),
+        expert_imbalance(registry->Add(kWorkerExpertImbalance).With({model})),
         adapters(registry->Add(kWorkerAdapters)),
         adapter_slot_loads(registry->Add(kWorkerAdapterSlotLoads)),
         adapter_evictions(registry->Add(kWorkerAdapterEvictions)),
@@ -54,6 +55,7 @@ struct WorkerMetrics {
   Counter drafts_accepted;
   Histogram drafts_accepted_length;
   Counter draft_seconds;
+  Gauge expert_imbalance;
   Gauge adapters;
   Counter adapter_slot_loads;
   Counter adapter_evictions;

@@ -238,6 +238,10 @@ def worker():
                 graph("Time of proposing", "Share of a worker's time.",
                       per_pod("pingti_worker_draft_seconds_total"), "percentunit"),
             ]),
+            row("Experts", [
+                graph("Busiest expert over the mean", "Tokens, in the layer where it is highest: 1 is even. Stays 0 for models without experts.",
+                      [("{{pod}}", f"pingti_worker_expert_imbalance{{{ns}}}")], "short", width=24),
+            ]),
             row("Adapters", [
                 graph("Adapters", "LoRA adapters that requests may name.",
                       [("{{pod}}", f"pingti_worker_adapters{{{ns}}}")], "short"),

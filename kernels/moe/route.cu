@@ -149,6 +149,8 @@ __global__ void __launch_bounds__(32 * kWarps) RouteKernel(const RouteExpertsPar
   const int64_t out = token * p.experts_per_token + lane;
   p.experts[out] = expert;
   p.weights[out] = p.normalize ? weight * (p.scale / sum) : weight * p.scale;
+  const bool counted = p.counts != nullptr && (p.slots == nullptr || p.slots[token] >= 0);
+  if (counted) atomicAdd(p.counts + expert, 1.0f);
 }
 
 template <int kPerLane>

@@ -288,8 +288,9 @@ absl::Status ProfilingBackend::Activate(worker::ActivationFunction f, MatrixView
 }
 
 absl::Status ProfilingBackend::RouteExperts(MatrixView logits, const worker::ExpertRouting& routing,
-                                            const worker::DeviceBuffer* bias) {
-  return Time(Stage::kMlp, [&] { return inner_->RouteExperts(logits, routing, bias); });
+                                            const worker::DeviceBuffer* bias,
+                                            worker::DeviceBuffer* counts) {
+  return Time(Stage::kMlp, [&] { return inner_->RouteExperts(logits, routing, bias, counts); });
 }
 
 absl::Status ProfilingBackend::ExpertLinear(const worker::LinearWeight& weight, const Operand& x,

@@ -131,7 +131,8 @@ class ProfilingBackend : public worker::Backend {
   absl::Status Activate(worker::ActivationFunction f, worker::MatrixView x,
                         const worker::Operand& out) override;
   absl::Status RouteExperts(worker::MatrixView logits, const worker::ExpertRouting& routing,
-                            const worker::DeviceBuffer* bias) override;
+                            const worker::DeviceBuffer* bias,
+                            worker::DeviceBuffer* counts) override;
   absl::Status ExpertLinear(const worker::LinearWeight& weight, const worker::Operand& x,
                             worker::RowOrder order, worker::MatrixView out) override;
   absl::Status CombineExperts(worker::MatrixView rows, const worker::SharedExpert& shared,

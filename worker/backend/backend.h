@@ -405,9 +405,10 @@ class Backend {
                                      const Operand& out) = 0;
   // Chooses experts for every token by the router's logits, f32 [tokens, num_experts]. The choice
   // stands until the next one. `bias` is added to the scores that experts are chosen by, f32
-  // [num_experts]; null: none.
+  // [num_experts]; null: none. `counts`, f32 [num_experts], grow by how often each expert was
+  // chosen for a token of the step; null: nothing is counted.
   virtual absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
-                                    const DeviceBuffer* bias) = 0;
+                                    const DeviceBuffer* bias, DeviceBuffer* counts) = 0;
   // A row for every token and expert that was chosen for it, by the expert's number; one expert's
   // rows in the order of tokens: out = x W[expert]^T. `order`: of x's rows.
   // out: [tokens * experts_per_token, out_features of one expert].

@@ -13,6 +13,10 @@
 namespace pingti::worker {
 namespace {
 
+// Reading counts of experts waits for the device, which the end of a step does anyway, and takes
+// some 20 us per layer.
+constexpr std::chrono::seconds kExpertWindow{10};
+
 RequestLimits LimitsOf(const Model& model, const EngineOptions& options) {
   RequestLimits limits;
   limits.vocab_size = model.vocab_size();
@@ -282,6 +286,14 @@ absl::Status EngineCore::RunModel() {
   if (!batch_.logprob_requests().empty()) {
     PINGTI_RETURN_IF_ERROR(model_->Logprobs(batch_.logprob_requests(), batch_.logprob_results()));
   }
+  return NoteExpertImbalance();
+}
+
+absl::Status EngineCore::NoteExpertImbalance() {
+  const TimePoint now = clock_->Now();
+  if (now < next_look_at_experts_) return absl::OkStatus();
+  next_look_at_experts_ = now + kExpertWindow;
+  PINGTI_ASSIGN_OR_RETURN(stats_.expert_imbalance, model_->TakeExpertImbalance());
   return absl::OkStatus();
 }
 

@@ -118,6 +118,7 @@ class EngineCore {
   // The phases of a step.
   void NoteAdmissions();
   absl::Status RunModel();
+  absl::Status NoteExpertImbalance();
   void TakeResults();
   void TakeChunk(size_t index);
   void HandleFailedStep(const absl::Status& status);
@@ -159,6 +160,7 @@ class EngineCore {
   StepBatch batch_;
   int32_t consecutive_failures_ = 0;
   absl::Status device_;
+  TimePoint next_look_at_experts_{};
 };
 
 }  // namespace pingti::worker

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "worker/cache/prefix_cache.h"
@@ -43,6 +44,8 @@ struct StepStats {
   int32_t admitted_prompt_tokens = 0;
   int32_t admitted_cached_tokens = 0;
   int32_t output_tokens = 0;
+  // See Model::TakeExpertImbalance; set by a few steps alone.
+  std::optional<double> expert_imbalance;
   int32_t adapter_slot_loads = 0;
   int32_t adapter_evictions = 0;
   int32_t finished[kNumFinishReasons] = {};

@@ -37,6 +37,8 @@ class DecoderLayer {
   void NeedLimits(StepLimits* limits) const;
 
   const Norm& attention_norm() const { return attention_norm_; }
+  // Null: the layer has none.
+  MoeMlp* experts() { return std::get_if<MoeMlp>(&mlp_); }
 
   // Adds the ranks' deltas of the previous layer to the residual (not for the first layer, whose
   // residual is the embedding), runs the layer, and leaves in kDelta this rank's part of what the

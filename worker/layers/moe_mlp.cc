@@ -23,6 +23,10 @@ void MoeMlp::DeclareRouter(Declarations* out) {
   router.parts = {WholeModule(spec_.router, spec_.routing.num_experts)};
   router.cols = hidden_size_;
   out->push_back({std::move(router), &router_});
+  WeightSpec counts;
+  counts.role = WeightRole::kConstant;
+  counts.constant.assign(static_cast<size_t>(spec_.routing.num_experts), 0.0f);
+  out->push_back({std::move(counts), &counts_});
   if (!spec_.correction_bias.empty()) {
     WeightSpec bias;
     bias.role = WeightRole::kRouter;
@@ -80,6 +84,14 @@ absl::Status MoeMlp::ForwardShared(Backend& backend, const Activations& activati
   return backend.Linear(*shared_gate_, x, shared->gate);
 }
 
+absl::Status MoeMlp::TakeCounts(Backend& backend, std::vector<float>* counts) {
+  const int64_t experts = spec_.routing.num_experts;
+  const MatrixView view{counts_->data(), DType::kF32, 1, experts, experts};
+  counts->resize(static_cast<size_t>(experts));
+  PINGTI_RETURN_IF_ERROR(backend.CopyToHost(view, *counts));
+  return backend.CopyFromHost(std::vector<float>(counts->size(), 0.0f), view);
+}
+
 absl::Status MoeMlp::Forward(Backend& backend, const Activations& activations, const Operand& x,
                              MatrixView out) const {
   const MatrixView logits =
@@ -89,7 +101,7 @@ absl::Status MoeMlp::Forward(Backend& backend, const Activations& activations, c
   const MatrixView rows = activations.Values(Activation::kExpertOut, hidden_size_);
   SharedExpert shared;
   PINGTI_RETURN_IF_ERROR(backend.Linear(*router_, x, logits));
-  PINGTI_RETURN_IF_ERROR(backend.RouteExperts(logits, spec_.routing, correction_bias_.get()));
+  PINGTI_RETURN_IF_ERROR(Route(backend, logits));
   PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*gate_up_, x, RowOrder::kByToken, gate_up));
   PINGTI_RETURN_IF_ERROR(backend.ActivateGated(spec_.function, gate_up, inner));
   PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*down_, inner, RowOrder::kByExpert, rows));

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
@@ -31,6 +32,16 @@ class MoeMlp {
   absl::Status Forward(Backend& backend, const Activations& activations, const Operand& x,
                        MatrixView out) const;
 
+  // Chooses experts by the router's logits, f32 [tokens, num_experts], as Forward does.
+  absl::Status Route(Backend& backend, MatrixView logits) const {
+    return backend.RouteExperts(logits, spec_.routing, correction_bias_.get(), counts_.get());
+  }
+  ActivationFunction function() const { return spec_.function; }
+
+  // How often each expert was chosen since this was last asked: [num_experts]. Waits for the
+  // device.
+  absl::Status TakeCounts(Backend& backend, std::vector<float>* counts);
+
  private:
   void DeclareRouter(Declarations* out);
   void DeclareExperts(Declarations* out);
@@ -42,6 +53,7 @@ class MoeMlp {
   int64_t hidden_size_;
   std::unique_ptr<LinearWeight> router_;           // [num_experts, hidden]
   std::unique_ptr<DeviceBuffer> correction_bias_;  // f32 [num_experts]; null: none
+  std::unique_ptr<DeviceBuffer> counts_;           // the same, see TakeCounts
   std::unique_ptr<LinearWeight> gate_up_;          // [num_experts * 2 * inner, hidden]
   std::unique_ptr<LinearWeight> down_;             // [num_experts * hidden, inner]
   std::optional<Mlp> shared_;

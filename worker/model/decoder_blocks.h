@@ -29,6 +29,7 @@ class DecoderBlocks {
   void DeclareColumns(ActivationPlan* plan) const;
 
   const std::vector<DecoderLayer>& layers() const { return layers_; }
+  std::vector<DecoderLayer>& layers() { return layers_; }
   // Of the spec's vocabulary_share.
   const EmbeddingTable* embedding() const { return embedding_.get(); }
   const LinearWeight* head() const { return head_.get(); }

@@ -35,6 +35,7 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
       backend_(backend),
       comm_(std::move(comm)),
       blocks_(std::move(blocks)),
+      expert_counts_(&blocks_),
       draft_head_(std::move(head)),
       finishes_rows_(finishes_rows),
       rotary_(MakeRotarySpec(spec)) {
@@ -234,6 +235,7 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
   const absl::Status status = backend_->Issue(step.padded, std::cref(operations));
   logits_.rows = rows;
+  expert_counts_.AddTokens(batch.num_tokens());
   return status;
 }
 

@@ -21,6 +21,7 @@
 #include "worker/layers/rotary_table.h"
 #include "worker/model/adapter_weights.h"
 #include "worker/model/decoder_blocks.h"
+#include "worker/model/expert_counts.h"
 #include "worker/model/head_runner.h"
 #include "worker/model/rank_model.h"
 #include "worker/spec/decoder_spec.h"
@@ -62,6 +63,9 @@ class DecoderModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
+  absl::StatusOr<std::optional<double>> TakeExpertImbalance() override {
+    return expert_counts_.TakeImbalance(*backend_);
+  }
   DraftHead* draft_head() override { return draft_head_.get(); }
 
   absl::Status Health() const override { return comm_->Check(); }
@@ -102,6 +106,7 @@ class DecoderModel : public RankModel {
   Backend* const backend_;
   const std::unique_ptr<Communicator> comm_;
   DecoderBlocks blocks_;
+  ExpertCounts expert_counts_;
   const std::unique_ptr<HeadRunner> draft_head_;  // null: none
   const bool finishes_rows_;
   ActivationPlan plan_;

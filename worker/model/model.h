@@ -7,11 +7,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/block_copy.h"
 #include "worker/backend/kv_block_layout.h"
@@ -110,6 +112,11 @@ class Model {
   // the last norm. values[i] belongs to logit_tokens[i]: [num_rows, hidden_size()] in f32. Waits
   // for the device; costs nothing unless it is called.
   virtual absl::Status HiddenStates(std::span<float> values) = 0;
+
+  // How unevenly tokens fell on experts since this last told: the choices of the busiest expert of
+  // a layer as a multiple of that layer's mean, in the layer where it is highest. None: the model
+  // has no experts, or there were too few tokens yet to tell it from chance. Waits for the device.
+  virtual absl::StatusOr<std::optional<double>> TakeExpertImbalance() { return std::nullopt; }
 
   // The head that drafts for the model, if it was loaded with one; else null. See draft_head.h.
   virtual DraftHead* draft_head() { return nullptr; }

@@ -150,6 +150,15 @@ absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
   return OnFirst([&](RankModel& model) { return model.HiddenStates(values); });
 }
 
+absl::StatusOr<std::optional<double>> TensorParallelModel::TakeExpertImbalance() {
+  std::optional<double> imbalance;
+  PINGTI_RETURN_IF_ERROR(OnFirst([&](RankModel& model) -> absl::Status {
+    PINGTI_ASSIGN_OR_RETURN(imbalance, model.TakeExpertImbalance());
+    return absl::OkStatus();
+  }));
+  return imbalance;
+}
+
 DraftHead* TensorParallelModel::draft_head() {
   DraftHead* const first = ranks_.front()->draft_head();
   if (first != nullptr && head_ == nullptr) {

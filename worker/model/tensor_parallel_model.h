@@ -63,6 +63,8 @@ class TensorParallelModel : public RankModel {
   absl::Status Logprobs(std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override;
   absl::Status HiddenStates(std::span<float> values) override;
+  // Rank 0's: all ranks choose alike.
+  absl::StatusOr<std::optional<double>> TakeExpertImbalance() override;
   // Rank 0's.
   DraftHead* draft_head() override;
   // Those that wait for others in a collective are not who is late, where that is known.

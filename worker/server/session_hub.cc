@@ -138,6 +138,7 @@ void SessionHub::RecordMetrics(const StepStats& stats, const LoadSnapshot& load)
   m.prompt_tokens.Increment(stats.admitted_prompt_tokens);
   m.cached_tokens.Increment(stats.admitted_cached_tokens);
   m.output_tokens.Increment(stats.output_tokens);
+  if (stats.expert_imbalance.has_value()) m.expert_imbalance.Set(*stats.expert_imbalance);
   m.adapter_slot_loads.Increment(stats.adapter_slot_loads);
   m.adapter_evictions.Increment(stats.adapter_evictions);
   m.drafts.Increment(stats.num_drafts);

@@ -182,7 +182,7 @@ class OpsExpertsTest : public ::testing::Test {
     const TestMatrix rows(device_.get(), tokens * routing.experts_per_token, matrix.rows,
                           input.view().dtype);
     const TestMatrix out(device_.get(), tokens, matrix.rows, input.view().dtype);
-    EXPECT_TRUE(backend()->RouteExperts(scores.view(), routing, correction.get()).ok());
+    EXPECT_TRUE(backend()->RouteExperts(scores.view(), routing, correction.get(), nullptr).ok());
     const absl::Status status =
         backend()->ExpertLinear(*matrix.weight, input.view(), RowOrder::kByToken, rows.view());
     EXPECT_TRUE(status.ok()) << status;
@@ -225,6 +225,26 @@ TEST_F(OpsExpertsTest, EveryRoutingChoosesAsDefined) {
       ASSERT_NO_FATAL_FAILURE(CheckTokens(routing, routing.num_groups == 8, matrix, tokens, 2e-2));
     }
   }
+}
+
+TEST_F(OpsExpertsTest, CountsGrowByEveryChoice) {
+  const ExpertRouting routing = Routing(12, 3, false);
+  const auto counts = *backend()->UploadF32(std::vector<float>(12, 5.0f));
+  std::vector<float> expected(12, 5.0f);
+  for (const int64_t tokens : {1, 40}) {
+    const std::vector<float> logits = RandomValues(tokens * 12, &rng_);
+    const TestMatrix scores(device_.get(), tokens, 12, DType::kF32);
+    ASSERT_TRUE(backend()->CopyFromHost(logits, scores.view()).ok());
+    ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr, counts.get()).ok());
+    for (int64_t t = 0; t < tokens; ++t) {
+      for (const int64_t e : Choose(&logits[static_cast<size_t>(t * 12)], {}, routing).experts) {
+        expected[static_cast<size_t>(e)] += 1.0f;
+      }
+    }
+  }
+  std::vector<float> counted(12);
+  ASSERT_TRUE(backend()->CopyToHost({counts->data(), DType::kF32, 1, 12, 12}, counted).ok());
+  EXPECT_EQ(counted, expected);
 }
 
 TEST_F(OpsExpertsTest, OfEqualScoresTheFirstExpertsAreTaken) {
@@ -299,7 +319,7 @@ TEST_F(OpsExpertsTest, TwoProductsAndASharedExpertAddUp) {
   const TestMatrix gate(device_.get(), tokens, 1, DType::kF32);
   ASSERT_TRUE(backend()->CopyFromHost(gates, gate.view()).ok());
   const TestMatrix out(device_.get(), tokens, kHidden, dtype);
-  ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr).ok());
+  ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr, nullptr).ok());
   ASSERT_TRUE(
       backend()->ExpertLinear(*in.weight, input.view(), RowOrder::kByToken, gate_up.view()).ok());
   ASSERT_TRUE(

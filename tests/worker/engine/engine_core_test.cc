@@ -43,6 +43,47 @@ TEST(EngineCore, GreedyTokensAreTheModelsOwn) {
       << "tokens leave step by step";
 }
 
+// Counts how often it is asked.
+class ModelWithExperts : public pingti::testing::FakeModel {
+ public:
+  absl::StatusOr<std::optional<double>> TakeExpertImbalance() override {
+    ++asked;
+    return 1.0 + asked;
+  }
+  int asked = 0;
+};
+
+struct ImbalanceLog : EngineObserver {
+  void OnStepEnd(const StepStats& stats, const LoadSnapshot&) override {
+    if (stats.expert_imbalance.has_value()) told.push_back(*stats.expert_imbalance);
+  }
+  void OnCacheEvents(std::span<const CacheEvent>) override {}
+  std::vector<double> told;
+};
+
+TEST(EngineCore, ExpertImbalanceIsAskedForEveryTenSeconds) {
+  ModelWithExperts model;
+  pingti::testing::FakeClock clock;
+  ImbalanceLog log;
+  ASSERT_TRUE(model.Allocate(64, 4, 64, 4).ok());
+  EngineOptions options;
+  options.budget = {64, 4, 4};
+  options.num_kv_blocks = 64;
+  options.kv_block_tokens = 4;
+  EngineCore core(&model, &clock, options, &log);
+  CollectedMap out;
+  core.OpenSession(1, std::make_unique<CollectingSink>(&out));
+  Request request = MakeRequest(1, kPrompt, 40);
+  request.stop.ignore_eos = true;
+  core.Submit(1, std::move(request));
+  for (int second = 0; second < 25; ++second) {
+    core.Step();
+    clock.Advance(std::chrono::seconds(1));
+  }
+  EXPECT_EQ(log.told, (std::vector<double>{2.0, 3.0, 4.0})) << "at 0, 10 and 20 s";
+  EXPECT_EQ(model.asked, 3);
+}
+
 TEST(EngineCore, EveryWayToEndIsNamed) {
   CoreSetup setup;
   setup.model.max_context_tokens = 40;

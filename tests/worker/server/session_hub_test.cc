@@ -235,6 +235,7 @@ TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
   stats.admitted_prompt_tokens = 30;
   stats.admitted_cached_tokens = 10;
   stats.output_tokens = 7;
+  stats.expert_imbalance = 1.75;
   stats.finished[static_cast<int>(FinishReason::kMaxTokens)] = 2;
   LoadSnapshot load{.running_sequences = 5,
                     .waiting_sequences = 6,
@@ -244,6 +245,7 @@ TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
                     .preemptions_total = 4};
   hub.OnStepEnd(stats, load);
   load.preemptions_total = 5;
+  stats.expert_imbalance.reset();  // most steps say nothing of it
   hub.OnStepEnd(stats, load);
   StepStats idle;  // of a step in which a sequence only ended
   idle.finished[static_cast<int>(FinishReason::kCancelled)] = 1;
@@ -258,6 +260,7 @@ TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
   EXPECT_EQ(metrics.prompt_tokens.Value(), 60);
   EXPECT_EQ(metrics.cached_tokens.Value(), 20);
   EXPECT_EQ(metrics.output_tokens.Value(), 14);
+  EXPECT_EQ(metrics.expert_imbalance.Value(), 1.75);
   EXPECT_EQ(metrics.drafts.Value(), 12);
   EXPECT_EQ(metrics.drafts_accepted.Value(), 8);
   EXPECT_EQ(metrics.draft_seconds.Value(), 0.25);

@@ -314,8 +314,9 @@ class CpuBackend : public Backend {
   }
 
   absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
-                            const DeviceBuffer* bias) override {
-    experts_.Route(logits, routing, bias == nullptr ? nullptr : Floats(*bias));
+                            const DeviceBuffer* bias, DeviceBuffer* counts) override {
+    experts_.Route(logits, routing, bias == nullptr ? nullptr : Floats(*bias),
+                   counts == nullptr ? nullptr : static_cast<float*>(counts->data()));
     return absl::OkStatus();
   }
 

@@ -106,7 +106,8 @@ absl::Status CpuExperts::Allocate(const StepLimits& limits) {
   return absl::OkStatus();
 }
 
-void CpuExperts::Route(MatrixView logits, const ExpertRouting& routing, const float* bias) {
+void CpuExperts::Route(MatrixView logits, const ExpertRouting& routing, const float* bias,
+                       float* counts) {
   const int64_t k = routing.experts_per_token;
   PINGTI_CHECK(logits.cols == routing.num_experts &&
                logits.rows * k <= static_cast<int64_t>(experts_.size()));
@@ -122,10 +123,10 @@ void CpuExperts::Route(MatrixView logits, const ExpertRouting& routing, const fl
                     &weights_[static_cast<size_t>(t * k)]);
     }
   });
-  SortRows();
+  SortRows(counts);
 }
 
-void CpuExperts::SortRows() {
+void CpuExperts::SortRows(float* counts) {
   const auto choices = static_cast<size_t>(num_tokens_ * routing_.experts_per_token);
   const std::span first =
       std::span(first_row_).first(static_cast<size_t>(routing_.num_experts + 1));
@@ -133,7 +134,9 @@ void CpuExperts::SortRows() {
   for (size_t i = 0; i < choices; ++i) ++first[static_cast<size_t>(experts_[i]) + 1];
   chosen_.clear();
   for (int32_t e = 0; e < routing_.num_experts; ++e) {
-    if (first[static_cast<size_t>(e) + 1] > 0) chosen_.push_back(e);
+    const int32_t rows = first[static_cast<size_t>(e) + 1];
+    if (rows > 0) chosen_.push_back(e);
+    if (counts != nullptr) counts[e] += static_cast<float>(rows);
   }
   std::partial_sum(first.begin(), first.end(), first.begin());
   for (size_t i = 0; i < choices; ++i) {

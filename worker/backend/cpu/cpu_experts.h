@@ -29,7 +29,7 @@ class CpuExperts {
   absl::Status Allocate(const StepLimits& limits);
 
   // See Backend::RouteExperts, ExpertLinear and CombineExperts. Activations are f32.
-  void Route(MatrixView logits, const ExpertRouting& routing, const float* bias);
+  void Route(MatrixView logits, const ExpertRouting& routing, const float* bias, float* counts);
   absl::Status Linear(const CpuLinearWeight& weight, const Operand& x, RowOrder order,
                       MatrixView out, ActivationStage* stage);
   void Combine(MatrixView rows, const SharedExpert& shared, MatrixView out);
@@ -45,7 +45,8 @@ class CpuExperts {
     MatrixView out;
   };
 
-  void SortRows();
+  // `counts`, [num_experts], grow by the rows of each expert; null: nothing is counted.
+  void SortRows(float* counts);
   void RunExperts(const Product& product, std::span<const int32_t> experts);
   void RunPanels(const Product& product, int32_t expert, int64_t first, int64_t count, int thread);
   ActivationRows Gather(const ActivationRows& x, int64_t first, int64_t count, int thread);

@@ -355,8 +355,11 @@ class CudaBackend : public Backend {
   }
 
   absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
-                            const DeviceBuffer* bias) override {
-    return experts_.Route(logits, routing, bias == nullptr ? nullptr : Floats(*bias), stream_);
+                            const DeviceBuffer* bias, DeviceBuffer* counts) override {
+    return experts_.Route(
+        logits, routing, bias == nullptr ? nullptr : Floats(*bias),
+        {counts == nullptr ? nullptr : static_cast<float*>(counts->data()), arrays_.device().slots},
+        stream_);
   }
 
   absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,

@@ -39,7 +39,7 @@ absl::Status CudaExperts::Allocate(const StepLimits& limits) {
 }
 
 absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing, const float* bias,
-                                cudaStream_t stream) {
+                                const Counts& counts, cudaStream_t stream) {
   num_tokens_ = logits.rows;
   num_experts_ = routing.num_experts;
   per_token_ = routing.experts_per_token;
@@ -48,6 +48,8 @@ absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing,
   route.logits = static_cast<const float*>(logits.data);
   route.logits_stride = logits.stride;
   route.bias = bias;
+  route.counts = counts.values;
+  route.slots = counts.slots;
   route.experts = experts_->as<int32_t>();
   route.weights = weights_->as<float>();
   route.num_tokens = static_cast<int32_t>(num_tokens_);

@@ -20,9 +20,14 @@ class CudaExperts {
   static int64_t BytesFor(const StepLimits& limits);
   absl::Status Allocate(const StepLimits& limits);
 
+  // Where choices are counted, and the slots of tokens, by which rows that are none are told.
+  struct Counts {
+    float* values = nullptr;  // null: nothing is counted
+    const int64_t* slots = nullptr;
+  };
   // See Backend::RouteExperts, ExpertLinear and CombineExperts.
   absl::Status Route(MatrixView logits, const ExpertRouting& routing, const float* bias,
-                     cudaStream_t stream);
+                     const Counts& counts, cudaStream_t stream);
   absl::Status Linear(const CudaLinearWeight& weight, const Operand& x, RowOrder order,
                       MatrixView out, cudaStream_t stream);
   absl::Status Combine(MatrixView rows, const SharedExpert& shared, MatrixView out,

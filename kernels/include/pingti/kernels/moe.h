@@ -23,6 +23,10 @@ struct RouteExpertsParams {
   const float* bias = nullptr;  // device, [num_experts], added for the choice alone; null: none
   int32_t* experts = nullptr;   // device, [num_tokens, experts_per_token], in order of choice
   float* weights = nullptr;     // device, the same
+  // device, [num_experts]: each grows by how often its expert is chosen; null: nothing is counted.
+  float* counts = nullptr;
+  // device, [num_tokens]: choices of tokens below 0 are not counted; null: all are.
+  const int64_t* slots = nullptr;
   int32_t num_tokens = 0;
   int32_t num_experts = 0;        // at most kMaxExperts
   int32_t experts_per_token = 0;  // at most kMaxExpertsPerToken
