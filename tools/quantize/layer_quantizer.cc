@@ -55,7 +55,6 @@ class LayerTensors {
   // What a later product's weights are multiplied by, what makes its input is divided by.
   RowDivisor DivisorOf(const std::string& name) const {
     RowDivisor found;
-    const worker::RowBlock& up = spec_.mlp.gate_up.back();
     const auto is_of = [&name](const worker::NormSpec& norm) {
       return name == norm.module + ".weight" || name == norm.module + ".bias";
     };
@@ -63,8 +62,11 @@ class LayerTensors {
     if (spec_.mlp_norm.has_value() && is_of(*spec_.mlp_norm)) {
       found = {&Smoothing(LinearGroup::kGateUp), 0};
     }
-    if (name == up.module + ".weight" || name == up.module + ".bias") {
-      found = {&Smoothing(LinearGroup::kDown), up.first};
+    if (CanSmooth(spec_, LinearGroup::kDown)) {
+      const worker::RowBlock& up = spec_.mlp.gate_up.back();
+      if (name == up.module + ".weight" || name == up.module + ".bias") {
+        found = {&Smoothing(LinearGroup::kDown), up.first};
+      }
     }
     return found.divisor == nullptr || found.divisor->empty() ? RowDivisor{} : found;
   }
@@ -183,14 +185,17 @@ void Quantize(const TensorView& source, const LayerTensors& layer, int threads,
 }  // namespace
 
 std::string_view GroupName(LinearGroup group) {
-  static constexpr PerGroup<std::string_view> kNames = {"qkv", "o", "gate_up", "down"};
+  static constexpr PerGroup<std::string_view> kNames = {
+      "qkv", "q_up", "o", "gate_up", "down", "experts_in", "experts_out"};
   return kNames[static_cast<size_t>(group)];
 }
 
 worker::WeightRole RoleOf(LinearGroup group) {
   static constexpr PerGroup<worker::WeightRole> kRoles = {
-      worker::WeightRole::kQkv, worker::WeightRole::kAttentionOut, worker::WeightRole::kMlpIn,
-      worker::WeightRole::kMlpOut};
+      worker::WeightRole::kQkv,          worker::WeightRole::kQueryUp,
+      worker::WeightRole::kAttentionOut, worker::WeightRole::kMlpIn,
+      worker::WeightRole::kMlpOut,       worker::WeightRole::kExpertsIn,
+      worker::WeightRole::kExpertsOut};
   return kRoles[static_cast<size_t>(group)];
 }
 
@@ -210,11 +215,16 @@ std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t l
 bool CanSmooth(const worker::LayerSpec& layer, LinearGroup group) {
   switch (group) {
     case LinearGroup::kQkv:
-    case LinearGroup::kGateUp:
       return layer.mlp_norm.has_value();
+    case LinearGroup::kGateUp:
+      // What a shared feed-forward reads is the router's and the experts' input, too.
+      return layer.mlp_norm.has_value() && !layer.experts.has_value();
     case LinearGroup::kDown:
-      return layer.mlp.gated;
+      return layer.mlp.gated && !layer.experts.has_value();
+    case LinearGroup::kQueryUp:
     case LinearGroup::kO:
+    case LinearGroup::kExpertsIn:
+    case LinearGroup::kExpertsOut:
       break;
   }
   return false;
@@ -229,6 +239,20 @@ std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t 
     }
   }
   return names;
+}
+
+std::vector<std::string> OtherModules(const worker::DecoderSpec& spec, int64_t layer) {
+  std::vector<std::string> modules;
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec, layer)) {
+    const bool other = weight.role == worker::WeightRole::kRouter ||
+                       weight.role == worker::WeightRole::kLatentHeads;
+    if (!other || weight.is_vector()) continue;
+    for (const worker::RowBlock& part : weight.parts) {
+      const auto known = std::find(modules.begin(), modules.end(), part.module);
+      if (known == modules.end()) modules.push_back(part.module);
+    }
+  }
+  return modules;
 }
 
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint, int64_t layer,

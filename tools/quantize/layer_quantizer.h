@@ -18,17 +18,20 @@
 namespace pingti::tools {
 
 // Matrices that share an input and are one product when they run: quantized or kept together, since
-// servers that stack them need one format for the stack.
-enum class LinearGroup { kQkv, kO, kGateUp, kDown };
-inline constexpr size_t kNumGroups = 4;
+// servers that stack them need one format for the stack. A layer has some of these groups:
+// kQueryUp of latent attention whose queries have a latent; kGateUp and kDown of a feed-forward for
+// all tokens, alone or beside experts; the last two of all its experts.
+enum class LinearGroup { kQkv, kQueryUp, kO, kGateUp, kDown, kExpertsIn, kExpertsOut };
+inline constexpr size_t kNumGroups = 7;
 template <typename T>
 using PerGroup = std::array<T, kNumGroups>;
 
-// "qkv", "o", "gate_up", "down".
+// "qkv", "q_up", "o", "gate_up", "down", "experts_in", "experts_out".
 std::string_view GroupName(LinearGroup group);
 // What the group's product is for.
 worker::WeightRole RoleOf(LinearGroup group);
-// Modules of the group in layer `layer`, as "model.layers.0.mlp.up_proj".
+// Modules of the group in layer `layer`, as "model.layers.0.mlp.up_proj"; none if the layer has no
+// such product.
 std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t layer,
                                       LinearGroup group);
 // Whether factors can move between the group's input channels and what makes them: a norm that
@@ -37,6 +40,9 @@ std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t l
 bool CanSmooth(const worker::LayerSpec& layer, LinearGroup group);
 // Of all tensors that the layer declares.
 std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t layer);
+// Matrices of the layer that no group has, which stay as they are: routers, and latent attention's
+// matrices of heads.
+std::vector<std::string> OtherModules(const worker::DecoderSpec& spec, int64_t layer);
 
 struct LayerPlan {
   PerGroup<bool> keep{};  // stays in the checkpoint's own type

@@ -33,6 +33,11 @@ std::span<float> RowOf(std::vector<float>* values, int64_t r, int64_t cols) {
   return std::span(*values).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols));
 }
 
+// A dense matrix in the memory of another.
+MatrixView Reshaped(MatrixView memory, int64_t rows, int64_t cols) {
+  return {memory.data, memory.dtype, rows, cols, cols};
+}
+
 size_t NumValues(MatrixView matrix) { return static_cast<size_t>(matrix.rows * matrix.cols); }
 
 // The up projection's rows were divided by what the down projection's columns are multiplied with.
@@ -105,48 +110,88 @@ absl::Status LayerRunner::Allocate() {
   for (int64_t b = 0; b < num_seqs * blocks_per_seq; ++b) {
     block_table_.push_back(static_cast<int32_t>(b));
   }
-  const worker::DecoderLayer first(spec_.layers.front(), spec_.hidden_size, 0);
-  // All layers use it in turn, whatever their window.
-  worker::KvLayerShape kv = first.kv_shape();
+  // All layers use what is allocated in turn, whatever their window.
+  worker::StepLimits limits;
+  worker::ActivationPlan plan;
+  for (const worker::LayerSpec& layer : spec_.layers) {
+    const worker::DecoderLayer block(layer, spec_.hidden_size, 0);
+    block.NeedLimits(&limits);
+    block.DeclareColumns(&plan);
+  }
+  worker::KvLayerShape kv =
+      worker::DecoderLayer(spec_.layers.front(), spec_.hidden_size, 0).kv_shape();
   kv.window = 0;
   const worker::KvCacheShape cache{{kv}, num_seqs * blocks_per_seq, kBlockTokens, format_};
   PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(cache));
   PINGTI_RETURN_IF_ERROR(AllocateSamples());
 
-  worker::StepLimits limits;
   limits.max_tokens = rows;
   limits.max_seqs = num_seqs;
-  limits.max_in_features = sample_in_.cols;
+  for (int64_t i = 0; i < spec_.num_layers(); ++i) {
+    for (const SampleShape& shape : SampleShapes(i)) {
+      limits.max_in_features = std::max(limits.max_in_features, shape.x_cols);
+    }
+  }
   limits.max_blocks_per_seq = blocks_per_seq;
-  first.NeedLimits(&limits);
   limits.vocab_size = spec_.vocab_size;
   limits.plain_operands = true;
   PINGTI_RETURN_IF_ERROR(backend_->AllocateWorkspace(limits));
 
-  worker::ActivationPlan plan;
-  first.DeclareColumns(&plan);
   PINGTI_ASSIGN_OR_RETURN(activations_,
                           worker::AllocateActivations(backend_, plan, rows, &buffers_));
   original_ = activations_.Values(worker::Activation::kResidual, spec_.hidden_size);
   return AllocateMatrix(rows, spec_.hidden_size, &quantized_);
 }
 
-absl::Status LayerRunner::AllocateSamples() {
-  const auto rows = static_cast<int64_t>(token_ids_.size());
-  const int64_t sampled = std::min(rows - calibration_rows_, kSampleRows);
-  int64_t widest_in = 0;
-  int64_t widest_out = 0;
-  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec_, 0)) {
+int64_t LayerRunner::sampled_tokens() const {
+  return std::min(static_cast<int64_t>(token_ids_.size()) - calibration_rows_, kSampleRows);
+}
+
+PerGroup<LayerRunner::SampleShape> LayerRunner::SampleShapes(int64_t layer) const {
+  PerGroup<SampleShape> shapes;
+  const auto& experts = spec_.layers[static_cast<size_t>(layer)].experts;
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec_, layer)) {
     for (size_t g = 0; g < kNumGroups; ++g) {
       if (weight.role != RoleOf(static_cast<LinearGroup>(g))) continue;
-      PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, weight.cols, &samples_[g].x));
-      PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, weight.rows(), &samples_[g].y));
-      widest_in = std::max(widest_in, weight.cols);
-      widest_out = std::max(widest_out, weight.rows());
+      SampleShape& shape = shapes[g];
+      shape = {sampled_tokens(), weight.cols, sampled_tokens(), weight.rows() / weight.experts};
+      if (weight.experts == 1) continue;
+      shape.y_rows *= experts->routing.experts_per_token;
+      if (weight.role == worker::WeightRole::kExpertsOut) shape.x_rows = shape.y_rows;
     }
   }
-  PINGTI_RETURN_IF_ERROR(AllocateMatrix(sampled, widest_in, &sample_in_));
-  return AllocateMatrix(sampled, widest_out, &sample_out_);
+  return shapes;
+}
+
+absl::Status LayerRunner::AllocateSamples() {
+  PerGroup<int64_t> x{};  // values of the largest layer
+  PerGroup<int64_t> y{};
+  for (int64_t layer = 0; layer < spec_.num_layers(); ++layer) {
+    const PerGroup<SampleShape> shapes = SampleShapes(layer);
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      x[g] = std::max(x[g], shapes[g].x_rows * shapes[g].x_cols);
+      y[g] = std::max(y[g], shapes[g].y_rows * shapes[g].y_cols);
+    }
+  }
+  for (size_t g = 0; g < kNumGroups; ++g) {
+    if (x[g] == 0) continue;
+    PINGTI_RETURN_IF_ERROR(AllocateMatrix(1, x[g], &sample_memory_[g].x));
+    PINGTI_RETURN_IF_ERROR(AllocateMatrix(1, y[g], &sample_memory_[g].y));
+  }
+  PINGTI_RETURN_IF_ERROR(
+      AllocateMatrix(1, *std::max_element(x.begin(), x.end()), &sample_in_memory_));
+  return AllocateMatrix(1, *std::max_element(y.begin(), y.end()), &sample_out_memory_);
+}
+
+void LayerRunner::PlaceSamples(int64_t layer) {
+  const PerGroup<SampleShape> shapes = SampleShapes(layer);
+  for (size_t g = 0; g < kNumGroups; ++g) {
+    const SampleShape& shape = shapes[g];
+    samples_[g] = {};
+    if (shape.x_rows == 0) continue;
+    samples_[g].x = Reshaped(sample_memory_[g].x, shape.x_rows, shape.x_cols);
+    samples_[g].y = Reshaped(sample_memory_[g].y, shape.y_rows, shape.y_cols);
+  }
 }
 
 absl::Status LayerRunner::EmbedTokens() {
@@ -200,37 +245,80 @@ absl::Status LayerRunner::FindLargest(MatrixView matrix, std::vector<float>* lar
   return absl::OkStatus();
 }
 
+absl::Status LayerRunner::Product(worker::DecoderLayer* layer, LinearGroup group, MatrixView x,
+                                  MatrixView y) {
+  const worker::LinearWeight& weight = WeightOf(layer, group);
+  if (group == LinearGroup::kExpertsIn) {
+    return backend_->ExpertLinear(weight, x, worker::RowOrder::kByToken, y);
+  }
+  if (group == LinearGroup::kExpertsOut) {
+    return backend_->ExpertLinear(weight, x, worker::RowOrder::kByExpert, y);
+  }
+  return backend_->Linear(weight, x, y);
+}
+
 absl::Status LayerRunner::TakeSample(worker::DecoderLayer* layer, LinearGroup group,
                                      MatrixView input) {
   PINGTI_RETURN_IF_ERROR(
       FindLargest(input.Rows(0, calibration_rows_), &largest_[static_cast<size_t>(group)]));
   const Sample& sample = samples_[static_cast<size_t>(group)];
   PINGTI_RETURN_IF_ERROR(CopyRows(input.Rows(input.rows - sample.x.rows, sample.x.rows), sample.x));
-  return backend_->Linear(WeightOf(layer, group), sample.x, sample.y);
+  return Product(layer, group, sample.x, sample.y);
 }
 
-absl::Status LayerRunner::RunOriginal(worker::DecoderLayer* layer) {
-  const auto input = [&](worker::Activation which, LinearGroup group) {
-    return activations_.Values(which, samples_[static_cast<size_t>(group)].x.cols);
+absl::Status LayerRunner::RouteSample(worker::DecoderLayer* layer) {
+  if (layer->experts() == nullptr) return absl::OkStatus();
+  const int64_t experts = layer->experts()->routing().num_experts;
+  const MatrixView logits = activations_.Values(worker::Activation::kRouterLogits, experts);
+  return layer->experts()->Route(*backend_,
+                                 logits.Rows(logits.rows - sampled_tokens(), sampled_tokens()));
+}
+
+absl::Status LayerRunner::TakeExpertSamples(worker::DecoderLayer* layer, MatrixView normed) {
+  const Sample& in = samples_[static_cast<size_t>(LinearGroup::kExpertsIn)];
+  const Sample& out = samples_[static_cast<size_t>(LinearGroup::kExpertsOut)];
+  PINGTI_RETURN_IF_ERROR(RouteSample(layer));
+  PINGTI_RETURN_IF_ERROR(CopyRows(normed.Rows(normed.rows - in.x.rows, in.x.rows), in.x));
+  PINGTI_RETURN_IF_ERROR(Product(layer, LinearGroup::kExpertsIn, in.x, in.y));
+  PINGTI_RETURN_IF_ERROR(backend_->ActivateGated(layer->experts()->function(), in.y, out.x));
+  return Product(layer, LinearGroup::kExpertsOut, out.x, out.y);
+}
+
+absl::Status LayerRunner::TakeSamplesBehind(worker::DecoderLayer* layer) {
+  struct Source {
+    LinearGroup group;
+    worker::Activation input;
   };
-  const MatrixView normed = input(worker::Activation::kNormed, LinearGroup::kQkv);
+  for (const Source& source : {Source{LinearGroup::kQueryUp, worker::Activation::kQueryLatent},
+                               Source{LinearGroup::kO, worker::Activation::kContext},
+                               Source{LinearGroup::kGateUp, worker::Activation::kNormed},
+                               Source{LinearGroup::kDown, worker::Activation::kInner}}) {
+    const Sample& sample = samples_[static_cast<size_t>(source.group)];
+    if (sample.x.rows == 0) continue;
+    PINGTI_RETURN_IF_ERROR(
+        TakeSample(layer, source.group, activations_.Values(source.input, sample.x.cols)));
+  }
+  if (layer->experts() == nullptr) return absl::OkStatus();
+  return TakeExpertSamples(layer,
+                           activations_.Values(worker::Activation::kNormed, spec_.hidden_size));
+}
+
+absl::Status LayerRunner::RunOriginal(int64_t index, worker::DecoderLayer* layer) {
+  PlaceSamples(index);
+  const MatrixView normed = activations_.Values(worker::Activation::kNormed, spec_.hidden_size);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
   PINGTI_RETURN_IF_ERROR(layer->attention_norm().Apply(*backend_, original_, normed));
   PINGTI_RETURN_IF_ERROR(TakeSample(layer, LinearGroup::kQkv, normed));
   PINGTI_RETURN_IF_ERROR(RunLayer(*layer, original_));
   // The layer leaves the inputs of its other products in the activations.
-  PINGTI_RETURN_IF_ERROR(
-      TakeSample(layer, LinearGroup::kO, input(worker::Activation::kContext, LinearGroup::kO)));
-  PINGTI_RETURN_IF_ERROR(TakeSample(layer, LinearGroup::kGateUp, normed));
-  return TakeSample(layer, LinearGroup::kDown,
-                    input(worker::Activation::kInner, LinearGroup::kDown));
+  return TakeSamplesBehind(layer);
 }
 
 absl::StatusOr<MatrixView> LayerRunner::SmoothedInput(LinearGroup group, const LayerPlan& plan) {
   const MatrixView x = samples_[static_cast<size_t>(group)].x;
   const std::vector<float>& by = plan.smoothing[static_cast<size_t>(group)];
   if (by.empty()) return x;
-  const MatrixView smoothed = sample_in_.Columns(0, x.cols);
+  const MatrixView smoothed = Reshaped(sample_in_memory_, x.rows, x.cols);
   std::vector<float> values;
   for (int64_t first = 0; first < x.rows; first += kHostRows) {
     const int64_t count = std::min(kHostRows, x.rows - first);
@@ -265,15 +353,18 @@ absl::StatusOr<double> LayerRunner::ErrorOf(LinearGroup group, const LayerPlan& 
   return sum.Value();
 }
 
-absl::StatusOr<PerGroup<double>> LayerRunner::Errors(worker::DecoderLayer* layer,
-                                                     const LayerPlan& plan) {
-  PerGroup<double> errors{};
+absl::StatusOr<PerGroup<std::optional<double>>> LayerRunner::Errors(worker::DecoderLayer* layer,
+                                                                    const LayerPlan& plan) {
+  PerGroup<std::optional<double>> errors;
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step_));
+  PINGTI_RETURN_IF_ERROR(RouteSample(layer));
   for (size_t g = 0; g < kNumGroups; ++g) {
     const auto group = static_cast<LinearGroup>(g);
+    const Sample& sample = samples_[g];
+    if (sample.x.rows == 0) continue;
     PINGTI_ASSIGN_OR_RETURN(const MatrixView x, SmoothedInput(group, plan));
-    const MatrixView y = sample_out_.Columns(0, samples_[g].y.cols);
-    PINGTI_RETURN_IF_ERROR(backend_->Linear(WeightOf(layer, group), x, y));
+    const MatrixView y = Reshaped(sample_out_memory_, sample.y.rows, sample.y.cols);
+    PINGTI_RETURN_IF_ERROR(Product(layer, group, x, y));
     PINGTI_ASSIGN_OR_RETURN(errors[g], ErrorOf(group, plan, y));
   }
   return errors;

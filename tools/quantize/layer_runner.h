@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -34,15 +35,19 @@ class LayerRunner {
   // as a worker would, in bf16.
   worker::WeightFormat original_format() const { return format_; }
 
-  // Layers come in order, loaded as the first of the cache, each first here, then in RunQuantized.
-  absl::Status RunOriginal(worker::DecoderLayer* layer);
+  // Layers come in order, `index` from 0 on, loaded as the first of the cache, each first here,
+  // then in RunQuantized.
+  absl::Status RunOriginal(int64_t index, worker::DecoderLayer* layer);
   // Of the layer that RunOriginal saw last: max|x| of each input channel over the calibration text.
+  // Not of experts.
   std::span<const float> largest_input(LinearGroup group) const {
     return largest_[static_cast<size_t>(group)];
   }
-  // ||y - y'|| / ||y|| of each group's output, with that layer's inputs from the original model.
-  // `layer` was made by `plan`.
-  absl::StatusOr<PerGroup<double>> Errors(worker::DecoderLayer* layer, const LayerPlan& plan);
+  // ||y - y'|| / ||y|| of the output of each group that the layer has, with that layer's inputs
+  // from the original model; of experts, for those that the original model chose. `layer` was made
+  // by `plan`.
+  absl::StatusOr<PerGroup<std::optional<double>>> Errors(worker::DecoderLayer* layer,
+                                                         const LayerPlan& plan);
   absl::Status RunQuantized(const worker::DecoderLayer& layer);
 
   // After the last layer.
@@ -50,14 +55,33 @@ class LayerRunner {
 
  private:
   struct Sample {
-    worker::MatrixView x;  // input rows of a group
+    worker::MatrixView x;  // input rows of a group; without data: the layer lacks the group
     worker::MatrixView y;  // and its output for them, by the original weights
+  };
+  // Of one layer's sample of a group.
+  struct SampleShape {
+    int64_t x_rows = 0;  // 0: the layer lacks the group
+    int64_t x_cols = 0;
+    int64_t y_rows = 0;
+    int64_t y_cols = 0;
   };
 
   LayerRunner(const worker::Checkpoint& checkpoint, worker::Backend* backend);
   void AddSequences(std::span<const int32_t> ids);
   absl::Status Allocate();
   absl::Status AllocateSamples();
+  int64_t sampled_tokens() const;
+  PerGroup<SampleShape> SampleShapes(int64_t layer) const;
+  // Makes samples_ those of the layer.
+  void PlaceSamples(int64_t layer);
+  // y = the group's product of x; of experts, for the choice that RouteSample made.
+  absl::Status Product(worker::DecoderLayer* layer, LinearGroup group, worker::MatrixView x,
+                       worker::MatrixView y);
+  // Lets the sampled tokens choose experts as they did in the original layer, if it has any.
+  absl::Status RouteSample(worker::DecoderLayer* layer);
+  // What the layer left in the activations, for the groups behind attention's first product.
+  absl::Status TakeSamplesBehind(worker::DecoderLayer* layer);
+  absl::Status TakeExpertSamples(worker::DecoderLayer* layer, worker::MatrixView normed);
   absl::Status AllocateMatrix(int64_t rows, int64_t cols, worker::MatrixView* matrix);
   absl::Status EmbedTokens();
   // REQUIRES: equally many rows, dense.
@@ -91,9 +115,10 @@ class LayerRunner {
   worker::Activations activations_;         // its residual is one of the two below
   worker::MatrixView original_;             // [tokens, hidden]
   worker::MatrixView quantized_;
-  PerGroup<Sample> samples_;
-  worker::MatrixView sample_in_;   // [sample rows, widest input]
-  worker::MatrixView sample_out_;  // [sample rows, widest output]
+  PerGroup<Sample> samples_;              // of the layer that RunOriginal saw last
+  PerGroup<Sample> sample_memory_;        // as large as any layer's, as one row each
+  worker::MatrixView sample_in_memory_;   // for one smoothed input, the same
+  worker::MatrixView sample_out_memory_;  // for one output of quantized weights, the same
   PerGroup<std::vector<float>> largest_;
 };
 

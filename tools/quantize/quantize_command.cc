@@ -1,8 +1,12 @@
 #include "tools/quantize/quantize_command.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "common/base/strings.h"
 #include "tools/device_flag.h"
@@ -20,8 +24,43 @@ std::string Format(const char* format, Args... args) {
   return text;
 }
 
-// "0.0123", with a star when the group stayed in 16 bit.
-std::string Cell(double error, bool kept) { return Format("  %8.4f%s", error, kept ? "*" : " "); }
+// "0.0123", with a star when the group stayed in 16 bit; a dash where the layer has no such
+// product.
+std::string Cell(const std::optional<double>& error, bool kept) {
+  if (!error.has_value()) return Format("  %11s ", "-");
+  return Format("  %11.4f%s", *error, kept ? "*" : " ");
+}
+
+// Groups that some layer has.
+std::vector<size_t> GroupsOf(const QuantizeReport& report) {
+  std::vector<size_t> groups;
+  for (size_t g = 0; g < kNumGroups; ++g) {
+    const auto has = [g](const QuantizeReport::Layer& layer) { return layer.error[g].has_value(); };
+    if (std::any_of(report.layers.begin(), report.layers.end(), has)) groups.push_back(g);
+  }
+  return groups;
+}
+
+// A line per layer; counts products, and those that were kept.
+std::string FormatErrors(const QuantizeReport& report, size_t* products, size_t* kept) {
+  const std::vector<size_t> groups = GroupsOf(report);
+  std::string out = Format("%5s", "layer");
+  for (const size_t g : groups) {
+    out += Format("  %12s", std::string(GroupName(static_cast<LinearGroup>(g))).c_str());
+  }
+  out += "\n";
+  for (size_t i = 0; i < report.layers.size(); ++i) {
+    const QuantizeReport::Layer& layer = report.layers[i];
+    out += Format("%5zu", i);
+    for (const size_t g : groups) {
+      out += Cell(layer.error[g], layer.kept[g]);
+      *products += layer.error[g].has_value() ? 1 : 0;
+      *kept += layer.error[g].has_value() && layer.kept[g] ? 1 : 0;
+    }
+    out += "\n";
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -57,19 +96,11 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
 
 std::string FormatReport(const QuantizeReport& report) {
   std::string out = "relative error of each product's output (* kept as it was)\n";
-  out += Format("%5s  %9s  %9s  %9s  %9s\n", "layer", "qkv", "o", "gate_up", "down");
+  size_t products = 0;
   size_t kept = 0;
-  for (size_t i = 0; i < report.layers.size(); ++i) {
-    out += Format("%5zu", i);
-    for (size_t g = 0; g < kNumGroups; ++g) {
-      out += Cell(report.layers[i].error[g], report.layers[i].kept[g]);
-      kept += report.layers[i].kept[g] ? 1 : 0;
-    }
-    out += "\n";
-  }
+  out += FormatErrors(report, &products, &kept);
   const TextQuality& quality = report.quality;
-  out += Format("kept        %zu of %zu products, and the output projection\n", kept,
-                report.layers.size() * kNumGroups);
+  out += Format("kept        %zu of %zu products, and the output projection\n", kept, products);
   out += Format("measured    %lld tokens%s\n", static_cast<long long>(quality.num_tokens),
                 report.has_tokenizer ? "" : ", arbitrary: the checkpoint has no tokenizer");
   out += Format("perplexity  %.4f, was %.4f (%+.2f %%)\n", quality.perplexity_quantized,

@@ -57,14 +57,6 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
 
 // Every tensor that the blocks declare, and no other: found before hours of work.
 absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
-  for (const worker::LayerSpec& layer : checkpoint.spec().layers) {
-    if (!layer.experts.has_value() && !layer.latent_attention.has_value()) continue;
-    return absl::UnimplementedError(
-        Concat(checkpoint.path(), ": ",
-               layer.experts.has_value() ? "a mixture of experts" : "latent attention",
-               " is not quantized by this command; a worker rounds it to int8 while it loads "
-               "(dtype: int8)"));
-  }
   const absl::Status checked =
       worker::CheckTensors(checkpoint, worker::DeclaredWeights(checkpoint.spec()));
   if (!checked.ok()) {
@@ -120,7 +112,7 @@ class Quantizer {
     {
       PINGTI_ASSIGN_OR_RETURN(worker::DecoderLayer original,
                               worker::LoadLayer(checkpoint_, backend_, load, layer, kCacheLayer));
-      PINGTI_RETURN_IF_ERROR(runner_->RunOriginal(&original));
+      PINGTI_RETURN_IF_ERROR(runner_->RunOriginal(layer, &original));
     }
     LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
@@ -128,7 +120,8 @@ class Quantizer {
                             QuantizeLayer(checkpoint_, layer, plan, options_.threads));
     std::optional<worker::DecoderLayer> quantized;
     PINGTI_ASSIGN_OR_RETURN(quantized, LoadQuantized(tensors, layer));
-    PINGTI_ASSIGN_OR_RETURN(const PerGroup<double> errors, runner_->Errors(&*quantized, plan));
+    PINGTI_ASSIGN_OR_RETURN(const PerGroup<std::optional<double>> errors,
+                            runner_->Errors(&*quantized, plan));
     if (FallBack(errors, &plan)) {
       quantized.reset();
       tensors.clear();
@@ -172,7 +165,7 @@ class Quantizer {
       if (!matched) {
         return absl::InvalidArgumentError(
             Concat("--keep '", pattern, "' matches no module; they are called as '",
-                   GroupModules(checkpoint_.spec(), 0, LinearGroup::kDown)[0],
+                   GroupModules(checkpoint_.spec(), 0, LinearGroup::kO)[0],
                    "', and the output projection is always kept"));
       }
     }
@@ -193,10 +186,13 @@ class Quantizer {
   }
 
   // True when a group that was quantized is to be kept. What moved into it moves back.
-  bool FallBack(const PerGroup<double>& errors, LayerPlan* plan) const {
+  bool FallBack(const PerGroup<std::optional<double>>& errors, LayerPlan* plan) const {
     bool changed = false;
     for (size_t g = 0; g < kNumGroups; ++g) {
-      if (plan->keep[g] || errors[g] <= options_.max_error.value_or(errors[g])) continue;
+      if (plan->keep[g] || !errors[g].has_value() || !options_.max_error.has_value() ||
+          *errors[g] <= *options_.max_error) {
+        continue;
+      }
       plan->keep[g] = true;
       plan->smoothing[g].clear();
       changed = true;
@@ -242,6 +238,9 @@ class Quantizer {
   std::vector<std::string> KeptModules() const {
     std::vector<std::string> modules = {"lm_head"};
     for (size_t layer = 0; layer < plans_.size(); ++layer) {
+      for (std::string& module : OtherModules(checkpoint_.spec(), static_cast<int64_t>(layer))) {
+        modules.push_back(std::move(module));
+      }
       for (size_t g = 0; g < kNumGroups; ++g) {
         if (!plans_[layer].keep[g]) continue;
         for (std::string& module : GroupModules(checkpoint_.spec(), static_cast<int64_t>(layer),
@@ -249,6 +248,14 @@ class Quantizer {
           modules.push_back(std::move(module));
         }
       }
+    }
+    // Modules beside the decoder, of multi-token prediction, are copied.
+    constexpr std::string_view kWeight = ".weight";
+    for (const TensorView& tensor : checkpoint_.tensors()) {
+      const bool matrix = tensor.shape.size() == 2 && tensor.name.ends_with(kWeight);
+      if (!matrix || tensor.name == "lm_head.weight") continue;
+      if (!worker::IsKnownBesides(checkpoint_.spec(), tensor.name)) continue;
+      modules.push_back(tensor.name.substr(0, tensor.name.size() - kWeight.size()));
     }
     return modules;
   }

@@ -38,7 +38,7 @@ struct QuantizeOptions {
 
 struct QuantizeReport {
   struct Layer {
-    PerGroup<double> error{};  // relative, of the group's output
+    PerGroup<std::optional<double>> error;  // relative, of the group's output; unset: it has none
     PerGroup<bool> kept{};
   };
   std::vector<Layer> layers;
