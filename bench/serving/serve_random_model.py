@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Question: what do clients get from one GPU, router included, for a model of a published shape?
+"""Question: what do clients get from some GPUs, router included, for a model of a published shape?
 
-Starts pingti-worker with random weights of a config.json's shapes (`load_format: dummy`) and a router,
+Starts pingti-workers with random weights of a config.json's shapes (`load_format: dummy`) and a router,
 and asks with `pingti bench`: streams kept running, then open-loop arrivals. Prints the time to ready, the
-most memory that the card had in use, and a table; --json keeps all. Needs nothing but Python and a GPU.
+most memory that a card had in use, and a table; --json keeps all. Needs nothing but Python and a GPU.
 
     python3 bench/serving/serve_random_model.py --bin build/release/bin \
         --shape bench/backend/shapes/qwen2.5-7b --worker dtype=int8 \
         --run "--concurrency 1,32 --input-tokens 512 --output-tokens 128 --requests 64"
 
---worker KEY=VALUE is passed to the worker as --KEY VALUE; each --run is one call of `pingti bench`.
+--worker KEY=VALUE is passed to each worker as --KEY VALUE; each --run is one call of `pingti bench`. Of
+several --workers each takes `tensor_parallel` GPUs of its own, the first from GPU 0 on.
 """
 
 import argparse
@@ -60,6 +61,14 @@ def write_tokenizer(folder, config):
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|im_end|>"}))
 
 
+def fill_folder(options, folder):
+    """What a worker is given as its model."""
+    for file in options.shape.iterdir():
+        shutil.copy(file, folder)
+    if options.load_format == "dummy":
+        write_tokenizer(folder, json.loads((folder / "config.json").read_text()))
+
+
 def answers(url):
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
@@ -93,22 +102,31 @@ class Memory(threading.Thread):
 class Servers:
     def __init__(self, options, folder):
         self.folder, self.processes = folder, []
-        worker, worker_admin, router, grpc, admin = free_ports(5)
-        settings = [f"--{key.replace('_', '-')}={value}"
-                    for key, _, value in (pair.partition("=") for pair in options.worker)]
+        settings = {key.replace("-", "_"): value
+                    for key, _, value in (pair.partition("=") for pair in options.worker)}
+        router, grpc, admin, *ports = free_ports(3 + 2 * options.workers)
+        workers, admins = ports[:options.workers], ports[options.workers:]
         begin = time.monotonic()
-        self.spawn("worker", [options.bin / "pingti-worker", f"--model={folder}", "--model-id=shape",
-                              f"--load-format={options.load_format}", f"--port={worker}",
-                              f"--admin-port={worker_admin}", *settings])
+        for i, (port, worker_admin) in enumerate(zip(workers, admins)):
+            if options.workers > 1 and settings.get("device") != "cpu":
+                settings["gpu_index"] = i * int(settings.get("tensor_parallel", 1))
+            flags = [f"--{key.replace('_', '-')}={value}" for key, value in settings.items()]
+            self.spawn(f"worker {i}", [options.bin / "pingti-worker", f"--model={folder}",
+                                       "--model-id=shape", f"--load-format={options.load_format}",
+                                       f"--port={port}", f"--admin-port={worker_admin}", *flags])
         self.spawn("router", [options.bin / "pingti-router", "--address=127.0.0.1",
-                              f"--workers=127.0.0.1:{worker}", f"--http-port={router}",
-                              f"--grpc-port={grpc}", f"--admin-port={admin}"])
+                              f"--workers={','.join(f'127.0.0.1:{port}' for port in workers)}",
+                              f"--http-port={router}", f"--grpc-port={grpc}", f"--admin-port={admin}"])
+        for worker_admin in admins:
+            self.wait_ready(f"http://127.0.0.1:{worker_admin}/readyz")
         self.wait_ready(f"http://127.0.0.1:{admin}/readyz")
         self.ready_s = time.monotonic() - begin
         self.url = f"http://127.0.0.1:{router}"
 
-    def log(self, label):
-        return (self.folder / f"{label}.log").read_text(errors="replace")
+    def logs(self):
+        """The end of what each has written."""
+        return "\n".join(f"{path.stem}: {path.read_text(errors='replace')[-2000:]}"
+                         for path in sorted(self.folder.glob("*.log")))
 
     def spawn(self, label, command):
         env = {k: v for k, v in os.environ.items() if not k.startswith("PINGTI_")}
@@ -121,7 +139,7 @@ class Servers:
         while not answers(url):
             if any(p.poll() is not None for p in self.processes) or time.monotonic() > deadline:
                 self.stop()
-                sys.exit(f"not ready:\n{self.log('worker')[-3000:]}\n{self.log('router')[-1000:]}")
+                sys.exit(f"not ready:\n{self.logs()}")
             time.sleep(0.05)
 
     def stop(self):
@@ -143,7 +161,7 @@ def bench(options, servers, arguments):
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
     if done.returncode != 0 or not out.is_file():
         sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}\n"
-                 f"{servers.log('worker')[-2000:]}")
+                 f"{servers.logs()}")
     return json.loads(out.read_text())
 
 
@@ -164,16 +182,14 @@ def main():
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="folder of the programs")
     parser.add_argument("--shape", type=pathlib.Path, required=True, help="folder with a config.json")
     parser.add_argument("--worker", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--workers", type=int, default=1, help="how many, all with these settings")
     parser.add_argument("--run", action="append", default=[], metavar="ARGUMENTS")
     parser.add_argument("--load-format", default="dummy", help="auto: --shape is a whole checkpoint")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        for file in options.shape.iterdir():
-            shutil.copy(file, folder)
-        if options.load_format == "dummy":
-            write_tokenizer(folder, json.loads((folder / "config.json").read_text()))
+        fill_folder(options, folder)
         memory = Memory()
         memory.start()
         servers = Servers(options, folder)

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import conftest
 
@@ -31,6 +32,23 @@ def test_profile_accounts_for_all_of_a_step():
         assert phase["seconds"] > 0 and not phase["recorded"]
         shares = {stage["name"]: stage["share"] for stage in phase["stages"]}
         assert shares["mlp"] > shares["norm"]  # of this model three quarters of the blocks' weights
+
+
+def test_splits_of_cards_among_workers_are_timed_side_by_side(tmp_path):
+    shape, result = tmp_path / "shape", tmp_path / "result.json"
+    shape.mkdir()
+    (shape / "model.gguf").symlink_to(conftest.model_path())
+    command = [sys.executable, conftest.ROOT / "bench/serving/compare_splits.py", "--bin", conftest.BIN, "--shape", shape,
+               "--cards", "2", "--ranks", "2,1", "--batch", "1", "--context", "16", "--streams", "1", "--turns", "1",
+               "--tokens", "16,4", "--device", "cpu", "--load-format", "auto", "--setting", "threads=2", "--json", result]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=conftest.program_env())
+    assert done.returncode == 0, done.stderr
+    together, apart = json.loads(result.read_text())
+    assert [(row["workers"], row["ranks"]) for row in (together, apart)] == [(1, 2), (2, 1)]
+    assert 0 < together["steps"][0]["sums"] < 1 and apart["steps"][0]["sums"] == 0
+    for row in (together, apart):
+        assert row["steps"][0]["step_ms"] > 0 and row["served"]["failed"] == 0
+        assert abs(row["served"]["tokens_per_s"] / row["served"]["tokens_per_s_card"] - 2) < 1e-6
 
 
 def test_profile_names_a_context_that_is_too_long():
