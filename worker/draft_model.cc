@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<DraftSource>> MakeDraftSource(const WorkerConfig&
       return LoadDraftModel(config, served);
     case Speculation::kEagle3:
     case Speculation::kMtp:
-      return std::make_unique<HeadDrafts>(served.model->draft_head(), config.max_batch_size);
+      return std::make_unique<HeadDrafts>(served.model->draft_head());
   }
   return nullptr;
 }

@@ -32,8 +32,7 @@ constexpr double kChanged[] = {0.0, 0.05, 0.1, 0.2, 0.5};
 // What a head proposes, with tokens of which each is right with probability `share`.
 class ScriptedHead : public DraftSource {
  public:
-  ScriptedHead(DraftHead* head, int32_t max_batch_size, SharedDrafts tokens)
-      : head_(head, max_batch_size), tokens_(std::move(tokens)) {}
+  ScriptedHead(DraftHead* head, SharedDrafts tokens) : head_(head), tokens_(std::move(tokens)) {}
 
   void AfterStep(std::span<const ComputedTokens> computed) override { head_.AfterStep(computed); }
   void Propose(std::span<DraftAsk> asks) override {
@@ -61,8 +60,7 @@ void PrintHead(const Measured& measured, const Script& text) {
   ScriptedAnswers scripted(model, text);
   EngineRun run = measured.run;
   const auto head = [&](double share) {
-    return ScriptedHead(model->draft_head(), run.batch,
-                        SharedDrafts(share, text, model->vocab_size()));
+    return ScriptedHead(model->draft_head(), SharedDrafts(share, text, model->vocab_size()));
   };
   for (const int32_t depth : kDepths) {
     ScriptedHead drafts = head(1.0);

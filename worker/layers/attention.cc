@@ -67,13 +67,19 @@ HeadNorms GqaAttention::head_norms() const {
   return norms;
 }
 
+absl::Status GqaAttention::AppendKv(Backend& backend, KvCache& cache, int64_t cache_layer,
+                                    const Activations& activations, const Operand& x) const {
+  const MatrixView qkv = activations.Values(Activation::kQkv, qkv_cols());
+  PINGTI_RETURN_IF_ERROR(qkv_.Apply(backend, x, qkv));
+  return backend.RopeAndAppendKv(qkv, shape(), head_norms(), cache, cache_layer);
+}
+
 absl::Status GqaAttention::Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
                                    const Activations& activations, const Operand& x,
                                    MatrixView out) const {
   const MatrixView qkv = activations.Values(Activation::kQkv, qkv_cols());
   const Operand context = activations.Input(Activation::kContext, q_cols());
-  PINGTI_RETURN_IF_ERROR(qkv_.Apply(backend, x, qkv));
-  PINGTI_RETURN_IF_ERROR(backend.RopeAndAppendKv(qkv, shape(), head_norms(), cache, cache_layer));
+  PINGTI_RETURN_IF_ERROR(AppendKv(backend, cache, cache_layer, activations, x));
   PINGTI_RETURN_IF_ERROR(backend.Attention(qkv, shape(), cache, cache_layer, context));
   return out_.Apply(backend, context, out);
 }

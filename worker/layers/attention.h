@@ -34,6 +34,9 @@ class GqaAttention {
   // layer `cache_layer` of the cache.
   absl::Status Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
                        const Activations& activations, const Operand& x, MatrixView out) const;
+  // Of Forward only what it caches.
+  absl::Status AppendKv(Backend& backend, KvCache& cache, int64_t cache_layer,
+                        const Activations& activations, const Operand& x) const;
 
  private:
   int64_t q_cols() const { return spec_.num_heads * spec_.head_dim; }

@@ -95,6 +95,19 @@ absl::Status DecoderLayer::Forward(Backend& backend, Communicator& comm, KvCache
                                                    : ForwardMlp(backend, comm, activations);
 }
 
+absl::Status DecoderLayer::AppendKv(Backend& backend, KvCache& cache,
+                                    const Activations& activations) const {
+  PINGTI_CHECK(index_ == 0);
+  const Operand normed = activations.Input(Activation::kNormed, hidden_size_);
+  PINGTI_RETURN_IF_ERROR(attention_norm_.Apply(
+      backend, activations.Values(Activation::kResidual, hidden_size_), normed));
+  return std::visit(
+      [&](const auto& block) {
+        return block.AppendKv(backend, cache, index_, activations, normed);
+      },
+      attention_);
+}
+
 absl::Status DecoderLayer::RunMlp(Backend& backend, const Activations& activations,
                                   const Operand& x, MatrixView out) const {
   return std::visit([&](const auto& mlp) { return mlp.Forward(backend, activations, x, out); },

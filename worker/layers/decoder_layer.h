@@ -46,6 +46,8 @@ class DecoderLayer {
   // has columns, gets a copy of the residual that the layer begins with: [tokens, hidden].
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const Activations& activations, MatrixView input = {}) const;
+  // Of Forward only what it caches, of the residual in kResidual. REQUIRES: the first layer.
+  absl::Status AppendKv(Backend& backend, KvCache& cache, const Activations& activations) const;
 
  private:
   absl::Status ForwardMlp(Backend& backend, Communicator& comm,

@@ -41,6 +41,10 @@ class DraftLayers {
   // next state once added. Keys and values go to layer 0 of the cache.
   virtual absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                                const Activations& activations) const = 0;
+  // Of Forward only the keys and values, which do not depend on other tokens: for tokens that
+  // nothing is drawn from. Takes a small part of Forward's time.
+  virtual absl::Status AppendKv(Backend& backend, KvCache& cache,
+                                const Activations& activations) const = 0;
   // Of rows of kDelta and kResidual: states become the next states, and logits those of the head's
   // own vocabulary, f32. `normed` is of the states' shape and has kFinal's form.
   virtual absl::Status Logits(Backend& backend, Communicator& comm, MatrixView deltas,

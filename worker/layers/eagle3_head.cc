@@ -67,19 +67,32 @@ void Eagle3Head::DeclareColumns(ActivationPlan* plan) const {
   mlp_.DeclareColumns(Activation::kNormed, plan);
 }
 
+absl::Status Eagle3Head::Join(Backend& backend, const Activations& activations) const {
+  const int64_t hidden = spec_.hidden();
+  const MatrixView residual = activations.Values(Activation::kResidual, hidden);
+  const MatrixView embedded = activations.Values(Activation::kBranch, hidden);
+  const MatrixView both = activations.Values(Activation::kNormed, 2 * hidden);
+  PINGTI_RETURN_IF_ERROR(backend.Embed(embedding(), embedded));
+  PINGTI_RETURN_IF_ERROR(embedding_norm_.Apply(backend, embedded, both.Columns(0, hidden)));
+  return hidden_norm_.Apply(backend, residual, both.Columns(hidden, hidden));
+}
+
+absl::Status Eagle3Head::AppendKv(Backend& backend, KvCache& cache,
+                                  const Activations& activations) const {
+  PINGTI_RETURN_IF_ERROR(Join(backend, activations));
+  return attention_.AppendKv(backend, cache, 0, activations,
+                             activations.Values(Activation::kNormed, 2 * spec_.hidden()));
+}
+
 absl::Status Eagle3Head::Forward(Backend& backend, Communicator& comm, KvCache& cache,
                                  const Activations& activations) const {
   const int64_t hidden = spec_.hidden();
   const MatrixView residual = activations.Values(Activation::kResidual, hidden);
   const MatrixView delta = activations.Values(Activation::kDelta, hidden);
-  const MatrixView embedded = activations.Values(Activation::kBranch, hidden);
   const MatrixView both = activations.Values(Activation::kNormed, 2 * hidden);
-  const MatrixView normed_state = both.Columns(hidden, hidden);
-  PINGTI_RETURN_IF_ERROR(backend.Embed(embedding(), embedded));
-  PINGTI_RETURN_IF_ERROR(embedding_norm_.Apply(backend, embedded, both.Columns(0, hidden)));
-  PINGTI_RETURN_IF_ERROR(hidden_norm_.Apply(backend, residual, normed_state));
+  PINGTI_RETURN_IF_ERROR(Join(backend, activations));
   if (form_.norm_before_residual) {
-    PINGTI_RETURN_IF_ERROR(backend.Copy(normed_state, residual));
+    PINGTI_RETURN_IF_ERROR(backend.Copy(both.Columns(hidden, hidden), residual));
   }
   PINGTI_RETURN_IF_ERROR(attention_.Forward(backend, cache, 0, activations, both, delta));
   const MatrixView normed = activations.Values(Activation::kNormed, hidden);

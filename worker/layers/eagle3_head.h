@@ -33,10 +33,14 @@ class Eagle3Head : public DraftLayers {
   }
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const Activations& activations) const override;
+  absl::Status AppendKv(Backend& backend, KvCache& cache,
+                        const Activations& activations) const override;
   absl::Status Logits(Backend& backend, Communicator& comm, MatrixView deltas, MatrixView states,
                       const Operand& normed, MatrixView logits) const override;
 
  private:
+  // x, in kNormed.
+  absl::Status Join(Backend& backend, const Activations& activations) const;
   const EmbeddingTable& embedding() const {
     return own_embedding_ != nullptr ? *own_embedding_ : *models_embedding_;
   }

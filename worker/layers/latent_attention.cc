@@ -101,29 +101,38 @@ absl::Status LatentAttentionBlock::MakeQueries(Backend& backend, const Activatio
   return query_.Apply(backend, latent, *queries);
 }
 
-absl::Status LatentAttentionBlock::Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
-                                           const Activations& activations, const Operand& x,
-                                           MatrixView out) const {
+absl::Status LatentAttentionBlock::AppendKv(Backend& backend, KvCache& cache, int64_t cache_layer,
+                                            const Activations& activations,
+                                            const Operand& x) const {
   const LatentAttentionShape attention = shape();
   const int64_t heads = spec_.num_heads;
   const MatrixView in = activations.Values(Activation::kQkv, in_cols());
   const MatrixView latent_queries =
       activations.Values(Activation::kLatentQuery, latent_query_cols());
-  const MatrixView latents = activations.Values(Activation::kLatentContext, latent_context_cols());
-  const Operand context = activations.Input(Activation::kContext, context_cols());
   PINGTI_RETURN_IF_ERROR(in_.Apply(backend, x, in));
   MatrixView queries;
   PINGTI_RETURN_IF_ERROR(MakeQueries(backend, activations, in.Columns(0, first_cols()), &queries));
   PINGTI_RETURN_IF_ERROR(backend.HeadLinear(
       *keys_, OfHeads(queries, heads, spec_.query_dim(), 0, spec_.nope_dim),
       OfHeads(latent_queries, heads, attention.key_dim(), 0, spec_.latent_dim), {}));
-  PINGTI_RETURN_IF_ERROR(backend.RopeAndAppendLatent(
+  return backend.RopeAndAppendLatent(
       OfHeads(queries, heads, spec_.query_dim(), spec_.nope_dim, spec_.rope_dim),
       in.Columns(first_cols(), attention.key_dim()), attention, *latent_norm_.weight(),
       latent_norm_.eps(), cache, cache_layer,
-      OfHeads(latent_queries, heads, attention.key_dim(), spec_.latent_dim, spec_.rope_dim)));
+      OfHeads(latent_queries, heads, attention.key_dim(), spec_.latent_dim, spec_.rope_dim));
+}
+
+absl::Status LatentAttentionBlock::Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
+                                           const Activations& activations, const Operand& x,
+                                           MatrixView out) const {
+  const int64_t heads = spec_.num_heads;
+  const MatrixView latent_queries =
+      activations.Values(Activation::kLatentQuery, latent_query_cols());
+  const MatrixView latents = activations.Values(Activation::kLatentContext, latent_context_cols());
+  const Operand context = activations.Input(Activation::kContext, context_cols());
+  PINGTI_RETURN_IF_ERROR(AppendKv(backend, cache, cache_layer, activations, x));
   PINGTI_RETURN_IF_ERROR(
-      backend.LatentAttention(latent_queries, attention, cache, cache_layer, latents));
+      backend.LatentAttention(latent_queries, shape(), cache, cache_layer, latents));
   PINGTI_RETURN_IF_ERROR(backend.HeadLinear(
       *values_, OfHeads(latents, heads, spec_.latent_dim, 0, spec_.latent_dim),
       OfHeads(context.values, heads, spec_.value_dim, 0, spec_.value_dim), context.quantized));

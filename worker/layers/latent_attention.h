@@ -39,6 +39,9 @@ class LatentAttentionBlock {
   // `cache_layer` of the cache.
   absl::Status Forward(Backend& backend, KvCache& cache, int64_t cache_layer,
                        const Activations& activations, const Operand& x, MatrixView out) const;
+  // Of Forward only what it caches, and the queries, which are rotated beside it.
+  absl::Status AppendKv(Backend& backend, KvCache& cache, int64_t cache_layer,
+                        const Activations& activations, const Operand& x) const;
 
  private:
   int64_t query_cols() const { return spec_.num_heads * spec_.query_dim(); }

@@ -43,8 +43,7 @@ absl::Status MtpModule::FirstStates(Backend& backend, MatrixView joined, MatrixV
   return backend.Copy(joined, states);
 }
 
-absl::Status MtpModule::Forward(Backend& backend, Communicator& comm, KvCache& cache,
-                                const Activations& activations) const {
+absl::Status MtpModule::Project(Backend& backend, const Activations& activations) const {
   const MatrixView residual = activations.Values(Activation::kResidual, hidden_);
   const MatrixView embedded = activations.Values(Activation::kBranch, hidden_);
   const MatrixView both = activations.Values(Activation::kNormed, 2 * hidden_);
@@ -53,7 +52,18 @@ absl::Status MtpModule::Forward(Backend& backend, Communicator& comm, KvCache& c
   PINGTI_RETURN_IF_ERROR(backend.Embed(*vocabulary_.embedding, embedded));
   PINGTI_RETURN_IF_ERROR(embedding_norm_.Apply(backend, embedded, of_embedding));
   PINGTI_RETURN_IF_ERROR(state_norm_.Apply(backend, residual, of_state));
-  PINGTI_RETURN_IF_ERROR(backend.Linear(*projection_, both, residual));
+  return backend.Linear(*projection_, both, residual);
+}
+
+absl::Status MtpModule::AppendKv(Backend& backend, KvCache& cache,
+                                 const Activations& activations) const {
+  PINGTI_RETURN_IF_ERROR(Project(backend, activations));
+  return layer_.AppendKv(backend, cache, activations);
+}
+
+absl::Status MtpModule::Forward(Backend& backend, Communicator& comm, KvCache& cache,
+                                const Activations& activations) const {
+  PINGTI_RETURN_IF_ERROR(Project(backend, activations));
   return layer_.Forward(backend, comm, cache, activations);
 }
 

@@ -31,10 +31,15 @@ class MtpModule : public DraftLayers {
   absl::Status FirstStates(Backend& backend, MatrixView joined, MatrixView states) const override;
   absl::Status Forward(Backend& backend, Communicator& comm, KvCache& cache,
                        const Activations& activations) const override;
+  absl::Status AppendKv(Backend& backend, KvCache& cache,
+                        const Activations& activations) const override;
   absl::Status Logits(Backend& backend, Communicator& comm, MatrixView deltas, MatrixView states,
                       const Operand& normed, MatrixView logits) const override;
 
  private:
+  // x, in kResidual.
+  absl::Status Project(Backend& backend, const Activations& activations) const;
+
   const int64_t hidden_;
   const MtpSpec spec_;
   SharedVocabulary vocabulary_;

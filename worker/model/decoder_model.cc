@@ -138,7 +138,8 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   highest_ = {highest->data(), DType::kF32, max_tokens_, highest_cols, highest_cols};
   buffers_.push_back(std::move(highest));
   if (draft_head_ == nullptr) return absl::OkStatus();
-  return draft_head_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size);
+  return draft_head_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size,
+                               Limits(max_tokens_, max_seqs_).max_blocks_per_seq);
 }
 
 // More rows than sequences (drafts, log-probabilities of prompts) are not paid for up front: they
@@ -215,6 +216,9 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
   logits_.rows = 0;
   const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
   highest_only_ = batch.highest_only && comm_->size() > 1;
+  if (draft_head_ != nullptr) {
+    PINGTI_RETURN_IF_ERROR(draft_head_->BeforeStep(batch.num_tokens(), copies));
+  }
   StepInputs step = MakeStep(batch);
   step.padded = ShapeOf(batch);
   PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step));
@@ -230,13 +234,14 @@ absl::Status DecoderModel::Forward(const ForwardBatch& batch, std::span<const Bl
     const int64_t tokens = act.Values(Activation::kResidual, hidden_size_).rows;
     PINGTI_RETURN_IF_ERROR(RunLayers(act, tokens));
     PINGTI_RETURN_IF_ERROR(ComputeLogits(batch, act));
-    return KeepForHead(act, tokens);
+    return MakeHeadStates(act, tokens);
   };
   // By reference: a copy of the lambda would not fit into a std::function without an allocation.
   const absl::Status status = backend_->Issue(step.padded, std::cref(operations));
   logits_.rows = rows;
   expert_counts_.AddTokens(batch.num_tokens());
-  return status;
+  if (draft_head_ == nullptr || !status.ok()) return status;
+  return draft_head_->KeepStates(batch.num_tokens());
 }
 
 absl::Status DecoderModel::RunLayers(const Activations& act, int64_t tokens) {
@@ -256,7 +261,7 @@ MatrixView DecoderModel::HeadsPlaceFor(int64_t layer, int64_t tokens) const {
   return draft_head_->JoinedPlace(static_cast<size_t>(found - layers.begin()), tokens);
 }
 
-absl::Status DecoderModel::KeepForHead(const Activations& act, int64_t tokens) {
+absl::Status DecoderModel::MakeHeadStates(const Activations& act, int64_t tokens) {
   if (draft_head_ == nullptr) return absl::OkStatus();
   const auto num_layers = static_cast<int64_t>(blocks_.layers().size());
   const MatrixView finished = HeadsPlaceFor(num_layers, tokens);
@@ -264,7 +269,7 @@ absl::Status DecoderModel::KeepForHead(const Activations& act, int64_t tokens) {
     PINGTI_RETURN_IF_ERROR(
         backend_->Copy(act.Values(Activation::kResidual, hidden_size_), finished));
   }
-  return draft_head_->KeepStates(tokens);
+  return draft_head_->MakeStates(tokens);
 }
 
 std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const {

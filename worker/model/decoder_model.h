@@ -90,7 +90,7 @@ class DecoderModel : public RankModel {
   // Where the head wants what this layer begins with; without columns: nowhere.
   MatrixView HeadsPlaceFor(int64_t layer, int64_t tokens) const;
   // What the last norm reads goes to the head, and the head takes over all that it was given.
-  absl::Status KeepForHead(const Activations& activations, int64_t tokens);
+  absl::Status MakeHeadStates(const Activations& activations, int64_t tokens);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
   // The draw from highest_, of all ranks.

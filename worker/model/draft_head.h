@@ -11,12 +11,14 @@
 #include "absl/status/status.h"
 #include "worker/backend/sampling_params.h"
 #include "worker/model/model.h"
+#include "worker/model/unread_tokens.h"
 
 namespace pingti::worker {
 
 struct HeadBatch {
   // token_ids[i] is the token behind positions[i], whose state the head reads beside it.
-  // context_len counts positions. Block tables may name spare blocks.
+  // context_len counts positions. Block tables may name spare blocks. Each sequence's last token
+  // gets a row of logits; logit_tokens is not read.
   ForwardBatch batch;
   // Where each token's state is, [num_tokens]: a row of the model's last Forward; or, of a chain,
   // what the head made at a row of logits of its own last Forward.
@@ -30,12 +32,19 @@ class DraftHead {
 
   // Of one Forward; at least as many as a step's sequences.
   virtual int32_t max_tokens() const = 0;
+  virtual int32_t block_tokens() const = 0;
   // Blocks [first_spare_block, + spare_blocks_per_seq * max_batch_size) are the head's alone: for
   // drafts behind a sequence's own blocks.
   virtual int32_t first_spare_block() const = 0;
   virtual int32_t spare_blocks_per_seq() const = 0;
 
-  // Runs the batch. Until the model's next Forward, the model's states can be read by it.
+  // Tokens of the model's last Forward, whose `state` is a row of it, for the head's keys and
+  // values. Costs nothing by itself: the head reads many of them at once, when a Forward needs some
+  // of them, a block that holds some is copied, or there are enough.
+  virtual void Note(std::span<const UnreadToken> tokens) = 0;
+
+  // Runs the batch, and what was noted in its blocks before it. Until the model's next Forward, the
+  // model's states can be read by it.
   virtual absl::Status Forward(const HeadBatch& batch) = 0;
   // As Model::Sample, of the last Forward's rows; tokens are the model's.
   virtual absl::Status Sample(std::span<const SamplingRow> rows,

@@ -1,6 +1,7 @@
 #include "worker/model/head_runner.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "common/base/check.h"
@@ -10,7 +11,8 @@
 namespace pingti::worker {
 namespace {
 
-// A prompt's states are read so many at once, so that the activations stay small.
+// So many states are read at once, so that the activations stay small; and as soon as there are so
+// many, so that the first drafts after a pause do not wait for more.
 constexpr int64_t kMaxTokens = 1024;
 // Positions behind a sequence's own blocks that drafts may need keys and values for.
 constexpr int64_t kMostAhead = 8;
@@ -47,7 +49,9 @@ int64_t HeadRunner::WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_s
   constexpr int64_t kLargeBlock = 64;  // a spare one of so many tokens
   const int64_t own_logits = head_.own_token == nullptr ? 0 : spec().own_vocabulary;
   return plan_.Bytes(dtype, TokensAtOnce(max_batch_tokens, max_batch_size)) +
-         max_batch_tokens * (spec().joined() + spec().hidden()) * BlockBytes(dtype) +
+         (max_batch_tokens * (spec().joined() + 2 * spec().hidden()) +
+          TokensAtOnce(max_batch_tokens, max_batch_size) * spec().hidden()) *
+             BlockBytes(dtype) +
          max_batch_size * (2 * spec().hidden() * BlockBytes(dtype) +
                            (own_logits + spec().decoder.vocab_size) * int64_t{sizeof(float)} +
                            KvBytesPerBlock(kLargeBlock));
@@ -61,11 +65,15 @@ absl::StatusOr<MatrixView> HeadRunner::AllocateMatrix(DType dtype, int64_t rows,
 }
 
 absl::Status HeadRunner::Allocate(int32_t num_blocks, int32_t block_tokens,
-                                  int32_t max_batch_tokens, int32_t max_batch_size) {
+                                  int32_t max_batch_tokens, int32_t max_batch_size,
+                                  int64_t max_blocks_per_seq) {
   num_blocks_ = num_blocks;
   block_tokens_ = block_tokens;
   spare_blocks_ = static_cast<int32_t>((kMostAhead + block_tokens - 1) / block_tokens);
   max_tokens_ = static_cast<int32_t>(TokensAtOnce(max_batch_tokens, max_batch_size));
+  max_blocks_per_seq_ = max_blocks_per_seq;
+  unread_ = UnreadTokens(num_blocks, block_tokens);
+  first_kept_ = num_kept_ = 0;
   buffers_.clear();
   const int64_t blocks = num_blocks + int64_t{spare_blocks_} * max_batch_size;
   PINGTI_ASSIGN_OR_RETURN(cache_, backend_->AllocateKvCache(CacheShape(blocks, block_tokens)));
@@ -78,6 +86,8 @@ absl::Status HeadRunner::Allocate(int32_t num_blocks, int32_t block_tokens,
   };
   PINGTI_RETURN_IF_ERROR(place(&joined_, dtype, max_batch_tokens, spec().joined()));
   PINGTI_RETURN_IF_ERROR(place(&model_states_, dtype, max_batch_tokens, spec().hidden()));
+  PINGTI_RETURN_IF_ERROR(
+      place(&kept_states_, dtype, int64_t{max_batch_tokens} + max_tokens_, spec().hidden()));
   PINGTI_RETURN_IF_ERROR(place(&own_states_, dtype, max_batch_size, spec().hidden()));
   PINGTI_RETURN_IF_ERROR(place(&deltas_, dtype, max_batch_size, spec().hidden()));
   if (head_.own_token != nullptr) {
@@ -95,20 +105,96 @@ MatrixView HeadRunner::JoinedPlace(size_t index, int64_t tokens) const {
                                          spec().target_hidden);
 }
 
-absl::Status HeadRunner::KeepStates(int64_t tokens) {
+absl::Status HeadRunner::BeforeStep(int32_t num_tokens, std::span<const BlockCopy> copies) {
+  const bool is_copied = std::any_of(copies.begin(), copies.end(), [&](const BlockCopy& copy) {
+    return unread_.AnyIn(copy.from) || unread_.AnyIn(copy.to);
+  });
+  const bool are_many = static_cast<int32_t>(unread_.all().size()) >= max_tokens_ ||
+                        num_kept_ + num_tokens > kept_states_.rows;
+  if (is_copied || are_many) PINGTI_RETURN_IF_ERROR(ReadAll());
+  if (unread_.empty()) num_kept_ = 0;
+  first_kept_ = num_kept_;
+  return absl::OkStatus();
+}
+
+absl::Status HeadRunner::MakeStates(int64_t tokens) {
   return head_.layers->FirstStates(*backend_, joined_.Rows(0, tokens),
                                    model_states_.Rows(0, tokens));
 }
 
-absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
-  const ForwardBatch& batch = head_batch.batch;
-  const auto rows = static_cast<int64_t>(batch.logit_tokens.size());
-  PINGTI_CHECK(batch.num_tokens() <= max_tokens_ && rows <= logits_.rows &&
-               head_batch.states.size() == batch.token_ids.size());
-  const size_t rope_values = batch.positions.size() * static_cast<size_t>(rotary_.half_dim());
+absl::Status HeadRunner::KeepStates(int64_t tokens) {
+  num_kept_ += static_cast<int32_t>(tokens);
+  return backend_->Copy(model_states_.Rows(0, tokens), kept_states_.Rows(first_kept_, tokens));
+}
+
+void HeadRunner::Note(std::span<const UnreadToken> tokens) {
+  for (UnreadToken token : tokens) {
+    token.state += first_kept_;
+    PINGTI_CHECK(token.state < num_kept_);
+    unread_.Add(token);
+  }
+}
+
+absl::Status HeadRunner::ReadAll() {
+  absl::Status status;
+  for (std::span<const UnreadToken> left = unread_.all(); !left.empty() && status.ok();) {
+    const absl::StatusOr<size_t> count = ReadSome(left);
+    status = count.status();
+    if (status.ok()) left = left.subspan(*count);
+  }
+  unread_.Clear();
+  return status;
+}
+
+absl::StatusOr<size_t> HeadRunner::ReadSome(std::span<const UnreadToken> tokens) {
+  // They are one sequence, whose block table names their blocks in any order.
+  std::vector<int32_t> ids, places, positions, blocks;
+  std::unordered_map<int32_t, int32_t> entry_of_block;
+  states_.clear();
+  for (const UnreadToken& token :
+       tokens.first(std::min(tokens.size(), static_cast<size_t>(max_tokens_)))) {
+    const auto [entry, is_new] =
+        entry_of_block.try_emplace(token.block, static_cast<int32_t>(blocks.size()));
+    if (is_new && static_cast<int64_t>(blocks.size()) == max_blocks_per_seq_) break;
+    if (is_new) blocks.push_back(token.block);
+    ids.push_back(token.next_token);
+    places.push_back(entry->second * block_tokens_ + token.offset);
+    positions.push_back(token.position);
+    states_.push_back(token.state);
+  }
+  const auto width = static_cast<int32_t>(blocks.size());
+  const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
+  const std::vector<int32_t> context{width * block_tokens_};
+  PINGTI_RETURN_IF_ERROR(BeginStep({ids, places, start, context, blocks, width, {}}, positions));
+  const Activations act = activations_.Rows(static_cast<int64_t>(ids.size()));
+  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(kept_states_, states_,
+                                              act.Values(Activation::kResidual, spec().hidden())));
+  PINGTI_RETURN_IF_ERROR(head_.layers->AppendKv(*backend_, *cache_, act));
+  return ids.size();
+}
+
+bool HeadRunner::NeedsUnread(const ForwardBatch& batch) {
+  const auto table = [&](int32_t seq, int32_t entry) {
+    return batch.block_table[static_cast<size_t>(seq * batch.max_blocks_per_seq + entry)];
+  };
+  bool any = false;
+  for (int32_t s = 0; s < batch.num_seqs(); ++s) {
+    for (int32_t t = batch.query_start[s]; t < batch.query_start[s + 1]; ++t) {
+      const int32_t position = batch.positions[static_cast<size_t>(t)];
+      unread_.Remove(table(s, position / block_tokens_), position % block_tokens_);
+    }
+    for (int32_t entry = 0; entry * block_tokens_ < batch.context_len[s]; ++entry) {
+      any = any || unread_.AnyIn(table(s, entry));
+    }
+  }
+  return any;
+}
+
+absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions) {
+  const size_t rope_values = positions.size() * static_cast<size_t>(rotary_.half_dim());
   const std::span<float> cos = std::span(rope_cos_).first(rope_values);
   const std::span<float> sin = std::span(rope_sin_).first(rope_values);
-  rotary_.Fill(batch.positions, cos, sin);
+  rotary_.Fill(positions, cos, sin);
   StepInputs step;
   step.token_ids = batch.token_ids;
   step.positions = batch.positions;
@@ -119,15 +205,29 @@ absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
   step.rope_cos = cos;
   step.rope_sin = sin;
   step.block_tokens = block_tokens_;
-  PINGTI_RETURN_IF_ERROR(backend_->BeginStep(step));
-  if (batch.num_tokens() == 0) return absl::OkStatus();
+  return backend_->BeginStep(step);
+}
+
+absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
+  const ForwardBatch& batch = head_batch.batch;
+  PINGTI_CHECK(batch.num_tokens() <= max_tokens_ && batch.num_seqs() <= logits_.rows &&
+               head_batch.states.size() == batch.token_ids.size());
+  num_rows_ = batch.num_seqs();
+  if (num_rows_ == 0) return absl::OkStatus();
+  if (!head_batch.is_chain && NeedsUnread(batch)) PINGTI_RETURN_IF_ERROR(ReadAll());
+  states_.assign(head_batch.states.begin(), head_batch.states.end());
+  if (!head_batch.is_chain) {
+    for (int32_t& state : states_) state += first_kept_;
+  }
+  logit_tokens_.clear();
+  for (const int32_t end : batch.query_start.subspan(1)) logit_tokens_.push_back(end - 1);
+  PINGTI_RETURN_IF_ERROR(BeginStep(batch, batch.positions));
   const Activations act = activations_.Rows(batch.num_tokens());
-  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(head_batch.is_chain ? own_states_ : model_states_,
-                                              head_batch.states,
+  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(head_batch.is_chain ? own_states_ : kept_states_,
+                                              states_,
                                               act.Values(Activation::kResidual, spec().hidden())));
   PINGTI_RETURN_IF_ERROR(head_.layers->Forward(*backend_, comm_, *cache_, act));
-  num_rows_ = rows;
-  return rows == 0 ? absl::OkStatus() : ComputeLogits(batch.logit_tokens, act);
+  return ComputeLogits(logit_tokens_, act);
 }
 
 absl::Status HeadRunner::ComputeLogits(std::span<const int32_t> rows, const Activations& act) {

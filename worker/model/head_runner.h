@@ -1,6 +1,9 @@
 // Runs a head on the backend of the model that it drafts for. Owns the head's weights, KV
 // cache, activations and logits; the model gives it what its layers begin with.
 //
+// While nothing is drafted, a step costs the head no more than a copy of its states: their keys and
+// values are made many at a time.
+//
 // Confined to the thread of the model. Next: worker/layers/draft_layers.h, draft_head.h.
 #pragma once
 
@@ -44,11 +47,16 @@ class HeadRunner : public DraftHead {
   int64_t KvBytesPerBlock(int64_t block_tokens) const;
   int64_t WorkspaceBytes(int64_t max_batch_tokens, int64_t max_batch_size) const;
   // REQUIRES: the backend's workspace is allocated for the model and for this.
+  // `max_blocks_per_seq`: of a step, see StepLimits.
   absl::Status Allocate(int32_t num_blocks, int32_t block_tokens, int32_t max_batch_tokens,
-                        int32_t max_batch_size);
+                        int32_t max_batch_size, int64_t max_blocks_per_seq);
 
-  // ---- in a Forward of the model, among its operations
+  // ---- in a Forward of the model
 
+  // Before the step of so many tokens, with these copies, begins.
+  absl::Status BeforeStep(int32_t num_tokens, std::span<const BlockCopy> copies);
+
+  // Among the step's operations.
   absl::Status CopyBlocks(std::span<const BlockCopy> copies) {
     return backend_->CopyBlocks(*cache_, copies);
   }
@@ -56,19 +64,32 @@ class HeadRunner : public DraftHead {
   // for each place among target_layers. [tokens, target_hidden]
   MatrixView JoinedPlace(size_t index, int64_t tokens) const;
   // When all of them are there.
+  absl::Status MakeStates(int64_t tokens);
+  // Behind the others: as many as the step has tokens.
   absl::Status KeepStates(int64_t tokens);
 
   // ---- see DraftHead
   int32_t max_tokens() const override { return max_tokens_; }
+  int32_t block_tokens() const override { return block_tokens_; }
   int32_t first_spare_block() const override { return num_blocks_; }
   int32_t spare_blocks_per_seq() const override { return spare_blocks_; }
+  void Note(std::span<const UnreadToken> tokens) override;
   absl::Status Forward(const HeadBatch& batch) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
 
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::StatusOr<MatrixView> AllocateMatrix(DType dtype, int64_t rows, int64_t cols);
+  // Begins a step of the head's. `positions` are those that keys are rotated by; those of `batch`
+  // say where in the block tables they go.
+  absl::Status BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions);
   absl::Status ComputeLogits(std::span<const int32_t> rows, const Activations& activations);
+  // Forgets what was noted for the batch's own tokens, and whether it reads any other that was.
+  bool NeedsUnread(const ForwardBatch& batch);
+  // The keys and values of all that was noted, which is forgotten then, come what may.
+  absl::Status ReadAll();
+  // Those of the first tokens, of so many of which it returns the number.
+  absl::StatusOr<size_t> ReadSome(std::span<const UnreadToken> tokens);
 
   const LoadedHead head_;
   const WeightFormat format_;
@@ -83,16 +104,24 @@ class HeadRunner : public DraftHead {
   int32_t block_tokens_ = 0;
   int32_t spare_blocks_ = 0;
   int32_t max_tokens_ = 0;
+  int64_t max_blocks_per_seq_ = 0;
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
   Activations activations_;
   MatrixView joined_;  // [max_batch_tokens, target_layers * target_hidden], of the model's step
-  MatrixView model_states_;  // [max_batch_tokens, hidden], of the model's last step
-  MatrixView own_states_;    // [max_batch_size, hidden], of the last rows of logits
-  MatrixView deltas_;        // the same shape
-  MatrixView own_logits_;    // f32 [max_batch_size, own vocabulary]; none where that is all
-  MatrixView logits_;        // f32 [max_batch_size, vocab]
-  int64_t num_rows_ = 0;     // of logits, in the last Forward
+  MatrixView model_states_;  // [max_batch_tokens, hidden], of the model's step
+  // [max_batch_tokens + max_tokens_, hidden]: those of the steps since all was read last.
+  MatrixView kept_states_;
+  int32_t first_kept_ = 0;  // row of the last step's first
+  int32_t num_kept_ = 0;
+  UnreadTokens unread_;    // `state` is a row of kept_states_
+  MatrixView own_states_;  // [max_batch_size, hidden], of the last rows of logits
+  MatrixView deltas_;      // the same shape
+  MatrixView own_logits_;  // f32 [max_batch_size, own vocabulary]; none where that is all
+  MatrixView logits_;      // f32 [max_batch_size, vocab]
+  int64_t num_rows_ = 0;   // of logits, in the last Forward
+  std::vector<int32_t> logit_tokens_;
+  std::vector<int32_t> states_;
   std::vector<float> rope_cos_;
   std::vector<float> rope_sin_;
 };

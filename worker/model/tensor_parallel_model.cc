@@ -17,12 +17,15 @@ using OnFirstRank =
 // Rank 0's head, called on its thread.
 class FirstRanksHead : public DraftHead {
  public:
-  FirstRanksHead(const DraftHead* head, OnFirstRank on_first)
+  FirstRanksHead(DraftHead* head, OnFirstRank on_first)
       : head_(head), on_first_(std::move(on_first)) {}
 
   int32_t max_tokens() const override { return head_->max_tokens(); }
+  int32_t block_tokens() const override { return head_->block_tokens(); }
   int32_t first_spare_block() const override { return head_->first_spare_block(); }
   int32_t spare_blocks_per_seq() const override { return head_->spare_blocks_per_seq(); }
+  // Nothing runs meanwhile on the rank's thread.
+  void Note(std::span<const UnreadToken> tokens) override { head_->Note(tokens); }
   absl::Status Forward(const HeadBatch& batch) override {
     return on_first_([&](RankModel& model) { return model.draft_head()->Forward(batch); });
   }
@@ -31,7 +34,7 @@ class FirstRanksHead : public DraftHead {
   }
 
  private:
-  const DraftHead* const head_;
+  DraftHead* const head_;
   const OnFirstRank on_first_;
 };
 

@@ -24,7 +24,19 @@ void HeadDrafts::AfterStep(std::span<const ComputedTokens> computed) {
     text.blocks.clear();
     for (const BlockLease& block : sequence.blocks) text.blocks.push_back(block.block());
     text.ask = nullptr;
+    Note(text);
   }
+}
+
+void HeadDrafts::Note(const Text& text) {
+  unread_.clear();
+  for (int32_t i = 0; i < text.size(); ++i) {
+    const int32_t position = text.first_position + i;
+    const auto entry = static_cast<size_t>(position / head_->block_tokens());
+    unread_.push_back({text.blocks[entry], position % head_->block_tokens(), position,
+                       text.followers[static_cast<size_t>(i)], text.first_row + i});
+  }
+  head_->Note(unread_);
 }
 
 void HeadDrafts::FindAsks(std::span<DraftAsk> asks) {
@@ -46,35 +58,15 @@ void HeadDrafts::FindAsks(std::span<DraftAsk> asks) {
 void HeadDrafts::Propose(std::span<DraftAsk> asks) {
   if (failed_ || num_texts_ == 0) return;
   FindAsks(asks);
-  const int32_t tail = asked_.empty()
-                           ? 0
-                           : std::clamp(head_->max_tokens() / static_cast<int32_t>(asked_.size()),
-                                        1, kMaxDrafts + 1);
-  ReadTexts(tail);
-  if (!asked_.empty()) Draw(tail);
-  num_texts_ = 0;
-}
-
-void HeadDrafts::ReadTexts(int32_t tail) {
-  for (const Text& text : std::span(texts_).first(num_texts_)) {
-    const int32_t end = text.ask == nullptr ? text.size() : std::max(0, text.size() - tail);
-    for (int32_t begin = 0; begin < end;) {
-      const int32_t room = head_->max_tokens() - query_start_.back();
-      if (room == 0 || in_batch_.size() == static_cast<size_t>(max_batch_size_)) {
-        Run(/*is_chain=*/false);
-        continue;
-      }
-      const int32_t count = std::min(room, end - begin);
-      AddText(text, begin, begin + count);
-      begin += count;
-    }
+  if (!asked_.empty()) {
+    Draw(std::clamp(head_->max_tokens() / static_cast<int32_t>(asked_.size()), 1, kMaxDrafts + 1));
   }
-  Run(/*is_chain=*/false);
+  num_texts_ = 0;
 }
 
 void HeadDrafts::Draw(int32_t tail) {
   for (Text* text : asked_) {
-    AddText(*text, std::max(0, text->size() - tail), text->size());
+    AddText(*text, tail);
     AddRow(text);
   }
   RunAndDraw(/*is_chain=*/false);
@@ -89,14 +81,14 @@ void HeadDrafts::Draw(int32_t tail) {
   }
 }
 
-void HeadDrafts::AddText(const Text& text, int32_t begin, int32_t end) {
-  for (int32_t i = begin; i < end; ++i) {
+void HeadDrafts::AddText(const Text& text, int32_t tail) {
+  for (int32_t i = std::max(0, text.size() - tail); i < text.size(); ++i) {
     token_ids_.push_back(text.followers[static_cast<size_t>(i)]);
     positions_.push_back(text.first_position + i);
     states_.push_back(text.first_row + i);
   }
   query_start_.push_back(static_cast<int32_t>(token_ids_.size()));
-  context_len_.push_back(text.first_position + end);
+  context_len_.push_back(text.first_position + text.size());
   in_batch_.push_back(&text);
 }
 
@@ -112,8 +104,7 @@ void HeadDrafts::AddDraft(const Text& text) {
 }
 
 void HeadDrafts::AddRow(Text* text) {
-  text->state = static_cast<int32_t>(logit_tokens_.size());
-  logit_tokens_.push_back(static_cast<int32_t>(token_ids_.size()) - 1);
+  text->state = static_cast<int32_t>(rows_.size());
   const Sequence& sequence = *text->ask->sequence;
   const RequestGroup& group = *sequence.group;
   const Sample& sample = *group.samples[sequence.index];
@@ -124,7 +115,6 @@ void HeadDrafts::AddRow(Text* text) {
 }
 
 void HeadDrafts::Run(bool is_chain) {
-  if (in_batch_.empty()) return;
   const auto spares = static_cast<size_t>(head_->spare_blocks_per_seq());
   size_t width = 0;
   for (const Text* text : in_batch_) width = std::max(width, text->blocks.size() + spares);
@@ -139,9 +129,9 @@ void HeadDrafts::Run(bool is_chain) {
     }
   }
   HeadBatch batch;
-  batch.batch = {token_ids_,   positions_,   query_start_,
-                 context_len_, block_table_, static_cast<int32_t>(width),
-                 logit_tokens_};
+  batch.batch = {
+      token_ids_, positions_, query_start_, context_len_, block_table_, static_cast<int32_t>(width),
+      {}};
   batch.states = states_;
   batch.is_chain = is_chain;
   const absl::Status status = failed_ ? absl::OkStatus() : head_->Forward(batch);
@@ -151,7 +141,6 @@ void HeadDrafts::Run(bool is_chain) {
   states_.clear();
   query_start_.resize(1);
   context_len_.clear();
-  logit_tokens_.clear();
   if (!status.ok()) Fail(status);
 }
 

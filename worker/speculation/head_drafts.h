@@ -1,10 +1,11 @@
 // Drafts from a head that reads the model's hidden states (EAGLE-3), as a chain: each further draft
 // is made of the head's own state behind the one before.
 //
-// After each step the head reads every token that the model computed, prompts too, so that its keys
-// and values are there wherever the model's are: those of a reused prefix, of a fork. What it keeps
-// at a position depends on the token behind it, so that at the last position of a reused block it
-// may be what another text made of it; drafts suffer a little, answers never. It draws with the
+// The head gets every token that the model computed, prompts too, so that its keys and values are
+// there wherever the model's are: those of a reused prefix, of a fork. It reads what drafts are
+// asked for with their first link, and the rest many steps later. What it keeps at a position
+// depends on the token behind it, so that at the last position of a reused block it may be what
+// another text made of it; drafts suffer a little, answers never. It draws with the
 // request's own parameters, seed and positions, so that where the two distributions agree, so do
 // their draws.
 // Confined to the engine thread. Next: worker/model/draft_head.h.
@@ -23,10 +24,8 @@ namespace pingti::worker {
 class HeadDrafts : public DraftSource {
  public:
   // `head` is allocated with its model and must outlive this object.
-  HeadDrafts(DraftHead* head, int32_t max_batch_size)
-      : head_(head), max_batch_size_(max_batch_size) {}
+  explicit HeadDrafts(DraftHead* head) : head_(head) {}
 
-  // Notes what the head is to read; it reads it when drafts are asked for, before the next step.
   void AfterStep(std::span<const ComputedTokens> computed) override;
   // Once the head has failed, nothing is proposed any more.
   void Propose(std::span<DraftAsk> asks) override;
@@ -34,7 +33,7 @@ class HeadDrafts : public DraftSource {
  private:
   // What the model computed of one sequence in the last step.
   struct Text {
-    const Sequence* sequence = nullptr;  // only compared: it may be gone
+    const Sequence* sequence = nullptr;  // that drafts are asked for; until then only compared
     int32_t first_position = 0;
     int32_t first_row = 0;           // of the model's step
     std::vector<int32_t> followers;  // the token behind each position
@@ -47,24 +46,23 @@ class HeadDrafts : public DraftSource {
   };
 
   void FindAsks(std::span<DraftAsk> asks);
-  // All of the texts but the last `tail` positions of those in asked_.
-  void ReadTexts(int32_t tail);
-  // The tails, then one draft after the other.
+  // The head is to read all of a text.
+  void Note(const Text& text);
+  // The last `tail` positions of the texts in asked_, then one draft after the other.
   void Draw(int32_t tail);
-  // Positions [begin, end) of a text, counted from its first, go into the batch.
-  void AddText(const Text& text, int32_t begin, int32_t end);
+  // The last `tail` positions of a text go into the batch.
+  void AddText(const Text& text, int32_t tail);
   // The last draft does, with the state that it was drawn from.
   void AddDraft(const Text& text);
-  // The last position that was added is drawn from.
+  // The last position that was added is drawn from, with the request's parameters.
   void AddRow(Text* text);
-  // Runs the batch, if there is any, and forgets it.
+  // Runs the batch, and forgets it.
   void Run(bool is_chain);
   // Runs it, draws from drawing_, and leaves there those that have got a draft and want another.
   void RunAndDraw(bool is_chain);
   void Fail(const absl::Status& status);
 
   DraftHead* const head_;
-  const int32_t max_batch_size_;
   bool failed_ = false;
 
   std::vector<Text> texts_;  // [0, num_texts_) are the last step's; the rest keeps its memory
@@ -81,7 +79,7 @@ class HeadDrafts : public DraftSource {
   std::vector<int32_t> query_start_{0};
   std::vector<int32_t> context_len_;
   std::vector<int32_t> block_table_;
-  std::vector<int32_t> logit_tokens_;
+  std::vector<UnreadToken> unread_;
   std::vector<SamplingRow> rows_;
   std::vector<SampledToken> sampled_;
 };

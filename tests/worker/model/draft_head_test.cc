@@ -14,6 +14,7 @@
 #include <ostream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/testing/source_dir.h"
@@ -134,8 +135,9 @@ class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
     model_ = *std::move(model);
   }
 
-  // The model computes tokens [begin, end), then the head reads them in pieces.
-  void Read(int32_t begin, int32_t end, int32_t piece, bool draws) {
+  // The model computes tokens [begin, end), which the head is to read. If it draws, the last
+  // `drawn` of them are its batch.
+  void Read(int32_t begin, int32_t end, int32_t drawn) {
     std::vector<int32_t> positions(static_cast<size_t>(end - begin));
     std::iota(positions.begin(), positions.end(), begin);
     const std::vector<int32_t> start{0, end - begin};
@@ -145,26 +147,27 @@ class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
     ASSERT_TRUE(
         model_->Forward({ids, positions, start, context, std::span(table_).first(2), 2, {}}, {})
             .ok());
-    for (int32_t at = begin; at < end; at += piece) {
-      const int32_t to = std::min(end, at + piece);
-      std::vector<int32_t> states(static_cast<size_t>(to - at));
-      std::iota(states.begin(), states.end(), at - begin);
-      const std::vector<int32_t> rows =
-          draws && to == end ? std::vector<int32_t>{to - at - 1} : std::vector<int32_t>{};
-      RunHead(std::span(tokens_).subspan(static_cast<size_t>(at) + 1, states.size()), at, states,
-              rows, /*is_chain=*/false);
+    std::vector<UnreadToken> unread;
+    for (int32_t at = begin; at < end; ++at) {
+      unread.push_back({table_[static_cast<size_t>(at / kBlockTokens)], at % kBlockTokens, at,
+                        tokens_[static_cast<size_t>(at) + 1], at - begin});
     }
+    head_->Note(unread);
+    if (drawn == 0) return;
+    std::vector<int32_t> states(static_cast<size_t>(drawn));
+    std::iota(states.begin(), states.end(), end - drawn - begin);
+    RunHead(std::span(tokens_).subspan(static_cast<size_t>(end - drawn) + 1, states.size()),
+            end - drawn, states, /*is_chain=*/false);
   }
 
   void RunHead(std::span<const int32_t> ids, int32_t position, std::span<const int32_t> states,
-               std::span<const int32_t> rows, bool is_chain) {
+               bool is_chain) {
     std::vector<int32_t> positions(ids.size());
     std::iota(positions.begin(), positions.end(), position);
     const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
     const std::vector<int32_t> context{position + static_cast<int32_t>(ids.size())};
     HeadBatch batch;
-    batch.batch = {ids, positions, start, context, table_, static_cast<int32_t>(table_.size()),
-                   rows};
+    batch.batch = {ids, positions, start, context, table_, static_cast<int32_t>(table_.size()), {}};
     batch.states = states;
     batch.is_chain = is_chain;
     const absl::Status status = head_->Forward(batch);
@@ -204,7 +207,7 @@ class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
       if (i + 1 == drafts.size()) break;
       const std::vector<int32_t> row{0};
       ASSERT_NO_FATAL_FAILURE(RunHead(std::span(drafts).subspan(i, 1),
-                                      length - 1 + static_cast<int32_t>(i), row, row, true));
+                                      length - 1 + static_cast<int32_t>(i), row, true));
       drawn = Draw(-1);
     }
   }
@@ -222,19 +225,47 @@ class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
 
 TEST_P(DraftHeadTest, DraftsWhatTheEquationsSay) {
   const auto length = static_cast<int32_t>(tokens_.size()) - 1;
-  ASSERT_NO_FATAL_FAILURE(Read(0, length, length, true));
+  ASSERT_NO_FATAL_FAILURE(Read(0, length, length));
   ExpectDrafts();
 }
 
 TEST_P(DraftHeadTest, DraftsTheSameBehindAPromptInChunks) {
   const auto length = static_cast<int32_t>(tokens_.size()) - 1;
-  ASSERT_NO_FATAL_FAILURE(Read(0, 7, 3, false));
-  ASSERT_NO_FATAL_FAILURE(Read(7, 19, 12, false));
-  ASSERT_NO_FATAL_FAILURE(Read(19, length - 1, 2, false));
-  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 1, true));
+  ASSERT_NO_FATAL_FAILURE(Read(0, 7, 0));
+  ASSERT_NO_FATAL_FAILURE(Read(7, 19, 3));
+  ASSERT_NO_FATAL_FAILURE(Read(19, length - 1, 0));
+  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 1));
   ExpectDrafts();
   // Again, over keys and values that the chain has left.
-  ASSERT_NO_FATAL_FAILURE(Read(length - 4, length, 4, true));
+  ASSERT_NO_FATAL_FAILURE(Read(length - 4, length, 2));
+  ExpectDrafts();
+}
+
+TEST_P(DraftHeadTest, DraftsTheSameHoweverLateItReads) {
+  const auto length = static_cast<int32_t>(tokens_.size()) - 1;
+  // Chunk after chunk until there is no room for more states, which makes it read on the way.
+  for (int32_t round = 0; round < 40; ++round) {
+    ASSERT_NO_FATAL_FAILURE(Read(0, 11, 0));
+    ASSERT_NO_FATAL_FAILURE(Read(11, length, 0));
+  }
+  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 1));
+  ExpectDrafts();
+}
+
+TEST_P(DraftHeadTest, DraftsTheSameBehindACopyOfABlockThatItHasNotRead) {
+  const auto length = static_cast<int32_t>(tokens_.size()) - 1;
+  ASSERT_NO_FATAL_FAILURE(Read(0, length - 1, 0));
+  // The first block goes to another place, and something else takes its own.
+  const std::vector<BlockCopy> copies{{table_[0], 7}};
+  const std::vector<int32_t> no_tokens{0};
+  ForwardBatch empty;
+  empty.query_start = no_tokens;
+  ASSERT_TRUE(model_->Forward(empty, copies).ok());
+  const int32_t before = std::exchange(table_[0], 7);
+  const std::vector<UnreadToken> other{{before, 0, 0, 3, 0}};
+  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 0));
+  head_->Note(other);
+  ASSERT_NO_FATAL_FAILURE(Read(length - 1, length, 1));
   ExpectDrafts();
 }
 

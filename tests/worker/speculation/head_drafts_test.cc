@@ -27,15 +27,19 @@ namespace {
 
 using Drafted = std::map<std::vector<int32_t>, std::vector<int32_t>>;  // by the text before
 
-// Notes what is proposed for sequences that are drawn greedily.
+// Notes what is proposed for sequences that are drawn greedily. With `pauses`, a text gets drafts
+// within one stretch of so many tokens and none within the next.
 class Watched : public DraftSource {
  public:
-  explicit Watched(DraftSource* source) : source_(source) {}
+  explicit Watched(DraftSource* source, size_t pauses = 0) : source_(source), pauses_(pauses) {}
   void AfterStep(std::span<const ComputedTokens> computed) override {
     source_->AfterStep(computed);
   }
   void Propose(std::span<DraftAsk> asks) override {
-    source_->Propose(asks);
+    const auto served = std::partition(asks.begin(), asks.end(), [&](const DraftAsk& ask) {
+      return pauses_ == 0 || ask.sequence->tokens.size() / pauses_ % 2 == 1;
+    });
+    source_->Propose({asks.begin(), served});
     for (const DraftAsk& ask : asks) {
       EXPECT_LE(static_cast<int32_t>(ask.drafts.size()), ask.most);
       num_proposed += static_cast<int64_t>(ask.drafts.size());
@@ -50,6 +54,7 @@ class Watched : public DraftSource {
 
  private:
   DraftSource* const source_;
+  const size_t pauses_;
 };
 
 class HeadDraftsTest : public ::testing::TestWithParam<const char*> {
@@ -74,9 +79,10 @@ class HeadDraftsTest : public ::testing::TestWithParam<const char*> {
     Drafted drafted;
     int64_t num_proposed = 0;
   };
-  Ran Run(const std::vector<Request>& requests, CoreSetup setup, bool with_drafts) {
-    HeadDrafts source(model_->draft_head(), setup.max_sequences);
-    Watched watched(&source);
+  Ran Run(const std::vector<Request>& requests, CoreSetup setup, bool with_drafts,
+          size_t pauses = 0) {
+    HeadDrafts source(model_->draft_head());
+    Watched watched(&source, pauses);
     setup.max_rows = 64;
     if (with_drafts) setup.drafts = &watched;
     CoreDriver driver(model_.get(), setup);
@@ -108,11 +114,16 @@ TEST_P(HeadDraftsTest, ChangeNoAnswer) {
   CoreSetup setup;
   setup.num_blocks = 1024;
   const CollectedMap plain = Run(requests, setup, false).out;
-  for (const int32_t num_blocks : {1024, 48}) {
-    SCOPED_TRACE(num_blocks);
+  const struct {
+    int32_t num_blocks;
+    size_t pauses;
+  } cases[] = {{1024, 0}, {48, 0}, {48, 9}};
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.num_blocks);
+    SCOPED_TRACE(c.pauses);
     CoreSetup with = setup;
-    with.num_blocks = num_blocks;  // few: sequences are preempted
-    const Ran ran = Run(requests, with, true);
+    with.num_blocks = c.num_blocks;  // few: sequences are preempted
+    const Ran ran = Run(requests, with, true, c.pauses);
     EXPECT_GT(ran.num_proposed, 20);
     ASSERT_EQ(ran.out.size(), plain.size());
     for (const auto& [key, expected] : plain) {
@@ -141,12 +152,28 @@ struct Compared {
   int equal = 0;
 };
 
+TEST_P(HeadDraftsTest, AreThoseOfTheTextAfterAPause) {
+  CoreSetup setup;
+  const Ran ran = Run(GreedyRequests(), setup, true, 7);
+  int texts = 0;
+  for (const auto& [text, drafts] : ran.drafted) {
+    if (text.size() % 7 != 0) continue;  // the first behind a pause
+    const std::vector<int32_t> fresh = DraftsFor(text);
+    if (fresh.empty()) continue;
+    ++texts;
+    const auto common = static_cast<int64_t>(std::min(fresh.size(), drafts.size()));
+    EXPECT_TRUE(std::equal(fresh.begin(), fresh.begin() + common, drafts.begin()))
+        << "behind " << text.size() << " tokens";
+  }
+  EXPECT_GT(texts, 4);
+}
+
 TEST_P(HeadDraftsTest, AreThoseOfTheTextHoweverItCameAbout) {
   CoreSetup setup;
   setup.max_tokens = 24;  // prompts take several steps
   setup.max_sequences = 4;
   setup.max_rows = 64;
-  HeadDrafts source(model_->draft_head(), setup.max_sequences);
+  HeadDrafts source(model_->draft_head());
   Watched watched(&source);
   setup.drafts = &watched;
   std::vector<Request> requests = GreedyRequests();
