@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -159,17 +160,22 @@ TEST_F(InferenceGrpcTest, AClientThatDoesNotReadIsCutOffByTheBytesThatWait) {
   grpc::ClientContext context;
   const auto reader = stub->Chat(&context, request);
   ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
-  // The worker steps no faster than the router answers, so it cannot be done before the router
-  // has seen what waits.
+  // The worker steps slowly, so that it cannot be done before the router has seen what waits, and
+  // goes on until the other client has its answer, whenever that client's sequence comes.
   const auto serves = [&] {
-    grpc::ClientContext other;
-    std::vector<v1::ChatResponse> responses;
-    return Chat(Request(), &other, &responses).ok();
+    std::future<bool> served = std::async(std::launch::async, [&] {
+      grpc::ClientContext other;
+      std::vector<v1::ChatResponse> responses;
+      return Chat(Request(), &other, &responses).ok();
+    });
+    EXPECT_TRUE(WaitFor([&] {
+      worker_->AllowSteps(32);
+      return served.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    }));
+    return served.get();
   };
-  ASSERT_TRUE(WaitFor([&] {
-    worker_->AllowSteps(32);
-    return !serves() || worker_->num_cancelled() == 1;
-  }));
+  ASSERT_TRUE(WaitFor([&] { return !serves() || worker_->num_cancelled() == 1; }));
+  EXPECT_EQ(worker_->num_cancelled(), 1u);
   worker_->ReleaseSteps();
   EXPECT_TRUE(serves());
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <future>
 #include <memory>
 #include <string>
 #include <utility>
@@ -89,12 +90,18 @@ TEST_F(HostileClients, WhoDoesNotReadLosesItsStreamAndItsSequenceAlone) {
   TcpClient slow(router_->http_port(), /*receive_buffer_bytes=*/4096);
   ASSERT_TRUE(slow.Send(Request(body)));
   ASSERT_TRUE(WaitFor([&] { return worker_->num_running() == 1; }));
-  // The worker steps no faster than the router answers, so it cannot be done before the router
-  // has seen what waits.
-  ASSERT_TRUE(WaitFor([&] {
-    worker_->AllowSteps(64);
-    return !Serves() || worker_->num_cancelled() == 1;
-  }));
+  // The worker steps slowly, so that it cannot be done before the router has seen what waits, and
+  // goes on until the other client has its answer, whenever that client's sequence comes.
+  const auto serves = [&] {
+    std::future<bool> served = std::async(std::launch::async, [&] { return Serves(); });
+    EXPECT_TRUE(WaitFor([&] {
+      worker_->AllowSteps(64);
+      return served.wait_for(milliseconds(0)) == std::future_status::ready;
+    }));
+    return served.get();
+  };
+  ASSERT_TRUE(WaitFor([&] { return !serves() || worker_->num_cancelled() == 1; }));
+  EXPECT_EQ(worker_->num_cancelled(), 1u);
   worker_->ReleaseSteps();
   EXPECT_TRUE(Serves());
   EXPECT_TRUE(WaitFor([&] { return router_->service().num_running() == 0; }));
