@@ -169,6 +169,7 @@ void AddWeights(const Checkpoint& checkpoint, Report* report) {
     packing = "fp8, blocks of " + std::to_string(checkpoint.fp8().rows) + " x " +
               std::to_string(checkpoint.fp8().cols) + "; loaded as bf16 or int8";
   }
+  if (checkpoint.mxfp4()) packing = "mxfp4 of experts, groups of 32";
   if (!packing.empty()) report->Add("quantization", packing);
   report->Add("weights", ApproximateSize(checkpoint.weight_bytes()));
   for (const auto& [name, totals] : by_type) {

@@ -40,6 +40,18 @@ __device__ __forceinline__ float Activated(float x) {
   }
 }
 
+// See ActivationKind for the formulas.
+template <ActivationKind kKind>
+__device__ __forceinline__ float ActivatedGated(float gate, float up) {
+  if constexpr (kKind == ActivationKind::kClampedSwiglu) {
+    const float g = fminf(gate, 7.0f);
+    const float u = fminf(fmaxf(up, -7.0f), 7.0f);
+    return __fdividef(g, 1.0f + __expf(-1.702f * g)) * (u + 1.0f);
+  } else {
+    return Activated<kKind>(gate) * up;
+  }
+}
+
 // What is computed of a row of T.
 template <class T_, ActivationKind kKind_, bool kGated_>
 struct Function {
@@ -54,7 +66,7 @@ struct Function {
       float u[8];
       Unpack8<T>(up, u);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) y[j] = Activated<kKind_>(g[j]) * u[j];
+      for (int j = 0; j < 8; ++j) y[j] = ActivatedGated<kKind_>(g[j], u[j]);
     } else {
 #pragma unroll
       for (int j = 0; j < 8; ++j) y[j] = Activated<kKind_>(g[j]);
@@ -243,6 +255,9 @@ cudaError_t LaunchActivation(const ActivationParams& p, cudaStream_t stream) {
       return LaunchKind<ActivationKind::kGelu>(p, stream);
     case ActivationKind::kGeluTanh:
       return LaunchKind<ActivationKind::kGeluTanh>(p, stream);
+    case ActivationKind::kClampedSwiglu:
+      if (!p.gated) return cudaErrorInvalidValue;
+      return Launch<Function<__nv_bfloat16, ActivationKind::kClampedSwiglu, true>>(p, stream);
   }
   return cudaErrorInvalidValue;
 }

@@ -48,7 +48,7 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
     return absl::InvalidArgumentError(Concat(checkpoint.path(), " is ", checkpoint.format(),
                                              "; expected a directory with safetensors"));
   }
-  if (checkpoint.compressed_int8().present || checkpoint.packed().present) {
+  if (checkpoint.compressed_int8().present || checkpoint.packed().present || checkpoint.mxfp4()) {
     return absl::FailedPreconditionError(
         Concat(checkpoint.path(), " is quantized already (", checkpoint.dominant_format(), ")"));
   }
@@ -64,6 +64,11 @@ absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
                         Concat(checkpoint.path(), ": ", std::string(checked.message())));
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() > 2) {
+      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' ",
+                                             tensor.ShapeString(),
+                                             " stacks experts; expected a matrix for each"));
+    }
     if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
         tensor.dtype != DType::kBf16) {
       return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' is ",

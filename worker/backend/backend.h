@@ -208,6 +208,10 @@ struct AttentionShape {
   // ALiBi (Press et al., "Train Short, Test Long"): a key at position j adds slope * (j - i) to the
   // score of a query at position i. f32 [num_heads]; null: none.
   const DeviceBuffer* alibi_slopes = nullptr;
+  // One more score per head, of no key, that takes part in its softmax and adds nothing to its sum
+  // (Xiao et al., "Efficient Streaming Language Models with Attention Sinks", section 3.3). f32
+  // [num_heads]; null: none.
+  const DeviceBuffer* sinks = nullptr;
 };
 
 // Whether attention of this shape may read a cache's layer: a key and a value plane of its sizes,
@@ -398,9 +402,9 @@ class Backend {
   // then the rotated one; out: [num_tokens, num_heads * latent_dim].
   virtual absl::Status LatentAttention(MatrixView q, const LatentAttentionShape& shape,
                                        const KvCache& cache, int64_t layer, MatrixView out);
-  // out = f(x); x and out may be the same.
+  // out = f(x); x and out may be the same. REQUIRES: f is not kClampedSwiglu.
   virtual absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) = 0;
-  // out = f(gate) * up, where gate_up's rows hold gate, then up.
+  // out = f(gate) * up, or kClampedSwiglu of both, where gate_up's rows hold gate, then up.
   virtual absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
                                      const Operand& out) = 0;
   // Chooses experts for every token by the router's logits, f32 [tokens, num_experts]. The choice
@@ -410,7 +414,7 @@ class Backend {
   virtual absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
                                     const DeviceBuffer* bias, DeviceBuffer* counts) = 0;
   // A row for every token and expert that was chosen for it, by the expert's number; one expert's
-  // rows in the order of tokens: out = x W[expert]^T. `order`: of x's rows.
+  // rows in the order of tokens: out = x W[expert]^T + bias[expert]. `order`: of x's rows.
   // out: [tokens * experts_per_token, out_features of one expert].
   virtual absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
                                     MatrixView out) = 0;

@@ -23,6 +23,14 @@ void GqaAttention::DeclareWeights(Declarations* out) {
     slopes.split = Split::kOutput;
     out->push_back({std::move(slopes), &alibi_slopes_});
   }
+  if (!spec_.sinks.empty()) {
+    WeightSpec sinks;
+    sinks.role = WeightRole::kSinks;
+    sinks.parts = spec_.sinks;
+    sinks.split = Split::kOutput;
+    sinks.suffix = "";
+    out->push_back({std::move(sinks), &sinks_});
+  }
   WeightSpec qkv;
   qkv.role = WeightRole::kQkv;
   qkv.parts = spec_.qkv;
@@ -51,10 +59,10 @@ void GqaAttention::DeclareColumns(Activation input, ActivationPlan* plan) const 
 
 AttentionShape GqaAttention::shape() const {
   return {
-      spec_.num_heads,    spec_.num_kv_heads,
-      spec_.head_dim,     static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim))),
-      spec_.window,       spec_.logit_softcap,
-      alibi_slopes_.get()};
+      spec_.num_heads,     spec_.num_kv_heads,
+      spec_.head_dim,      static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim))),
+      spec_.window,        spec_.logit_softcap,
+      alibi_slopes_.get(), sinks_.get()};
 }
 
 HeadNorms GqaAttention::head_norms() const {

@@ -49,6 +49,7 @@ class GqaAttention {
   std::optional<Norm> q_norm_;                  // [head_dim]
   std::optional<Norm> k_norm_;                  // [head_dim]
   std::unique_ptr<DeviceBuffer> alibi_slopes_;  // f32 [num_heads]; null: none
+  std::unique_ptr<DeviceBuffer> sinks_;         // the same
   Projection qkv_;                              // [(heads + 2 kv_heads) * head_dim, input_size()]
   Projection out_;                              // [hidden, heads * head_dim]
 };

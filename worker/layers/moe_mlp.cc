@@ -22,6 +22,7 @@ void MoeMlp::DeclareRouter(Declarations* out) {
   router.role = WeightRole::kRouter;
   router.parts = {WholeModule(spec_.router, spec_.routing.num_experts)};
   router.cols = hidden_size_;
+  router.bias = spec_.router_bias;
   out->push_back({std::move(router), &router_});
   WeightSpec counts;
   counts.role = WeightRole::kConstant;
@@ -47,6 +48,7 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   gate_up.role = WeightRole::kExpertsIn;
   gate_up.parts = spec_.gate_up;
   gate_up.cols = hidden_size_;
+  gate_up.bias = spec_.bias;
   gate_up.split = Split::kOutput;
   gate_up.experts = spec_.routing.num_experts;
   out->push_back({std::move(gate_up), &gate_up_});
@@ -55,6 +57,7 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   down.parts = spec_.down;
   down.cols = spec_.inner;
   down.columns = spec_.down_columns;
+  down.bias = spec_.bias && spec_.down_columns.first == 0;
   down.split = Split::kInput;
   down.experts = spec_.routing.num_experts;
   out->push_back({std::move(down), &down_});

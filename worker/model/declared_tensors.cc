@@ -32,6 +32,20 @@ absl::StatusOr<const TensorView*> Find(const Checkpoint& checkpoint, const std::
   return tensor;
 }
 
+// Of bits that are no values by themselves.
+absl::StatusOr<const TensorView*> FindBytes(const Checkpoint& checkpoint, const std::string& name,
+                                            std::vector<int64_t> shape) {
+  const TensorView* tensor = checkpoint.Find(name);
+  if (tensor == nullptr) {
+    return absl::InvalidArgumentError(Concat("tensor '", name, "' is missing"));
+  }
+  TensorView expected;
+  expected.shape = std::move(shape);
+  if (tensor->dtype == DType::kU8 && tensor->shape == expected.shape) return tensor;
+  return absl::InvalidArgumentError(
+      Concat(DescribeTensor(*tensor), ": expected U8 ", expected.ShapeString()));
+}
+
 bool IsPacked(const Checkpoint& checkpoint, const WeightSpec& weight, const RowBlock& part) {
   return checkpoint.packed().present && !weight.is_vector() &&
          checkpoint.Find(part.module + ".weight") == nullptr;
@@ -52,6 +66,48 @@ absl::StatusOr<const TensorView*> FindBlockScales(const Checkpoint& checkpoint,
               {count(values.shape[0], blocks.rows), count(values.shape[1], blocks.cols)});
 }
 
+bool IsOfExperts(const WeightSpec& weight) {
+  return weight.role == WeightRole::kExpertsIn || weight.role == WeightRole::kExpertsOut;
+}
+
+// How many experts a tensor stacks, by its first dimension, where they divide `rows`; of which the
+// weight may have but some. Otherwise the weight's.
+int64_t StackedExperts(const TensorView& tensor, const WeightSpec& weight, int64_t rows) {
+  const int64_t first = tensor.shape.empty() ? 0 : tensor.shape[0];
+  return first > 0 && rows % first == 0 ? first : weight.experts;
+}
+
+// A stack of experts in a tensor without ".weight", or MXFP4 in two. Whether there is one.
+absl::StatusOr<bool> FindStack(const Checkpoint& checkpoint, const WeightSpec& weight,
+                               const RowBlock& part, ModuleTensors* found) {
+  if (!IsOfExperts(weight) || checkpoint.Find(part.module + ".weight") != nullptr) return false;
+  const TensorView* blocks =
+      checkpoint.mxfp4() ? checkpoint.Find(part.module + "_blocks") : nullptr;
+  const TensorView* stack = blocks != nullptr ? blocks : checkpoint.Find(part.module);
+  if (stack == nullptr) return false;
+  const int64_t experts = StackedExperts(*stack, weight, part.module_rows);
+  const int64_t rows = part.module_rows / experts;
+  if (blocks != nullptr) {
+    const int64_t group = BlockElements(DType::kMxfp4);
+    const int64_t groups = weight.module_cols() / group;
+    if (weight.module_cols() % group != 0) {
+      return absl::InvalidArgumentError(Concat(DescribeTensor(*blocks), ": rows of ",
+                                               weight.module_cols(), "; expected a multiple of ",
+                                               group));
+    }
+    PINGTI_ASSIGN_OR_RETURN(
+        found->values, FindBytes(checkpoint, part.module + "_blocks", {experts, rows, groups, 16}));
+    PINGTI_ASSIGN_OR_RETURN(found->mxfp4_scales, FindBytes(checkpoint, part.module + "_scales",
+                                                           {experts, rows, groups}));
+    return true;
+  }
+  PINGTI_ASSIGN_OR_RETURN(found->values,
+                          Find(checkpoint, part.module, {experts, weight.module_cols(), rows}));
+  if (!IsBlockType(found->values->dtype) && found->values->dtype != DType::kI8) return true;
+  return absl::UnimplementedError(
+      Concat(DescribeTensor(*found->values), ": expected F32, F16 or BF16"));
+}
+
 absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
                         const RowBlock& part, ModuleTensors* found) {
   if (IsPacked(checkpoint, weight, part)) {
@@ -64,6 +120,8 @@ absl::Status FindValues(const Checkpoint& checkpoint, const WeightSpec& weight,
         FindPackedModule(checkpoint, part.module, part.module_rows, weight.module_cols()));
     return absl::OkStatus();
   }
+  PINGTI_ASSIGN_OR_RETURN(const bool stacked, FindStack(checkpoint, weight, part, found));
+  if (stacked) return absl::OkStatus();
   std::vector<int64_t> shape = {part.module_rows};
   if (!weight.is_vector()) shape.push_back(weight.module_cols());
   const std::string name = Concat(part.module, weight.suffix);
@@ -114,7 +172,7 @@ std::vector<TensorView> TensorsWithoutData(const std::vector<WeightSpec>& weight
 
 std::vector<const TensorView*> ModuleTensors::All() const {
   std::vector<const TensorView*> all;
-  for (const TensorView* tensor : {values, row_scale, block_scales, bias}) {
+  for (const TensorView* tensor : {values, mxfp4_scales, row_scale, block_scales, bias}) {
     if (tensor != nullptr) all.push_back(tensor);
   }
   if (packed.has_value()) all.insert(all.end(), packed->tensors.begin(), packed->tensors.end());
@@ -128,7 +186,15 @@ absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
   const std::string bias = part.module + ".bias";
   // Added once, by the rank that has the first columns.
   const bool brings_bias = found.packed.has_value() && weight.columns.first == 0;
-  if (weight.bias || (brings_bias && checkpoint.Find(bias) != nullptr)) {
+  const TensorView* stacked_bias = nullptr;
+  if (weight.bias && IsOfExperts(weight) && checkpoint.Find(bias) == nullptr) {
+    stacked_bias = checkpoint.Find(part.module + "_bias");
+  }
+  if (stacked_bias != nullptr) {
+    const int64_t experts = StackedExperts(*stacked_bias, weight, part.module_rows);
+    PINGTI_ASSIGN_OR_RETURN(
+        found.bias, Find(checkpoint, stacked_bias->name, {experts, part.module_rows / experts}));
+  } else if (weight.bias || (brings_bias && checkpoint.Find(bias) != nullptr)) {
     PINGTI_ASSIGN_OR_RETURN(found.bias, Find(checkpoint, bias, {part.module_rows}));
   }
   return found;

@@ -17,11 +17,17 @@ namespace pingti::worker {
 
 // Tensors of one module. Either `values` or `packed` is set.
 struct ModuleTensors {
-  const TensorView* values = nullptr;        // [module_rows, cols], or [module_rows] of a vector
+  // [module_rows, cols], or [module_rows] of a vector; or a stack of experts as
+  // worker/quant/stacked_rows.h has it: [experts, rows, groups, 16] beside mxfp4_scales, or
+  // [experts, cols, rows].
+  const TensorView* values = nullptr;
+  const TensorView* mxfp4_scales = nullptr;
   const TensorView* row_scale = nullptr;     // [module_rows, 1], beside values in int8
   const TensorView* block_scales = nullptr;  // beside values in F8_E4M3; see Fp8Blocks
   std::optional<PackedModule> packed;
-  const TensorView* bias = nullptr;  // [module_rows]
+  const TensorView* bias = nullptr;  // [module_rows], or [experts, rows]
+
+  bool transposed() const { return mxfp4_scales == nullptr && values->shape.size() == 3; }
 
   std::vector<const TensorView*> All() const;
 };

@@ -44,6 +44,8 @@ void ShapeAsMatrices(const DecoderSpec& spec, std::vector<TensorView>* tensors) 
   for (TensorView& tensor : *tensors) {
     std::vector<int64_t>& shape = tensor.shape;
     if (shape.size() == 3) shape = {shape[0] * shape[1], shape[2]};
+    // A bias per expert.
+    if (shape.size() == 2 && tensor.name.ends_with("_exps.bias")) shape = {shape[0] * shape[1]};
     if (shape.size() == 1 && single_rows.count(tensor.name) != 0) shape = {1, shape[0]};
   }
 }
@@ -127,6 +129,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
     parts.compressed_int8 = std::move(files.quantization.int8);
     parts.packed = std::move(files.quantization.packed);
     parts.fp8 = files.quantization.fp8;
+    parts.mxfp4 = files.quantization.mxfp4;
     parts.tensors = std::move(files.tensors);
     parts.files = std::move(files.files);
     parts.memory = std::move(files.memory);

@@ -16,6 +16,9 @@ int64_t BlockColumns(const Checkpoint& checkpoint, const std::string& module) {
   if (const TensorView* tensor = checkpoint.Find(module + ".weight")) {
     return BlockElements(tensor->dtype);
   }
+  if (checkpoint.mxfp4() && checkpoint.Find(module + "_blocks") != nullptr) {
+    return BlockElements(DType::kMxfp4);
+  }
   // One group for all columns (0) can be cut anywhere.
   return std::max<int64_t>(checkpoint.packed().group_size, 1);
 }

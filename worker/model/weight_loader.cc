@@ -5,7 +5,9 @@
 #include <variant>
 
 #include "common/base/status_macros.h"
+#include "common/base/strings.h"
 #include "worker/quant/ggml_blocks.h"
+#include "worker/quant/stacked_rows.h"
 
 namespace pingti::worker {
 namespace {
@@ -21,6 +23,13 @@ TensorView RowsOf(const TensorView& tensor, const RowBlock& part) {
     view.data = static_cast<const char*>(tensor.data) + part.first * row_bytes;
   }
   return view;
+}
+
+bool HasSteps(const RowBlock& part) { return part.run != 0; }
+
+// REQUIRES: all runs are single rows, or there are none.
+RowSteps StepsOf(const RowBlock& part) {
+  return {part.first, part.rows, HasSteps(part) ? part.stride : 1};
 }
 
 std::vector<float> Values(const TensorView& tensor, float without_data) {
@@ -103,17 +112,38 @@ absl::Status WeightLoader::AddPart(const WeightSpec& weight, const RowBlock& par
     int64_t rows_before = 0;
     for (const MatrixSource& before : source->parts) rows_before += before.tensor.shape[0];
     source->bias.resize(static_cast<size_t>(rows_before));
-    const std::vector<float> values = Values(RowsOf(*tensors.bias, part), /*without_data=*/0.0f);
+    TensorView bias = *tensors.bias;
+    bias.shape = {part.module_rows};
+    bias = HasSteps(part) ? GatherRows(bias, StepsOf(part), &slices_) : RowsOf(bias, part);
+    const std::vector<float> values = Values(bias, /*without_data=*/0.0f);
     source->bias.insert(source->bias.end(), values.begin(), values.end());
   }
   PINGTI_ASSIGN_OR_RETURN(MatrixSource matrix, Matrix(tensors, weight, part));
   if (tensors.packed.has_value()) {
     for (const TensorView* tensor : tensors.packed->tensors) sources_.push_back(*tensor);
+  } else if (tensors.values->shape.size() > 2 || HasSteps(part)) {
+    AddStackToSources(tensors);
   } else {
     sources_.push_back(RowsOf(*tensors.values, part));
   }
   source->parts.push_back(std::move(matrix));
   return absl::OkStatus();
+}
+
+// Every part of a stack is read from the same tensors, which are released once.
+void WeightLoader::AddStackToSources(const ModuleTensors& tensors) {
+  if (!sources_.empty() && sources_.back().name == tensors.values->name) return;
+  if (tensors.mxfp4_scales != nullptr) sources_.push_back(*tensors.mxfp4_scales);
+  sources_.push_back(*tensors.values);
+}
+
+TensorView WeightLoader::StackedRows(const ModuleTensors& tensors, const RowBlock& part) {
+  const RowSteps rows = StepsOf(part);
+  if (tensors.mxfp4_scales != nullptr) {
+    return GatherMxfp4Rows(*tensors.values, *tensors.mxfp4_scales, rows, &slices_);
+  }
+  if (tensors.transposed()) return GatherTransposedRows(*tensors.values, rows, &slices_);
+  return GatherRows(*tensors.values, rows, &slices_);
 }
 
 absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
@@ -131,6 +161,15 @@ absl::StatusOr<MatrixSource> WeightLoader::Matrix(const ModuleTensors& tensors,
     PINGTI_ASSIGN_OR_RETURN(source.packed, SlicePacked(tensors.packed->weights, range, &slices_));
     source.tensor = source.packed->words;
     source.tensor.shape = {part.rows, weight.cols};
+    return source;
+  }
+  if (tensors.values->shape.size() > 2 || HasSteps(part)) {
+    if (tensors.row_scale != nullptr || tensors.block_scales != nullptr) {
+      return absl::UnimplementedError(
+          Concat(DescribeTensor(*tensors.values), ": scales beside rows that take turns"));
+    }
+    const TensorView rows = StackedRows(tensors, part);
+    source.tensor = SliceTensor(rows, {0, part.rows, weight.columns.first, weight.cols}, &slices_);
     return source;
   }
   source.tensor = SliceTensor(*tensors.values, range, &slices_);

@@ -36,6 +36,9 @@ class WeightLoader {
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Vector(const WeightSpec& weight);
   // Appends the part's matrix and bias. The bias is empty as long as no part had one.
   absl::Status AddPart(const WeightSpec& weight, const RowBlock& part, LinearSource* source);
+  void AddStackToSources(const ModuleTensors& tensors);
+  // The part's rows of a module whose rows do not lie together as a matrix.
+  TensorView StackedRows(const ModuleTensors& tensors, const RowBlock& part);
   absl::StatusOr<MatrixSource> Matrix(const ModuleTensors& tensors, const WeightSpec& weight,
                                       const RowBlock& part);
   WeightFormat FormatOf(const WeightSpec& weight) const;

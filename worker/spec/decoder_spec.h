@@ -72,6 +72,9 @@ struct AttentionSpec {
   std::optional<NormSpec> k_norm;
   // See AttentionShape in worker/backend/backend.h. Empty: no ALiBi. [num_heads]
   std::vector<float> alibi_slopes;
+  // One more score per head that takes part in its softmax: rows of a vector [num_heads], named as
+  // the tensor is. Empty: none.
+  std::vector<RowBlock> sinks;
   float logit_softcap = 0.0f;  // 0: none
 };
 
@@ -121,6 +124,7 @@ struct MlpSpec {
 struct ExpertsSpec {
   ExpertRouting routing;
   std::string router;  // [num_experts, hidden]
+  bool router_bias = false;
   // A vector [num_experts] that is added to the scores when experts are chosen, but not to their
   // weights: the tensor's whole name. Empty: none.
   std::string correction_bias;
@@ -129,6 +133,7 @@ struct ExpertsSpec {
   std::vector<RowBlock> gate_up;  // of each expert in turn gate, then up; [inner, hidden] each
   std::vector<RowBlock> down;     // of each expert in turn; [hidden, inner] each
   ColumnRange down_columns;       // which of the modules' those are, in a rank's share
+  bool bias = false;              // of all of them
   // A feed-forward that every token takes besides.
   std::optional<MlpSpec> shared;
   // [1, hidden]: the sigmoid of its product scales the shared one's output. Empty: it is not

@@ -37,6 +37,7 @@ AttentionSpec ShardAttention(const AttentionSpec& whole, int rank, int size) {
   const int64_t values = keys + whole.num_kv_heads;
   Append(SliceRows(whole.qkv, values * dim, heads.kv.count * dim), &share.qkv);
   share.out_columns = {heads.q.first * dim, whole.num_heads * dim};
+  if (!whole.sinks.empty()) share.sinks = SliceRows(whole.sinks, heads.q.first, heads.q.count);
   if (!whole.alibi_slopes.empty()) {
     const auto first = whole.alibi_slopes.begin() + heads.q.first;
     share.alibi_slopes.assign(first, first + heads.q.count);

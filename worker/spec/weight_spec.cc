@@ -107,14 +107,15 @@ std::vector<RowBlock> JoinedParts(const WeightSpec& spec) {
     rows += part.rows;
     RowBlock* last = joined.empty() || next ? nullptr : &joined.back();
     if (last != nullptr && last->module == part.module && last->first + last->rows == part.first &&
-        last->interleaved_heads == 0 && part.interleaved_heads == 0) {
+        last->interleaved_heads == 0 && part.interleaved_heads == 0 && last->run == 0 &&
+        part.run == 0) {
       last->rows += part.rows;
     } else {
       joined.push_back(part);
     }
   };
   for (const RowBlock& part : spec.parts) {
-    if (part.run == 0) {
+    if (part.run <= 1) {
       add(part);
       continue;
     }

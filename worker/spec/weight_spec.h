@@ -25,6 +25,7 @@ enum class Split {
 enum class WeightRole {
   kEmbedding,
   kNorm,
+  kSinks,         // of attention's softmax, a vector
   kConstant,      // follows from the configuration; see WeightSpec::constant
   kQkv,           // queries, keys and values, or what latent attention makes them of, stacked
   kQueryUp,       // queries of their latent
@@ -40,7 +41,8 @@ enum class WeightRole {
 };
 
 // Rows of a module's tensor, which has `module_rows` rows: [first, first + rows), or, with `run`,
-// runs of that many rows, the first at `first` and each `stride` rows after the one before.
+// runs of that many rows, the first at `first` and each `stride` rows after the one before. Runs of
+// one row are brought together when they are read.
 struct RowBlock {
   std::string module;  // as the checkpoint names it, without ".weight": "blk.0.attn_q"
   int64_t rows = 0;
@@ -96,7 +98,8 @@ struct WeightSpec {
 };
 
 // The parts as runs of rows, those that follow each other in one module joined to one, but for
-// those of different experts or heads: what a loader reads at once.
+// those of different experts or heads: what a loader reads at once. Parts whose runs are single
+// rows stay as they are.
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec);
 
 }  // namespace pingti::worker

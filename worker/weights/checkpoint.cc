@@ -30,9 +30,23 @@ bool DescribesValues(const TensorView& tensor, const PackedQuantization& packed)
   return false;
 }
 
-int64_t NumValues(const TensorView& tensor, const PackedQuantization& packed) {
+bool HoldsMxfp4(const TensorView& tensor, bool mxfp4) {
+  return mxfp4 && EndsWith(tensor.name, "_blocks");
+}
+
+int64_t NumValues(const TensorView& tensor, const Checkpoint::Parts& parts) {
+  const PackedQuantization& packed = parts.packed;
   if (DescribesValues(tensor, packed)) return 0;
+  if (parts.mxfp4 && EndsWith(tensor.name, "_scales")) return 0;
+  if (HoldsMxfp4(tensor, parts.mxfp4)) return 2 * tensor.NumElements();
   return tensor.NumElements() * (HoldsWords(tensor, packed) ? 32 / packed.bits : 1);
+}
+
+// The type of its values, for people.
+std::string FormatOf(const TensorView& tensor, const Checkpoint::Parts& parts) {
+  const PackedQuantization& packed = parts.packed;
+  if (HoldsWords(tensor, packed)) return Concat(packed.method, "-int", packed.bits);
+  return std::string(DTypeName(HoldsMxfp4(tensor, parts.mxfp4) ? DType::kMxfp4 : tensor.dtype));
 }
 
 }  // namespace
@@ -54,7 +68,7 @@ void Checkpoint::Release(const TensorView& tensor) const {
 
 int64_t Checkpoint::num_parameters() const {
   int64_t count = 0;
-  for (const TensorView& tensor : parts_.tensors) count += NumValues(tensor, parts_.packed);
+  for (const TensorView& tensor : parts_.tensors) count += NumValues(tensor, parts_);
   return count;
 }
 
@@ -65,12 +79,9 @@ int64_t Checkpoint::weight_bytes() const {
 }
 
 std::string Checkpoint::dominant_format() const {
-  const PackedQuantization& packed = parts_.packed;
   std::map<std::string, int64_t> values;
   for (const TensorView& tensor : parts_.tensors) {
-    values[HoldsWords(tensor, packed) ? Concat(packed.method, "-int", packed.bits)
-                                      : std::string(DTypeName(tensor.dtype))] +=
-        NumValues(tensor, packed);
+    values[FormatOf(tensor, parts_)] += NumValues(tensor, parts_);
   }
   const auto most =
       std::max_element(values.begin(), values.end(),

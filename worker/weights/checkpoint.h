@@ -107,6 +107,7 @@ class Checkpoint {
     CompressedInt8 compressed_int8;
     PackedQuantization packed;
     Fp8Blocks fp8;
+    bool mxfp4 = false;
     std::string display_name;
   };
 
@@ -121,6 +122,9 @@ class Checkpoint {
   const CompressedInt8& compressed_int8() const { return parts_.compressed_int8; }
   const PackedQuantization& packed() const { return parts_.packed; }
   const Fp8Blocks& fp8() const { return parts_.fp8; }
+  // Stacks of experts may be MXFP4 in two tensors, "x_blocks" and "x_scales", as gpt-oss's are: see
+  // worker/quant/stacked_rows.h.
+  bool mxfp4() const { return parts_.mxfp4; }
 
   const std::vector<TensorView>& tensors() const { return parts_.tensors; }
   // Null when absent. Names are the file's own: "model.layers.0.mlp.up_proj.weight" of safetensors,

@@ -256,7 +256,7 @@ absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
   const JsonFields quantization(*object, kPrefix);
   PINGTI_RETURN_IF_ERROR(ExpectString(quantization, "quant_method", "",
                                       {"gptq", "awq", "compressed-tensors", "bitsandbytes",
-                                       "auto-round", "intel/auto-round", "fp8"}));
+                                       "auto-round", "intel/auto-round", "fp8", "mxfp4"}));
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> method,
                           quantization.String("quant_method"));
   if (*method == "gptq") {
@@ -268,6 +268,8 @@ absl::StatusOr<HfQuantization> ReadHfQuantization(const JsonFields& fields) {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAutoRound(quantization));
   } else if (*method == "fp8") {
     PINGTI_ASSIGN_OR_RETURN(out.fp8, ReadFp8(quantization));
+  } else if (*method == "mxfp4") {
+    out.mxfp4 = true;  // which modules are shows in their tensors
   } else if (*method == "awq") {
     PINGTI_ASSIGN_OR_RETURN(out.packed, ReadAwq(quantization));
   } else {

@@ -14,6 +14,7 @@ struct HfQuantization {
   PackedQuantization packed;
   Fp8Blocks fp8;
   bool bitsandbytes = false;
+  bool mxfp4 = false;  // of experts, see Checkpoint::mxfp4
 };
 
 // `fields`: the whole configuration. Errors: InvalidArgument or Unimplemented naming the field, its

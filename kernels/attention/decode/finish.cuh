@@ -37,6 +37,16 @@ __device__ __forceinline__ void StoreRow4(const QueryArgs& args, const Segment& 
       make_uint2(PackPair<T>(value.x, value.y), PackPair<T>(value.z, value.w));
 }
 
+// What the sink of a row's head adds to the row's sum, which is relative to `highest`.
+__device__ __forceinline__ float SinkPart(const QueryArgs& args, const Segment& segment, int row,
+                                          float highest) {
+  if (args.sinks == nullptr) return 0.0f;
+  constexpr float kLog2E = 1.44269504f;
+  const float sink = __ldg(args.sinks + segment.kv_head * args.group + row % args.group);
+  const float finite = highest == -INFINITY ? 0.0f : highest;
+  return Exp2(sink * kLog2E - finite * args.scale_log2);
+}
+
 // A row no key reached (an unused slot) is zero, by definition.
 __device__ __forceinline__ float4 Normalise(float4 value, float sum) {
   const float inverse = sum > 0.0f ? 1.0f / sum : 0.0f;
@@ -86,6 +96,7 @@ __device__ void CombineWorkers(const Segment& segment, const QueryArgs& args,
                             total.z * keep + value[i].z * add, total.w * keep + value[i].w * add);
       }
     }
+    sum += SinkPart(args, segment, row, highest);
     StoreRow4<typename Tr::T>(args, segment, row, dim, Normalise(total, sum));
   }
 }
@@ -142,6 +153,7 @@ __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const 
     }
     const int out_dim = pass * kMergeDims + dim;
     if (segment.whole) {
+      sum += SinkPart(args, segment, row, highest);
       StoreRow4<typename Tr::T>(args, segment, row, out_dim, Normalise(total, sum));
     } else {
       *reinterpret_cast<float4*>(slot + row * Tr::kHeadDim + out_dim) = total;

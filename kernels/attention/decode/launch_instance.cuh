@@ -53,9 +53,10 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
              p.kv.scale_page_stride,
              p.kv.scale_head_stride,
              Log2(p.kv.page_tokens)};
-  args.query = {p.q,   p.q_token_stride,   p.q_head_stride,
-                p.out, p.out_token_stride, p.out_head_stride,
-                group, shape.window,       p.softmax_scale * 1.4426950408889634f};
+  args.query = {p.q,    p.q_token_stride,   p.q_head_stride,
+                p.out,  p.out_token_stride, p.out_head_stride,
+                group,  shape.window,       p.softmax_scale * 1.4426950408889634f,
+                p.sinks};
   // The counters live at the end of the plan buffer, the one part of it that launches write.
   args.partial = {static_cast<float*>(p.workspace), const_cast<int32_t*>(plan) + layout.Counters(),
                   shape.max_q_len * group};

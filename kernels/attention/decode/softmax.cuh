@@ -16,9 +16,10 @@ struct QueryArgs {
   void* out;
   int64_t out_token_stride;
   int64_t out_head_stride;
-  int group;         // query heads per KV head
-  int window;        // <= 0: none
-  float scale_log2;  // softmax_scale * log2(e)
+  int group;           // query heads per KV head
+  int window;          // <= 0: none
+  float scale_log2;    // softmax_scale * log2(e)
+  const float* sinks;  // of query heads, or null
 };
 
 // Rows g and g + 8 of the warp's row tile: running maximum of raw scores, running sum (of this

@@ -51,6 +51,7 @@ bool ValidParams(const PrefillAttentionParams& params) {
   const bool masks = params.window >= 0 && (params.window == 0 || params.causal);
   return pointers && strides && heads && masks && params.softmax_scale > 0 &&
          params.logit_softcap >= 0 && IsAligned(params.alibi_slopes, 4) &&
+         IsAligned(params.sinks, 4) &&
          params.workspace_bytes >=
              PrefillAttentionWorkspaceBytes(params.total_q_tokens, params.num_seqs);
 }

@@ -43,6 +43,7 @@ struct Sm80Args {
   float scale_log2;    // of scores, times log2 e
   bool causal;
   int32_t window;
+  const float* sinks;  // of query heads, or null
   // Of scores that are transformed; they are scaled there, and scale_log2 is log2 e alone.
   float scale;
   float logit_softcap;
@@ -257,6 +258,7 @@ struct Sm80Block {
       float sum = row_sum[half];
       sum += __shfl_xor_sync(~0u, sum, 1);
       sum += __shfl_xor_sync(~0u, sum, 2);
+      sum += SinkPart(args.sinks, head, row_max[half], args.scale_log2);
       const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
       const int row = 16 * Warp() + lane / 4 + 8 * half;
 #pragma unroll

@@ -27,6 +27,7 @@ cudaError_t LaunchSm80(const PrefillAttentionParams& params, cudaStream_t stream
   args.scale_log2 = (kTransform ? 1.0f : params.softmax_scale) * 1.44269504f;
   args.causal = params.causal;
   args.window = params.window;
+  args.sinks = params.sinks;
   args.scale = params.softmax_scale;
   args.logit_softcap = params.logit_softcap;
   args.alibi_slopes = params.alibi_slopes;

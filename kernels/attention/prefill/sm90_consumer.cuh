@@ -226,8 +226,9 @@ struct Sm90Consumer {
   }
 
   // All KV tiles of one work item.
-  __device__ __forceinline__ void Attend(const WorkItem& item, float (&out)[Tr::kOutRegisters],
+  __device__ __forceinline__ void Attend(const Tile& work, float (&out)[Tr::kOutRegisters],
                                          float (&row_sum)[2]) {
+    const WorkItem& item = work.item;
     float scores[Tr::kScoreRegisters];
     uint32_t p[kTileKv / 16][4];
     float row_max[2] = {-INFINITY, -INFINITY};
@@ -276,6 +277,11 @@ struct Sm90Consumer {
     ReleaseStage(&shared.v_empty[v_position.index]);
     v_position.Advance(Tr::kStages);
     q_parity ^= 1;
+    if (lane % 4 != 0) return;  // Store adds up what the row's threads have
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      row_sum[half] += SinkPart(args.sinks, work.head, row_max[half], args.scale_log2);
+    }
   }
 
   __device__ __forceinline__ void Run() {
@@ -290,7 +296,7 @@ struct Sm90Consumer {
       if (work.head < 0) break;
       float out[Tr::kOutRegisters] = {};
       float row_sum[2] = {};
-      if (work.item.tile_begin < work.item.tile_end) Attend(work.item, out, row_sum);
+      if (work.item.tile_begin < work.item.tile_end) Attend(work, out, row_sum);
       Store(out, row_sum, work);
     }
     // Take the turn left over, so that no barrier is abandoned half full.

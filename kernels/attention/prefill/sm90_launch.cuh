@@ -47,6 +47,7 @@ inline Sm90Args MakeSm90Args(const PrefillAttentionParams& params) {
   args.scale_log2 = params.softmax_scale * 1.44269504f;
   args.causal = params.causal;
   args.window = params.window;
+  args.sinks = params.sinks;
   return args;
 }
 

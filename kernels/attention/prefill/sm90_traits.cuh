@@ -26,6 +26,7 @@ struct Sm90Args {
   float scale_log2;    // softmax_scale * log2 e
   bool causal;
   int32_t window;
+  const float* sinks;  // of query heads, or null
 };
 
 // Tokens of one copy of K or V: half a tile, so that two blocks can share its loading.

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/attention/prefill/plan.h"
+#include "kernels/common/mma_sm80.cuh"
 
 namespace pingti::kernels::prefill {
 
@@ -15,6 +16,16 @@ struct Tile {
   WorkItem item;
   int32_t head;  // -1: no more work
 };
+
+// What a head's sink adds to the sum of a row, which is relative to the row's highest score.
+// `sinks`: of query heads, or null. scale_log2: of scores, times log2 e.
+__device__ __forceinline__ float SinkPart(const float* sinks, int head, float highest,
+                                          float scale_log2) {
+  if (sinks == nullptr) return 0.0f;
+  constexpr float kLog2E = 1.44269504f;
+  const float offset = highest == -INFINITY ? 0.0f : highest * scale_log2;
+  return Exp2(fmaf(__ldg(sinks + head), kLog2E, -offset));
+}
 
 // The draw of tiles by workers: blocks, or clusters that do one work item for kHeads adjacent query
 // heads of a KV head, one per block. Heads of a section vary fastest, then items, then sections:

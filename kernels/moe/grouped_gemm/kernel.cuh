@@ -99,6 +99,31 @@ __device__ __forceinline__ void MultiplyGroupedStage(
   }
 }
 
+// An expert's bias of columns `col`, which is even, and col + 1.
+__device__ __forceinline__ float2 BiasPair(const GroupedGemmParams& p, int expert, int col) {
+  if (p.bias == nullptr || col >= p.n) return make_float2(0.0f, 0.0f);
+  return __bfloat1622float2(
+      *reinterpret_cast<const __nv_bfloat162*>(p.bias + int64_t{expert} * p.n + col));
+}
+
+// What sums begin with: the bias, which int8 adds behind its scales instead. `col0`: of the tile.
+template <typename T, typename Traits>
+__device__ __forceinline__ void BeginSums(typename Traits::Sum (&sum)[Traits::kRegisters],
+                                          const GroupedGemmParams& p, int expert, int col0) {
+  const int warp = threadIdx.x / 32;
+  const int first = col0 + warp % Traits::kWarpsN * (16 * Traits::kSlabsN) + 2 * (threadIdx.x % 4);
+#pragma unroll
+  for (int r = 0; r < Traits::kRegisters; r += 2) {
+    sum[r] = sum[r + 1] = 0;
+    if constexpr (!std::is_same_v<T, int8_t>) {
+      const float2 bias =
+          BiasPair(p, expert, first + 16 * (r / 8 % Traits::kSlabsN) + 8 * (r / 4 % 2));
+      sum[r] = bias.x;
+      sum[r + 1] = bias.y;
+    }
+  }
+}
+
 // Writes a finished tile whose first row and column are these; rows from `end` on are left alone.
 template <typename T, typename Traits>
 __device__ __forceinline__ void WriteGroupedTile(
@@ -118,7 +143,7 @@ __device__ __forceinline__ void WriteGroupedTile(
       const float x_scale = p.x_scale[p.x_row == nullptr ? row : p.x_row[row]];
       const float2 w_scale =
           *reinterpret_cast<const float2*>(p.w_scale + int64_t{expert} * p.n + col);
-      pair = ScalePair(sum[r], sum[r + 1], x_scale, w_scale, make_float2(0.0f, 0.0f));
+      pair = ScalePair(sum[r], sum[r + 1], x_scale, w_scale, BiasPair(p, expert, col));
     } else {
       pair = PackPair<__nv_bfloat16>(sum[r], sum[r + 1]);
     }
@@ -168,8 +193,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       CpAsyncCommit();  // empty groups keep the count
     }
     typename Traits::Sum sum[Traits::kRegisters];
-#pragma unroll
-    for (int i = 0; i < Traits::kRegisters; ++i) sum[i] = 0;
+    BeginSums<T, Traits>(sum, p, expert, col0);
     for (int step = 0; step < steps; ++step) {
       // This stage has landed for every thread, and every thread is done with the one before it,
       // which is the one refilled next.

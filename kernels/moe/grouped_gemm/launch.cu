@@ -35,7 +35,7 @@ cudaError_t LaunchGroupedGemm(const GroupedGemmParams& p, cudaStream_t stream) {
   }
   if (p.num_rows == 0) return cudaSuccess;
   if (!IsPresent(p.x) || !IsPresent(p.w) || !IsPresent(p.y, 4) || p.first_row == nullptr ||
-      p.span_of == nullptr || (int8 && !IsPresent(p.w_scale, 8))) {
+      p.span_of == nullptr || (int8 && !IsPresent(p.w_scale, 8)) || !IsAligned(p.bias, 4)) {
     return cudaErrorInvalidValue;
   }
   return int8 ? Launch<int8_t>(p, stream) : Launch<__nv_bfloat16>(p, stream);

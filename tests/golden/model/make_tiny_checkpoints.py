@@ -18,7 +18,7 @@ import sys
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, FalconConfig, LlamaConfig, MistralConfig, MixtralConfig,
+from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, FalconConfig, GptOssConfig, LlamaConfig, MistralConfig, MixtralConfig,
                           Phi3Config, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig)
 
 HERE = pathlib.Path(__file__).resolve().parent / "tiny"
@@ -49,6 +49,8 @@ DEEPSEEK_WIDE = {**DEEPSEEK, **dict(hidden_size=64, num_attention_heads=2,
                                     num_key_value_heads=2, kv_lora_rank=512,
                                     qk_nope_head_dim=32, qk_rope_head_dim=64, v_head_dim=64)}
 V3 = dict(q_lora_rank=16, n_group=4, topk_group=2, routed_scaling_factor=2.5, norm_topk_prob=True)
+# Experts of a width that ranks can share in blocks of MXFP4. Layers with a window and without.
+GPT_OSS = dict(num_local_experts=4, num_experts_per_tok=2, intermediate_size=64, sliding_window=8)
 PROMPT_TOKENS = 24
 NUM_TOKENS = 64
 MIN_ROUTER_GAP = 0.03  # of the prompt: other roundings choose the same experts
@@ -58,6 +60,11 @@ MIN_GAP = 2e-3  # between the two highest logits of every step: no near ties in 
 
 def rope(kind, **more):
     return {"rope_parameters": {"rope_theta": 10000.0, "rope_type": kind, **more}}
+
+
+def gpt_oss(base):
+    return GptOssConfig(**{**base, **GPT_OSS, **rope("yarn", factor=4.0, truncate=False, beta_fast=32.0, beta_slow=1.0,
+                                                     original_max_position_embeddings=32)})
 
 
 CASES = {
@@ -88,6 +95,7 @@ CASES = {
     "deepseek_v3": DeepseekV3Config(**DEEPSEEK, **V3,
                                     **rope("yarn", factor=4.0, mscale=1.0, mscale_all_dim=1.0,
                                            original_max_position_embeddings=32)),
+    "gpt_oss": gpt_oss(BASE),
     "mistral_window": MistralConfig(**{**BASE, "sliding_window": 8}),
     "falcon": FalconConfig(**FALCON),
     "falcon_new": FalconConfig(**FALCON, **FALCON_NEW),
@@ -127,6 +135,7 @@ INT8_CASES = {"qwen2_int8": CASES["qwen2"],
               "qwen3_moe_int8_d128": CASES["qwen3_moe_d128"],
               "qwen2_int8_d64": Qwen2Config(**{**WIDE, "tie_word_embeddings": True})}
 
+MXFP4_CASES = {"gpt_oss_mxfp4": CASES["gpt_oss"], "gpt_oss_d64": gpt_oss(WIDE)}
 FP8_CASES = {"deepseek_v3_fp8": CASES["deepseek_v3"], "qwen3_fp8": CASES["qwen3"]}
 
 
@@ -144,6 +153,8 @@ def make_model(config, seed):
                 wide = (getattr(config, "head_dim", 0) or 0) >= 64 and parameter.dim() == 2
                 deviation = 2 / parameter.shape[-1] ** 0.5 if wide else 0.35
                 parameter.copy_(deviation * torch.randn_like(parameter))
+            if name.endswith("experts.gate_up_proj"):
+                parameter.mul_(2)  # so that gates are clamped
             parameter.copy_(parameter.to(torch.bfloat16).float())
         for name, buffer in model.named_buffers():
             if name.endswith("e_score_correction_bias"):
@@ -256,6 +267,32 @@ def quantize_to_fp8(model, rows=16, cols=24):
     return [rows, cols], replaced
 
 
+def quantize_to_mxfp4(model):
+    """4-bit floats with a power of two per 32 inputs, of experts, as gpt-oss is published."""
+    replaced = {}
+    values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    values = torch.cat([values, -values])
+    for name, module in model.named_modules():
+        if not name.endswith(".experts"):
+            continue
+        for part in ("gate_up_proj", "down_proj"):
+            weight = getattr(module, part).data  # [experts, in, out]
+            groups = weight.transpose(1, 2).unflatten(2, (-1, 32))
+            exponents = torch.floor(torch.log2(groups.abs().amax(-1, keepdim=True))) - 2
+            scaled = groups / torch.exp2(exponents)
+            codes = (scaled[..., None] - values).abs().argmin(-1).to(torch.uint8)
+            weight.copy_((values[codes.long()] * torch.exp2(exponents)).flatten(2).transpose(1, 2))
+            replaced[f"{name}.{part}_blocks"] = codes[..., ::2] | codes[..., 1::2] << 4
+            replaced[f"{name}.{part}_scales"] = (exponents[..., 0] + 127).to(torch.uint8)
+    return [], replaced
+
+
+def describe_mxfp4(config):
+    config["quantization_config"] = {
+        "quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                            "model.embed_tokens", "lm_head"]}
+
+
 def describe_fp8(block):
     def patch(config):
         config["quantization_config"] = {"activation_scheme": "dynamic", "fmt": "e4m3",
@@ -271,6 +308,8 @@ def write(name, model, golden, replaced=None, patch=None, shard=None):
     if replaced:
         tensors = load_file(target / "model.safetensors")
         tensors.update(replaced)
+        for name in [name for name in replaced if name.endswith("_blocks")]:
+            del tensors[name.removesuffix("_blocks")]
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     if patch:
         config = json.loads((target / "config.json").read_text())
@@ -322,11 +361,14 @@ def describe_int8(ignored):
 
 
 def main():
-    wanted = sys.argv[1:] or [*CASES, *INT8_CASES, *FP8_CASES]
+    wanted = sys.argv[1:] or [*CASES, *INT8_CASES, *FP8_CASES, *MXFP4_CASES]
     for name in wanted:
         if name in INT8_CASES:
             model, golden, (ignored, replaced) = find_seed(INT8_CASES[name], quantize_linears)
             write(name, model, golden, replaced, describe_int8(ignored))
+        elif name in MXFP4_CASES:
+            model, golden, (_, replaced) = find_seed(MXFP4_CASES[name], quantize_to_mxfp4)
+            write(name, model, golden, replaced, describe_mxfp4)
         elif name in FP8_CASES:
             model, golden, (block, replaced) = find_seed(FP8_CASES[name], quantize_to_fp8)
             write(name, model, golden, replaced, describe_fp8(block))

@@ -25,6 +25,7 @@ CASES = {
     "gguf_qwen3_moe": ("qwen3_moe", "qwen3moe", T.Q8_0, T.BF16),
     "gguf_qwen2_moe": ("qwen2_moe_d64", "qwen2moe", T.Q4_0, T.Q8_0),
     "gguf_mixtral": ("mixtral_d64", "llama", T.BF16, T.BF16),
+    "gguf_gpt_oss": ("gpt_oss", "gpt-oss", T.MXFP4, T.BF16),
     "gguf_deepseek_v2_lite": ("deepseek_v2_lite", "deepseek2", T.BF16, T.BF16),
     "gguf_deepseek_v3_d576": ("deepseek_v3_d576", "deepseek2", T.Q4_0, T.Q8_0),
 }
@@ -47,6 +48,13 @@ class Writer:
             w.add_key_length(head_dim)
             w.add_value_length(head_dim)
             w.add_rope_dimension_count(head_dim)
+        if architecture == "gpt-oss":
+            rope = config.rope_parameters
+            w.add_rope_scaling_type(RopeScalingType.YARN)
+            w.add_rope_scaling_factor(rope["factor"])
+            w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+            w.add_sliding_window(config.sliding_window)
+            w.add_expert_feed_forward_length(config.intermediate_size)
         w.add_layer_norm_rms_eps(config.rms_norm_eps)
         w.add_rope_freq_base(config.rope_parameters["rope_theta"])
         w.add_expert_count(getattr(config, "num_experts", None) or config.num_local_experts)
@@ -137,9 +145,25 @@ def write_attention(out, blk, attention, config, architecture, kind):
         if module.bias is not None:
             out.vector(f"{blk}.attn_{name}.bias", module.bias)
     out.matrix(f"{blk}.attn_output", attention.o_proj.weight, kind)
+    if attention.o_proj.bias is not None:
+        out.vector(f"{blk}.attn_output.bias", attention.o_proj.bias)
+    if hasattr(attention, "sinks"):
+        out.vector(f"{blk}.attn_sinks.weight", attention.sinks)
     for name in ("q_norm", "k_norm"):
         if hasattr(attention, name):
             out.vector(f"{blk}.attn_{name}.weight", getattr(attention, name).weight)
+
+
+def write_gpt_oss_experts(out, blk, mlp, experts_type):
+    """Each expert's rows of gate and up take turns in the model."""
+    experts = mlp.experts
+    out.vector(f"{blk}.ffn_gate_inp.weight", mlp.router.weight)
+    out.vector(f"{blk}.ffn_gate_inp.bias", mlp.router.bias)
+    for first, name in enumerate(("gate", "up")):
+        out.matrix(f"{blk}.ffn_{name}_exps", experts.gate_up_proj.data.transpose(1, 2)[:, first::2], experts_type)
+        out.vector(f"{blk}.ffn_{name}_exps.bias", experts.gate_up_proj_bias[:, first::2])
+    out.matrix(f"{blk}.ffn_down_exps", experts.down_proj.data.transpose(1, 2), experts_type)
+    out.vector(f"{blk}.ffn_down_exps.bias", experts.down_proj_bias)
 
 
 def write_layer(out, blk, layer, config, architecture, experts_type, kind):
@@ -149,7 +173,10 @@ def write_layer(out, blk, layer, config, architecture, experts_type, kind):
     else:
         write_attention(out, blk, attention, config, architecture, kind)
     out.vector(f"{blk}.attn_norm.weight", layer.input_layernorm.weight)
-    out.vector(f"{blk}.ffn_norm.weight", layer.post_attention_layernorm.weight)
+    norm = "post_attention_norm" if architecture == "gpt-oss" else "ffn_norm"
+    out.vector(f"{blk}.{norm}.weight", layer.post_attention_layernorm.weight)
+    if architecture == "gpt-oss":
+        return write_gpt_oss_experts(out, blk, mlp, experts_type)
     if not hasattr(mlp, "experts"):
         for name in ("gate", "up", "down"):
             out.matrix(f"{blk}.ffn_{name}", getattr(mlp, name + "_proj").weight, kind)

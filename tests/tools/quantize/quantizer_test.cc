@@ -223,6 +223,11 @@ TEST_F(QuantizerTest, EveryExpertIsRoundedAndRoutersAndLatentHeadsStay) {
 TEST_F(QuantizerTest, NamesWhatIsWrongAndLeavesNothing) {
   QuantizeOptions options = Options("qwen2_int8");
   EXPECT_TRUE(absl::IsFailedPrecondition(Run(options).status()));
+  options = Options("gpt_oss_mxfp4");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Run(options).status()));
+  options = Options("gpt_oss");
+  const absl::Status stacked = Run(options).status();
+  EXPECT_NE(stacked.message().find("stacks experts"), absl::string_view::npos) << stacked;
   options = Options("gguf_llama_k");
   EXPECT_TRUE(absl::IsInvalidArgument(Run(options).status()));
   options = Options("qwen2");

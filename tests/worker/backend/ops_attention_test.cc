@@ -33,6 +33,7 @@ struct Case {
   KvFormat kv_format = KvFormat::kModel;
   float logit_softcap = 0.0f;
   bool alibi = false;
+  bool sinks = false;
 };
 
 constexpr Case kCases[] = {{9, 3, 64, 0, 16, false},
@@ -66,8 +67,10 @@ class Sequences {
     // Steep enough that a wrong distance shows, and none a power of two.
     for (int64_t h = 0; h < c.num_heads; ++h) {
       slopes_.push_back(0.3f * std::pow(0.7f, static_cast<float>(h)));
+      sinks_.push_back(-12.0f + 1.5f * static_cast<float>(h));
     }
     device_slopes_ = *device->backend()->UploadF32(slopes_);
+    device_sinks_ = *device->backend()->UploadF32(sinks_);
     q_norm_values_ = RandomValues(c.head_dim, &rng_);
     k_norm_values_ = RandomValues(c.head_dim, &rng_);
     q_norm_ = *device->backend()->UploadF32(q_norm_values_);
@@ -135,7 +138,8 @@ class Sequences {
                                kScale,
                                case_.window,
                                case_.logit_softcap,
-                               case_.alibi ? device_slopes_.get() : nullptr};
+                               case_.alibi ? device_slopes_.get() : nullptr,
+                               case_.sinks ? device_sinks_.get() : nullptr};
     HeadNorms norms;
     if (case_.head_norms) norms = {q_norm_.get(), k_norm_.get(), kEps};
     ASSERT_TRUE(backend
@@ -213,8 +217,10 @@ class Sequences {
       }
       scores.push_back(score);
     }
-    const double max = *std::max_element(scores.begin(), scores.end());
-    double total = 0.0;
+    const double sink = static_cast<double>(sinks_[static_cast<size_t>(head)]);
+    double max = *std::max_element(scores.begin(), scores.end());
+    if (case_.sinks) max = std::max(max, sink);
+    double total = case_.sinks ? std::exp(sink - max) : 0.0;
     for (int64_t t = first; t <= position; ++t) {
       const double* v =
           &rows[static_cast<size_t>(t)]
@@ -245,6 +251,8 @@ class Sequences {
   std::unique_ptr<KvCache> cache_;
   std::vector<float> slopes_;  // of ALiBi
   std::unique_ptr<DeviceBuffer> device_slopes_;
+  std::vector<float> sinks_;
+  std::unique_ptr<DeviceBuffer> device_sinks_;
   std::vector<float> q_norm_values_, k_norm_values_;
   std::unique_ptr<DeviceBuffer> q_norm_, k_norm_;
   // In and out of repeated steps.
@@ -283,6 +291,25 @@ TEST(OpsAttentionTest, CappedScoresAndAlibiEqualTheFormula) {
       ASSERT_NO_FATAL_FAILURE(sequences.Step({40, 1, 0, 17}, false));
       EXPECT_LT(sequences.RelativeError(), kRelativeError)
           << c.num_heads << " heads, " << (alibi ? "alibi" : "softcap");
+    }
+  }
+}
+
+// From far below all scores, which changes nothing, to above most of them.
+TEST(OpsAttentionTest, SinksTakePartInTheSoftmaxOfTheirHead) {
+  const auto device = testing::MakeDeviceUnderTest();
+  for (Case c : kCases) {
+    c.sinks = true;
+    for (const float softcap : {0.0f, 3.0f}) {
+      c.logit_softcap = softcap;  // which another kernel does on a GPU
+      Sequences sequences(device.get(), c);
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 70, 33, 0}, false));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 130, 90}, false));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({1, 1, 1, 1}, true));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({8, 1, 3, 2}, true));
+      ASSERT_NO_FATAL_FAILURE(sequences.Step({40, 1, 0, 17}, false));
+      EXPECT_LT(sequences.RelativeError(), kRelativeError)
+          << c.num_heads << " heads, softcap " << softcap;
     }
   }
 }

@@ -84,6 +84,7 @@ Choice Choose(const float* logits, const std::vector<float>& bias, const ExpertR
 struct ExpertMatrix {
   std::vector<uint16_t> bf16;
   std::vector<float> values;
+  std::vector<float> bias;  // [experts, rows]; empty: none
   std::unique_ptr<LinearWeight> weight;
   int64_t rows = 0;
   int64_t cols = 0;
@@ -111,7 +112,7 @@ class OpsExpertsTest : public ::testing::Test {
 
   // In two parts per expert where `parts` says so.
   ExpertMatrix MakeMatrix(int64_t experts, int64_t rows, int64_t cols, int64_t parts,
-                          WeightFormat format) {
+                          WeightFormat format, bool bias = false) {
     ExpertMatrix matrix;
     matrix.rows = rows;
     matrix.cols = cols;
@@ -120,6 +121,7 @@ class OpsExpertsTest : public ::testing::Test {
     LinearSource source;
     source.format = format;
     source.experts = experts;
+    if (bias) matrix.bias = source.bias = RandomValues(experts * rows, &rng_);
     const int64_t part_rows = rows / parts;
     for (int64_t p = 0; p < experts * parts; ++p) {
       MatrixSource part;
@@ -140,6 +142,7 @@ class OpsExpertsTest : public ::testing::Test {
   static double Product(const ExpertMatrix& matrix, const float* x, int64_t expert, int64_t n) {
     const float* w = &matrix.values[static_cast<size_t>((expert * matrix.rows + n) * matrix.cols)];
     double sum = 0.0;
+    if (!matrix.bias.empty()) sum = matrix.bias[static_cast<size_t>(expert * matrix.rows + n)];
     for (int64_t k = 0; k < matrix.cols; ++k) sum += static_cast<double>(w[k]) * x[k];
     return sum;
   }
@@ -271,6 +274,18 @@ TEST_F(OpsExpertsTest, ProductsOfEveryFormatAndSizeAreThoseOfTheFormula) {
         SCOPED_TRACE(std::string(WeightFormatName(f.format)) + " " + std::to_string(rows));
         ASSERT_NO_FATAL_FAILURE(
             CheckTokens(Routing(12, 3, false), false, matrix, tokens, f.tolerance));
+      }
+    }
+  }
+}
+
+TEST_F(OpsExpertsTest, EveryExpertAddsItsOwnBias) {
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    for (const int64_t rows : {16, 136}) {
+      const ExpertMatrix matrix = MakeMatrix(12, rows, kHidden, 2, format, /*bias=*/true);
+      for (const int64_t tokens : {1, 9, 100, 300}) {
+        SCOPED_TRACE(std::string(WeightFormatName(format)) + " " + std::to_string(rows));
+        ASSERT_NO_FATAL_FAILURE(CheckTokens(Routing(12, 3, true), false, matrix, tokens, 3e-2));
       }
     }
   }

@@ -241,10 +241,17 @@ double Activated(ActivationFunction activation, double x) {
     case ActivationFunction::kGelu:
       return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
     case ActivationFunction::kGeluTanh:
+    case ActivationFunction::kClampedSwiglu:  // of two values, see ActivatedGated
       break;
   }
   return 0.5 * x *
          (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
+
+double ActivatedGated(ActivationFunction f, double gate, double up) {
+  if (f != ActivationFunction::kClampedSwiglu) return Activated(f, gate) * up;
+  const double g = std::min(gate, 7.0);
+  return g / (1.0 + std::exp(-1.702 * g)) * (std::clamp(up, -7.0, 7.0) + 1.0);
 }
 
 TEST_F(OpsRowsTest, ActivationsEqualTheirFormulas) {
@@ -272,11 +279,17 @@ TEST_F(OpsRowsTest, ActivationsEqualTheirFormulas) {
 
 TEST_F(OpsRowsTest, GatedActivationsEqualTheirFormulas) {
   for (const ActivationFunction f :
-       {ActivationFunction::kSilu, ActivationFunction::kGelu, ActivationFunction::kGeluTanh}) {
+       {ActivationFunction::kSilu, ActivationFunction::kGelu, ActivationFunction::kGeluTanh,
+        ActivationFunction::kClampedSwiglu}) {
     SCOPED_TRACE(static_cast<int>(f));
     for (const int64_t rows : {1, 77}) {
       const int64_t cols = 200;
-      const std::vector<float> x = RandomValues(rows * 2 * cols, &rng_);
+      std::vector<float> x = RandomValues(rows * 2 * cols, &rng_);
+      // Gates and ups from where they are clamped to where they are clamped.
+      for (int64_t i = 0; i < cols; ++i) {
+        x[static_cast<size_t>(i)] = static_cast<float>(i - cols / 2) / 8.0f;
+        x[static_cast<size_t>(cols + i)] = static_cast<float>(i * 7 % cols - cols / 2) / 8.0f;
+      }
       const TestMatrix input(device_.get(), rows, 2 * cols, x);
       const TestMatrix out(device_.get(), rows, cols, input.view().dtype);
       ASSERT_TRUE(backend()->ActivateGated(f, input.view(), out.view()).ok());
@@ -285,7 +298,7 @@ TEST_F(OpsRowsTest, GatedActivationsEqualTheirFormulas) {
         for (int64_t i = 0; i < cols; ++i) {
           const double gate = x[static_cast<size_t>(r * 2 * cols + i)];
           const double up = x[static_cast<size_t>(r * 2 * cols + cols + i)];
-          expected.push_back(Activated(f, gate) * up);
+          expected.push_back(ActivatedGated(f, gate, up));
         }
       }
       ASSERT_NO_FATAL_FAILURE(ExpectNear(out.Read(), expected));

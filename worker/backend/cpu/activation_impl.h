@@ -63,6 +63,18 @@ void ActivateRow(const float* x, const float* up, int64_t count, float* out) {
   }
 }
 
+void ClampedSwigluRow(const float* gate, const float* up, int64_t count, float* out) {
+  const Vf limit = Set1(7.0f);
+  const Vf lowest = Set1(-7.0f);
+  for (int64_t i = 0; i < count; i += 16) {
+    // In this order what is not a number stays so.
+    const Vf g = Min(limit, LoadAt(gate, i, count));
+    const Vf u = Max(lowest, Min(limit, LoadAt(up, i, count)));
+    const Vf y = Mul(g, Sigmoid(Mul(Set1(1.702f), g)));
+    StoreAt(out, i, count, Fma(y, u, y));
+  }
+}
+
 void ActivateGated(ActivationFunction f, const float* gate, const float* up, int64_t count,
                    float* out) {
   switch (f) {
@@ -72,6 +84,8 @@ void ActivateGated(ActivationFunction f, const float* gate, const float* up, int
       return ActivateRow<ActivationFunction::kGelu>(gate, up, count, out);
     case ActivationFunction::kGeluTanh:
       return ActivateRow<ActivationFunction::kGeluTanh>(gate, up, count, out);
+    case ActivationFunction::kClampedSwiglu:
+      return ClampedSwigluRow(gate, up, count, out);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "worker/backend/cpu/cpu_attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "common/base/status_macros.h"
@@ -111,6 +112,8 @@ int64_t CpuAttention::PlaceQueries(const Job& job, const Task& task, const Scrat
   const auto* slopes = shape.alibi_slopes == nullptr
                            ? nullptr
                            : static_cast<const float*>(shape.alibi_slopes->data());
+  const auto* sinks =
+      shape.sinks == nullptr ? nullptr : static_cast<const float*>(shape.sinks->data());
   const int64_t rows = int64_t{task.num_queries} * task.num_heads;
   int64_t first_token = job.step->positions[static_cast<size_t>(task.first_query)];
   for (int64_t r = 0; r < rows; ++r) {
@@ -127,6 +130,9 @@ int64_t CpuAttention::PlaceQueries(const Job& job, const Task& task, const Scrat
     scratch.running_max[r] = -1e30f;  // finite, so that a fully masked tile changes nothing
     scratch.running_sum[r] = 0.0f;
     if (slopes != nullptr) scratch.alibi_slope[r] = slopes[head];
+    if (sinks == nullptr) continue;
+    scratch.running_max[r] = std::max(scratch.running_max[r], sinks[head]);
+    scratch.running_sum[r] = std::exp(sinks[head] - scratch.running_max[r]);
   }
   return first_token;
 }

@@ -202,6 +202,7 @@ void CpuExperts::RunExperts(const Product& product, std::span<const int32_t> exp
 void CpuExperts::RunPanels(const Product& product, int32_t expert, int64_t first, int64_t count,
                            int thread) {
   const PackedMatrix& part = product.weight->part(expert, product.part);
+  const float* const bias = product.weight->expert_bias(expert, product.column);
   const int64_t end = first_row_[static_cast<size_t>(expert) + 1];
   for (int64_t row = first_row_[static_cast<size_t>(expert)]; row < end; row += kBlockRows) {
     const int64_t rows = std::min(kBlockRows, end - row);
@@ -212,7 +213,8 @@ void CpuExperts::RunPanels(const Product& product, int32_t expert, int64_t first
       const int64_t column = p * kPanelCols;
       kernels_->panel_product(part.panel_format(), part.panel(p), block, rows,
                               std::min(kPanelCols, part.rows() - column), part.column_scale(p),
-                              nullptr, out + product.column + column, product.out.stride);
+                              bias == nullptr ? nullptr : bias + column,
+                              out + product.column + column, product.out.stride);
     }
   }
 }

@@ -33,6 +33,10 @@ class CpuLinearWeight : public LinearWeight {
   // See LinearSource::heads; each part is the matrix of one.
   int64_t heads() const { return heads_; }
   const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
+  // The expert's from output `column` on; null: none.
+  const float* expert_bias(int64_t expert, int64_t column) const {
+    return bias_.empty() ? nullptr : bias_.data() + expert * (out_features_ / experts_) + column;
+  }
 
  private:
   CpuLinearWeight() = default;

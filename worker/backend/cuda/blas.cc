@@ -110,7 +110,7 @@ absl::Status Blas::MakePlan(const Key& key, Plan* plan) {
                  what));
   if (key.bias) {
     const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-    const cudaDataType_t bias_type = CUDA_R_16BF;
+    const cudaDataType_t bias_type = key.f32_out ? CUDA_R_32F : CUDA_R_16BF;
     PINGTI_RETURN_IF_ERROR(
         BlasStatus(cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                                   &epilogue, sizeof(epilogue)),

@@ -17,6 +17,10 @@ bool TransformsScores(const AttentionShape& shape) {
   return shape.alibi_slopes != nullptr || shape.logit_softcap != 0.0f;
 }
 
+const float* SinksOf(const AttentionShape& shape) {
+  return shape.sinks == nullptr ? nullptr : static_cast<const float*>(shape.sinks->data());
+}
+
 // What the plans depend on beside the step's arrays.
 bool SharePlans(const AttentionShape& a, const AttentionShape& b) {
   return a.num_heads == b.num_heads && a.num_kv_heads == b.num_kv_heads &&
@@ -99,6 +103,7 @@ absl::Status CudaAttention::RunDecode(const StepPointers& step, MatrixView qkv,
   params.out_token_stride = out.stride;
   params.out_head_stride = shape.head_dim;
   params.softmax_scale = shape.scale;
+  params.sinks = SinksOf(shape);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchDecodeAttention(params, stream));
   return absl::OkStatus();
 }
@@ -150,6 +155,7 @@ absl::Status CudaAttention::RunPrefill(const StepPointers& step, MatrixView qkv,
   params.total_q_tokens = step.num_tokens - step.num_decode_tokens;
   params.softmax_scale = shape.scale;
   params.window = static_cast<int32_t>(shape.window);
+  params.sinks = SinksOf(shape);
   params.logit_softcap = shape.logit_softcap;
   if (shape.alibi_slopes != nullptr) {
     params.alibi_slopes = static_cast<const float*>(shape.alibi_slopes->data());

@@ -50,6 +50,8 @@ kernels::ActivationKind KernelKind(ActivationFunction activation) {
       return kernels::ActivationKind::kSilu;
     case ActivationFunction::kGelu:
       return kernels::ActivationKind::kGelu;
+    case ActivationFunction::kClampedSwiglu:
+      return kernels::ActivationKind::kClampedSwiglu;
     case ActivationFunction::kGeluTanh:
       break;
   }

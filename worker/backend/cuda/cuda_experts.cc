@@ -108,6 +108,7 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
   }
   if (by_token) params.x_row = token_of_->as<int32_t>();
   params.w = weight.values->data();
+  if (weight.bias != nullptr) params.bias = weight.bias->as<__nv_bfloat16>();
   params.first_row = first_row_->as<int32_t>();
   params.span_of = span_of_->as<int2>();
   params.y = static_cast<__nv_bfloat16*>(out.data);

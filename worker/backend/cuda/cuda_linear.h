@@ -51,7 +51,7 @@ class CudaLinearWeight : public LinearWeight {
   bool transposed = false;             // of heads: each is [in_features, out_features]
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups
   std::unique_ptr<CudaBuffer> scales;  // int8: f32 [rows]; grouped: 16 bit [groups, rows]
-  std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], or null
+  std::unique_ptr<CudaBuffer> bias;    // bf16 [rows], f32 where products are; or null
   std::unique_ptr<CudaBuffer> zeros;   // u8 [groups, rows]; null: the middle of the range
 };
 

@@ -229,7 +229,12 @@ absl::StatusOr<std::unique_ptr<CudaLinearWeight>> MakeLinearWeight(const LinearS
     PINGTI_RETURN_IF_ERROR(grouped ? LoadGrouped(source, weight.get(), upload, stream)
                                    : LoadDense(source, weight.get(), upload, stream));
   }
-  if (!source.bias.empty()) {
+  if (!source.bias.empty() && source.f32_out) {
+    PINGTI_ASSIGN_OR_RETURN(weight->bias, CudaBuffer::Make(weight->rows * 4));
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(weight->bias->data(), source.bias.data(),
+                                                source.bias.size() * 4, cudaMemcpyHostToDevice,
+                                                stream));
+  } else if (!source.bias.empty()) {
     std::vector<uint16_t> halves;
     for (const float value : source.bias) halves.push_back(FloatToBf16(value));
     PINGTI_ASSIGN_OR_RETURN(weight->bias, CudaBuffer::Make(weight->rows * 2));

@@ -6,6 +6,7 @@
 #include "worker/model/families/deepseek.h"
 #include "worker/model/families/falcon.h"
 #include "worker/model/families/family.h"
+#include "worker/model/families/gpt_oss.h"
 #include "worker/model/families/llama.h"
 #include "worker/model/families/mimo.h"
 #include "worker/model/families/mistral.h"
@@ -46,7 +47,7 @@ std::span<const Family> Families() {
   static const Family families[] = {
       LlamaFamily(),      MistralFamily(),    MixtralFamily(), Phi3Family(),     QwenFamily(),
       Qwen2Family(),      Qwen2MoeFamily(),   Qwen3Family(),   Qwen3MoeFamily(), FalconFamily(),
-      DeepseekV2Family(), DeepseekV3Family(), MimoFamily(),
+      DeepseekV2Family(), DeepseekV3Family(), MimoFamily(),    GptOssFamily(),
   };
   return families;
 }

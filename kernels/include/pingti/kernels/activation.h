@@ -14,6 +14,9 @@ enum class ActivationKind {
   kSilu,      // f(x) = x / (1 + exp(-x))
   kGelu,      // f(x) = x (1 + erf(x / sqrt 2)) / 2
   kGeluTanh,  // f(x) = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+  // Gated alone (gpt-oss): with gate at most 7 and up in [-7, 7],
+  // gate / (1 + exp(-1.702 gate)) * (up + 1).
+  kClampedSwiglu,
 };
 
 // Gated: y[t, i] = f(x[t, i]) * x[t, width + i], where row t of x holds gate, then up. Plain:

@@ -65,6 +65,9 @@ struct DecodeAttentionParams {
   int64_t out_token_stride = 0;  // elements, multiples of 4
   int64_t out_head_stride = 0;
   float softmax_scale = 0.0f;  // usually 1 / sqrt(head_dim)
+  // device, [num_q_heads]: one more score per head, of no key, that takes part in its softmax
+  // (Xiao et al., "Efficient Streaming Language Models with Attention Sinks"); null: none.
+  const float* sinks = nullptr;
 };
 
 // out[r, h] = softmax(softmax_scale * q[r, h] . K^T + causal and window mask) V, accumulated in

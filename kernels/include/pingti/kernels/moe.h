@@ -57,18 +57,20 @@ struct SortExpertRowsParams {
 };
 cudaError_t LaunchSortExpertRows(const SortExpertRowsParams& params, cudaStream_t stream);
 
-// y[r] = x[r] W[expert of r]^T, bf16 with f32 sums, or int8 with exact sums, then times the scales.
+// y[r] = x[r] W[expert of r]^T + bias[expert of r], bf16 with f32 sums, or int8 with exact sums,
+// then times the scales.
 struct GroupedGemmParams {
-  const void* x = nullptr;             // device, bf16 or int8 [rows of x, k], 16-byte aligned
-  int64_t x_stride = 0;                // elements; rows are 16-byte aligned
-  const float* x_scale = nullptr;      // device, [rows of x]: int8 alone; null: bf16
-  const int32_t* x_row = nullptr;      // device, [num_rows]: row r reads x[x_row[r]]; null: x[r]
-  const void* w = nullptr;             // device, [num_experts, n, k] of x's type, 16-byte aligned
-  const float* w_scale = nullptr;      // device, [num_experts, n]: int8 alone
-  const int32_t* first_row = nullptr;  // device, [num_experts + 1]
-  const int2* span_of = nullptr;       // device, [num_rows]: see SortExpertRowsParams
-  __nv_bfloat16* y = nullptr;          // device, [num_rows, n]
-  int64_t y_stride = 0;                // even
+  const void* x = nullptr;              // device, bf16 or int8 [rows of x, k], 16-byte aligned
+  int64_t x_stride = 0;                 // elements; rows are 16-byte aligned
+  const float* x_scale = nullptr;       // device, [rows of x]: int8 alone; null: bf16
+  const int32_t* x_row = nullptr;       // device, [num_rows]: row r reads x[x_row[r]]; null: x[r]
+  const void* w = nullptr;              // device, [num_experts, n, k] of x's type, 16-byte aligned
+  const float* w_scale = nullptr;       // device, [num_experts, n]: int8 alone
+  const __nv_bfloat16* bias = nullptr;  // device, [num_experts, n], 4-byte aligned; null: none
+  const int32_t* first_row = nullptr;   // device, [num_experts + 1]
+  const int2* span_of = nullptr;        // device, [num_rows]: see SortExpertRowsParams
+  __nv_bfloat16* y = nullptr;           // device, [num_rows, n]
+  int64_t y_stride = 0;                 // even
   int32_t num_rows = 0;
   int32_t num_experts = 0;
   int32_t n = 0;  // even

@@ -45,6 +45,9 @@ struct PrefillAttentionParams {
   bool causal = true;
   int32_t window = 0;  // keys a query sees, itself included; 0: all. Needs causal.
 
+  // [num_q_heads]: one more score per head, of no key, that takes part in its softmax; null: none.
+  const float* sinks = nullptr;
+
   // Transforms of scaled scores, which need kBf16 and take the portable kernel on every card.
   float logit_softcap = 0;              // not 0: s becomes logit_softcap * tanh(s / logit_softcap)
   const float* alibi_slopes = nullptr;  // [num_q_heads]: slope * (j - p) is added; null: none

@@ -164,6 +164,29 @@ TEST(FamiliesTest, ExpertsStandWhereTheConfigurationSaysSo) {
               HasSubstr("'use_sliding_window' true"));
 }
 
+TEST(FamiliesTest, GptOssHasSinksBiasesAndAWindowInEverySecondLayer) {
+  const std::string experts =
+      R"(,"num_local_experts":4,"num_experts_per_tok":2,"sliding_window":128)";
+  const auto spec = ParseHfConfig(Config("GptOssForCausalLM", experts));
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  for (size_t i = 0; i < spec->layers.size(); ++i) {
+    const LayerSpec& layer = spec->layers[i];
+    EXPECT_EQ(layer.attention.window, i % 2 == 0 ? 128 : 0) << "layer " << i;
+    ASSERT_EQ(layer.attention.sinks.size(), 1u);
+    EXPECT_EQ(layer.attention.sinks[0].rows, layer.attention.num_heads);
+    EXPECT_TRUE(layer.attention.qkv_bias && layer.attention.out_bias);
+    EXPECT_TRUE(layer.experts->router_bias && layer.experts->bias);
+    EXPECT_EQ(layer.experts->function, ActivationFunction::kClampedSwiglu);
+    // Gate and up are every second row of each expert's part of one module.
+    const RowBlock& up = layer.experts->gate_up[3];
+    EXPECT_EQ(up.first, 2 * layer.experts->inner + 1);
+    EXPECT_EQ(up.stride, 2);
+    EXPECT_EQ(up.module_rows, 8 * layer.experts->inner);
+  }
+  EXPECT_THAT(ErrorOf(Config("GptOssForCausalLM", experts + R"(,"swiglu_limit":5.0)")),
+              HasSubstr("'swiglu_limit' 5; expected 7"));
+}
+
 TEST(FamiliesTest, RefusalsNameTheFieldAndTheValue) {
   EXPECT_THAT(ErrorOf(Config("GPT2LMHeadModel")), HasSubstr("'GPT2LMHeadModel'"));
   EXPECT_THAT(ErrorOf(Config("LlamaForCausalLM", R"(,"hidden_act":"gelu")")), HasSubstr("'gelu'"));
