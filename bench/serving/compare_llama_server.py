@@ -19,62 +19,29 @@ import json
 import os
 import pathlib
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/testing"))
 from ports import free_port  # noqa: E402
 
+from processes import Processes  # noqa: E402
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROMPT_TOKENS, OUTPUT_TOKENS, LONG_PROMPT = 128, 128, 1024
 MAX_STREAMS = 32
-START_TIMEOUT_S, REQUEST_TIMEOUT_S = 120, 600
+REQUEST_TIMEOUT_S = 600
 
 
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-class Server:
-    """Processes on the given CPUs; ready when `ready_urls` answer; stopped by their own ids."""
+class Server(Processes):
+    """On the given CPUs."""
 
     def __init__(self, name, options, folder):
-        self.name, self.options, self.folder = name, options, folder
-        self.processes = []
-
-    def spawn(self, label, command, ready_url):
-        log = self.folder / f"{label}.log"
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("PINGTI_", "LLAMA_"))}
-        with open(log, "wb") as sink:
-            process = subprocess.Popen([str(c) for c in command], stdout=sink, stderr=sink, env=env,
-                                       preexec_fn=lambda: os.sched_setaffinity(0, self.options.cpus))
-        self.processes.append(process)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(ready_url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                sys.exit(f"{label} did not get ready:\n{log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.05)
-
-    def stop(self):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self.processes.clear()
+        super().__init__(folder, options.cpus)
+        self.name, self.options = name, options
 
 
 class Llama(Server):
@@ -85,8 +52,8 @@ class Llama(Server):
         self.spawn("llama-server",
                    [o.llama_server, "-m", o.model, "--host", "127.0.0.1", "--port", self.port, "-t",
                     len(o.cpus), "-tb", len(o.cpus), "-np", MAX_STREAMS, "-c", context,
-                    *o.llama_args.split()],
-                   f"http://127.0.0.1:{self.port}/health")
+                    *o.llama_args.split()])
+        self.wait_ready(f"http://127.0.0.1:{self.port}/health")
 
 
 class Pingti(Server):
@@ -96,13 +63,13 @@ class Pingti(Server):
         self.spawn("pingti-worker",
                    [o.bin / "pingti-worker", "--model", o.model, "--model-id", "model", "--port", worker,
                     "--admin-port", worker_admin, "--threads", len(o.cpus), "--max-batch-size",
-                    MAX_STREAMS, *o.worker_args.split()],
-                   f"http://127.0.0.1:{worker_admin}/readyz")
+                    MAX_STREAMS, *o.worker_args.split()])
+        self.wait_ready(f"http://127.0.0.1:{worker_admin}/readyz")
         self.spawn("pingti-router",
                    [o.bin / "pingti-router", "--address", "127.0.0.1", "--workers",
                     f"127.0.0.1:{worker}", "--http-port", self.port, "--grpc-port", grpc,
-                    "--admin-port", admin],
-                   f"http://127.0.0.1:{admin}/readyz")
+                    "--admin-port", admin])
+        self.wait_ready(f"http://127.0.0.1:{admin}/readyz")
 
 
 class Answer:

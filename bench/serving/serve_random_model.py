@@ -15,22 +15,21 @@ several --workers each takes `tensor_parallel` GPUs of its own, the first from G
 
 import argparse
 import json
-import os
 import pathlib
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests/testing"))
 from ports import free_ports  # noqa: E402
 
-START_TIMEOUT_S, RUN_TIMEOUT_S = 240, 400
+from processes import Processes  # noqa: E402
+
+RUN_TIMEOUT_S = 400
 COLUMNS = ("answered", "failed", "requests_per_s", "output_tokens_per_s")
 
 
@@ -69,14 +68,6 @@ def fill_folder(options, folder):
         write_tokenizer(folder, json.loads((folder / "config.json").read_text()))
 
 
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
 def device_mib():
     """Of the card that has the most in use; 0 where no driver is."""
     if shutil.which("nvidia-smi") is None:
@@ -99,9 +90,9 @@ class Memory(threading.Thread):
             self.most = max(self.most, device_mib())
 
 
-class Servers:
+class Servers(Processes):
     def __init__(self, options, folder):
-        self.folder, self.processes = folder, []
+        super().__init__(folder)
         settings = {key.replace("-", "_"): value
                     for key, _, value in (pair.partition("=") for pair in options.worker)}
         router, grpc, admin, *ports = free_ports(3 + 2 * options.workers)
@@ -122,35 +113,6 @@ class Servers:
         self.wait_ready(f"http://127.0.0.1:{admin}/readyz")
         self.ready_s = time.monotonic() - begin
         self.url = f"http://127.0.0.1:{router}"
-
-    def logs(self):
-        """The end of what each has written."""
-        return "\n".join(f"{path.stem}: {path.read_text(errors='replace')[-2000:]}"
-                         for path in sorted(self.folder.glob("*.log")))
-
-    def spawn(self, label, command):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PINGTI_")}
-        with open(self.folder / f"{label}.log", "wb") as sink:
-            self.processes.append(subprocess.Popen([str(c) for c in command], stdout=sink, stderr=sink,
-                                                   env=env))
-
-    def wait_ready(self, url):
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not answers(url):
-            if any(p.poll() is not None for p in self.processes) or time.monotonic() > deadline:
-                self.stop()
-                sys.exit(f"not ready:\n{self.logs()}")
-            time.sleep(0.05)
-
-    def stop(self):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def bench(options, servers, arguments):

@@ -5,17 +5,15 @@
 //   bench_decode [--heads 64] [--kv-heads 8] [--head-dim 128] [--page 64] [--q-len 1] [--int8]
 //                [--csv] [--no-check] BATCH...
 //
-// BATCH is COUNTxKV_LEN terms joined by '+': 32x4096, or 1x131072+31x4096 for mixed lengths.
+// BATCH is COUNTxTOKENS terms joined by '+': 32x4096, or 1x131072+31x4096 for mixed lengths.
 // Bytes: K, V and (int8) their scales, each once. The plan is timed apart: it serves all layers.
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <numeric>
 #include <string>
 #include <vector>
 
+#include "bench/kernels/attention/batch.h"
 #include "bench/kernels/harness/fill.h"
 #include "bench/kernels/harness/read_ceiling.h"
 #include "bench/kernels/harness/timing.h"
@@ -40,23 +38,6 @@ struct Options {
   bool check = true;
   std::vector<std::string> batches;
 };
-
-std::vector<int> ParseBatch(const std::string& text) {
-  std::vector<int> lens;
-  const char* at = text.c_str();
-  while (true) {
-    char* end = nullptr;
-    const long count = std::strtol(at, &end, 10);
-    const long len = *end == 'x' ? std::strtol(end + 1, &end, 10) : 0;
-    if (count <= 0 || len <= 0 || (*end != '\0' && *end != '+')) {
-      std::printf("batch '%s': expected COUNTxKV_LEN terms joined by '+'\n", text.c_str());
-      std::exit(2);
-    }
-    lens.insert(lens.end(), count, static_cast<int>(len));
-    if (*end == '\0') return lens;
-    at = end + 1;
-  }
-}
 
 class Case {
  public:
@@ -89,26 +70,10 @@ class Case {
 
  private:
   void FillTable() {
-    int most = 0;
-    int pages = 0;
-    for (int len : lens_) {
-      most = std::max(most, (len + options_.page - 1) / options_.page);
-      pages += (len + options_.page - 1) / options_.page;
-    }
-    std::vector<int32_t> order(pages);
-    std::iota(order.begin(), order.end(), 0);
-    testing::Random random(4);
-    for (int i = pages; i-- > 1;) {
-      std::swap(order[i], order[random.Below(static_cast<uint32_t>(i) + 1)]);
-    }
-    std::vector<int32_t> table(lens_.size() * most, 0);
-    int next = 0;
-    for (size_t s = 0; s < lens_.size(); ++s) {
-      for (int i = 0; i * options_.page < lens_[s]; ++i) table[s * most + i] = order[next++];
-    }
-    table_ = DeviceBuffer<int32_t>(table);
-    params_.kv.block_table_stride = most;
-    params_.kv.num_pages = pages;
+    const BatchPages pages = ShuffledPages(lens_, options_.page, 1);
+    table_ = DeviceBuffer<int32_t>(pages.table);
+    params_.kv.block_table_stride = pages.table_stride;
+    params_.kv.num_pages = pages.num_pages;
     kv_lens_ = DeviceBuffer<int32_t>(std::vector<int32_t>(lens_.begin(), lens_.end()));
   }
 

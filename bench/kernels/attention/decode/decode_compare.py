@@ -7,32 +7,17 @@ over contiguous [batch, heads, tokens, head_dim] tensors of one length (no pages
 TB/s counts K and V once. Mixed lengths have no baseline here: these backends take one length a batch.
 """
 import argparse
+import pathlib
 import subprocess
+import sys
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
+from torch_timing import median_us  # noqa: E402
+
 HEADS, KV_HEADS, HEAD_DIM = 64, 8, 128
-
-
-def median_us(launch, samples=11, target_us=3000.0):
-    launch()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        launch()
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-
-    def sample(repeats):
-        start.record()
-        for _ in range(repeats):
-            graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(end) * 1000 / repeats
-
-    repeats = max(1, int(target_us / sample(3)))
-    return sorted(sample(repeats) for _ in range(samples))[samples // 2]
 
 
 def torch_us(backend, batch, tokens):
@@ -43,7 +28,7 @@ def torch_us(backend, batch, tokens):
     try:
         with sdpa_kernel(backend):
             return median_us(lambda: torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, enable_gqa=True))
+                q, k, v, enable_gqa=True), samples=11, target_us=3000.0)
     except RuntimeError as error:
         print(f"  {backend.name}: {str(error).splitlines()[0]}")
         return float("nan")

@@ -12,11 +12,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <numeric>
 #include <string>
 #include <vector>
 
+#include "bench/kernels/attention/batch.h"
 #include "bench/kernels/harness/fill.h"
 #include "bench/kernels/harness/read_ceiling.h"
 #include "bench/kernels/harness/timing.h"
@@ -39,23 +38,6 @@ struct Options {
   bool check = true;
   std::vector<std::string> batches;
 };
-
-std::vector<int> ParseBatch(const std::string& text) {
-  std::vector<int> lens;
-  const char* at = text.c_str();
-  while (true) {
-    char* end = nullptr;
-    const long count = std::strtol(at, &end, 10);
-    const long len = *end == 'x' ? std::strtol(end + 1, &end, 10) : 0;
-    if (count <= 0 || len <= 0 || (*end != '\0' && *end != '+')) {
-      std::printf("batch '%s': expected COUNTxTOKENS terms joined by '+'\n", text.c_str());
-      std::exit(2);
-    }
-    lens.insert(lens.end(), count, static_cast<int>(len));
-    if (*end == '\0') return lens;
-    at = end + 1;
-  }
-}
 
 class Case {
  public:
@@ -93,31 +75,13 @@ class Case {
 
   // As many sets of pages as do not fit the L2 together, each with a table.
   void FillPool() {
-    int pages = 0;
-    table_stride_ = 0;
-    for (int len : lens_) {
-      const int count = (len + options_.page - 1) / options_.page;
-      table_stride_ = std::max(table_stride_, count);
-      pages += count;
-    }
-    const size_t set_bytes = static_cast<size_t>(pages) * options_.page * kLatentKeyDim * 2;
-    num_sets_ = SetsBeyondL2(set_bytes);
-    num_pages_ = pages * num_sets_;
-    std::vector<int32_t> order(num_pages_);
-    std::iota(order.begin(), order.end(), 0);
-    testing::Random random(4);
-    for (int i = num_pages_; i-- > 1;) {
-      std::swap(order[i], order[random.Below(static_cast<uint32_t>(i) + 1)]);
-    }
-    std::vector<int32_t> table(num_sets_ * lens_.size() * table_stride_, 0);
-    int next = 0;
-    for (size_t s = 0; s < num_sets_ * lens_.size(); ++s) {
-      for (int i = 0; i * options_.page < lens_[s % lens_.size()]; ++i) {
-        table[s * table_stride_ + i] = order[next++];
-      }
-    }
-    table_ = DeviceBuffer<int32_t>(table);
-    pool_ = DeviceBuffer<__nv_bfloat16>(set_bytes / 2 * num_sets_);
+    const size_t page_bytes = static_cast<size_t>(options_.page) * kLatentKeyDim * 2;
+    num_sets_ = SetsBeyondL2(ShuffledPages(lens_, options_.page, 1).num_pages * page_bytes);
+    const BatchPages pages = ShuffledPages(lens_, options_.page, num_sets_);
+    table_stride_ = pages.table_stride;
+    num_pages_ = pages.num_pages * num_sets_;
+    table_ = DeviceBuffer<int32_t>(pages.table);
+    pool_ = DeviceBuffer<__nv_bfloat16>(page_bytes / 2 * num_pages_);
     PINGTI_CUDA(FillBf16(pool_.data(), pool_.size(), -1.7f, 1.7f, 2));
   }
 

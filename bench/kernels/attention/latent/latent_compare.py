@@ -9,31 +9,17 @@ Baselines, both over contiguous tensors of one length (no pages: an advantage fo
 TFLOP/s counts 2 (576 + 512) per latent and head for all of them, so that they compare by time.
 """
 import argparse
+import pathlib
 import subprocess
+import sys
 
 import torch
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
+from torch_timing import median_us  # noqa: E402
+
 KEY_DIM, VALUE_DIM = 576, 512
-
-
-def median_us(launch, samples=9, target_us=5000.0):
-    launch()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        launch()
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-
-    def sample(repeats):
-        start.record()
-        for _ in range(repeats):
-            graph.replay()
-        end.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(end) * 1000 / repeats
-
-    repeats = max(1, int(target_us / sample(2)))
-    return sorted(sample(repeats) for _ in range(samples))[samples // 2]
+SAMPLES, SAMPLE_US = 9, 5000.0
 
 
 def tensor(*shape):
@@ -47,7 +33,7 @@ def absorbed_us(batch, tokens, heads):
         scores = torch.bmm(q, latents.transpose(1, 2)) * 192 ** -0.5
         return torch.bmm(torch.softmax(scores, dim=-1), latents[:, :, :VALUE_DIM])
 
-    return median_us(launch)
+    return median_us(launch, SAMPLES, SAMPLE_US)
 
 
 def expanded_us(batch, tokens, heads):
@@ -56,7 +42,8 @@ def expanded_us(batch, tokens, heads):
     q, k = tensor(batch, heads, 1, 192), tensor(batch, heads, tokens, 192)
     v = tensor(batch, heads, tokens, 128)
     try:
-        return median_us(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v))
+        return median_us(lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v),
+                         SAMPLES, SAMPLE_US)
     except RuntimeError as error:
         print(f"  expanded: {str(error).splitlines()[0]}")
         return float("nan")
