@@ -10,6 +10,7 @@
 
 #include "common/base/block_hash.h"
 #include "common/base/strings.h"
+#include "tests/testing/await.h"
 #include "worker/backend/sampling_rng.h"
 
 namespace pingti::testing {
@@ -309,13 +310,19 @@ void FakeModel::WaitWhileStalled() {
   MutexLock lock(&mutex_);
   standing_ = stalled_;
   released_.NotifyAll();
-  while (stalled_) released_.Wait(&mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (stalled_) {
+    if (!released_.WaitUntil(&mutex_, deadline)) DieWaiting("Release() of a stalled model");
+  }
   standing_ = false;
 }
 
 void FakeModel::WaitUntilStalled() {
   MutexLock lock(&mutex_);
-  while (!standing_) released_.Wait(&mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!standing_) {
+    if (!released_.WaitUntil(&mutex_, deadline)) DieWaiting("a step of the model to stall");
+  }
 }
 
 std::string FakeModel::Unfinished() const {

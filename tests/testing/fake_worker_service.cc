@@ -7,6 +7,7 @@
 #include "common/base/block_hash.h"
 #include "common/base/check.h"
 #include "common/base/sha256.h"
+#include "tests/testing/await.h"
 #include "tests/testing/ports.h"
 
 namespace pingti::testing {
@@ -335,7 +336,9 @@ void FakeWorker::Service::Kill() {
   engine_.join();
   server_->Shutdown(std::chrono::system_clock::now());
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return streams_.empty(); });
+  if (!changed_.wait_for(lock, kPatience, [this] { return streams_.empty(); })) {
+    DieWaiting("the streams of a fake worker to end");
+  }
 }
 
 }  // namespace pingti::testing

@@ -9,10 +9,15 @@
 #include <thread>
 #include <vector>
 
+#include "tests/testing/wait_for.h"
+
 namespace pingti {
 namespace {
 
 using SteadyClock = std::chrono::steady_clock;
+
+// A wait that fails rather than hangs.
+SteadyClock::time_point LongEnough() { return SteadyClock::now() + testing::kPatience; }
 
 TEST(BoundedQueueTest, KeepsOrderAndRefusesWhenFull) {
   BoundedQueue<std::unique_ptr<int>> queue(2);
@@ -40,25 +45,25 @@ TEST(BoundedQueueTest, WaitsEndAtTheirDeadline) {
 TEST(BoundedQueueTest, PushWaitsForRoom) {
   BoundedQueue<int> queue(1);
   ASSERT_TRUE(queue.TryPush(1));
-  std::thread producer([&] { EXPECT_TRUE(queue.Push(2, SteadyClock::time_point::max())); });
-  EXPECT_EQ(*queue.Pop(), 1);
-  EXPECT_EQ(*queue.Pop(), 2);
+  std::thread producer([&] { EXPECT_TRUE(queue.Push(2, LongEnough())); });
+  EXPECT_EQ(*queue.Pop(LongEnough()), 1);
+  EXPECT_EQ(*queue.Pop(LongEnough()), 2);
   producer.join();
 }
 
 TEST(BoundedQueueTest, CloseLetsConsumersDrainAndWakesEverybody) {
   BoundedQueue<int> queue(1);
   ASSERT_TRUE(queue.TryPush(1));
-  std::thread producer([&] { EXPECT_FALSE(queue.Push(2, SteadyClock::time_point::max())); });
+  std::thread producer([&] { EXPECT_FALSE(queue.Push(2, LongEnough())); });
   queue.Close();
   producer.join();
   EXPECT_TRUE(queue.closed());
   EXPECT_FALSE(queue.TryPush(3));
-  EXPECT_EQ(*queue.Pop(), 1);
-  EXPECT_FALSE(queue.Pop().has_value());
+  EXPECT_EQ(*queue.Pop(LongEnough()), 1);
+  EXPECT_FALSE(queue.Pop(LongEnough()).has_value());
 
   BoundedQueue<int> empty(1);
-  std::thread consumer([&] { EXPECT_FALSE(empty.Pop().has_value()); });
+  std::thread consumer([&] { EXPECT_FALSE(empty.Pop(LongEnough()).has_value()); });
   empty.Close();
   consumer.join();
 }
@@ -72,11 +77,11 @@ TEST(BoundedQueueTest, EveryItemArrivesOnceAmongManyThreads) {
   for (int t = 0; t < kThreads; ++t) {
     producers.emplace_back([&, t] {
       for (int i = 0; i < kItems; ++i) {
-        ASSERT_TRUE(queue.Push(t * kItems + i, SteadyClock::time_point::max()));
+        ASSERT_TRUE(queue.Push(t * kItems + i, LongEnough()));
       }
     });
     consumers.emplace_back([&] {
-      while (const auto item = queue.Pop()) ++seen[static_cast<size_t>(*item)];
+      while (const auto item = queue.Pop(LongEnough())) ++seen[static_cast<size_t>(*item)];
     });
   }
   for (std::thread& producer : producers) producer.join();

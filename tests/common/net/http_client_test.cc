@@ -12,11 +12,13 @@
 
 #include "common/base/strings.h"
 #include "common/net/admin_server.h"
+#include "tests/testing/await.h"
 
 namespace pingti::net {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::AwaitOrDie;
 using ::testing::HasSubstr;
 
 std::unique_ptr<HttpServer> StartOrDie(HttpHandler handler) {
@@ -87,7 +89,7 @@ TEST(HttpClientTest, StreamsPiecesAsTheyArrive) {
       client.SendStreaming({.url = UrlOf(*server, "/")}, [&](std::string_view piece) {
         received += piece;
         if (responder == nullptr) {
-          responder = arrived.get_future().get();
+          responder = AwaitOrDie(arrived.get_future(), "the handler");
           responder->Write("second");  // sent only after the first piece has been seen
           responder->EndStream();
         }
@@ -123,7 +125,7 @@ TEST(HttpClientTest, CancelFromAnotherThreadEndsTheRequest) {
   });
   HttpClient client;
   std::thread canceller([&] {
-    arrived.get_future().wait();
+    AwaitOrDie(arrived.get_future(), "the request to arrive");
     client.Cancel();
   });
   const auto answer = client.Send({.url = UrlOf(*server, "/")});

@@ -15,6 +15,7 @@
 #include "common/base/mutex.h"
 #include "common/base/strings.h"
 #include "tests/common/net/tcp_client.h"
+#include "tests/testing/await.h"
 #include "tests/testing/wait_for.h"
 
 namespace pingti::net {
@@ -129,6 +130,29 @@ TEST(HttpServerTest, PipelinedRequestsAreAnsweredInOrderOneAtATime) {
   const std::string answers = client.ReadUntil("answer 3");
   EXPECT_LT(answers.find("answer 1"), answers.find("answer 2"));
   EXPECT_LT(answers.find("answer 2"), answers.find("answer 3"));
+}
+
+TEST(HttpServerTest, WhatIsSentAheadWaitsInTheKernelUntilTheAnswerIsMade) {
+  Mailbox mailbox;
+  const auto server = StartOrDie({}, [&](HttpRequest request, Responder responder) {
+    if (request.method == "GET") return mailbox.Put(responder);
+    responder->Send({.body = Concat("a body of ", request.body.size())});
+  });
+  TcpClient client(server->port());
+  client.Send(Get("/"));
+  const Responder responder = mailbox.Take();
+  ASSERT_NE(responder, nullptr);
+  // More than sockets' buffers hold.
+  const std::string ahead =
+      Concat("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 25165824\r\n\r\n") +
+      std::string(24 << 20, 'x');
+  const size_t sent = client.SendUntilStuck(ahead, milliseconds(300));
+  EXPECT_LT(sent, ahead.size());
+  responder->Send({.body = "first"});
+  EXPECT_TRUE(client.Send(std::string_view(ahead).substr(sent)));
+  const std::string answers = client.ReadUntil("a body of");
+  EXPECT_LT(answers.find("first"), answers.find("a body of"));
+  EXPECT_THAT(client.ReadUntil("25165824"), HasSubstr("a body of 25165824"));
 }
 
 TEST(HttpServerTest, StreamsChunksWrittenFromAnotherThread) {
@@ -385,7 +409,7 @@ TEST(HttpServerTest, AStreamWithFillerGoesOnForAClientThatHasClosedItsSendingSid
 TEST(HttpServerTest, AThreadThatIsHeldUpShows) {
   std::promise<void> go_on;
   const auto server = StartOrDie({}, [&](HttpRequest request, Responder responder) {
-    go_on.get_future().wait();
+    testing::AwaitOrDie(go_on.get_future(), "the test to let the handler go");
     Echo(std::move(request), std::move(responder));
   });
   TcpClient client(server->port());

@@ -30,7 +30,8 @@ using testing::WaitFor;
 // A blocking TLS client; waits at most testing::kPatience.
 class TlsClient {
  public:
-  explicit TlsClient(uint16_t port, const std::string& ca_file, const char* protocols = nullptr)
+  explicit TlsClient(uint16_t port, const std::string& ca_file, const char* protocols = nullptr,
+                     int receive_buffer_bytes = 0)
       : context_(SSL_CTX_new(TLS_client_method()), &SSL_CTX_free),
         ssl_(nullptr, &SSL_free),
         socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
@@ -39,6 +40,10 @@ class TlsClient {
     if (protocols != nullptr) {
       SSL_CTX_set_alpn_protos(context_.get(), reinterpret_cast<const unsigned char*>(protocols),
                               static_cast<unsigned>(std::string(protocols).size()));
+    }
+    if (receive_buffer_bytes > 0) {
+      ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer_bytes,
+                   sizeof(receive_buffer_bytes));
     }
     const timeval patience{.tv_sec = testing::kPatience.count(), .tv_usec = 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
@@ -58,6 +63,12 @@ class TlsClient {
   bool connected() const { return connected_; }
   bool Send(const std::string& bytes) {
     return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
+  }
+  // Asks the server to change its key, which it has to answer (RFC 8446, section 4.6.3). False when
+  // the connection is gone.
+  bool AskForNewKey() {
+    return SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED) == 1 &&
+           SSL_do_handshake(ssl_.get()) == 1;
   }
   // Until `text` came or the connection ended.
   std::string ReadUntil(const std::string& text) {
@@ -120,6 +131,8 @@ class HttpsServerTest : public ::testing::Test {
             responder->OnClose([this] { ++closed_; });
             ++hung_;
             hanging_ = responder;
+          } else if (request.path == "/large") {
+            responder->Send({.body = std::string(16 << 20, 'L') + "end"});
           } else if (request.path == "/stream") {
             responder->StartStream({});
             for (int i = 0; i < 200; ++i) responder->Write(std::string(1000, 'Q'));
@@ -214,6 +227,26 @@ TEST_F(HttpsServerTest, AClientThatLeavesIsNoticed) {
   ASSERT_TRUE(WaitFor([&] { return hung_ == 2; }));
   polite.Goodbye();
   EXPECT_TRUE(WaitFor([&] { return closed_ == 2; }));
+}
+
+// A client that reads nothing, and has TLS say something again and again meanwhile.
+TEST_F(HttpsServerTest, WhatTlsHasToSayToAClientThatDoesNotReadIsBounded) {
+  Start();
+  const auto ask = [](TlsClient* client, int times) {
+    for (int i = 0; i < times; ++i) {
+      if (!client->AskForNewKey()) return;
+    }
+  };
+  TlsClient patient(server_->port(), ca_file(), nullptr, 4096);
+  ASSERT_TRUE(patient.Send(Post("/large", "")));
+  ask(&patient, 500);
+  EXPECT_TRUE(patient.ReadUntil("end").ends_with("end")) << "a few are answered";
+  EXPECT_EQ(server_->num_connections(), 1u);
+  TlsClient hostile(server_->port(), ca_file(), nullptr, 4096);
+  ASSERT_TRUE(hostile.Send(Post("/large", "")));
+  ask(&hostile, 5'000);
+  EXPECT_TRUE(WaitFor([&] { return server_->num_connections() == 1; }));
+  EXPECT_FALSE(hostile.ReadUntil("end").ends_with("end")) << "the answer is cut short";
 }
 
 TEST_F(HttpsServerTest, ARenewedCertificateIsShownToNewConnections) {

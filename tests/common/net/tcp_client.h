@@ -47,6 +47,20 @@ class TcpClient {
     return true;
   }
 
+  // Sends as far as the server takes it: until all is out, or nothing has gone for so long. Returns
+  // how many bytes that were.
+  size_t SendUntilStuck(std::string_view bytes, std::chrono::milliseconds stuck_after) {
+    size_t total = 0;
+    pollfd wait{.fd = fd_, .events = POLLOUT, .revents = 0};
+    while (total < bytes.size() && ::poll(&wait, 1, static_cast<int>(stuck_after.count())) > 0) {
+      const ssize_t sent =
+          ::send(fd_, bytes.data() + total, bytes.size() - total, MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent < 0) break;
+      total += static_cast<size_t>(sent);
+    }
+    return total;
+  }
+
   // Reads until what has been read, which it returns, contains `text`, or the connection ends.
   std::string ReadUntil(std::string_view text) {
     while (received_.find(text) == std::string::npos && ReadSome()) {

@@ -175,5 +175,22 @@ TEST(BpeTest, WordsShorterThanTheQueueIsWorthDoNotUseIt) {
   EXPECT_EQ(ids, Naive(model, "aaaaaaaaab"));
 }
 
+// Of thousands of symbols, merging would queue pairs.
+TEST(BpeTest, WordsThatAreOneTokenAreLookedUp) {
+  Model model;
+  for (const char* unit : {"a", "b", "cd"}) model.MergeRuns(unit, 8);
+  const Bpe bpe = model.Make();
+  for (const std::string unit : {"a", "b", "cd"}) {
+    std::string word;
+    while (word.size() < unit.size() << 8) word += unit;
+    ASSERT_NE(model.Find(word), kNoToken);
+    Bpe::Scratch scratch;
+    std::vector<TokenId> ids;
+    bpe.Encode(word, &scratch, &ids);
+    EXPECT_EQ(ids, std::vector<TokenId>{model.Find(word)});
+    EXPECT_EQ(scratch.pairs_queued, 0u) << unit;
+  }
+}
+
 }  // namespace
 }  // namespace pingti::text

@@ -43,6 +43,29 @@ TEST(ChatTemplateTest, ErrorsNameTheLineAndTheOffender) {
   ExpectError(Render("{{ '{:>5q}'.format(1) }}"), Code::kInvalidArgument, "format code 'q'");
 }
 
+TEST(ChatTemplateTest, ALoopThatIsNotMarkedRecursiveIsNotCalled) {
+  ExpectError(Render("{% for x in [1] %}{{ loop([2]) }}{% endfor %}"),
+              absl::StatusCode::kInvalidArgument,
+              "line 1: The loop must have the 'recursive' marker to be called recursively.");
+}
+
+// As jinja2's lexer reads them.
+TEST(ChatTemplateTest, ADotBehindANumberIsItsFractionOnlyBeforeADigit) {
+  for (const auto& [source, output] : std::vector<std::pair<std::string, std::string>>{
+           {"{{ 1.5 }}", "1.5"},
+           {"{{ 1.x is undefined }}", "True"},
+           {"{{ 1.5.x is undefined }}", "True"},
+           {"{{ [[7, 8], 9].0.1 }}", "8"},
+           {"{{ 1.e is undefined }}", "True"},
+           {"{{ 1.5e2 }}", "150.0"},
+           {"{{ 1e2 }}", "100.0"},
+       }) {
+    const auto rendered = Render(source);
+    ASSERT_TRUE(rendered.ok()) << source << ": " << rendered.status();
+    EXPECT_EQ(*rendered, output) << source;
+  }
+}
+
 TEST(ChatTemplateTest, EndlessWorkEndsAtTheStepLimit) {
   const ChatTemplateLimits limits{.max_steps = 10'000};
   ExpectError(

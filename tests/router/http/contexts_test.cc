@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -83,7 +82,7 @@ TEST_F(Contexts, ARequestGoesWhereAllThatItAsksForFits) {
 
 TEST_F(Contexts, WithoutTheLargestAnAnswerEndsWhereTheOthersEnd) {
   workers_[2].reset();
-  while (router_->registry().num_ready() > 2) std::this_thread::yield();
+  ASSERT_TRUE(WaitFor([&] { return router_->registry().num_ready() == 2; }));
   const Answer answer = Ask("");
   EXPECT_EQ(answer.text, text_.substr(0, kContexts[1] - answer.prompt_tokens));
   EXPECT_EQ(answer.finish_reason, "length");

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <span>
@@ -33,9 +34,12 @@ class CountingChannel final : public WorkerChannel {
 class SilentHandler final : public SequenceHandler {
  public:
   void OnPlaced(const SequencePlace&) override {}
-  void OnOutput(SequenceOutput) override {}
+  void OnOutput(SequenceOutput output) override {
+    if (output.finish.has_value()) last_reason = output.finish->reason;
+  }
   void OnLost(const absl::Status&) override {}
   void OnQueueTimeout() override {}
+  Finish::Reason last_reason = Finish::Reason::kUnspecified;
 };
 
 class DispatcherTest : public ::testing::Test {
@@ -83,6 +87,27 @@ class DispatcherTest : public ::testing::Test {
     job.block_hashes = chain;
     job.give_up_at = std::chrono::steady_clock::time_point::max();
     dispatcher_.Submit(std::move(job));
+  }
+  // How a sequence ends whose worker says `count` tokens of it.
+  Finish::Reason EndAfter(const std::string& name, const StopCriteria& stop, uint32_t generated,
+                          size_t count) {
+    SequenceJob job;
+    job.id = dispatcher_.NextJobId();
+    job.fingerprint = "f";
+    job.sequence.request_id = name;
+    job.sequence.stop = stop;
+    job.sequence.generated_token_ids.assign(generated, 1);
+    job.handler = handler_;
+    job.tokens = 10;
+    job.give_up_at = std::chrono::steady_clock::time_point::max();
+    dispatcher_.Submit(std::move(job));
+    const std::string address = At("a").empty() || At("a").back() != name ? "b" : "a";
+    SequenceOutput output;
+    output.sequence_id = channels_[address]->ids.at(name);
+    output.token_ids.assign(count, 1);
+    output.finish = Finish{Finish::Reason::kMaxTokens, 0, {}};
+    registry_.OnStepOutput(links_.at(address), {{std::move(output)}});
+    return handler_->last_reason;
   }
   std::vector<std::string> At(const std::string& address) { return channels_[address]->requests; }
   void FirstToken(const std::string& address, const std::string& request) {
@@ -159,6 +184,21 @@ TEST_F(DispatcherTest, ABreakerThatClosesByTimeAloneSendsWhatWaits) {
   dispatcher_.Tick();
   EXPECT_EQ(dispatcher_.queued(), 0u);
   EXPECT_EQ(At("a").back(), "waits");
+}
+
+TEST_F(DispatcherTest, AWorkerMayAddWhatIsLeftOfAnAnswersLengthAndNoMore) {
+  int name = 0;
+  for (uint32_t most = 1; most <= 3; ++most) {
+    for (uint32_t generated = 0; generated <= most + 1; ++generated) {
+      for (uint32_t count = 0; count <= 3; ++count) {
+        const bool fits = generated + count <= std::max(most, generated);
+        EXPECT_EQ(EndAfter(std::to_string(name++), {.max_tokens = most}, generated, count),
+                  fits ? Finish::Reason::kMaxTokens : Finish::Reason::kError)
+            << count << " tokens more, with " << generated << " of " << most;
+      }
+    }
+  }
+  EXPECT_EQ(EndAfter("unlimited", {.max_tokens = 0}, 2, 1000), Finish::Reason::kMaxTokens);
 }
 
 TEST_F(DispatcherTest, WhatIsCancelledWhileItWaitsGoesNowhere) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <utility>
@@ -114,7 +115,65 @@ TEST(ScoredPrompt, ItsSequenceEndsWithItsFirstToken) {
   }
 }
 
+// ---- ends
+
+TEST(EndOfAGeneration, NothingIsSaidBehindAnError) {
+  SteeredGenerations steered({.keep_alive = std::chrono::milliseconds(100)});
+  GenerationRequest request = SteeredGenerations::Completion({"prompt"});
+  request.stream = true;
+  const auto sink = steered.Start(std::move(request));
+  const uint64_t id = steered.worker("a").submitted.at(0).sequence_id;
+  steered.Say("a", id, "x");
+  steered.Pass(std::chrono::milliseconds(100));
+  const int keep_alives = sink->keep_alives;
+  EXPECT_GT(keep_alives, 0);
+  steered.Say("a", id, "", Finish{Finish::Reason::kError, 13, "broken"});
+  ASSERT_TRUE(sink->error.has_value());
+  const absl::Status error = *sink->error;
+  const size_t num_deltas = sink->deltas.size();
+  steered.Pass(std::chrono::milliseconds(100));
+  steered.ClientLeaves();
+  steered.Say("a", id, "y");
+  EXPECT_EQ(sink->keep_alives, keep_alives);
+  EXPECT_EQ(*sink->error, error);
+  EXPECT_EQ(sink->deltas.size(), num_deltas);
+  EXPECT_FALSE(sink->usage.has_value());
+  EXPECT_EQ(steered.admission().concurrent_sequences(), 0u);
+}
+
+TEST(EndOfAGeneration, NoMoreThanThePromptWasCached) {
+  for (const uint32_t cached : {0u, 1u, 5u, 6u, 7u, 1'000'000u}) {
+    SteeredGenerations steered;
+    const auto sink = steered.Start(SteeredGenerations::Completion({"prompt"}));
+    SequenceOutput output;
+    output.sequence_id = steered.worker("a").submitted.at(0).sequence_id;
+    output.token_ids = {'x'};
+    output.cached_prompt_tokens = cached;
+    output.finish = kMostTokens;
+    steered.registry().OnStepOutput(steered.worker("a").link, {{std::move(output)}});
+    ASSERT_TRUE(sink->usage.has_value());
+    EXPECT_EQ(sink->usage->prompt_tokens, 6u);
+    EXPECT_EQ(sink->usage->cached_prompt_tokens, std::min(cached, 6u));
+  }
+}
+
 // ---- what is charged, and whose turn it is
+
+TEST(FirstTokenObjective, IsToldToWhoWatchesTheRequest) {
+  SteeredGenerations steered;
+  steered.admission().SetOptions({.first_token_objectives = {{"chat", std::chrono::seconds(2)}}});
+  steered.admission().SetTenants({{"key", {.name = "key", .tenant_class = "chat"}}});
+  for (const auto& [tenant, seconds] :
+       std::vector<std::pair<std::string, int>>{{"key", 2}, {"", 0}}) {
+    GenerationRequest request = SteeredGenerations::Completion({"prompt"});
+    request.tenant = tenant;
+    const auto sink = steered.Start(std::move(request));
+    const std::string worker = steered.worker("a").submitted.empty() || tenant.empty() ? "b" : "a";
+    steered.Say(worker, steered.worker(worker).submitted.at(0).sequence_id, "x", kMostTokens);
+    EXPECT_TRUE(sink->usage.has_value());
+    EXPECT_EQ(steered.Objective(), std::chrono::seconds(seconds)) << tenant;
+  }
+}
 
 TEST(AnswerTokens, AreChargedAsFarAsTheyAreLikelyUntilTheyAreKnown) {
   for (const uint32_t most : {1u, 255u, 256u, 257u, 900u}) {

@@ -23,6 +23,7 @@
 #include "router/policy/choose_policy.h"
 #include "router/queue/choose_order.h"
 #include "tests/router/pipeline/byte_tokenizer.h"
+#include "tests/testing/await.h"
 
 namespace pingti::router {
 namespace {
@@ -179,7 +180,7 @@ class GenerationTest : public ::testing::Test {
         },
         [this] { dispatcher_.Pump(); });
     registry_.SetAddresses({"a", "b", "c"});
-    while (registry_.num_ready() < 3) std::this_thread::yield();
+    testing::AwaitOrDie([this] { return registry_.num_ready() == 3; }, "three workers to be ready");
   }
   ~GenerationTest() override { registry_.CloseAll(); }
 
@@ -206,7 +207,8 @@ class GenerationTest : public ::testing::Test {
   }
   void WaitAll() {
     std::unique_lock lock(mutex_);
-    ended_.wait(lock, [this] { return running_ == 0; });
+    ASSERT_TRUE(ended_.wait_for(lock, testing::kPatience, [this] { return running_ == 0; }))
+        << running_ << " requests have not ended";
   }
 
   const Clock* clock_ = RealClock();

@@ -138,6 +138,29 @@ TEST(HeldToolCalls, PassArgumentsOnAsTheyCome) {
   EXPECT_EQ(calls[0].arguments, "{\"a\": 5}");
 }
 
+TEST(HeldToolCalls, TheSameCallsComeHoweverTheTextIsCut) {
+  const std::string text =
+      "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>\n"
+      "<tool_call>\n{\"name\": \"g\", \"arguments\": {}}\n</tool_call>";
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    HeldToolCalls parser(ForcedCallFrames(ModelWith("hermes"), ForcedCall(kTools)),
+                         [] { return std::string("id"); });
+    std::string content;
+    std::vector<ToolCallDelta> calls;
+    for (const std::string& part : {text.substr(0, cut), text.substr(cut)}) {
+      parser.Push(part, &content, &calls);
+    }
+    // Without a word that it is over.
+    std::string arguments[2];
+    for (const ToolCallDelta& call : calls) arguments[call.index] += call.arguments;
+    EXPECT_EQ(parser.num_calls(), 2u) << cut;
+    EXPECT_EQ(arguments[0], R"({"a": 5})") << cut;
+    EXPECT_EQ(arguments[1], "{}") << cut;
+    parser.Finish(&content, &calls);
+    EXPECT_EQ(content, "") << cut;
+  }
+}
+
 constexpr char kCall[] = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 5}}\n</tool_call>";
 constexpr char kBadCall[] =
     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"x\"}}\n</tool_call>";

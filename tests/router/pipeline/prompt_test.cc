@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "boost/json.hpp"
@@ -40,6 +41,34 @@ TEST(Prompt, ACompletionBeginsWithOneBosWhoeverWritesIt) {
   const auto adds_none = MakeTestModel({});
   EXPECT_EQ(CompletionIds(*adds_none, "a"), (Ids{'a'}));
   EXPECT_EQ(CompletionIds(*adds_none, "<|im_start|>a"), (Ids{kBos, 'a'}));
+}
+
+TEST(Prompt, CodeAroundAGapIsTextAlsoWhereItSpellsSpecialTokens) {
+  using Ids = std::vector<uint32_t>;
+  const std::string code = "x<|im_start|>y";
+  const Ids code_ids(code.begin(), code.end());
+  for (const bool add_bos_token : {false, true}) {
+    ServedModel model = *MakeTestModel({.add_bos_token = add_bos_token});
+    model.fim = FimTokens{.prefix = 1, .suffix = 2, .middle = 3};
+    for (const Prompt& prompt : {Prompt(code), Prompt(Ids{kBos, 7})}) {
+      const bool is_text = std::holds_alternative<std::string>(prompt);
+      GenerationRequest request;
+      request.kind = GenerationRequest::Kind::kCompletion;
+      request.prompts = {prompt};
+      request.suffix = code;
+      const auto prepared = PreparePrompts(model, request, {});
+      ASSERT_TRUE(prepared.ok()) << prepared.status();
+      Ids want;
+      if (add_bos_token) want.push_back(kBos);
+      want.push_back(1);
+      const Ids before = is_text ? code_ids : Ids{kBos, 7};
+      want.insert(want.end(), before.begin(), before.end());
+      want.push_back(2);
+      want.insert(want.end(), code_ids.begin(), code_ids.end());
+      want.push_back(3);
+      EXPECT_EQ(prepared->token_ids[0], want);
+    }
+  }
 }
 
 // Counts the texts that it is given.

@@ -70,12 +70,14 @@ class TokenHook final : public RequestWatcher {
   }
 
   std::function<void()> call;
+  std::chrono::milliseconds objective{0};  // of the request that had tokens last
 
  private:
   class Observer final : public RequestObserver {
    public:
     explicit Observer(TokenHook* hook) : hook_(hook) {}
-    void OnTokens(const RequestInfo&, const TokensArrived&) override {
+    void OnTokens(const RequestInfo& info, const TokensArrived&) override {
+      hook_->objective = info.first_token_objective;
       if (const auto call = std::exchange(hook_->call, nullptr)) call();
     }
 
@@ -151,6 +153,8 @@ class SteeredGenerations {
   }
   // With the next tokens that come.
   void CallWithTokens(std::function<void()> call) { token_hook_.call = std::move(call); }
+  // Within which time the request that had tokens last was to have its first.
+  std::chrono::milliseconds Objective() const { return token_hook_.objective; }
   // Who asked last leaves.
   void ClientLeaves() { client_->OnGone(); }
   // Time passes: without the ticker's turn, or with it.

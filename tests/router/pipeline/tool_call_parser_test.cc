@@ -223,6 +223,13 @@ TEST(GlmToolCalls, AreFound) {
          "Hm.", {{"call_0", "f", R"({"text":"12","n":3})"}, {"call_1", "g", "{}"}});
   Expect("glm45", "<tool_call>no call at all</tool_call>", "<tool_call>no call at all</tool_call>",
          {});
+  // An end mark within an argument, its name or between them ends nothing.
+  Expect("glm45",
+         "<tool_call>f<arg_key>text</arg_key><arg_value>a</tool_call>b</arg_value></tool_call>c",
+         "c", {{"call_0", "f", R"({"text":"a</tool_call>b"})"}});
+  Expect("glm45",
+         "<tool_call>f<arg_key>a</tool_call>b</arg_key><arg_value>c</arg_value></tool_call>", "",
+         {{"call_0", "f", R"({"a</tool_call>b":"c"})"}});
 }
 
 TEST(PythonicToolCalls, AreFound) {

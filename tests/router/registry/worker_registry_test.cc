@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/testing/await.h"
 #include "tests/testing/fake_clock.h"
 
 namespace pingti::router {
@@ -88,7 +89,7 @@ class SlowHandler final : public SequenceHandler {
   void OnPlaced(const SequencePlace&) override {}
   void OnOutput(SequenceOutput) override {
     inside.set_value();
-    let_go.get_future().wait();
+    testing::AwaitOrDie(let_go.get_future(), "the test to let the event go");
   }
   void OnLost(const absl::Status&) override {}
   void OnQueueTimeout() override {}
@@ -102,7 +103,7 @@ TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
   const auto handler = std::make_shared<SlowHandler>();
   const uint64_t id = registry_.Book(OnlyKey(), 1, handler).place.sequence_id;
   std::thread event([&] { Output("a", id, Finish::Reason::kStopToken); });
-  handler->inside.get_future().wait();
+  testing::AwaitOrDie(handler->inside.get_future(), "the event's call");
   std::future<int> closed = std::async(std::launch::async, [this] {
     registry_.CloseAll();
     return capacity_;
@@ -110,7 +111,7 @@ TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
   // Not a matter of time: it ends only once the event has.
   EXPECT_EQ(closed.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
   handler->let_go.set_value();
-  const int at_close = closed.get();
+  const int at_close = testing::AwaitOrDie(std::move(closed), "CloseAll to end");
   event.join();
   EXPECT_EQ(capacity_, at_close);
 }

@@ -10,9 +10,12 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "tests/testing/await.h"
 
 namespace pingti::worker {
 namespace {
+
+using testing::AwaitOrDie;
 
 void NoRelease() { ADD_FAILURE() << "nobody waits"; }
 
@@ -39,7 +42,7 @@ TEST(RankThreadsTest, RanksRunAtTheSameTime) {
   absl::Notification here[2];
   const auto meet = [&](int rank) {
     here[rank].Notify();
-    here[1 - rank].WaitForNotification();
+    AwaitOrDie(here[1 - rank], "the other rank");
     return absl::OkStatus();
   };
   EXPECT_TRUE(threads.Run(meet, NoRelease).status.ok());
@@ -59,7 +62,7 @@ TEST(RankThreadsTest, AnErrorOfOneRankNamesItAndReleasesThoseThatWaitForIt) {
   std::atomic<int> releases{0};
   const auto call = [&](int rank) -> absl::Status {
     if (rank == 1) return absl::InternalError("broken");
-    released.WaitForNotification();
+    AwaitOrDie(released, "the ranks to be released");
     return absl::AbortedError("aborted");
   };
   const auto outcome = threads.Run(call, [&] {
@@ -85,11 +88,11 @@ TEST(RankThreadsTest, TellsWhoStillRuns) {
   EXPECT_TRUE(threads.Running().empty());
   absl::Notification go_on;
   std::thread watcher([&] {
-    while (threads.Running() != std::vector<int>{1}) std::this_thread::yield();
+    AwaitOrDie([&] { return threads.Running() == std::vector<int>{1}; }, "rank 1 to run alone");
     go_on.Notify();
   });
   const auto call = [&](int rank) {
-    if (rank == 1) go_on.WaitForNotification();
+    if (rank == 1) AwaitOrDie(go_on, "the watcher to see rank 1 alone");
     return absl::OkStatus();
   };
   EXPECT_TRUE(threads.Run(call, NoRelease).status.ok());

@@ -111,6 +111,8 @@ TEST(TokenTaker, ATokenThatCannotBeEndsTheSampleWithAnError) {
     ASSERT_TRUE(got.finish.has_value());
     EXPECT_EQ(got.finish->reason, FinishReason::kError);
     EXPECT_NE(got.finish->status.message().find(std::to_string(token)), absl::string_view::npos);
+    EXPECT_EQ(group->OutputOf(*group->samples[0]).size(), 2u) << "no draft is left in the output";
+    EXPECT_EQ(h.cache.pool().leased(), 0);
   }
 }
 

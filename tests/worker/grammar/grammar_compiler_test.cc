@@ -7,11 +7,13 @@
 #include <string>
 
 #include "tests/common/grammar/test_vocabulary.h"
+#include "tests/testing/await.h"
 
 namespace pingti::worker {
 namespace {
 
 using grammar::GrammarSource;
+using testing::AwaitOrDie;
 using Result = GrammarCompiler::Result;
 
 GrammarSource Regex(std::string text) { return {GrammarSource::Kind::kRegex, std::move(text)}; }
@@ -21,8 +23,7 @@ Result CompileAndWait(GrammarCompiler* compiler, GrammarSource source) {
   std::future<Result> future = promise->get_future();
   compiler->Compile(std::move(source),
                     [promise](Result result) { promise->set_value(std::move(result)); });
-  EXPECT_EQ(future.wait_for(std::chrono::minutes(1)), std::future_status::ready);
-  return future.get();
+  return AwaitOrDie(std::move(future), "a grammar to be compiled");
 }
 
 TEST(GrammarCompiler, GivesOneCompiledGrammarToEqualSources) {
@@ -76,9 +77,9 @@ TEST(GrammarCompiler, RefusesWhatItsQueueCannotHold) {
   std::promise<void> release;
   compiler.Compile(Regex("x"), [&](Result) {
     held.set_value();
-    release.get_future().wait();
+    AwaitOrDie(release.get_future(), "the test to let the compiler go on");
   });
-  held.get_future().wait();
+  AwaitOrDie(held.get_future(), "the compiler to begin");
   std::promise<Result> second;
   compiler.Compile(Regex("y"), [&](Result result) { second.set_value(std::move(result)); });
   const Result third = CompileAndWait(&compiler, Regex("z"));
@@ -86,7 +87,7 @@ TEST(GrammarCompiler, RefusesWhatItsQueueCannotHold) {
   // What is in the cache needs no place in the queue.
   EXPECT_TRUE(CompileAndWait(&compiler, Regex("x")).ok());
   release.set_value();
-  EXPECT_TRUE(second.get_future().get().ok());
+  EXPECT_TRUE(AwaitOrDie(second.get_future(), "the queued grammar").ok());
 }
 
 }  // namespace

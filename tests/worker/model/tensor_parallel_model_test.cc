@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
+#include "tests/testing/await.h"
 #include "tests/testing/source_dir.h"
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/model/model_runner.h"
@@ -513,12 +514,13 @@ TEST(TensorParallelErrorsTest, ARankThatHangsIsNamedAndNotThoseThatWaitForIt) {
   const std::unique_ptr<RankGroup> group = OpenGroup(3);
   absl::Notification named;
   const auto model = LoadDisturbed(checkpoint.get(), group.get(), [&] {
-    named.WaitForNotification();
+    pingti::testing::AwaitOrDie(named, "the rank to be named");
     return absl::OkStatus();
   });
   EXPECT_EQ(model->Unfinished(), "");
   std::thread watcher([&] {
-    while (model->Unfinished() != "rank 1 of 3") std::this_thread::yield();
+    pingti::testing::AwaitOrDie([&] { return model->Unfinished() == "rank 1 of 3"; },
+                                "rank 1 alone to be unfinished");
     named.Notify();
   });
   EXPECT_TRUE(ForwardToken(model.get(), 7).ok());

@@ -8,11 +8,14 @@
 #include <future>
 #include <string>
 
+#include "common/base/strings.h"
+#include "tests/testing/await.h"
 #include "tests/testing/source_dir.h"
 
 namespace pingti::worker {
 namespace {
 
+using testing::AwaitOrDie;
 using ::testing::HasSubstr;
 
 std::string TinyAdapter(const std::string& name) {
@@ -27,14 +30,14 @@ class AdapterChangesTest : public ::testing::Test {
       if (loaded.ok()) return result.set_value(loaded);
       result.set_value(Own(loaded.status()));
     });
-    return result.get_future().get();
+    return AwaitOrDie(result.get_future(), Concat("adapter ", name, " to be loaded"));
   }
   absl::Status Unload(const std::string& name) {
     std::promise<absl::Status> result;
     changes_.Unload(name, [&](const absl::StatusOr<AdapterPtr>& unloaded) {
       result.set_value(Own(unloaded.status()));
     });
-    return result.get_future().get();
+    return AwaitOrDie(result.get_future(), Concat("adapter ", name, " to be unloaded"));
   }
 
   absl::StatusOr<std::string> Fetch(const std::string& id) {
@@ -43,7 +46,7 @@ class AdapterChangesTest : public ::testing::Test {
       if (fetched.ok()) return result.set_value((*fetched)->name);
       result.set_value(Own(fetched.status()));
     });
-    return result.get_future().get();
+    return AwaitOrDie(result.get_future(), Concat("adapter ", id, " to be fetched"));
   }
 
   // Shares nothing with the changes' thread: Abseil counts references where the thread sanitizer

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -408,6 +409,51 @@ TEST_F(WorkerServerTest, DrainGivesBackWhatDoesNotEndInTime) {
   EXPECT_TRUE(client.finishes_[2].reason() == v1::Finish::REASON_PREEMPTED ||
               client.tokens_[2].size() == 500u);
   EXPECT_EQ(client.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  drain.join();
+}
+
+TEST_F(WorkerServerTest, WhileItDrainsEverySampleThatIsSentIsGivenBackAndNobodyMayJoin) {
+  Start();
+  Client client(server->port());
+  client.Hello();
+  model.Stall();
+  client.Submit(1, {3, 4}, 5);
+  model.WaitUntilStalled();
+  std::thread drain([&] { server->Drain(std::chrono::minutes(5)); });
+  EXPECT_TRUE(client.ReadUntil([](const auto& response) { return response.has_draining(); }));
+  Client late(server->port());
+  late.Hello();
+  EXPECT_EQ(late.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  std::map<std::pair<uint64_t, uint32_t>, v1::Finish::Reason> ends;
+  const std::map<uint64_t, uint32_t> num_samples = {{2, 0}, {3, 1}, {4, 3}, {5, 5'000}};
+  v1::SessionRequest request;
+  for (const auto& [id, n] : num_samples) {
+    v1::Sequence* sequence = request.mutable_submit()->add_sequences();
+    sequence->set_sequence_id(id);
+    sequence->mutable_sampling()->set_n(n);
+  }
+  client.stream()->Write(request);
+  // At most 1024 of one sequence.
+  const size_t expected = 1 + 1 + 3 + 1024;
+  EXPECT_TRUE(client.ReadUntil([&](const v1::SessionResponse& response) {
+    for (const v1::SequenceOutput& output : response.step_output().outputs()) {
+      EXPECT_TRUE(
+          ends.try_emplace({output.sequence_id(), output.sample_index()}, output.finish().reason())
+              .second);
+    }
+    return ends.size() >= expected;
+  }));
+  EXPECT_EQ(ends.size(), expected);
+  for (const auto& [id, n] : num_samples) {
+    for (uint32_t i = 0; i < std::clamp(n, 1u, 1024u); ++i) {
+      const auto end = ends.find({id, i});
+      ASSERT_NE(end, ends.end()) << id << " " << i;
+      EXPECT_EQ(end->second, v1::Finish::REASON_PREEMPTED);
+    }
+  }
+  model.Release();
+  EXPECT_TRUE(client.ReadUntil([&](const auto&) { return client.finishes_.count(1) > 0; }));
+  EXPECT_EQ(client.tokens_[1].size(), 5u);
   drain.join();
 }
 
