@@ -54,12 +54,16 @@ TEST_F(HostileClients, AThousandSilentConnectionsAreClosedAndHinderNobody) {
   options.http.header_timeout = milliseconds(1500);
   Start(options);
   std::vector<std::unique_ptr<TcpClient>> silent;
+  const auto first_ends = std::chrono::steady_clock::now() + options.http.header_timeout;
   for (int i = 0; i < 1000; ++i) {
     silent.push_back(std::make_unique<TcpClient>(router_->http_port()));
     ASSERT_TRUE(silent.back()->connected()) << i;
     if (i % 2 == 1) silent.back()->Send("POST /v1/chat/comple");  // half of them begin to speak
   }
-  ASSERT_TRUE(WaitFor([&] { return router_->num_connections() >= 1000; }));
+  // All at once, unless this machine took so long that the first are over.
+  ASSERT_TRUE(WaitFor([&] {
+    return router_->num_connections() >= 1000 || std::chrono::steady_clock::now() > first_ends;
+  }));
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(Serves());
   for (size_t i = 0; i < silent.size(); ++i) {
     const std::string said = silent[i]->ReadAll();
