@@ -18,17 +18,22 @@ constexpr ToolCallRow kToolCallFormats[] = {
     {"pythonic", ToolCallFormat::kPythonic},
     {"mistral", ToolCallFormat::kMistral},
     {"kimi_k2", ToolCallFormat::kKimi},
+    {"harmony", ToolCallFormat::kHarmony},
 };
 
 struct ReasoningRow {
   ReasoningFormat format;
   ReasoningMarkers markers;
+  std::string_view trait;  // what a template of that format has in it
 };
 constexpr ReasoningRow kReasoningFormats[] = {
-    {ReasoningFormat::kNone, {"", ""}},
-    {ReasoningFormat::kThink, {"<think>", "</think>"}},
-    {ReasoningFormat::kSquareThink, {"[THINK]", "[/THINK]"}},
-    {ReasoningFormat::kSeedThink, {"<seed:think>", "</seed:think>"}},
+    {ReasoningFormat::kNone, {"", ""}, ""},
+    {ReasoningFormat::kThink, {"<think>", "</think>"}, "</think>"},
+    {ReasoningFormat::kSquareThink, {"[THINK]", "[/THINK]"}, "[/THINK]"},
+    {ReasoningFormat::kSeedThink, {"<seed:think>", "</seed:think>"}, "</seed:think>"},
+    {ReasoningFormat::kHarmony,
+     {"<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"},
+     "<|channel|>analysis"},
 };
 
 // What only a template of that format has in it; the first that is found counts, for Qwen3-Coder's
@@ -45,6 +50,7 @@ constexpr Trait kTraits[] = {
     {"<arg_key>", ToolCallFormat::kGlm},
     {"<function=", ToolCallFormat::kQwenXml},
     {"<tool_call>", ToolCallFormat::kHermes},
+    {"<|channel|>commentary", ToolCallFormat::kHarmony},
     {"[func_name1(", ToolCallFormat::kPythonic},
     {"<|python_tag|>", ToolCallFormat::kLlama3Json},
     {"ipython", ToolCallFormat::kLlama3Json},
@@ -94,7 +100,7 @@ ToolCallFormat DetectToolCallFormat(std::string_view chat_template) {
 
 ReasoningFormat DetectReasoningFormat(std::string_view chat_template) {
   for (const ReasoningRow& row : kReasoningFormats) {
-    if (!row.markers.end.empty() && Contains(chat_template, row.markers.end)) return row.format;
+    if (!row.trait.empty() && Contains(chat_template, row.trait)) return row.format;
   }
   return ReasoningFormat::kNone;
 }

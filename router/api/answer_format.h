@@ -35,6 +35,10 @@ enum class ToolCallFormat {
   // <|tool_calls_section_begin|><|tool_call_begin|>functions.NAME:0<|tool_call_argument_begin|>{...}
   // <|tool_call_end|><|tool_calls_section_end|>. Source: Kimi K2's template.
   kKimi,
+  // <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{...}<|call|>, and the same
+  // with the recipient before the channel; a message of Harmony like others, see
+  // router/pipeline/harmony_splitter.h. Source: gpt-oss's template.
+  kHarmony,
 };
 
 enum class ReasoningFormat {
@@ -42,9 +46,10 @@ enum class ReasoningFormat {
   kThink,        // <think>...</think>: DeepSeek R1, Qwen3
   kSquareThink,  // [THINK]...[/THINK]: Magistral
   kSeedThink,    // <seed:think>...</seed:think>: Seed-OSS
+  kHarmony,      // messages of the channel "analysis": gpt-oss
 };
 
-// What stands before and after a thought; both empty for kNone.
+// What stands before and after a thought in front of an answer; both empty for kNone.
 struct ReasoningMarkers {
   std::string_view start;
   std::string_view end;

@@ -263,6 +263,7 @@ json::object GlmCalls(const UnforcedWriter& writer) {
 std::optional<json::object> InSyntaxOf(ToolCallFormat format, const UnforcedWriter& writer) {
   switch (format) {
     case ToolCallFormat::kNone:
+    case ToolCallFormat::kHarmony:  // whose calls are messages beside others
       return std::nullopt;
     case ToolCallFormat::kHermes:
       return HermesCalls(writer);

@@ -10,8 +10,9 @@ ChoiceStream::ChoiceStream(const ServedModel* model, const text::StopStrings* st
                            Options options)
     : model_(model),
       detokenizer_(model->tokenizer.get(), /*skip_special_tokens=*/true),
-      reasoning_(MarkersOf(options.split_reasoning ? model->reasoning : ReasoningFormat::kNone),
-                 options.reasoning_open, options.call_mark),
+      splitter_(MakeAnswerSplitter(
+          options.split_reasoning ? model->reasoning : ReasoningFormat::kNone,
+          {options.reasoning_open, options.call_mark, options.tool_calls != nullptr})),
       tool_calls_(std::move(options.tool_calls)),
       ends_with_call_(options.ends_with_call),
       include_stop_(options.include_stop),
@@ -28,7 +29,7 @@ std::string ChoiceStream::Detokenize(text::TokenId token_id) {
 
 bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta) {
   ++num_tokens_;
-  const bool was_inside = reasoning_.inside();
+  const bool was_inside = splitter_->inside();
   const std::string text = Detokenize(static_cast<text::TokenId>(token_id));
   if (logprobs != nullptr) {
     HeldLogprob held{MakeLogprob(token_id, *logprobs), text_in_ + text.size()};
@@ -36,21 +37,21 @@ bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDe
     held_logprobs_.push_back(std::move(held));
   }
   Emit(text, delta);
-  ReleaseLogprobs(text_in_ - reasoning_.held_bytes() - stop_held_, delta);
-  if (was_inside || reasoning_.inside()) ++reasoning_tokens_;
+  ReleaseLogprobs(text_in_ - splitter_->held_bytes() - stop_held_, delta);
+  if (was_inside || splitter_->inside()) ++reasoning_tokens_;
   return stopped_;
 }
 
 void ChoiceStream::PushStopToken() {
   ++num_tokens_;
-  if (reasoning_.inside()) ++reasoning_tokens_;
+  if (splitter_->inside()) ++reasoning_tokens_;
 }
 
 void ChoiceStream::Emit(std::string_view text, ChoiceDelta* delta) {
   text_in_ += text.size();
   if (text.empty()) return;
   std::string content;
-  reasoning_.Push(text, &delta->reasoning, &content);
+  splitter_->Push(text, &delta->reasoning, &content);
   EmitContent(content, delta);
 }
 
@@ -85,7 +86,7 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
   std::string call;
   if (!stopped_) {
     Emit(detokenizer_.Finish(), delta);
-    reasoning_.Finish(&delta->reasoning, &content, &call);
+    splitter_->Finish(&delta->reasoning, &content, &call);
     if (!stopped_) EmitContent(content, delta);
     if (stop_matcher_.has_value() && !stopped_) EmitAnswer(stop_matcher_->Finish(), delta);
     ReleaseLogprobs(matched_stop_.empty() ? text_in_ : text_in_ - stop_held_, delta);

@@ -14,7 +14,7 @@
 #include "common/text/detokenizer.h"
 #include "common/text/stop_matcher.h"
 #include "router/api/request.h"
-#include "router/pipeline/reasoning_splitter.h"
+#include "router/pipeline/answer_splitter.h"
 #include "router/pipeline/tool_call_parser.h"
 #include "router/worker_link/messages.h"
 #include "router/worker_link/served_model.h"
@@ -28,7 +28,7 @@ class ChoiceStream {
     bool split_reasoning = false;
     bool reasoning_open = false;
     std::unique_ptr<ToolCallParser> tool_calls;  // null: text stays text
-    std::string_view call_mark{};                // see ReasoningSplitter
+    std::string_view call_mark{};                // see SplitOptions
     bool ends_with_call = false;                 // the first call ends the answer
     bool include_stop = false;                   // the stop string is part of the answer
     // Special tokens that are marks of thoughts or calls: they are part of the text.
@@ -50,7 +50,7 @@ class ChoiceStream {
   void SetTextOffset(size_t offset) { text_offset_ = offset; }
 
   // Whether the next token still belongs to a thought.
-  bool thinking() const { return reasoning_.inside(); }
+  bool thinking() const { return splitter_->inside(); }
   uint32_t num_tokens() const { return num_tokens_; }
   uint32_t reasoning_tokens() const { return reasoning_tokens_; }
 
@@ -72,7 +72,7 @@ class ChoiceStream {
   const ServedModel* const model_;
   text::Detokenizer detokenizer_;
   std::optional<text::StopMatcher> stop_matcher_;
-  ReasoningSplitter reasoning_;
+  const std::unique_ptr<AnswerSplitter> splitter_;
   std::unique_ptr<ToolCallParser> tool_calls_;
   const bool ends_with_call_;
   const bool include_stop_;

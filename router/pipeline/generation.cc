@@ -196,7 +196,9 @@ ChoiceStream::Options Generation::StreamOptions() const {
                             .new_id = new_id});
   }
   options.call_mark = CallMark(calls);
-  options.ends_with_call = !request_.parallel_tool_calls;
+  // Harmony's call ends a turn, by a token that not every file of such a model calls an end.
+  const bool ends_turn = calls == ToolCallFormat::kHarmony && !request_.require_tool_call;
+  options.ends_with_call = !request_.parallel_tool_calls || ends_turn;
   return options;
 }
 

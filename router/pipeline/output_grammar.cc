@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/call_syntax.h"
+#include "router/pipeline/tool_call_marks.h"
 #include "router/pipeline/tool_call_parser.h"
 
 namespace pingti::router {
@@ -96,6 +97,10 @@ std::vector<std::string_view> SpecialMarks(const ServedModel& model, ToolCallFor
   const ReasoningMarkers thought = MarkersOf(model.reasoning);
   std::vector<std::string_view> marks = MarksOf(calls);
   marks.insert(marks.end(), {thought.start, thought.end});
+  if (model.reasoning == ReasoningFormat::kHarmony) {
+    marks.insert(marks.end(), {kHarmonyStart, kHarmonyChannel, kHarmonyConstrain, kHarmonyMessage,
+                               kHarmonyEnd, kHarmonyReturn, kHarmonyCallEnd});
+  }
   for (const std::string_view mark : marks) {
     const std::optional<text::TokenId> id = model.tokenizer->FindToken(mark);
     if (id.has_value() && model.tokenizer->IsSpecial(*id)) special.push_back(mark);

@@ -177,6 +177,16 @@ void UnpackToolArguments(const ServedModel& model, boost::json::array* messages)
   }
 }
 
+// gpt-oss's template calls the thoughts of earlier turns by another name than all others.
+void NameThoughts(const ServedModel& model, boost::json::array* messages) {
+  if (model.reasoning != ReasoningFormat::kHarmony) return;
+  for (boost::json::value& message : *messages) {
+    boost::json::object& fields = message.as_object();
+    const boost::json::value* thought = fields.if_contains("reasoning_content");
+    if (thought != nullptr) fields["thinking"] = boost::json::value(*thought);
+  }
+}
+
 // Adds the words of later system turns to the first turn, which becomes one. False: there are none.
 // REQUIRES: messages.
 bool MoveSystemTurnsUp(boost::json::array* messages) {
@@ -214,6 +224,7 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
                       Concat("model '", model.id, "' has no chat template; use /v1/completions"));
   }
   UnpackToolArguments(model, &context["messages"].as_array());
+  NameThoughts(model, &context["messages"].as_array());
   MarkPlainText(model.special_tokens, &context["messages"].as_array());
   for (const auto& [name, spelling] : model.template_tokens) context[name] = spelling;
   context.emplace("add_generation_prompt", true);

@@ -5,28 +5,26 @@
 #include <string_view>
 
 #include "router/api/answer_format.h"
+#include "router/pipeline/answer_splitter.h"
 
 namespace pingti::router {
 
 // Thread-compatible; one per choice. The markers, which are constants, are never shown; line breaks
 // that only set a marker off (after either marker, before the closing one) are dropped.
-class ReasoningSplitter {
+class ReasoningSplitter final : public AnswerSplitter {
  public:
   // `open`: the prompt ended inside the block. Empty markers: everything is content. `call_mark`:
   // where a tool call begins; empty: nowhere.
   ReasoningSplitter(ReasoningMarkers markers, bool open, std::string_view call_mark = {});
 
-  // Appends what is certain now; holds back what may be part of a marker.
-  void Push(std::string_view text, std::string* reasoning, std::string* content);
+  void Push(std::string_view text, std::string* reasoning, std::string* content) override;
   // What was held back at the end: of a thought that was not closed, what begins with a call's
   // mark is given as `call`. A model that forgets to close its thought calls tools within it; one
   // that closes it only thought about them.
-  void Finish(std::string* reasoning, std::string* content, std::string* call);
+  void Finish(std::string* reasoning, std::string* content, std::string* call) override;
 
-  size_t held_bytes() const { return held_.size(); }
-
-  // Whether the next token still belongs to the reasoning.
-  bool inside() const {
+  size_t held_bytes() const override { return held_.size(); }
+  bool inside() const override {
     return state_ == State::kReasoning || state_ == State::kTrimReasoning ||
            state_ == State::kMaybeCall;
   }

@@ -220,6 +220,15 @@ CallBody ReadKimiCall(std::string_view body, const json::array*) {
   return read;
 }
 
+CallBody ReadHarmonyCall(std::string_view body, const json::array*) {
+  std::string_view rest = body;
+  const std::optional<std::string_view> recipient = TakeUntil(kHarmonyMessage, &rest);
+  if (!recipient.has_value()) return {};
+  std::string_view name = Trim(*recipient);
+  TakePrefix("functions.", &name);
+  return One(name, ArgumentsObject(rest));
+}
+
 CallBody ReadMistralCalls(std::string_view body, const json::array* tools) {
   std::string_view rest = Trim(body);
   if (LooksLikeJson(rest)) return ReadJsonCalls(body, tools);

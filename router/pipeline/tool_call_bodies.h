@@ -37,6 +37,8 @@ CallBody ReadGlmCall(std::string_view body, const boost::json::array* tools);
 CallBody ReadDeepSeekCall(std::string_view body, const boost::json::array* tools);
 // functions.NAME:0<|tool_call_argument_begin|>{...}; what stands before the mark is the call's id.
 CallBody ReadKimiCall(std::string_view body, const boost::json::array* tools);
+// functions.NAME<|message|>{...} of gpt-oss; a recipient of another kind is the name as a whole.
+CallBody ReadHarmonyCall(std::string_view body, const boost::json::array* tools);
 // [{"name": ..., "arguments": {...}}], or NAME[CALL_ID]ID[ARGS]{...} of newer models.
 CallBody ReadMistralCalls(std::string_view body, const boost::json::array* tools);
 

@@ -23,6 +23,7 @@ constexpr TaggedRow kTagged[] = {
       &ReadDeepSeekCall}},
     {ToolCallFormat::kKimi,
      {kKimiCallBegin, kKimiCallEnd, kKimiCallsBegin, kKimiCallsEnd, &ReadKimiCall}},
+    {ToolCallFormat::kHarmony, {kHarmonyCallBegin, kHarmonyCallEnd, "", "", &ReadHarmonyCall}},
     {ToolCallFormat::kMistral, {kMistralBegin, "", "", "", &ReadMistralCalls}},
 };
 

@@ -69,7 +69,8 @@ def page_tables():
         if line.startswith("#"):
             section = line.lstrip("# ")
         elif line.startswith("|"):
-            tables.setdefault(section, []).append([cell.strip() for cell in line.strip("|").split("|")])
+            cells = re.split(r"(?<!\\)\|", line.strip("|"))
+            tables.setdefault(section, []).append([cell.strip().replace("\\|", "|") for cell in cells])
     return tables
 
 
@@ -157,7 +158,7 @@ def test_the_page_has_exactly_the_formats_of_thoughts_and_tool_calls():
     text = source("router/api/answer_format.cc")
     names = text[text.index("kToolCallFormats[]"):]
     calls = re.findall(r'\{"(\w+)", ToolCallFormat::', names[:names.index("};")])
-    thoughts = re.findall(r'ReasoningFormat::\w+, \{"([^"]+)", "([^"]+)"\}', text)
+    thoughts = re.findall(r'ReasoningFormat::\w+,\s*\{"([^"]+)", "([^"]+)"\}', text)
     assert len(calls) >= 3 and len(thoughts) >= 3
     rows = [row[0] for row in PAGE["Formats"]]
     begin = rows.index("tool calls")

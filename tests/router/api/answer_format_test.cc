@@ -49,18 +49,24 @@ TEST(AnswerFormat, IsRecognisedByTheTemplateOfEveryFamily) {
   EXPECT_EQ(DetectToolCallFormat("{{- '[TOOL_CALLS] [' }}"), ToolCallFormat::kMistral);
   EXPECT_EQ(DetectReasoningFormat("... '[/THINK]' ..."), ReasoningFormat::kSquareThink);
   EXPECT_EQ(DetectReasoningFormat("... '</seed:think>' ..."), ReasoningFormat::kSeedThink);
+  const std::string_view harmony =
+      "'<|start|>assistant<|channel|>analysis<|message|>' + message.thinking + '<|end|>' ... "
+      "'<|channel|>commentary json<|message|>'";
+  EXPECT_EQ(DetectReasoningFormat(harmony), ReasoningFormat::kHarmony);
+  EXPECT_EQ(DetectToolCallFormat(harmony), ToolCallFormat::kHarmony);
 }
 
 TEST(AnswerFormat, NamesAndMarkersLeadBack) {
   for (const ToolCallFormat format :
        {ToolCallFormat::kNone, ToolCallFormat::kHermes, ToolCallFormat::kLlama3Json,
         ToolCallFormat::kDeepSeek, ToolCallFormat::kQwenXml, ToolCallFormat::kGlm,
-        ToolCallFormat::kPythonic, ToolCallFormat::kMistral, ToolCallFormat::kKimi}) {
+        ToolCallFormat::kPythonic, ToolCallFormat::kMistral, ToolCallFormat::kKimi,
+        ToolCallFormat::kHarmony}) {
     EXPECT_EQ(FindToolCallFormat(ToolCallFormatName(format)), format);
   }
   for (const ReasoningFormat format :
        {ReasoningFormat::kNone, ReasoningFormat::kThink, ReasoningFormat::kSquareThink,
-        ReasoningFormat::kSeedThink}) {
+        ReasoningFormat::kSeedThink, ReasoningFormat::kHarmony}) {
     EXPECT_EQ(FindReasoningFormat(MarkersOf(format)), format);
   }
   EXPECT_EQ(FindToolCallFormat("xml"), std::nullopt);

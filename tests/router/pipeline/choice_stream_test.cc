@@ -103,6 +103,32 @@ TEST_F(ChoiceStreamTest, TheStopTokenIsCountedAndNotShown) {
   EXPECT_EQ(stream.reasoning_tokens(), 0u);
 }
 
+TEST_F(ChoiceStreamTest, HarmonysMessagesBecomeThoughtsWordsAndCalls) {
+  model_.reasoning = ReasoningFormat::kHarmony;
+  ChoiceStream::Options options;
+  options.split_reasoning = true;
+  options.tool_calls =
+      MakeToolCallParser(ToolCallFormat::kHarmony, {.new_id = [] { return "call_1"; }});
+  ChoiceStream stream(&model_, nullptr, std::move(options));
+  ChoiceDelta delta;
+  EXPECT_FALSE(Push(&stream, "<|channel|>analysis<|message|>hm", &delta));
+  EXPECT_TRUE(stream.thinking());
+  EXPECT_FALSE(Push(&stream,
+                    "<|end|><|start|>assistant<|channel|>commentary<|message|>I look."
+                    "<|end|><|start|>assistant to=functions.f<|channel|>commentary json"
+                    "<|message|>{\"a\":1}",
+                    &delta));
+  EXPECT_FALSE(stream.thinking());
+  stream.PushStopToken();  // <|call|>
+  stream.Finish(FinishReason::kStop, &delta);
+  EXPECT_EQ(delta.reasoning, "hm");
+  EXPECT_EQ(delta.content, "I look.");
+  ASSERT_EQ(delta.tool_calls.size(), 1u);
+  EXPECT_EQ(delta.tool_calls[0].name, "f");
+  EXPECT_EQ(delta.tool_calls[0].arguments, "{\"a\":1}");
+  EXPECT_EQ(delta.finish, FinishReason::kToolCalls);
+}
+
 TEST_F(ChoiceStreamTest, ADrawnTokenStandsAmongTheLikeliestOnce) {
   ChoiceStream stream = Make();
   ChoiceDelta delta;

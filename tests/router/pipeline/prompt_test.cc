@@ -156,6 +156,21 @@ TEST(Prompt, ATokenThatTheConfigurationCallsNullIsUndefinedInTemplates) {
             "<|im_start|>|<|im_end|>");
 }
 
+TEST(Prompt, HarmonysTemplatesFindThoughtsUnderTheirName) {
+  const std::string chat_template = "{{ messages[0].thinking }}|{{ messages[0].content }}";
+  for (const bool harmony : {true, false}) {
+    const std::string marks = harmony ? "{# <|channel|>analysis #}" : "";
+    const auto model = MakeTestModel({.chat_template = chat_template + marks});
+    GenerationRequest chat;
+    chat.template_context = std::make_shared<boost::json::object>();
+    (*chat.template_context)["messages"] =
+        boost::json::array{{{"role", "assistant"}, {"content", "b"}, {"reasoning_content", "a"}}};
+    const auto prepared = PreparePrompts(*model, chat, {});
+    ASSERT_TRUE(prepared.ok()) << prepared.status();
+    EXPECT_EQ(*DetokenizeIds(*model, prepared->token_ids[0]), harmony ? "a|b" : "|b");
+  }
+}
+
 TEST(Prompt, AMarkThatIsAControlTokenIsHeldAsOne) {
   TestModelOptions options{.chat_template = "[TOOL_CALLS]{{ messages[0].content }}",
                            .control_tokens = {"[TOOL_CALLS]", "[ARGS]"},

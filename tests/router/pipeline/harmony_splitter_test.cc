@@ -1,0 +1,148 @@
+// Answers in Harmony's messages, split the same however they are cut into pieces.
+#include "router/pipeline/harmony_splitter.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "router/pipeline/tool_call_parser.h"
+
+namespace pingti::router {
+namespace {
+
+struct HarmonyParts {
+  std::string reasoning;
+  std::string content;
+  bool operator==(const HarmonyParts&) const = default;
+};
+
+std::ostream& operator<<(std::ostream& out, const HarmonyParts& parts) {
+  return out << "[" << parts.reasoning << "|" << parts.content << "]";
+}
+
+HarmonyParts SplitOnce(std::string_view text, size_t size, bool parses_calls, bool open) {
+  HarmonySplitter splitter(open, parses_calls);
+  HarmonyParts parts;
+  std::string call;
+  for (size_t i = 0; i < text.size(); i += size) {
+    splitter.Push(text.substr(i, size), &parts.reasoning, &parts.content);
+  }
+  splitter.Finish(&parts.reasoning, &parts.content, &call);
+  EXPECT_EQ(call, "");
+  EXPECT_EQ(splitter.held_bytes(), 0u);
+  return parts;
+}
+
+// In pieces of every size, which must not matter.
+HarmonyParts SplitMessages(std::string_view text, bool parses_calls = false, bool open = false) {
+  const HarmonyParts whole = SplitOnce(text, text.size() + 1, parses_calls, open);
+  for (size_t size = 1; size < text.size(); ++size) {
+    EXPECT_EQ(SplitOnce(text, size, parses_calls, open), whole) << "pieces of " << size;
+  }
+  return whole;
+}
+
+constexpr std::string_view kThoughtAndWords =
+    "<|channel|>analysis<|message|>2 + 2 is 4.<|end|><|start|>assistant<|channel|>final<|message|>"
+    "It is 4.";
+
+TEST(HarmonySplitter, TheChannelSaysWhatAMessageIs) {
+  const HarmonyParts expected{"2 + 2 is 4.", "It is 4."};
+  EXPECT_EQ(SplitMessages(kThoughtAndWords), expected);
+  EXPECT_EQ(SplitMessages(std::string(kThoughtAndWords) + "<|return|>"), expected);
+  EXPECT_EQ(SplitMessages("<|channel|>final<|message|>Yes.<|return|>"), (HarmonyParts{"", "Yes."}));
+  EXPECT_EQ(SplitMessages(
+                "<|channel|>commentary<|message|>First I look.<|end|><|start|>assistant"
+                "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>analysis"
+                "<|message|>b<|end|><|start|>assistant<|channel|>final<|message|>Done.<|return|>"),
+            (HarmonyParts{"a\nb", "First I look.\nDone."}));
+  EXPECT_EQ(SplitMessages("more of it<|end|><|start|>assistant<|channel|>final<|message|>so", false,
+                          true),
+            (HarmonyParts{"more of it", "so"}));
+}
+
+TEST(HarmonySplitter, AMessageMayLackItsEnd) {
+  EXPECT_EQ(SplitMessages(
+                "<|channel|>analysis<|message|>hm<|start|>assistant<|channel|>final<|message|>x"),
+            (HarmonyParts{"hm", "x"}));
+  EXPECT_EQ(SplitMessages("<|channel|>analysis<|message|>cut off"), (HarmonyParts{"cut off", ""}));
+  EXPECT_EQ(SplitMessages("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>fin"),
+            (HarmonyParts{"a", ""}));
+}
+
+TEST(HarmonySplitter, TextWithoutMessagesIsContent) {
+  EXPECT_EQ(SplitMessages("plain words"), (HarmonyParts{"", "plain words"}));
+  EXPECT_EQ(SplitMessages("{\"a\": 1}"), (HarmonyParts{"", "{\"a\": 1}"}));
+  EXPECT_EQ(SplitMessages("t"), (HarmonyParts{"", "t"}));
+  EXPECT_EQ(SplitMessages("<"), (HarmonyParts{"", "<"}));
+  const std::string endless = "to=" + std::string(2000, 'x');
+  EXPECT_EQ(SplitMessages(endless).content, endless);
+  EXPECT_EQ(SplitMessages(""), (HarmonyParts{}));
+  EXPECT_EQ(SplitMessages("<|message|>a<|end|>"), (HarmonyParts{"", "a"}));
+  const std::string longest = "to=" + std::string(509, 'x') + "<|message|>a";
+  EXPECT_EQ(SplitMessages(longest), (HarmonyParts{"", "a"}));
+}
+
+TEST(HarmonySplitter, CallsComeInOneSpelling) {
+  const HarmonyParts expected{"",
+                              "<|channel|>commentary to=functions.f<|message|>{\"a\": 1}<|call|>"};
+  for (const std::string_view header :
+       {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>",
+        "<|channel|>commentary to=functions.f<|message|>",
+        " to=functions.f<|channel|>commentary json<|message|>",
+        "<|start|>assistant to=functions.f<|channel|>analysis<|constrain|>json<|message|>"}) {
+    const std::string call = std::string(header) + "{\"a\": 1}";
+    EXPECT_EQ(SplitMessages(call, true), expected) << header;
+    EXPECT_EQ(SplitMessages(call + "<|call|>", true), expected) << header;
+    EXPECT_EQ(SplitMessages(call, false), (HarmonyParts{"", "{\"a\": 1}"})) << header;
+  }
+}
+
+TEST(HarmonySplitter, ItsCallsAreReadByTheParser) {
+  int ids = 0;
+  const auto parser = MakeToolCallParser(
+      ToolCallFormat::kHarmony, {.new_id = [&] { return "call_" + std::to_string(++ids); }});
+  HarmonySplitter splitter(false, true);
+  std::string reasoning, content, words, call;
+  std::vector<ToolCallDelta> calls;
+  const std::string_view text =
+      "<|channel|>analysis<|message|>The weather.<|end|><|start|>assistant<|channel|>commentary "
+      "to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"<|end|\"}";
+  for (const char c : text) {
+    content.clear();
+    splitter.Push(std::string_view(&c, 1), &reasoning, &content);
+    parser->Push(content, &words, &calls);
+  }
+  content.clear();
+  splitter.Finish(&reasoning, &content, &call);
+  parser->Push(content, &words, &calls);
+  parser->Finish(&words, &calls);
+  EXPECT_EQ(reasoning, "The weather.");
+  EXPECT_EQ(words, "");
+  ASSERT_EQ(calls.size(), 1u);
+  EXPECT_EQ(calls[0].name, "get_weather");
+  EXPECT_EQ(calls[0].arguments, "{\"city\": \"<|end|\"}");
+  EXPECT_EQ(calls[0].id, "call_1");
+}
+
+TEST(HarmonySplitter, AnyTextIsSplitTheSameHoweverItIsCut) {
+  const std::vector<std::string> pieces = {
+      "<|start|>",   "assistant", "<|channel|>", "analysis", "final", "commentary", " to=f",
+      "<|message|>", "<|end|>",   "<|call|>",    "words ",   "<|",    "|>",         "\n"};
+  std::mt19937 rng(7);
+  for (int round = 0; round < 300; ++round) {
+    std::string text;
+    for (int i = 0; i < 12; ++i) text += pieces[rng() % pieces.size()];
+    SCOPED_TRACE(text);
+    const bool parses_calls = rng() % 2 == 0;
+    const HarmonyParts whole = SplitOnce(text, text.size() + 1, parses_calls, false);
+    for (const size_t size : {1, 2, 3, 7}) {
+      ASSERT_EQ(SplitOnce(text, size, parses_calls, false), whole) << "pieces of " << size;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace pingti::router
