@@ -13,8 +13,8 @@
 namespace pingti::worker {
 namespace {
 
-// Reading counts of experts waits for the device, which the end of a step does anyway, and takes
-// some 20 us per layer.
+// Reading counts of experts waits for the device, which the end of a step does anyway, and copies
+// one number for each expert of each layer.
 constexpr std::chrono::seconds kExpertWindow{10};
 
 RequestLimits LimitsOf(const Model& model, const EngineOptions& options) {
