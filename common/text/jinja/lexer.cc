@@ -295,8 +295,9 @@ class Lexer {
       const int base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 0;
       if (base != 0) {
         std::string digits;
+        const bool is_apart = pos_ + 2 < source_.size() && source_[pos_ + 2] == '_';  // 0x_1F
         const size_t end = ReadDigits(
-            pos_ + 2,
+            pos_ + (is_apart ? 3 : 2),
             [base](char c) {
               const size_t value =
                   std::string_view("0123456789abcdef").find(static_cast<char>(c | 0x20));

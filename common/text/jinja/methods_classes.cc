@@ -63,6 +63,13 @@ Value IsTitle(Interpreter*, const Value& self, const Args& args) {
   return Value(found);
 }
 
+// Also the empty text is.
+Value IsAsciiText(Interpreter*, const Value& self, const Args& args) {
+  const BoundArgs bound("isascii", args, {});
+  const std::vector<char32_t> chars = ToChars(self.as_string());
+  return Value(std::all_of(chars.begin(), chars.end(), IsAscii));
+}
+
 Value IsPrintableText(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("isprintable", args, {});
   const std::vector<char32_t> chars = ToChars(self.as_string());
@@ -92,7 +99,7 @@ struct ClassMethodEntry {
 constexpr ClassMethodEntry kClassMethods[] = {
     {"isalnum", AllChars<IsAlnum>},
     {"isalpha", AllChars<IsAlpha>},
-    {"isascii", AllChars<IsAscii>},
+    {"isascii", IsAsciiText},
     {"isdecimal", AllChars<IsDecimalDigit>},
     {"isdigit", AllChars<IsDigit>},
     {"isidentifier", IsIdentifier},

@@ -101,14 +101,21 @@ Value Splitlines(Interpreter* interpreter, const Value& self, const Args& args) 
 struct Window {
   std::string text;
   int64_t start = 0;
+  // The start is not behind the end: else nothing is found in it, not even the empty text.
+  bool exists = true;
 };
 Window Bounded(const Value& self, const BoundArgs& bound) {
   Value start, end;
   if (bound.Has(1)) start = bound.Required(1);
   if (bound.Has(2)) end = bound.Required(2);
-  int64_t first = start.is_int() ? ClampedInt(start) : 0;
-  if (first < 0) first = std::max<int64_t>(0, first + Length(self));
-  return {Slice(self, start, end, Value()).as_string(), first};
+  const int64_t length = Length(self);
+  const auto from_front = [length](const Value& position, int64_t otherwise) {
+    const int64_t given = position.is_int() ? ClampedInt(position) : otherwise;
+    return given < 0 ? std::max<int64_t>(0, given + length) : given;
+  };
+  const int64_t first = from_front(start, 0);
+  const int64_t last = std::min(length, from_front(end, length));
+  return {Slice(self, start, end, Value()).as_string(), first, first <= last};
 }
 
 template <bool at_end>
@@ -128,6 +135,7 @@ Value Affix(Interpreter*, const Value& self, const Args& args) {
     }
     const std::string& wanted = candidate.as_string();
     ChargeSteps(wanted.size() / kBytesPerStep);
+    if (!window.exists) continue;
     if (at_end ? text.ends_with(wanted) : text.starts_with(wanted)) return Value(true);
   }
   return Value(false);
@@ -139,7 +147,7 @@ Value Find(Interpreter*, const Value& self, const Args& args) {
   const std::string& wanted = bound.String(0);
   const Window window = Bounded(self, bound);
   const size_t hit = from_right ? FindLastText(window.text, wanted) : FindText(window.text, wanted);
-  if (hit == std::string::npos) {
+  if (hit == std::string::npos || !window.exists) {
     if (must_exist) Fail("substring not found");
     return Value(int64_t{-1});
   }
@@ -150,6 +158,7 @@ Value Count(Interpreter*, const Value& self, const Args& args) {
   const BoundArgs bound("count", args, {"sub", "start", "end"});
   const std::string& wanted = bound.String(0);
   const Window window = Bounded(self, bound);
+  if (!window.exists) return Value(int64_t{0});
   if (wanted.empty()) return Value(Length(Value(window.text)) + 1);
   int64_t count = 0;
   for (size_t pos = 0; (pos = FindText(window.text, wanted, pos)) != std::string::npos;

@@ -39,7 +39,8 @@ class SpecReader {
   Spec Read() {
     Spec spec;
     const size_t fill = text_.empty() ? 0 : DecodeUtf8(text_).length;
-    if (text_.size() > fill && IsAlign(text_[fill])) {
+    const bool has_fill = text_.size() > fill && IsAlign(text_[fill]);
+    if (has_fill) {
       spec.fill = text_.substr(0, fill);
       spec.align = text_[fill];
       text_.remove_prefix(fill + 1);
@@ -48,12 +49,10 @@ class SpecReader {
     }
     if (Next("+- ")) spec.sign = Take();
     if (Next("#")) spec.alternate = Take() == '#';
-    if (Next("0")) {
+    if (Next("0") && !has_fill) {
       Take();
-      if (spec.align == 0) {
-        spec.fill = "0";
-        spec.align = '=';
-      }
+      spec.fill = "0";
+      if (spec.align == 0) spec.align = '=';
     }
     spec.width = Number(0);
     if (Next(",_")) spec.grouping = Take();
@@ -108,12 +107,26 @@ std::string Padded(const Spec& spec, const std::string& sign, const std::string&
   return out.Take();
 }
 
-// Separators between groups of `size` digits of the whole part.
-std::string Grouped(std::string digits, char separator, size_t size) {
-  if (separator == 0) return digits;
+// Separators between groups of `size` digits of the whole part. Zeros that fill the width are
+// digits, too; `num_around` characters of it are for what stands around the digits.
+std::string Grouped(const Spec& spec, const std::string& digits, size_t size, size_t num_around) {
+  if (spec.grouping == 0) return digits;
   const size_t whole = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
-  for (size_t at = whole; at > size; at -= size) digits.insert(at - size, 1, separator);
-  return digits;
+  const size_t taken = num_around + digits.size() - whole;
+  const auto width = static_cast<size_t>(spec.width);
+  size_t count = whole;
+  if (spec.fill == "0" && spec.align == '=' && whole > 0 && width > taken) {
+    // The fewest digits that, with a separator before each further group, are as wide as that.
+    const size_t wanted = width - taken;
+    count = std::max(whole, wanted / (size + 1) * size + std::max<size_t>(wanted % (size + 1), 1));
+  }
+  TextBuilder out;
+  for (size_t i = 0; i < count; ++i) {
+    if (i > 0 && (count - i) % size == 0) out += spec.grouping;
+    out += i < count - whole ? '0' : digits[i - (count - whole)];
+  }
+  out += digits.substr(whole);
+  return out.Take();
 }
 
 std::string SignOf(const Spec& spec, bool negative) {
@@ -124,6 +137,15 @@ std::string SignOf(const Spec& spec, bool negative) {
 [[noreturn]] void FailCode(const Spec& spec, const Value& value) {
   Fail("Unknown format code '" + std::string(1, spec.type) + "' for object of type '" +
        std::string(TypeName(value)) + "'");
+}
+
+// Of a whole number's digits.
+std::string Scientific(const std::string& digits) {
+  const std::string exponent = std::to_string(digits.size() - 1);
+  const size_t kept = std::max<size_t>(digits.find_last_not_of('0') + 1, 1);
+  std::string out = digits.substr(0, 1);
+  if (kept > 1) out += "." + digits.substr(1, kept - 1);
+  return out + "e+" + (exponent.size() < 2 ? "0" : "") + exponent;
 }
 
 std::string FormatFloat(const Spec& spec, const Value& value) {
@@ -149,11 +171,16 @@ std::string FormatFloat(const Spec& spec, const Value& value) {
     buffer.resize(static_cast<size_t>(
         std::snprintf(buffer.data(), buffer.size(), format.c_str(), precision, number)));
     digits = std::move(buffer);
-    if (spec.type == 0 && digits.find_first_of(".e") == std::string::npos) digits += ".0";
+    if (spec.type == 0 && digits.find_first_of(".e") == std::string::npos) {
+      // Without a type, one digit less than of 'g' fits in front of the point: ".0" comes behind.
+      const bool fits = digits.size() < static_cast<size_t>(std::max(precision, 1));
+      digits = fits ? digits + ".0" : Scientific(digits);
+    }
   }
-  digits = Grouped(std::move(digits), spec.grouping, 3);
+  const std::string sign = SignOf(spec, negative);
+  digits = Grouped(spec, digits, 3, sign.size() + (spec.type == '%' ? 1 : 0));
   if (spec.type == '%') digits += '%';
-  return Padded(spec, SignOf(spec, negative), digits, '>');
+  return Padded(spec, sign, digits, '>');
 }
 
 std::string FormatInteger(const Spec& spec, const Value& value) {
@@ -175,9 +202,9 @@ std::string FormatInteger(const Spec& spec, const Value& value) {
   if (spec.type == 'X') {
     for (char& c : digits) c = c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
   }
-  digits = Grouped(std::move(digits), spec.grouping, base == 10 ? 3 : 4);
   std::string sign = SignOf(spec, IsNegative(value));
   if (spec.alternate && base != 10) sign += std::string("0") + spec.type;
+  digits = Grouped(spec, digits, base == 10 ? 3 : 4, sign.size());
   return Padded(spec, sign, digits, '>');
 }
 

@@ -42,6 +42,14 @@ void VisitLines(std::string_view text, bool keep_ends, Visit visit) {
   if (begin < text.size()) visit(text.substr(begin));
 }
 
+// A word's first character.
+std::string ToTitle(char32_t c) {
+  if (c == 0xDF) return "Ss";  // sharp s has no single title-case character in Python
+  std::string title;
+  AppendUtf8(static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))), &title);
+  return title;
+}
+
 }  // namespace
 
 std::string ToUpper(std::string_view text) {
@@ -70,8 +78,8 @@ std::string ToLower(std::string_view text) {
 
 std::string Capitalize(std::string_view text) {
   if (text.empty()) return {};
-  const size_t first = DecodeUtf8(text).length;
-  return ToUpper(text.substr(0, first)) + ToLower(text.substr(first));
+  const DecodedChar first = DecodeUtf8(text);
+  return ToTitle(first.value) + ToLower(text.substr(first.length));
 }
 
 std::string SwapCase(std::string_view text) {
@@ -92,7 +100,7 @@ std::string TitleCase(std::string_view text) {
   for (const char32_t c : ToChars(text)) {
     std::string one;
     AppendUtf8(c, &one);
-    out += in_word ? ToLower(one) : ToUpper(one);
+    out += in_word ? ToLower(one) : ToTitle(c);
     const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
     in_word = category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
   }

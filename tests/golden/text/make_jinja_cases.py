@@ -5,6 +5,7 @@
 import json
 import sys
 
+from jinja_combinations import SYSTEMATIC
 from jinja_env import make_environment, render
 
 CONTEXT = {
@@ -1048,7 +1049,7 @@ def main():
     for source in [line for line in EXPRESSIONS.strip("\n").split("\n")]:
         template = "{{ " + source + " }}"
         cases.append({"template": template, **render(env, template, CONTEXT)})
-    for template in STATEMENTS:
+    for template in STATEMENTS + SYSTEMATIC:
         cases.append({"template": template, **render(env, template, CONTEXT)})
     json.dump({"context": CONTEXT, "cases": cases}, sys.stdout, ensure_ascii=True, indent=0)
     print()
