@@ -128,7 +128,6 @@ class Server final : public WorkerServer {
   }
 
   void Drain(std::chrono::milliseconds timeout) override {
-    ready_.store(false, std::memory_order_release);
     grpc_->SetServing(false);
     hub_.AnnounceDraining(static_cast<uint32_t>(timeout.count()));
     WaitFor([this] { return engine_.idle(); }, timeout);
@@ -213,7 +212,6 @@ class Server final : public WorkerServer {
       }
       const absl::Status status = engine_.Healthy();
       if (status.ok()) continue;
-      ready_.store(false, std::memory_order_release);
       grpc_->SetServing(false);
       hub_.AnnounceDraining(0);  // so that routers send nothing more
       LogError("the engine is broken", {{"error", status.ToString()}});
@@ -238,7 +236,7 @@ class Server final : public WorkerServer {
   const std::unique_ptr<AdapterChanges> changes_;  // null: there are no adapters
   WorkerService service_;
   std::unique_ptr<net::GrpcServer> grpc_;
-  std::atomic<bool> ready_{false};
+  std::atomic<bool> ready_{false};  // a step was run
 
   Mutex mutex_;
   CondVar stop_changed_;

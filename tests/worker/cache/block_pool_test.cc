@@ -41,6 +41,26 @@ TEST(BlockPool, RunningOutGivesAnEmptyLease) {
   EXPECT_TRUE(pool.CheckInvariants().ok());
 }
 
+TEST(BlockPool, WhatIsEvictedIsFreeAndKeptNoMore) {
+  Recorder recorder;
+  BlockPool pool(3, &recorder);
+  std::vector<BlockId> blocks;
+  {
+    std::vector<BlockLease> leases;
+    for (int i = 0; i < 3; ++i) {
+      leases.push_back(pool.Allocate());
+      blocks.push_back(leases.back().block());
+      pool.SetKeep(blocks.back(), true);
+    }
+  }
+  EXPECT_EQ(pool.cached(), 3);
+  pool.EvictAll();
+  EXPECT_EQ(pool.free(), 3);
+  EXPECT_EQ(recorder.evicted.size(), 3u);
+  for (const BlockId block : blocks) EXPECT_FALSE(pool.kept(block)) << block;
+  EXPECT_TRUE(pool.CheckInvariants().ok()) << pool.CheckInvariants();
+}
+
 TEST(BlockPool, ASharedBlockLivesUntilItsLastLease) {
   BlockPool pool(1);
   BlockLease a = pool.Allocate();

@@ -82,6 +82,29 @@ TEST_F(AdapterChangesTest, DroppedAdaptersAreReadAgainWithoutAWordToRouters) {
   EXPECT_TRUE(absl::IsNotFound(Fetch("none").status()));
 }
 
+TEST_F(AdapterChangesTest, RequestsThatWaitTogetherGetEachItsOwnAdapter) {
+  std::string ids[2];
+  for (int i = 0; i < 2; ++i) ids[i] = (*Load(i == 0 ? "a" : "b", TinyAdapter("llama3_qv")))->id;
+  // The thread is held in the answer to another change.
+  std::promise<void> held;
+  std::promise<void> go_on;
+  changes_.Load("c", TinyAdapter("llama3_qv"), [&](const absl::StatusOr<AdapterPtr>&) {
+    held.set_value();
+    AwaitOrDie(go_on.get_future(), "the test to let the changes go on");
+  });
+  AwaitOrDie(held.get_future(), "the change to be made");
+  std::promise<std::string> names[5];
+  for (size_t i = 0; i < 5; ++i) {
+    changes_.Fetch(ids[i % 2], [&names, i](const absl::StatusOr<AdapterPtr>& fetched) {
+      names[i].set_value(fetched.ok() ? (*fetched)->name : "");
+    });
+  }
+  go_on.set_value();
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(AwaitOrDie(names[i].get_future(), "an adapter"), i % 2 == 0 ? "a" : "b") << i;
+  }
+}
+
 TEST_F(AdapterChangesTest, WhatFailsChangesNothing) {
   ASSERT_TRUE(Load("a", TinyAdapter("llama3_qv")).ok());
   EXPECT_TRUE(absl::IsAlreadyExists(Load("a", TinyAdapter("llama3_qv")).status()));

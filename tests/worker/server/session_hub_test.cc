@@ -121,6 +121,16 @@ TEST_F(SessionHubTest, WhoJoinsWhileItDrainsIsTold) {
   EXPECT_EQ(told[1].draining().deadline_ms(), 7000u);
 }
 
+TEST_F(SessionHubTest, WhoJoinsIsToldTheLoadWithoutWaitingForTheNextReport) {
+  hub_.OnStepEnd({}, {.step = 7, .running_sequences = 3});
+  const std::vector<v1::SessionResponse> told = Join().TakeAll();
+  ASSERT_GE(told.size(), 2u);
+  EXPECT_TRUE(told[0].has_welcome());
+  ASSERT_TRUE(told[1].has_load_report());
+  EXPECT_EQ(told[1].load_report().step(), 7u);
+  EXPECT_EQ(told[1].load_report().running_sequences(), 3u);
+}
+
 TEST_F(SessionHubTest, AllAreEnded) {
   const Router first = Join();
   const Router second = Join();
