@@ -15,7 +15,7 @@
 #include "tools/quantize/int8_rows.h"
 #include "tools/quantize/parallel_rows.h"
 #include "worker/model/decoder_blocks.h"
-#include "worker/quant/ggml_blocks.h"
+#include "worker/quant/source_rows.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::tools {
@@ -89,23 +89,39 @@ class LayerTensors {
   std::set<std::string> names_;
 };
 
+// The tensor as a matrix that can be read row by row; vectors have rows of one value.
+worker::MatrixSource SourceOf(const Checkpoint& checkpoint, const TensorView& tensor) {
+  worker::MatrixSource source;
+  source.tensor = tensor;
+  if (tensor.shape.size() == 1) source.tensor.shape.push_back(1);
+  if (tensor.dtype != DType::kF8E4M3) return source;
+  const TensorView* scales = checkpoint.Find(tensor.name + "_scale_inv");
+  PINGTI_CHECK(scales != nullptr);  // CheckTensors
+  source.block_scales =
+      worker::BlockScales{*scales, checkpoint.fp8().rows, checkpoint.fp8().cols, 0, 0};
+  return source;
+}
+
+// What a tensor that stays is written as: what has scales beside it widens.
+DType KeptType(const TensorView& tensor) {
+  return tensor.dtype == DType::kF8E4M3 ? DType::kBf16 : tensor.dtype;
+}
+
 int64_t Columns(const TensorView& tensor) { return tensor.shape.size() == 2 ? tensor.shape[1] : 1; }
 
 // Row `r` of a tensor with the plan applied; vectors have rows of one value.
 class RowReader {
  public:
-  RowReader(const TensorView& tensor, const LayerTensors& layer)
-      : tensor_(tensor),
+  RowReader(const Checkpoint& checkpoint, const TensorView& tensor, const LayerTensors& layer)
+      : source_(SourceOf(checkpoint, tensor)),
+        rows_(source_),
         divisor_(layer.DivisorOf(tensor.name)),
         multiplier_(layer.MultiplierOf(tensor.name)),
         row_(static_cast<size_t>(Columns(tensor))) {}
 
   bool changes() const { return divisor_.divisor != nullptr || multiplier_ != nullptr; }
   std::span<const float> Read(int64_t r) {
-    const int64_t cols = Columns(tensor_);
-    const auto* data = static_cast<const char*>(tensor_.data);
-    worker::Dequantize(tensor_.dtype, data + r * cols * worker::BlockBytes(tensor_.dtype), cols,
-                       row_.data());
+    rows_.ReadF32(r, r + 1, row_.data());
     const bool divided = divisor_.divisor != nullptr && r >= divisor_.first;
     const float divisor =
         divided ? (*divisor_.divisor)[static_cast<size_t>(r - divisor_.first)] : 1.0f;
@@ -116,7 +132,8 @@ class RowReader {
   }
 
  private:
-  const TensorView& tensor_;
+  const worker::MatrixSource source_;
+  worker::SourceRows rows_;
   const LayerTensors::RowDivisor divisor_;
   const std::vector<float>* multiplier_;
   std::vector<float> row_;
@@ -143,34 +160,35 @@ OwnedTensor MakeTensor(std::string name, DType dtype, std::vector<int64_t> shape
   return tensor;
 }
 
-OwnedTensor Keep(const TensorView& source, const LayerTensors& layer) {
-  OwnedTensor kept = MakeTensor(source.name, source.dtype, source.shape);
-  RowReader reader(source, layer);
-  if (!reader.changes()) {
+OwnedTensor Keep(const Checkpoint& checkpoint, const TensorView& source,
+                 const LayerTensors& layer) {
+  OwnedTensor kept = MakeTensor(source.name, KeptType(source), source.shape);
+  RowReader reader(checkpoint, source, layer);
+  if (!reader.changes() && kept.view.dtype == source.dtype) {
     std::memcpy(kept.bytes.data(), source.data, kept.bytes.size());
     return kept;
   }
   char* out = kept.bytes.data();
   for (int64_t r = 0; r < source.shape[0]; ++r) {
     for (const float value : reader.Read(r)) {
-      Store(value, source.dtype, out);
-      out += worker::BlockBytes(source.dtype);
+      Store(value, kept.view.dtype, out);
+      out += worker::BlockBytes(kept.view.dtype);
     }
   }
   return kept;
 }
 
 // The weight and its scales, which have the checkpoint's type where that has float's range.
-void Quantize(const TensorView& source, const LayerTensors& layer, int threads,
-              std::vector<OwnedTensor>* out) {
-  const bool bf16 = source.dtype == DType::kBf16;
+void Quantize(const Checkpoint& checkpoint, const TensorView& source, const LayerTensors& layer,
+              int threads, std::vector<OwnedTensor>* out) {
+  const bool bf16 = KeptType(source) == DType::kBf16;
   OwnedTensor weight = MakeTensor(source.name, DType::kI8, source.shape);
   OwnedTensor scale =
       MakeTensor(source.name + "_scale", bf16 ? DType::kBf16 : DType::kF32, {source.shape[0], 1});
   const auto cols = static_cast<size_t>(source.shape[1]);
   const std::span q(reinterpret_cast<int8_t*>(weight.bytes.data()), weight.bytes.size());
   ForRowRanges(source.shape[0], threads, [&](int64_t begin, int64_t end) {
-    RowReader reader(source, layer);
+    RowReader reader(checkpoint, source, layer);
     for (int64_t r = begin; r < end; ++r) {
       const float row_scale =
           QuantizeRow(reader.Read(r), bf16, q.subspan(static_cast<size_t>(r) * cols, cols));
@@ -255,23 +273,36 @@ std::vector<std::string> OtherModules(const worker::DecoderSpec& spec, int64_t l
   return modules;
 }
 
+absl::Status CheckType(const TensorView& tensor) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kF8E4M3}) {
+    if (tensor.dtype == dtype) return absl::OkStatus();
+  }
+  return absl::UnimplementedError(Concat("tensor '", tensor.name, "' is ",
+                                         worker::DTypeName(tensor.dtype),
+                                         "; expected F32, F16, BF16 or F8_E4M3"));
+}
+
+absl::StatusOr<OwnedTensor> Widened(const Checkpoint& checkpoint, const TensorView& tensor) {
+  const worker::MatrixSource source = SourceOf(checkpoint, tensor);
+  PINGTI_RETURN_IF_ERROR(worker::CheckMatrixSource(source));
+  OwnedTensor widened = MakeTensor(tensor.name, KeptType(tensor), tensor.shape);
+  worker::SourceRows rows(source);
+  rows.ReadBf16(0, tensor.shape[0], reinterpret_cast<uint16_t*>(widened.bytes.data()));
+  return widened;
+}
+
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint, int64_t layer,
                                                        const LayerPlan& plan, int threads) {
   const LayerTensors tensors(checkpoint.spec(), layer, plan);
   std::vector<OwnedTensor> out;
   for (const TensorView& tensor : checkpoint.tensors()) {
     if (!tensors.Has(tensor.name)) continue;
-    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
-        tensor.dtype != DType::kBf16) {
-      return absl::UnimplementedError(Concat("tensor '", tensor.name, "' is ",
-                                             worker::DTypeName(tensor.dtype),
-                                             "; expected F32, F16 or BF16"));
-    }
+    PINGTI_RETURN_IF_ERROR(CheckType(tensor));
     const std::optional<LinearGroup> group = tensors.GroupOf(tensor.name);
     if (group.has_value() && !plan.keep[static_cast<size_t>(*group)]) {
-      Quantize(tensor, tensors, threads, &out);
+      Quantize(checkpoint, tensor, tensors, threads, &out);
     } else {
-      out.push_back(Keep(tensor, tensors));
+      out.push_back(Keep(checkpoint, tensor, tensors));
     }
     checkpoint.Release(tensor);
   }
@@ -291,7 +322,7 @@ std::vector<float> LargestWeights(const Checkpoint& checkpoint, int64_t layer, L
     PINGTI_CHECK(tensor != nullptr);
     largest.resize(static_cast<size_t>(tensor->shape[1]), 0.0f);
     ForRowRanges(tensor->shape[0], threads, [&](int64_t begin, int64_t end) {
-      RowReader reader(*tensor, tensors);
+      RowReader reader(checkpoint, *tensor, tensors);
       std::vector<float> of_range(largest.size(), 0.0f);
       for (int64_t r = begin; r < end; ++r) UpdateLargest(reader.Read(r), of_range);
       const std::lock_guard lock(mutex);

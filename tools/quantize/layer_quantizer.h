@@ -56,9 +56,16 @@ struct OwnedTensor {
   std::vector<char> bytes;
 };
 
+// That weights of this type can be read. Errors: Unimplemented naming the tensor.
+absl::Status CheckType(const worker::TensorView& tensor);
+// A matrix in 8-bit floats with scales of blocks as bf16. REQUIRES: both are there. Errors:
+// InvalidArgument for scales that do not cover it.
+absl::StatusOr<OwnedTensor> Widened(const worker::Checkpoint& checkpoint,
+                                    const worker::TensorView& tensor);
+
 // All tensors of layer `layer`, ordered so that each begins at a multiple of its type's size; the
 // same for any number of threads (0: one per processor).
-// Errors: Unimplemented for a weight that is not F32, F16 or BF16.
+// Matrices in 8-bit floats that are kept become bf16. Errors: those of CheckType.
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const worker::Checkpoint& checkpoint,
                                                        int64_t layer, const LayerPlan& plan,
                                                        int threads);

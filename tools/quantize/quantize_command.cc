@@ -66,7 +66,8 @@ std::string FormatErrors(const QuantizeReport& report, size_t* products, size_t*
 
 CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   CLI::App* quantize = app->add_subcommand(
-      "quantize", "Make an int8 checkpoint (W8A8, compressed-tensors) of a 16- or 32-bit one");
+      "quantize",
+      "Make an int8 checkpoint (W8A8, compressed-tensors) of one in floats of 8 to 32 bits");
   quantize->add_option("IN", options->input, "A Hugging Face directory with safetensors")
       ->required();
   quantize->add_option("OUT", options->output, "A directory that does not exist yet")->required();

@@ -34,6 +34,8 @@ using worker::TensorView;
 // mapped on its own and given back when it is freed.
 constexpr int kMappedBlockBytes = 256 << 10;
 
+constexpr char kBlockScales[] = "_scale_inv";  // behind the name of a matrix in 8-bit floats
+
 // Each layer in turn is the only one of the runner's cache, and so its first.
 constexpr int64_t kCacheLayer = 0;
 
@@ -69,11 +71,16 @@ absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
                                              tensor.ShapeString(),
                                              " stacks experts; expected a matrix for each"));
     }
-    if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 &&
-        tensor.dtype != DType::kBf16) {
-      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' is ",
-                                             worker::DTypeName(tensor.dtype),
-                                             "; expected F32, F16 or BF16"));
+    const absl::Status type = CheckType(tensor);
+    if (!type.ok()) {
+      return absl::Status(type.code(),
+                          Concat(checkpoint.path(), ": ", std::string(type.message())));
+    }
+    // Beside the decoder's own, which CheckTensors saw.
+    const bool scaled = tensor.dtype == DType::kF8E4M3;
+    if (scaled && checkpoint.Find(tensor.name + kBlockScales) == nullptr) {
+      return absl::InvalidArgumentError(
+          Concat(checkpoint.path(), ": tensor '", tensor.name, kBlockScales, "' is missing"));
     }
   }
   return absl::OkStatus();
@@ -86,8 +93,10 @@ class Quantizer {
 
   absl::Status Prepare() {
     PINGTI_RETURN_IF_ERROR(ApplyPatterns());
+    const int64_t tenths = checkpoint_.fp8().present ? 11 : 6;  // of the input's bytes, about
     PINGTI_ASSIGN_OR_RETURN(
-        output_, OutputDirectory::Create(options_.output, checkpoint_.weight_bytes() * 6 / 10));
+        output_,
+        OutputDirectory::Create(options_.output, checkpoint_.weight_bytes() * tenths / 10));
     PINGTI_ASSIGN_OR_RETURN(const TextTokens text,
                             ReadTokens(checkpoint_, options_.text_file, options_.max_tokens));
     TextTokens calibration;
@@ -232,6 +241,14 @@ class Quantizer {
     }
     for (const TensorView& tensor : checkpoint_.tensors()) {
       if (of_layers.count(tensor.name) != 0) continue;
+      if (checkpoint_.fp8().present && tensor.name.ends_with(kBlockScales)) continue;
+      if (tensor.dtype == DType::kF8E4M3) {
+        std::vector<OwnedTensor> one(1);
+        PINGTI_ASSIGN_OR_RETURN(one[0], Widened(checkpoint_, tensor));
+        PINGTI_RETURN_IF_ERROR(WriteTensors(one));
+        checkpoint_.Release(tensor);
+        continue;
+      }
       PINGTI_RETURN_IF_ERROR(
           writer_->Add(tensor.name, tensor.dtype, tensor.shape,
                        {static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes)}));

@@ -220,6 +220,29 @@ TEST_F(QuantizerTest, EveryExpertIsRoundedAndRoutersAndLatentHeadsStay) {
   EXPECT_NE(std::find(kept.begin(), kept.end(), "model.layers.2.eh_proj"), kept.end());
 }
 
+// As DeepSeek publishes its models: what is not rounded to int8 becomes bf16.
+TEST_F(QuantizerTest, EightBitFloatsBecomeInt8) {
+  struct Case {
+    const char* name;
+    double divergence;
+  };
+  for (const Case& tested : {Case{"deepseek_v3_fp8", 3.4e-3}, Case{"qwen3_fp8", 2e-3}}) {
+    const QuantizeOptions options = Options(tested.name);
+    const auto report = Run(options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    const double divergence = DivergenceOf(options.output, ReadExpected(kTiny + tested.name));
+    std::printf("%s: KL %.3g\n", tested.name, divergence);
+    EXPECT_LT(divergence, kMargin * tested.divergence) << tested.name;
+    const auto checkpoint = worker::OpenCheckpoint(options.output);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_FALSE((*checkpoint)->fp8().present);
+    for (const worker::TensorView& tensor : (*checkpoint)->tensors()) {
+      EXPECT_NE(tensor.dtype, worker::DType::kF8E4M3) << tensor.name;
+      EXPECT_FALSE(tensor.name.ends_with("_scale_inv")) << tensor.name;
+    }
+  }
+}
+
 TEST_F(QuantizerTest, NamesWhatIsWrongAndLeavesNothing) {
   QuantizeOptions options = Options("qwen2_int8");
   EXPECT_TRUE(absl::IsFailedPrecondition(Run(options).status()));
