@@ -15,11 +15,11 @@ class Responder final : public HttpResponder {
   ~Responder() override { exchange_->Abandon(); }
 
   void Send(HttpResponse response) override { exchange_->Send(std::move(response)); }
-  void StartStream(HttpResponse head, std::string filler) override {
-    exchange_->StartStream(std::move(head), std::move(filler));
+  void StartStream(HttpResponse head, std::string filler, std::string_view first) override {
+    exchange_->StartStream(std::move(head), std::move(filler), first);
   }
   bool Write(std::string_view bytes) override { return exchange_->Write(bytes); }
-  void EndStream() override { exchange_->EndStream(); }
+  void EndStream(std::string_view last) override { exchange_->EndStream(last); }
   void OnClose(std::function<void()> on_close) override { exchange_->OnClose(std::move(on_close)); }
 
  private:
@@ -54,17 +54,18 @@ void HttpExchange::Send(HttpResponse response) {
   ScheduleFlush();
 }
 
-void HttpExchange::StartStream(HttpResponse head, std::string filler) {
+void HttpExchange::StartStream(HttpResponse head, std::string filler, std::string_view first) {
   PINGTI_CHECK(head.body.empty());
   MutexLock lock(&mutex_);
   if (state_ == State::kClosed) return;
   PINGTI_CHECK_MSG(state_ == State::kWaiting, "StartStream on a request already answered");
   discard_body_ = params_.head_only || !StatusAllowsBody(head.status);
   chunked_ = !params_.http_1_0;
+  const bool now = CanWriteNow();
   outbox_ += Head(head, chunked_ ? HttpFraming::kChunked : HttpFraming::kUntilClose);
   filler_ = std::move(filler);
   state_ = State::kStreaming;
-  ScheduleFlush();
+  if (Append(first)) SendOutbox(now);
 }
 
 bool HttpExchange::AskIfListening(std::string* question) {
@@ -72,6 +73,7 @@ bool HttpExchange::AskIfListening(std::string* question) {
   if (state_ == State::kWaiting && !params_.http_1_0) {
     // Clients pass over interim responses that they did not ask for (RFC 9110, section 15.2).
     *question = "HTTP/1.1 100 Continue\r\n\r\n";
+    asked_ = true;
     return true;
   }
   if (state_ != State::kStreaming || filler_.empty() || discard_body_) {
@@ -90,8 +92,16 @@ bool HttpExchange::Write(std::string_view bytes) {
   MutexLock lock(&mutex_);
   if (state_ == State::kClosed || overflowed_) return false;
   PINGTI_CHECK_MSG(state_ == State::kStreaming, "Write without StartStream or after EndStream");
+  const bool now = CanWriteNow();
+  if (!Append(bytes)) return false;
+  SendOutbox(now);
+  return true;
+}
+
+bool HttpExchange::Append(std::string_view bytes) {
   if (bytes.empty() || discard_body_) return true;
-  if (outbox_.size() + unsent_bytes_ + bytes.size() > params_.max_unsent_bytes) {
+  const size_t unsent_bytes = unsent_bytes_.load(std::memory_order_relaxed);
+  if (outbox_.size() + unsent_bytes + bytes.size() > params_.max_unsent_bytes) {
     overflowed_ = true;
     params_.post_abort();
     return false;
@@ -101,15 +111,30 @@ bool HttpExchange::Write(std::string_view bytes) {
   } else {
     outbox_ += bytes;
   }
-  ScheduleFlush();
   return true;
 }
 
-void HttpExchange::EndStream() {
+bool HttpExchange::CanWriteNow() const {
+  return params_.write_now != nullptr && !flush_scheduled_ && !asked_ && outbox_.empty() &&
+         unsent_bytes_.load(std::memory_order_acquire) == 0;
+}
+
+void HttpExchange::SendOutbox(bool now) {
+  if (now && !outbox_.empty()) {
+    const size_t sent = params_.write_now(outbox_);
+    started_ = started_ || sent > 0;
+    outbox_.erase(0, sent);
+    if (outbox_.empty() && outbox_.capacity() > kKeptBytes) std::string().swap(outbox_);
+  }
+  if (!outbox_.empty()) ScheduleFlush();
+}
+
+void HttpExchange::EndStream(std::string_view last) {
   std::function<void()> dropped;
   MutexLock lock(&mutex_);
   if (state_ == State::kClosed || overflowed_) return;
   PINGTI_CHECK_MSG(state_ == State::kStreaming, "EndStream without StartStream");
+  if (!Append(last)) return;
   if (chunked_ && !discard_body_) outbox_ += kLastChunk;
   state_ = State::kComplete;
   dropped.swap(on_close_);
@@ -146,7 +171,7 @@ HttpExchange::Output HttpExchange::TakeOutput(std::string* bytes) {
   MutexLock lock(&mutex_);
   Output output;
   bytes->swap(outbox_);
-  unsent_bytes_ += bytes->size();
+  unsent_bytes_.fetch_add(bytes->size(), std::memory_order_relaxed);
   started_ = started_ || !bytes->empty();
   output.complete = state_ == State::kComplete;
   output.abandoned = state_ == State::kAbandoned;
@@ -157,20 +182,16 @@ HttpExchange::Output HttpExchange::TakeOutput(std::string* bytes) {
 }
 
 void HttpExchange::OnSent(size_t num_bytes) {
-  MutexLock lock(&mutex_);
-  PINGTI_CHECK(num_bytes <= unsent_bytes_);
-  unsent_bytes_ -= num_bytes;
+  PINGTI_CHECK(unsent_bytes_.fetch_sub(num_bytes, std::memory_order_release) >= num_bytes);
 }
 
-void HttpExchange::Close() {
+std::function<void()> HttpExchange::Close() {
   std::function<void()> on_close;
-  {
-    MutexLock lock(&mutex_);
-    if (state_ == State::kStreaming || state_ == State::kWaiting) on_close.swap(on_close_);
-    state_ = State::kClosed;
-    std::string().swap(outbox_);
-  }
-  if (on_close) on_close();
+  MutexLock lock(&mutex_);
+  if (state_ == State::kStreaming || state_ == State::kWaiting) on_close.swap(on_close_);
+  state_ = State::kClosed;
+  std::string().swap(outbox_);
+  return on_close;
 }
 
 }  // namespace pingti::net

@@ -58,11 +58,15 @@ class HttpResponder {
   // Starts a response of unknown length (chunked transfer coding). `head.body` is ignored by
   // contract: it must be empty. `filler`: bytes that mean nothing in this kind of stream, as a
   // comment does between server-sent events, and may be written at any time; empty: there are none.
-  virtual void StartStream(HttpResponse head, std::string filler = "") = 0;
-  // Queues bytes. False when the client is gone or more than max_stream_buffer_bytes wait for a
-  // client that does not read: the stream is then closed and on_close called.
+  // `first`: bytes that go out with the head.
+  virtual void StartStream(HttpResponse head, std::string filler = "",
+                           std::string_view first = "") = 0;
+  // Sends what the kernel takes at once, on this thread, and queues the rest; never waits. False
+  // when the client is gone or more than max_stream_buffer_bytes wait for a client that does not
+  // read: the stream is then closed and on_close called.
   virtual bool Write(std::string_view bytes) = 0;
-  virtual void EndStream() = 0;
+  // `last`: bytes that go out with the end.
+  virtual void EndStream(std::string_view last = "") = 0;
 
   // Called once, on an I/O thread, when the connection ends before the answer was complete. Set it
   // before returning from the handler. Not called after a complete answer. A client that has only

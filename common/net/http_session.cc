@@ -1,6 +1,8 @@
 // Reading and parsing; writing and time limits are in http_session_write.cc.
 #include "common/net/http_session.h"
 
+#include <sys/socket.h>
+
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/string.hpp>
@@ -33,6 +35,11 @@ constexpr size_t kMaxFramingPerByte = 16;
 constexpr size_t kMemoryPerByte = 4;
 
 std::string_view View(boost::beast::string_view text) { return {text.data(), text.size()}; }
+
+size_t SendNow(int socket, std::string_view bytes) {
+  const ssize_t sent = send(socket, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent > 0 ? static_cast<size_t>(sent) : 0;
+}
 
 }  // namespace
 
@@ -267,6 +274,12 @@ void HttpSession::Dispatch() {
   if (!writing_) ClearDeadline();
   const std::weak_ptr<HttpSession> weak = weak_from_this();
   const auto executor = socket_.get_executor();
+  std::function<size_t(std::string_view)> write_now;
+  if (tls_ == nullptr) {
+    write_now = [handle = socket_.native_handle()](std::string_view bytes) {
+      return SendNow(handle, bytes);
+    };
+  }
   exchange_ = std::make_shared<HttpExchange>(HttpExchange::Params{
       .head_only = message.method() == http::verb::head,
       .http_1_0 = message.version() == 10,
@@ -279,7 +292,8 @@ void HttpSession::Dispatch() {
             asio::post(executor, [weak] {
               if (const auto self = weak.lock()) self->Close();
             });
-          }});
+          },
+      .write_now = std::move(write_now)});
   io_thread_->state().handler(*std::move(request), MakeResponder(exchange_));
   Flush();
 }

@@ -1,8 +1,10 @@
 // The writing half of a connection, its end, and its time limits.
 #include <boost/asio/buffer.hpp>
+#include <functional>
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/net/http_exchange.h"
 #include "common/net/http_io_thread.h"
 #include "common/net/http_session.h"
 
@@ -14,8 +16,6 @@ namespace {
 
 // How long a client gets to read the last answer and close.
 constexpr std::chrono::milliseconds kLingerTime{1000};
-// A buffer for output that has more is given back once it is written; one with less is used again.
-constexpr size_t kKeptBytes = 4096;
 
 }  // namespace
 
@@ -135,12 +135,15 @@ void HttpSession::Close() {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kClosed;
   timer_.cancel();
+  // First the exchange: the socket's number may be another connection's next, and a stream's bytes
+  // must not go there.
+  const std::shared_ptr<HttpExchange> exchange = std::move(exchange_);
+  const std::function<void()> on_close = exchange == nullptr ? nullptr : exchange->Close();
   Error ignored;  // closing is all that is left to do
   socket_.close(ignored);
-  // Once nothing of this connection runs any more: the exchange's callback may call anything. Only
-  // then can no flush be requested any more.
-  const std::shared_ptr<HttpExchange> exchange = std::move(exchange_);
-  if (exchange != nullptr) exchange->Close();
+  // Once nothing of this connection runs any more: the callback may call anything. Only then can no
+  // flush be requested any more.
+  if (on_close) on_close();
   io_thread_->Forget(shared_from_this());
 }
 

@@ -77,30 +77,39 @@ constexpr size_t kEventBytes = 512;
 
 }  // namespace
 
-void EventSink::StartIfNeeded() {
-  if (std::exchange(started_, true)) return;
+net::HttpResponse EventSink::Head() const {
   net::HttpResponse head;
   head.content_type = "text/event-stream; charset=utf-8";
   head.headers.emplace_back("cache-control", "no-cache");
   head.headers.emplace_back("x-accel-buffering", "no");  // nginx would hold events back
   AddHeaders(context_, &head);
-  context_.responder->StartStream(std::move(head), std::string(net::kSseFiller));
+  return head;
+}
+
+bool EventSink::Write(std::string_view events) {
+  if (std::exchange(started_, true)) return context_.responder->Write(events);
+  context_.responder->StartStream(Head(), std::string(net::kSseFiller), events);
+  return true;
+}
+
+void EventSink::End(std::string_view events) {
+  if (!std::exchange(started_, true)) {
+    context_.responder->StartStream(Head(), std::string(net::kSseFiller));
+  }
+  context_.responder->EndStream(events);
 }
 
 bool EventSink::OnDelta(ChoiceDelta delta) {
-  StartIfNeeded();
   std::string events;
   events.reserve(kEventBytes);
   context_.writer->Delta(delta, &events);
-  return context_.responder->Write(events);
+  return Write(events);
 }
 
 void EventSink::OnDone(const UsageCounts& usage) {
-  StartIfNeeded();
   std::string events;
   context_.writer->Last(usage, &events);
-  context_.responder->Write(events);
-  context_.responder->EndStream();
+  End(events);
 }
 
 void EventSink::OnError(const absl::Status& status) {
@@ -110,15 +119,13 @@ void EventSink::OnError(const absl::Status& status) {
   }
   std::string events;
   context_.writer->Error(status, &events);
-  context_.responder->Write(events);
-  context_.responder->EndStream();
+  End(events);
 }
 
 void EventSink::OnKeepAlive() {
-  StartIfNeeded();
   std::string events;
   context_.writer->KeepAlive(&events);
-  context_.responder->Write(events);
+  Write(events);
 }
 
 }  // namespace pingti::router

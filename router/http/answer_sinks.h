@@ -62,7 +62,11 @@ class EventSink final : public ResponseSink {
   void OnKeepAlive() override;
 
  private:
-  void StartIfNeeded();
+  // Writes events, the first of them with the head. False: the client is gone.
+  bool Write(std::string_view events);
+  // The last of them.
+  void End(std::string_view events);
+  net::HttpResponse Head() const;
 
   const AnswerContext context_;
   bool started_ = false;

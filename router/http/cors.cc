@@ -38,12 +38,12 @@ class CorsResponder final : public net::HttpResponder {
     response.headers.insert(response.headers.end(), headers_.begin(), headers_.end());
     next_->Send(std::move(response));
   }
-  void StartStream(net::HttpResponse head, std::string filler) override {
+  void StartStream(net::HttpResponse head, std::string filler, std::string_view first) override {
     head.headers.insert(head.headers.end(), headers_.begin(), headers_.end());
-    next_->StartStream(std::move(head), std::move(filler));
+    next_->StartStream(std::move(head), std::move(filler), first);
   }
   bool Write(std::string_view bytes) override { return next_->Write(bytes); }
-  void EndStream() override { next_->EndStream(); }
+  void EndStream(std::string_view last) override { next_->EndStream(last); }
   void OnClose(std::function<void()> on_close) override { next_->OnClose(std::move(on_close)); }
 
  private:

@@ -174,6 +174,34 @@ TEST(HttpServerTest, StreamsChunksWrittenFromAnotherThread) {
   EXPECT_NE(mailbox.Take(), nullptr) << "the connection goes on after a stream";
 }
 
+TEST(HttpServerTest, AStreamGoesOnWhileItsThreadIsHeldUp) {
+  Mailbox mailbox;
+  std::promise<void> held_up;
+  std::promise<void> go_on;
+  const auto server = StartOrDie({}, [&](HttpRequest request, Responder responder) {
+    if (request.path == "/stream") return mailbox.Put(std::move(responder));
+    held_up.set_value();
+    go_on.get_future().wait();
+    Echo(std::move(request), std::move(responder));
+  });
+  TcpClient client(server->port());
+  client.Send(Get("/stream"));
+  const Responder responder = mailbox.Take();
+  ASSERT_NE(responder, nullptr);
+  responder->StartStream({.content_type = "text/plain"}, "", "one");
+  EXPECT_THAT(client.ReadUntil("one"), StartsWith("HTTP/1.1 200 OK\r\n"));
+  TcpClient other(server->port());
+  other.Send(Get("/"));
+  held_up.get_future().wait();
+  EXPECT_TRUE(responder->Write("two"));
+  EXPECT_TRUE(responder->Write("three"));
+  EXPECT_THAT(client.ReadUntil("three"), HasSubstr("3\r\ntwo\r\n5\r\nthree"));
+  go_on.set_value();
+  responder->EndStream("four");
+  EXPECT_THAT(client.ReadUntil("0\r\n\r\n"), HasSubstr("4\r\nfour\r\n"));
+  other.ReadUntil("GET /");
+}
+
 TEST(HttpServerTest, HeadGetsTheHeaderAlone) {
   const auto server = StartOrDie({}, Echo);
   const std::string answer =

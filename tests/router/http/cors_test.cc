@@ -28,11 +28,11 @@ net::HttpRequest Preflight(std::string origin) {
 class RecordingResponder final : public net::HttpResponder {
  public:
   void Send(net::HttpResponse response) override { headers = std::move(response.headers); }
-  void StartStream(net::HttpResponse head, std::string) override {
+  void StartStream(net::HttpResponse head, std::string, std::string_view) override {
     headers = std::move(head.headers);
   }
   bool Write(std::string_view) override { return true; }
-  void EndStream() override {}
+  void EndStream(std::string_view) override {}
   void OnClose(std::function<void()>) override {}
 
   Headers headers;
