@@ -1,5 +1,6 @@
 // What links report to the WorkerRegistry. See worker_registry.h.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/base/log.h"
@@ -152,13 +153,17 @@ void WorkerRegistry::OnStepOutput(LinkId link, StepOutput step) {
     Worker& worker = found->second;
     prefixes = worker.prefixes;
     expected = worker.expected;
+    // A step has its sequences mostly in the order of sending: the next one is looked at first.
+    Bookings::iterator next = worker.bookings.begin();
     for (SequenceOutput& output : step.outputs) {
-      const auto booking = worker.bookings.find(output.sequence_id);
+      const bool is_next = next != worker.bookings.end() && next->first == output.sequence_id;
+      const auto booking = is_next ? next : worker.bookings.find(output.sequence_id);
       if (booking == worker.bookings.end()) {
         if (!output.finish.has_value()) unknown.push_back(output.sequence_id);
         handlers.push_back(nullptr);
         continue;
       }
+      next = std::next(booking);
       if (!TakeOutput(worker, &booking->second, &output)) unknown.push_back(output.sequence_id);
       capacity |= !booking->second.started || output.finish.has_value();
       handlers.push_back(booking->second.handler);
@@ -258,7 +263,7 @@ void WorkerRegistry::OnDraining(LinkId link) {
 
 void WorkerRegistry::OnLost(LinkId link, const absl::Status& why) {
   const EventScope scope(this);
-  std::map<uint64_t, Booking> lost;
+  Bookings lost;
   // Leave their indexes after the lock.
   std::shared_ptr<WorkerPrefixes> prefixes;
   std::shared_ptr<ExpectedPrefixes> expected;

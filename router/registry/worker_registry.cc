@@ -320,7 +320,7 @@ void WorkerRegistry::Start(Worker* worker, uint64_t sequence_id, Booking* bookin
   }
 }
 
-void WorkerRegistry::Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking) {
+void WorkerRegistry::Release(Worker* worker, Bookings::iterator booking) {
   Start(worker, booking->first, &booking->second);
   if (booking->first > worker->reported_sequence_id) {
     worker->load.sent_sequences -= booking->second.sequences;

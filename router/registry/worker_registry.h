@@ -140,6 +140,7 @@ class WorkerRegistry final : public WorkerEvents {
     uint32_t sequences;
     bool started = false;  // its first output came: it no longer waits at the worker
   };
+  using Bookings = std::map<uint64_t, Booking>;  // ordered: ids are in the order of sending
   struct Worker {
     explicit Worker(BreakerOptions options) : breaker(options) {}
     std::string address;
@@ -154,7 +155,7 @@ class WorkerRegistry final : public WorkerEvents {
     uint32_t waiting_sequences = 0;  // booked and not started
     uint64_t waiting_tokens = 0;
     Breaker breaker;
-    std::map<uint64_t, Booking> bookings;  // ordered: ids are in the order of sending
+    Bookings bookings;
     // Null without a session; shared with a link's call that is under way when the session ends.
     std::shared_ptr<WorkerPrefixes> prefixes;
     std::shared_ptr<ExpectedPrefixes> expected;  // as `prefixes`
@@ -170,7 +171,7 @@ class WorkerRegistry final : public WorkerEvents {
   };
 
   static void Start(Worker* worker, uint64_t sequence_id, Booking* booking);
-  static void Release(Worker* worker, std::map<uint64_t, Booking>::iterator booking);
+  static void Release(Worker* worker, Bookings::iterator booking);
   // Ready for sequences of the fingerprint that need `context_tokens`.
   static bool CanHold(const Worker& worker, std::string_view fingerprint, uint32_t context_tokens);
   // Whether the worker's model, or one of its adapters, has the fingerprint.

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "common/grammar/grammar_source.h"
 
 namespace pingti::router {
@@ -113,12 +114,12 @@ std::string_view FinishReasonName(Finish::Reason reason);
 // What one sequence gained in one step.
 struct SequenceOutput {
   uint64_t sequence_id = 0;
-  uint32_t sample_index = 0;  // of which answer, below SamplingParams::n
-  std::vector<uint32_t> token_ids;
-  std::vector<TokenScores> logprobs;         // one per token id, when asked for
-  std::vector<TokenScores> prompt_logprobs;  // once, with the first output
-  uint32_t cached_prompt_tokens = 0;         // with the first output
-  std::optional<Finish> finish;              // with an answer's last one
+  uint32_t sample_index = 0;                   // of which answer, below SamplingParams::n
+  absl::InlinedVector<uint32_t, 4> token_ids;  // nearly always one, or a few that were guessed
+  std::vector<TokenScores> logprobs;           // one per token id, when asked for
+  std::vector<TokenScores> prompt_logprobs;    // once, with the first output
+  uint32_t cached_prompt_tokens = 0;           // with the first output
+  std::optional<Finish> finish;                // with an answer's last one
 };
 
 // All sequences of a session that moved in one engine step.

@@ -181,19 +181,22 @@ void Session::OnReadDone(bool ok) {
     return;
   }
   Touch();
-  const absl::Status parsed = net::ParseChecked(&incoming_, &response_);
+  auto* const response =
+      google::protobuf::Arena::CreateMessage<worker::v1::SessionResponse>(&arena_);
+  const absl::Status parsed = net::ParseChecked(&incoming_, response);
   incoming_.Clear();
   if (parsed.ok()) {
-    HandleMessage();
+    HandleMessage(response);
   } else {
     Abort(absl::DataLossError(Concat("the worker's message: ", std::string(parsed.message()))));
   }
+  arena_.Reset();
   StartRead(&incoming_);
 }
 
-void Session::HandleMessage() {
+void Session::HandleMessage(worker::v1::SessionResponse* response) {
   using Response = worker::v1::SessionResponse;
-  const Response::MessageCase kind = response_.message_case();
+  const Response::MessageCase kind = response->message_case();
   if (kind != Response::MESSAGE_NOT_SET && ready() == (kind == Response::kWelcome)) {
     return Abort(absl::FailedPreconditionError(
         ready()
@@ -202,34 +205,33 @@ void Session::HandleMessage() {
   }
   switch (kind) {
     case Response::kWelcome:
-      HandleWelcome();
+      HandleWelcome(response->welcome());
       break;
     case Response::kStepOutput:
-      events_->OnStepOutput(link_, FromWire(response_.mutable_step_output()));
+      events_->OnStepOutput(link_, FromWire(response->mutable_step_output()));
       CountStepOutput();
       break;
     case Response::kSubmitCredit:
-      events_->OnSubmitCredit(link_, FromWire(response_.submit_credit()));
+      events_->OnSubmitCredit(link_, FromWire(response->submit_credit()));
       break;
     case Response::kLoadReport:
-      events_->OnLoadReport(link_, FromWire(response_.load_report()));
+      events_->OnLoadReport(link_, FromWire(response->load_report()));
       break;
     case Response::kDraining:
       events_->OnDraining(link_);
       break;
     case Response::kAdapters:
-      events_->OnAdapters(link_, AdapterModels(response_.adapters()));
+      events_->OnAdapters(link_, AdapterModels(response->adapters()));
       break;
     case Response::kKvEvents:
-      events_->OnKvEvents(link_, FromWire(response_.kv_events()));
+      events_->OnKvEvents(link_, FromWire(response->kv_events()));
       break;
     case Response::MESSAGE_NOT_SET:  // a newer worker's message; worker.proto: safe to ignore
       break;
   }
 }
 
-void Session::HandleWelcome() {
-  const worker::v1::Welcome& welcome = response_.welcome();
+void Session::HandleWelcome(const worker::v1::Welcome& welcome) {
   if (welcome.protocol_version() != kProtocolVersion) {
     Abort(absl::FailedPreconditionError(Concat("worker speaks protocol version ",
                                                welcome.protocol_version(), ", expected ",

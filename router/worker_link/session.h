@@ -5,6 +5,7 @@
 // load. Included only inside router/worker_link: it needs gRPC's headers.
 #pragma once
 
+#include <google/protobuf/arena.h>
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
@@ -60,8 +61,8 @@ class Session final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
 
  private:
   void Touch();
-  void HandleMessage();
-  void HandleWelcome();
+  void HandleMessage(worker::v1::SessionResponse* response);
+  void HandleWelcome(const worker::v1::Welcome& welcome);
   std::vector<std::shared_ptr<const ServedModel>> AdapterModels(
       const worker::v1::AdapterList& list);
   // Ends sequences that no message up may hold.
@@ -77,9 +78,11 @@ class Session final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::Byt
   WorkerEvents* const events_;
   const Clock* const clock_;
   grpc::ClientContext context_;
-  grpc::ByteBuffer incoming_;             // gRPC's while it reads, else read callbacks only
-  worker::v1::SessionResponse response_;  // read callbacks only
-  uint32_t outputs_read_ = 0;             // read callbacks only, since credit was last given back
+  grpc::ByteBuffer incoming_;  // gRPC's while it reads, else read callbacks only
+  // Holds the message that is being handled, so that its hundreds of parts end at once. Read
+  // callbacks only.
+  google::protobuf::Arena arena_;
+  uint32_t outputs_read_ = 0;  // read callbacks only, since credit was last given back
   std::atomic<bool> ready_{false};
   std::atomic<int64_t> last_message_{0};
 

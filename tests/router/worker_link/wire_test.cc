@@ -1,6 +1,7 @@
 // What crosses the wire is what was said: every field that this router fills or reads.
 #include "router/worker_link/wire.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -92,7 +93,7 @@ TEST(Wire, AStepsOutputsComeDownWithAllTheirFields) {
   ASSERT_EQ(step.outputs.size(), 2u);
   const SequenceOutput& first = step.outputs[0];
   EXPECT_EQ(first.sequence_id, 7u);
-  EXPECT_EQ(first.token_ids, (std::vector<uint32_t>{1, 2}));
+  EXPECT_THAT(first.token_ids, ::testing::ElementsAre(1u, 2u));
   ASSERT_EQ(first.logprobs.size(), 1u);
   EXPECT_EQ(first.logprobs[0].logprob, -0.5f);
   ASSERT_EQ(first.logprobs[0].top.size(), 1u);
