@@ -61,6 +61,7 @@ class MetricsObserver final : public RequestObserver {
       CountObjective(request, event.at);
     }
   }
+  bool hears_tokens() const override { return true; }
   void OnResumed(const RequestInfo&, const SequenceResumed& event) override {
     (event.from_prompt ? metrics_->restarted_searches : metrics_->resumed_sequences).Increment();
   }
@@ -89,6 +90,10 @@ class MetricsObserver final : public RequestObserver {
   }
 
   metrics::RouterMetrics* const metrics_;
+  // What every token touches stands together.
+  metrics::Counter output_tokens_;
+  metrics::Counter class_output_tokens_;
+  metrics::Histogram inter_token_latency_;
   bool accepted_ = false;
   bool counted_objective_ = false;
   // Empty until the request is accepted: anybody can make up names of models that do not exist, and
@@ -99,11 +104,8 @@ class MetricsObserver final : public RequestObserver {
   metrics::Gauge queued_;
   metrics::Counter prompt_tokens_;
   metrics::Histogram time_to_first_token_;
-  metrics::Histogram inter_token_latency_;
   metrics::Histogram queue_time_;
-  metrics::Counter output_tokens_;
   metrics::Histogram class_time_to_first_token_;
-  metrics::Counter class_output_tokens_;
 };
 
 }  // namespace

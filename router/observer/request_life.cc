@@ -22,7 +22,10 @@ RequestLife::RequestLife(RequestInfo info, std::span<RequestWatcher* const> watc
                          const Clock* clock)
     : info_(std::move(info)), clock_(clock) {
   info_.received = clock_->Now();
-  for (RequestWatcher* const watcher : watchers) observers_.push_back(watcher->OnReceived(info_));
+  for (RequestWatcher* const watcher : watchers) {
+    observers_.push_back(watcher->OnReceived(info_));
+    if (observers_.back()->hears_tokens()) token_observers_.push_back(observers_.back().get());
+  }
 }
 
 RequestLife::~RequestLife() { End(absl::CancelledError("the client is gone")); }
@@ -48,7 +51,7 @@ void RequestLife::Placed(const SequencePlaced& event) {
 }
 
 void RequestLife::Tokens(const TokensArrived& event) {
-  for (const auto& observer : observers_) observer->OnTokens(info_, event);
+  for (RequestObserver* const observer : token_observers_) observer->OnTokens(info_, event);
 }
 
 void RequestLife::Resumed(const SequenceResumed& event) {

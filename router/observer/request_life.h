@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "common/base/clock.h"
 #include "router/observer/request_observer.h"
 
@@ -52,6 +53,7 @@ class RequestLife {
   RequestInfo info_;
   const Clock* const clock_;
   std::vector<std::unique_ptr<RequestObserver>> observers_;
+  absl::InlinedVector<RequestObserver*, 2> token_observers_;  // of them
   bool ended_ = false;
 };
 

@@ -90,7 +90,10 @@ class RequestObserver {
   virtual void OnTokenized(const RequestInfo&, const RequestTokenized&) {}
   virtual void OnQueued(const RequestInfo&, const SequenceQueued&) {}
   virtual void OnPlaced(const RequestInfo&, const SequencePlaced&) {}
+  // Only for those whose hears_tokens says so: with every token of every stream, a call that does
+  // nothing counts.
   virtual void OnTokens(const RequestInfo&, const TokensArrived&) {}
+  virtual bool hears_tokens() const { return false; }
   virtual void OnResumed(const RequestInfo&, const SequenceResumed&) {}
   virtual void OnEnded(const RequestInfo&, const RequestEnded&) {}
 };

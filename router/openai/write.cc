@@ -2,6 +2,8 @@
 #include "router/openai/write.h"
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "common/base/strings.h"
@@ -121,16 +123,22 @@ ChunkWriter::ChunkWriter(const AnswerHead& head, size_t num_choices, bool includ
       role_sent_(num_choices, false) {}
 
 void ChunkWriter::Begin(uint32_t choice, std::string* out) const {
-  *out += prefix_;
-  *out += Concat("{\"index\":", choice, IsChat(head_) ? ",\"delta\":{" : ",\"text\":");
+  char index[16];
+  const auto end = std::to_chars(std::begin(index), std::end(index), choice);
+  out->append(prefix_).append("{\"index\":").append(std::begin(index), end.ptr);
+  *out += IsChat(head_) ? ",\"delta\":{" : ",\"text\":";
 }
 
 void ChunkWriter::End(FinishReason finish, const std::vector<TokenLogprob>* logprobs,
                       std::string* out) const {
   if (IsChat(head_)) *out += '}';
-  *out += ",\"logprobs\":";
-  AppendLogprobs(head_, logprobs, out);
-  AppendFinish(finish, out);
+  if (finish == FinishReason::kNone && logprobs == nullptr) {
+    *out += ",\"logprobs\":null,\"finish_reason\":null";
+  } else {
+    *out += ",\"logprobs\":";
+    AppendLogprobs(head_, logprobs, out);
+    AppendFinish(finish, out);
+  }
   *out += include_usage_ ? "}],\"usage\":null}\n\n" : "}]}\n\n";
 }
 

@@ -83,13 +83,14 @@ steady_clock::time_point Generation::Deadline() const {
   return std::min(own, request_.deadline.value_or(own));
 }
 
-void Generation::Deliver(Event event) {
-  mailbox_.Deliver(std::move(event), [this](Event next) {
+void Generation::Deliver(Event&& event) {
+  mailbox_.Deliver(std::move(event), [this](Event&& next) {
+    now_ = context_->clock->Now();
     std::visit([this](auto&& one) { Handle(std::move(one)); }, std::move(next));
   });
 }
 
-void Generation::Handle(Prepared event) {
+void Generation::Handle(Prepared&& event) {
   if (done()) return;
   if (!event.prompts.ok()) return Fail(event.prompts.status());
   prompts_ = *std::move(event.prompts);
@@ -238,7 +239,7 @@ bool Generation::IsCurrent(size_t choice, uint64_t attempt) const {
   return !done() && choices_[choice].attempt == attempt;
 }
 
-void Generation::Handle(Placed event) {
+void Generation::Handle(Placed&& event) {
   if (!IsCurrent(event.choice, event.attempt)) {
     context_->dispatcher->CancelPlaced(event.place.worker, event.place.sequence_id);
     return;
@@ -251,7 +252,7 @@ void Generation::Handle(Placed event) {
       {context_->clock->Now(), event.choice, event.place.worker_address, choice.queued_at});
 }
 
-void Generation::Handle(Lost event) {
+void Generation::Handle(Lost&& event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
   if (!event.queue_timeout) return Resume(event.choice, /*orderly=*/false, event.why);
   Fail(WithRetryAfter(ApiError(absl::StatusCode::kUnavailable,
@@ -281,19 +282,18 @@ void Generation::Resume(size_t index, bool orderly, const absl::Status& why) {
   SubmitChoice(index);
 }
 
-void Generation::Handle(Displaced event) {
+void Generation::Handle(Displaced&& event) {
   if (!done() && ticket_->displaced()) Fail(event.why);
 }
 
-void Generation::Handle(Cancelled event) {
+void Generation::Handle(Cancelled&& event) {
   if (done()) return;
   Fail(event.why);
 }
 
-void Generation::Handle(Ticked) {
+void Generation::Handle(Ticked&&) {
   if (done()) return;
-  const steady_clock::time_point now = context_->clock->Now();
-  if (now >= Deadline()) {
+  if (now_ >= Deadline()) {
     Fail(
         ApiError(absl::StatusCode::kDeadlineExceeded, "the request's time is over", "", "timeout"));
     return;
@@ -301,8 +301,8 @@ void Generation::Handle(Ticked) {
   SendHeld();
   const steady_clock::time_point last{
       steady_clock::duration(last_sent_.load(std::memory_order_relaxed))};
-  if (done() || now - last < context_->options.keep_alive) return;
-  last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  if (done() || now_ - last < context_->options.keep_alive) return;
+  last_sent_.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
   sink_->OnKeepAlive();
 }
 

@@ -121,14 +121,14 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     std::chrono::steady_clock::time_point sent_at = std::chrono::steady_clock::time_point::min();
   };
 
-  void Deliver(Event event);
-  void Handle(Prepared event);
-  void Handle(Placed event);
-  void Handle(Output event);
-  void Handle(Lost event);
-  void Handle(Displaced event);
-  void Handle(Cancelled event);
-  void Handle(Ticked event);
+  void Deliver(Event&& event);
+  void Handle(Prepared&& event);
+  void Handle(Placed&& event);
+  void Handle(Output&& event);
+  void Handle(Lost&& event);
+  void Handle(Displaced&& event);
+  void Handle(Cancelled&& event);
+  void Handle(Ticked&& event);
 
   // All choices together, as the key's tokens per minute count them until they are known.
   uint64_t ExpectedAnswerTokens() const;
@@ -200,6 +200,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   Mailbox<Event> mailbox_;
 
   // Inside the mailbox only.
+  std::chrono::steady_clock::time_point now_;  // when the event came that is being handled
   PreparedPrompts prompts_;
   std::optional<text::StopStrings> stops_;  // compiled once for all choices
   std::unique_ptr<AdmissionController::Ticket> ticket_;

@@ -118,7 +118,7 @@ void Generation::CountAnswer(Choice* choice, bool at_end) {
   choice->counted_tokens = tokens;
 }
 
-void Generation::Handle(Output event) {
+void Generation::Handle(Output&& event) {
   if (!IsCurrent(event.choice, event.attempt)) return;
   if (request_.params.beams() > 1) return TakeBeams(event.choice, std::move(event.output));
   Choice& choice = choices_[event.choice];
@@ -243,11 +243,10 @@ void Generation::EndThought(size_t index, ChoiceDelta delta) {
 
 void Generation::RecordTokens(size_t index, size_t num_tokens) {
   Choice& choice = choices_[index];
-  const auto now = context_->clock->Now();
   const bool is_first = choice.generated.empty();
-  life_->Tokens({now, index, num_tokens,
+  life_->Tokens({now_, index, num_tokens,
                  is_first ? std::nullopt : std::optional<TimePoint>(choice.last_token)});
-  choice.last_token = now;
+  choice.last_token = now_;
   choice.failures = choice.hand_backs = 0;
 }
 
@@ -309,7 +308,7 @@ void Generation::Send(ChoiceDelta delta) {
   } else if (!delta.empty()) {
     Choice& choice = choices_[delta.index];
     const bool may_wait = request_.stream && delta.finish == FinishReason::kNone;
-    if (may_wait && context_->clock->Now() < choice.sent_at + context_->options.stream_interval) {
+    if (may_wait && now_ < choice.sent_at + context_->options.stream_interval) {
       choice.held = std::move(delta);
       holds_.store(true, std::memory_order_relaxed);
     } else if (!SendNow(std::move(delta))) {
@@ -320,9 +319,8 @@ void Generation::Send(ChoiceDelta delta) {
 }
 
 bool Generation::SendNow(ChoiceDelta delta) {
-  const auto now = context_->clock->Now();
-  choices_[delta.index].sent_at = now;
-  last_sent_.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  choices_[delta.index].sent_at = now_;
+  last_sent_.store(now_.time_since_epoch().count(), std::memory_order_relaxed);
   if (sink_->OnDelta(std::move(delta))) return true;
   Handle(Cancelled{absl::CancelledError("the client is gone")});
   return false;
@@ -330,10 +328,9 @@ bool Generation::SendNow(ChoiceDelta delta) {
 
 void Generation::SendHeld() {
   if (!holds_.exchange(false, std::memory_order_relaxed)) return;
-  const auto now = context_->clock->Now();
   for (Choice& choice : choices_) {
     if (choice.held.empty()) continue;
-    if (now < choice.sent_at + context_->options.stream_interval) {
+    if (now_ < choice.sent_at + context_->options.stream_interval) {
       holds_.store(true, std::memory_order_relaxed);
     } else if (!SendNow(std::exchange(choice.held, {}))) {
       return;

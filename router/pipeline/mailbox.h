@@ -15,7 +15,7 @@ template <typename Event>
 class Mailbox {
  public:
   template <typename Handle>
-  void Deliver(Event event, const Handle& handle) {
+  void Deliver(Event&& event, const Handle& handle) {
     {
       MutexLock lock(&mutex_);
       if (busy_) {

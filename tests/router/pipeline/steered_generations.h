@@ -76,6 +76,7 @@ class TokenHook final : public RequestWatcher {
   class Observer final : public RequestObserver {
    public:
     explicit Observer(TokenHook* hook) : hook_(hook) {}
+    bool hears_tokens() const override { return true; }
     void OnTokens(const RequestInfo& info, const TokensArrived&) override {
       hook_->objective = info.first_token_objective;
       if (const auto call = std::exchange(hook_->call, nullptr)) call();
