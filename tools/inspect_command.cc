@@ -23,6 +23,7 @@ namespace {
 
 using worker::Checkpoint;
 using worker::DecoderSpec;
+using worker::ExpertSplit;
 using worker::RopeScaling;
 using worker::TensorView;
 
@@ -92,14 +93,10 @@ std::string RopeText(const worker::RopeConfig& rope) {
 
 // "128 of 768, 8 per token, in 47 of 48 layers; shared 5632"; empty without experts.
 std::string ExpertsText(const DecoderSpec& spec) {
-  const worker::ExpertsSpec* experts = nullptr;
-  int64_t layers = 0;
-  for (const worker::LayerSpec& layer : spec.layers) {
-    if (!layer.experts.has_value()) continue;
-    experts = &*layer.experts;
-    ++layers;
-  }
+  const worker::ExpertsSpec* experts = spec.experts();
   if (experts == nullptr) return "";
+  const auto layers = std::count_if(spec.layers.begin(), spec.layers.end(),
+                                    [](const auto& layer) { return layer.experts.has_value(); });
   std::string text =
       std::to_string(experts->routing.num_experts) + " of " + std::to_string(experts->inner) +
       ", " + std::to_string(experts->routing.experts_per_token) + " per token, in " +
@@ -214,10 +211,10 @@ void AddMemory(const Checkpoint& checkpoint, Report* report) {
   }
 }
 
-absl::StatusOr<RankSpecs> RanksOf(const Checkpoint& checkpoint, int size) {
+absl::StatusOr<RankSpecs> RanksOf(const Checkpoint& checkpoint, int size, ExpertSplit split) {
   RankSpecs ranks;
   for (int rank = 0; rank < size; ++rank) {
-    PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec, worker::RankSpec(checkpoint, rank, size));
+    PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec, worker::RankSpec(checkpoint, rank, size, split));
     ranks.push_back(std::move(spec));
   }
   return ranks;
@@ -229,21 +226,36 @@ bool HaveEqualHeads(const RankSpecs& ranks) {
   });
 }
 
-// Numbers of ranks that may share the model, and those that have equally many heads each.
-void AddRanks(const Checkpoint& checkpoint, Report* report) {
+// The same of their experts, where they have any.
+bool HaveEqualExperts(const RankSpecs& ranks) {
+  const worker::ExpertsSpec* first = ranks.front().experts();
+  return std::all_of(ranks.begin(), ranks.end(), [first](const DecoderSpec& spec) {
+    return first == nullptr || spec.experts()->routing.held() == first->routing.held();
+  });
+}
+
+// Numbers of ranks that may share the model, and those that have equally many heads and experts
+// each: "1 to 8; equal heads with 1, 2, 4, 8".
+std::string RanksText(const Checkpoint& checkpoint, ExpertSplit split, std::string_view equal) {
   constexpr int kMostRanks = 64;  // of tensor_parallel
   const int64_t heads = checkpoint.spec().layers.front().num_heads();
   int most = 1;
   std::string even;
   for (int size = 1; size <= std::min<int64_t>(heads, kMostRanks); ++size) {
-    if (!worker::RankSpec(checkpoint, 0, size).ok()) break;
+    if (!worker::RankSpec(checkpoint, 0, size, split).ok()) break;
     most = size;
     if (heads % size != 0) continue;
-    const auto ranks = RanksOf(checkpoint, size);
-    if (!ranks.ok() || !HaveEqualHeads(*ranks)) continue;
+    const auto ranks = RanksOf(checkpoint, size, split);
+    if (!ranks.ok() || !HaveEqualHeads(*ranks) || !HaveEqualExperts(*ranks)) continue;
     even += (even.empty() ? "" : ", ") + std::to_string(size);
   }
-  report->Add("tensor_parallel", "1 to " + std::to_string(most) + "; equal heads with " + even);
+  return "1 to " + std::to_string(most) + "; equal " + std::string(equal) + " with " + even;
+}
+
+void AddRanks(const Checkpoint& checkpoint, Report* report) {
+  report->Add("tensor_parallel", RanksText(checkpoint, ExpertSplit::kColumns, "heads"));
+  if (checkpoint.spec().experts() == nullptr) return;
+  report->Add("  whole experts", RanksText(checkpoint, ExpertSplit::kExperts, "heads and experts"));
 }
 
 // The contexts asked for, or powers of 4 up to the model's own.
@@ -257,7 +269,8 @@ void AddFit(const Checkpoint& checkpoint, const InspectOptions& options, Report*
   report->AddLine("");
   std::vector<RankSpecs> groups;
   for (const int size : options.cards) {
-    auto ranks = RanksOf(checkpoint, size);
+    auto ranks = RanksOf(checkpoint, size,
+                         options.expert_parallel ? ExpertSplit::kExperts : ExpertSplit::kColumns);
     if (ranks.ok()) groups.push_back(*std::move(ranks));
   }
   if (groups.empty()) {
@@ -313,6 +326,9 @@ absl::StatusOr<std::string> InspectModel(const std::string& path, const InspectO
   PINGTI_ASSIGN_OR_RETURN(
       const std::unique_ptr<Checkpoint> checkpoint,
       options.shapes_only ? worker::OpenRandomCheckpoint(path) : worker::OpenCheckpoint(path));
+  if (options.expert_parallel && checkpoint->spec().experts() == nullptr) {
+    return absl::InvalidArgumentError(path + ": the model has no experts to hold whole");
+  }
   Report report;
   AddArchitecture(*checkpoint, &report);
   AddWeights(*checkpoint, &report);

@@ -75,6 +75,8 @@ int main(int argc, char** argv) {
                    "Share of a card that a worker may take, for --fit")
       ->check(CLI::Range(0.05, 0.98))
       ->capture_default_str();
+  inspect->add_flag("--enable-expert-parallel", inspect_options.expert_parallel,
+                    "Cards hold whole experts, for --fit");
   inspect->add_flag("--shapes-only", inspect_options.shapes_only,
                     "A directory with config.json is enough; there are no weights");
 

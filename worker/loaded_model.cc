@@ -50,6 +50,7 @@ LoadOptions LoadOptionsOf(const WorkerConfig& config) {
   options.wide_vocabulary = config.embedding_dtype == EmbeddingFormat::kBf16;
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
   options.max_context_tokens = config.max_context_tokens;
+  if (config.enable_expert_parallel) options.expert_split = ExpertSplit::kExperts;
   options.adapters = AdapterLimitsOf(config);
   return options;
 }
@@ -67,7 +68,8 @@ absl::Status CheckTexts(const Checkpoint& checkpoint) {
 absl::Status CheckFits(const WorkerConfig& config, const LoadedModel& loaded) {
   const Device& device = loaded.devices.first();
   const int ranks = config.tensor_parallel;
-  const int64_t weights = EstimateWeightBytes(*loaded.checkpoint, LoadOptionsOf(config)) / ranks;
+  PINGTI_ASSIGN_OR_RETURN(const int64_t weights,
+                          EstimateRankBytes(*loaded.checkpoint, LoadOptionsOf(config), ranks));
   const int64_t memory = loaded.devices.memory_bytes(0);
   const int64_t limit =
       static_cast<int64_t>(static_cast<double>(memory) * config.gpu_memory_fraction);
@@ -249,6 +251,7 @@ absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingD
   LogInfo("loading the model", {{"model", config.model},
                                 {"device", loaded.devices.first().name},
                                 {"tensor_parallel", config.tensor_parallel},
+                                {"expert_parallel", config.enable_expert_parallel},
                                 {"architecture", loaded.checkpoint->spec().architecture},
                                 {"parameters", loaded.checkpoint->num_parameters()},
                                 {"format", loaded.checkpoint->dominant_format()}});
@@ -309,7 +312,8 @@ std::string GroupFingerprint(const WorkerConfig& config, const Checkpoint& check
                 " ", static_cast<int>(config.embedding_dtype), " ",
                 static_cast<int>(config.kv_cache_dtype), " ", config.kv_block_tokens, " ",
                 config.max_batch_tokens, " ", config.max_batch_size, " ", config.max_context_tokens,
-                " ", config.tensor_parallel, " ", config.speculation == Speculation::kMtp);
+                " ", config.tensor_parallel, " ", config.enable_expert_parallel, " ",
+                config.speculation == Speculation::kMtp);
 }
 
 absl::StatusOr<KvBudget> PlanMemory(const WorkerConfig& config, const LoadedModel& loaded) {

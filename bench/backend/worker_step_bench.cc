@@ -131,7 +131,7 @@ double WeightBytes(const DecoderSpec& spec, bool int8, int32_t batch) {
     const auto values = static_cast<double>(weight.rows() * weight.cols);
     // int8: the output projection has a 16-bit scale per 128 weights.
     const double int8_bytes = weight.role == WeightRole::kLogits ? 1 + 2.0 / 128 : 1;
-    const double share = weight.experts > 1 ? ShareOfExperts(spec, batch) : 1.0;
+    const double share = weight.experts > 0 ? ShareOfExperts(spec, batch) : 1.0;
     bytes += share * values * (int8 && weight.role != WeightRole::kRouter ? int8_bytes : 2);
   }
   return bytes;

@@ -6,7 +6,7 @@ of them the sums over ranks take, prompt tokens/s), then as many workers as the 
 router, and `pingti bench` keeps --streams requests at every worker: tokens/s in all and for each card.
 Random weights of a config.json's shapes (`load_format: dummy`) unless --load-format auto. What does not fit
 or fails is said in its row, and the rest goes on. Needs nothing but Python; --device cpu takes threads for
-cards.
+cards. With --enable-expert-parallel workers of several ranks hold whole experts.
 
     python3 bench/serving/compare_splits.py --bin build/cuda/bin --shape bench/backend/shapes/qwen2.5-72b \\
         --cards 8 --ranks 8,4,2 --dtype int8,bf16 --batch 1,8,32,64 --json result.json
@@ -33,6 +33,8 @@ def profile(options, folder, ranks, dtype, batch):
     command = [options.bin / "pingti", "profile", folder, f"--device={options.device}",
                f"--load-format={options.load_format}", f"--tensor-parallel={ranks}", f"--dtype={dtype}",
                f"--batch={batch}", f"--context={options.context}", "--json"]
+    if options.enable_expert_parallel and ranks > 1:
+        command.append("--enable-expert-parallel")
     try:
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False,
                               timeout=PROFILE_TIMEOUT_S)
@@ -52,6 +54,8 @@ def serve(options, ranks, dtype):
     options.workers = options.cards // ranks
     options.worker = [f"tensor_parallel={ranks}", f"device={options.device}", f"dtype={dtype}",
                       f"max_batch_size={options.streams}", *options.setting]
+    if options.enable_expert_parallel and ranks > 1:
+        options.worker.append("enable_expert_parallel=true")
     streams = options.streams * options.workers
     load = (f"--concurrency {streams} --requests {streams * options.turns} "
             f"--input-tokens {options.tokens[0]} --output-tokens {options.tokens[1]} --temperature 0")
@@ -112,6 +116,7 @@ def parse_arguments():
     parser.add_argument("--turns", type=int, default=2, help="requests of a stream, one after the other")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--load-format", default="dummy", help="auto: --shape is a whole checkpoint")
+    parser.add_argument("--enable-expert-parallel", action="store_true")
     parser.add_argument("--setting", action="append", default=[], metavar="KEY=VALUE", help="of every worker")
     parser.add_argument("--json", type=pathlib.Path)
     options = parser.parse_args()

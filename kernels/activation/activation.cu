@@ -103,6 +103,7 @@ __global__ void __launch_bounds__(kFlatThreads) ActivationFlatKernel(const Activ
   WaitForPriorKernels();
 #endif
   const int64_t row = blockIdx.x;
+  if (p.row_limit != nullptr && row >= *p.row_limit) return;
   const int first = (blockIdx.y * kFlatThreads * kFlatVectors + threadIdx.x) * 8;
   float y[kFlatVectors][8];
   ComputeRow<F, kFlatVectors>(p, row, first, kFlatThreads * 8, y);
@@ -153,6 +154,7 @@ __global__ void __launch_bounds__(kVectors == 8 ? 512 : 1024)
   WaitForPriorKernels();
 #endif
   const int64_t row = blockIdx.x / kCluster;
+  if (p.row_limit != nullptr && row >= *p.row_limit) return;
   const int first = (rank * blockDim.x + threadIdx.x) * 8;
   const int step = kCluster * blockDim.x * 8;
   float y[kVectors][8];

@@ -35,7 +35,8 @@ __global__ void __launch_bounds__(kThreads) CombineKernel(const CombineExpertsPa
   float sum[8] = {};
   for (int i = 0; i < p.experts_per_token; ++i) {
     const int64_t choice = token * p.experts_per_token + i;
-    AddScaled(p.rows + p.row_of[choice] * p.rows_stride + column, p.weights[choice], sum);
+    const int row = p.row_of[choice];
+    if (row >= 0) AddScaled(p.rows + row * p.rows_stride + column, p.weights[choice], sum);
   }
   if (p.shared != nullptr) {
     float weight = 1.0f;

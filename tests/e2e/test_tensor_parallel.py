@@ -95,6 +95,15 @@ def test_another_group_goes_on_where_one_was_killed(own_cluster):
                      re.MULTILINE), "at least one sequence was resumed"
 
 
+@pytest.mark.parametrize("args, code, error", [
+    ([], 2, "enable_expert_parallel is true, which says something only beside tensor_parallel above 1"),
+    (["--tensor-parallel", 2], 1, "enable_expert_parallel is true: the model has no experts; expected false")])
+def test_whole_experts_are_refused_where_they_mean_nothing(tmp_path, args, code, error):
+    worker = Worker(tmp_path, "worker", "--enable-expert-parallel", *args)
+    assert worker.popen.wait(60) == code
+    assert error in worker.text()
+
+
 def test_more_ranks_than_heads_are_refused_by_name(tmp_path):
     worker = Worker(tmp_path, "worker", "--tensor-parallel", 10)
     assert worker.popen.wait(60) == 1

@@ -42,6 +42,20 @@ TEST(InspectModel, SaysWhichExpertsALayerHas) {
       << *mixtral;
 }
 
+TEST(InspectModel, SaysHowManyRanksMayHoldWholeExperts) {
+  const std::string tiny = SourcePath("tests/golden/model/tiny/");
+  const auto report = InspectModel(tiny + "mixtral", {.fit = true, .expert_parallel = true});
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_NE(report->find("  whole experts  1 to 4; equal heads and experts with 1, 2, 4\n"),
+            std::string::npos)
+      << *report;
+  const auto dense = InspectModel(tiny + "qwen3", {});
+  ASSERT_TRUE(dense.ok()) << dense.status();
+  EXPECT_EQ(dense->find("whole experts"), std::string::npos) << *dense;
+  const absl::Status refused = InspectModel(tiny + "qwen3", {.expert_parallel = true}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+}
+
 TEST(InspectModel, SaysWhatLatentAttentionKeeps) {
   const auto report = InspectModel(SourcePath("tests/golden/model/tiny/deepseek_v3"), {});
   ASSERT_TRUE(report.ok()) << report.status();

@@ -62,6 +62,8 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
                    "Ranks that share the model: GPUs, or groups of threads; rank 0 is timed")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  command->add_flag("--enable-expert-parallel", profile.expert_parallel,
+                    "Ranks hold whole experts rather than some columns of each");
   command->add_option("--threads", profile.threads, "Of the CPU; default: one per processor")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", options->json, "Print one JSON object in place of the table");

@@ -60,8 +60,10 @@ double StageSum(const PhaseProfile& phase) {
 }
 
 std::string ProfileTable(const ModelProfile& profile) {
-  const std::string ranks =
-      profile.tensor_parallel == 1 ? "" : Concat(profile.tensor_parallel, " ranks: ");
+  const std::string ranks = profile.tensor_parallel == 1
+                                ? ""
+                                : Concat(profile.tensor_parallel, " ranks",
+                                         profile.expert_parallel ? " with whole experts: " : ": ");
   std::string out = Concat(profile.model, " on ", ranks, profile.device_name, " (", profile.device,
                            "), ", profile.format, ", keys and values ", profile.kv_format,
                            ", batch ", profile.batch, ", context ", profile.context, "\n");
@@ -81,6 +83,7 @@ std::string ProfileJson(const ModelProfile& profile) {
                             {"context", profile.context},
                             {"max_batch_tokens", profile.max_batch_tokens},
                             {"tensor_parallel", profile.tensor_parallel},
+                            {"expert_parallel", profile.expert_parallel},
                             {"phases", std::move(phases)}};
   return json::serialize(root) + "\n";
 }

@@ -16,6 +16,7 @@ worker::LoadOptions LoadOptionsOf(const ProfileOptions& options) {
   worker::LoadOptions load;
   load.format = options.format;
   load.kv_format = options.kv_format;
+  if (options.expert_parallel) load.expert_split = worker::ExpertSplit::kExperts;
   return load;
 }
 
@@ -24,8 +25,9 @@ absl::Status CheckWeightsFit(const worker::Checkpoint& checkpoint, const Profile
                              const worker::Device& device) {
   if (!device.is_gpu) return absl::OkStatus();
   PINGTI_ASSIGN_OR_RETURN(const int64_t taken, worker::TakenGpuBytes(device.gpu_index));
-  const int64_t weights =
-      worker::EstimateWeightBytes(checkpoint, LoadOptionsOf(options)) / options.tensor_parallel;
+  PINGTI_ASSIGN_OR_RETURN(
+      const int64_t weights,
+      worker::EstimateRankBytes(checkpoint, LoadOptionsOf(options), options.tensor_parallel));
   if (weights <= device.memory_bytes - taken) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       Concat("the model does not fit: weights of about ", weights >> 20, " MiB",

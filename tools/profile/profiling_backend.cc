@@ -298,6 +298,11 @@ absl::Status ProfilingBackend::ExpertLinear(const worker::LinearWeight& weight, 
   return Time(Stage::kMlp, [&] { return inner_->ExpertLinear(weight, x, order, out); });
 }
 
+absl::Status ProfilingBackend::ActivateExperts(worker::ActivationFunction f, MatrixView gate_up,
+                                               const Operand& out) {
+  return Time(Stage::kMlp, [&] { return inner_->ActivateExperts(f, gate_up, out); });
+}
+
 absl::Status ProfilingBackend::CombineExperts(MatrixView rows, const worker::SharedExpert& shared,
                                               MatrixView out) {
   return Time(Stage::kMlp, [&] { return inner_->CombineExperts(rows, shared, out); });

@@ -135,6 +135,8 @@ class ProfilingBackend : public worker::Backend {
                             worker::DeviceBuffer* counts) override;
   absl::Status ExpertLinear(const worker::LinearWeight& weight, const worker::Operand& x,
                             worker::RowOrder order, worker::MatrixView out) override;
+  absl::Status ActivateExperts(worker::ActivationFunction f, worker::MatrixView gate_up,
+                               const worker::Operand& out) override;
   absl::Status CombineExperts(worker::MatrixView rows, const worker::SharedExpert& shared,
                               worker::MatrixView out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,

@@ -118,6 +118,10 @@ absl::Status CheckOptions(const ProfileOptions& options, const worker::DecoderSp
                                              options.decode_steps, " decode steps; the model has ",
                                              spec.max_context, " tokens"));
   }
+  if (options.expert_parallel && options.tensor_parallel == 1) {
+    return absl::InvalidArgumentError(
+        "enable-expert-parallel says something only beside tensor-parallel above 1");
+  }
   if (options.max_batch_tokens < options.batch) {
     return absl::InvalidArgumentError(Concat("max-batch-tokens ", options.max_batch_tokens,
                                              "; expected at least the batch, ", options.batch));
@@ -175,6 +179,7 @@ absl::StatusOr<ModelProfile> ProfileModel(const ProfileOptions& options, const C
   profile.device = std::string(loaded->backend()->name());
   profile.device_name = loaded->device().name;
   profile.tensor_parallel = options.tensor_parallel;
+  profile.expert_parallel = options.expert_parallel;
   profile.format = std::string(worker::WeightFormatName(options.format));
   profile.kv_format = options.kv_format == worker::KvFormat::kInt8 ? "int8" : "auto";
   profile.batch = options.batch;

@@ -32,6 +32,8 @@ struct ProfileOptions {
   int threads = 0;    // of the CPU
   // Ranks that share the model: GPUs, gpu_index and those after it, or groups of threads.
   int tensor_parallel = 1;
+  // Ranks hold whole experts rather than some columns of each.
+  bool expert_parallel = false;
 };
 
 struct StageTime {
@@ -64,6 +66,7 @@ struct ModelProfile {
   int context = 0;
   int max_batch_tokens = 0;
   int tensor_parallel = 1;
+  bool expert_parallel = false;
   std::vector<PhaseProfile> phases;
 };
 

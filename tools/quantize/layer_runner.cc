@@ -154,8 +154,9 @@ PerGroup<LayerRunner::SampleShape> LayerRunner::SampleShapes(int64_t layer) cons
     for (size_t g = 0; g < kNumGroups; ++g) {
       if (weight.role != RoleOf(static_cast<LinearGroup>(g))) continue;
       SampleShape& shape = shapes[g];
-      shape = {sampled_tokens(), weight.cols, sampled_tokens(), weight.rows() / weight.experts};
-      if (weight.experts == 1) continue;
+      shape = {sampled_tokens(), weight.cols, sampled_tokens(), weight.rows()};
+      if (weight.experts == 0) continue;
+      shape.y_cols /= weight.experts;
       shape.y_rows *= experts->routing.experts_per_token;
       if (weight.role == worker::WeightRole::kExpertsOut) shape.x_rows = shape.y_rows;
     }

@@ -57,9 +57,9 @@ struct LinearSource {
   std::vector<float> bias;          // empty, or one value per row of the stack
   WeightFormat format = WeightFormat::kBf16;
   bool f32_out = false;  // Linear will be asked for f32, as for logits
-  // More than 1: the parts are so many equal stacks, one per expert, and products are asked for
-  // with ExpertLinear alone.
-  int64_t experts = 1;
+  // Not 0: the parts are so many equal stacks, one per expert, and products are asked for with
+  // ExpertLinear alone.
+  int64_t experts = 0;
   // Not 0: the parts are so many equal matrices, one per head, kept in the type of activations, and
   // products are asked for with HeadLinear alone. No bias.
   int64_t heads = 0;
@@ -240,7 +240,7 @@ struct HeadsView {
 // What the rows of a matrix of activations are.
 enum class RowOrder {
   kByToken,   // one per token
-  kByExpert,  // one per token and expert that was chosen for it; see Backend::ExpertLinear
+  kByExpert,  // one per token and expert that was chosen for it; see Backend::RouteExperts
 };
 
 // The feed-forward that every token takes beside its experts. Without data: there is none.
@@ -411,15 +411,22 @@ class Backend {
   // stands until the next one. `bias` is added to the scores that experts are chosen by, f32
   // [num_experts]; null: none. `counts`, f32 [num_experts], grow by how often each expert was
   // chosen for a token of the step; null: nothing is counted.
+  //
+  // Every token and expert that was chosen for it and is held (ExpertRouting::held) has a row in
+  // what follows, by the expert's number; one expert's rows are in the order of tokens. Matrices of
+  // such rows have tokens * rows_per_token() of them; those behind the last chosen one are neither
+  // read nor written.
   virtual absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
                                     const DeviceBuffer* bias, DeviceBuffer* counts) = 0;
-  // A row for every token and expert that was chosen for it, by the expert's number; one expert's
-  // rows in the order of tokens: out = x W[expert]^T + bias[expert]. `order`: of x's rows.
-  // out: [tokens * experts_per_token, out_features of one expert].
+  // out = x W[expert]^T + bias[expert] in every row; W and bias stack those of the experts that are
+  // held. `order`: of x's rows. out: [tokens * rows_per_token, out_features of one expert].
   virtual absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
                                     MatrixView out) = 0;
-  // out[token] = sum over its experts, in the order of their choice, of weight * its row of `rows`,
-  // as ExpertLinear wrote them, plus the shared expert's.
+  // ActivateGated, where there is a row.
+  virtual absl::Status ActivateExperts(ActivationFunction f, MatrixView gate_up,
+                                       const Operand& out) = 0;
+  // out[token] = sum over its experts that are held, in the order of their choice, of weight * its
+  // row of `rows`, plus the shared expert's.
   virtual absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
                                       MatrixView out) = 0;
   // out = x, both of the same shape and type.

@@ -49,8 +49,9 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   gate_up.parts = spec_.gate_up;
   gate_up.cols = hidden_size_;
   gate_up.bias = spec_.bias;
-  gate_up.split = Split::kOutput;
-  gate_up.experts = spec_.routing.num_experts;
+  const bool whole_experts = spec_.routing.num_held != 0;
+  gate_up.split = whole_experts ? Split::kExpert : Split::kOutput;
+  gate_up.experts = spec_.routing.held();
   out->push_back({std::move(gate_up), &gate_up_});
   WeightSpec down;
   down.role = WeightRole::kExpertsOut;
@@ -58,13 +59,13 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   down.cols = spec_.inner;
   down.columns = spec_.down_columns;
   down.bias = spec_.bias && spec_.down_columns.first == 0;
-  down.split = Split::kInput;
-  down.experts = spec_.routing.num_experts;
+  down.split = whole_experts ? Split::kExpert : Split::kInput;
+  down.experts = spec_.routing.held();
   out->push_back({std::move(down), &down_});
 }
 
 void MoeMlp::DeclareColumns(Activation input, ActivationPlan* plan) const {
-  const int64_t rows = spec_.routing.experts_per_token;
+  const int64_t rows = spec_.routing.rows_per_token();
   plan->Need(Activation::kRouterLogits, spec_.routing.num_experts);
   plan->NeedForm(input, hidden_size_, gate_up_.get());
   plan->NeedRows(Activation::kExpertGateUp, rows, 2 * spec_.inner);
@@ -106,7 +107,7 @@ absl::Status MoeMlp::Forward(Backend& backend, const Activations& activations, c
   PINGTI_RETURN_IF_ERROR(backend.Linear(*router_, x, logits));
   PINGTI_RETURN_IF_ERROR(Route(backend, logits));
   PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*gate_up_, x, RowOrder::kByToken, gate_up));
-  PINGTI_RETURN_IF_ERROR(backend.ActivateGated(spec_.function, gate_up, inner));
+  PINGTI_RETURN_IF_ERROR(backend.ActivateExperts(spec_.function, gate_up, inner));
   PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*down_, inner, RowOrder::kByExpert, rows));
   PINGTI_RETURN_IF_ERROR(ForwardShared(backend, activations, x, &shared));
   return backend.CombineExperts(rows, shared, out);

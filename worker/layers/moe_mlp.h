@@ -1,8 +1,9 @@
 // A feed-forward of many experts, of which a router chooses some for each token, with or without
 // one that all tokens share (see ExpertsSpec). Confined to the engine thread.
 //
-// Ranks of a tensor-parallel group each compute some inner columns of every expert. All of them
-// route alike: their routers are whole and read equal activations.
+// Ranks of a tensor-parallel group each compute some inner columns of every expert, or, expert
+// parallel, some of the experts (docs/adr/0024). All of them route alike: their routers are whole
+// and read activations of the same bits.
 #pragma once
 
 #include <memory>
@@ -54,8 +55,8 @@ class MoeMlp {
   std::unique_ptr<LinearWeight> router_;           // [num_experts, hidden]
   std::unique_ptr<DeviceBuffer> correction_bias_;  // f32 [num_experts]; null: none
   std::unique_ptr<DeviceBuffer> counts_;           // the same, see TakeCounts
-  std::unique_ptr<LinearWeight> gate_up_;          // [num_experts * 2 * inner, hidden]
-  std::unique_ptr<LinearWeight> down_;             // [num_experts * hidden, inner]
+  std::unique_ptr<LinearWeight> gate_up_;          // [held * 2 * inner, hidden]
+  std::unique_ptr<LinearWeight> down_;             // [held * hidden, inner]
   std::optional<Mlp> shared_;
   std::unique_ptr<LinearWeight> shared_gate_;  // [1, hidden]; null: none
 };

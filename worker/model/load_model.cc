@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/layers/draft_layers.h"
@@ -25,6 +26,14 @@ absl::Status WithPath(const Checkpoint& checkpoint, const absl::Status& status) 
 bool ReadsLastNormsInput(const DraftHeadSpec& head, const DecoderSpec& model) {
   const std::vector<int64_t>& layers = head.target_layers;
   return std::find(layers.begin(), layers.end(), model.num_layers()) != layers.end();
+}
+
+double NumValues(const DecoderSpec& spec) {
+  double sum = 0.0;
+  for (const WeightSpec& weight : DeclaredWeights(spec)) {
+    sum += static_cast<double>(weight.num_values());
+  }
+  return sum;
 }
 
 bool IsVocabulary(const WeightSpec& weight) {
@@ -101,6 +110,14 @@ int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& opt
   return 2 * (blocks + heads + vocabulary);
 }
 
+absl::StatusOr<int64_t> EstimateRankBytes(const Checkpoint& checkpoint, const LoadOptions& options,
+                                          int ranks) {
+  PINGTI_ASSIGN_OR_RETURN(const DecoderSpec share,
+                          RankSpec(checkpoint, 0, ranks, options.expert_split));
+  const double part = NumValues(share) / NumValues(checkpoint.spec());
+  return static_cast<int64_t>(part * static_cast<double>(EstimateWeightBytes(checkpoint, options)));
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, Backend* backend,
                                                  const LoadOptions& options) {
   return LoadRank(checkpoint, backend, options, std::make_unique<SingleRankCommunicator>(backend));
@@ -109,9 +126,13 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint, B
 absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpoint,
                                                        Backend* backend, const LoadOptions& options,
                                                        std::unique_ptr<Communicator> comm) {
+  // Ranks that hold different experts must choose alike.
+  PINGTI_CHECK(options.expert_split == ExpertSplit::kColumns ||
+               comm->promises().bitwise_equal_on_all_ranks);
   const absl::Status checked = CheckTensors(checkpoint, DeclaredWeights(checkpoint.spec()));
   if (!checked.ok()) return WithPath(checkpoint, checked);
-  PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec, RankSpec(checkpoint, comm->rank(), comm->size()));
+  PINGTI_ASSIGN_OR_RETURN(DecoderSpec spec,
+                          RankSpec(checkpoint, comm->rank(), comm->size(), options.expert_split));
   if (options.max_context_tokens > 0) {
     spec.max_context = std::min(spec.max_context, options.max_context_tokens);
   }

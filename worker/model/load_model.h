@@ -16,6 +16,7 @@
 #include "worker/model/decoder_model.h"
 #include "worker/model/model.h"
 #include "worker/model/open_draft_head.h"
+#include "worker/spec/shard_spec.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -30,6 +31,8 @@ struct LoadOptions {
   // Tokens of a sequence at most, below what the model takes; 0: what it takes. LongRoPE has other
   // frequencies for contexts no longer than the one that it was trained with.
   int64_t max_context_tokens = 0;
+  // How several ranks share experts.
+  ExpertSplit expert_split = ExpertSplit::kColumns;
   AdapterLimits adapters{};
   // A head that drafts for the model; null: none. Must outlive the call. All ranks are told, and
   // rank 0 loads it.
@@ -45,6 +48,10 @@ bool HasInt8Vocabulary(const Checkpoint& checkpoint, const LoadOptions& options)
 
 // About the bytes that the weights take once prepared, for a refusal before anything is loaded.
 int64_t EstimateWeightBytes(const Checkpoint& checkpoint, const LoadOptions& options);
+// The part of it that rank 0 of `ranks` has, which is no less than any other rank's.
+// Errors: InvalidArgument where the model has too few parts for so many ranks.
+absl::StatusOr<int64_t> EstimateRankBytes(const Checkpoint& checkpoint, const LoadOptions& options,
+                                          int ranks);
 
 // `checkpoint` and `backend` must outlive the model. Before anything is loaded, every tensor's
 // shape is checked against what the blocks declare, and no tensor of the checkpoint may be left

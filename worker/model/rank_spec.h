@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/spec/decoder_spec.h"
+#include "worker/spec/shard_spec.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -13,6 +14,7 @@ namespace pingti::worker {
 // that its spec names (declared_tensors.h).
 // Errors: InvalidArgument, starting with the path, where the model has too few parts for so many
 // ranks.
-absl::StatusOr<DecoderSpec> RankSpec(const Checkpoint& checkpoint, int rank, int size);
+absl::StatusOr<DecoderSpec> RankSpec(const Checkpoint& checkpoint, int rank, int size,
+                                     ExpertSplit expert_split = ExpertSplit::kColumns);
 
 }  // namespace pingti::worker

@@ -1,6 +1,8 @@
 #include "worker/model/weight_loader.h"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -51,6 +53,7 @@ WeightLoader::WeightLoader(const Checkpoint& checkpoint, Backend* backend,
 }
 
 absl::Status WeightLoader::Load(const Declarations& declarations) {
+  if (options_.expert_split == ExpertSplit::kExperts) MarkOthersExperts(declarations);
   for (const DeclaredWeight& declared : declarations) {
     PINGTI_RETURN_IF_ERROR(LoadOne(declared));
   }
@@ -205,6 +208,23 @@ WeightFormat WeightLoader::FormatOf(const WeightSpec& weight) const {
                                                     : WeightFormat::kStored;
   }
   return checkpoint_.compressed_int8().present ? WeightFormat::kStored : WeightFormat::kInt8;
+}
+
+// What other ranks load must not keep this one's progress from its end.
+void WeightLoader::MarkOthersExperts(const Declarations& declarations) {
+  std::set<std::string_view> others;
+  for (const LayerSpec& layer : checkpoint_.spec().layers) {
+    if (!layer.experts.has_value()) continue;
+    for (const RowBlock& part : layer.experts->gate_up) others.insert(part.module);
+    for (const RowBlock& part : layer.experts->down) others.insert(part.module);
+  }
+  for (const DeclaredWeight& weight : declarations) {
+    for (const RowBlock& part : weight.spec.parts) others.erase(part.module);
+  }
+  for (const TensorView& tensor : checkpoint_.tensors()) {
+    const std::string_view name = tensor.name;
+    if (others.contains(name.substr(0, name.rfind('.')))) MarkUsed({&tensor});
+  }
 }
 
 void WeightLoader::MarkUsed(const std::vector<const TensorView*>& tensors) {

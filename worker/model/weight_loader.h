@@ -42,6 +42,7 @@ class WeightLoader {
   absl::StatusOr<MatrixSource> Matrix(const ModuleTensors& tensors, const WeightSpec& weight,
                                       const RowBlock& part);
   WeightFormat FormatOf(const WeightSpec& weight) const;
+  void MarkOthersExperts(const Declarations& declarations);
   void MarkUsed(const std::vector<const TensorView*>& tensors);
   void ReleaseSources();
   void ReportProgress() const;

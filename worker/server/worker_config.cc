@@ -183,6 +183,9 @@ void AddLife(WorkerConfig* config, config::Schema* schema) {
           "GPUs that compute the model together, gpu_index and those after it: each holds a share "
           "of every layer and of the KV cache. On a CPU, groups of threads take the place of GPUs.")
       .Range(1, 64);
+  schema->Add("enable_expert_parallel", &config->enable_expert_parallel,
+              "Of a model with experts: each of the tensor_parallel ranks holds some whole experts "
+              "rather than some columns of every expert; everything else is shared as before.");
   schema
       ->Add("world_size", &config->world_size,
             "Processes, in a pod each, that share the model: each has an equal part of the "
@@ -257,6 +260,11 @@ absl::Status CheckWorkerConfig(const WorkerConfig& config) {
     return absl::InvalidArgumentError(Concat("tensor_parallel is ", config.tensor_parallel,
                                              ": expected a multiple of world_size, ",
                                              config.world_size));
+  }
+  if (config.enable_expert_parallel && config.tensor_parallel == 1) {
+    return absl::InvalidArgumentError(
+        "enable_expert_parallel is true, which says something only beside tensor_parallel above 1: "
+        "one rank holds all experts");
   }
   if (config.rank >= config.world_size) {
     return absl::InvalidArgumentError(

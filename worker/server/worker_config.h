@@ -68,6 +68,7 @@ struct WorkerConfig {
   DeviceChoice device = DeviceChoice::kAuto;
   int32_t gpu_index = 0;
   int32_t tensor_parallel = 1;
+  bool enable_expert_parallel = false;
   int32_t world_size = 1;
   int32_t rank = 0;
   std::string leader_address;

@@ -4,6 +4,7 @@
 // are without ".weight".
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -215,6 +216,12 @@ struct DecoderSpec {
 
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
   bool tied_embeddings() const { return head == embedding; }
+  // Of the last layer that has experts; null: none has.
+  const ExpertsSpec* experts() const {
+    const auto layer = std::find_if(layers.rbegin(), layers.rend(),
+                                    [](const LayerSpec& l) { return l.experts.has_value(); });
+    return layer == layers.rend() ? nullptr : &*layer->experts;
+  }
 };
 
 }  // namespace pingti::worker

@@ -21,6 +21,12 @@ absl::Status CheckShared(std::string_view what, int64_t parts, int size) {
                                            " ", what, "; expected 1 to ", parts));
 }
 
+int64_t RowsOf(const std::vector<RowBlock>& blocks) {
+  int64_t rows = 0;
+  for (const RowBlock& block : blocks) rows += block.rows;
+  return rows;
+}
+
 void Append(std::vector<RowBlock> more, std::vector<RowBlock>* blocks) {
   blocks->insert(blocks->end(), more.begin(), more.end());
 }
@@ -80,7 +86,21 @@ MlpSpec ShardMlp(const MlpSpec& whole, int64_t block, int rank, int size) {
   return share;
 }
 
-ExpertsSpec ShardExperts(const ExpertsSpec& whole, int64_t block, int rank, int size) {
+// Whole experts; what a token takes besides is shared by columns.
+ExpertsSpec ShardByExpert(const ExpertsSpec& whole, int64_t block, int rank, int size) {
+  const Share held = ShareOf(whole.routing.num_experts, rank, size);
+  const int64_t hidden = RowsOf(whole.down) / whole.routing.num_experts;
+  ExpertsSpec share = whole;
+  share.routing.first_held = held.first;
+  share.routing.num_held = held.count;
+  share.gate_up =
+      SliceRows(whole.gate_up, held.first * 2 * whole.inner, held.count * 2 * whole.inner);
+  share.down = SliceRows(whole.down, held.first * hidden, held.count * hidden);
+  if (whole.shared.has_value()) share.shared = ShardMlp(*whole.shared, block, rank, size);
+  return share;
+}
+
+ExpertsSpec ShardByColumn(const ExpertsSpec& whole, int64_t block, int rank, int size) {
   const int64_t unit = InnerUnit(whole.inner, block, size);
   const Share units = ShareOf(whole.inner / unit, rank, size);
   const int64_t first = units.first * unit;
@@ -106,16 +126,26 @@ VocabularyShare ShardVocabulary(int64_t vocab_size, int rank, int size) {
   return {first, std::min(stride, vocab_size - first), stride};
 }
 
-absl::Status CheckShares(const DecoderSpec& whole, int size) {
+absl::Status CheckFeedForward(const LayerSpec& layer, int size, ExpertSplit expert_split) {
+  if (!layer.experts.has_value()) {
+    return CheckShared("inner columns of a feed-forward", layer.mlp.inner, size);
+  }
+  const ExpertsSpec& experts = *layer.experts;
+  PINGTI_RETURN_IF_ERROR(expert_split == ExpertSplit::kExperts
+                             ? CheckShared("experts", experts.routing.num_experts, size)
+                             : CheckShared("inner columns of an expert", experts.inner, size));
+  if (!experts.shared.has_value()) return absl::OkStatus();
+  return CheckShared("inner columns of a shared expert", experts.shared->inner, size);
+}
+
+absl::Status CheckShares(const DecoderSpec& whole, int size, ExpertSplit expert_split) {
+  if (expert_split == ExpertSplit::kExperts && whole.experts() == nullptr) {
+    return absl::InvalidArgumentError(
+        "enable_expert_parallel is true: the model has no experts; expected false");
+  }
   for (const LayerSpec& layer : whole.layers) {
     PINGTI_RETURN_IF_ERROR(CheckShared("query heads", layer.num_heads(), size));
-    const bool has_mlp = !layer.experts.has_value();
-    const int64_t inner = has_mlp ? layer.mlp.inner : layer.experts->inner;
-    PINGTI_RETURN_IF_ERROR(CheckShared(
-        has_mlp ? "inner columns of a feed-forward" : "inner columns of an expert", inner, size));
-    if (has_mlp || !layer.experts->shared.has_value()) continue;
-    PINGTI_RETURN_IF_ERROR(
-        CheckShared("inner columns of a shared expert", layer.experts->shared->inner, size));
+    PINGTI_RETURN_IF_ERROR(CheckFeedForward(layer, size, expert_split));
   }
   if (ShardVocabulary(whole.vocab_size, size - 1, size).rows > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(Concat("tensor_parallel is ", size, ": a vocabulary of ",
@@ -162,9 +192,11 @@ int64_t InnerUnit(int64_t inner, int64_t block, int size) {
 }
 
 absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int size,
-                                      std::span<const int64_t> inner_blocks) {
+                                      std::span<const int64_t> inner_blocks,
+                                      ExpertSplit expert_split) {
   PINGTI_CHECK(rank >= 0 && rank < size && inner_blocks.size() == whole.layers.size());
-  PINGTI_RETURN_IF_ERROR(CheckShares(whole, size));
+  PINGTI_RETURN_IF_ERROR(CheckShares(whole, size, expert_split));
+  const auto shard_experts = expert_split == ExpertSplit::kExperts ? ShardByExpert : ShardByColumn;
   DecoderSpec share = whole;
   for (size_t i = 0; i < whole.layers.size(); ++i) {
     LayerSpec& layer = share.layers[i];
@@ -174,7 +206,7 @@ absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int si
       layer.attention = ShardAttention(layer.attention, rank, size);
     }
     if (layer.experts.has_value()) {
-      layer.experts = ShardExperts(*layer.experts, inner_blocks[i], rank, size);
+      layer.experts = shard_experts(*layer.experts, inner_blocks[i], rank, size);
     } else {
       layer.mlp = ShardMlp(layer.mlp, inner_blocks[i], rank, size);
     }

@@ -7,7 +7,8 @@
 //   heads        With no more ranks than KV heads: whole KV heads, each with its query heads. With
 //                more: one KV head per rank, so that some are held by several ranks, which divide
 //                its query heads. Of latent attention: query heads; every rank holds the latent.
-//   feed-forward Columns in units, see InnerUnit; of every expert the same ones.
+//   feed-forward Columns in units, see InnerUnit; of every expert the same ones, or whole experts,
+//                see ExpertSplit.
 //   vocabulary   Rows of the embedding and of the output projection.
 // Norms and routers are whole. The bias of a product whose input is split is with the first
 // columns, on rank 0.
@@ -43,10 +44,19 @@ HeadShare HeadsOf(int64_t num_heads, int64_t num_kv_heads, int rank, int size);
 // REQUIRES: 1 <= size <= inner.
 int64_t InnerUnit(int64_t inner, int64_t block, int size);
 
-// `inner_blocks[i]`: see `block` of InnerUnit, for layer i. REQUIRES: one per layer, at least 1
+// How ranks share a layer's experts (docs/adr/0024).
+enum class ExpertSplit {
+  kColumns,  // every rank has some columns of every expert
+  kExperts,  // every rank has some whole experts, which follow each other
+};
+
+// `inner_blocks[i]`: see `block` of InnerUnit, for layer i; with whole experts, of what is shared
+// by columns. REQUIRES: one per layer, at least 1
 // each; 0 <= rank < size; `whole` is no share itself.
-// Errors: InvalidArgument, naming what has too few parts for so many ranks, and how many would do.
+// Errors: InvalidArgument, naming what has too few parts for so many ranks, and how many would do;
+// or where a model without experts is to be shared by them.
 absl::StatusOr<DecoderSpec> ShardSpec(const DecoderSpec& whole, int rank, int size,
-                                      std::span<const int64_t> inner_blocks);
+                                      std::span<const int64_t> inner_blocks,
+                                      ExpertSplit expert_split = ExpertSplit::kColumns);
 
 }  // namespace pingti::worker

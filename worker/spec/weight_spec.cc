@@ -99,7 +99,7 @@ int64_t WeightSpec::rows() const {
 
 std::vector<RowBlock> JoinedParts(const WeightSpec& spec) {
   std::vector<RowBlock> joined;
-  const int64_t apart = std::max(spec.experts, spec.heads);
+  const int64_t apart = std::max({spec.experts, spec.heads, int64_t{1}});
   const int64_t rows_apart = spec.rows() / apart;
   int64_t rows = 0;  // so far
   const auto add = [&](const RowBlock& part) {

@@ -83,7 +83,8 @@ struct WeightSpec {
   Split split = Split::kWhole;
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
   std::string_view suffix = ".weight";  // of the tensor's name, after the module's
-  int64_t experts = 1;                  // equal stacks in `parts`, of one expert each
+  // Not 0: `parts` are so many equal stacks, of one expert each.
+  int64_t experts = 0;
   // Not 0: `parts` are the matrices of so many heads, one after the other; prepared ones stay apart
   // and in the type of activations. See LinearSource in worker/backend/backend.h.
   int64_t heads = 0;

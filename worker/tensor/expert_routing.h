@@ -3,6 +3,7 @@
 // DeepSeek-V2 (section 2.1.2) and DeepSeek-V3 (section 2.1.2) for groups and the sigmoid.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 namespace pingti::worker {
@@ -26,6 +27,14 @@ struct ExpertRouting {
   int64_t num_groups = 1;
   int64_t groups_per_token = 1;
   int64_t group_best = 1;
+  // Whose matrices are here: of `num_held` experts from `first_held` on; 0: of all. Experts are
+  // chosen among all, wherever their matrices are.
+  int64_t first_held = 0;
+  int64_t num_held = 0;
+
+  int64_t held() const { return num_held == 0 ? num_experts : num_held; }
+  // How many of a token's experts can be held.
+  int64_t rows_per_token() const { return std::min(experts_per_token, held()); }
 
   bool operator==(const ExpertRouting&) const = default;
 };

@@ -1,13 +1,15 @@
 // Question: what does a mixture of experts cost a layer, by batch, against the bytes of the experts
-// that it hits? Shapes of Qwen3-30B-A3B, Mixtral 8x7B and one layer of DeepSeek-V3, bf16 and int8.
+// that it hits? Shapes of Qwen3-30B-A3B, Mixtral 8x7B and one layer of DeepSeek-V3, bf16 and int8;
+// of the first and the last also what one rank of eight has: an eighth of every expert's columns,
+// or of the experts.
 // Baseline, same run: reading the hit experts' bytes at the card's read ceiling; for large batches
 // the products' TFLOP/s count. Correctness: worker_backend_cuda_ops_test.
 //
 //   bench_moe [TOKENS...]      default: 1 8 32 64 128 512 4096
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <set>
 #include <vector>
 
 #include "bench/kernels/harness/fill.h"
@@ -27,6 +29,9 @@ struct Shape {
   int per_token;
   int hidden;
   int inner;
+  int held;  // experts whose matrices there are, the first ones
+
+  int max_rows(int tokens) const { return tokens * std::min(per_token, held); }
 };
 
 // Different routings take turns, so that an expert is out of the L2 when its turn comes again.
@@ -37,9 +42,9 @@ struct Routing {
       : logits(static_cast<size_t>(tokens) * shape.experts),
         experts(static_cast<size_t>(tokens) * shape.per_token),
         row_of(experts.size()),
-        token_of(experts.size()),
-        first_row(shape.experts + 1),
-        span_of(experts.size()),
+        token_of(static_cast<size_t>(shape.max_rows(tokens))),
+        first_row(shape.held + 1),
+        span_of(token_of.size()),
         weights(experts.size()) {
     PINGTI_CUDA(FillF32(logits.data(), logits.size(), -2, 2, seed));
     route.logits = logits.data();
@@ -57,11 +62,12 @@ struct Routing {
     sort.span_of = span_of.data();
     sort.num_tokens = tokens;
     sort.experts_per_token = shape.per_token;
-    sort.num_experts = shape.experts;
+    sort.num_experts = shape.held;
     PINGTI_CUDA(LaunchRouteExperts(route, nullptr));
     PINGTI_CUDA(LaunchSortExpertRows(sort, nullptr));
-    const std::vector<int32_t> chosen = experts.ToHost();
-    hit = static_cast<int>(std::set<int32_t>(chosen.begin(), chosen.end()).size());
+    const std::vector<int32_t> first = first_row.ToHost();
+    for (size_t e = 0; e + 1 < first.size(); ++e) hit += first[e + 1] > first[e] ? 1 : 0;
+    rows = first.back();
   }
 
   DeviceBuffer<float> logits;
@@ -71,6 +77,7 @@ struct Routing {
   RouteExpertsParams route;
   SortExpertRowsParams sort;
   int hit = 0;
+  int rows = 0;
 };
 
 template <typename T>
@@ -105,7 +112,8 @@ void Verify(const GroupedGemmParams& p, const Routing& routing) {
   const std::vector<int32_t> first_row = routing.first_row.ToHost();
   const std::vector<int32_t> token_of = routing.token_of.ToHost();
   for (int i = 0; i < 16; ++i) {
-    const int row = static_cast<int>(int64_t{7919} * i % p.num_rows);
+    if (routing.rows == 0) return;
+    const int row = static_cast<int>(int64_t{7919} * i % routing.rows);
     const int col = static_cast<int>(int64_t{104729} * (i + 1) % p.n);
     int expert = 0;
     while (first_row[static_cast<size_t>(expert) + 1] <= row) ++expert;
@@ -134,7 +142,7 @@ template <typename T>
 double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, const Shape& shape,
                    int n, int k, bool gathers) {
   const int tokens = routings[0].route.num_tokens;
-  const int rows = tokens * shape.per_token;
+  const int rows = shape.max_rows(tokens);
   const Matrix<T> x(1, rows, k);  // with a scale per row
   const DeviceBuffer<__nv_bfloat16> y(static_cast<size_t>(rows) * n);
   const auto params = [&](const Routing& routing) {
@@ -152,7 +160,8 @@ double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, con
     p.y = y.data();
     p.y_stride = n;
     p.num_rows = rows;
-    p.num_experts = shape.experts;
+    p.expected_rows = tokens * shape.per_token * shape.held / shape.experts;
+    p.num_experts = shape.held;
     p.n = n;
     p.k = k;
     return p;
@@ -166,17 +175,18 @@ double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, con
 
 template <typename T>
 void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs) {
-  const Matrix<T> in(shape.experts, 2 * shape.inner, shape.hidden);
-  const Matrix<T> down(shape.experts, shape.hidden, shape.inner);
+  const Matrix<T> in(shape.held, 2 * shape.inner, shape.hidden);
+  const Matrix<T> down(shape.held, shape.hidden, shape.inner);
   for (const int tokens : batches) {
     std::vector<Routing> routings;
     routings.reserve(kRoutings);
     double hit = 0;
+    double rows = 0;
     for (uint32_t i = 0; i < kRoutings; ++i) {
       routings.emplace_back(shape, tokens, 7 + i);
       hit += static_cast<double>(routings.back().hit) / kRoutings;
+      rows += static_cast<double>(routings.back().rows) / kRoutings;
     }
-    const int rows = tokens * shape.per_token;
     const double route =
         TimeLaunches("route", kRoutings, [&](int set, cudaStream_t stream) {
           const Routing& routing = routings[static_cast<size_t>(set)];
@@ -187,7 +197,7 @@ void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs
         TimeProduct(in, routings, shape, 2 * shape.inner, shape.hidden, /*gathers=*/true);
     const double down_us =
         TimeProduct(down, routings, shape, shape.hidden, shape.inner, /*gathers=*/false);
-    const DeviceBuffer<__nv_bfloat16> x(static_cast<size_t>(rows) * shape.hidden);
+    const DeviceBuffer<__nv_bfloat16> x(static_cast<size_t>(shape.max_rows(tokens)) * shape.hidden);
     PINGTI_CUDA(FillBf16(x.data(), x.size(), -1, 1, 3));
     const DeviceBuffer<__nv_bfloat16> out(static_cast<size_t>(tokens) * shape.hidden);
     const double combine = TimeLaunches("combine", kRoutings, [&](int set, cudaStream_t stream) {
@@ -208,7 +218,7 @@ void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs
     const double flops = 6.0 * rows * shape.inner * shape.hidden;
     const double gemm = in_us + down_us;
     std::printf(
-        "| %-14s | %s | %5d | %5.1f | %7.2f | %8.2f | %8.2f | %7.2f | %7.0f | %5.2f | %6.1f |\n",
+        "| %-22s | %s | %5d | %5.1f | %7.2f | %8.2f | %8.2f | %7.2f | %7.0f | %5.2f | %6.1f |\n",
         shape.name, sizeof(T) == 1 ? "int8" : "bf16", tokens, hit, route, in_us, down_us, combine,
         bytes / gemm / 1e3, bytes / gemm / 1e3 / ceiling_gbs, flops / gemm / 1e6);
   }
@@ -222,9 +232,14 @@ int main(int argc, char** argv) {
   std::vector<int> batches;
   for (int i = 1; i < argc; ++i) batches.push_back(std::atoi(argv[i]));
   if (batches.empty()) batches = {1, 8, 32, 64, 128, 512, 4096};
-  const Shape shapes[] = {{"Qwen3-30B-A3B", 128, 8, 2048, 768},
-                          {"Mixtral 8x7B", 8, 2, 4096, 14336},
-                          {"DeepSeek-V3", 256, 8, 7168, 2048}};
+  // 8 ranks take units of 64 of Qwen3's 768 columns: two of them, or one.
+  const Shape shapes[] = {{"Qwen3-30B-A3B", 128, 8, 2048, 768, 128},
+                          {"Mixtral 8x7B", 8, 2, 4096, 14336, 8},
+                          {"DeepSeek-V3", 256, 8, 7168, 2048, 256},
+                          {"Qwen3, 128 columns", 128, 8, 2048, 128, 128},
+                          {"Qwen3, 16 experts", 128, 8, 2048, 768, 16},
+                          {"DeepSeek, 256 columns", 256, 8, 7168, 256, 256},
+                          {"DeepSeek, 32 experts", 256, 8, 7168, 2048, 32}};
   const double ceiling = MeasureReadBytesPerSecond() / 1e9;
   std::printf(
       "read ceiling %.0f GB/s\n"

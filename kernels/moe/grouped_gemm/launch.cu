@@ -14,7 +14,7 @@ constexpr int kMaxRowBlocks = 64;
 template <typename T>
 cudaError_t Launch(const GroupedGemmParams& p, cudaStream_t stream) {
   // Experts are chosen unevenly: a tile for twice the average.
-  const int rows = CeilDiv(2 * p.num_rows, p.num_experts);
+  const int rows = CeilDiv(2 * p.expected_rows, p.num_experts);
   const auto row_blocks = [&](int tile) {
     return std::clamp(CeilDiv(rows, tile), 1, kMaxRowBlocks);
   };
@@ -28,9 +28,10 @@ cudaError_t Launch(const GroupedGemmParams& p, cudaStream_t stream) {
 cudaError_t LaunchGroupedGemm(const GroupedGemmParams& p, cudaStream_t stream) {
   const bool int8 = p.x_scale != nullptr;
   const int vector = int8 ? 16 : 8;
-  if (p.num_rows < 0 || p.num_rows > INT32_MAX / 4 || p.num_experts < 1 ||
-      p.num_experts > kMaxExperts || p.n < 2 || p.n % 2 != 0 || p.k < vector || p.k % vector != 0 ||
-      p.x_stride % vector != 0 || p.y_stride % 2 != 0) {
+  if (p.num_rows < 0 || p.num_rows > INT32_MAX / 4 || p.expected_rows < 0 ||
+      p.expected_rows > p.num_rows || p.num_experts < 1 || p.num_experts > kMaxExperts || p.n < 2 ||
+      p.n % 2 != 0 || p.k < vector || p.k % vector != 0 || p.x_stride % vector != 0 ||
+      p.y_stride % 2 != 0) {
     return cudaErrorInvalidValue;
   }
   if (p.num_rows == 0) return cudaSuccess;

@@ -72,6 +72,18 @@ TEST(ProfileModel, SumsOfRanksAreAStageOfTheirOwn) {
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 
+TEST(ProfileModel, RanksMayHoldWholeExperts) {
+  ProfileOptions options = Options();
+  options.model = SourcePath("tests/golden/model/tiny/qwen3_moe");
+  options.expert_parallel = true;
+  EXPECT_TRUE(absl::IsInvalidArgument(ProfileModel(options, RealClock()).status()));
+  options.tensor_parallel = 2;
+  const auto profile = ProfileModel(options, RealClock());
+  ASSERT_TRUE(profile.ok()) << profile.status();
+  EXPECT_NE(ProfileTable(*profile).find("on 2 ranks with whole experts: "), std::string::npos);
+  EXPECT_NE(ProfileJson(*profile).find("\"expert_parallel\":true"), std::string::npos);
+}
+
 TEST(ProfileModel, PrefillTakesAsManyStepsAsTheirSizeAllows) {
   ProfileOptions options = Options();
   options.max_batch_tokens = 50;

@@ -118,12 +118,24 @@ class OpsExpertsTest : public ::testing::Test {
     matrix.cols = cols;
     matrix.values = RandomValues(experts * rows * cols, &rng_);
     for (const float value : matrix.values) matrix.bf16.push_back(FloatToBf16(value));
+    if (bias) matrix.bias = RandomValues(experts * rows, &rng_);
+    matrix.weight = Prepare(matrix, 0, experts, parts, format);
+    return matrix;
+  }
+
+  // Of `count` experts from `first` on.
+  std::unique_ptr<LinearWeight> Prepare(const ExpertMatrix& matrix, int64_t first, int64_t count,
+                                        int64_t parts, WeightFormat format) {
+    const int64_t cols = matrix.cols;
     LinearSource source;
     source.format = format;
-    source.experts = experts;
-    if (bias) matrix.bias = source.bias = RandomValues(experts * rows, &rng_);
-    const int64_t part_rows = rows / parts;
-    for (int64_t p = 0; p < experts * parts; ++p) {
+    source.experts = count;
+    if (!matrix.bias.empty()) {
+      source.bias.assign(matrix.bias.begin() + first * matrix.rows,
+                         matrix.bias.begin() + (first + count) * matrix.rows);
+    }
+    const int64_t part_rows = matrix.rows / parts;
+    for (int64_t p = first * parts; p < (first + count) * parts; ++p) {
       MatrixSource part;
       part.tensor = {"w",
                      DType::kBf16,
@@ -134,8 +146,7 @@ class OpsExpertsTest : public ::testing::Test {
     }
     auto weight = backend()->PrepareLinear(source);
     EXPECT_TRUE(weight.ok()) << weight.status();
-    matrix.weight = *std::move(weight);
-    return matrix;
+    return *std::move(weight);
   }
 
   // Row r of x times the matrix of an expert, column n.
@@ -150,16 +161,33 @@ class OpsExpertsTest : public ::testing::Test {
   // Routes, multiplies once and combines; checks every token against the formula.
   void CheckTokens(const ExpertRouting& routing, bool with_bias, const ExpertMatrix& matrix,
                    int64_t tokens, double tolerance) {
-    const int64_t experts = routing.num_experts;
-    const std::vector<float> logits = RandomValues(tokens * experts, &rng_);
     std::vector<float> bias;
-    if (with_bias) bias = RandomValues(experts, &rng_);
+    if (with_bias) bias = RandomValues(routing.num_experts, &rng_);
     for (float& value : bias) value *= 0.1f;
-    const std::vector<float> x = RandomValues(tokens * matrix.cols, &rng_);
-    const std::vector<float> out = Run(routing, logits, bias, matrix, x, tokens);
+    const Tokens given = MakeTokens(routing, matrix, tokens);
+    CheckOutput(routing, bias, matrix, given, tolerance,
+                Run(routing, given.logits, bias, matrix, given.x, tokens));
+  }
+
+  struct Tokens {
+    int64_t count = 0;
+    std::vector<float> logits;  // [count, experts]
+    std::vector<float> x;       // [count, matrix.cols]
+  };
+  Tokens MakeTokens(const ExpertRouting& routing, const ExpertMatrix& matrix, int64_t count) {
+    return {count, RandomValues(count * routing.num_experts, &rng_),
+            RandomValues(count * matrix.cols, &rng_)};
+  }
+
+  static void CheckOutput(const ExpertRouting& routing, const std::vector<float>& bias,
+                          const ExpertMatrix& matrix, const Tokens& given, double tolerance,
+                          const std::vector<float>& out) {
+    const int64_t tokens = given.count;
+    const std::vector<float>& x = given.x;
     const double size = std::sqrt(static_cast<double>(matrix.cols)) * 2;
     for (int64_t t = 0; t < tokens; ++t) {
-      const Choice choice = Choose(&logits[static_cast<size_t>(t * experts)], bias, routing);
+      const Choice choice =
+          Choose(&given.logits[static_cast<size_t>(t * routing.num_experts)], bias, routing);
       for (int64_t n = 0; n < matrix.rows; ++n) {
         double sum = 0.0;
         double weights = 0.0;
@@ -177,20 +205,85 @@ class OpsExpertsTest : public ::testing::Test {
   std::vector<float> Run(const ExpertRouting& routing, const std::vector<float>& logits,
                          const std::vector<float>& bias, const ExpertMatrix& matrix,
                          const std::vector<float>& x, int64_t tokens) {
+    return RunHeld(routing, logits, bias, *matrix.weight, matrix.rows, x, tokens);
+  }
+
+  // `weight`: of the experts that `routing` says are held. Rows that no choice has stay NaN.
+  std::vector<float> RunHeld(const ExpertRouting& routing, const std::vector<float>& logits,
+                             const std::vector<float>& bias, const LinearWeight& weight,
+                             int64_t width, const std::vector<float>& x, int64_t tokens) {
     const TestMatrix scores(device_.get(), tokens, routing.num_experts, DType::kF32);
     EXPECT_TRUE(backend()->CopyFromHost(logits, scores.view()).ok());
     std::unique_ptr<DeviceBuffer> correction;
     if (!bias.empty()) correction = *backend()->UploadF32(bias);
-    const TestMatrix input(device_.get(), tokens, matrix.cols, x);
-    const TestMatrix rows(device_.get(), tokens * routing.experts_per_token, matrix.rows,
+    const TestMatrix input(device_.get(), tokens, weight.in_features(), x);
+    const TestMatrix rows(device_.get(), tokens * routing.rows_per_token(), width,
                           input.view().dtype);
-    const TestMatrix out(device_.get(), tokens, matrix.rows, input.view().dtype);
+    const TestMatrix out(device_.get(), tokens, width, input.view().dtype);
     EXPECT_TRUE(backend()->RouteExperts(scores.view(), routing, correction.get(), nullptr).ok());
     const absl::Status status =
-        backend()->ExpertLinear(*matrix.weight, input.view(), RowOrder::kByToken, rows.view());
+        backend()->ExpertLinear(weight, input.view(), RowOrder::kByToken, rows.view());
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_TRUE(backend()->CombineExperts(rows.view(), {}, out.view()).ok());
     return out.Read();
+  }
+
+  // A feed-forward of the experts that `routing` says are held, and a shared one of `gates`.
+  void CheckTwoProducts(const ExpertRouting& routing, const ExpertMatrix& in,
+                        const ExpertMatrix& down, const Tokens& given,
+                        const std::vector<float>& shared, const std::vector<float>& gates) {
+    const int64_t tokens = given.count;
+    const int64_t held = routing.num_held;
+    const auto in_weight = Prepare(in, routing.first_held, held, 2, WeightFormat::kBf16);
+    const auto down_weight = Prepare(down, routing.first_held, held, 1, WeightFormat::kBf16);
+    const TestMatrix scores(device_.get(), tokens, 8, DType::kF32);
+    ASSERT_TRUE(backend()->CopyFromHost(given.logits, scores.view()).ok());
+    const TestMatrix input(device_.get(), tokens, kHidden, given.x);
+    const DType dtype = input.view().dtype;
+    const int64_t num_rows = tokens * routing.rows_per_token();
+    const TestMatrix gate_up(device_.get(), num_rows, 2 * kInner, dtype);
+    const TestMatrix inner(device_.get(), num_rows, kInner, dtype);
+    const TestMatrix rows(device_.get(), num_rows, kHidden, dtype);
+    const TestMatrix beside(device_.get(), tokens, kHidden, shared);
+    const TestMatrix gate(device_.get(), tokens, 1, DType::kF32);
+    ASSERT_TRUE(backend()->CopyFromHost(gates, gate.view()).ok());
+    const TestMatrix out(device_.get(), tokens, kHidden, dtype);
+    ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr, nullptr).ok());
+    ASSERT_TRUE(
+        backend()->ExpertLinear(*in_weight, input.view(), RowOrder::kByToken, gate_up.view()).ok());
+    ASSERT_TRUE(
+        backend()->ActivateExperts(ActivationFunction::kSilu, gate_up.view(), inner.view()).ok());
+    ASSERT_TRUE(
+        backend()->ExpertLinear(*down_weight, inner.view(), RowOrder::kByExpert, rows.view()).ok());
+    ASSERT_TRUE(
+        backend()->CombineExperts(rows.view(), {beside.view(), gate.view()}, out.view()).ok());
+    const std::vector<float> got = out.Read();
+    for (int64_t t = 0; t < tokens; ++t) {
+      const Choice choice = Choose(&given.logits[static_cast<size_t>(t * 8)], {}, routing);
+      std::vector<double> sum(kHidden);
+      double size = 1.0;
+      for (size_t i = 0; i < choice.experts.size(); ++i) {
+        const int64_t e = choice.experts[i];
+        if (e < routing.first_held || e >= routing.first_held + held) continue;
+        std::vector<float> act;
+        for (int64_t n = 0; n < kInner; ++n) {
+          const double g = Product(in, &given.x[static_cast<size_t>(t * kHidden)], e, n);
+          const double u = Product(in, &given.x[static_cast<size_t>(t * kHidden)], e, kInner + n);
+          act.push_back(static_cast<float>(g * Sigmoid(g) * u));
+          size = std::max(size, std::fabs(static_cast<double>(act.back())));
+        }
+        for (int64_t n = 0; n < kHidden; ++n) {
+          sum[static_cast<size_t>(n)] += choice.weights[i] * Product(down, act.data(), e, n);
+        }
+      }
+      for (int64_t n = 0; n < kHidden; ++n) {
+        const auto at = static_cast<size_t>(t * kHidden + n);
+        const double expected =
+            sum[static_cast<size_t>(n)] + Sigmoid(gates[static_cast<size_t>(t)]) * shared[at];
+        ASSERT_NEAR(got[at], expected, 0.05 * size * std::sqrt(static_cast<double>(kInner)))
+            << "token " << t << " column " << n;
+      }
+    }
   }
 
   std::unique_ptr<testing::DeviceUnderTest> device_;
@@ -248,6 +341,88 @@ TEST_F(OpsExpertsTest, CountsGrowByEveryChoice) {
   std::vector<float> counted(12);
   ASSERT_TRUE(backend()->CopyToHost({counts->data(), DType::kF32, 1, 12, 12}, counted).ok());
   EXPECT_EQ(counted, expected);
+}
+
+// Ranks that hold some experts each, of equal or unequal numbers.
+TEST_F(OpsExpertsTest, PartsOfRanksWithSomeExpertsAddUpToTheWhole) {
+  ExpertRouting grouped = Routing(64, 6, true);
+  grouped.score = RouterScore::kSigmoid;
+  grouped.num_groups = 8;
+  grouped.groups_per_token = 2;
+  grouped.group_best = 2;
+  for (const ExpertRouting& routing :
+       {Routing(2, 1, false), Routing(8, 2, true), Routing(60, 4, false), grouped}) {
+    const ExpertMatrix matrix =
+        MakeMatrix(routing.num_experts, 16, kHidden, 2, WeightFormat::kBf16);
+    for (const int ranks : {2, 3, 8}) {
+      if (ranks > routing.num_experts) continue;
+      for (const int64_t tokens : {1, 5, 150}) {
+        SCOPED_TRACE(std::to_string(routing.num_experts) + " experts, " + std::to_string(ranks) +
+                     " ranks, tokens " + std::to_string(tokens));
+        const Tokens given = MakeTokens(routing, matrix, tokens);
+        std::vector<float> sum(static_cast<size_t>(tokens * matrix.rows));
+        ExpertRouting share = routing;
+        for (int rank = 0; rank < ranks; ++rank) {
+          share.num_held =
+              routing.num_experts / ranks + (rank < routing.num_experts % ranks ? 1 : 0);
+          const auto weight =
+              Prepare(matrix, share.first_held, share.num_held, 2, WeightFormat::kBf16);
+          const std::vector<float> part =
+              RunHeld(share, given.logits, {}, *weight, matrix.rows, given.x, tokens);
+          for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
+          share.first_held += share.num_held;
+        }
+        ASSERT_NO_FATAL_FAILURE(CheckOutput(routing, {}, matrix, given, 3e-2, sum));
+      }
+    }
+  }
+}
+
+// Where a bias makes two experts the choice of every token, in bf16 and int8.
+TEST_F(OpsExpertsTest, OneRankMayHaveAllRowsAndAnotherNone) {
+  const ExpertRouting routing = Routing(8, 2, true);
+  std::vector<float> bias(8, 0.0f);
+  bias[4] = bias[5] = 10.0f;
+  for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+    const ExpertMatrix matrix = MakeMatrix(8, 48, kHidden, 2, format);
+    for (const int64_t tokens : {1, 33, 300}) {
+      SCOPED_TRACE(std::string(WeightFormatName(format)) + ", tokens " + std::to_string(tokens));
+      const Tokens given = MakeTokens(routing, matrix, tokens);
+      ExpertRouting share = routing;
+      share.num_held = 2;
+      for (share.first_held = 0; share.first_held < 8; share.first_held += 2) {
+        const auto weight = Prepare(matrix, share.first_held, 2, 2, format);
+        const std::vector<float> part =
+            RunHeld(share, given.logits, bias, *weight, matrix.rows, given.x, tokens);
+        if (share.first_held == 4) {
+          ASSERT_NO_FATAL_FAILURE(CheckOutput(routing, bias, matrix, given, 3e-2, part));
+        } else {
+          ASSERT_EQ(part, std::vector<float>(part.size(), 0.0f)) << share.first_held;
+        }
+      }
+    }
+  }
+}
+
+// A token has no more rows than a rank has experts.
+TEST_F(OpsExpertsTest, ARankMayHoldFewerExpertsThanATokenTakes) {
+  const ExpertRouting routing = Routing(8, 4, true);
+  const ExpertMatrix matrix = MakeMatrix(8, 16, kHidden, 1, WeightFormat::kBf16);
+  for (const int64_t tokens : {1, 40}) {
+    const Tokens given = MakeTokens(routing, matrix, tokens);
+    std::vector<float> sum(static_cast<size_t>(tokens * matrix.rows));
+    for (int64_t e = 0; e < 8; ++e) {
+      ExpertRouting share = routing;
+      share.first_held = e;
+      share.num_held = 1;
+      ASSERT_EQ(share.rows_per_token(), 1);
+      const auto weight = Prepare(matrix, e, 1, 1, WeightFormat::kBf16);
+      const std::vector<float> part =
+          RunHeld(share, given.logits, {}, *weight, matrix.rows, given.x, tokens);
+      for (size_t i = 0; i < sum.size(); ++i) sum[i] += part[i];
+    }
+    ASSERT_NO_FATAL_FAILURE(CheckOutput(routing, {}, matrix, given, 3e-2, sum));
+  }
 }
 
 TEST_F(OpsExpertsTest, OfEqualScoresTheFirstExpertsAreTaken) {
@@ -312,62 +487,23 @@ TEST_F(OpsExpertsTest, ATokenGetsTheSameInEveryBatch) {
   }
 }
 
-// Rows that one product wrote are those of the next one, and the shared expert is added.
+// Rows that one product wrote are those of the next one, and the shared expert is added,
+// whichever experts are held.
 TEST_F(OpsExpertsTest, TwoProductsAndASharedExpertAddUp) {
   const ExpertRouting routing = Routing(8, 2, true);
   const int64_t tokens = 21;
   const ExpertMatrix in = MakeMatrix(8, 2 * kInner, kHidden, 2, WeightFormat::kBf16);
   const ExpertMatrix down = MakeMatrix(8, kHidden, kInner, 1, WeightFormat::kBf16);
-  const std::vector<float> logits = RandomValues(tokens * 8, &rng_);
-  std::vector<float> x = RandomValues(tokens * kHidden, &rng_);
-  for (float& value : x) value *= 0.125f;  // a power of two: still bf16
+  Tokens given = MakeTokens(routing, in, tokens);
+  for (float& value : given.x) value *= 0.125f;  // a power of two: still bf16
   const std::vector<float> shared = RandomValues(tokens * kHidden, &rng_);
   const std::vector<float> gates = RandomValues(tokens, &rng_);
-  const TestMatrix scores(device_.get(), tokens, 8, DType::kF32);
-  ASSERT_TRUE(backend()->CopyFromHost(logits, scores.view()).ok());
-  const TestMatrix input(device_.get(), tokens, kHidden, x);
-  const DType dtype = input.view().dtype;
-  const TestMatrix gate_up(device_.get(), tokens * 2, 2 * kInner, dtype);
-  const TestMatrix inner(device_.get(), tokens * 2, kInner, dtype);
-  const TestMatrix rows(device_.get(), tokens * 2, kHidden, dtype);
-  const TestMatrix beside(device_.get(), tokens, kHidden, shared);
-  const TestMatrix gate(device_.get(), tokens, 1, DType::kF32);
-  ASSERT_TRUE(backend()->CopyFromHost(gates, gate.view()).ok());
-  const TestMatrix out(device_.get(), tokens, kHidden, dtype);
-  ASSERT_TRUE(backend()->RouteExperts(scores.view(), routing, nullptr, nullptr).ok());
-  ASSERT_TRUE(
-      backend()->ExpertLinear(*in.weight, input.view(), RowOrder::kByToken, gate_up.view()).ok());
-  ASSERT_TRUE(
-      backend()->ActivateGated(ActivationFunction::kSilu, gate_up.view(), inner.view()).ok());
-  ASSERT_TRUE(
-      backend()->ExpertLinear(*down.weight, inner.view(), RowOrder::kByExpert, rows.view()).ok());
-  ASSERT_TRUE(
-      backend()->CombineExperts(rows.view(), {beside.view(), gate.view()}, out.view()).ok());
-  const std::vector<float> got = out.Read();
-  for (int64_t t = 0; t < tokens; ++t) {
-    const Choice choice = Choose(&logits[static_cast<size_t>(t * 8)], {}, routing);
-    std::vector<double> sum(kHidden);
-    double size = 1.0;
-    for (size_t i = 0; i < choice.experts.size(); ++i) {
-      const int64_t e = choice.experts[i];
-      std::vector<float> act;
-      for (int64_t n = 0; n < kInner; ++n) {
-        const double g = Product(in, &x[static_cast<size_t>(t * kHidden)], e, n);
-        const double u = Product(in, &x[static_cast<size_t>(t * kHidden)], e, kInner + n);
-        act.push_back(static_cast<float>(g * Sigmoid(g) * u));
-        size = std::max(size, std::fabs(static_cast<double>(act.back())));
-      }
-      for (int64_t n = 0; n < kHidden; ++n) {
-        sum[static_cast<size_t>(n)] += choice.weights[i] * Product(down, act.data(), e, n);
-      }
-    }
-    for (int64_t n = 0; n < kHidden; ++n) {
-      const auto at = static_cast<size_t>(t * kHidden + n);
-      const double expected =
-          sum[static_cast<size_t>(n)] + Sigmoid(gates[static_cast<size_t>(t)]) * shared[at];
-      ASSERT_NEAR(got[at], expected, 0.05 * size * std::sqrt(static_cast<double>(kInner)))
-          << "token " << t << " column " << n;
-    }
+  for (const auto& [first, held] : {std::pair{0, 8}, {0, 3}, {3, 5}}) {
+    SCOPED_TRACE(first);
+    ExpertRouting share = routing;
+    share.first_held = first;
+    share.num_held = held;
+    CheckTwoProducts(share, in, down, given, shared, gates);
   }
 }
 

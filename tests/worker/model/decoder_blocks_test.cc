@@ -204,6 +204,29 @@ TEST(DecoderBlocksTest, RanksShareTheColumnsOfEveryExpert) {
   EXPECT_EQ(columns, 768);
 }
 
+TEST(DecoderBlocksTest, RanksHoldWholeExpertsWhereTheyAreSharedSo) {
+  DecoderSpec spec = SpecOf(kExperts);
+  spec.layers.resize(1);
+  const std::vector<int64_t> blocks(1, 1);
+  for (int rank = 0; rank < 4; ++rank) {
+    const auto share = ShardSpec(spec, rank, 4, blocks, ExpertSplit::kExperts);
+    ASSERT_TRUE(share.ok()) << share.status();
+    const std::vector<WeightSpec> weights = DeclaredLayerWeights(*share, 0);
+    const WeightSpec& in = Of(weights, WeightRole::kExpertsIn);
+    const WeightSpec& down = Of(weights, WeightRole::kExpertsOut);
+    EXPECT_EQ(in.split, Split::kExpert);
+    EXPECT_EQ(down.split, Split::kExpert);
+    EXPECT_EQ(in.experts, 32);
+    EXPECT_EQ(in.rows(), 32 * 2 * 768);
+    EXPECT_EQ(down.rows(), 32 * 2048);
+    EXPECT_EQ(down.cols, 768);
+    const std::string first = "model.layers.0.mlp.experts." + std::to_string(32 * rank);
+    EXPECT_EQ(in.parts.front().module, first + ".gate_proj");
+    EXPECT_EQ(down.parts.front().module, first + ".down_proj");
+    EXPECT_EQ(Of(weights, WeightRole::kRouter).rows(), 128);
+  }
+}
+
 TEST(DecoderBlocksTest, ExpertsStayApartWhereOneModuleHoldsThem) {
   WeightSpec weight;
   weight.parts = {{"stacked", 2, 0, 6}, {"stacked", 2, 2, 6}, {"stacked", 2, 4, 6}};

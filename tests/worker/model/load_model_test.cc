@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <memory>
@@ -13,7 +14,9 @@
 
 #include "tests/testing/source_dir.h"
 #include "worker/backend/cpu/cpu_backend.h"
+#include "worker/model/decoder_blocks.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/model/rank_spec.h"
 #include "worker/weights/checkpoint.h"
 
 namespace pingti::worker {
@@ -211,6 +214,80 @@ TEST_F(LoadModelTest, ProgressEndsAtAllBytes) {
   EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end()));
   EXPECT_EQ(reports.back().first, reports.back().second);
   EXPECT_EQ(reports.back().second, checkpoint.weight_bytes());
+}
+
+// One of several ranks, without the others: loading says nothing to them.
+class LoneRank : public SingleRankCommunicator {
+ public:
+  LoneRank(Backend* backend, int rank, int size)
+      : SingleRankCommunicator(backend), rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+ private:
+  const int rank_;
+  const int size_;
+};
+
+// The experts of other ranks lie in memory that cannot be read.
+TEST_F(LoadModelTest, ARankThatHoldsWholeExpertsReadsNoOthers) {
+  constexpr int kRanks = 3;
+  const std::string of_experts = ".mlp.experts.";
+  for (int rank = 0; rank < kRanks; ++rank) {
+    Checkpoint::Parts parts = PartsOf("qwen3_moe");
+    const Share held = ShareOf(parts.spec.experts()->routing.num_experts, rank, kRanks);
+    int64_t forbidden_bytes = 0;
+    for (TensorView& tensor : parts.tensors) {
+      const size_t at = tensor.name.find(of_experts);
+      if (at == std::string::npos) continue;
+      const int64_t expert = std::stoll(tensor.name.substr(at + of_experts.size()));
+      if (expert >= held.first && expert < held.first + held.count) continue;
+      void* const page = ::mmap(nullptr, static_cast<size_t>(tensor.bytes), PROT_NONE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      ASSERT_NE(page, MAP_FAILED);
+      tensor.data = page;
+      forbidden_bytes += tensor.bytes;
+    }
+    ASSERT_GT(forbidden_bytes, 0);
+    const Checkpoint checkpoint(std::move(parts));
+    auto backend = MakeCpuBackend({.num_threads = 1, .kernels = "portable"});
+    ASSERT_TRUE(backend.ok()) << backend.status();
+    LoadOptions options;
+    options.format = WeightFormat::kBf16;
+    options.expert_split = ExpertSplit::kExperts;
+    std::vector<std::pair<int64_t, int64_t>> reports;
+    options.progress = [&](int64_t done, int64_t total) { reports.emplace_back(done, total); };
+    const auto model = LoadRank(checkpoint, backend->get(), options,
+                                std::make_unique<LoneRank>(backend->get(), rank, kRanks));
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end()));
+    EXPECT_GE(reports.front().first, forbidden_bytes);
+    EXPECT_EQ(reports.back(), std::pair(checkpoint.weight_bytes(), checkpoint.weight_bytes()));
+  }
+}
+
+TEST_F(LoadModelTest, EstimatesTheRankThatHoldsMost) {
+  const Checkpoint checkpoint(PartsOf("qwen3_moe"));
+  LoadOptions options;
+  options.format = WeightFormat::kBf16;
+  const int64_t whole = EstimateWeightBytes(checkpoint, options);
+  EXPECT_EQ(*EstimateRankBytes(checkpoint, options, 1), whole);
+  for (const int ranks : {2, 3, 4}) {
+    for (const ExpertSplit split : {ExpertSplit::kColumns, ExpertSplit::kExperts}) {
+      options.expert_split = split;
+      const absl::StatusOr<int64_t> bytes = EstimateRankBytes(checkpoint, options, ranks);
+      ASSERT_TRUE(bytes.ok()) << bytes.status();
+      int64_t values = 0;
+      for (const WeightSpec& weight : DeclaredWeights(*RankSpec(checkpoint, 0, ranks, split))) {
+        values += weight.num_values();
+      }
+      EXPECT_NEAR(static_cast<double>(*bytes), static_cast<double>(2 * values), 2.0) << ranks;
+    }
+  }
+  options.expert_split = ExpertSplit::kExperts;
+  const absl::Status refused = EstimateRankBytes(Checkpoint(PartsOf("qwen3")), options, 2).status();
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("enable_expert_parallel is true: the model has no experts"));
 }
 
 }  // namespace

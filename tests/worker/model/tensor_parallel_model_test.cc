@@ -26,6 +26,7 @@
 #include "worker/comm/choose/rank_group.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
+#include "worker/tensor/float16.h"
 
 namespace pingti::worker {
 namespace {
@@ -132,13 +133,14 @@ class TensorParallelTest : public ::testing::TestWithParam<const char*> {
 };
 
 void ExpectSameAnswer(const Checkpoint& checkpoint, WeightFormat format, int size,
-                      const Answer& best) {
+                      const Answer& best, ExpertSplit expert_split = ExpertSplit::kColumns) {
   SCOPED_TRACE(::testing::Message() << size << " ranks, " << WeightFormatName(format));
   const std::unique_ptr<RankGroup> group = OpenGroup(size);
   ASSERT_NE(group, nullptr);
   const Loaded one = LoadOne(checkpoint, format);
   LoadOptions options;
   options.format = format;
+  options.expert_split = expert_split;
   auto model = LoadRanks(checkpoint, group.get(), options);
   ASSERT_TRUE(model.ok()) << model.status();
   const Answer expected = AnswerOf(one.model.get());
@@ -154,16 +156,19 @@ void ExpectSameAnswer(const Checkpoint& checkpoint, WeightFormat format, int siz
 }
 
 // In every format.
-void ExpectSameAnswers(const Checkpoint& checkpoint, const std::vector<int>& sizes) {
+void ExpectSameAnswers(const Checkpoint& checkpoint, const std::vector<int>& sizes,
+                       ExpertSplit expert_split = ExpertSplit::kColumns) {
   const WeightFormat most_exact = IsExact() ? WeightFormat::kF32 : WeightFormat::kBf16;
   const Loaded best = LoadOne(checkpoint, most_exact);
   const Answer answer = AnswerOf(best.model.get());
   for (const int size : sizes) {
     for (const WeightFormat format :
          {WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kStored}) {
-      ExpectSameAnswer(checkpoint, format, size, answer);
+      ExpectSameAnswer(checkpoint, format, size, answer, expert_split);
     }
-    if (IsExact()) ExpectSameAnswer(checkpoint, WeightFormat::kF32, size, answer);
+    if (IsExact()) {
+      ExpectSameAnswer(checkpoint, WeightFormat::kF32, size, answer, expert_split);
+    }
   }
 }
 
@@ -309,6 +314,67 @@ INSTANTIATE_TEST_SUITE_P(Families, TensorParallelTest,
                                    : ::testing::ValuesIn(kGpuCheckpoints),
                          [](const auto& test) { return std::string(test.param); });
 
+class ExpertParallelTest : public TensorParallelTest {};
+
+TEST_P(ExpertParallelTest, RanksWithWholeExpertsSayWhatOneRankSays) {
+  std::vector<int> sizes;
+  for (const int size : {2, 4}) {
+    const bool has_heads = size <= checkpoint_->spec().layers.front().num_heads();
+    if (has_heads && OpenGroup(size) != nullptr) sizes.push_back(size);
+  }
+  if (sizes.empty()) GTEST_SKIP() << "takes two GPUs";
+  ExpectSameAnswers(*checkpoint_, sizes, ExpertSplit::kExperts);
+}
+
+TEST_P(ExpertParallelTest, RanksMayHoldUnequalNumbersOfExperts) {
+  if (!IsExact()) GTEST_SKIP() << "sums are compared in f32";
+  if (checkpoint_->spec().layers.front().num_heads() < 3) GTEST_SKIP() << "2 heads";
+  const Loaded best = LoadOne(*checkpoint_, WeightFormat::kF32);
+  ExpectSameAnswer(*checkpoint_, WeightFormat::kF32, 3, AnswerOf(best.model.get()),
+                   ExpertSplit::kExperts);
+}
+
+constexpr const char* kCpuExperts[] = {
+    "mixtral",     "qwen3_moe",        "qwen2_moe",       "deepseek_v2_lite",
+    "deepseek_v3", "deepseek_v3_int8", "deepseek_v3_fp8", "gguf_deepseek_v3_d576",
+    "gpt_oss",     "gpt_oss_mxfp4",    "gguf_gpt_oss",    "gguf_qwen3_moe",
+    "gguf_mixtral"};
+constexpr const char* kGpuExperts[] = {"mixtral_d64",   "qwen3_moe_d128",   "qwen3_moe_int8_d128",
+                                       "qwen2_moe_d64", "deepseek_v3_d576", "gpt_oss_d64"};
+
+INSTANTIATE_TEST_SUITE_P(Families, ExpertParallelTest,
+                         IsExact() ? ::testing::ValuesIn(kCpuExperts)
+                                   : ::testing::ValuesIn(kGpuExperts),
+                         [](const auto& test) { return std::string(test.param); });
+
+// DeepSeek-V3's groups of experts, of which a correction makes the same ones the best for every
+// token: the experts of one rank do all the work, whichever it is, and the others' none.
+TEST(ExpertParallelLoadTest, GroupsOfOneRankMayTakeAllTokens) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const auto opened = OpenCheckpoint(SourcePath("tests/golden/model/tiny/deepseek_v3"));
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  for (const int rank : {0, 1}) {
+    SCOPED_TRACE(rank);
+    std::vector<uint16_t> correction(8, 0);
+    std::fill_n(correction.begin() + 4 * rank, 4, FloatToBf16(100.0f));
+    Checkpoint::Parts parts;
+    parts.path = "one_rank";
+    parts.spec = (*opened)->spec();
+    parts.tensors = (*opened)->tensors();
+    int changed = 0;
+    for (TensorView& tensor : parts.tensors) {
+      if (!tensor.name.ends_with("e_score_correction_bias")) continue;
+      ASSERT_EQ(tensor.dtype, DType::kBf16);
+      ASSERT_EQ(tensor.NumElements(), 8);
+      tensor.data = correction.data();
+      ++changed;
+    }
+    ASSERT_GT(changed, 0);
+    const Checkpoint checkpoint(std::move(parts));
+    ExpectSameAnswers(checkpoint, {2, 4}, ExpertSplit::kExperts);
+  }
+}
+
 // Heads, KV heads, inner width and vocabulary that no number of ranks divides.
 constexpr char kUneven[] =
     R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":96,"intermediate_size":232,)"
@@ -346,6 +412,7 @@ TEST(TensorParallelSizesTest, ExpertsAndLatentsOfEightRanksSayWhatOneRankSays) {
     // Not in int8: each rank's scales round in other places, and rounding may choose other experts.
     for (const int size : {3, 8}) {
       ExpectSameAnswer(checkpoint.get(), WeightFormat::kF32, size, answer);
+      ExpectSameAnswer(checkpoint.get(), WeightFormat::kF32, size, answer, ExpertSplit::kExperts);
     }
   }
 }

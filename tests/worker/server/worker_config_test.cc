@@ -52,6 +52,18 @@ TEST(WorkerConfigTest, RanksAreDividedEvenlyAmongTheProcessesOfAGroup) {
   }
 }
 
+TEST(WorkerConfigTest, ExpertsAreSharedByRanksWhereThereAreSeveral) {
+  for (const int32_t ranks : {1, 2, 3}) {
+    for (const bool enable : {false, true}) {
+      WorkerConfig config;
+      config.tensor_parallel = ranks;
+      config.enable_expert_parallel = enable;
+      EXPECT_EQ(ErrorOf(config).starts_with("enable_expert_parallel is true"),
+                enable && ranks == 1);
+    }
+  }
+}
+
 TEST(WorkerConfigTest, AdaptersAreForOneProcess) {
   for (const int32_t world_size : {1, 2}) {
     for (const bool updating : {false, true}) {

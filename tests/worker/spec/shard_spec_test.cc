@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace pingti::worker {
@@ -160,6 +161,68 @@ TEST(ShardSpecTest, RanksTogetherTakeEveryRowAndColumnOnceAndKeyValueHeadsWhereT
       }
     }
   }
+}
+
+// Experts of 8 columns in one module of gates and ups, and a shared one of 232.
+DecoderSpec SpecWithExperts(int64_t num_experts) {
+  DecoderSpec spec = Spec(9, 3, 232, 101);
+  LayerSpec& layer = spec.layers[0];
+  ExpertsSpec experts;
+  experts.routing.num_experts = num_experts;
+  experts.routing.experts_per_token = 3;
+  experts.inner = 8;
+  experts.gate_up =
+      StackedModule("experts", std::vector<int64_t>(static_cast<size_t>(2 * num_experts), 8));
+  experts.down = StackedModule("downs", std::vector<int64_t>(static_cast<size_t>(num_experts), 16));
+  experts.shared = std::exchange(layer.mlp, {});
+  layer.experts = std::move(experts);
+  return spec;
+}
+
+TEST(ShardSpecTest, RanksTogetherHoldEveryExpertOnceAndShareTheRestByColumns) {
+  const std::vector<int64_t> blocks = {8};
+  for (int64_t num_experts = 2; num_experts <= 9; ++num_experts) {
+    const DecoderSpec whole = SpecWithExperts(num_experts);
+    for (int size = 2; size <= num_experts; ++size) {
+      SCOPED_TRACE(::testing::Message() << num_experts << " experts, " << size << " ranks");
+      std::vector<int> gate_up(static_cast<size_t>(16 * num_experts));
+      std::vector<int> down(static_cast<size_t>(16 * num_experts));
+      int64_t next = 0;
+      int64_t shared = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        const auto share = ShardSpec(whole, rank, size, blocks, ExpertSplit::kExperts);
+        ASSERT_TRUE(share.ok()) << share.status();
+        const ExpertsSpec& experts = *share->layers[0].experts;
+        EXPECT_EQ(experts.routing.num_experts, num_experts);
+        EXPECT_EQ(experts.routing.first_held, next);
+        EXPECT_EQ(experts.routing.held(), ShareOf(num_experts, rank, size).count);
+        EXPECT_EQ(experts.inner, 8);
+        EXPECT_EQ(experts.down_columns.total, 0);  // all of them
+        EXPECT_EQ(experts.gate_up.front().first, 16 * next);
+        gate_up = Count(experts.gate_up, std::move(gate_up));
+        down = Count(experts.down, std::move(down));
+        EXPECT_EQ(experts.shared->down_columns.first, shared);
+        next += experts.routing.held();
+        shared += experts.shared->inner;
+      }
+      EXPECT_EQ(next, num_experts);
+      EXPECT_EQ(shared, 232);
+      EXPECT_EQ(gate_up, std::vector<int>(gate_up.size(), 1));
+      EXPECT_EQ(down, std::vector<int>(down.size(), 1));
+    }
+  }
+}
+
+TEST(ShardSpecTest, WholeExpertsNeedAnExpertForEachRank) {
+  const std::vector<int64_t> blocks = {8};
+  const auto error = [&](const DecoderSpec& spec, int size) {
+    return std::string(ShardSpec(spec, 0, size, blocks, ExpertSplit::kExperts).status().message());
+  };
+  EXPECT_EQ(error(SpecWithExperts(5), 5), "");
+  EXPECT_THAT(error(SpecWithExperts(5), 6),
+              HasSubstr("tensor_parallel is 6: the model has 5 experts; expected 1 to 5"));
+  EXPECT_THAT(error(Spec(9, 3, 232, 101), 2),
+              HasSubstr("enable_expert_parallel is true: the model has no experts"));
 }
 
 TEST(ShardSpecTest, TooManyRanksAreRefusedWithWhatWouldDo) {

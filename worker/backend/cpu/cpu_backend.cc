@@ -296,12 +296,7 @@ class CpuBackend : public Backend {
 
   absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
                              const Operand& out) override {
-    const int64_t width = out.values.cols;
-    pool_.RunRows(out.values.rows, [&](int64_t t) {
-      const float* gate = Row(gate_up, t);
-      kernels_->activate_gated(f, gate, gate + width, width, Row(out.values, t));
-      WriteForms(out, t);
-    });
+    ActivateGatedRows(f, gate_up, out, out.values.rows);
     return absl::OkStatus();
   }
 
@@ -323,6 +318,13 @@ class CpuBackend : public Backend {
   absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
                             MatrixView out) override {
     return experts_.Linear(static_cast<const CpuLinearWeight&>(weight), x, order, out, &stage_);
+  }
+
+  absl::Status ActivateExperts(ActivationFunction f, MatrixView gate_up,
+                               const Operand& out) override {
+    PINGTI_CHECK(experts_.num_rows() <= out.values.rows);
+    ActivateGatedRows(f, gate_up, out, experts_.num_rows());
+    return absl::OkStatus();
   }
 
   absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
@@ -406,6 +408,17 @@ class CpuBackend : public Backend {
   // The other forms of a row whose values were written.
   void WriteForms(const Operand& out, int64_t row) {
     if (out.quantized.type.quant != QuantType::kNone) QuantizeOperandRow(out, row, *kernels_);
+  }
+
+  // The first `rows` rows.
+  void ActivateGatedRows(ActivationFunction f, MatrixView gate_up, const Operand& out,
+                         int64_t rows) {
+    const int64_t width = out.values.cols;
+    pool_.RunRows(rows, [&](int64_t t) {
+      const float* gate = Row(gate_up, t);
+      kernels_->activate_gated(f, gate, gate + width, width, Row(out.values, t));
+      WriteForms(out, t);
+    });
   }
 
   void AppendToken(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -128,19 +128,26 @@ void CpuExperts::Route(MatrixView logits, const ExpertRouting& routing, const fl
 
 void CpuExperts::SortRows(float* counts) {
   const auto choices = static_cast<size_t>(num_tokens_ * routing_.experts_per_token);
-  const std::span first =
-      std::span(first_row_).first(static_cast<size_t>(routing_.num_experts + 1));
+  const std::span first = std::span(first_row_).first(static_cast<size_t>(routing_.held() + 1));
   std::fill(first.begin(), first.end(), 0);
-  for (size_t i = 0; i < choices; ++i) ++first[static_cast<size_t>(experts_[i]) + 1];
+  const auto held = [this](size_t choice) {  // -1: not held
+    const int64_t e = experts_[choice] - routing_.first_held;
+    return e < routing_.held() ? std::max<int64_t>(e, -1) : -1;
+  };
+  for (size_t i = 0; i < choices; ++i) {
+    if (const int64_t e = held(i); e >= 0) ++first[static_cast<size_t>(e) + 1];
+    if (counts != nullptr) counts[experts_[i]] += 1.0f;
+  }
   chosen_.clear();
-  for (int32_t e = 0; e < routing_.num_experts; ++e) {
-    const int32_t rows = first[static_cast<size_t>(e) + 1];
-    if (rows > 0) chosen_.push_back(e);
-    if (counts != nullptr) counts[e] += static_cast<float>(rows);
+  for (int32_t e = 0; e < routing_.held(); ++e) {
+    if (first[static_cast<size_t>(e) + 1] > 0) chosen_.push_back(e);
   }
   std::partial_sum(first.begin(), first.end(), first.begin());
   for (size_t i = 0; i < choices; ++i) {
-    const int32_t row = first[static_cast<size_t>(experts_[i])]++;
+    row_of_[i] = -1;
+    const int64_t e = held(i);
+    if (e < 0) continue;
+    const int32_t row = first[static_cast<size_t>(e)]++;
     row_of_[i] = row;
     token_of_[static_cast<size_t>(row)] =
         static_cast<int32_t>(static_cast<int64_t>(i) / routing_.experts_per_token);
@@ -152,16 +159,18 @@ void CpuExperts::SortRows(float* counts) {
 
 absl::Status CpuExperts::Linear(const CpuLinearWeight& weight, const Operand& x, RowOrder order,
                                 MatrixView out, ActivationStage* stage) {
-  const int64_t rows = num_tokens_ * routing_.experts_per_token;
+  const int64_t rows = num_tokens_ * routing_.rows_per_token();
   const MatrixView& in = x.values;
   const bool gathers = order == RowOrder::kByToken;
-  PINGTI_CHECK(weight.experts() == routing_.num_experts && in.cols == weight.in_features() &&
+  PINGTI_CHECK(weight.experts() == routing_.held() && in.cols == weight.in_features() &&
                in.rows == (gathers ? num_tokens_ : rows) && out.rows == rows &&
                out.cols * weight.experts() == weight.out_features());
   const OperandType type = weight.operand_type();
   if (type.quant != QuantType::kNone && x.quantized.type != type && !stage->quantizes()) {
     return MissingFormError(type, x);
   }
+  Operand used = x;
+  if (!gathers) used.values.rows = num_rows();
   const MatrixFormat* read = nullptr;  // the form that `converted` has
   ActivationRows converted;
   int64_t column = 0;
@@ -173,7 +182,7 @@ absl::Status CpuExperts::Linear(const CpuLinearWeight& weight, const Operand& x,
         return part(expert).panel_format() != first.panel_format();
       });
       if (read == nullptr || !ShareActivations(*read, first.format())) {
-        converted = stage->Convert(x, first.padded_depth(), first.format(), *kernels_, pool_);
+        converted = stage->Convert(used, first.padded_depth(), first.format(), *kernels_, pool_);
         read = &first.format();
       }
       RunExperts({&weight, p, column, converted, gathers, out}, {begin, end});
@@ -247,7 +256,8 @@ ActivationRows CpuExperts::Gather(const ActivationRows& x, int64_t first, int64_
 
 void CpuExperts::Combine(MatrixView rows, const SharedExpert& shared, MatrixView out) {
   const int64_t k = routing_.experts_per_token;
-  PINGTI_CHECK(out.rows == num_tokens_ && rows.rows == num_tokens_ * k && rows.cols == out.cols);
+  PINGTI_CHECK(out.rows == num_tokens_ && rows.rows == num_tokens_ * routing_.rows_per_token() &&
+               rows.cols == out.cols);
   const auto row = [](const MatrixView& matrix, int64_t r) {
     return static_cast<float*>(matrix.data) + r * matrix.stride;
   };
@@ -255,6 +265,7 @@ void CpuExperts::Combine(MatrixView rows, const SharedExpert& shared, MatrixView
     float* const sum = row(out, t);
     std::fill_n(sum, out.cols, 0.0f);
     for (int64_t i = t * k; i < (t + 1) * k; ++i) {
+      if (row_of_[static_cast<size_t>(i)] < 0) continue;
       const float weight = weights_[static_cast<size_t>(i)];
       const float* const from = row(rows, row_of_[static_cast<size_t>(i)]);
       for (int64_t c = 0; c < out.cols; ++c) sum[c] += weight * from[c];

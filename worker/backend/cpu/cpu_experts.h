@@ -33,6 +33,8 @@ class CpuExperts {
   absl::Status Linear(const CpuLinearWeight& weight, const Operand& x, RowOrder order,
                       MatrixView out, ActivationStage* stage);
   void Combine(MatrixView rows, const SharedExpert& shared, MatrixView out);
+  // How many choices of the last Route have rows.
+  int64_t num_rows() const { return first_row_[static_cast<size_t>(routing_.held())]; }
 
  private:
   // Consecutive chosen experts whose matrices read one form of activations.
@@ -54,16 +56,17 @@ class CpuExperts {
   const CpuKernels* const kernels_;
   ThreadPool* const pool_;
   int64_t max_depth_ = 0;
-  AlignedBuffer gathered_;          // a block of rows per thread
-  std::vector<float> scores_;       // scratch of each thread
-  ExpertRouting routing_;           // of the last Route
-  int64_t num_tokens_ = 0;          // the same
-  std::vector<int32_t> experts_;    // [tokens, experts_per_token]
-  std::vector<float> weights_;      // the same
-  std::vector<int32_t> row_of_;     // the same: where the row lies
-  std::vector<int32_t> token_of_;   // of each row
-  std::vector<int32_t> first_row_;  // of each expert; [num_experts + 1]
-  std::vector<int32_t> chosen_;     // experts that have rows
+  AlignedBuffer gathered_;         // a block of rows per thread
+  std::vector<float> scores_;      // scratch of each thread
+  ExpertRouting routing_;          // of the last Route
+  int64_t num_tokens_ = 0;         // the same
+  std::vector<int32_t> experts_;   // [tokens, experts_per_token]
+  std::vector<float> weights_;     // the same
+  std::vector<int32_t> row_of_;    // the same: where the row lies; -1: the expert is not held
+  std::vector<int32_t> token_of_;  // of each row
+  // Experts are counted from the first one held in both.
+  std::vector<int32_t> first_row_;  // [held + 1]
+  std::vector<int32_t> chosen_;     // that have rows
 };
 
 }  // namespace pingti::worker::cpu

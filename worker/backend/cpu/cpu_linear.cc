@@ -97,9 +97,9 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> CpuLinearWeight::Make(const Lin
     return absl::InvalidArgumentError(
         Concat("bias of ", source.bias.size(), " values; expected ", weight->out_features_));
   }
-  weight->experts_ = source.experts;
-  PINGTI_CHECK(static_cast<int64_t>(source.parts.size()) % source.experts == 0);
-  for (int64_t e = 1; e < source.experts; ++e) {
+  weight->experts_ = std::max<int64_t>(source.experts, 1);
+  PINGTI_CHECK(static_cast<int64_t>(source.parts.size()) % weight->experts_ == 0);
+  for (int64_t e = 1; e < weight->experts_; ++e) {
     for (int64_t p = 0; p < weight->parts_per_expert(); ++p) {
       PINGTI_CHECK(weight->part(e, p).rows() == weight->part(0, p).rows());
     }

@@ -24,7 +24,8 @@ class CpuLinearWeight : public LinearWeight {
   int64_t bytes() const override;
 
   const std::vector<PackedMatrix>& parts() const { return parts_; }
-  // See LinearSource::experts. Parts of equal index have equally many rows in every expert.
+  // See LinearSource::experts; 1 where there are none. Parts of equal index have equally many rows
+  // in every expert.
   int64_t experts() const { return experts_; }
   int64_t parts_per_expert() const { return static_cast<int64_t>(parts_.size()) / experts_; }
   const PackedMatrix& part(int64_t expert, int64_t index) const {
@@ -43,7 +44,7 @@ class CpuLinearWeight : public LinearWeight {
 
   std::vector<PackedMatrix> parts_;
   std::vector<float> bias_;
-  int64_t experts_ = 1;
+  int64_t experts_ = 1;  // stacks of parts
   int64_t heads_ = 0;
   int64_t out_features_ = 0;
   int64_t in_features_ = 0;

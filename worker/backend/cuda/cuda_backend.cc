@@ -349,11 +349,11 @@ class CudaBackend : public Backend {
 
   absl::Status ActivateGated(ActivationFunction f, MatrixView gate_up,
                              const Operand& out) override {
-    return RunActivation(KernelKind(f), true, gate_up, out);
+    return RunActivation(KernelKind(f), true, gate_up, out, nullptr);
   }
 
   absl::Status Activate(ActivationFunction f, MatrixView x, const Operand& out) override {
-    return RunActivation(KernelKind(f), false, x, out);
+    return RunActivation(KernelKind(f), false, x, out, nullptr);
   }
 
   absl::Status RouteExperts(MatrixView logits, const ExpertRouting& routing,
@@ -367,6 +367,11 @@ class CudaBackend : public Backend {
   absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
                             MatrixView out) override {
     return experts_.Linear(static_cast<const CudaLinearWeight&>(weight), x, order, out, stream_);
+  }
+
+  absl::Status ActivateExperts(ActivationFunction f, MatrixView gate_up,
+                               const Operand& out) override {
+    return RunActivation(KernelKind(f), true, gate_up, out, experts_.num_rows());
   }
 
   absl::Status CombineExperts(MatrixView rows, const SharedExpert& shared,
@@ -465,8 +470,9 @@ class CudaBackend : public Backend {
     return absl::OkStatus();
   }
 
+  // `num_rows`: on the device, how many rows there are; null: all.
   absl::Status RunActivation(kernels::ActivationKind kind, bool gated, MatrixView x,
-                             const Operand& out) {
+                             const Operand& out, const int32_t* num_rows) {
     PINGTI_CHECK(HasFormOfKernels(out));
     kernels::ActivationParams params;
     params.kind = kind;
@@ -479,6 +485,7 @@ class CudaBackend : public Backend {
     params.quantized_stride = out.quantized.stride;
     params.scales = out.quantized.scales;
     params.num_tokens = static_cast<int32_t>(out.values.rows);
+    params.row_limit = num_rows;
     params.width = static_cast<int32_t>(out.values.cols);
     PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchActivation(params, stream_));
     return absl::OkStatus();

@@ -41,9 +41,9 @@ absl::Status CudaExperts::Allocate(const StepLimits& limits) {
 absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing, const float* bias,
                                 const Counts& counts, cudaStream_t stream) {
   num_tokens_ = logits.rows;
-  num_experts_ = routing.num_experts;
-  per_token_ = routing.experts_per_token;
-  PINGTI_CHECK(logits.cols == num_experts_ && num_tokens_ * per_token_ <= max_choices_);
+  routing_ = routing;
+  PINGTI_CHECK(logits.cols == routing.num_experts &&
+               num_tokens_ * routing.experts_per_token <= max_choices_);
   kernels::RouteExpertsParams route;
   route.logits = static_cast<const float*>(logits.data);
   route.logits_stride = logits.stride;
@@ -53,8 +53,8 @@ absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing,
   route.experts = experts_->as<int32_t>();
   route.weights = weights_->as<float>();
   route.num_tokens = static_cast<int32_t>(num_tokens_);
-  route.num_experts = static_cast<int32_t>(num_experts_);
-  route.experts_per_token = static_cast<int32_t>(per_token_);
+  route.num_experts = static_cast<int32_t>(routing.num_experts);
+  route.experts_per_token = static_cast<int32_t>(routing.experts_per_token);
   route.sigmoid = routing.score == RouterScore::kSigmoid;
   route.normalize = routing.normalize;
   route.scale = routing.scale;
@@ -70,9 +70,15 @@ absl::Status CudaExperts::Route(MatrixView logits, const ExpertRouting& routing,
   sort.span_of = span_of_->as<int2>();
   sort.num_tokens = route.num_tokens;
   sort.experts_per_token = route.experts_per_token;
-  sort.num_experts = route.num_experts;
+  sort.first_expert = static_cast<int32_t>(routing.first_held);
+  sort.num_experts = static_cast<int32_t>(routing.held());
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSortExpertRows(sort, stream));
   return absl::OkStatus();
+}
+
+const int32_t* CudaExperts::num_rows() const {
+  if (routing_.held() == routing_.num_experts) return nullptr;
+  return first_row_->as<int32_t>() + routing_.held();
 }
 
 absl::Status CudaExperts::QuantizedForm(const Operand& x, cudaStream_t stream,
@@ -88,11 +94,11 @@ absl::Status CudaExperts::QuantizedForm(const Operand& x, cudaStream_t stream,
 
 absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& x, RowOrder order,
                                  MatrixView out, cudaStream_t stream) {
-  const int64_t rows = num_tokens_ * per_token_;
+  const int64_t rows = num_tokens_ * routing_.rows_per_token();
   const MatrixView& values = x.values;
-  const int64_t n = weight.rows / num_experts_;
+  const int64_t n = weight.rows / routing_.held();
   const bool by_token = order == RowOrder::kByToken;
-  PINGTI_CHECK(weight.experts == num_experts_ && values.cols == weight.cols && out.cols == n &&
+  PINGTI_CHECK(weight.experts == routing_.held() && values.cols == weight.cols && out.cols == n &&
                values.rows == (by_token ? num_tokens_ : rows) && out.rows == rows &&
                out.dtype == DType::kBf16);
   kernels::GroupedGemmParams params;
@@ -114,7 +120,9 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
   params.y = static_cast<__nv_bfloat16*>(out.data);
   params.y_stride = out.stride;
   params.num_rows = static_cast<int32_t>(rows);
-  params.num_experts = static_cast<int32_t>(num_experts_);
+  params.expected_rows = static_cast<int32_t>(num_tokens_ * routing_.experts_per_token *
+                                              routing_.held() / routing_.num_experts);
+  params.num_experts = static_cast<int32_t>(routing_.held());
   params.n = static_cast<int32_t>(n);
   params.k = static_cast<int32_t>(weight.cols);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGroupedGemm(params, stream));
@@ -123,7 +131,7 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
 
 absl::Status CudaExperts::Combine(MatrixView rows, const SharedExpert& shared, MatrixView out,
                                   cudaStream_t stream) {
-  PINGTI_CHECK(out.rows == num_tokens_ && rows.rows == num_tokens_ * per_token_ &&
+  PINGTI_CHECK(out.rows == num_tokens_ && rows.rows == num_tokens_ * routing_.rows_per_token() &&
                rows.cols == out.cols);
   kernels::CombineExpertsParams params;
   params.rows = static_cast<const __nv_bfloat16*>(rows.data);
@@ -137,7 +145,7 @@ absl::Status CudaExperts::Combine(MatrixView rows, const SharedExpert& shared, M
   params.out = static_cast<__nv_bfloat16*>(out.data);
   params.out_stride = out.stride;
   params.num_tokens = static_cast<int32_t>(num_tokens_);
-  params.experts_per_token = static_cast<int32_t>(per_token_);
+  params.experts_per_token = static_cast<int32_t>(routing_.experts_per_token);
   params.width = static_cast<int32_t>(out.cols);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchCombineExperts(params, stream));
   return absl::OkStatus();

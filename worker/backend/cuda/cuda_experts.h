@@ -32,21 +32,22 @@ class CudaExperts {
                       MatrixView out, cudaStream_t stream);
   absl::Status Combine(MatrixView rows, const SharedExpert& shared, MatrixView out,
                        cudaStream_t stream);
+  // On the device: how many choices of the last Route have rows. Null: all.
+  const int32_t* num_rows() const;
 
  private:
   absl::Status QuantizedForm(const Operand& x, cudaStream_t stream, QuantizedView* form);
 
   // Of the last Route.
   int64_t num_tokens_ = 0;
-  int64_t num_experts_ = 0;
-  int64_t per_token_ = 0;
+  ExpertRouting routing_;
   int64_t max_choices_ = 0;
   std::unique_ptr<CudaBuffer> experts_;    // int32 [tokens, per_token]
   std::unique_ptr<CudaBuffer> weights_;    // f32, the same
-  std::unique_ptr<CudaBuffer> row_of_;     // int32, the same
-  std::unique_ptr<CudaBuffer> token_of_;   // int32 [tokens * per_token], of each row
+  std::unique_ptr<CudaBuffer> row_of_;     // int32, the same; -1: the expert is not held
+  std::unique_ptr<CudaBuffer> token_of_;   // int32 [tokens * rows_per_token], of each row
   std::unique_ptr<CudaBuffer> span_of_;    // int2, the same; see SortExpertRowsParams
-  std::unique_ptr<CudaBuffer> first_row_;  // int32 [num_experts + 1]
+  std::unique_ptr<CudaBuffer> first_row_;  // int32 [held + 1]
   std::unique_ptr<CudaBuffer> scratch_;    // the int8 form of an operand that lacks it
 };
 

@@ -46,7 +46,7 @@ class CudaLinearWeight : public LinearWeight {
   MatrixFormat matrix_format;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t experts = 1;                 // equal stacks among the rows; see cuda_experts.h
+  int64_t experts = 0;                 // equal stacks among the rows; see cuda_experts.h
   int64_t heads = 0;                   // the same, of RunHeads; 0: there are none
   bool transposed = false;             // of heads: each is [in_features, out_features]
   std::unique_ptr<CudaBuffer> values;  // [rows, cols] bf16 or int8, or packed groups

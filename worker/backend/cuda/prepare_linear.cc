@@ -29,7 +29,7 @@ int64_t TotalRows(const LinearSource& source) {
 
 absl::Status CheckSource(const LinearSource& source) {
   if (source.parts.empty()) return absl::InvalidArgumentError("a linear layer without weights");
-  if (source.experts > 1 && TotalRows(source) / source.experts % 8 != 0) {
+  if (source.experts > 0 && TotalRows(source) / source.experts % 8 != 0) {
     return absl::UnimplementedError(Concat("tensor '", source.parts[0].tensor.name,
                                            "': experts of ", TotalRows(source) / source.experts,
                                            " rows; the CUDA backend needs a multiple of 8"));
@@ -185,7 +185,7 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   const int64_t cols = source.parts[0].tensor.shape[1];
   if (source.format == WeightFormat::kBf16 || source.heads > 0) return bf16;
   const bool keeps_int8 = source.format == WeightFormat::kStored && AllParts(source, DType::kI8);
-  if (source.experts > 1) {
+  if (source.experts > 0) {
     const bool int8 = source.format == WeightFormat::kInt8 || keeps_int8;
     return int8 && cols % 16 == 0 && cols <= kMaxQuantizedCols
                ? MatrixFormat{ElementType::kInt8, kInt8PerToken}

@@ -31,7 +31,8 @@ struct ActivationParams {
   int64_t quantized_stride = 0;
   float* scales = nullptr;  // device, [num_tokens]: max |y| / 127
   int32_t num_tokens = 0;
-  int32_t width = 0;  // a multiple of 8; at most 32768
+  const int32_t* row_limit = nullptr;  // device: rows from this one on are left alone; null: none
+  int32_t width = 0;                   // a multiple of 8; at most 32768
   ActivationKind kind = ActivationKind::kSilu;
   bool gated = true;
   DType dtype = DType::kBf16;  // of x and out: kBf16, or kF16 for a gated kSilu

@@ -42,18 +42,21 @@ struct RouteExpertsParams {
 // cudaErrorInvalidValue: a null pointer or a size outside the ranges above.
 cudaError_t LaunchRouteExperts(const RouteExpertsParams& params, cudaStream_t stream);
 
-// Gives every choice (token, i) a row, in the order of experts, and of tokens within an expert.
+// Gives every choice (token, i) of the experts from first_expert on a row, in the order of experts,
+// and of tokens within an expert. A token chooses no expert twice, so that there are at most
+// num_tokens * min(experts_per_token, num_experts) rows.
 struct SortExpertRowsParams {
   const int32_t* experts = nullptr;  // device, [num_tokens, experts_per_token]
-  int32_t* row_of = nullptr;         // device, the same: the choice's row
-  int32_t* token_of = nullptr;       // device, [num_tokens * experts_per_token], of each row
-  int32_t* first_row = nullptr;      // device, [num_experts + 1], of each expert
-  // device, [num_tokens * experts_per_token], of each row: its expert, and where the expert's rows
-  // end, but 0 in all of them but the first.
+  int32_t* row_of = nullptr;         // device, the same: the choice's row; -1: it has none
+  int32_t* token_of = nullptr;       // device, of each row
+  int32_t* first_row = nullptr;      // device, [num_experts + 1], of each expert; last all rows
+  // device, of each row, also of those that are not taken: its expert, counted from first_expert,
+  // and where the expert's rows end, but 0 in all of them but the expert's first one.
   int2* span_of = nullptr;
   int32_t num_tokens = 0;
   int32_t experts_per_token = 0;
-  int32_t num_experts = 0;
+  int32_t first_expert = 0;
+  int32_t num_experts = 0;  // that have rows, from first_expert on
 };
 cudaError_t LaunchSortExpertRows(const SortExpertRowsParams& params, cudaStream_t stream);
 
@@ -71,7 +74,8 @@ struct GroupedGemmParams {
   const int2* span_of = nullptr;        // device, [num_rows]: see SortExpertRowsParams
   __nv_bfloat16* y = nullptr;           // device, [num_rows, n]
   int64_t y_stride = 0;                 // even
-  int32_t num_rows = 0;
+  int32_t num_rows = 0;                 // at most; how many there are is in first_row
+  int32_t expected_rows = 0;  // about how many there will be: chooses tiles, not what is computed
   int32_t num_experts = 0;
   int32_t n = 0;  // even
   int32_t k = 0;  // a multiple of 8 in bf16, of 16 in int8
@@ -81,9 +85,9 @@ struct GroupedGemmParams {
 cudaError_t LaunchGroupedGemm(const GroupedGemmParams& params, cudaStream_t stream);
 
 // out[t] = sum over i of weights[t, i] * rows[row_of[t, i]] + shared[t] * sigmoid(gate[t]), in f32,
-// rounded once.
+// rounded once. Choices without a row (row_of below 0) add nothing.
 struct CombineExpertsParams {
-  const __nv_bfloat16* rows = nullptr;    // device, [num_tokens * experts_per_token, width]
+  const __nv_bfloat16* rows = nullptr;    // device, [the last row of row_of + 1, width]
   int64_t rows_stride = 0;                // of all strides: a multiple of 8
   const int32_t* row_of = nullptr;        // device, [num_tokens, experts_per_token]
   const float* weights = nullptr;         // device, the same
