@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "common/base/clock.h"
+#include "worker/engine/record_steps.h"
 #include "worker/model/open_checkpoint.h"
 
 namespace pingti::worker {
@@ -128,6 +129,8 @@ BenchModel LoadBenchModel(const std::string& path, bool int8, BenchHead head,
       (context + kAnswerTokens + kMaxDrafts) / bench.place.block_tokens + 2;
   Require(bench.model->Allocate(max_batch * bench.place.blocks_per_seq, bench.place.block_tokens,
                                 kMaxBatchTokens, max_batch));
+  Require(RecordDraftSteps(bench.model.get(), max_batch * (1 + kMaxDrafts), kMaxDrafts,
+                           bench.place.block_tokens));
   return bench;
 }
 

@@ -313,6 +313,14 @@ absl::Status ProfilingBackend::GatherRows(MatrixView x, std::span<const int32_t>
   return Time(Stage::kLogits, [&] { return inner_->GatherRows(x, rows, out); });
 }
 
+absl::Status ProfilingBackend::GatherStepRows(MatrixView x, MatrixView out) {
+  return Time(Stage::kLogits, [&] { return inner_->GatherStepRows(x, out); });
+}
+
+absl::Status ProfilingBackend::GatherLastRows(MatrixView x, MatrixView out) {
+  return Time(Stage::kLogits, [&] { return inner_->GatherLastRows(x, out); });
+}
+
 absl::Status ProfilingBackend::Copy(MatrixView x, MatrixView out) {
   return Time(Stage::kNorm, [&] { return inner_->Copy(x, out); });
 }

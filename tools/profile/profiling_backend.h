@@ -141,6 +141,8 @@ class ProfilingBackend : public worker::Backend {
                               worker::MatrixView out) override;
   absl::Status GatherRows(worker::MatrixView x, std::span<const int32_t> rows,
                           worker::MatrixView out) override;
+  absl::Status GatherStepRows(worker::MatrixView x, worker::MatrixView out) override;
+  absl::Status GatherLastRows(worker::MatrixView x, worker::MatrixView out) override;
   absl::Status Copy(worker::MatrixView x, worker::MatrixView out) override;
   absl::Status GatherColumns(worker::MatrixView x, const worker::DeviceBuffer& columns,
                              worker::MatrixView out) override;

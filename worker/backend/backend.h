@@ -164,8 +164,15 @@ struct StepLimits {
   int64_t rope_dim() const { return head_dim == 0 ? latent.rope_dim : head_dim; }
 };
 
-// What a step's operations depend on besides the contents of its arrays, if every token gets
-// logits: steps of equal shape are the same work.
+// Whose operations those of a step are: records of several do not stand for each other.
+enum class StepWork {
+  kModel,
+  kHeadDrafts,  // a draft head's first drafts, from its model's states
+  kHeadChain,   // its further ones, from its own
+};
+
+// What a step's operations depend on besides the contents of its arrays, if every token of a model
+// or the last one of each sequence of a head gets logits: steps of equal shape are the same work.
 struct StepShape {
   int32_t num_seqs = 0;
   int32_t query_len = 0;  // tokens of each sequence, or of the longest
@@ -173,6 +180,7 @@ struct StepShape {
   bool uniform = true;        // all sequences have query_len tokens
   bool highest_only = false;  // see ForwardBatch
   bool adapters = false;      // some of the sequences may have one
+  StepWork work = StepWork::kModel;
 
   auto operator<=>(const StepShape&) const = default;
 };
@@ -195,6 +203,8 @@ struct StepInputs {
   std::optional<StepShape> padded = std::nullopt;
   // The slot of each sequence's adapter, or kNoAdapterSlot; empty: no sequence has one. [num_seqs]
   std::span<const int32_t> adapter_slots{};
+  // What GatherStepRows takes for each token; empty: it is not called. [num_tokens]
+  std::span<const int32_t> rows{};
 };
 
 struct AttentionShape {
@@ -433,6 +443,12 @@ class Backend {
   virtual absl::Status Copy(MatrixView x, MatrixView out) = 0;
   // out[i] = x[rows[i]].
   virtual absl::Status GatherRows(MatrixView x, std::span<const int32_t> rows, MatrixView out) = 0;
+  // out[token] = x[StepInputs::rows[token]]; rows that pad the step get some row of x. Unlike
+  // GatherRows it depends on nothing but the step's arrays.
+  virtual absl::Status GatherStepRows(MatrixView x, MatrixView out) = 0;
+  // out[s] = the row in x of the last token of sequence s; sequences that pad the step get some
+  // row. x: a row per token, out: a row per sequence.
+  virtual absl::Status GatherLastRows(MatrixView x, MatrixView out) = 0;
   // out[r][c] = x[r][columns[c]], or -inf where columns[c] < 0: logits of some tokens among all.
   // x, out: f32; columns: f32 [out.cols], whole numbers below 2^24.
   virtual absl::Status GatherColumns(MatrixView x, const DeviceBuffer& columns, MatrixView out) = 0;

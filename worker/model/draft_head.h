@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "worker/backend/sampling_params.h"
@@ -43,6 +44,9 @@ class DraftHead {
   // of them, a block that holds some is copied, or there are enough.
   virtual void Note(std::span<const UnreadToken> tokens) = 0;
 
+  // An example of each kind of batch of which the device makes a record when it comes up, of at
+  // most `max_query_len` tokens per sequence; `work` says whether it is a chain. After Allocate.
+  virtual std::vector<StepShape> RecordedBatches(int32_t max_query_len) const = 0;
   // Runs the batch, and what was noted in its blocks before it. Until the model's next Forward, the
   // model's states can be read by it.
   virtual absl::Status Forward(const HeadBatch& batch) = 0;

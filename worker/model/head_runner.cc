@@ -1,6 +1,8 @@
 #include "worker/model/head_runner.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <unordered_map>
 #include <utility>
 
@@ -165,10 +167,11 @@ absl::StatusOr<size_t> HeadRunner::ReadSome(std::span<const UnreadToken> tokens)
   const auto width = static_cast<int32_t>(blocks.size());
   const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
   const std::vector<int32_t> context{width * block_tokens_};
-  PINGTI_RETURN_IF_ERROR(BeginStep({ids, places, start, context, blocks, width, {}}, positions));
+  PINGTI_RETURN_IF_ERROR(
+      BeginStep({ids, places, start, context, blocks, width, {}}, positions, std::nullopt));
   const Activations act = activations_.Rows(static_cast<int64_t>(ids.size()));
-  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(kept_states_, states_,
-                                              act.Values(Activation::kResidual, spec().hidden())));
+  PINGTI_RETURN_IF_ERROR(
+      backend_->GatherStepRows(kept_states_, act.Values(Activation::kResidual, spec().hidden())));
   PINGTI_RETURN_IF_ERROR(head_.layers->AppendKv(*backend_, *cache_, act));
   return ids.size();
 }
@@ -190,7 +193,8 @@ bool HeadRunner::NeedsUnread(const ForwardBatch& batch) {
   return any;
 }
 
-absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions) {
+absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions,
+                                   const std::optional<StepShape>& padded) {
   const size_t rope_values = positions.size() * static_cast<size_t>(rotary_.half_dim());
   const std::span<float> cos = std::span(rope_cos_).first(rope_values);
   const std::span<float> sin = std::span(rope_sin_).first(rope_values);
@@ -205,6 +209,8 @@ absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const in
   step.rope_cos = cos;
   step.rope_sin = sin;
   step.block_tokens = block_tokens_;
+  step.padded = padded;
+  step.rows = states_;
   return backend_->BeginStep(step);
 }
 
@@ -219,33 +225,72 @@ absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
   if (!head_batch.is_chain) {
     for (int32_t& state : states_) state += first_kept_;
   }
-  logit_tokens_.clear();
-  for (const int32_t end : batch.query_start.subspan(1)) logit_tokens_.push_back(end - 1);
-  PINGTI_RETURN_IF_ERROR(BeginStep(batch, batch.positions));
-  const Activations act = activations_.Rows(batch.num_tokens());
-  PINGTI_RETURN_IF_ERROR(backend_->GatherRows(head_batch.is_chain ? own_states_ : kept_states_,
-                                              states_,
-                                              act.Values(Activation::kResidual, spec().hidden())));
-  PINGTI_RETURN_IF_ERROR(head_.layers->Forward(*backend_, comm_, *cache_, act));
-  return ComputeLogits(logit_tokens_, act);
+  const std::optional<StepShape> padded = ShapeOf(head_batch);
+  PINGTI_RETURN_IF_ERROR(BeginStep(batch, batch.positions, padded));
+  const Activations act =
+      activations_.Rows(padded.has_value() ? padded->num_tokens : batch.num_tokens());
+  const MatrixView from = head_batch.is_chain ? own_states_ : kept_states_;
+  const int64_t seqs = padded.has_value() ? padded->num_seqs : num_rows_;
+  const auto operations = [&]() -> absl::Status {
+    PINGTI_RETURN_IF_ERROR(
+        backend_->GatherStepRows(from, act.Values(Activation::kResidual, spec().hidden())));
+    PINGTI_RETURN_IF_ERROR(head_.layers->Forward(*backend_, comm_, *cache_, act));
+    return ComputeLogits(seqs, act);
+  };
+  return backend_->Issue(padded, std::cref(operations));
 }
 
-absl::Status HeadRunner::ComputeLogits(std::span<const int32_t> rows, const Activations& act) {
+std::optional<StepShape> HeadRunner::ShapeOf(const HeadBatch& head_batch) const {
+  const ForwardBatch& batch = head_batch.batch;
+  StepShape shape;
+  shape.num_seqs = batch.num_seqs();
+  shape.num_tokens = batch.num_tokens();
+  for (size_t s = 0; s < batch.context_len.size(); ++s) {
+    shape.query_len = std::max(shape.query_len, batch.query_start[s + 1] - batch.query_start[s]);
+  }
+  shape.uniform = false;  // even where it is: few records then serve all
+  shape.work = head_batch.is_chain ? StepWork::kHeadChain : StepWork::kHeadDrafts;
+  const StepShape padded = backend_->Padded(shape);
+  return backend_->Records(padded) ? std::optional(padded) : std::nullopt;
+}
+
+std::vector<StepShape> HeadRunner::RecordedBatches(int32_t max_query_len) const {
+  std::map<StepShape, StepShape> examples;  // by the shape that is recorded
+  const auto add = [&](const StepShape& shape) {
+    const StepShape padded = backend_->Padded(shape);
+    if (backend_->Records(padded)) examples.try_emplace(padded, shape);
+  };
+  for (int32_t seqs = 1; seqs <= static_cast<int32_t>(own_states_.rows); ++seqs) {
+    StepShape shape{seqs, 1, seqs, /*uniform=*/false};
+    shape.work = StepWork::kHeadChain;
+    add(shape);
+    shape.work = StepWork::kHeadDrafts;
+    for (shape.query_len = 1; shape.query_len <= max_query_len; ++shape.query_len) {
+      const int32_t most_tokens = std::min(seqs * shape.query_len, max_tokens_);
+      shape.num_tokens = seqs + shape.query_len - 1;
+      for (; shape.num_tokens <= most_tokens; ++shape.num_tokens) add(shape);
+    }
+  }
+  std::vector<StepShape> shapes;
+  for (const auto& [padded, example] : examples) shapes.push_back(example);
+  return shapes;
+}
+
+absl::Status HeadRunner::ComputeLogits(int64_t num_seqs, const Activations& act) {
   const int64_t hidden = spec().hidden();
-  const MatrixView deltas = deltas_.Rows(0, num_rows_);
-  const MatrixView states = own_states_.Rows(0, num_rows_);
+  const MatrixView deltas = deltas_.Rows(0, num_seqs);
+  const MatrixView states = own_states_.Rows(0, num_seqs);
+  PINGTI_RETURN_IF_ERROR(backend_->GatherLastRows(act.Values(Activation::kDelta, hidden), deltas));
   PINGTI_RETURN_IF_ERROR(
-      backend_->GatherRows(act.Values(Activation::kDelta, hidden), rows, deltas));
-  PINGTI_RETURN_IF_ERROR(
-      backend_->GatherRows(act.Values(Activation::kResidual, hidden), rows, states));
-  const Operand normed{act.Values(Activation::kBranch, hidden).Rows(0, num_rows_),
+      backend_->GatherLastRows(act.Values(Activation::kResidual, hidden), states));
+  const Operand normed{act.Values(Activation::kBranch, hidden).Rows(0, num_seqs),
                        act.Form(Activation::kFinal, hidden)};
   const bool is_part = head_.own_token != nullptr;
-  const MatrixView own_logits = (is_part ? own_logits_ : logits_).Rows(0, num_rows_);
+  const MatrixView own_logits = (is_part ? own_logits_ : logits_).Rows(0, num_seqs);
   PINGTI_RETURN_IF_ERROR(
       head_.layers->Logits(*backend_, comm_, deltas, states, normed, own_logits));
   if (!is_part) return absl::OkStatus();
-  return backend_->GatherColumns(own_logits, *head_.own_token, logits_.Rows(0, num_rows_));
+  return backend_->GatherColumns(own_logits, *head_.own_token, logits_.Rows(0, num_seqs));
 }
 
 absl::Status HeadRunner::Sample(std::span<const SamplingRow> rows,

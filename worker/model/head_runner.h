@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -73,6 +74,7 @@ class HeadRunner : public DraftHead {
   int32_t block_tokens() const override { return block_tokens_; }
   int32_t first_spare_block() const override { return num_blocks_; }
   int32_t spare_blocks_per_seq() const override { return spare_blocks_; }
+  std::vector<StepShape> RecordedBatches(int32_t max_query_len) const override;
   void Note(std::span<const UnreadToken> tokens) override;
   absl::Status Forward(const HeadBatch& batch) override;
   absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken> sampled) override;
@@ -80,10 +82,14 @@ class HeadRunner : public DraftHead {
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::StatusOr<MatrixView> AllocateMatrix(DType dtype, int64_t rows, int64_t cols);
-  // Begins a step of the head's. `positions` are those that keys are rotated by; those of `batch`
-  // say where in the block tables they go.
-  absl::Status BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions);
-  absl::Status ComputeLogits(std::span<const int32_t> rows, const Activations& activations);
+  // The shape of the record that the batch runs from; none: it has none.
+  std::optional<StepShape> ShapeOf(const HeadBatch& batch) const;
+  // Begins a step of the head's, whose tokens' states are in the rows states_. `positions` are
+  // those that keys are rotated by; those of `batch` say where in the block tables they go.
+  absl::Status BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions,
+                         const std::optional<StepShape>& padded);
+  // Of so many sequences' last tokens.
+  absl::Status ComputeLogits(int64_t num_seqs, const Activations& activations);
   // Forgets what was noted for the batch's own tokens, and whether it reads any other that was.
   bool NeedsUnread(const ForwardBatch& batch);
   // The keys and values of all that was noted, which is forgotten then, come what may.
@@ -120,7 +126,6 @@ class HeadRunner : public DraftHead {
   MatrixView own_logits_;  // f32 [max_batch_size, own vocabulary]; none where that is all
   MatrixView logits_;      // f32 [max_batch_size, vocab]
   int64_t num_rows_ = 0;   // of logits, in the last Forward
-  std::vector<int32_t> logit_tokens_;
   std::vector<int32_t> states_;
   std::vector<float> rope_cos_;
   std::vector<float> rope_sin_;

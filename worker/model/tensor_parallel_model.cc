@@ -24,6 +24,9 @@ class FirstRanksHead : public DraftHead {
   int32_t block_tokens() const override { return head_->block_tokens(); }
   int32_t first_spare_block() const override { return head_->first_spare_block(); }
   int32_t spare_blocks_per_seq() const override { return head_->spare_blocks_per_seq(); }
+  std::vector<StepShape> RecordedBatches(int32_t max_query_len) const override {
+    return head_->RecordedBatches(max_query_len);
+  }
   // Nothing runs meanwhile on the rank's thread.
   void Note(std::span<const UnreadToken> tokens) override { head_->Note(tokens); }
   absl::Status Forward(const HeadBatch& batch) override {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -319,6 +320,41 @@ TEST_F(OpsRowsTest, GatherRowsCopiesTheRowsAskedFor) {
       ASSERT_EQ(got[i * static_cast<size_t>(cols) + static_cast<size_t>(c)],
                 x[static_cast<size_t>(rows[i] * cols + c)]);
     }
+  }
+}
+
+// Also of a step that is padded, as far as the device pads it: what it records gets rows of more
+// tokens and sequences.
+TEST_F(OpsRowsTest, RowsOfTheStepAreThoseOfItsListAndOfItsSequencesEnds) {
+  const std::vector<int32_t> ids{1, 2, 3, 4, 5, 6}, positions{0, 1, 0, 0, 1, 2}, start{0, 2, 3, 6},
+      context{2, 1, 3}, blocks{0, 1, 2}, rows{8, 0, 3, 3, 11, 5};
+  const std::vector<float> rotation(6 * 32, 1.0f);
+  const StepShape padded = backend()->Padded({3, 3, 6, /*uniform=*/false});
+  for (const std::optional<StepShape>& shape : {std::optional<StepShape>(), {padded}}) {
+    StepInputs step{ids, positions, start, context, blocks, 1, rotation, rotation, 16};
+    step.padded = shape;
+    step.rows = rows;
+    ASSERT_TRUE(backend()->BeginStep(step).ok());
+    const int64_t cols = 128;
+    const std::vector<float> x = RandomValues(12 * cols, &rng_);
+    const TestMatrix input(device_.get(), 12, cols, x);
+    const auto expect = [&](const TestMatrix& out, const std::vector<int32_t>& expected) {
+      const std::vector<float> got = out.Read();
+      for (size_t i = 0; i < expected.size(); ++i) {
+        for (int64_t c = 0; c < cols; ++c) {
+          ASSERT_EQ(got[i * static_cast<size_t>(cols) + static_cast<size_t>(c)],
+                    x[static_cast<size_t>(expected[i] * cols + c)]);
+        }
+      }
+    };
+    const TestMatrix by_token(device_.get(), shape.has_value() ? padded.num_tokens : 6, cols,
+                              input.view().dtype);
+    ASSERT_TRUE(backend()->GatherStepRows(input.view(), by_token.view()).ok());
+    ASSERT_NO_FATAL_FAILURE(expect(by_token, rows));
+    const TestMatrix by_sequence(device_.get(), shape.has_value() ? padded.num_seqs : 3, cols,
+                                 input.view().dtype);
+    ASSERT_TRUE(backend()->GatherLastRows(input.view(), by_sequence.view()).ok());
+    ASSERT_NO_FATAL_FAILURE(expect(by_sequence, {1, 2, 5}));
   }
 }
 

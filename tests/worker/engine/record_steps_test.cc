@@ -8,6 +8,7 @@
 
 #include "tests/testing/fake_model.h"
 #include "tests/testing/forwarding_model.h"
+#include "worker/model/draft_head.h"
 
 namespace pingti::worker {
 namespace {
@@ -45,10 +46,49 @@ class NotedSteps : public testing::ForwardingModel {
     return absl::OkStatus();
   }
 
+  DraftHead* draft_head() override { return head; }
+
   std::vector<StepShape> to_record;
   std::vector<StepShape> steps;
   mutable std::pair<int32_t, int32_t> asked;
   absl::Status result;
+  DraftHead* head = nullptr;
+};
+
+// Notes the shapes of its batches, and computes nothing.
+class NotedBatches : public DraftHead {
+ public:
+  int32_t max_tokens() const override { return 64; }
+  int32_t block_tokens() const override { return 4; }
+  int32_t first_spare_block() const override { return 100; }
+  int32_t spare_blocks_per_seq() const override { return 2; }
+  std::vector<StepShape> RecordedBatches(int32_t max_query_len) const override {
+    EXPECT_EQ(max_query_len, 8);
+    return to_record;
+  }
+  void Note(std::span<const UnreadToken>) override { ADD_FAILURE() << "nothing was computed"; }
+  absl::Status Forward(const HeadBatch& batch) override {
+    const ForwardBatch& tokens = batch.batch;
+    StepShape shape{tokens.num_seqs(), 0, tokens.num_tokens(), false};
+    shape.work = batch.is_chain ? StepWork::kHeadChain : StepWork::kHeadDrafts;
+    for (size_t s = 0; s < tokens.context_len.size(); ++s) {
+      const int32_t length = tokens.query_start[s + 1] - tokens.query_start[s];
+      EXPECT_EQ(tokens.context_len[s], length);
+      shape.query_len = std::max(shape.query_len, length);
+    }
+    EXPECT_EQ(batch.states.size(), tokens.token_ids.size());
+    EXPECT_TRUE(std::all_of(batch.states.begin(), batch.states.end(),
+                            [](int32_t state) { return state == 0; }));
+    batches.push_back(shape);
+    return absl::OkStatus();
+  }
+  absl::Status Sample(std::span<const SamplingRow> rows, std::span<SampledToken>) override {
+    EXPECT_EQ(static_cast<int32_t>(rows.size()), batches.back().num_seqs);
+    return absl::OkStatus();
+  }
+
+  std::vector<StepShape> to_record;
+  std::vector<StepShape> batches;
 };
 
 TEST(RecordDraftSteps, RunsEachShapeTwiceInTheOrderGiven) {
@@ -64,6 +104,24 @@ TEST(RecordDraftSteps, RunsEachShapeTwiceInTheOrderGiven) {
   ASSERT_EQ(model.steps.size(), 2 * model.to_record.size());
   for (size_t i = 0; i < model.steps.size(); ++i) {
     EXPECT_TRUE(model.steps[i] == model.to_record[i / 2]) << "step " << i;
+  }
+}
+
+TEST(RecordDraftSteps, RunsTheHeadsBatchesTwiceBehindAStepOfTheModel) {
+  pingti::testing::FakeModel inner((pingti::testing::FakeModelOptions()));
+  NotedSteps model(&inner);
+  NotedBatches head;
+  model.head = &head;
+  ASSERT_TRUE(RecordDraftSteps(&model, 64, 7, 4).ok());
+  EXPECT_TRUE(model.steps.empty() && head.batches.empty());
+  head.to_record = {{3, 8, 17, false}, {3, 1, 3, false}};
+  head.to_record[0].work = StepWork::kHeadDrafts;
+  head.to_record[1].work = StepWork::kHeadChain;
+  ASSERT_TRUE(RecordDraftSteps(&model, 64, 7, 4).ok());
+  ASSERT_EQ(model.steps.size(), 1u);
+  ASSERT_EQ(head.batches.size(), 4u);
+  for (size_t i = 0; i < head.batches.size(); ++i) {
+    EXPECT_TRUE(head.batches[i] == head.to_record[i / 2]) << "batch " << i;
   }
 }
 

@@ -357,6 +357,20 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status GatherStepRows(MatrixView x, MatrixView out) override {
+    PINGTI_CHECK(static_cast<size_t>(out.rows) == step_.rows.size());
+    return GatherRows(x, step_.rows, out);
+  }
+
+  absl::Status GatherLastRows(MatrixView x, MatrixView out) override {
+    PINGTI_CHECK(static_cast<size_t>(out.rows) == step_.context_len.size());
+    for (int64_t s = 0; s < out.rows; ++s) {
+      const int64_t last = step_.query_start[static_cast<size_t>(s) + 1] - 1;
+      std::memcpy(Row(out, s), Row(x, last), static_cast<size_t>(x.cols) * sizeof(float));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status HighestOfRows(MatrixView x, MatrixView best) override {
     pool_.RunRows(x.rows, [&](int64_t r) {
       float value = -std::numeric_limits<float>::infinity();

@@ -408,12 +408,15 @@ class CudaBackend : public Backend {
     // From pageable memory: the call returns when the list was taken.
     PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(rows_->data(), rows.data(), rows.size_bytes(),
                                                 cudaMemcpyHostToDevice, stream_));
-    kernels::EmbeddingParams params;
-    params.token_ids = rows_->as<const int32_t>();
-    params.table = x.data;
-    params.table_stride = x.stride;
-    params.num_rows = static_cast<int32_t>(x.rows);
-    return Gather(params, out);
+    return GatherByList(x, rows_->as<const int32_t>(), out);
+  }
+
+  absl::Status GatherStepRows(MatrixView x, MatrixView out) override {
+    return GatherByList(x, arrays_.device().rows, out);
+  }
+
+  absl::Status GatherLastRows(MatrixView x, MatrixView out) override {
+    return GatherByList(x, arrays_.device().last_rows, out);
   }
 
   absl::Status HighestOfRows(MatrixView x, MatrixView best) override {
@@ -444,6 +447,16 @@ class CudaBackend : public Backend {
   WeightUpload* Upload() {
     if (!upload_.has_value()) upload_.emplace(stream_);
     return &*upload_;
+  }
+
+  // `rows`: on the device, one for each row of out.
+  absl::Status GatherByList(MatrixView x, const int32_t* rows, MatrixView out) {
+    kernels::EmbeddingParams params;
+    params.token_ids = rows;
+    params.table = x.data;
+    params.table_stride = x.stride;
+    params.num_rows = static_cast<int32_t>(x.rows);
+    return Gather(params, out);
   }
 
   absl::Status Gather(kernels::EmbeddingParams params, MatrixView out) {

@@ -46,7 +46,9 @@ StepArrays::Layout StepArrays::MakeLayout(int64_t tokens, int64_t begin) const {
   layout.begin = begin;
   layout.context_len = Place(&end, limits_.max_seqs * 4);
   layout.query_start = Place(&end, 2 * (limits_.max_seqs + 1) * 4);
+  layout.last_rows = Place(&end, limits_.max_seqs * 4);
   layout.token_ids = Place(&end, tokens * 4);
+  layout.rows = Place(&end, tokens * 4);
   layout.slots = Place(&end, tokens * 8);
   const int64_t tiles = MostTiles(limits_, tokens);
   layout.tile_rows = Place(&end, tiles * kernels::kLoraTileRows * 4);
@@ -66,8 +68,8 @@ int64_t StepArrays::MostTiles(const StepLimits& limits, int64_t tokens) {
 int64_t StepArrays::BytesFor(const StepLimits& limits) {
   const int64_t rows = limits.max_tokens + limits.max_seqs;
   const int64_t tiles = MostTiles(limits, limits.max_tokens) + MostTiles(limits, limits.max_seqs);
-  return tiles * (kernels::kLoraTileRows + 1) * 4 + rows * (12 + limits.rope_dim() * 4) +
-         limits.max_seqs * (limits.max_blocks_per_seq + 5) * 4;
+  return tiles * (kernels::kLoraTileRows + 1) * 4 + rows * (16 + limits.rope_dim() * 4) +
+         limits.max_seqs * (limits.max_blocks_per_seq + 7) * 4;
 }
 
 absl::Status StepArrays::Allocate(const StepLimits& limits) {
@@ -98,6 +100,7 @@ absl::Status StepArrays::Check(const StepInputs& inputs, const StepShape& shape)
   }
   PINGTI_CHECK(shape.num_tokens >= static_cast<int32_t>(inputs.token_ids.size()) &&
                shape.num_seqs >= static_cast<int32_t>(inputs.context_len.size()));
+  PINGTI_CHECK(inputs.rows.empty() || inputs.rows.size() == inputs.token_ids.size());
   PINGTI_CHECK(inputs.block_tokens > 0 &&
                inputs.rope_cos.size() == inputs.token_ids.size() * static_cast<size_t>(half_dim_));
   return absl::OkStatus();
@@ -163,6 +166,13 @@ void StepArrays::Fill(const Layout& layout, const StepInputs& inputs, const Step
   for (int32_t s = decodes.num_seqs; s <= shape.num_seqs; ++s) {
     prefill_start[s - decodes.num_seqs] = query_start[s] - decodes.num_tokens;
   }
+  auto* last_rows = reinterpret_cast<int32_t*>(pinned + layout.last_rows);
+  for (size_t s = 0; s < all_seqs; ++s) last_rows[s] = std::max(0, query_start[s + 1] - 1);
+  if (!inputs.rows.empty()) {
+    auto* rows = reinterpret_cast<int32_t*>(pinned + layout.rows);
+    std::copy(inputs.rows.begin(), inputs.rows.end(), rows);
+    std::fill(rows + num_tokens, rows + all_tokens, 0);
+  }
   auto* slots = reinterpret_cast<int64_t*>(pinned + layout.slots);
   FillSlots(inputs, slots);
   std::fill(slots + num_tokens, slots + all_tokens, -1);
@@ -183,6 +193,8 @@ void StepArrays::SetPointers(const Layout& layout, const StepShape& shape, const
   pointers_.query_start = query_start;
   pointers_.decode_start = decodes.uniform ? nullptr : query_start;
   pointers_.prefill_start = query_start + shape.num_seqs + 1;
+  pointers_.last_rows = reinterpret_cast<const int32_t*>(base + layout.last_rows);
+  pointers_.rows = reinterpret_cast<const int32_t*>(base + layout.rows);
   pointers_.slots = reinterpret_cast<const int64_t*>(base + layout.slots);
   pointers_.cos = reinterpret_cast<const float*>(base + layout.cos);
   pointers_.sin = reinterpret_cast<const float*>(base + layout.sin);
@@ -227,6 +239,7 @@ absl::Status StepArrays::Upload(const StepInputs& inputs, cudaStream_t stream) {
   const int64_t rope_bytes = tokens * half_dim_ * 4;
   const Copy whole[] = {{layout.begin, layout.end - layout.begin}};
   const Copy parts[] = {{layout.begin, layout.token_ids - layout.begin + tokens * 4},
+                        {layout.rows, inputs.rows.empty() ? 0 : tokens * 4},
                         {layout.slots, tokens * 8},
                         {layout.tile_rows, tiles * kernels::kLoraTileRows * 4},
                         {layout.tile_slots, tiles * 4},

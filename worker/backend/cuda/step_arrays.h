@@ -28,6 +28,8 @@ struct StepPointers {
   const int32_t* query_start = nullptr;    // [num_seqs + 1], rows of the step
   const int32_t* decode_start = nullptr;   // [num_decode + 1]; null: decode_len tokens each
   const int32_t* prefill_start = nullptr;  // [num_seqs - num_decode + 1]
+  const int32_t* last_rows = nullptr;      // [num_seqs], of each sequence's last token
+  const int32_t* rows = nullptr;           // [num_tokens], see StepInputs
   const int64_t* slots = nullptr;          // [num_tokens], see kernels' rope_kv.h
   const float* cos = nullptr;              // [num_tokens, StepLimits::rope_dim() / 2]
   const float* sin = nullptr;              // [num_tokens, StepLimits::rope_dim() / 2]
@@ -68,7 +70,9 @@ class StepArrays {
     int64_t tokens = 0;
     int64_t begin = 0;
     int64_t token_ids = 0;
+    int64_t rows = 0;
     int64_t context_len = 0;
+    int64_t last_rows = 0;
     int64_t query_start = 0;  // of all sequences, then of the prefills from 0
     int64_t slots = 0;
     int64_t tile_rows = 0;   // of adapters
