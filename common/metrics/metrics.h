@@ -163,6 +163,9 @@ inline constexpr CounterSpec<0> kWorkerDraftsAccepted{
 inline constexpr HistogramSpec<0> kWorkerDraftsAcceptedLength{
     "pingti_worker_drafts_accepted_length",
     "Of a sequence's proposed tokens in one step, how many stood.", kDraftBuckets};
+inline constexpr CounterSpec<0> kWorkerDraftReads{
+    "pingti_worker_draft_reads_total",
+    "Tokens that a draft head read, many at once, without drafting behind them."};
 inline constexpr CounterSpec<0> kWorkerDraftSeconds{"pingti_worker_draft_seconds_total",
                                                     "Time spent on proposing tokens."};
 inline constexpr GaugeSpec<1> kWorkerExpertImbalance{

@@ -27,6 +27,7 @@ struct WorkerMetrics {
         drafts(registry->Add(kWorkerDrafts)),
         drafts_accepted(registry->Add(kWorkerDraftsAccepted)),
         drafts_accepted_length(registry->Add(kWorkerDraftsAcceptedLength)),
+        draft_reads(registry->Add(kWorkerDraftReads)),
         draft_seconds(registry->Add(kWorkerDraftSeconds)),
         expert_imbalance(registry->Add(kWorkerExpertImbalance).With({model})),
         adapters(registry->Add(kWorkerAdapters)),
@@ -54,6 +55,7 @@ struct WorkerMetrics {
   Counter drafts;
   Counter drafts_accepted;
   Histogram drafts_accepted_length;
+  Counter draft_reads;
   Counter draft_seconds;
   Gauge expert_imbalance;
   Gauge adapters;

@@ -237,6 +237,8 @@ def worker():
                         "[$__rate_interval]))", "short"),
                 graph("Time of proposing", "Share of a worker's time.",
                       per_pod("pingti_worker_draft_seconds_total"), "percentunit"),
+                graph("Tokens that draft heads read", "Per second, many at once, where no draft follows.",
+                      per_pod("pingti_worker_draft_reads_total"), "short", width=24),
             ]),
             row("Experts", [
                 graph("Busiest expert over the mean", "Tokens, in the layer where it is highest: 1 is even. Stays 0 for models without experts.",

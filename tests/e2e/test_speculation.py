@@ -174,6 +174,7 @@ def test_a_models_own_module_changes_no_answer(tmp_path):
             assert drafted.finish_reason == plain.finish_reason
         assert counted(worker, "pingti_worker_drafts_total") > 0
         assert counted(worker, "pingti_worker_draft_seconds_total") > 0
+        assert counted(worker, "pingti_worker_draft_reads_total") > 0
     finally:
         router.kill()
         worker.kill()

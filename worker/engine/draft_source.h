@@ -45,6 +45,8 @@ class DraftSource {
   // its next Forward. Sequences may end before Propose. Of tokens that are not named here (the step
   // failed, or they are a beam's) nothing is known.
   virtual void AfterStep(std::span<const ComputedTokens> computed) {}
+  // Tokens that the source has read so far without drafting behind them.
+  virtual int64_t num_read() const { return 0; }
   // Appends to each ask's drafts tokens that may follow sequence->tokens: as many as it has, none
   // beyond ask.most. REQUIRES: they are of the model's vocabulary. Called before each step, perhaps
   // with no asks.

@@ -299,7 +299,7 @@ absl::Status EngineCore::NoteExpertImbalance() {
 
 void EngineCore::TakeResults() {
   for (size_t i = 0; i < plan_.chunks.size(); ++i) TakeChunk(i);
-  speculator_.AfterStep(plan_, batch_.forward());
+  speculator_.AfterStep(plan_, batch_.forward(), &stats_);
   // Replaces sequences: no chunk may be looked at after this.
   beams_.AdvanceAll();
 }

@@ -40,6 +40,7 @@ struct StepStats {
   int32_t accepted_lengths[kMaxDrafts + 1] = {};
   int32_t num_drafts = 0;  // of num_decode_tokens: proposed and checked, not drawn
   int32_t num_accepted_drafts = 0;
+  int64_t num_read_for_drafts = 0;         // by the source of drafts, in this step or before it
   std::chrono::nanoseconds draft_time{0};  // of duration: until drafts were proposed
   int32_t admitted_prompt_tokens = 0;
   int32_t admitted_cached_tokens = 0;

@@ -1,5 +1,5 @@
-// Runs steps with drafts, and the head that proposes those, before there are any requests, so that a
-// device has its records of them (Backend::Issue): one that is made when its shape first comes up
+// Runs steps with drafts, and the head that proposes those, before there are any requests, so that
+// a device has its records of them (Backend::Issue): one that is made when its shape first comes up
 // costs as much as several steps.
 #pragma once
 

@@ -55,8 +55,10 @@ void Speculator::Propose(std::span<Sequence* const> running, const StepBudget& b
   }
 }
 
-void Speculator::AfterStep(const StepPlan& plan, const ForwardBatch& batch) {
+void Speculator::AfterStep(const StepPlan& plan, const ForwardBatch& batch, StepStats* stats) {
   if (source_ == nullptr) return;
+  stats->num_read_for_drafts = source_->num_read() - num_read_;
+  num_read_ = source_->num_read();
   computed_.clear();
   for (size_t i = 0; i < plan.chunks.size(); ++i) {
     const Sequence* sequence = plan.chunks[i].sequence;

@@ -26,7 +26,7 @@ class Speculator {
   // Appends drafts to sequences that decode.
   void Propose(std::span<Sequence* const> running, const StepBudget& budget, StepStats* stats);
   // After a step of such a plan, once its tokens were taken.
-  void AfterStep(const StepPlan& plan, const ForwardBatch& batch);
+  void AfterStep(const StepPlan& plan, const ForwardBatch& batch, StepStats* stats);
   // `num_checked` drafts of a sample were computed in a step, of which `num_accepted` stood.
   void Learn(Sample* sample, int32_t num_checked, int32_t num_accepted, StepStats* stats);
   // At the end of a step.
@@ -44,6 +44,7 @@ class Speculator {
   std::vector<DraftDemand> demands_;
   std::vector<DraftAsk> asks_;  // reused for their memory
   std::vector<ComputedTokens> computed_;
+  int64_t num_read_ = 0;  // by the source, as of the last step
 };
 
 }  // namespace pingti::worker

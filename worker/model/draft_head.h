@@ -44,6 +44,9 @@ class DraftHead {
   // of them, a block that holds some is copied, or there are enough.
   virtual void Note(std::span<const UnreadToken> tokens) = 0;
 
+  // Tokens that were noted and read so far, apart from any batch.
+  virtual int64_t num_read() const = 0;
+
   // An example of each kind of batch of which the device makes a record when it comes up, of at
   // most `max_query_len` tokens per sequence; `work` says whether it is a chain. After Allocate.
   virtual std::vector<StepShape> RecordedBatches(int32_t max_query_len) const = 0;

@@ -173,6 +173,7 @@ absl::StatusOr<size_t> HeadRunner::ReadSome(std::span<const UnreadToken> tokens)
   PINGTI_RETURN_IF_ERROR(
       backend_->GatherStepRows(kept_states_, act.Values(Activation::kResidual, spec().hidden())));
   PINGTI_RETURN_IF_ERROR(head_.layers->AppendKv(*backend_, *cache_, act));
+  num_read_ += static_cast<int64_t>(ids.size());
   return ids.size();
 }
 
@@ -283,8 +284,9 @@ absl::Status HeadRunner::ComputeLogits(int64_t num_seqs, const Activations& act)
   PINGTI_RETURN_IF_ERROR(backend_->GatherLastRows(act.Values(Activation::kDelta, hidden), deltas));
   PINGTI_RETURN_IF_ERROR(
       backend_->GatherLastRows(act.Values(Activation::kResidual, hidden), states));
-  const Operand normed{act.Values(Activation::kBranch, hidden).Rows(0, num_seqs),
-                       act.Form(Activation::kFinal, hidden)};
+  // Padded, they may be more than the tokens.
+  const Operand normed{activations_.Values(Activation::kBranch, hidden).Rows(0, num_seqs),
+                       activations_.Form(Activation::kFinal, hidden)};
   const bool is_part = head_.own_token != nullptr;
   const MatrixView own_logits = (is_part ? own_logits_ : logits_).Rows(0, num_seqs);
   PINGTI_RETURN_IF_ERROR(

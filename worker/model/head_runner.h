@@ -74,6 +74,7 @@ class HeadRunner : public DraftHead {
   int32_t block_tokens() const override { return block_tokens_; }
   int32_t first_spare_block() const override { return num_blocks_; }
   int32_t spare_blocks_per_seq() const override { return spare_blocks_; }
+  int64_t num_read() const override { return num_read_; }
   std::vector<StepShape> RecordedBatches(int32_t max_query_len) const override;
   void Note(std::span<const UnreadToken> tokens) override;
   absl::Status Forward(const HeadBatch& batch) override;
@@ -120,7 +121,8 @@ class HeadRunner : public DraftHead {
   MatrixView kept_states_;
   int32_t first_kept_ = 0;  // row of the last step's first
   int32_t num_kept_ = 0;
-  UnreadTokens unread_;    // `state` is a row of kept_states_
+  UnreadTokens unread_;  // `state` is a row of kept_states_
+  int64_t num_read_ = 0;
   MatrixView own_states_;  // [max_batch_size, hidden], of the last rows of logits
   MatrixView deltas_;      // the same shape
   MatrixView own_logits_;  // f32 [max_batch_size, own vocabulary]; none where that is all

@@ -24,6 +24,7 @@ class FirstRanksHead : public DraftHead {
   int32_t block_tokens() const override { return head_->block_tokens(); }
   int32_t first_spare_block() const override { return head_->first_spare_block(); }
   int32_t spare_blocks_per_seq() const override { return head_->spare_blocks_per_seq(); }
+  int64_t num_read() const override { return head_->num_read(); }
   std::vector<StepShape> RecordedBatches(int32_t max_query_len) const override {
     return head_->RecordedBatches(max_query_len);
   }

@@ -143,6 +143,7 @@ void SessionHub::RecordMetrics(const StepStats& stats, const LoadSnapshot& load)
   m.adapter_evictions.Increment(stats.adapter_evictions);
   m.drafts.Increment(stats.num_drafts);
   m.drafts_accepted.Increment(stats.num_accepted_drafts);
+  m.draft_reads.Increment(static_cast<double>(stats.num_read_for_drafts));
   m.draft_seconds.Increment(std::chrono::duration<double>(stats.draft_time).count());
   for (int32_t length = 0; length <= kMaxDrafts; ++length) {
     for (int32_t i = 0; i < stats.accepted_lengths[length]; ++i) {

@@ -27,6 +27,7 @@ class HeadDrafts : public DraftSource {
   explicit HeadDrafts(DraftHead* head) : head_(head) {}
 
   void AfterStep(std::span<const ComputedTokens> computed) override;
+  int64_t num_read() const override { return head_->num_read(); }
   // Once the head has failed, nothing is proposed any more.
   void Propose(std::span<DraftAsk> asks) override;
 

@@ -66,6 +66,7 @@ class NotedBatches : public DraftHead {
     EXPECT_EQ(max_query_len, 8);
     return to_record;
   }
+  int64_t num_read() const override { return 0; }
   void Note(std::span<const UnreadToken>) override { ADD_FAILURE() << "nothing was computed"; }
   absl::Status Forward(const HeadBatch& batch) override {
     const ForwardBatch& tokens = batch.batch;

@@ -241,6 +241,7 @@ TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
   stats.num_drafts = 6;
   stats.num_accepted_drafts = 4;
   stats.accepted_lengths[2] = 2;
+  stats.num_read_for_drafts = 9;
   stats.draft_time = std::chrono::milliseconds(125);
   stats.admitted_prompt_tokens = 30;
   stats.admitted_cached_tokens = 10;
@@ -273,6 +274,7 @@ TEST_F(SessionHubTest, MetricsCountWhatStepsDid) {
   EXPECT_EQ(metrics.expert_imbalance.Value(), 1.75);
   EXPECT_EQ(metrics.drafts.Value(), 12);
   EXPECT_EQ(metrics.drafts_accepted.Value(), 8);
+  EXPECT_EQ(metrics.draft_reads.Value(), 18);
   EXPECT_EQ(metrics.draft_seconds.Value(), 0.25);
   const std::string text = registry.Serialize();
   for (const char* sample :

@@ -152,6 +152,25 @@ struct Compared {
   int equal = 0;
 };
 
+TEST_P(HeadDraftsTest, NothingIsReadWhileNothingIsProposedButManyTokensAtOnce) {
+  CoreSetup setup;
+  std::vector<Request> requests = GreedyRequests();
+  int64_t num_tokens = 0;
+  for (Request& request : requests) {
+    request.speculate = false;
+    num_tokens += static_cast<int64_t>(request.prompt_token_ids.size()) + 24;
+  }
+  DraftHead* const head = model_->draft_head();
+  setup.max_tokens = 512;  // as many as the head reads at once
+  ASSERT_LT(num_tokens, setup.max_tokens);
+  Run(requests, setup, true);
+  EXPECT_EQ(head->num_read(), 0);
+  setup.max_tokens = 96;
+  Run(requests, setup, true);
+  EXPECT_GT(head->num_read(), num_tokens - 2 * setup.max_tokens);
+  EXPECT_LT(head->num_read(), num_tokens);
+}
+
 TEST_P(HeadDraftsTest, AreThoseOfTheTextAfterAPause) {
   CoreSetup setup;
   const Ran ran = Run(GreedyRequests(), setup, true, 7);
