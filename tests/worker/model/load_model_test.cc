@@ -41,6 +41,7 @@ class LoadModelTest : public ::testing::Test {
     parts.tensors = source_->tensors();
     parts.compressed_int8 = source_->compressed_int8();
     parts.fp8 = source_->fp8();
+    parts.mxfp4 = source_->mxfp4();
     return parts;
   }
 
@@ -146,6 +147,39 @@ TEST_F(LoadModelTest, EightBitFloatsNeedTheirBlocksScales) {
   parts.fp8 = {};
   EXPECT_THAT(std::string(Load(std::move(parts)).message()),
               AllOf(HasSubstr("F8_E4M3"), HasSubstr("config.json names no quantization")));
+}
+
+TEST_F(LoadModelTest, StacksOfExpertsNeedTheirScalesBiasesAndShapes) {
+  const std::string up = "model.layers.1.mlp.experts.gate_up_proj";
+  const auto error_of = [&](const std::string& directory, const std::string& tensor,
+                            const auto& change) {
+    Checkpoint::Parts parts = PartsOf(directory);
+    change(&Tensor(&parts, tensor));
+    return std::string(Load(std::move(parts)).message());
+  };
+  const auto lose = [](TensorView* tensor) { tensor->name = "lost"; };
+  EXPECT_THAT(error_of("gpt_oss_mxfp4", up + "_scales", lose),
+              HasSubstr("'" + up + "_scales' is missing"));
+  EXPECT_THAT(error_of("gpt_oss_mxfp4", up + "_bias", lose),
+              HasSubstr("'" + up + ".bias' is missing"));
+  EXPECT_THAT(error_of("gpt_oss_mxfp4", up + "_blocks",
+                       [](TensorView* tensor) {
+                         tensor->shape = {4, 128, 2, 8};
+                       }),
+              AllOf(HasSubstr(up + "_blocks"), HasSubstr("expected U8 [4, 128, 1, 16]")));
+  EXPECT_THAT(error_of("gpt_oss_mxfp4", up + "_blocks",
+                       [](TensorView* tensor) {
+                         tensor->shape = {0, 128, 1, 16};
+                       }),
+              HasSubstr("expected U8 [4, 128, 1, 16]"));
+  EXPECT_THAT(error_of("gpt_oss_mxfp4", up + "_scales",
+                       [](TensorView* tensor) { tensor->dtype = DType::kI8; }),
+              AllOf(HasSubstr(up + "_scales"), HasSubstr("expected U8")));
+  EXPECT_THAT(error_of("gpt_oss", up,
+                       [](TensorView* tensor) {
+                         tensor->shape = {4, 128, 32};
+                       }),
+              HasSubstr("expected shape [4, 32, 128]"));
 }
 
 TEST_F(LoadModelTest, ModulesBesideTheDecoderAreLeftOut) {
