@@ -27,7 +27,8 @@ constexpr Function kFunctions[] = {{"swiglu", ActivationKind::kSilu, true},
                                    {"geglu", ActivationKind::kGelu, true},
                                    {"gelu", ActivationKind::kGelu, false},
                                    {"tanh geglu", ActivationKind::kGeluTanh, true},
-                                   {"tanh gelu", ActivationKind::kGeluTanh, false}};
+                                   {"tanh gelu", ActivationKind::kGeluTanh, false},
+                                   {"clamped swiglu", ActivationKind::kClampedSwiglu, true}};
 
 double Activated(ActivationKind kind, double x) {
   switch (kind) {
@@ -36,9 +37,19 @@ double Activated(ActivationKind kind, double x) {
     case ActivationKind::kGelu:
       return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
     case ActivationKind::kGeluTanh:
+      return 0.5 * x *
+             (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+    case ActivationKind::kClampedSwiglu:
       break;
   }
-  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+  const double gate = std::fmin(x, 7.0);
+  return gate / (1 + std::exp(-1.702 * gate));
+}
+
+// What a gated activation is multiplied by.
+double Factor(ActivationKind kind, double up) {
+  if (kind != ActivationKind::kClampedSwiglu) return up;
+  return std::fmin(std::fmax(up, -7.0), 7.0) + 1;
 }
 
 template <typename T>
@@ -76,7 +87,7 @@ void RunActivation(TestRun* run, const Function& function, int tokens, int width
     std::vector<double> y(width);
     for (int i = 0; i < width; ++i) {
       y[i] = Activated(function.kind, ToDouble(x[t * in_stride + i]));
-      if (function.gated) y[i] *= ToDouble(x[t * in_stride + width + i]);
+      if (function.gated) y[i] *= Factor(function.kind, ToDouble(x[t * in_stride + width + i]));
     }
     if (with_int8 &&
         !ExpectQuantizedRow(run, t, y.data(), &got_quantized[t * stride], got_scales[t], width)) {
