@@ -124,10 +124,15 @@ absl::Status CheckWire(const Descriptor& type, size_t size,
 
 absl::Status ParseChecked(grpc::ByteBuffer* bytes, google::protobuf::Message* message) {
   const Descriptor& type = *message->GetDescriptor();
-  grpc::ProtoBufferReader checked(bytes);
-  PINGTI_RETURN_IF_ERROR(CheckWire(type, bytes->Length(), &checked));
+  const auto check = [&] {
+    grpc::ProtoBufferReader checked(bytes);
+    return CheckWire(type, bytes->Length(), &checked);
+  };
+  const bool is_small = bytes->Length() < kSmallMessageBytes;
+  if (!is_small) PINGTI_RETURN_IF_ERROR(check());
   grpc::ProtoBufferReader parsed(bytes);
   if (message->ParseFromZeroCopyStream(&parsed)) return absl::OkStatus();
+  if (is_small) PINGTI_RETURN_IF_ERROR(check());  // says what is wrong
   return absl::InvalidArgumentError(
       Concat("the bytes are no ", type.full_name(), ", or a text is not UTF-8"));
 }

@@ -29,7 +29,11 @@ inline constexpr size_t kParsedPerByte = 4;
 absl::Status CheckWire(const google::protobuf::Descriptor& type, size_t size,
                        google::protobuf::io::ZeroCopyInputStream* bytes);
 
-// Parses `bytes` if the check allows it. Errors: those of CheckWire; InvalidArgument.
+// No message with fewer bytes takes more than it may, whatever its parts are.
+inline constexpr size_t kSmallMessageBytes = 128u << 10;
+
+// Parses `bytes` if the check allows it, which is not asked where they are too few to fail it.
+// Errors: those of CheckWire; InvalidArgument.
 absl::Status ParseChecked(grpc::ByteBuffer* bytes, google::protobuf::Message* message);
 
 // The message as one buffer.

@@ -107,6 +107,29 @@ TEST(WireCheckTest, NothingThatPassesTakesMoreThanItMay) {
   ExpectWithinTheLimit<worker::v1::TokenLogprobs>(std::string("\x12\x00", 2));
 }
 
+// What is parsed without a walk would pass it: of each type of part, as many empty ones as fit.
+TEST(WireCheckTest, NoSmallMessageTakesMoreThanItMay) {
+  using google::protobuf::Descriptor;
+  const auto check = [](const Descriptor& type) {
+    for (int i = 0; i < type.field_count(); ++i) {
+      const uint32_t tag = static_cast<uint32_t>(type.field(i)->number()) << 3 | 2;
+      std::string part;
+      for (uint32_t rest = tag; rest > 0; rest >>= 7) {
+        part += static_cast<char>((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+      }
+      part += '\0';
+      const std::string bytes = Repeated(part, kSmallMessageBytes / part.size());
+      google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+      const absl::Status status = CheckWire(type, bytes.size(), &stream);
+      EXPECT_TRUE(status.ok()) << type.field(i)->full_name() << ": " << status;
+    }
+  };
+  for (const auto* file :
+       {v1::ChatRequest::descriptor()->file(), worker::v1::Sequence::descriptor()->file()}) {
+    for (int i = 0; i < file->message_type_count(); ++i) check(*file->message_type(i));
+  }
+}
+
 TEST(WireCheckTest, DamagedBytesAreRefusedOrStayWithinTheLimit) {
   google::protobuf::SetLogHandler(nullptr);  // it would print a line each time
   std::mt19937 random(7);
