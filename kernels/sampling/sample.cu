@@ -16,6 +16,8 @@
 //   the total), a draw where two tokens' noisy logits are within 1e-5.
 // Shared memory: 13 KB and 4 bytes per token of the block's part: two blocks per SM for
 //   vocabularies of up to 195,000 tokens.
+// Ranked tokens: the log-sum of the raw row is subtracted before it is adjusted, and the best of
+//   the adjusted row are sorted as for top_k.
 // Bytes: 4 per token, read once. At a batch of decode rows bound by the latency of the exchanges.
 // Architectures: sm_90a (clusters), sm_80 and newer (one block per row).
 // Sources: Salmon et al. (SC 2011) for the generator; Gumbel, "Statistical Theory of Extreme
@@ -210,6 +212,26 @@ __device__ void WriteTop(const SampleParams& p, int row_index, int num_top, cons
   p.top_logprobs[at] = is_real ? LogitOf(sorted[n]) + shift : -INFINITY;
 }
 
+// WriteTop for ranked tokens, whose values are adjusted log-probabilities; `shift` is to be added
+// to a raw logit to have its logprob.
+__device__ void WriteRanked(const SampleParams& p, int row_index, int num_ranked,
+                            const uint64_t* sorted, uint32_t count, float shift) {
+  const int n = threadIdx.x;
+  if (n >= num_ranked) return;
+  const int64_t at = static_cast<int64_t>(row_index) * p.max_ranked + n;
+  const bool is_real = n < static_cast<int>(count);
+  const int id = is_real ? TokenOf(sorted[n]) : -1;
+  p.ranked_ids[at] = id;
+  p.adjusted_logprobs[at] = is_real ? LogitOf(sorted[n]) : -INFINITY;
+  p.ranked_logprobs[at] = is_real ? p.logits[row_index * p.logits_stride + id] + shift : -INFINITY;
+}
+
+// Turns logits into log-probabilities, in place. Begins with a block barrier, and needs one behind.
+__device__ void AddToLogits(const Slice& slice, float shift) {
+  __syncthreads();  // raw values are no longer read by others
+  for (int i = threadIdx.x; i < slice.size; i += kThreads) slice.values[i] += shift;
+}
+
 // Bias, penalties and mask, in place. Ends with a block barrier.
 __device__ void AdjustLogits(const Slice& slice, const SampleParams& p,
                              const SamplingRowParams& r) {
@@ -350,6 +372,18 @@ __device__ uint64_t BestAdjusted(RowBlocks<kCluster>* row, const Slice& slice) {
   return BestToken(row->Reduce(Loaded{best.Key(slice.first_id), 0, has_nan}));
 }
 
+// Brings the row's `wanted` best tokens, or more, or all that there are, into the first block's
+// `sorted`; returns how many. `num_sorted`: those that SortTop brought, else 0. `max`: the highest.
+template <int kCluster>
+__device__ uint32_t SortBest(RowRanks<kCluster>* ranks, float max, uint32_t wanted,
+                             uint32_t num_sorted) {
+  if (num_sorted > 0) return num_sorted;
+  const uint64_t last = ranks->KeyOfRank(max, wanted);
+  const uint32_t count = last != 0 ? wanted : ranks->num_tokens();
+  ranks->SortFrom(last, count);
+  return count;
+}
+
 // From the row's loaded logits to a token id, or -1. The result is the first block's.
 template <int kCluster, bool kLogprobs>
 __device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, int slice_size,
@@ -361,29 +395,36 @@ __device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, int slice
   // 0: the draw is not from sorted tokens.
   const uint32_t top_k = Draws(r) && r.top_k > 0 && r.top_k <= kCandidates ? r.top_k : 0;
   uint32_t num_sorted = 0;  // tokens in shared->rank.sorted; 0: too many, or none wanted
+  const bool is_ranked = kLogprobs && r.num_ranked > 0;
+  float shift = 0.0f;  // from a raw logit to its logprob
   if (kLogprobs && r.num_top_logprobs >= 0 && best != 0) {
     const float max = LogitOf(best);
-    const float shift = WriteLogSum(row, slice, p, row_index, max);
+    shift = WriteLogSum(row, slice, p, row_index, max);
     const int num_top = min(r.num_top_logprobs, p.max_top_logprobs);
     if (num_top > 0) {
       const auto wanted = static_cast<uint32_t>(num_top);
       // The same tokens serve the draw where that is from the same logits.
       num_sorted = ranks.SortTop(max, adjusts ? wanted : umax(wanted, top_k));
-      uint32_t count = num_sorted;
-      if (count == 0) {
-        const uint64_t last = ranks.KeyOfRank(max, wanted);
-        count = last != 0 ? wanted : ranks.num_tokens();
-        ranks.SortFrom(last, count);
-      }
+      const uint32_t count = SortBest(&ranks, max, wanted, num_sorted);
       if (row->rank() == 0) WriteTop(p, row_index, num_top, shared->rank.sorted, count, shift);
     }
+    if (is_ranked) AddToLogits(slice, shift);
   }
-  if (adjusts) {
+  if (adjusts || is_ranked) {
     AdjustLogits(slice, p, r);
     best = BestAdjusted(row, slice);
     num_sorted = 0;
   }
   if (best == 0) return -1;
+  if (is_ranked) {
+    const auto wanted = static_cast<uint32_t>(min(r.num_ranked, p.max_ranked));
+    const float max = LogitOf(best);
+    const uint32_t count = SortBest(&ranks, max, wanted, ranks.SortTop(max, wanted));
+    if (row->rank() == 0) {
+      WriteRanked(p, row_index, static_cast<int>(wanted), shared->rank.sorted, count, shift);
+    }
+    return TokenOf(best);
+  }
   if (!Draws(r)) return TokenOf(best);
   if (top_k > 0 && num_sorted == 0) {
     num_sorted = ranks.SortTop(LogitOf(best), top_k);
@@ -464,12 +505,14 @@ cudaError_t SampleWorkspaceBytes(int num_rows, int vocab_size, size_t* bytes) {
 
 cudaError_t LaunchSample(const SampleParams& p, cudaStream_t stream) {
   if (p.num_rows < 0 || p.vocab_size <= 0 || p.vocab_size > kMaxVocab || p.max_top_logprobs < 0 ||
-      p.max_top_logprobs > kMaxTopLogprobs) {
+      p.max_top_logprobs > kMaxTopLogprobs || p.max_ranked < 0 || p.max_ranked > kMaxRankedTokens) {
     return cudaErrorInvalidValue;
   }
   if (p.num_rows == 0) return cudaSuccess;
   if (!p.logits || !p.rows || !p.token_ids ||
-      (p.max_top_logprobs > 0 && (!p.top_ids || !p.top_logprobs || !p.logprobs))) {
+      (p.max_top_logprobs > 0 && (!p.top_ids || !p.top_logprobs || !p.logprobs)) ||
+      (p.max_ranked > 0 &&
+       (!p.ranked_ids || !p.ranked_logprobs || !p.adjusted_logprobs || !p.logprobs))) {
     return cudaErrorInvalidValue;
   }
   DeviceTraits device;

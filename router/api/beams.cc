@@ -57,7 +57,7 @@ absl::Status CheckNumbers(const GenerationParams& params, uint32_t max_beams) {
   return absl::OkStatus();
 }
 
-// What changes the probabilities by which beams are compared, or ends them by their text.
+// What has no meaning for a search.
 absl::Status CheckNoneOfThese(const GenerationRequest& request) {
   const GenerationParams& params = request.params;
   if (params.temperature.value_or(0) != 0) {
@@ -65,18 +65,8 @@ absl::Status CheckNoneOfThese(const GenerationRequest& request) {
                       Concat("'temperature' is ", *params.temperature,
                              ", expected 0 or none with beam search: beams are not drawn"));
   }
-  if (params.presence_penalty != 0) return NotWithBeams("presence_penalty");
-  if (params.frequency_penalty != 0) return NotWithBeams("frequency_penalty");
-  if (params.repetition_penalty.value_or(1) != 1) return NotWithBeams("repetition_penalty");
-  if (!params.logit_bias.empty()) return NotWithBeams("logit_bias");
-  if (params.logprobs) return NotWithBeams("logprobs");
   if (params.max_tokens == 0u) return NotWithBeams("max_tokens");  // it scores the prompt alone
-  if (!params.stop.empty()) {
-    return UnsupportedField("stop", "not with beam search; 'stop_token_ids' end a beam");
-  }
-  if (request.grammar.has_value()) return NotWithBeams(request.grammar_field);
-  if (request.require_tool_call) return NotWithBeams("tool_choice");
-  if (request.strict_tools) return NotWithBeams("tools[].function.strict");
+  // A thought is ended by going on behind other tokens than were drawn, which a search cannot.
   if (request.thinking_budget.has_value()) return NotWithBeams("thinking_budget");
   return absl::OkStatus();
 }

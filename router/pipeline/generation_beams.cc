@@ -3,6 +3,7 @@
 // be resumed, as its beams exist only at its worker: it begins again from the prompt. See
 // generation.h.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "router/pipeline/generation.h"
@@ -14,6 +15,7 @@ bool IsWhole(const SequenceOutput& answer) {
   if (!answer.finish.has_value()) return false;
   switch (answer.finish->reason) {
     case Finish::Reason::kStopToken:
+    case Finish::Reason::kStopText:
     case Finish::Reason::kMaxTokens:
     case Finish::Reason::kContextFull:
       return true;
@@ -41,8 +43,11 @@ void Generation::TakeBeams(size_t first, SequenceOutput output) {
   if (output.finish.has_value() && !IsWhole(output)) {
     return HandleAbnormalEnd(first, *output.finish);
   }
+  std::move(output.prompt_logprobs.begin(), output.prompt_logprobs.end(),
+            std::back_inserter(choice.prompt_scores));
   SequenceOutput& answer = choice.beams[output.sample_index];
   answer.token_ids.insert(answer.token_ids.end(), output.token_ids.begin(), output.token_ids.end());
+  std::move(output.logprobs.begin(), output.logprobs.end(), std::back_inserter(answer.logprobs));
   answer.finish = std::move(output.finish);
   if (std::all_of(choice.beams.begin(), choice.beams.end(), IsWhole)) FinishBeams(first);
 }
@@ -50,16 +55,19 @@ void Generation::TakeBeams(size_t first, SequenceOutput output) {
 void Generation::FinishBeams(size_t first) {
   const std::vector<SequenceOutput> answers = std::move(choices_[first].beams);
   CountBeams(&choices_[first], answers);
+  const std::vector<TokenScores> prompt_scores = std::move(choices_[first].prompt_scores);
   for (size_t i = 0; i < answers.size() && !done(); ++i) {
     Choice& choice = choices_[first + i];
     ChoiceDelta delta;
     delta.index = static_cast<uint32_t>(first + i);
+    choice.prompt_scores = prompt_scores;
     Echo(&choice, &delta);
     RecordTokens(first + i, answers[i].token_ids.size());
     const After after = PushTokens(&choice, answers[i], &delta);
     choice.counted_tokens = static_cast<uint32_t>(choice.generated.size());
-    const bool stopped =
-        after == After::kAnswerOver || answers[i].finish->reason == Finish::Reason::kStopToken;
+    const Finish::Reason reason = answers[i].finish->reason;
+    const bool stopped = after == After::kAnswerOver || reason == Finish::Reason::kStopToken ||
+                         reason == Finish::Reason::kStopText;
     FinishChoice(&choice, stopped ? FinishReason::kStop : FinishReason::kLength, &delta);
     Send(std::move(delta));
   }

@@ -76,9 +76,7 @@ SamplingParams Generation::MakeSampling(const Choice& choice) const {
   sampling.seed = choice.seed;
   sampling.logit_bias = params.logit_bias;
   if (params.beams() > 1) {
-    // The model's own temperature and penalty are for what is drawn.
-    sampling.temperature = 0;
-    sampling.repetition_penalty = 1;
+    sampling.temperature = 0;  // the model's own is for what is drawn
     sampling.n = params.n;
     sampling.beam = MakeBeams();
   }
@@ -105,6 +103,7 @@ StopCriteria Generation::MakeStop(const Choice& choice) const {
     }
   }
   stop.ignore_eos = params.ignore_eos;
+  if (params.beams() > 1) stop.stop_texts = params.stop;
   return stop;
 }
 

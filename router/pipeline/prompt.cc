@@ -255,6 +255,28 @@ absl::StatusOr<std::vector<uint32_t>> TokenizeRendered(const ServedModel& model,
   return ids;
 }
 
+absl::Status ValidateBeams(const ServedModel& model, const GenerationRequest& request) {
+  const GenerationParams& params = request.params;
+  if (params.beams() <= 1) return absl::OkStatus();
+  if (!model.beams) {
+    return UnsupportedField(params.num_beams > 1 ? "num_beams" : "use_beam_search",
+                            Concat("the workers of model '", model.id, "' have no beam search"));
+  }
+  if (params.stop.empty()) return absl::OkStatus();
+  if (!model.beam_stop_texts) {
+    return UnsupportedField("stop",
+                            Concat("the workers of model '", model.id, "' end no beam at a text"));
+  }
+  // A stop string ends words, not thoughts, which a worker does not tell apart.
+  if (request.kind == GenerationRequest::Kind::kChat && model.reasoning != ReasoningFormat::kNone) {
+    return UnsupportedField(
+        "stop",
+        "not with beam search in a chat with a model that thinks aloud; 'stop_token_ids' "
+        "end a beam");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 uint64_t PreparedPrompts::num_tokens() const {
@@ -266,10 +288,7 @@ uint64_t PreparedPrompts::num_tokens() const {
 absl::Status ValidateRequest(const ServedModel& model, const GenerationRequest& request) {
   const GenerationParams& params = request.params;
   PINGTI_RETURN_IF_ERROR(ValidateCompletion(model, request));
-  if (params.beams() > 1 && !model.beams) {
-    return UnsupportedField(params.num_beams > 1 ? "num_beams" : "use_beam_search",
-                            Concat("the workers of model '", model.id, "' have no beam search"));
-  }
+  PINGTI_RETURN_IF_ERROR(ValidateBeams(model, request));
   if (request.is_constrained() && !model.grammars) {
     return UnsupportedField(
         request.require_tool_call ? "tool_choice" : request.grammar_field,

@@ -74,6 +74,7 @@ void WorkerRegistry::OnReady(LinkId link, const WorkerInfo& info) {
 void WorkerRegistry::RecordFinish(Worker* worker, const Finish& finish) {
   switch (finish.reason) {
     case Finish::Reason::kStopToken:
+    case Finish::Reason::kStopText:
     case Finish::Reason::kMaxTokens:
     case Finish::Reason::kContextFull:
       worker->breaker.OnSuccess();
@@ -121,6 +122,7 @@ bool WorkerRegistry::IsLast(const Booking& booking, const SequenceOutput& output
   if (!output.finish.has_value()) return false;
   switch (output.finish->reason) {
     case Finish::Reason::kStopToken:
+    case Finish::Reason::kStopText:
     case Finish::Reason::kMaxTokens:
     case Finish::Reason::kContextFull:
       return booking.limits.all_ended();

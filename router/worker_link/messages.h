@@ -42,6 +42,7 @@ struct StopCriteria {
   uint32_t min_tokens = 0;
   std::vector<uint32_t> stop_token_ids;
   bool ignore_eos = false;
+  std::vector<std::string> stop_texts{};  // of a beam search
 };
 
 struct LogprobParams {
@@ -99,9 +100,10 @@ struct Finish {
     kContextFull,
     kCancelled,
     kDeadline,
-    kRejected,  // never started
-    kError,     // failed while running
-    kPreempted  // handed back, to be resumed elsewhere
+    kRejected,   // never started
+    kError,      // failed while running
+    kPreempted,  // handed back, to be resumed elsewhere
+    kStopText    // of a beam: the last of token_ids completes one
   };
   Reason reason = Reason::kUnspecified;
   uint32_t code = 0;  // absl::StatusCode, with kRejected and kError

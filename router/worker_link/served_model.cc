@@ -56,6 +56,7 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
            card.features().end();
   };
   model->beams = has("beam_early_stopping");
+  model->beam_stop_texts = has("beam_stop_texts");
   model->grammars = has("grammar");
   model->framed_grammars = has("grammar_frames");
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();

@@ -54,6 +54,7 @@ void FillStop(const StopCriteria& stop, worker::v1::StopCriteria* message) {
   message->set_min_tokens(stop.min_tokens);
   message->mutable_stop_token_ids()->Assign(stop.stop_token_ids.begin(), stop.stop_token_ids.end());
   message->set_ignore_eos(stop.ignore_eos);
+  message->mutable_stop_texts()->Assign(stop.stop_texts.begin(), stop.stop_texts.end());
 }
 
 TokenScores ToScores(const worker::v1::TokenLogprobs& message) {
@@ -84,6 +85,8 @@ Finish::Reason ToReason(worker::v1::Finish::Reason reason) {
       return Finish::Reason::kError;
     case Message::REASON_PREEMPTED:
       return Finish::Reason::kPreempted;
+    case Message::REASON_STOP_TEXT:
+      return Finish::Reason::kStopText;
     default:  // a newer worker's
       return Finish::Reason::kUnspecified;
   }
@@ -150,6 +153,8 @@ std::string_view FinishReasonName(Finish::Reason reason) {
       return "error";
     case Finish::Reason::kPreempted:
       return "preempted";
+    case Finish::Reason::kStopText:
+      return "stop_text";
   }
   return "";
 }

@@ -75,7 +75,7 @@ EDGES = {
     "worker/engine/scheduler": BASE + ["worker/cache", "worker/engine/sequence"],
     "worker/engine": BASE + ["worker/adapters", "worker/cache", "worker/model", "worker/sampling", "worker/backend",
                              "worker/engine/scheduler", "worker/engine/sequence",
-                             "worker/grammar", "common/grammar"],
+                             "worker/grammar", "common/grammar", "common/text"],
     "worker/speculation": BASE + ["worker/cache", "worker/engine", "worker/engine/sequence",
                                   "worker/model"],
     "worker/draft_model": BASE + ["common/grammar", "worker/backend/choose", "worker/engine",

@@ -195,6 +195,8 @@ SampledToken FakeModel::Draw(std::span<const float> raw, const SamplingRow& row)
     return out;
   }
   std::vector<float> logits(raw.begin(), raw.end());
+  const float norm = row.num_ranked > 0 ? LogSumExp(raw) : 0.0f;
+  for (float& logit : logits) logit -= norm;
   for (const auto& bias : row.logit_bias) logits[bias.token_id] += bias.bias;
   for (const auto& count : row.token_counts) {
     float& logit = logits[count.token_id];
@@ -212,6 +214,10 @@ SampledToken FakeModel::Draw(std::span<const float> raw, const SamplingRow& row)
   std::stable_sort(kept.begin(), kept.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   out.token_id = kept[0].second;
+  for (size_t i = 0; i < kept.size() && i < static_cast<size_t>(row.num_ranked); ++i) {
+    const auto [adjusted, token] = kept[i];
+    out.ranked.push_back({token, raw[token] - norm, adjusted});
+  }
   if (row.temperature > 0.0f) {
     if (row.top_k > 0 && static_cast<size_t>(row.top_k) < kept.size()) kept.resize(row.top_k);
     std::vector<double> weights;

@@ -17,8 +17,9 @@
 
 namespace pingti::worker {
 
-// The most alternatives that every backend gives for one row.
+// The most alternatives, and the most ranked tokens, that every backend gives for one row.
 inline constexpr int32_t kMaxTopLogprobs = 64;
+inline constexpr int32_t kMaxRankedTokens = 64;
 
 struct TokenCount {
   int32_t token_id;
@@ -50,6 +51,11 @@ struct SamplingRow {
   // -1: no logprobs; k >= 0: the drawn token's and the k most likely ones'. Logprobs are of the raw
   // logits (before penalties and temperature), as OpenAI-compatible servers report them.
   int32_t num_top_logprobs = -1;
+  // More than 0: so many tokens of the highest adjusted log-probabilities are given, for a beam to
+  // go on with. Bias, penalties and mask are then applied to the log-probabilities, as
+  // transformers' beam search does with its logits processors, and nothing normalises them again.
+  // REQUIRES: temperature 0; the first of them is what the row draws.
+  int32_t num_ranked = 0;
 };
 
 // At most 1e30, so that no product with a logit overflows.
@@ -60,7 +66,8 @@ inline float InverseTemperature(const SamplingRow& row) {
 // Whether the highest logit is all that a row's draw depends on.
 inline bool TakesHighest(const SamplingRow& row) {
   return (row.temperature <= 0.0f || row.top_k == 1) && row.token_counts.empty() &&
-         row.logit_bias.empty() && row.allowed_mask.empty() && row.num_top_logprobs < 0;
+         row.logit_bias.empty() && row.allowed_mask.empty() && row.num_top_logprobs < 0 &&
+         row.num_ranked == 0;
 }
 
 struct TopLogprob {
@@ -68,10 +75,18 @@ struct TopLogprob {
   float logprob;
 };
 
+struct RankedToken {
+  int32_t token_id;
+  float logprob;
+  float adjusted_logprob;
+};
+
 struct SampledToken {
   int32_t token_id = -1;
-  float logprob = 0.0f;            // valid when logprobs were asked for
-  std::vector<TopLogprob> top;     // descending
+  float logprob = 0.0f;         // valid when logprobs were asked for
+  std::vector<TopLogprob> top;  // descending
+  // Descending, ties lower id first; as many as were asked for, or all that may come next.
+  std::vector<RankedToken> ranked;
   bool logits_not_finite = false;  // the row held a NaN or only -inf: the sequence fails alone
 };
 

@@ -45,7 +45,7 @@ EngineCore::EngineCore(Model* model, const Clock* clock, const EngineOptions& op
       mask_budget_(options.mask_limits),
       finisher_(&scheduler_, &outputs_, &stats_),
       taker_(&scheduler_, &outputs_, &finisher_, &stats_, limits_.vocab_size),
-      beams_(&scheduler_, &outputs_, &finisher_, &stats_),
+      beams_(&scheduler_, &outputs_, &finisher_, &stats_, options_.vocabulary.get()),
       pacer_(options.max_step_time),
       speculator_(options.drafts, options.max_drafts, clock),
       adapter_slots_(model),
@@ -333,13 +333,11 @@ void EngineCore::TakeChunk(size_t index) {
   }
   scheduler_.Commit(sequence, chunk.num_tokens);
   if (drawn.empty()) return;
-  const absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
-  if (!status.ok()) {
-    LogError("beams failed",
-             {{"request_id", group->request.request_id}, {"error", status.ToString()}});
-    return finisher_.FinishRequest(group, FinishReason::kError, status);
-  }
-  beams_.TakeCandidates(group, group->samples[sequence->index].get(), &drawn[0]);
+  absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
+  Sample* beam = group->samples[sequence->index].get();
+  if (status.ok() && beam->grammar != nullptr) status = batch_.mask_status(index)[0];
+  if (!status.ok()) return beams_.Fail(group, status);
+  beams_.TakeCandidates(group, beam, &drawn[0]);
 }
 
 void EngineCore::HandleFailedStep(const absl::Status& status) {

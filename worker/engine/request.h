@@ -24,6 +24,7 @@ struct StopParameters {
   int32_t min_tokens = 0;
   std::vector<int32_t> stop_token_ids;
   bool ignore_eos = false;
+  std::vector<std::string> stop_texts;  // each ends a beam whose output's text completes it
 };
 
 struct LogprobParameters {
@@ -55,6 +56,7 @@ struct Request {
 
 enum class FinishReason {
   kStopToken,
+  kStopText,
   kMaxTokens,
   kContextFull,
   kCancelled,
@@ -63,7 +65,7 @@ enum class FinishReason {
   kError,
   kPreempted,
 };
-inline constexpr int kNumFinishReasons = 8;
+inline constexpr int kNumFinishReasons = 9;
 // "stop_token", "max_tokens", ...: for logs and metric labels.
 const char* FinishReasonName(FinishReason reason);
 

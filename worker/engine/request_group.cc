@@ -26,6 +26,8 @@ const char* FinishReasonName(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStopToken:
       return "stop_token";
+    case FinishReason::kStopText:
+      return "stop_text";
     case FinishReason::kMaxTokens:
       return "max_tokens";
     case FinishReason::kContextFull:
@@ -73,8 +75,13 @@ RequestGroup::RequestGroup(Request r, uint64_t session_id, uint64_t order,
   Scheduler::ExtendHashes(&sequence, kv_block_tokens);
   if (request.logprobs.prompt) prompt_logprobs.resize(num_prompt());
   if (request.sampling.is_beam_search()) {
-    beam = std::make_unique<BeamSearch>(request.sampling.beam, stop_token_ids, max_output);
+    beam = std::make_unique<BeamSearch>(request.sampling.beam,
+                                        static_cast<int32_t>(stop_token_ids.size()), max_output);
     sequence.num_places = request.sampling.beam.num_beams;
+    if (!request.stop.stop_texts.empty()) {
+      stop_texts = std::make_unique<const text::StopStrings>(request.stop.stop_texts);
+      first->stop_matcher.emplace(stop_texts.get());
+    }
   }
 }
 
@@ -99,11 +106,6 @@ void RequestGroup::TakeAdapter(AdapterPtr adapter) {
 
 bool RequestGroup::is_stop(int32_t token_id) const {
   return std::binary_search(stop_token_ids.begin(), stop_token_ids.end(), token_id);
-}
-
-int32_t RequestGroup::num_top_logprobs(const Sample& sample) const {
-  if (beam != nullptr) return beam->candidates_per_beam(SuppressesStops(sample));
-  return request.logprobs.enabled ? request.logprobs.top_logprobs : -1;
 }
 
 void RequestGroup::TakePromptLogprobs(int32_t position, std::span<SampledToken> results) {

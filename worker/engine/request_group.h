@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "common/text/stop_matcher.h"
 #include "worker/engine/draft_depth.h"
 #include "worker/engine/draft_source.h"
 #include "worker/engine/request.h"
@@ -24,13 +25,14 @@ namespace pingti::worker {
 struct Sample {
   Sequence sequence;
   SequenceSampling sampling;
-  std::unique_ptr<GrammarState> grammar;  // null: the output is free
-  int32_t mask_waits = 0;                 // steps in a row in which its mask was too costly
-  int32_t num_output = 0;                 // generated_token_ids included
+  std::unique_ptr<GrammarState> grammar;          // null: the output is free
+  std::optional<text::StopMatcher> stop_matcher;  // of a beam that texts may end
+  int32_t mask_waits = 0;                         // steps in a row in which its mask was too costly
+  int32_t num_output = 0;                         // generated_token_ids included
   float cumulative_logprob = 0.0f;
   bool has_output = false;  // something was sent
-  // Beam search: the most likely next tokens, once computed and until all beams have theirs.
-  std::vector<TopLogprob> candidates;
+  // Beam search: what it may go on with, once computed and until all beams have theirs.
+  BeamCandidates candidates;
   std::unique_ptr<DraftMemory> draft_memory;  // of the source of drafts
   DraftAcceptance draft_acceptance;
 };
@@ -59,7 +61,9 @@ struct RequestGroup {
     return sample.num_output + ahead < request.stop.min_tokens;
   }
   // -1, or how many alternatives are to be computed for each token.
-  int32_t num_top_logprobs(const Sample& sample) const;
+  int32_t num_top_logprobs() const {
+    return request.logprobs.enabled ? request.logprobs.top_logprobs : -1;
+  }
   // The reason, if the sample is over after `last`, its latest token that is no draft.
   std::optional<Finish> CheckFinished(const Sample& sample, int32_t last) const;
   // Takes the log-probabilities of the prompt's tokens behind a chunk that begins at `position`.
@@ -73,6 +77,7 @@ struct RequestGroup {
   const int32_t max_context;
   const int32_t max_output;  // tokens, generated_token_ids included
   std::unique_ptr<BeamSearch> beam;
+  std::unique_ptr<const text::StopStrings> stop_texts;  // null: no text ends a beam
   std::vector<std::unique_ptr<Sample>> samples;
   bool awaits_grammar = false;  // is not queued before these are there
   bool awaits_adapter = false;

@@ -189,14 +189,13 @@ void StepBatch::AddDrawnRow(const Sequence& sequence, int32_t position, int32_t 
   const RequestGroup& group = *sequence.group;
   const Sample& sample = *group.samples[sequence.index];
   SamplingRow row = sample.sampling.Row(position + 1, group.SuppressesStops(sample, ahead),
-                                        group.num_top_logprobs(sample));
+                                        group.num_top_logprobs());
   if (ahead > 0 && !row.token_counts.empty()) {
     std::vector<TokenCount>& counts = draft_counts_[sampling_rows_.size()];
     CountsAfter(sampling_rows_.back().token_counts, sequence.tokens[position], &counts);
     row.token_counts = counts;
   }
-  // Beams take their tokens from the list of the most likely ones, unmasked.
-  if (group.beam != nullptr) row.allowed_mask = {};
+  if (group.beam != nullptr) row.num_ranked = group.beam->candidates_per_beam();
   sampling_rows_.push_back(row);
 }
 

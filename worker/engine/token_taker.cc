@@ -69,7 +69,7 @@ bool TokenTaker::Append(Sequence* sequence, int32_t token_id, bool draft_was_com
 }
 
 void TokenTaker::Count(RequestGroup* group, Sample* sample, SampledToken* token) {
-  const bool has_logprob = group->num_top_logprobs(*sample) >= 0;
+  const bool has_logprob = group->num_top_logprobs() >= 0;
   sample->sampling.AddOutput(token->token_id);
   ++sample->num_output;
   ++stats_->output_tokens;

@@ -45,21 +45,9 @@ absl::Status CheckBeam(const Request& request, const RequestLimits& limits) {
   if (s.temperature != 0.0f) {
     return Bad("sampling.temperature", s.temperature, "0 with beam search, which draws nothing");
   }
-  if (s.has_penalty() || !s.logit_bias.empty() || !s.allowed_token_ids.empty()) {
-    return absl::InvalidArgumentError(
-        "sampling.beam: penalties, logit_bias and allowed_token_ids are not supported with beam "
-        "search");
-  }
-  if (request.logprobs.enabled) {
-    return absl::InvalidArgumentError("logprobs.enabled: not supported with beam search");
-  }
-  if (request.grammar.has_value()) {
-    return absl::InvalidArgumentError("grammar: not supported with beam search");
-  }
   const auto num_stops = static_cast<int32_t>(StopTokens(request, limits).size());
-  const int32_t candidates =
-      BeamSearch::CandidatesPerBeam(s.beam.num_beams, num_stops, request.stop.min_tokens > 0);
-  const int32_t most = std::min(kMaxTopLogprobs, limits.vocab_size);
+  const int32_t candidates = BeamSearch::CandidatesPerBeam(s.beam.num_beams, num_stops);
+  const int32_t most = std::min(kMaxRankedTokens, limits.vocab_size);
   if (candidates > most) {
     return Bad("sampling.beam.num_beams", s.beam.num_beams,
                Concat("fewer beams or stop_token_ids: with ", num_stops, " stop tokens they have ",
@@ -129,6 +117,31 @@ absl::Status CheckTokensFit(const Request& request, const RequestLimits& limits)
   return absl::OkStatus();
 }
 
+absl::Status CheckStopTexts(const Request& request, const RequestLimits& limits) {
+  const std::vector<std::string>& texts = request.stop.stop_texts;
+  if (texts.empty()) return absl::OkStatus();
+  if (!limits.grammars) {
+    return absl::UnimplementedError("stop.stop_texts: this worker does not know its tokens' texts");
+  }
+  if (!request.sampling.is_beam_search()) {
+    return absl::InvalidArgumentError("stop.stop_texts: expected none without beam search");
+  }
+  if (texts.size() > kMaxStopTexts) {
+    return Bad("stop.stop_texts' size", texts.size(), Concat("at most ", kMaxStopTexts));
+  }
+  size_t bytes = 0;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    if (texts[i].empty()) {
+      return absl::InvalidArgumentError(Concat("stop.stop_texts[", i, "] is empty: expected text"));
+    }
+    bytes += texts[i].size();
+  }
+  if (bytes > kMaxStopTextBytes) {
+    return Bad("stop.stop_texts' bytes", bytes, Concat("at most ", kMaxStopTextBytes));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
   const StopParameters& stop = request.stop;
   if (stop.max_tokens < 0) return Bad("stop.max_tokens", stop.max_tokens, "0 or more");
@@ -140,6 +153,7 @@ absl::Status CheckStop(const Request& request, const RequestLimits& limits) {
     return Bad("stop.stop_token_ids' size", stop.stop_token_ids.size(),
                Concat("at most ", kMaxStopTokenIds));
   }
+  PINGTI_RETURN_IF_ERROR(CheckStopTexts(request, limits));
   return CheckTokens("stop.stop_token_ids", stop.stop_token_ids, limits.vocab_size);
 }
 

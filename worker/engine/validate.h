@@ -13,6 +13,9 @@ namespace pingti::worker {
 // the model to its client's.
 inline constexpr size_t kMaxStopTokenIds = 1'024 + 64;
 inline constexpr size_t kMaxLogitBiases = 1'024;
+// As many as a client may send.
+inline constexpr size_t kMaxStopTexts = 16;
+inline constexpr size_t kMaxStopTextBytes = 16'384;  // of all together
 
 // What bounds a request on this worker.
 struct RequestLimits {
@@ -21,7 +24,7 @@ struct RequestLimits {
   int32_t max_batch_size = 0;
   int32_t max_top_logprobs = 20;
   std::vector<int32_t> eos_token_ids;
-  bool grammars = false;  // constrained decoding is there
+  bool grammars = false;  // the tokens' texts are known, for constrained decoding and stop_texts
 };
 
 // The tokens that end the request's output, ascending, none twice.

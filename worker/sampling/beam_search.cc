@@ -4,102 +4,111 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "common/base/check.h"
 
 namespace pingti::worker {
 
-BeamSearch::BeamSearch(const BeamParameters& parameters, std::vector<int32_t> stop_token_ids,
-                       int32_t max_output)
-    : parameters_(parameters),
-      stop_token_ids_(std::move(stop_token_ids)),
-      max_output_(max_output),
-      beams_{Beam{}} {}
+BeamSearch::BeamSearch(const BeamParameters& parameters, int32_t num_stops, int32_t max_output)
+    : parameters_(parameters), num_stops_(num_stops), max_output_(max_output), beams_{Beam{}} {}
 
-int32_t BeamSearch::CandidatesPerBeam(int32_t num_beams, int32_t num_stops, bool suppress_stops) {
+int32_t BeamSearch::CandidatesPerBeam(int32_t num_beams, int32_t num_stops) {
   // Enough that num_beams remain when every beam's best continuations are all of its stop tokens.
-  const int32_t keep = std::max(2, 1 + num_stops) * num_beams;
-  return keep + (suppress_stops ? num_stops : 0);
+  return std::max(2, 1 + num_stops) * num_beams;
 }
 
-bool BeamSearch::Advance(std::span<const std::span<const TopLogprob>> candidates,
-                         std::span<const std::span<const int32_t>> outputs, bool suppress_stops) {
-  PINGTI_CHECK(candidates.size() == beams_.size() && outputs.size() == beams_.size());
-  const int32_t length = static_cast<int32_t>(outputs[0].size()) + 1;
-  Rank(candidates, length, suppress_stops);
-  AddFinished(outputs, length);
-
-  beams_.clear();
-  for (const Candidate& candidate : ranked_) {
-    if (candidate.ends) continue;
+bool BeamSearch::Advance(std::span<BeamCandidates> candidates) {
+  PINGTI_CHECK(candidates.size() == beams_.size());
+  ++length_;
+  Rank(candidates);
+  const auto first_alternatives = static_cast<int32_t>(alternatives_.size());
+  for (BeamCandidates& beam : candidates) {
+    alternatives_.push_back(std::move(beam.alternatives));
+  }
+  for (Ranked& ranked : ranked_) ranked.alternatives = first_alternatives + ranked.parent;
+  const std::vector<Beam> parents = std::exchange(beams_, {});
+  AddFinished(parents);
+  for (const Ranked& ranked : ranked_) {
+    if (ranked.ends) continue;
     if (static_cast<int32_t>(beams_.size()) == parameters_.num_beams) break;
-    beams_.push_back({candidate.parent, candidate.token, candidate.cumulative_logprob});
+    beams_.push_back({ranked.parent, ranked.candidate.token.token_id, ranked.cumulative_logprob,
+                      AddStep(ranked, parents[ranked.parent].last)});
   }
   if (beams_.empty()) return false;
   if (static_cast<int32_t>(finished_.size()) < parameters_.num_beams) return true;
-  return BestPossibleScore(length) > finished_.back().score;
+  return BestPossibleScore() > finished_.back().score;
 }
 
-float BeamSearch::BestPossibleScore(int32_t length) const {
+float BeamSearch::BestPossibleScore() const {
   const float logprob = beams_.front().cumulative_logprob;
   switch (parameters_.early_stopping) {
     case EarlyStopping::kTrue:
       break;
     case EarlyStopping::kFalse:
-      return Normalize(logprob, length);
+      return Normalize(logprob, length_);
     case EarlyStopping::kNever:
       // What a beam loses with more tokens is at best nothing, and a longer one is divided by more.
-      return Normalize(logprob, parameters_.length_penalty > 0 ? max_output_ : length);
+      return Normalize(logprob, parameters_.length_penalty > 0 ? max_output_ : length_);
   }
   return -std::numeric_limits<float>::infinity();
 }
 
-bool BeamSearch::IsStop(int32_t token) const {
-  return std::find(stop_token_ids_.begin(), stop_token_ids_.end(), token) != stop_token_ids_.end();
-}
-
-void BeamSearch::Rank(std::span<const std::span<const TopLogprob>> candidates, int32_t length,
-                      bool suppress_stops) {
+void BeamSearch::Rank(std::span<const BeamCandidates> candidates) {
   ranked_.clear();
   for (size_t beam = 0; beam < candidates.size(); ++beam) {
-    for (const TopLogprob& top : candidates[beam]) {
-      const bool stop = IsStop(top.token_id);
-      if (stop && suppress_stops) continue;
-      ranked_.push_back({static_cast<int32_t>(beam), top.token_id,
-                         beams_[beam].cumulative_logprob + top.logprob,
-                         stop || length >= max_output_});
+    for (const BeamCandidate& next : candidates[beam].next) {
+      const bool ends = next.end != BeamEnd::kNone || length_ >= max_output_;
+      ranked_.push_back({static_cast<int32_t>(beam), next,
+                         beams_[beam].cumulative_logprob + next.token.adjusted_logprob, ends});
     }
   }
-  const auto better = [](const Candidate& a, const Candidate& b) {
+  const auto better = [](const Ranked& a, const Ranked& b) {
     if (a.cumulative_logprob != b.cumulative_logprob) {
       return a.cumulative_logprob > b.cumulative_logprob;
     }
-    return a.parent != b.parent ? a.parent < b.parent : a.token < b.token;
+    if (a.parent != b.parent) return a.parent < b.parent;
+    return a.candidate.token.token_id < b.candidate.token.token_id;
   };
   std::sort(ranked_.begin(), ranked_.end(), better);
-  const size_t keep = static_cast<size_t>(candidates_per_beam(false));
+  const auto keep = static_cast<size_t>(candidates_per_beam());
   if (ranked_.size() > keep) ranked_.resize(keep);
 }
 
-void BeamSearch::AddFinished(std::span<const std::span<const int32_t>> outputs, int32_t length) {
+int32_t BeamSearch::AddStep(const Ranked& ranked, int32_t before) {
+  const RankedToken& token = ranked.candidate.token;
+  steps_.push_back({before, token.token_id, token.logprob, ranked.alternatives});
+  return static_cast<int32_t>(steps_.size()) - 1;
+}
+
+void BeamSearch::AddFinished(std::span<const Beam> parents) {
   // Only the num_beams best candidates may finish; the others are there to keep the search alive.
-  const size_t num_beams = static_cast<size_t>(parameters_.num_beams);
+  const auto num_beams = static_cast<size_t>(parameters_.num_beams);
   for (size_t rank = 0; rank < std::min(num_beams, ranked_.size()); ++rank) {
-    const Candidate& candidate = ranked_[rank];
-    if (!candidate.ends) continue;
+    const Ranked& ranked = ranked_[rank];
+    if (!ranked.ends) continue;
     FinishedBeam beam;
-    beam.score = Normalize(candidate.cumulative_logprob, length);
+    beam.score = Normalize(ranked.cumulative_logprob, length_);
     const auto place =
         std::upper_bound(finished_.begin(), finished_.end(), beam.score,
                          [](float score, const FinishedBeam& b) { return score > b.score; });
     if (finished_.size() == num_beams && place == finished_.end()) continue;
-    beam.cumulative_logprob = candidate.cumulative_logprob;
-    beam.output.assign(outputs[candidate.parent].begin(), outputs[candidate.parent].end());
-    beam.output.push_back(candidate.token);
-    if (IsStop(candidate.token)) beam.stop_token_id = candidate.token;
-    finished_.insert(place, std::move(beam));
+    beam.cumulative_logprob = ranked.cumulative_logprob;
+    beam.end = ranked.candidate.end;
+    beam.last = AddStep(ranked, parents[ranked.parent].last);
+    finished_.insert(place, beam);
     if (finished_.size() > num_beams) finished_.pop_back();
   }
+}
+
+std::vector<BeamToken> BeamSearch::Output(const FinishedBeam& beam) const {
+  std::vector<BeamToken> output;
+  for (int32_t i = beam.last; i >= 0; i = steps_[i].before) {
+    const Step& step = steps_[i];
+    output.push_back({step.token_id, step.logprob, alternatives_[step.alternatives]});
+  }
+  std::reverse(output.begin(), output.end());
+  return output;
 }
 
 float BeamSearch::Normalize(float cumulative_logprob, int32_t length) const {

@@ -3,11 +3,13 @@
 // do_sample=False) gives.
 //
 // Source of the method: Sutskever et al., "Sequence to Sequence Learning with Neural Networks"
-// (2014), section 3.2; the length normalisation and the three stopping rules are transformers'.
-// Pure bookkeeping, no tokens of its own but the finished ones; thread-compatible.
+// (2014), section 3.2; the length normalisation and the three stopping rules are transformers', as
+// is that beams are compared by log-probabilities which penalties, biases and masks have adjusted.
+// Pure bookkeeping; thread-compatible.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,66 +18,102 @@
 
 namespace pingti::worker {
 
+enum class BeamEnd : uint8_t {
+  kNone,       // goes on, or ended by its length
+  kStopToken,  // its last token is one
+  kStopText,   // its last token completes one
+};
+
+// A token that may come next in a beam.
+struct BeamCandidate {
+  RankedToken token;
+  BeamEnd end = BeamEnd::kNone;  // what the token would end the beam as
+};
+
+// What one running beam may go on with.
+struct BeamCandidates {
+  std::vector<BeamCandidate> next;  // descending by what they are ranked by
+  // To be told beside whichever token comes next, see BeamToken.
+  std::vector<TopLogprob> alternatives;
+};
+
 struct FinishedBeam {
-  std::vector<int32_t> output;  // the stop token included, when one ended it
-  float cumulative_logprob = 0.0f;
-  float score = 0.0f;          // cumulative_logprob / length ^ length_penalty
-  int32_t stop_token_id = -1;  // -1: ended by its length
+  float cumulative_logprob = 0.0f;  // as adjusted
+  float score = 0.0f;               // cumulative_logprob / length ^ length_penalty
+  BeamEnd end = BeamEnd::kNone;
+  int32_t last = -1;  // its last step, for BeamSearch::Output
+};
+
+// A token of a finished beam.
+struct BeamToken {
+  int32_t token_id = 0;
+  float logprob = 0.0f;                           // not adjusted
+  std::span<const TopLogprob> alternatives = {};  // of the search, as long as that lives
 };
 
 class BeamSearch {
  public:
-  // A running beam after Advance: `token` was appended to the output of beam `parent` of before.
+  // A running beam after Advance: `token` was appended to beam `parent` of before.
   struct Beam {
     int32_t parent = 0;
     int32_t token = 0;
-    float cumulative_logprob = 0.0f;
+    float cumulative_logprob = 0.0f;  // as adjusted
+    int32_t last = -1;                // step; -1: the prompt
   };
 
-  // `max_output` tokens at most; `stop_token_ids` end a beam.
-  BeamSearch(const BeamParameters& parameters, std::vector<int32_t> stop_token_ids,
-             int32_t max_output);
+  // Beams end at one of `num_stops` tokens, at texts, and after `max_output` tokens.
+  BeamSearch(const BeamParameters& parameters, int32_t num_stops, int32_t max_output);
 
-  // How many of the most likely tokens of each beam Advance needs (fewer if the vocabulary is
-  // smaller). While stops are suppressed, further candidates make up for them.
-  static int32_t CandidatesPerBeam(int32_t num_beams, int32_t num_stops, bool suppress_stops);
-  int32_t candidates_per_beam(bool suppress_stops) const {
-    return CandidatesPerBeam(parameters_.num_beams, static_cast<int32_t>(stop_token_ids_.size()),
-                             suppress_stops);
+  // How many of the highest ranked tokens of each beam Advance needs, or as many as there are.
+  static int32_t CandidatesPerBeam(int32_t num_beams, int32_t num_stops);
+  int32_t candidates_per_beam() const {
+    return CandidatesPerBeam(parameters_.num_beams, num_stops_);
   }
 
-  // One step. candidates[b] are the most likely tokens after running beam b, descending; outputs[b]
-  // are that beam's output tokens so far. At the first step there is one beam: the prompt.
-  // True while the search goes on with beams().
-  bool Advance(std::span<const std::span<const TopLogprob>> candidates,
-               std::span<const std::span<const int32_t>> outputs, bool suppress_stops);
+  // One step. candidates[b] are of running beam b; at the first step there is one: the prompt. True
+  // while the search goes on with beams(), which are fewer than num_beams where masks leave no
+  // more.
+  bool Advance(std::span<BeamCandidates> candidates);
 
   std::span<const Beam> beams() const { return beams_; }
-  // Best first; complete when Advance returned false.
+  // Best first; complete when Advance returned false. Fewer than num_beams where masks leave no
+  // more.
   std::span<const FinishedBeam> finished() const { return finished_; }
+  // The stop token is included, when one ended it.
+  std::vector<BeamToken> Output(const FinishedBeam& beam) const;
 
  private:
-  struct Candidate {
+  struct Ranked {
     int32_t parent;
-    int32_t token;
+    BeamCandidate candidate;
     float cumulative_logprob;
     bool ends;
+    int32_t alternatives = -1;  // in alternatives_
+  };
+  // A token of a beam, whose earlier ones other beams may share.
+  struct Step {
+    int32_t before;  // -1: the prompt
+    int32_t token_id;
+    float logprob;
+    int32_t alternatives;  // in alternatives_
   };
 
-  bool IsStop(int32_t token) const;
-  void Rank(std::span<const std::span<const TopLogprob>> candidates, int32_t length,
-            bool suppress_stops);
-  void AddFinished(std::span<const std::span<const int32_t>> outputs, int32_t length);
+  void Rank(std::span<const BeamCandidates> candidates);
+  int32_t AddStep(const Ranked& ranked, int32_t before);
+  void AddFinished(std::span<const Beam> parents);
   float Normalize(float cumulative_logprob, int32_t length) const;
   // What the running beams may still reach, as early_stopping counts it. -infinity: too little.
-  float BestPossibleScore(int32_t length) const;
+  float BestPossibleScore() const;
 
   const BeamParameters parameters_;
-  const std::vector<int32_t> stop_token_ids_;
+  const int32_t num_stops_;
   const int32_t max_output_;
+  int32_t length_ = 0;  // tokens of every running beam
   std::vector<Beam> beams_;
-  std::vector<Candidate> ranked_;
+  std::vector<Ranked> ranked_;
   std::vector<FinishedBeam> finished_;  // descending score, at most num_beams
+  std::vector<Step> steps_;
+  std::vector<std::vector<TopLogprob>> alternatives_;  // of each step of each running beam
 };
 
 }  // namespace pingti::worker

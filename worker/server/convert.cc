@@ -79,6 +79,8 @@ v1::Finish::Reason ReasonOf(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStopToken:
       return v1::Finish::REASON_STOP_TOKEN;
+    case FinishReason::kStopText:
+      return v1::Finish::REASON_STOP_TEXT;
     case FinishReason::kMaxTokens:
       return v1::Finish::REASON_MAX_TOKENS;
     case FinishReason::kContextFull:
@@ -124,6 +126,8 @@ Request FromProto(const v1::Sequence& message, TimePoint now) {
   request.stop.min_tokens = Clamp(message.stop().min_tokens());
   request.stop.stop_token_ids = Tokens(message.stop().stop_token_ids());
   request.stop.ignore_eos = message.stop().ignore_eos();
+  request.stop.stop_texts.assign(message.stop().stop_texts().begin(),
+                                 message.stop().stop_texts().end());
   request.logprobs.enabled = message.logprobs().enabled();
   request.logprobs.top_logprobs = Clamp(message.logprobs().top_logprobs());
   request.logprobs.prompt = message.logprobs().prompt();

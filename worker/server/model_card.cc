@@ -175,7 +175,8 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
     card->add_features(feature);
   }
   if (facts.grammars) {
-    for (const char* feature : {"grammar", "grammar_free_text", "grammar_frames"}) {
+    for (const char* feature :
+         {"beam_stop_texts", "grammar", "grammar_free_text", "grammar_frames"}) {
       card->add_features(feature);
     }
   }

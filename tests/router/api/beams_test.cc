@@ -60,23 +60,7 @@ TEST(CheckBeams, ASearchIsRefusedWithWhatItCannotHave) {
   };
   const Case cases[] = {
       {"temperature", [](auto* r) { r->params.temperature = 0.1; }},
-      {"presence_penalty", [](auto* r) { r->params.presence_penalty = 1; }},
-      {"frequency_penalty", [](auto* r) { r->params.frequency_penalty = -1; }},
-      {"repetition_penalty", [](auto* r) { r->params.repetition_penalty = 1.1; }},
-      {"logit_bias",
-       [](auto* r) {
-         r->params.logit_bias = {{1, 1.0f}};
-       }},
-      {"logprobs", [](auto* r) { r->params.logprobs = true; }},
       {"max_tokens", [](auto* r) { r->params.max_tokens = 0; }},
-      {"stop", [](auto* r) { r->params.stop = {"x"}; }},
-      {"guided_regex",
-       [](auto* r) {
-         r->grammar = {grammar::GrammarSource::Kind::kRegex, "x"};
-         r->grammar_field = "guided_regex";
-       }},
-      {"tool_choice", [](auto* r) { r->require_tool_call = true; }},
-      {"tools[].function.strict", [](auto* r) { r->strict_tools = true; }},
       {"thinking_budget", [](auto* r) { r->thinking_budget = 5; }},
       {"length_penalty", [](auto* r) { r->params.length_penalty = 10.5; }},
       {"length_penalty", [](auto* r) { r->params.length_penalty = std::nan(""); }},
@@ -88,13 +72,21 @@ TEST(CheckBeams, ASearchIsRefusedWithWhatItCannotHave) {
   }
 }
 
-TEST(CheckBeams, ASearchTakesWhatChangesNoProbability) {
+TEST(CheckBeams, ASearchTakesWhatOtherRequestsTake) {
   GenerationRequest request = Search(4);
+  request.params.presence_penalty = 1;
+  request.params.frequency_penalty = -1;
+  request.params.logit_bias = {{1, 1.0f}};
+  request.params.logprobs = true;
+  request.params.top_logprobs = 3;
+  request.params.stop = {"x"};
+  request.grammar = {grammar::GrammarSource::Kind::kRegex, "x"};
+  request.require_tool_call = request.strict_tools = true;
   request.params.temperature = 0;
   request.params.top_p = 0.5;
   request.params.top_k = 3;
   request.params.min_p = 0.1;
-  request.params.repetition_penalty = 1;
+  request.params.repetition_penalty = 1.1;
   request.params.seed = 7;
   request.params.stop_token_ids = {5};
   request.params.ignore_eos = true;

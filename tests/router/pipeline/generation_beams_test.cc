@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/base/strings.h"
+#include "router/api/api_error.h"
 #include "router/observer/metrics_watcher.h"
 #include "tests/router/pipeline/steered_generations.h"
 
@@ -37,7 +38,7 @@ class BeamsTest : public ::testing::Test {
     model->vocab_size = 256;
     model->max_token_bytes = 1;
     model->kv_block_tokens = 16;
-    model->beams = true;
+    model->beams = model->beam_stop_texts = true;
     model->temperature = 0.6f;
     model->repetition_penalty = 1.1f;
     model->tokenizer = std::make_shared<ByteTokenizer>();
@@ -122,7 +123,7 @@ TEST_F(BeamsTest, OneSequenceAPromptBringsAllItsAnswersAtTheEnd) {
   EXPECT_FALSE(sampling.beam.early_stopping);
   EXPECT_TRUE(sampling.beam.never_stop_early);
   EXPECT_EQ(sampling.temperature, 0) << "the model's own is for what is drawn";
-  EXPECT_EQ(sampling.repetition_penalty, 1);
+  EXPECT_EQ(sampling.repetition_penalty, 1.1f) << "as transformers' generate has it";
   EXPECT_EQ(admission_.queued_sequences(), 8u);
 
   const uint64_t first = Sent("a", 0).sequence_id;
@@ -258,6 +259,86 @@ TEST_F(BeamsTest, ModelsWithoutBeamsRefuseThemByName) {
   EXPECT_TRUE(Start(request)->error->message().find("num_beams") != std::string::npos);
   request.params.num_beams = 1;
   EXPECT_FALSE(Start(request)->error.has_value());
+}
+
+TEST_F(BeamsTest, WhatATextCannotEndIsRefusedByName) {
+  const auto refusal = [&](GenerationRequest request) {
+    const auto sink = Start(std::move(request));
+    return sink->error.has_value() ? ErrorParam(*sink->error) : "";
+  };
+  GenerationRequest request = Request({"x"});
+  request.params.num_beams = 4;
+  request.params.stop = {"END"};
+  EXPECT_EQ(refusal(request), "");
+  EXPECT_EQ(Sent("a", 0).stop.stop_texts, std::vector<std::string>{"END"});
+  auto model = std::make_shared<ServedModel>(*info_.model);
+  model->id = model->fingerprint = "old";
+  model->beam_stop_texts = false;
+  info_.model = model;
+  registry_.OnReady(links_.at("a"), info_);
+  request.model = "old";
+  EXPECT_EQ(refusal(request), "stop");
+  request.params.stop.clear();
+  EXPECT_EQ(refusal(request), "");
+}
+
+TEST_F(BeamsTest, AnswersThatATextEndedAreCutThereAndTheirTokensHaveLogprobs) {
+  GenerationRequest request = Request({"x"});
+  request.params.num_beams = 3;
+  request.params.n = 2;
+  request.params.stop = {"ND"};
+  request.params.logprobs = true;
+  request.params.top_logprobs = 2;
+  request.params.presence_penalty = 0.5;
+  request.params.logit_bias = {{7, 1.5f}};
+  request.params.min_tokens = 2;
+  const auto sink = Start(request);
+  const Sequence& sent = Sent("a", 0);
+  EXPECT_EQ(sent.sampling.presence_penalty, 0.5f);
+  EXPECT_EQ(sent.sampling.logit_bias.size(), 1u);
+  EXPECT_EQ(sent.stop.min_tokens, 2u);
+  ASSERT_TRUE(sent.logprobs.has_value());
+  EXPECT_EQ(sent.logprobs->top_logprobs, 2u);
+  Say("a", sent.sequence_id, 0, "on", Finish::Reason::kUnspecified, -1);
+  Say("a", sent.sequence_id, 0, "eND", Finish::Reason::kStopText, -2);
+  EXPECT_EQ(sink->deltas.size(), 0u) << "another answer is still to come";
+  Say("a", sent.sequence_id, 1, "two", kMax, -3);
+  EXPECT_EQ(Texts(*sink), (std::map<uint32_t, std::string>{{0, "one"}, {1, "two"}}));
+  EXPECT_EQ(Finishes(*sink)[0], FinishReason::kStop);
+  EXPECT_EQ(Finishes(*sink)[1], FinishReason::kLength);
+  std::map<uint32_t, std::vector<float>> logprobs;
+  for (const ChoiceDelta& delta : sink->deltas) {
+    for (const TokenLogprob& entry : delta.logprobs) logprobs[delta.index].push_back(entry.logprob);
+    if (delta.index == 0 && delta.finish == FinishReason::kStop) {
+      EXPECT_EQ(delta.matched_stop, "ND");
+    }
+  }
+  EXPECT_EQ(logprobs[0], (std::vector<float>{-1, -1, -2}));
+  EXPECT_EQ(logprobs[1], (std::vector<float>{-3, -3, -3}));
+  EXPECT_EQ(sink->usage->completion_tokens, 5u + 3);
+}
+
+// The prompt's come once, with the first output.
+TEST_F(BeamsTest, EveryAnswerEchoesThePromptWithItsLogprobs) {
+  GenerationRequest request = Request({"xy"});
+  request.params.num_beams = request.params.n = 2;
+  request.params.logprobs = true;
+  request.echo = true;
+  const auto sink = Start(request);
+  EXPECT_TRUE(Sent("a", 0).logprobs->prompt);
+  SequenceOutput output;
+  output.sequence_id = Sent("a", 0).sequence_id;
+  output.prompt_logprobs = {{0, {}}, {-4, {}}};
+  registry_.OnStepOutput(links_.at("a"), {{output}});
+  Say("a", output.sequence_id, 0, "a", kMax, -1);
+  Say("a", output.sequence_id, 1, "b", kMax, -2);
+  EXPECT_EQ(Texts(*sink), (std::map<uint32_t, std::string>{{0, "xya"}, {1, "xyb"}}));
+  for (const ChoiceDelta& delta : sink->deltas) {
+    ASSERT_EQ(delta.logprobs.size(), 3u);
+    EXPECT_FALSE(delta.logprobs[0].has_logprob);
+    EXPECT_EQ(delta.logprobs[1].logprob, -4);
+    EXPECT_EQ(delta.logprobs[2].logprob, delta.index == 0 ? -1 : -2);
+  }
 }
 
 TEST_F(BeamsTest, OfMoreAnswersThanAreReturnedTheLikeliestComeAtTheEnd) {

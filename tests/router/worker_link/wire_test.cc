@@ -34,7 +34,11 @@ Sequence FullSequence() {
                        .repetition_penalty = 1.1f,
                        .seed = 99,
                        .logit_bias = {{6, -1.5f}}};
-  sequence.stop = {.max_tokens = 10, .min_tokens = 2, .stop_token_ids = {8, 9}, .ignore_eos = true};
+  sequence.stop = {.max_tokens = 10,
+                   .min_tokens = 2,
+                   .stop_token_ids = {8, 9},
+                   .ignore_eos = true,
+                   .stop_texts = {"END"}};
   sequence.logprobs = LogprobParams{.top_logprobs = 3, .prompt = true};
   sequence.grammar = grammar::GrammarSource{grammar::GrammarSource::Kind::kRegex, "a+"};
   sequence.priority = -2;
@@ -52,7 +56,8 @@ TEST(Wire, ASequenceGoesUpWithAllItsFields) {
             "sampling { temperature: 0.5 top_p: 0.9 top_k: 40 min_p: 0.1 presence_penalty: 0.2 "
             "frequency_penalty: 0.3 repetition_penalty: 1.1 seed: 99 logit_bias { token_id: 6 "
             "bias: -1.5 } n: 1 } stop { max_tokens: 10 min_tokens: 2 stop_token_ids: 8 "
-            "stop_token_ids: 9 ignore_eos: true } logprobs { enabled: true top_logprobs: 3 "
+            "stop_token_ids: 9 ignore_eos: true stop_texts: \"END\" } logprobs { enabled: true "
+            "top_logprobs: 3 "
             "prompt: true } grammar { regex: \"a+\" } priority: -2 deadline_ms: 1234 "
             "cache_salt: \"alice\" no_speculation: true");
 }

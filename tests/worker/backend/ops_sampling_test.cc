@@ -213,6 +213,67 @@ TEST_F(OpsSamplingTest, LogprobsAreThoseOfTheRawLogits) {
             absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(OpsSamplingTest, RankedTokensAreTheBestOfAdjustedLogprobs) {
+  const std::vector<TokenCount> counts{{10, 1, 2}, {500, 0, 3}, {20, 1, 0}};
+  const std::vector<TokenBias> biases{{7, 24.0f}, {10, -3.0f}};
+  std::vector<uint32_t> mask((kVocab + 31) / 32, 0x5555aaaau);
+  std::vector<uint32_t> three((kVocab + 31) / 32, 0);
+  three[4] = 0b1011u << 5;
+  std::vector<SamplingRow> rows(8);
+  for (SamplingRow& row : rows) {
+    row.temperature = 0.0f;
+    row.num_ranked = kMaxRankedTokens;
+  }
+  rows[1].logit_bias = biases;
+  rows[2].repetition_penalty = 1.5f;
+  rows[2].presence_penalty = 0.5f;
+  rows[2].frequency_penalty = -4.0f;
+  rows[2].token_counts = counts;
+  rows[3].allowed_mask = mask;
+  rows[4] = rows[2];
+  rows[4].logit_bias = biases;
+  rows[4].allowed_mask = mask;
+  rows[4].num_top_logprobs = 3;
+  rows[5].allowed_mask = three;
+  rows[6].num_ranked = 4;
+  rows[7].num_ranked = 0;  // an ordinary one among them
+  const TestMatrix logits = MakeLogits(static_cast<int64_t>(rows.size()));
+  std::vector<SampledToken> sampled(rows.size());
+  const absl::Status status = device_->backend()->Sample(logits.view(), rows, sampled);
+  ASSERT_TRUE(status.ok()) << status;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    SCOPED_TRACE(i);
+    // Kept() of temperature 1 is the whole order of what has been adjusted.
+    std::vector<float> logprobs;
+    for (int32_t t = 0; t < kVocab; ++t) logprobs.push_back(static_cast<float>(Logprob(i, t)));
+    SamplingRow whole = rows[i];
+    whole.temperature = 1.0f;
+    const std::vector<Entry> order = Kept(logprobs, whole);
+    const size_t count = std::min(static_cast<size_t>(rows[i].num_ranked), order.size());
+    ASSERT_EQ(sampled[i].ranked.size(), i == 5 ? 3 : count);
+    for (size_t k = 0; k < count && count > 0; ++k) {
+      const RankedToken& got = sampled[i].ranked[k];
+      EXPECT_NEAR(got.adjusted_logprob, order[k].logit, 1e-4);
+      EXPECT_NEAR(got.logprob, Logprob(i, got.token_id), 1e-4);
+      const bool tied = (k > 0 && order[k - 1].logit - order[k].logit < 2e-4f) ||
+                        (k + 1 < order.size() && order[k].logit - order[k + 1].logit < 2e-4f);
+      if (!tied) {
+        EXPECT_EQ(got.token_id, order[k].id);
+      }
+    }
+    if (count > 0) {
+      EXPECT_EQ(sampled[i].token_id, sampled[i].ranked[0].token_id);
+    }
+    ASSERT_EQ(sampled[i].top.size(), i == 4 ? 3u : 0u);
+    if (i == 4) {
+      EXPECT_EQ(sampled[i].top[0].token_id, 10) << "of the raw logits";
+    }
+  }
+  // Of equal ones the lower id comes first.
+  EXPECT_EQ(sampled[0].ranked[0].token_id, 10);
+  EXPECT_EQ(sampled[0].ranked[1].token_id, 20);
+}
+
 TEST_F(OpsSamplingTest, ARowThatIsNotFiniteIsReportedAlone) {
   TestMatrix logits = MakeLogits(3);
   std::vector<float> row(kVocab, 1.0f);

@@ -343,15 +343,63 @@ TEST(Constrained, CancelledAndGivenBackWhileCompilingNeverStart) {
   EXPECT_TRUE(test.Get(3).tokens.empty());
 }
 
-TEST(Constrained, IsRefusedByNameWithBeamsAndWithoutAVocabulary) {
-  Request beams = Mixed(1);
-  beams.sampling.temperature = 0.0f;
-  beams.sampling.beam.num_beams = 2;
-  TestCore test(GrammarSetup());
-  EXPECT_FALSE(test.core->Submit(1, std::move(beams)));
-  test.RunAll();
-  EXPECT_NE(test.Get(1).finish->status.message().find("grammar"), std::string::npos);
+// Costly masks are put off beam by beam, and beams wait for each other.
+TEST(Constrained, BeamsEachFollowTheGrammarAndMasksThatArePutOffChangeNothing) {
+  CollectedMap expected;
+  for (const bool scarce : {false, true}) {
+    CoreSetup setup = GrammarSetup();
+    if (scarce) setup.mask_limits = {.most = grammar::kMaskWork, .per_step = 1, .small = 0};
+    if (scarce) setup.num_blocks = 40;
+    TestCore test(setup);
+    for (uint64_t id = 1; id < kNumMixed; id += 2) {
+      Request request = Mixed(id);
+      request.sampling = SamplingParameters();
+      request.sampling.beam.num_beams = 3;
+      request.sampling.n = 2;
+      request.sampling.repetition_penalty = id % 4 == 1 ? 1.2f : 1.0f;
+      SubmitTo(&test, std::move(request));
+    }
+    test.RunAll();
+    int whole = 0;
+    for (const auto& [key, answer] : test.out) {
+      ASSERT_TRUE(answer.finish->status.ok()) << answer.finish->status;
+      if (answer.finish->reason != FinishReason::kStopToken) continue;
+      EXPECT_TRUE(IsWhole(*Mixed(key.first).grammar, answer.tokens)) << key.first;
+      ++whole;
+    }
+    EXPECT_GT(whole, 12);
+    if (!scarce) expected = test.out;
+    for (const auto& [key, answer] : expected) EXPECT_EQ(test.out[key].tokens, answer.tokens);
+  }
+}
 
+TEST(Constrained, WhereAFormAllowsFewerAnswersTheLastIsGivenAgain) {
+  Request request = MakeRequest(1, {3, 4}, 9);
+  request.grammar = GrammarSource{GrammarSource::Kind::kRegex, "x|y"};
+  request.sampling.beam.num_beams = 4;
+  request.sampling.n = 3;
+  TestCore test(GrammarSetup());
+  SubmitTo(&test, std::move(request));
+  test.RunAll();
+  EXPECT_NE(test.Get(1, 0).tokens, test.Get(1, 1).tokens);
+  EXPECT_EQ(test.Get(1, 2).tokens, test.Get(1, 1).tokens);
+}
+
+TEST(Constrained, ABeamThatTheGrammarFailsEndsItsSearchAlone) {
+  Request request = Mixed(1);
+  request.sampling = SamplingParameters();
+  request.sampling.beam.num_beams = 3;
+  request.sampling.allowed_token_ids = {3};  // '{'
+  TestCore test(GrammarSetup());
+  SubmitTo(&test, std::move(request));
+  SubmitTo(&test, Mixed(3));
+  test.RunAll();
+  EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kError);
+  EXPECT_NE(test.Get(1).finish->status.message().find("allowed_token_ids"), std::string::npos);
+  EXPECT_EQ(test.Get(3).tokens, RunAlone(Mixed(3)));
+}
+
+TEST(Constrained, IsRefusedByNameWithoutAVocabulary) {
   TestCore without;
   EXPECT_FALSE(without.core->Submit(1, Mixed(1)));
   without.RunAll();

@@ -313,20 +313,23 @@ TEST(EngineCore, BeamsEqualASearchWithoutCache) {
     test.Submit(request);
     test.RunAll();
 
-    BeamSearch search({4, 0.8f, early}, {kEos}, 9);
+    BeamSearch search({4, 0.8f, early}, 1, 9);
     std::vector<std::vector<int32_t>> outputs = {{}};
     while (true) {
-      std::vector<std::vector<TopLogprob>> tops;
+      std::vector<BeamCandidates> candidates;
       for (const auto& output : outputs) {
         std::vector<int32_t> context = kPrompt;
         context.insert(context.end(), output.begin(), output.end());
         SamplingRow row;
-        row.num_top_logprobs = search.candidates_per_beam(false);
-        tops.push_back(test.model.Draw(test.model.LogitsOf(context), row).top);
+        row.num_ranked = search.candidates_per_beam();
+        row.temperature = 0.0f;
+        BeamCandidates& beam = candidates.emplace_back();
+        for (const RankedToken& token : test.model.Draw(test.model.LogitsOf(context), row).ranked) {
+          beam.next.push_back(
+              {token, token.token_id == kEos ? BeamEnd::kStopToken : BeamEnd::kNone});
+        }
       }
-      const std::vector<std::span<const TopLogprob>> candidates(tops.begin(), tops.end());
-      const std::vector<std::span<const int32_t>> spans(outputs.begin(), outputs.end());
-      if (!search.Advance(candidates, spans, false)) break;
+      if (!search.Advance(candidates)) break;
       std::vector<std::vector<int32_t>> next;
       for (const auto& beam : search.beams()) {
         next.push_back(outputs[beam.parent]);
@@ -334,10 +337,13 @@ TEST(EngineCore, BeamsEqualASearchWithoutCache) {
       }
       outputs = next;
     }
-    EXPECT_EQ(test.Get(1, 0).tokens, search.finished()[0].output);
-    EXPECT_EQ(test.Get(1, 1).tokens, search.finished()[1].output);
-    EXPECT_FLOAT_EQ(test.Get(1, 0).finish->cumulative_logprob,
-                    search.finished()[0].cumulative_logprob);
+    for (const int32_t answer : {0, 1}) {
+      const FinishedBeam& beam = search.finished()[static_cast<size_t>(answer)];
+      std::vector<int32_t> tokens;
+      for (const BeamToken& token : search.Output(beam)) tokens.push_back(token.token_id);
+      EXPECT_EQ(test.Get(1, answer).tokens, tokens);
+      EXPECT_FLOAT_EQ(test.Get(1, answer).finish->cumulative_logprob, beam.cumulative_logprob);
+    }
   }
 }
 

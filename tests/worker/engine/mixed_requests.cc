@@ -63,7 +63,8 @@ std::vector<Request> MixedRequests() {
       r.sampling = SamplingParameters();
       r.sampling.beam.num_beams = 2 + i % 3;
       r.sampling.n = 1 + i % 2;
-      r.logprobs = {};
+      if (i % 4 > 1) r.sampling.repetition_penalty = 1.5f;
+      if (i % 4 == 1) r.sampling.presence_penalty = 0.5f;
     }
     if (i % 10 == 6) r.cache_salt = "tenant";
     if (i % 16 == 10) r.priority = 1;

@@ -190,11 +190,19 @@ TEST(ValidateTest, AResumedRequestHasNoBeams) {
           }});
 }
 
-TEST(ValidateTest, BeamsDrawNothingAndAreHeldToNothing) {
+TEST(ValidateTest, BeamsDrawNothing) {
   Accepts({[](Request*) {}, [](Request* r) { r->sampling.beam.num_beams = kBatch; },
            [](Request* r) { r->sampling.n = 3; },
            [](Request* r) { r->sampling.beam.length_penalty = -10; },
-           [](Request* r) { r->sampling.beam.length_penalty = 10; }},
+           [](Request* r) { r->sampling.beam.length_penalty = 10; },
+           [](Request* r) { r->sampling.presence_penalty = 1; },
+           [](Request* r) {
+             r->sampling.logit_bias = {{1, 1}};
+           },
+           [](Request* r) { r->sampling.allowed_token_ids = {1}; },
+           [](Request* r) {
+             r->logprobs = {true, 20, true};
+           }},
           ValidBeams);
   Refuses("sampling.beam.num_beams is 5",
           {[](Request* r) { r->sampling.beam.num_beams = kBatch + 1; }}, ValidBeams);
@@ -206,35 +214,21 @@ TEST(ValidateTest, BeamsDrawNothingAndAreHeldToNothing) {
   Refuses("sampling.n is 0", {[](Request* r) { r->sampling.n = 0; }}, ValidBeams);
   Refuses("sampling.n is 4", {[](Request* r) { r->sampling.n = 4; }}, ValidBeams);
   Refuses("sampling.temperature", {[](Request* r) { r->sampling.temperature = 0.5f; }}, ValidBeams);
-  Refuses("sampling.beam: penalties",
-          {[](Request* r) { r->sampling.presence_penalty = 1; },
-           [](Request* r) { r->sampling.frequency_penalty = 1; },
-           [](Request* r) { r->sampling.repetition_penalty = 2; },
-           [](Request* r) {
-             r->sampling.logit_bias = {{1, 1}};
-           },
-           [](Request* r) { r->sampling.allowed_token_ids = {1}; }},
-          ValidBeams);
-  Refuses("logprobs.enabled", {[](Request* r) { r->logprobs.enabled = true; }}, ValidBeams);
 }
 
 TEST(ValidateTest, BeamsHaveACandidateMoreThanTheirStopTokens) {
   RequestLimits limits = MakeLimits();
   limits.vocab_size = 17;
-  // With s stop tokens b beams have max(2, 1 + s) * b candidates, and s more where those wait.
+  // With s stop tokens b beams have max(2, 1 + s) * b candidates.
   for (int32_t beams = 2; beams <= kBatch; ++beams) {
     for (int32_t stops = 0; stops <= 8; ++stops) {
-      for (const int32_t min_tokens : {0, 1}) {
-        Request request = ValidBeams();
-        request.sampling.beam.num_beams = beams;
-        request.stop.ignore_eos = true;
-        request.stop.min_tokens = min_tokens;
-        for (int32_t i = 0; i < stops; ++i) request.stop.stop_token_ids.push_back(i);
-        const int32_t candidates =
-            (stops < 2 ? 2 : 1 + stops) * beams + (min_tokens > 0 ? stops : 0);
-        EXPECT_EQ(ValidateRequest(request, limits).ok(), candidates <= 17)
-            << beams << " beams, " << stops << " stop tokens, min_tokens " << min_tokens;
-      }
+      Request request = ValidBeams();
+      request.sampling.beam.num_beams = beams;
+      request.stop.ignore_eos = true;
+      for (int32_t i = 0; i < stops; ++i) request.stop.stop_token_ids.push_back(i);
+      const int32_t candidates = (stops < 2 ? 2 : 1 + stops) * beams;
+      EXPECT_EQ(ValidateRequest(request, limits).ok(), candidates <= 17)
+          << beams << " beams, " << stops << " stop tokens";
     }
   }
 }
@@ -248,9 +242,29 @@ TEST(ValidateTest, AGrammarNeedsAWorkerThatHasThem) {
   EXPECT_TRUE(ValidateRequest(request, limits).ok());
   Request beams = ValidBeams();
   beams.grammar.emplace();
-  EXPECT_TRUE(absl::IsInvalidArgument(ValidateRequest(beams, limits)));
+  EXPECT_TRUE(ValidateRequest(beams, limits).ok());
   request.unsupported = absl::UnimplementedError("of another kind");
   EXPECT_EQ(ValidateRequest(request, limits), request.unsupported);
+}
+
+TEST(ValidateTest, TextsEndBeamsAloneAndAreNoLongerThanTheirLimits) {
+  RequestLimits limits = MakeLimits();
+  const auto check = [&](std::vector<std::string> texts, Request request = ValidBeams()) {
+    request.stop.stop_texts = std::move(texts);
+    return ValidateRequest(request, limits);
+  };
+  EXPECT_TRUE(absl::IsUnimplemented(check({"a"}))) << "no tokens' texts";
+  limits.grammars = true;
+  EXPECT_TRUE(check({"a"}).ok());
+  EXPECT_TRUE(check(std::vector<std::string>(kMaxStopTexts, "a")).ok());
+  EXPECT_TRUE(check({std::string(kMaxStopTextBytes, 'a')}).ok());
+  const auto refuses = [](const std::string& offender, const absl::Status& status) {
+    EXPECT_TRUE(std::string(status.message()).starts_with(offender)) << status;
+  };
+  refuses("stop.stop_texts: expected none", check({"a"}, ValidRequest()));
+  refuses("stop.stop_texts[1] is empty", check({"a", ""}));
+  refuses("stop.stop_texts' size is 17", check(std::vector<std::string>(kMaxStopTexts + 1, "a")));
+  refuses("stop.stop_texts' bytes", check({"a", std::string(kMaxStopTextBytes, 'a')}));
 }
 
 TEST(ValidateTest, NoMoreAlternativesThanTokens) {

@@ -68,6 +68,7 @@ TEST(FromProto, EveryFieldIsTaken) {
   message.mutable_stop()->set_min_tokens(9);
   message.mutable_stop()->add_stop_token_ids(11);
   message.mutable_stop()->set_ignore_eos(true);
+  message.mutable_stop()->add_stop_texts("END");
   message.mutable_logprobs()->set_enabled(true);
   message.mutable_logprobs()->set_top_logprobs(12);
   message.mutable_logprobs()->set_prompt(true);
@@ -98,6 +99,7 @@ TEST(FromProto, EveryFieldIsTaken) {
   EXPECT_EQ(request.stop.min_tokens, 9);
   EXPECT_EQ(request.stop.stop_token_ids, std::vector<int32_t>{11});
   EXPECT_TRUE(request.stop.ignore_eos);
+  EXPECT_EQ(request.stop.stop_texts, std::vector<std::string>{"END"});
   EXPECT_TRUE(request.logprobs.enabled);
   EXPECT_EQ(request.logprobs.top_logprobs, 12);
   EXPECT_TRUE(request.logprobs.prompt);
@@ -182,6 +184,7 @@ TEST(ToProto, AnOutputHasItsTokensScoresAndEnd) {
 TEST(ToProto, StopTokensAndReasonsAreTold) {
   for (const auto& [reason, told] : std::vector<std::pair<FinishReason, v1::Finish::Reason>>{
            {FinishReason::kStopToken, v1::Finish::REASON_STOP_TOKEN},
+           {FinishReason::kStopText, v1::Finish::REASON_STOP_TEXT},
            {FinishReason::kMaxTokens, v1::Finish::REASON_MAX_TOKENS},
            {FinishReason::kContextFull, v1::Finish::REASON_CONTEXT_FULL},
            {FinishReason::kCancelled, v1::Finish::REASON_CANCELLED},

@@ -32,8 +32,7 @@ CpuSampler::CpuSampler(const CpuKernels* kernels, int64_t vocab_size)
   top_.reserve(static_cast<size_t>(vocab_size));  // no step allocates scratch
 }
 
-void CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
-  std::copy_n(logits, vocab_size_, adjusted_.begin());
+void CpuSampler::ApplyProcessors(const SamplingRow& row) {
   for (const TokenBias& bias : row.logit_bias) {
     adjusted_[static_cast<size_t>(bias.token_id)] += bias.bias;
   }
@@ -57,10 +56,13 @@ void CpuSampler::ApplyProcessors(const float* logits, const SamplingRow& row) {
 
 void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToken* result) {
   result->top.clear();
+  result->ranked.clear();
   result->logits_not_finite = false;
+  if (row.num_ranked > 0) return Rank(logits, row, result);
   const float* source = logits;
   if (HasProcessors(row)) {
-    ApplyProcessors(logits, row);
+    std::copy_n(logits, vocab_size_, adjusted_.begin());
+    ApplyProcessors(row);
     source = adjusted_.data();
   }
   bool has_nan = false;
@@ -75,6 +77,31 @@ void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToke
   if (row.temperature > 0.0f && row.top_k != 1) {
     result->token_id = Draw(source, row, result->token_id);
   }
+  if (row.num_top_logprobs >= 0) {
+    Logprobs(logits, result->token_id, row.num_top_logprobs, result);
+  }
+}
+
+void CpuSampler::Rank(const float* logits, const SamplingRow& row, SampledToken* result) {
+  result->token_id = -1;
+  result->logits_not_finite = true;  // unless there is a token to name
+  bool has_nan = false;
+  const float max = logits[kernels_->argmax(logits, vocab_size_, &has_nan)];
+  if (has_nan || !std::isfinite(max)) return;
+  const double log_sum = std::log(kernels_->sum_exp(logits, vocab_size_, max, 1.0f));
+  const auto logprob = [&](float logit) {
+    return static_cast<float>(static_cast<double>(logit - max) - log_sum);
+  };
+  std::transform(logits, logits + vocab_size_, adjusted_.begin(), logprob);
+  ApplyProcessors(row);
+  SelectTop(adjusted_.data(), row.num_ranked);
+  for (const Entry& entry : top_) {
+    if (entry.logit == kMinusInfinity) break;
+    result->ranked.push_back({entry.token_id, logprob(logits[entry.token_id]), entry.logit});
+  }
+  if (result->ranked.empty()) return;
+  result->logits_not_finite = false;
+  result->token_id = result->ranked[0].token_id;
   if (row.num_top_logprobs >= 0) {
     Logprobs(logits, result->token_id, row.num_top_logprobs, result);
   }
@@ -252,25 +279,29 @@ void CpuSampler::Logprobs(const float* logits, int32_t token_id, int32_t num_top
   };
   result->logprob = logprob(logits[token_id]);
   if (num_top <= 0) return;
+  SelectTop(logits, num_top);
+  result->top.reserve(top_.size());
+  for (const Entry& entry : top_) {
+    result->top.push_back({entry.token_id, logprob(entry.logit)});
+  }
+}
+
+void CpuSampler::SelectTop(const float* values, int32_t count) {
   const auto before = [](const Entry& a, const Entry& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
   };
   top_.clear();  // a heap whose front is the least of the best
   for (int64_t t = 0; t < vocab_size_; ++t) {
-    const bool full = static_cast<int32_t>(top_.size()) == num_top;
-    if (full && logits[t] <= top_.front().logit) continue;
+    const bool full = static_cast<int32_t>(top_.size()) == count;
+    if (full && values[t] <= top_.front().logit) continue;
     if (full) {
       std::pop_heap(top_.begin(), top_.end(), before);
       top_.pop_back();
     }
-    top_.push_back({logits[t], static_cast<int32_t>(t)});
+    top_.push_back({values[t], static_cast<int32_t>(t)});
     std::push_heap(top_.begin(), top_.end(), before);
   }
   std::sort(top_.begin(), top_.end(), before);
-  result->top.reserve(top_.size());
-  for (const Entry& entry : top_) {
-    result->top.push_back({entry.token_id, logprob(entry.logit)});
-  }
 }
 
 }  // namespace pingti::worker::cpu

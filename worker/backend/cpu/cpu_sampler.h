@@ -42,8 +42,11 @@ class CpuSampler {
     double mass = 0.0;
   };
 
-  // Fills adjusted_.
-  void ApplyProcessors(const float* logits, const SamplingRow& row);
+  // Bias, penalties and mask, on adjusted_.
+  void ApplyProcessors(const SamplingRow& row);
+  void Rank(const float* logits, const SamplingRow& row, SampledToken* result);
+  // Puts the `count` highest of values[vocab_size] into top_, descending.
+  void SelectTop(const float* values, int32_t count);
   // All from a row whose highest logit, max_, is that of `best`.
   int32_t Draw(const float* logits, const SamplingRow& row, int32_t best);
   int32_t DrawFromAll(const float* logits, const SamplingRow& row, int32_t best);

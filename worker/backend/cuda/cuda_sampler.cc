@@ -36,15 +36,21 @@ void CudaSampler::Clear() {
   masks_.clear();
   num_masks_ = 0;
   max_top_ = -1;
+  max_ranked_ = 0;
 }
 
 static_assert(kMaxTopLogprobs <= kernels::kMaxTopLogprobs);
+static_assert(kMaxRankedTokens <= kernels::kMaxRankedTokens);
 
 absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
   if (row.num_top_logprobs > kernels::kMaxTopLogprobs) {
     return absl::InvalidArgumentError(Concat(row.num_top_logprobs,
                                              " top log-probabilities; expected at most ",
                                              kernels::kMaxTopLogprobs));
+  }
+  if (row.num_ranked > kernels::kMaxRankedTokens) {
+    return absl::InvalidArgumentError(
+        Concat(row.num_ranked, " ranked tokens; expected at most ", kernels::kMaxRankedTokens));
   }
   kernels::SamplingRowParams params;
   params.temperature = row.temperature;
@@ -54,7 +60,9 @@ absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
   params.presence_penalty = row.presence_penalty;
   params.frequency_penalty = row.frequency_penalty;
   params.repetition_penalty = row.repetition_penalty;
-  params.num_top_logprobs = row.num_top_logprobs;
+  params.num_ranked = row.num_ranked;
+  // What ranks tokens is made from their log-probabilities.
+  params.num_top_logprobs = std::max(row.num_top_logprobs, row.num_ranked > 0 ? 0 : -1);
   params.seed = row.seed;
   params.position = row.position;
   params.counts_begin = static_cast<int32_t>(counts_.size());
@@ -70,7 +78,8 @@ absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
     params.mask_row = num_masks_++;
     masks_.insert(masks_.end(), row.allowed_mask.begin(), row.allowed_mask.end());
   }
-  max_top_ = std::max(max_top_, row.num_top_logprobs);
+  max_top_ = std::max(max_top_, params.num_top_logprobs);
+  max_ranked_ = std::max(max_ranked_, row.num_ranked);
   rows_.push_back(params);
   return absl::OkStatus();
 }
@@ -89,6 +98,10 @@ CudaSampler::Layout CudaSampler::MakeLayout() const {
   layout.logprobs = Place(&end, num_rows * sizeof(float));
   layout.top_ids = Place(&end, tops * sizeof(int32_t));
   layout.top_logprobs = Place(&end, tops * sizeof(float));
+  const size_t ranked = num_rows * static_cast<size_t>(max_ranked_);
+  layout.ranked_ids = Place(&end, ranked * sizeof(int32_t));
+  layout.ranked_logprobs = Place(&end, ranked * sizeof(float));
+  layout.adjusted_logprobs = Place(&end, ranked * sizeof(float));
   layout.end = end;
   return layout;
 }
@@ -124,6 +137,10 @@ absl::Status CudaSampler::Launch(MatrixView logits, cudaStream_t stream) {
   params.top_ids = reinterpret_cast<int32_t*>(base + layout_.top_ids);
   params.top_logprobs = reinterpret_cast<float*>(base + layout_.top_logprobs);
   params.max_top_logprobs = max_top();
+  params.ranked_ids = reinterpret_cast<int32_t*>(base + layout_.ranked_ids);
+  params.ranked_logprobs = reinterpret_cast<float*>(base + layout_.ranked_logprobs);
+  params.adjusted_logprobs = reinterpret_cast<float*>(base + layout_.adjusted_logprobs);
+  params.max_ranked = max_ranked_;
   params.num_rows = static_cast<int32_t>(rows_.size());
   params.vocab_size = static_cast<int32_t>(logits.cols);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSample(params, stream));
@@ -162,6 +179,19 @@ void CudaSampler::Read(int64_t row, int32_t num_top, SampledToken* token) const 
   for (int32_t i = 0; i < num_top; ++i) token->top.push_back({ids[i], logprobs[i]});
 }
 
+void CudaSampler::ReadRanked(int64_t row, int32_t num_ranked, SampledToken* token) const {
+  token->ranked.clear();
+  if (num_ranked == 0 || token->logits_not_finite) return;
+  const uint8_t* base = pinned_.data();
+  const int64_t first = row * max_ranked_;
+  const auto* ids = reinterpret_cast<const int32_t*>(base + layout_.ranked_ids) + first;
+  const auto* logprobs = reinterpret_cast<const float*>(base + layout_.ranked_logprobs) + first;
+  const auto* adjusted = reinterpret_cast<const float*>(base + layout_.adjusted_logprobs) + first;
+  for (int32_t i = 0; i < num_ranked && ids[i] >= 0; ++i) {
+    token->ranked.push_back({ids[i], logprobs[i], adjusted[i]});
+  }
+}
+
 absl::Status CudaSampler::Sample(MatrixView logits, std::span<const SamplingRow> rows,
                                  std::span<SampledToken> sampled, cudaStream_t stream) {
   PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == sampled.size());
@@ -175,6 +205,7 @@ absl::Status CudaSampler::Sample(MatrixView logits, std::span<const SamplingRow>
     const auto num_top =
         static_cast<int32_t>(std::min<int64_t>(rows[i].num_top_logprobs, logits.cols));
     Read(static_cast<int64_t>(i), num_top, &sampled[i]);
+    ReadRanked(static_cast<int64_t>(i), rows[i].num_ranked, &sampled[i]);
   }
   return absl::OkStatus();
 }

@@ -40,6 +40,9 @@ class CudaSampler {
     int64_t logprobs = 0;
     int64_t top_ids = 0;
     int64_t top_logprobs = 0;
+    int64_t ranked_ids = 0;
+    int64_t ranked_logprobs = 0;
+    int64_t adjusted_logprobs = 0;
     int64_t end = 0;
   };
 
@@ -52,6 +55,7 @@ class CudaSampler {
   absl::Status Launch(MatrixView logits, cudaStream_t stream);
   int32_t max_top() const { return std::max(max_top_, 0); }
   void Read(int64_t row, int32_t num_top, SampledToken* token) const;
+  void ReadRanked(int64_t row, int32_t num_ranked, SampledToken* token) const;
 
   std::vector<kernels::SamplingRowParams> rows_;
   std::vector<kernels::SamplingTokenCount> counts_;
@@ -59,6 +63,7 @@ class CudaSampler {
   std::vector<uint32_t> masks_;
   int32_t num_masks_ = 0;
   int32_t max_top_ = -1;  // most top log-probabilities that a row asks for; -1: none asks
+  int32_t max_ranked_ = 0;
   Layout layout_;
   std::unique_ptr<CudaBuffer> device_;
   PinnedBuffer pinned_;

@@ -1,5 +1,6 @@
 // Logits to tokens, one launch for a batch, no full sort: logit bias, penalties, grammar mask,
-// temperature, top_k, top_p, min_p, draw, and log-probabilities. Host only.
+// temperature, top_k, top_p, min_p, draw, log-probabilities, and the tokens that beams may go on
+// with. Host only.
 // Next: kernels/sampling/sample.cu.
 //
 // Order on a row: bias, repetition penalty, presence and frequency penalty, allowed mask;
@@ -25,6 +26,7 @@
 namespace pingti::kernels {
 
 inline constexpr int kMaxTopLogprobs = 64;
+inline constexpr int kMaxRankedTokens = 64;
 
 // How often a token occurs in a sequence. A token appears once in a row's range.
 struct SamplingTokenCount {
@@ -48,6 +50,10 @@ struct SamplingRowParams {
   float frequency_penalty = 0.0f;
   float repetition_penalty = 1.0f;  // > 0
   int32_t num_top_logprobs = -1;    // -1: no logprobs; at most SampleParams::max_top_logprobs
+  // > 0: so many tokens of the highest adjusted log-probabilities, at most
+  // SampleParams::max_ranked; bias, penalties and mask are then applied to log-probabilities, which
+  // are not normalised again. REQUIRES: temperature 0, num_top_logprobs >= 0.
+  int32_t num_ranked = 0;
   uint64_t seed = 0;
   uint64_t position = 0;
   int32_t counts_begin = 0;  // range in SampleParams::token_counts
@@ -74,6 +80,11 @@ struct SampleParams {
   int32_t* top_ids = nullptr;     // [num_rows, max_top_logprobs], descending, ties lower id first
   float* top_logprobs = nullptr;  // [num_rows, max_top_logprobs]
   int32_t max_top_logprobs = 0;   // 0..kMaxTopLogprobs
+  // Of rows that ask for them, descending, ties lower id first; id -1: there are no more tokens.
+  int32_t* ranked_ids = nullptr;       // [num_rows, max_ranked]
+  float* ranked_logprobs = nullptr;    // [num_rows, max_ranked], of the raw logits
+  float* adjusted_logprobs = nullptr;  // [num_rows, max_ranked], what they are ranked by
+  int32_t max_ranked = 0;              // 0..kMaxRankedTokens
   int32_t num_rows = 0;
   int32_t vocab_size = 0;  // 1..360448
 };
