@@ -57,6 +57,8 @@ def changes_of(line):
     code = line.split("  // ")[0]
     for pattern, becomes in OPERATORS:
         for match in re.finditer(pattern, code):
+            if code[:match.start()].replace('\\"', "").count('"') % 2 == 1:
+                continue  # within a text: nothing is decided by it
             changed = code[:match.start()] + match.expand(becomes) + code[match.end():]
             if becomes == "if (!(":
                 if not code.rstrip().endswith((") {", ");", ";")) or code.count("(") != code.count(")"):

@@ -46,7 +46,6 @@ Bpe Bpe::Make(const std::vector<std::string>& pieces, std::vector<BpeMerge> merg
     Scratch scratch;
     std::vector<TokenId> ids;
     for (size_t id = 0; id < pieces.size(); ++id) {
-      if (pieces[id].empty()) continue;
       ids.clear();
       bpe.Encode(pieces[id], &scratch, &ids);
       direct[id] = ids.size() == 1 && ids[0] == static_cast<TokenId>(id);

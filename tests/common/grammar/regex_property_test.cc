@@ -40,8 +40,8 @@ class PatternMaker {
   std::string Quantified(int depth) {
     std::string pattern = Atom(depth);
     if (Below(2) == 0) return pattern;
-    pattern += OneOf({"*", "+", "?", "{0}", "{1}", "{2}", "{0,1}", "{1,2}", "{1,}", "{2,}", "{0,}",
-                      "{2,3}", "{3,4}"});
+    pattern += OneOf({"*", "+", "?", "{0}", "{1}", "{2}", "{0,1}", "{1,2}", "{1,}", "{2,}", "{3,}",
+                      "{0,}", "{2,3}", "{3,4}"});
     return pattern + OneOf({"", "", "?"});
   }
 

@@ -63,6 +63,45 @@ TEST(RegexSource, CountsLongRepeatsExactly) {
   EXPECT_TRUE(Matches(*grammar, text(300)));
   EXPECT_TRUE(Matches(*grammar, text(400)));
   EXPECT_FALSE(Matches(*grammar, text(401)));
+  const auto unbounded = CompileForTest(Kind::kRegex, "([a-z][0-9]){300,}!");
+  ASSERT_TRUE(unbounded.ok()) << unbounded.status();
+  for (const int count : {0, 1, 2, 150, 298, 299, 300, 301, 1000}) {
+    EXPECT_EQ(Matches(*unbounded, text(count)), count >= 300) << count;
+  }
+}
+
+// Neither half of a surrogate pair has an encoding.
+TEST(RegexSource, ClassesLeaveSurrogatesOut) {
+  for (const char* pattern : {"[\\ud7ff-\\ue000]", "[^a]", ".", "\\W", "[^\\ue001-\\uffff]"}) {
+    const auto grammar = CompileForTest(Kind::kRegex, pattern);
+    ASSERT_TRUE(grammar.ok()) << grammar.status();
+    for (const char* text : {"\xED\x9F\xBF", "\xEE\x80\x80"}) {
+      EXPECT_TRUE(Matches(*grammar, text)) << pattern;
+    }
+    for (const char* text : {"\xED\xA0\x80", "\xED\xAF\xBF", "\xED\xB0\x80", "\xED\xBF\xBF"}) {
+      EXPECT_FALSE(Matches(*grammar, text)) << pattern;
+    }
+  }
+}
+
+TEST(RegexSource, EscapesOfOneCharacterHaveTheirDigits) {
+  for (const auto& [pattern, text] : std::vector<std::pair<std::string, std::string>>{
+           {"\\0", std::string(1, '\0')},
+           {"\\0a", std::string("\0a", 2)},
+           {"\\u{0}", std::string(1, '\0')},
+           {"\\u{41}", "A"},
+           {"\\u{000041}", "A"},
+           {"\\u{1F600}", "\xF0\x9F\x98\x80"},
+           {"\\x411", "A1"},
+           {"\\u00411", "A1"},
+       }) {
+    const auto grammar = CompileForTest(Kind::kRegex, pattern);
+    ASSERT_TRUE(grammar.ok()) << pattern << ": " << grammar.status();
+    EXPECT_TRUE(Matches(*grammar, text)) << pattern;
+  }
+  for (const char* pattern : {"\\01", "\\09", "\\1", "\\u{}", "\\u{0000041}", "\\u{41", "\\x4"}) {
+    EXPECT_FALSE(CompileForTest(Kind::kRegex, pattern).ok()) << pattern;
+  }
 }
 
 TEST(RegexSource, RefusesByName) {

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/grammar/control_token.h"
 #include "tests/common/grammar/test_vocabulary.h"
@@ -78,6 +80,54 @@ TEST(ToolCallsSource, ACallMayBeNumbered) {
           {"begin":"f:","number":">","schema":{"const":1},"end":";"}]})";
   EXPECT_TRUE(Takes(source, "f:0>1;f:10>1;"));
   EXPECT_FALSE(Takes(source, "f:>1;"));
+}
+
+// A call whose arguments are fields in frames.
+std::string Fields(const std::string& schema, bool bare_strings) {
+  return R"({"begin":"","separator":"","end":"","many":false,"calls":[{"begin":"[","end":"]",
+      "schema":)" +
+         schema + R"(,"fields":{"name_begin":"<","name_end":">","value_end":"</>","separator":"",
+      "bare_strings":)" +
+         (bare_strings ? "true" : "false") + "}}]}";
+}
+
+TEST(ToolCallsSource, StringsStandBareOnlyInSyntaxesWithoutQuotes) {
+  for (const bool bare : {false, true}) {
+    SCOPED_TRACE(bare);
+    const auto takes = [bare](const std::string& schema, const std::string& value) {
+      return Takes(Fields(R"({"type":"object","properties":{"a":)" + schema +
+                              R"(},"required":["a"],"additionalProperties":false})",
+                          bare),
+                   "[<a>" + value + "</>]");
+    };
+    EXPECT_EQ(takes(R"({"type":"string"})", "some words"), bare);
+    EXPECT_TRUE(takes(R"({"type":"string"})", R"("quoted")"));
+    EXPECT_EQ(takes(R"({"type":"string","enum":["x","y"]})", "x"), bare);
+    EXPECT_EQ(takes(R"({"type":"string","enum":["x","y"]})", R"("x")"), !bare);
+    EXPECT_FALSE(takes(R"({"type":"string","enum":["x","y"]})", "z"));
+    for (const char* schema : {R"({"type":"integer"})", R"({"enum":[12,null]})", "{}"}) {
+      EXPECT_TRUE(takes(schema, "12")) << schema;
+      EXPECT_FALSE(takes(schema, "some words")) << schema;
+    }
+    EXPECT_TRUE(takes("{}", R"("quoted")"));
+    EXPECT_FALSE(takes(R"({"type":"integer"})", R"("12")"));
+  }
+}
+
+TEST(ToolCallsSource, FieldsAreOfAnObjectWithPlainNames) {
+  for (const auto& [schema, fits] : std::vector<std::pair<std::string, bool>>{
+           {R"({"type":"object"})", true},
+           {R"({"properties":{"aZ_09":{}}})", true},
+           {R"({"type":"object","properties":{"a-b":{}}})", false},
+           {R"({"type":"object","properties":{"":{}}})", false},
+           {R"({"type":"object","properties":{"\u00e9":{}}})", false},
+           {R"({"type":"string"})", false},
+           {R"([])", false},
+       }) {
+    for (const bool bare : {false, true}) {
+      EXPECT_EQ(Compile(Fields(schema, bare)).ok(), fits) << schema;
+    }
+  }
 }
 
 TEST(ToolCallsSource, WhatIsMalformedIsNamed) {

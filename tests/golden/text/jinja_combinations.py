@@ -1,4 +1,5 @@
 """Templates that look at every combination of small arguments: where a boundary is one off, one of them tells."""
+import itertools
 
 
 def over(names, body):
@@ -71,9 +72,9 @@ SYSTEMATIC = [
          "(n is divisibleby m, n is odd, n is even, n is gt m, n is ge m, n is lt m, n is le m, n is eq m, n is ne m)"),
     over({"i": "['d', '5d', '<5d', '>5d', '^5d', '=5d', '05d', '+d', ' d', '+05d', '*^7d', ',', '_', '010,', 'x', "
           "'X', '#x', '#X', '#o', '#b', '#010x', '_x', 'o', 'b', 'e', '.2f', '.0f', 'g', '%', 'n', '5', '<05', '^07d', '0>5', '012,d', '09_', '', '#08x', '#012_x', '011_b']",
-          "v": "[0, 7, 65, 1234567]"}, "('{:' ~ i ~ '}').format(v)"),
+          "v": "[0, 7, 65, 123, 1234, 123456, 1234567]"}, "('{:' ~ i ~ '}').format(v)"),
     over({"i": "['d', '+05d', '=7d', '08,', '#012x', 'x', '_b', '+.1f', ' .1e', '<9,', '^+9d']",
-          "v": "[-1, -42, -1234567, 2 ** 70, -(2 ** 70)]"}, "('{:' ~ i ~ '}').format(v)"),
+          "v": "[-1, -42, -123, -123456, -1234567, 2 ** 70, -(2 ** 70)]"}, "('{:' ~ i ~ '}').format(v)"),
     over({"i": "['', 'f', '.0f', '.3f', '#.0f', 'e', '.0e', '#.0e', '.4e', 'E', 'g', '.3g', '#.3g', 'G', '%', '.1%', "
           "'10.2f', '<10.2f', '^10.2f', '=+10.2f', '010.2f', ',.2f', '_.1f', '+', ' ', '.3', '.17', '012,.1f', '<08.1f', '012,.1%']",
           "v": "[0.0, -0.0, 1.0, -2.5, 0.00012345, 123456.789, 1e16, 1.5e-7, ('inf' ~ empty)|float, ('nan' ~ empty)|float]"}, "('{:' ~ i ~ '}').format(v)"),
@@ -89,7 +90,7 @@ SYSTEMATIC = [
           "'%.3E', '%g', '%.3g', '%#.3g', '%G', '%s', '%r', '%010.3g']",
           "v": "[0.0, -0.0, 1.0, -2.5, 0.00012345, 123456.789, 1e16, 1e-7, ('inf' ~ empty)|float, ('-inf' ~ empty)|float]"}, "i % v"),
     over({"e": "['amp', 'lt', 'gt', 'quot', 'apos', '#65', '#x41', '#X4a', '#0065', '#38', '#60', '#169', '#8364', "
-          "'#128512', '#x1F600', 'bogus', '#', '#x', '#xg', '']"}, "('[&' ~ e ~ ';]')|striptags"),
+          "'#128512', '#x1F600', 'bogus', '#', '#x', '#xg', '', '#00000065', '#xD7FF', '#xE000', '#xD800', '#xDFFF', '#0', '#x110000', '#1114112', '#x0041', '#X']"}, "('[&' ~ e ~ ';]')|striptags"),
     over({"t": "['<b>', '<b', 'a>b', '<!--x-->', '<!-- > -->y', '<!--', 'a < b > c', '<a href=\">\">z', '<>', '< b>q']"},
          "('1 ' ~ t ~ ' 2')|striptags"),
     over({"t": "['&', '<', '>', '\"', \"'\", 'a&b<c', '&amp;']"}, "(t|e, t|e|e, t|forceescape, t|safe|e, t|urlencode, t|tojson)"),
@@ -137,3 +138,7 @@ for escape in ("\\a", "\\b", "\\f", "\\n", "\\r", "\\t", "\\v", "\\\\", "\\'", "
                "\\x4", "\\xg1", "\\u0041", "\\u004", "\\U0001f600", "\\U0011ffff", "\\q", "\\\n"):
     SYSTEMATIC.append("{{ '[" + escape + "]' }}")
     SYSTEMATIC.append("{{ ('[' ~ \"" + escape + "A\")|tojson }}")
+# Arguments of calls in every order.
+ARGUMENTS = ("1", "a=2", "*xs", "**nested")
+for arguments in [list(some) for count in (1, 2, 3) for some in itertools.product(ARGUMENTS, repeat=count)]:
+    SYSTEMATIC.append("{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(" + ", ".join(arguments) + ") }}")

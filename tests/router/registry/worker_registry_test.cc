@@ -7,6 +7,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,10 +28,14 @@ class FakeChannel final : public WorkerChannel {
 class FakeHandler final : public SequenceHandler {
  public:
   void OnPlaced(const SequencePlace&) override {}
-  void OnOutput(SequenceOutput) override { ++outputs; }
+  void OnOutput(SequenceOutput output) override {
+    ++outputs;
+    last_id = output.sequence_id;
+  }
   void OnLost(const absl::Status&) override { ++lost; }
   void OnQueueTimeout() override {}
   int outputs = 0;
+  uint64_t last_id = 0;  // of the sequence that had an output
   int lost = 0;
 };
 
@@ -90,11 +95,13 @@ class SlowHandler final : public SequenceHandler {
   void OnOutput(SequenceOutput) override {
     inside.set_value();
     testing::AwaitOrDie(let_go.get_future(), "the test to let the event go");
+    link = nullptr;
   }
   void OnLost(const absl::Status&) override {}
   void OnQueueTimeout() override {}
   std::promise<void> inside;
   std::promise<void> let_go;
+  std::shared_ptr<WorkerChannel> link;  // as a link is held while it tells of an event
 };
 
 TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
@@ -104,6 +111,9 @@ TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
   const uint64_t id = registry_.Book(OnlyKey(), 1, handler).place.sequence_id;
   std::thread event([&] { Output("a", id, Finish::Reason::kStopToken); });
   testing::AwaitOrDie(handler->inside.get_future(), "the event's call");
+  const std::weak_ptr<FakeChannel> link = channels_.at("a");
+  handler->link = link.lock();
+  channels_.clear();
   std::future<int> closed = std::async(std::launch::async, [this] {
     registry_.CloseAll();
     return capacity_;
@@ -112,6 +122,7 @@ TEST_F(WorkerRegistryTest, NothingIsCalledOnceAllIsClosed) {
   EXPECT_EQ(closed.wait_for(std::chrono::milliseconds(30)), std::future_status::timeout);
   handler->let_go.set_value();
   const int at_close = testing::AwaitOrDie(std::move(closed), "CloseAll to end");
+  EXPECT_TRUE(link.expired()) << "the link that its own event held is closed, too";
   event.join();
   EXPECT_EQ(capacity_, at_close);
 }
@@ -382,6 +393,50 @@ TEST_F(WorkerRegistryTest, OutputOfAForgottenSequenceIsCancelled) {
   Output("a", id, Finish::Reason::kUnspecified);
   EXPECT_EQ(handler->outputs, 0);
   EXPECT_EQ(channels_.at("a")->cancelled, (std::vector<uint64_t>{id, id}));
+}
+
+TEST_F(WorkerRegistryTest, OutputsBesideThatOfAForgottenSequenceReachTheirOwnHandlers) {
+  registry_.SetAddresses({"a"});
+  Ready("a");
+  const WorkerKey key = OnlyKey();
+  for (int forgotten = 0; forgotten < 2; ++forgotten) {
+    std::shared_ptr<FakeHandler> handlers[2];
+    StepOutput step;
+    uint64_t ids[2];
+    for (int i = 0; i < 2; ++i) {
+      handlers[i] = std::make_shared<FakeHandler>();
+      ids[i] = registry_.Book(key, 1, handlers[i]).place.sequence_id;
+      SequenceOutput& output = step.outputs.emplace_back();
+      output.sequence_id = ids[i];
+      output.token_ids = {1};
+    }
+    registry_.Cancel(key, ids[forgotten]);
+    registry_.OnStepOutput(links_.at("a"), std::move(step));
+    EXPECT_EQ(handlers[forgotten]->outputs, 0);
+    EXPECT_EQ(handlers[1 - forgotten]->outputs, 1);
+    EXPECT_EQ(handlers[1 - forgotten]->last_id, ids[1 - forgotten]);
+    Output("a", ids[1 - forgotten], Finish::Reason::kStopToken);
+  }
+}
+
+TEST_F(WorkerRegistryTest, ReadyWorkersAreThoseWithASessionThatServeTheModel) {
+  registry_.SetAddresses({"a", "b", "c"});
+  Ready("a");
+  Ready("b");
+  const auto addresses = [this](std::string_view model) {
+    std::set<std::string> found;
+    for (const ReadyWorker& worker : registry_.ReadyWorkers(model)) {
+      EXPECT_EQ(worker.model_id, "m");
+      EXPECT_EQ(worker.channel, channels_.at(worker.address));
+      found.insert(worker.address);
+    }
+    return found;
+  };
+  EXPECT_EQ(addresses(""), (std::set<std::string>{"a", "b"}));
+  EXPECT_EQ(addresses("m"), (std::set<std::string>{"a", "b"}));
+  EXPECT_TRUE(addresses("other").empty());
+  registry_.OnLost(links_.at("a"), absl::UnavailableError("gone"));
+  EXPECT_EQ(addresses("m"), (std::set<std::string>{"b"}));
 }
 
 TEST_F(WorkerRegistryTest, DroppedAddressesLoseTheirSequencesAndTheirModel) {

@@ -2,6 +2,7 @@
 // when, and that no prefix is shared between adapters.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -73,6 +74,42 @@ TEST_F(EngineAdaptersTest, EverySequenceOfAStepHasItsOwnAdapter) {
     EXPECT_EQ(step, (std::vector<std::string>{"a", "", "b", "a"}));
   }
   EXPECT_EQ(model_.num_set, 2);
+}
+
+class SlotCounter final : public EngineObserver {
+ public:
+  void OnStepEnd(const StepStats& stats, const LoadSnapshot&) override {
+    loads += stats.adapter_slot_loads;
+    evictions += stats.adapter_evictions;
+  }
+  void OnCacheEvents(std::span<const CacheEvent>) override {}
+  int64_t loads = 0;
+  int64_t evictions = 0;
+};
+
+TEST(EngineAdapterSlots, AnAdapterThatTakesAnothersSlotEvictsIt) {
+  AdapterModel model;
+  testing::FakeClock clock;
+  SlotCounter counter;
+  CollectedMap out;
+  EngineOptions options;
+  options.budget = {64, 8, 0};
+  options.num_kv_blocks = 64;
+  options.kv_block_tokens = 4;
+  ASSERT_TRUE(model.Allocate(64, 4, 64, 8).ok());
+  EngineCore core(&model, &clock, options, &counter);
+  core.OpenSession(1, std::make_unique<CollectingSink>(&out));
+  const std::map<std::string, AdapterPtr> adapters = {
+      {"a", Named("a")}, {"b", Named("b")}, {"c", Named("c")}};
+  uint64_t id = 0;
+  int64_t loads = 0;
+  for (const std::string name : {"a", "b", "a", "c", "a", "b"}) {
+    loads += name == "a" && id > 0 ? 0 : 1;
+    core.Submit(1, With(adapters.at(name), ++id, {5, 6}, 2));
+    for (int step = 0; step < 100 && core.has_work(); ++step) core.Step();
+    EXPECT_EQ(counter.loads, loads) << id;
+    EXPECT_EQ(counter.evictions, std::max<int64_t>(0, loads - kSlots)) << id;
+  }
 }
 
 TEST_F(EngineAdaptersTest, AStepOfTheBaseModelNamesNoSlots) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <set>
 
 #include "tests/worker/engine/engine_testing.h"
 
@@ -204,6 +205,87 @@ TEST(EngineCore, DeadlinesEndWhatRunsAndWhatWaits) {
   EXPECT_EQ(test.Get(1).finish->reason, FinishReason::kDeadline);
   EXPECT_EQ(test.Get(2).finish->reason, FinishReason::kDeadline);
   EXPECT_TRUE(test.Get(2).tokens.empty());
+}
+
+TEST(EngineCore, ASearchThatIsCancelledBeforeItHasBeamsEndsAllItsAnswers) {
+  TestCore test;
+  Request request = MakeRequest(1, kPrompt, 9);
+  request.sampling.beam = {4, 1.0f};
+  request.sampling.n = 3;
+  test.Submit(request);
+  const uint64_t ids[] = {1};
+  test.core->Cancel(1, ids);
+  test.RunAll();
+  for (int32_t answer = 0; answer < 3; ++answer) {
+    ASSERT_TRUE(test.Get(1, answer).finish.has_value()) << answer;
+    EXPECT_EQ(test.Get(1, answer).finish->reason, FinishReason::kCancelled);
+    EXPECT_EQ(test.Get(1, answer).finish->usage.output_tokens, 0);
+  }
+  EXPECT_EQ(test.out.size(), 3u);
+}
+
+TEST(EngineCore, TheLoadHasThePromptTokensThatAreStillToBeComputed) {
+  CoreSetup setup;
+  setup.max_tokens = 8;
+  TestCore test(setup);
+  const auto prompt = [](int32_t first, size_t size) {
+    std::vector<int32_t> tokens(size);
+    for (size_t i = 0; i < size; ++i) tokens[i] = 3 + (first + static_cast<int32_t>(i)) % 60;
+    return tokens;
+  };
+  test.Submit(MakeRequest(1, prompt(0, 20), 2));
+  EXPECT_EQ(test.core->load().waiting_uncached_tokens, 20);
+  test.Submit(MakeRequest(2, prompt(30, 10), 2));
+  EXPECT_EQ(test.core->load().waiting_uncached_tokens, 30);
+  test.Step();
+  EXPECT_EQ(test.core->load().waiting_uncached_tokens, 22);
+  test.RunAll();
+  EXPECT_EQ(test.core->load().waiting_uncached_tokens, 0);
+  test.Submit(MakeRequest(3, prompt(0, 20), 2));
+  EXPECT_EQ(test.core->load().waiting_uncached_tokens, 4) << "four of its five blocks are there";
+  test.RunAll();
+}
+
+// What routers would know of the cache.
+class CacheWatcher final : public EngineObserver {
+ public:
+  void OnStepEnd(const StepStats&, const LoadSnapshot&) override {}
+  void OnCacheEvents(std::span<const CacheEvent> events) override {
+    for (const CacheEvent& event : events) {
+      const bool changes = event.kind == CacheEvent::Kind::kStored ? known.insert(event.hash).second
+                                                                   : known.erase(event.hash) == 1;
+      EXPECT_TRUE(changes) << "told twice";
+      num_removed += event.kind == CacheEvent::Kind::kRemoved ? 1 : 0;
+    }
+  }
+  std::set<uint64_t> known;
+  int num_removed = 0;
+};
+
+TEST(EngineCore, EveryChangeOfTheCacheIsToldOnce) {
+  testing::FakeModel model;
+  testing::FakeClock clock;
+  CacheWatcher watcher;
+  CollectedMap out;
+  EngineOptions options;
+  options.budget = {64, 8, 0};
+  options.num_kv_blocks = 24;
+  options.kv_block_tokens = 4;
+  options.eos_token_ids = {kEos};
+  ASSERT_TRUE(model.Allocate(24, 4, 64, 8).ok());
+  EngineCore core(&model, &clock, options, &watcher);
+  core.OpenSession(1, std::make_unique<CollectingSink>(&out));
+  for (int32_t id = 1; id <= 12; ++id) {
+    std::vector<int32_t> prompt(static_cast<size_t>(10 + id), 3 + id % 5);
+    core.Submit(1, MakeRequest(static_cast<uint64_t>(id), std::move(prompt), 12));
+  }
+  for (int step = 0; step < 1'000 && core.has_work(); ++step) {
+    core.Step();
+    EXPECT_TRUE(core.CheckInvariants().ok());
+  }
+  EXPECT_FALSE(core.has_work());
+  EXPECT_GT(watcher.num_removed, 0);
+  EXPECT_EQ(static_cast<int32_t>(watcher.known.size()), core.load().kv_cached_blocks);
 }
 
 TEST(EngineCore, GivingBackTellsEverySequence) {

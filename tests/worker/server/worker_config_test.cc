@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
+
+#include "common/config/load.h"
 
 namespace pingti::worker {
 namespace {
@@ -15,6 +19,96 @@ std::string ErrorOf(const WorkerConfig& config) {
 }
 
 TEST(WorkerConfigTest, TheDefaultsAreRight) { EXPECT_EQ(ErrorOf({}), ""); }
+
+TEST(WorkerConfigTest, EveryFieldIsSetByTheKeyOfItsName) {
+  WorkerConfig config;
+  config::Schema schema("worker", "A worker.");
+  AddWorkerKeys(&config, &schema);
+  const std::vector<const char*> flags = {"worker",
+                                          "--model=m",
+                                          "--model-id=id",
+                                          "--model-aliases=a,b",
+                                          "--dtype=int8",
+                                          "--embedding-dtype=bf16",
+                                          "--load-format=dummy",
+                                          "--max-context-tokens=11",
+                                          "--loras=n=p",
+                                          "--max-loras=12",
+                                          "--max-cpu-loras=13",
+                                          "--max-lora-rank=14",
+                                          "--allow-runtime-lora-updating",
+                                          "--address=*",
+                                          "--admin-address=::1",
+                                          "--port=15",
+                                          "--admin-port=16",
+                                          "--grpc-max-message-length=1MiB",
+                                          "--tls-cert-file=c",
+                                          "--tls-key-file=k",
+                                          "--tls-client-ca-file=ca",
+                                          "--tls-client-names=x",
+                                          "--max-batch-size=17",
+                                          "--max-batch-tokens=18",
+                                          "--max-step-time=19ms",
+                                          "--max-waiting-sequences=20",
+                                          "--speculation=mtp",
+                                          "--speculative-tokens=3",
+                                          "--draft-model=d",
+                                          "--draft-kv-memory=2MiB",
+                                          "--kv-block-tokens=21",
+                                          "--kv-memory=3MiB",
+                                          "--kv-cache-dtype=int8",
+                                          "--gpu-memory-fraction=0.5",
+                                          "--device=cpu",
+                                          "--gpu-index=22",
+                                          "--tensor-parallel=23",
+                                          "--world-size=24",
+                                          "--rank=25",
+                                          "--leader-address=l",
+                                          "--group-port=26",
+                                          "--group-timeout=27s",
+                                          "--rank-timeout=1s",
+                                          "--threads=28",
+                                          "--drain-timeout=29s",
+                                          "--step-deadline=30s",
+                                          "--report-interval=31ms",
+                                          "--worker-id=w",
+                                          "--log-level=error",
+                                          "--log-format=text"};
+  const char* const no_variables[] = {nullptr};
+  const auto loaded =
+      config::Load(schema, static_cast<int>(flags.size()), flags.data(), no_variables);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  using Texts = std::vector<std::string>;
+  EXPECT_EQ((Texts{config.model, config.model_id, config.address, config.admin_address,
+                   config.tls_cert_file, config.tls_key_file, config.tls_client_ca_file,
+                   config.draft_model, config.leader_address, config.worker_id, config.log_level,
+                   config.log_format}),
+            (Texts{"m", "id", "*", "::1", "c", "k", "ca", "d", "l", "w", "error", "text"}));
+  EXPECT_EQ(config.model_aliases, (Texts{"a", "b"}));
+  EXPECT_EQ(config.loras, (Texts{"n=p"}));
+  EXPECT_EQ(config.tls_client_names, (Texts{"x"}));
+  EXPECT_EQ(config.dtype, ComputeFormat::kInt8);
+  EXPECT_EQ(config.embedding_dtype, EmbeddingFormat::kBf16);
+  EXPECT_EQ(config.load_format, LoadFormat::kDummy);
+  EXPECT_EQ(config.speculation, Speculation::kMtp);
+  EXPECT_EQ(config.kv_cache_dtype, KvCacheFormat::kInt8);
+  EXPECT_EQ(config.device, DeviceChoice::kCpu);
+  EXPECT_TRUE(config.allow_runtime_lora_updating);
+  EXPECT_EQ(config.gpu_memory_fraction, 0.5);
+  using Numbers = std::vector<int64_t>;
+  EXPECT_EQ((Numbers{config.max_context_tokens, config.max_loras, config.max_cpu_loras,
+                     config.max_lora_rank, config.port, config.admin_port, config.max_batch_size,
+                     config.max_batch_tokens, config.max_step_time.count(),
+                     config.max_waiting_sequences, config.kv_block_tokens, config.gpu_index,
+                     config.tensor_parallel, config.world_size, config.rank, config.group_port}),
+            (Numbers{11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26}));
+  EXPECT_EQ((Numbers{config.group_timeout.count(), config.rank_timeout.count(), config.threads,
+                     config.drain_timeout.count(), config.step_deadline.count(),
+                     config.report_interval.count(), config.speculative_tokens}),
+            (Numbers{27'000, 1'000, 28, 29'000, 30'000, 31, 3}));
+  EXPECT_EQ((Numbers{config.grpc_max_message_length, config.draft_kv_memory, config.kv_memory}),
+            (Numbers{1 << 20, 2 << 20, 3 << 20}));
+}
 
 TEST(WorkerConfigTest, DraftsFromDiskHaveAPathAndOthersHaveNone) {
   for (const Speculation speculation : {Speculation::kNone, Speculation::kNgram, Speculation::kMtp,
