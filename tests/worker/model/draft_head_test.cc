@@ -269,6 +269,49 @@ TEST_P(DraftHeadTest, DraftsTheSameBehindACopyOfABlockThatItHasNotRead) {
   ExpectDrafts();
 }
 
+// A device that records pads so many sequences to more than they have tokens.
+TEST_P(DraftHeadTest, DraftsTheSameForEachOfManySequences) {
+  constexpr int32_t kSeqs = 33;
+  ASSERT_TRUE(model_->Allocate(8, kBlockTokens, 64, 64).ok());
+  const auto length = static_cast<int32_t>(tokens_.size()) - 1;
+  ASSERT_NO_FATAL_FAILURE(Read(0, length, 0));
+  // All of them are of this text, with spare blocks of their own behind it.
+  const auto spares = head_->spare_blocks_per_seq();
+  const int32_t width = 2 + spares;
+  std::vector<int32_t> table, start{0};
+  for (int32_t s = 0; s < kSeqs; ++s) {
+    table.insert(table.end(), table_.begin(), table_.begin() + 2);
+    for (int32_t i = 0; i < spares; ++i) {
+      table.push_back(head_->first_spare_block() + s * spares + i);
+    }
+    start.push_back(s + 1);
+  }
+  const std::vector<int32_t> drafts = Ints(expected_.at("drafts"));
+  std::vector<int32_t> ids(kSeqs, tokens_.back());
+  std::vector<int32_t> states(kSeqs, length - 1);
+  std::vector<SamplingRow> rows(kSeqs);
+  for (SamplingRow& row : rows) row.temperature = 0.0f;
+  for (int32_t i = 0; i < static_cast<int32_t>(drafts.size()); ++i) {
+    const std::vector<int32_t> positions(kSeqs, length - 1 + i), context(kSeqs, length + i);
+    HeadBatch batch;
+    batch.batch = {ids, positions, start, context, table, width, {}};
+    batch.states = states;
+    batch.is_chain = i > 0;
+    ASSERT_TRUE(head_->Forward(batch).ok());
+    std::vector<SampledToken> drawn(kSeqs);
+    ASSERT_TRUE(head_->Sample(rows, drawn).ok());
+    for (int32_t s = 0; s < kSeqs; ++s) {
+      const auto at = static_cast<size_t>(s);
+      EXPECT_EQ(drawn[at].token_id, drawn[0].token_id) << "sequence " << s << ", draft " << i;
+      if (device_->is_exact()) {
+        EXPECT_EQ(drawn[at].token_id, drafts[static_cast<size_t>(i)]);
+      }
+      ids[at] = drawn[at].token_id;
+      states[at] = s;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Heads, DraftHeadTest, ::testing::ValuesIn(kCases),
                          [](const auto& test) { return std::string(test.param.name); });
 
