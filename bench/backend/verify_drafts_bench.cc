@@ -99,7 +99,7 @@ void PrintEngine(Model* model, const Place& place, int32_t context, int32_t batc
                 meter.tokens_per_s() / none, meter.drafts_per_sequence(), 100 * meter.stood());
   }
   if (model->draft_head() != nullptr) {
-    HeadDrafts drafts(model->draft_head(), batch);
+    HeadDrafts drafts(model->draft_head());
     run.drafts = &drafts;
     const DecodeMeter meter = MeasureEngine(&scripted, place, run);
     std::printf("  random head: x%.2f (%.1f drafts)", meter.tokens_per_s() / none,
