@@ -13,7 +13,9 @@ std::vector<int64_t> RowsInOrder(const std::vector<RowBlock>& parts) {
   weight.parts = parts;
   std::vector<int64_t> rows;
   for (const RowBlock& block : JoinedParts(weight)) {
-    for (int64_t r = 0; r < block.rows; ++r) rows.push_back(block.first + r);
+    const int64_t step = block.run == 0 ? 1 : block.stride;  // only runs of one row are left
+    EXPECT_LE(block.run, 1);
+    for (int64_t r = 0; r < block.rows; ++r) rows.push_back(block.first + r * step);
   }
   return rows;
 }
