@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "boost/json.hpp"
+#include "common/base/block_hash.h"
 #include "router/pipeline/output_grammar.h"
 #include "tests/router/testing_model.h"
 
@@ -41,6 +42,31 @@ TEST(Prompt, ACompletionBeginsWithOneBosWhoeverWritesIt) {
   const auto adds_none = MakeTestModel({});
   EXPECT_EQ(CompletionIds(*adds_none, "a"), (Ids{'a'}));
   EXPECT_EQ(CompletionIds(*adds_none, "<|im_start|>a"), (Ids{kBos, 'a'}));
+}
+
+// As worker/cache knows them: every block that is full, after all before it.
+TEST(Prompt, FullBlocksOfEveryLengthHaveTheHashesOfTheirChain) {
+  constexpr uint32_t kBlock = 4;
+  ServedModel model = *MakeTestModel({});
+  model.kv_block_tokens = kBlock;
+  for (uint32_t length = 1; length <= 3 * kBlock + 1; ++length) {
+    std::vector<uint32_t> ids;
+    for (uint32_t i = 0; i < length; ++i) ids.push_back((7 * i + length) % 256);
+    GenerationRequest request;
+    request.kind = GenerationRequest::Kind::kCompletion;
+    request.prompts = {ids};
+    const auto prepared = PreparePrompts(model, request, {});
+    ASSERT_TRUE(prepared.ok()) << prepared.status();
+    std::vector<uint64_t> want;
+    uint64_t hash = BlockHashSeed(PrefixSalt(request.tenant, model.adapter));
+    for (uint32_t block = 0; block < length / kBlock; ++block) {
+      const std::vector<int32_t> tokens(ids.begin() + block * kBlock,
+                                        ids.begin() + (block + 1) * kBlock);
+      hash = ChainBlockHash(hash, tokens);
+      want.push_back(hash);
+    }
+    EXPECT_EQ(prepared->block_hashes[0], want) << length;
+  }
 }
 
 TEST(Prompt, CodeAroundAGapIsTextAlsoWhereItSpellsSpecialTokens) {
