@@ -46,9 +46,9 @@ TEST(Prompt, ACompletionBeginsWithOneBosWhoeverWritesIt) {
 
 // As worker/cache knows them: every block that is full, after all before it.
 TEST(Prompt, FullBlocksOfEveryLengthHaveTheHashesOfTheirChain) {
-  constexpr uint32_t kBlock = 4;
+  constexpr int64_t kBlock = 4;
   ServedModel model = *MakeTestModel({});
-  model.kv_block_tokens = kBlock;
+  model.kv_block_tokens = uint32_t{kBlock};
   for (uint32_t length = 1; length <= 3 * kBlock + 1; ++length) {
     std::vector<uint32_t> ids;
     for (uint32_t i = 0; i < length; ++i) ids.push_back((7 * i + length) % 256);
@@ -60,8 +60,8 @@ TEST(Prompt, FullBlocksOfEveryLengthHaveTheHashesOfTheirChain) {
     std::vector<uint64_t> want;
     uint64_t hash = BlockHashSeed(PrefixSalt(request.tenant, model.adapter));
     for (uint32_t block = 0; block < length / kBlock; ++block) {
-      const std::vector<int32_t> tokens(ids.begin() + block * kBlock,
-                                        ids.begin() + (block + 1) * kBlock);
+      const auto begin = ids.begin() + int64_t{block} * kBlock;
+      const std::vector<int32_t> tokens(begin, begin + kBlock);
       hash = ChainBlockHash(hash, tokens);
       want.push_back(hash);
     }
@@ -130,7 +130,7 @@ TEST(Prompt, ATextThatCannotFitIsNotTokenized) {
   model.max_context_tokens = 20;
   model.max_token_bytes = 10;
   model.fim = FimTokens{};
-  constexpr size_t kMost = 3 * 20 * 10;
+  constexpr size_t kMost = size_t{3} * 20 * 10;
   GenerationRequest completion;
   completion.kind = GenerationRequest::Kind::kCompletion;
   GenerationRequest chat;
