@@ -43,6 +43,7 @@ void JsonCallScanner::Step(char c) {
     case State::kKey:
       if (c == '"') {
         key_.clear();
+        escaped_ = false;
         state_ = State::kKeyText;
       } else if (c == '}') {
         state_ = has_name_ ? State::kDone : State::kFailed;
@@ -51,10 +52,11 @@ void JsonCallScanner::Step(char c) {
       }
       break;
     case State::kKeyText:
-      if (c == '"') {
+      if (c == '"' && !escaped_) {
         state_ = State::kColon;
       } else {
         key_.push_back(c);
+        escaped_ = c == '\\' && !escaped_;
       }
       break;
     case State::kColon:

@@ -77,9 +77,9 @@ WrittenCall RandomJsonCall(JsonCallWriter* writer) {
   const size_t named = writer->Below(count);
   call.text = writer->Space() + "{";
   for (size_t i = 0; i < count; ++i) {
-    std::string key = i == named
-                          ? "name"
-                          : writer->OneOf<std::string>({"arguments", "parameters", "id", "names"});
+    std::string key = i == named ? "name"
+                                 : writer->OneOf<std::string>(
+                                       {"arguments", "parameters", "names", "\"", "\\", "a\\\"b"});
     std::string value = writer->Value(3);
     if (i == named) {
       call.name = writer->Text() + "f";
