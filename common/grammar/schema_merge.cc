@@ -153,6 +153,13 @@ bool ClosesOthers(const json::object& closed, const json::object& other) {
   return false;
 }
 
+// A side's 'items' also constrain the elements that only the other side's 'prefixItems' describe.
+bool ReachesPrefix(const json::object& with_items, const json::object& with_prefix) {
+  const json::value* items = with_items.if_contains("items");
+  return items != nullptr && *items != json::value(true) && !with_items.contains("prefixItems") &&
+         with_prefix.contains("prefixItems");
+}
+
 }  // namespace
 
 bool IsAnnotation(std::string_view keyword) {
@@ -197,6 +204,12 @@ absl::StatusOr<json::object> MergeSchemas(json::object a, const json::object& b,
         AtSchema(pointer,
                  "'additionalProperties' closes properties that the schema it is combined "
                  "with has: not supported"));
+  }
+  if (ReachesPrefix(a, b) || ReachesPrefix(b, a)) {
+    return absl::UnimplementedError(AtSchema(
+        pointer,
+        "'items' of one schema beside 'prefixItems' of another that must both hold are not "
+        "supported"));
   }
   for (const auto& member : b) {
     const std::string_view keyword(member.key().data(), member.key().size());
