@@ -156,6 +156,8 @@ class SteeredGenerations {
   void CallWithTokens(std::function<void()> call) { token_hook_.call = std::move(call); }
   // Within which time the request that had tokens last was to have its first.
   std::chrono::milliseconds Objective() const { return token_hook_.objective; }
+  // Who asked last.
+  std::shared_ptr<ClientWatch> client() const { return client_; }
   // Who asked last leaves.
   void ClientLeaves() { client_->OnGone(); }
   // Time passes: without the ticker's turn, or with it.
