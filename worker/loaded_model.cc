@@ -279,6 +279,12 @@ absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& c
   return store;
 }
 
+absl::Status PrepareAdapters(const Model& model, AdapterStore* store) {
+  if (store == nullptr) return absl::OkStatus();
+  return store->PrepareWith(
+      [&model](const Adapter& adapter) { return model.PrepareAdapter(adapter); });
+}
+
 absl::Status LoadServedModel(const WorkerConfig& config, OnLateSign on_late_sign,
                              LoadedModel* loaded) {
   const auto begin = std::chrono::steady_clock::now();

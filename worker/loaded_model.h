@@ -44,6 +44,11 @@ absl::StatusOr<LoadedModel> OpenServedModel(const WorkerConfig& config, ServingD
 absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& config,
                                                            const Checkpoint& checkpoint);
 
+// Has adapters that are here, and those that come, kept in the form of the model's slots: `model`
+// must outlive what `store` gives out. `store` may be null. Errors: those of
+// AdapterStore::PrepareWith.
+absl::Status PrepareAdapters(const Model& model, AdapterStore* store);
+
 // See GroupLeaderOptions::on_late_sign.
 using OnLateSign = std::function<void(int rank, std::chrono::milliseconds gap)>;
 

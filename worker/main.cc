@@ -201,6 +201,7 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
     PINGTI_RETURN_IF_ERROR(RecordDraftSteps(loaded.model.get(), RowsWithDrafts(config),
                                             config.speculative_tokens, config.kv_block_tokens));
   }
+  PINGTI_RETURN_IF_ERROR(PrepareAdapters(*loaded.model, adapters.get()));
   const Vocabulary vocabulary = VocabularyOf(loaded);
   PINGTI_ASSIGN_OR_RETURN(
       const ServedCard card,

@@ -185,7 +185,8 @@ inline constexpr CounterSpec<0> kWorkerAdaptersDropped{
     "pingti_worker_adapters_dropped_total",
     "Adapters that gave up their place in host memory, to be read again when they are asked for."};
 inline constexpr HistogramSpec<0> kWorkerAdapterLoad{
-    "pingti_worker_adapter_load_seconds", "Time to read an adapter's files and check it.",
+    "pingti_worker_adapter_load_seconds",
+    "Time to read an adapter's files, check them and bring them into the form of a slot.",
     kRequestBuckets};
 inline constexpr CounterSpec<0> kWorkerPreemptions{
     "pingti_worker_preemptions_total", "Sequences put back to wait because KV blocks ran out."};

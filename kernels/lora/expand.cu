@@ -60,9 +60,8 @@ __device__ __forceinline__ void LoadColumns(const LoraExpandParams& p, int slot,
   const int g = threadIdx.x % 32 / 4;
   const int t = threadIdx.x % 4;
   const int first = blockIdx.y * kBlockColumns + ColumnOf(0, g);
-  const auto* b = static_cast<const __nv_bfloat16*>(p.b) +
-                  (static_cast<int64_t>(slot) * p.out_features + first) * p.max_rank +
-                  piece.first_rank + 4 * t;
+  const auto* b = static_cast<const __nv_bfloat16*>(p.b) + slot * p.b_slot_stride +
+                  static_cast<int64_t>(first) * p.max_rank + piece.first_rank + 4 * t;
 #pragma unroll
   for (int j = 0; j < kProducts; ++j) {
     const int further = ColumnOf(j, 0) - ColumnOf(0, 0);
@@ -148,7 +147,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
   while (p.part_end[part] <= blockIdx.y * kBlockColumns) ++part;
   Piece piece = {part == 0 ? 0 : p.part_end[part - 1], p.part_end[part], p.part_module[part], 0};
   uint2 columns[kProducts];
-  int rank = slot < 0 ? 0 : p.ranks[slot * p.num_modules + piece.module];
+  int rank = slot < 0 ? 0 : p.ranks[slot * p.ranks_slot_stride + piece.module];
   bool loaded = slot >= 0;
   if (loaded) LoadColumns(p, slot, piece, columns);
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -167,7 +166,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
     loaded = false;
     if (++part == p.num_parts) break;
     piece = {piece.end, p.part_end[part], p.part_module[part], 0};
-    rank = p.ranks[slot * p.num_modules + piece.module];
+    rank = p.ranks[slot * p.ranks_slot_stride + piece.module];
   }
   WriteRow(p, row_low, 0, results);
   WriteRow(p, row_high, 1, results);
@@ -189,9 +188,10 @@ bool PartsFit(const LoraExpandParams& p) {
 
 cudaError_t LaunchLoraExpand(const LoraExpandParams& p, cudaStream_t stream) {
   if (p.dtype != DType::kBf16) return cudaErrorNotSupported;
-  if (p.tiles.num_tiles < 0 || p.out_features <= 0 || p.y_stride % 8 != 0 || p.num_modules <= 0 ||
-      p.max_rank <= 0 || p.max_rank % kLoraRankStep != 0 || p.max_rank > kMaxLoraRank ||
-      p.num_splits <= 0 || p.num_parts <= 0 || p.num_parts > kMaxLoraParts || !PartsFit(p)) {
+  if (p.tiles.num_tiles < 0 || p.out_features <= 0 || p.y_stride % 8 != 0 ||
+      p.b_slot_stride % 4 != 0 || p.num_modules <= 0 || p.max_rank <= 0 ||
+      p.max_rank % kLoraRankStep != 0 || p.max_rank > kMaxLoraRank || p.num_splits <= 0 ||
+      p.num_parts <= 0 || p.num_parts > kMaxLoraParts || !PartsFit(p)) {
     return cudaErrorInvalidValue;
   }
   if (p.tiles.num_tiles == 0) return cudaSuccess;

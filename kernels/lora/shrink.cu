@@ -88,14 +88,13 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
   const int slot = p.tiles.slots[tile];
   const int row_low = p.tiles.rows[tile * kLoraTileRows + g];
   const int row_high = p.tiles.rows[tile * kLoraTileRows + g + 8];
-  const int matrix = max(slot, 0) * p.num_modules + module;
-  const int rank = slot < 0 ? 0 : p.ranks[matrix];
+  const int rank = slot < 0 ? 0 : p.ranks[slot * p.ranks_slot_stride + module];
   RowPair a = {};
   // The first ranks are loaded without waiting for how many there are.
   if (slot >= 0 && (first_rank == 0 || first_rank < rank)) {
     const __nv_bfloat16* low =
-        static_cast<const __nv_bfloat16*>(p.a) +
-        (static_cast<int64_t>(matrix) * p.max_rank + first_rank + g) * p.in_features;
+        static_cast<const __nv_bfloat16*>(p.a) + slot * p.a_slot_stride +
+        static_cast<int64_t>(module * p.max_rank + first_rank + g) * p.in_features;
     LoadRows(low, low + 8 * static_cast<int64_t>(p.in_features), p.in_features, &a);
   }
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -137,7 +136,7 @@ int LoraSplits(int32_t in_features) { return CeilDiv(in_features, kSplitInputs);
 cudaError_t LaunchLoraShrink(const LoraShrinkParams& p, cudaStream_t stream) {
   if (p.dtype != DType::kBf16) return cudaErrorNotSupported;
   if (p.tiles.num_tiles < 0 || p.in_features <= 0 || p.in_features % 8 != 0 ||
-      p.x_stride % 8 != 0 || p.num_modules <= 0 || p.max_rank <= 0 ||
+      p.x_stride % 8 != 0 || p.a_slot_stride % 8 != 0 || p.num_modules <= 0 || p.max_rank <= 0 ||
       p.max_rank % kLoraRankStep != 0 || p.max_rank > kMaxLoraRank) {
     return cudaErrorInvalidValue;
   }

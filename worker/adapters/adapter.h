@@ -1,5 +1,6 @@
-// A LoRA adapter in host memory: what it adds to which modules of its base model. Immutable once
-// made; thread-safe. Next: read_adapter.h, which makes one of PEFT's files;
+// A LoRA adapter in host memory: what it adds to which modules of its base model, or, once a model
+// has prepared it, that in the form in which the model's slots have it. Immutable once made;
+// thread-safe. Next: read_adapter.h, which makes one of PEFT's files;
 // worker/model/adapter_weights.h, which brings it into the form of a model's products.
 #pragma once
 
@@ -23,6 +24,12 @@ struct AdapterModule {
   int64_t rank() const { return a.shape[0]; }
 };
 
+// What a model puts into one of its slots, as it is: see Model::PrepareAdapter. Thread-safe.
+class AdapterImage {
+ public:
+  virtual ~AdapterImage() = default;
+};
+
 struct Adapter {
   std::string name;  // that clients ask for
   // Of the name and all that the files say: two workers whose adapters have one id give the same
@@ -32,10 +39,12 @@ struct Adapter {
   std::string base_model;  // as the configuration names it; may be empty
   // By the name of the base model's module, as Hugging Face checkpoints have it:
   // "model.layers.0.self_attn.q_proj".
-  std::map<std::string, AdapterModule, std::less<>> modules;
+  std::map<std::string, AdapterModule, std::less<>> modules;  // empty of a prepared one
   // That the tensors lie in: a copy, so that the file may go or change.
   std::unique_ptr<std::byte[]> memory;
-  int64_t bytes = 0;
+  int64_t bytes = 0;  // of the file
+  // Of a prepared one, in place of the modules; null: it is as it was read.
+  std::shared_ptr<const AdapterImage> image;
 
   int64_t max_rank() const;
 };

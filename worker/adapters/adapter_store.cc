@@ -15,14 +15,43 @@ absl::Status Taken(const AdapterInfo& by) {
                                          by.path, ": expected a new name, or an unload before"));
 }
 
+absl::Status At(const std::string& path, const absl::Status& status) {
+  return absl::Status(status.code(), Concat(path, ": ", std::string(status.message())));
+}
+
 }  // namespace
 
 absl::StatusOr<AdapterPtr> AdapterStore::Read(const std::string& name,
                                               const std::string& path) const {
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<Adapter> read, ReadAdapter(name, path));
   const absl::Status fits = check_(*read);
-  if (fits.ok()) return AdapterPtr(std::move(read));
-  return absl::Status(fits.code(), Concat(path, ": ", std::string(fits.message())));
+  if (!fits.ok()) return At(path, fits);
+  if (prepare_ == nullptr) return AdapterPtr(std::move(read));
+  return Prepared(*read);
+}
+
+absl::StatusOr<AdapterPtr> AdapterStore::Prepared(const Adapter& adapter) const {
+  auto prepared = std::make_shared<Adapter>();
+  prepared->name = adapter.name;
+  prepared->id = adapter.id;
+  prepared->path = adapter.path;
+  prepared->base_model = adapter.base_model;
+  prepared->bytes = adapter.bytes;
+  absl::StatusOr<std::shared_ptr<const AdapterImage>> image = prepare_(adapter);
+  if (!image.ok()) return At(adapter.path, image.status());
+  prepared->image = *std::move(image);
+  return AdapterPtr(std::move(prepared));
+}
+
+absl::Status AdapterStore::PrepareWith(Prepare prepare) {
+  MutexLock lock(&mutex_);
+  prepare_ = std::move(prepare);
+  for (auto& [name, entry] : entries_) {
+    if (entry.kept == nullptr) continue;  // it is prepared when it is read again
+    PINGTI_ASSIGN_OR_RETURN(entry.kept, Prepared(*entry.kept));
+    entry.used = entry.kept;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<AdapterPtr> AdapterStore::Load(const std::string& name, const std::string& path) {

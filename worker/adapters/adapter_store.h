@@ -1,6 +1,7 @@
 // The adapters that a worker offers: loaded when it starts or while it runs, known by name and by
-// id. Of those that are offered only so many stay in host memory; the others are read from their
-// paths again when they are asked for. Next: read_adapter.h.
+// id. They are kept in the form in which the model's slots have them, so that nothing but a copy is
+// left to do when one is used. Of those that are offered only so many stay in host memory; the
+// others are read from their paths again when they are asked for. Next: read_adapter.h.
 #pragma once
 
 #include <cstddef>
@@ -36,14 +37,22 @@ class AdapterStore {
  public:
   // Whether the model can take an adapter. Thread-safe. Errors name what it cannot.
   using Check = std::function<absl::Status(const Adapter&)>;
+  // Brings an adapter that the check let pass into the form of the model's slots. Thread-safe.
+  using Prepare =
+      std::function<absl::StatusOr<std::shared_ptr<const AdapterImage>>(const Adapter&)>;
 
   // What `max_kept` says: so many adapters that nobody uses stay in memory; 0: all.
   explicit AdapterStore(Check check, size_t max_kept = 0)
       : check_(std::move(check)), max_kept_(max_kept) {}
 
+  // Prepares the adapters that are here, and those that are read from now on as soon as they are:
+  // a model is loaded after the adapters that it is to start with are known to be good. Once,
+  // before other threads use the store. Errors: those of `prepare`, starting with the path.
+  absl::Status PrepareWith(Prepare prepare);
+
   // Reads, checks and offers an adapter; one of the same name must have been unloaded before.
-  // Errors: InvalidArgument for an empty name, AlreadyExists; those of ReadAdapter and of the
-  // check, starting with the path.
+  // Errors: InvalidArgument for an empty name, AlreadyExists; those of ReadAdapter, of the check
+  // and of the preparation, starting with the path.
   absl::StatusOr<AdapterPtr> Load(const std::string& name, const std::string& path);
   // New requests do not find it any more; those that run go on. Errors: NotFound.
   absl::Status Unload(std::string_view name);
@@ -70,12 +79,15 @@ class AdapterStore {
   using Entries = std::map<std::string, Entry, std::less<>>;
 
   absl::StatusOr<AdapterPtr> Read(const std::string& name, const std::string& path) const;
+  // An adapter with its image alone.
+  absl::StatusOr<AdapterPtr> Prepared(const Adapter& adapter) const;
   // Null: none is offered under this id.
   Entry* Place(std::string_view id) PINGTI_REQUIRES(mutex_);
   // Keeps it as the one that was used last, and returns those that have to go in its place.
   std::vector<AdapterPtr> Keep(Entry* entry, AdapterPtr adapter) PINGTI_REQUIRES(mutex_);
 
   const Check check_;
+  Prepare prepare_;  // null: adapters stay as they were read
   const size_t max_kept_;
 
   mutable Mutex mutex_;

@@ -42,12 +42,13 @@ absl::Status NoLatentAttention(std::string_view backend, std::string_view operat
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LoraWeights>> Backend::AllocateLora(const LoraShape& /*shape*/) {
+absl::StatusOr<std::unique_ptr<LoraSlots>> Backend::AllocateLora(
+    std::span<const LoraShape> /*products*/) {
   return NoAdapters(name());
 }
 
-absl::Status Backend::SetLora(LoraWeights& /*weights*/, int32_t /*slot*/,
-                              const LoraMatrices& /*matrices*/) {
+absl::Status Backend::SetLora(LoraSlots& /*slots*/, int32_t /*slot*/,
+                              std::shared_ptr<const LoraImage> /*image*/) {
   return NoAdapters(name());
 }
 

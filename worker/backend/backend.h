@@ -310,9 +310,10 @@ class Backend {
   virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
 
-  // Slots without adapters. A product has at most one of these. Errors: ResourceExhausted;
-  // Unimplemented where the backend has no adapters.
-  virtual absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape);
+  // Slots without adapters for all products of a model, once, before AllocateWorkspace. Errors:
+  // ResourceExhausted; Unimplemented where the backend has no adapters, or none of such a shape.
+  virtual absl::StatusOr<std::unique_ptr<LoraSlots>> AllocateLora(
+      std::span<const LoraShape> products);
 
   // ---- beside the steps; what copies to the host waits for all that was issued
 
@@ -330,9 +331,10 @@ class Backend {
   // for ExportBlocks, and InvalidArgument for a block that is named twice.
   virtual absl::Status ImportBlocks(KvCache& cache, std::span<const int32_t> blocks,
                                     std::span<const std::byte> in) = 0;
-  // Puts an adapter's matrices into a slot, in place of those that were there. REQUIRES: they are
-  // of the shape, with ranks of at most its max_rank. Errors: Unimplemented as above.
-  virtual absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices);
+  // Puts an adapter into a slot, in place of the one that was there: issues a copy, or takes the
+  // image as it is. REQUIRES: an image of these slots. Errors: Unimplemented as above.
+  virtual absl::Status SetLora(LoraSlots& slots, int32_t slot,
+                               std::shared_ptr<const LoraImage> image);
   // `clock` serves where operations are complete when they return, as they are here; it must
   // outlive the timer.
   virtual std::unique_ptr<DeviceTimer> MakeTimer(const Clock* clock);

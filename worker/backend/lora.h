@@ -1,11 +1,16 @@
 // Low-rank adapters of a matrix product (Hu et al., "LoRA: Low-Rank Adaptation of Large Language
 // Models"): a row of an adapter gets y = x W^T + (x A^T) B^T, where A is [rank, in_features] and B
-// [out_features, rank]. Plain data; next: backend.h (AllocateLora, SetLora, AdaptedLinear).
+// [out_features, rank]. Next: backend.h (AllocateLora, SetLora, AdaptedLinear).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace pingti::worker {
 
@@ -49,6 +54,29 @@ class LoraWeights {
 
  private:
   const LoraShape shape_;
+};
+
+// One adapter's matrices for all products, in host memory and in the form that the slots have them
+// in: putting it into a slot is a copy, or less. Thread-safe once it is filled.
+class LoraImage {
+ public:
+  virtual ~LoraImage() = default;
+};
+
+// The slots of all of a model's products on a backend's device. What is said of images may be
+// called by any thread, also while steps run.
+class LoraSlots {
+ public:
+  virtual ~LoraSlots() = default;
+  // In the order of the shapes that the slots were made of.
+  virtual const LoraWeights& product(size_t index) const = 0;
+
+  // Of an adapter that changes nothing. Errors: ResourceExhausted.
+  virtual absl::StatusOr<std::unique_ptr<LoraImage>> NewImage() const = 0;
+  // Puts into the image what the adapter adds to a product. REQUIRES: an image of these slots that
+  // nobody else has yet; matrices of the product's shape, with ranks of at most its max_rank.
+  virtual absl::Status Fill(size_t product, const LoraMatrices& matrices,
+                            LoraImage* image) const = 0;
 };
 
 }  // namespace pingti::worker

@@ -38,7 +38,7 @@ absl::Status AdapterSlots::Put(const AdapterPtr& adapter, StepStats* stats) {
   stats->adapter_evictions += oldest->adapter == nullptr ? 0 : 1;
   *oldest = {};
   PINGTI_RETURN_IF_ERROR(
-      model_->SetAdapter(static_cast<int32_t>(oldest - slots_.begin()), *adapter));
+      model_->SetAdapter(static_cast<int32_t>(oldest - slots_.begin()), adapter->image));
   *oldest = {adapter, step_};
   ++stats->adapter_slot_loads;
   return absl::OkStatus();

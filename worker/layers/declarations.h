@@ -19,8 +19,8 @@ using WeightPlace = std::variant<std::unique_ptr<LinearWeight>*, std::unique_ptr
 struct DeclaredWeight {
   WeightSpec spec;
   WeightPlace place;
-  // Where the block keeps the adapters of the product with this weight; null: it takes none.
-  std::unique_ptr<LoraWeights>* lora = nullptr;
+  // Where the block looks for the adapters of the product with this weight; null: it takes none.
+  const LoraWeights** lora = nullptr;
 };
 using Declarations = std::vector<DeclaredWeight>;
 

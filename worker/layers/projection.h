@@ -11,7 +11,7 @@ namespace pingti::worker {
 
 struct Projection {
   std::unique_ptr<LinearWeight> weight;
-  std::unique_ptr<LoraWeights> lora;  // null: the model takes no adapters
+  const LoraWeights* lora = nullptr;  // borrowed; null: the model takes no adapters
 
   // out = x W^T + bias, and of rows with an adapter that adapter's part. x has a row for each of
   // the step's tokens where there are adapters.

@@ -19,6 +19,11 @@ constexpr int64_t kHighestColumns = 2;    // see Backend::HighestOfRows
 constexpr int64_t kLogitRowsAtOnce = 64;  // by which memory for many rows grows
 constexpr int64_t kMaxSpareBlocks = 8;    // of a sequence, of a draft head
 
+struct SlotImage : AdapterImage {
+  explicit SlotImage(std::shared_ptr<const LoraImage> image) : lora(std::move(image)) {}
+  const std::shared_ptr<const LoraImage> lora;
+};
+
 }  // namespace
 
 DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvFormat kv_format,
@@ -88,23 +93,36 @@ int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch
 
 absl::Status DecoderModel::AllocateAdapters(const AdapterLimits& limits) {
   PINGTI_CHECK(adapted_.empty());
+  std::vector<LoraShape> shapes;
+  std::vector<const LoraWeights**> places;
   for (DeclaredWeight& declared : blocks_.DeclareWeights()) {
     if (declared.lora == nullptr) continue;
-    PINGTI_ASSIGN_OR_RETURN(*declared.lora,
-                            backend_->AllocateLora(LoraShapeOf(declared.spec, limits)));
-    adapted_.push_back({std::move(declared.spec), declared.lora->get()});
+    shapes.push_back(LoraShapeOf(declared.spec, limits));
+    places.push_back(declared.lora);
+    adapted_.push_back(std::move(declared.spec));
   }
+  PINGTI_ASSIGN_OR_RETURN(lora_slots_, backend_->AllocateLora(shapes));
+  for (size_t i = 0; i < places.size(); ++i) *places[i] = &lora_slots_->product(i);
   adapters_ = limits;
   return absl::OkStatus();
 }
 
-absl::Status DecoderModel::SetAdapter(int32_t slot, const Adapter& adapter) {
-  PINGTI_CHECK(slot >= 0 && slot < adapters_.max_adapters);
-  for (const AdaptedProduct& product : adapted_) {
-    PINGTI_RETURN_IF_ERROR(
-        backend_->SetLora(*product.lora, slot, LoraMatricesOf(product.weight, adapter)));
+absl::StatusOr<std::shared_ptr<const AdapterImage>> DecoderModel::PrepareAdapter(
+    const Adapter& adapter) const {
+  if (lora_slots_ == nullptr) return Model::PrepareAdapter(adapter);
+  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LoraImage> image, lora_slots_->NewImage());
+  for (size_t i = 0; i < adapted_.size(); ++i) {
+    const LoraMatrices matrices = LoraMatricesOf(adapted_[i], adapter);
+    if (matrices.empty()) continue;
+    PINGTI_RETURN_IF_ERROR(lora_slots_->Fill(i, matrices, image.get()));
   }
-  return absl::OkStatus();
+  return std::make_shared<const SlotImage>(std::move(image));
+}
+
+absl::Status DecoderModel::SetAdapter(int32_t slot,
+                                      const std::shared_ptr<const AdapterImage>& image) {
+  PINGTI_CHECK(slot >= 0 && slot < adapters_.max_adapters && image != nullptr);
+  return backend_->SetLora(*lora_slots_, slot, static_cast<const SlotImage&>(*image).lora);
 }
 
 absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,

@@ -48,7 +48,9 @@ class DecoderModel : public RankModel {
   // Slots for adapters, once, before Allocate. Errors: those of Backend::AllocateLora.
   absl::Status AllocateAdapters(const AdapterLimits& limits);
   int32_t num_adapter_slots() const override { return adapters_.max_adapters; }
-  absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override;
+  absl::StatusOr<std::shared_ptr<const AdapterImage>> PrepareAdapter(
+      const Adapter& adapter) const override;
+  absl::Status SetAdapter(int32_t slot, const std::shared_ptr<const AdapterImage>& image) override;
   const KvBlockLayout& kv_block_layout() const override { return cache_->block_layout(); }
   absl::Status ExportBlocks(std::span<const int32_t> blocks, std::span<std::byte> out) override {
     return backend_->ExportBlocks(*cache_, blocks, out);
@@ -73,12 +75,6 @@ class DecoderModel : public RankModel {
   bool WaitsForPeers() const override { return comm_->WaitsForPeers(); }
 
  private:
-  // A product that adapters add to.
-  struct AdaptedProduct {
-    WeightSpec weight;
-    LoraWeights* lora;
-  };
-
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
   absl::Status CheckBatch(const ForwardBatch& batch) const;
   StepInputs MakeStep(const ForwardBatch& batch);
@@ -114,7 +110,8 @@ class DecoderModel : public RankModel {
   RotaryTable rotary_;
 
   AdapterLimits adapters_;
-  std::vector<AdaptedProduct> adapted_;
+  std::vector<WeightSpec> adapted_;        // of the products that adapters add to
+  std::unique_ptr<LoraSlots> lora_slots_;  // of those products, in their order; null: none
 
   int64_t num_blocks_ = 0;
   int64_t block_tokens_ = 0;

@@ -23,6 +23,7 @@
 namespace pingti::worker {
 
 struct Adapter;
+class AdapterImage;
 
 // One step's tokens of all scheduled sequences, flattened: sequence s owns tokens
 // [query_start[s], query_start[s + 1]). All arrays are owned by the caller and reused between
@@ -80,9 +81,18 @@ class Model {
 
   // Sequences may name adapter slots below this.
   virtual int32_t num_adapter_slots() const { return 0; }
-  // Puts an adapter (worker/adapters/adapter.h) into a slot, in place of the one that was there.
-  // REQUIRES: the model takes it, see CheckAdapter. Errors: Unimplemented without slots.
-  virtual absl::Status SetAdapter(int32_t /*slot*/, const Adapter& /*adapter*/) {
+  // An adapter (worker/adapters/adapter.h) in the form that the slots have, with all that takes
+  // time: reading every value, rounding it, and bringing it into the order of the model's products.
+  // Any thread, also while steps run; the image must not outlive the model. REQUIRES: the model
+  // takes the adapter, see CheckAdapter. Errors: Unimplemented without slots; ResourceExhausted.
+  virtual absl::StatusOr<std::shared_ptr<const AdapterImage>> PrepareAdapter(
+      const Adapter& /*adapter*/) const {
+    return absl::UnimplementedError("the model has no slots for adapters");
+  }
+  // Puts an adapter into a slot, in place of the one that was there: issues one copy, or takes the
+  // image as it is. REQUIRES: an image that this model made. Errors: Unimplemented without slots.
+  virtual absl::Status SetAdapter(int32_t /*slot*/,
+                                  const std::shared_ptr<const AdapterImage>& /*image*/) {
     return absl::UnimplementedError("the model has no slots for adapters");
   }
 

@@ -7,9 +7,15 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/adapters/adapter.h"
 
 namespace pingti::worker {
 namespace {
+
+// Each rank's share of an adapter.
+struct RankImages : AdapterImage {
+  std::vector<std::shared_ptr<const AdapterImage>> by_rank;
+};
 
 using OnFirstRank =
     std::function<absl::Status(const std::function<absl::Status(RankModel& model)>& call)>;
@@ -134,8 +140,21 @@ size_t TensorParallelModel::PartOffset(int rank) const {
   return static_cast<size_t>(bytes);
 }
 
-absl::Status TensorParallelModel::SetAdapter(int32_t slot, const Adapter& adapter) {
-  return OnAll([&](RankModel& model, int) { return model.SetAdapter(slot, adapter); });
+absl::StatusOr<std::shared_ptr<const AdapterImage>> TensorParallelModel::PrepareAdapter(
+    const Adapter& adapter) const {
+  auto images = std::make_shared<RankImages>();
+  for (const auto& rank : ranks_) {
+    PINGTI_ASSIGN_OR_RETURN(images->by_rank.emplace_back(), rank->PrepareAdapter(adapter));
+  }
+  return std::shared_ptr<const AdapterImage>(std::move(images));
+}
+
+absl::Status TensorParallelModel::SetAdapter(int32_t slot,
+                                             const std::shared_ptr<const AdapterImage>& image) {
+  const auto& images = static_cast<const RankImages&>(*image);
+  return OnAll([&](RankModel& model, int rank) {
+    return model.SetAdapter(slot, images.by_rank[static_cast<size_t>(rank)]);
+  });
 }
 
 absl::Status TensorParallelModel::Forward(const ForwardBatch& batch,

@@ -54,7 +54,10 @@ class TensorParallelModel : public RankModel {
   absl::Status ImportBlocks(std::span<const int32_t> blocks,
                             std::span<const std::byte> in) override;
   int32_t num_adapter_slots() const override { return first().num_adapter_slots(); }
-  absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override;
+  // Any thread; every rank's share on the caller's.
+  absl::StatusOr<std::shared_ptr<const AdapterImage>> PrepareAdapter(
+      const Adapter& adapter) const override;
+  absl::Status SetAdapter(int32_t slot, const std::shared_ptr<const AdapterImage>& image) override;
   std::vector<StepShape> RecordedSteps(int32_t max_tokens, int32_t max_query_len) const override {
     return first().RecordedSteps(max_tokens, max_query_len);
   }

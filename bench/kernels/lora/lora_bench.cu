@@ -144,7 +144,9 @@ class Bench {
     p.x = x_.data();
     p.x_stride = shape_.in_features;
     p.a = a_.data() + set * a_size_;
+    p.a_slot_stride = int64_t{num_modules_} * padded_ * shape_.in_features;
     p.ranks = ranks_.data();
+    p.ranks_slot_stride = num_modules_;
     p.shrunk = shrunk_.data();
     p.in_features = shape_.in_features;
     p.num_modules = num_modules_;
@@ -158,7 +160,9 @@ class Bench {
     p.shrunk = shrunk_.data();
     p.num_splits = LoraSplits(shape_.in_features);
     p.b = b_.data() + set * b_size_;
+    p.b_slot_stride = int64_t{out_features_} * padded_;
     p.ranks = ranks_.data();
+    p.ranks_slot_stride = num_modules_;
     p.y = y_.data();
     p.y_stride = out_features_;
     p.out_features = out_features_;

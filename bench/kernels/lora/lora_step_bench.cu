@@ -187,7 +187,9 @@ class Product {
     p.x = x;
     p.x_stride = in_;
     p.a = a_.data();
+    p.a_slot_stride = static_cast<int64_t>(columns_.size()) * padded_ * in_;
     p.ranks = ranks_.data();
+    p.ranks_slot_stride = static_cast<int64_t>(columns_.size());
     p.shrunk = shrunk_.data();
     p.in_features = in_;
     p.num_modules = static_cast<int32_t>(columns_.size());
@@ -201,7 +203,9 @@ class Product {
     p.shrunk = shrunk_.data();
     p.num_splits = LoraSplits(in_);
     p.b = b_.data();
+    p.b_slot_stride = int64_t{out_} * padded_;
     p.ranks = ranks_.data();
+    p.ranks_slot_stride = static_cast<int64_t>(columns_.size());
     p.y = beside_.data();
     p.y_stride = p.out_features = out_;
     p.num_modules = p.num_parts = static_cast<int32_t>(columns_.size());

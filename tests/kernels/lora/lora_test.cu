@@ -27,6 +27,7 @@ struct Case {
 };
 
 constexpr int kNoTile = -2;
+constexpr int kPoisonRank = 1 << 20;  // where no rank may be read
 
 int FilledUp(int rank) { return (rank + kLoraRankStep - 1) / kLoraRankStep * kLoraRankStep; }
 
@@ -121,7 +122,9 @@ class LoraCase {
     shrink.x = device.x.data();
     shrink.x_stride = c_.in_features;
     shrink.a = device.a.data();
+    shrink.a_slot_stride = AStride();
     shrink.ranks = device.ranks.data();
+    shrink.ranks_slot_stride = modules_ + 1;
     shrink.shrunk = device.shrunk.data();
     shrink.in_features = c_.in_features;
     shrink.num_modules = modules_;
@@ -132,7 +135,9 @@ class LoraCase {
     expand.shrunk = device.shrunk.data();
     expand.num_splits = LoraSplits(c_.in_features);
     expand.b = device.b.data();
+    expand.b_slot_stride = BStride();
     expand.ranks = device.ranks.data();
+    expand.ranks_slot_stride = modules_ + 1;
     expand.y = y;
     expand.y_stride = out_;
     expand.out_features = out_;
@@ -154,8 +159,8 @@ class LoraCase {
   void MakeMatrices() {
     const size_t num_slots = c_.ranks.size();
     const __nv_bfloat16 poison = __float2bfloat16(NAN);
-    a_.assign(num_slots * modules_ * padded_ * c_.in_features, poison);
-    b_.assign(num_slots * out_ * padded_, poison);
+    a_.assign(num_slots * AStride(), poison);
+    b_.assign(num_slots * BStride(), poison);
     for (size_t slot = 0; slot < num_slots; ++slot) {
       for (int m = 0; m < modules_; ++m) {
         const int rank = c_.ranks[slot][m];
@@ -175,6 +180,7 @@ class LoraCase {
           }
         }
       }
+      ranks_.push_back(kPoisonRank);
     }
   }
 
@@ -196,11 +202,14 @@ class LoraCase {
   }
 
   size_t AIndex(size_t slot, int module, int r, int k) const {
-    return ((slot * modules_ + module) * padded_ + r) * c_.in_features + k;
+    return slot * AStride() + (size_t(module) * padded_ + r) * c_.in_features + k;
   }
   size_t BIndex(size_t slot, int column, int r) const {
-    return (slot * out_ + column) * padded_ + r;
+    return slot * BStride() + size_t(column) * padded_ + r;
   }
+  // Slots are further apart than their matrices are large.
+  int64_t AStride() const { return int64_t{modules_} * padded_ * c_.in_features + 8; }
+  int64_t BStride() const { return int64_t{out_} * padded_ + 24; }
 
   void Compare(const std::vector<__nv_bfloat16>& got, TestRun* run) const {
     for (size_t row = 0; row < c_.row_slots.size(); ++row) {

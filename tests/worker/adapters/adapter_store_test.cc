@@ -4,13 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <memory>
+#include <set>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/testing/source_dir.h"
 
 namespace pingti::worker {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -68,6 +73,51 @@ TEST(AdapterStoreTest, OnesThatWereAskedForLongestAgoAreDroppedAndReadAgain) {
   EXPECT_EQ(store.Find(a), nullptr);
   EXPECT_NE(store.Find(c), nullptr);
   EXPECT_EQ(store.num_dropped(), 2);
+}
+
+// What tests prepare of an adapter.
+struct RankImage : AdapterImage {
+  explicit RankImage(int64_t highest) : rank(highest) {}
+  const int64_t rank;
+};
+
+TEST(AdapterStoreTest, AdaptersAreKeptAsTheModelTakesThemAndAsNothingElse) {
+  AdapterStore store([](const Adapter&) { return absl::OkStatus(); }, 2);
+  ASSERT_TRUE(store.Load("before", Fixture("llama3_qv")).ok());
+  std::vector<std::string> prepared;
+  std::set<std::thread::id> threads;
+  const auto prepare = [&](const Adapter& adapter) {
+    prepared.push_back(adapter.name);
+    threads.insert(std::this_thread::get_id());
+    EXPECT_NE(adapter.memory, nullptr);
+    return std::make_shared<const RankImage>(adapter.max_rank());
+  };
+  ASSERT_TRUE(store.PrepareWith(prepare).ok());
+  EXPECT_THAT(prepared, ElementsAre("before"));
+  const std::string before = store.All().front().id;
+  std::thread([&] {
+    ASSERT_TRUE(store.Load("b", Fixture("llama3_mlp")).ok());
+    ASSERT_TRUE(store.Load("c", Fixture("llama3_mlp")).ok());  // drops the first one
+    ASSERT_TRUE(store.Fetch(before).ok());
+  }).join();
+  EXPECT_THAT(prepared, ElementsAre("before", "b", "c", "before"));
+  EXPECT_EQ(threads.size(), 2u) << "it is done by who loads";
+  const AdapterPtr adapter = store.Find(before);
+  EXPECT_EQ(adapter->name, "before");
+  EXPECT_EQ(dynamic_cast<const RankImage&>(*adapter->image).rank, 4);
+  EXPECT_EQ(adapter->memory, nullptr);
+  EXPECT_TRUE(adapter->modules.empty());
+  EXPECT_EQ(prepared.size(), 4u) << "one that is found is ready";
+}
+
+TEST(AdapterStoreTest, WhatCannotBePreparedIsRefusedWithItsPath) {
+  AdapterStore store([](const Adapter&) { return absl::OkStatus(); });
+  ASSERT_TRUE(store.Load("a", Fixture("llama3_qv")).ok());
+  const absl::Status status =
+      store.PrepareWith([](const Adapter&) { return absl::ResourceExhaustedError("no memory"); });
+  EXPECT_EQ(status.message(), Fixture("llama3_qv") + ": no memory");
+  EXPECT_EQ(store.Load("b", Fixture("llama3_mlp")).status().message(),
+            Fixture("llama3_mlp") + ": no memory");
 }
 
 TEST(AdapterStoreTest, OneThatIsInUseIsNotReadAgain) {

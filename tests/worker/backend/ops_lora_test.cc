@@ -68,9 +68,12 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
     limits.plain_operands = true;
     for (const WeightFormat format : kFormats) products_.push_back(MakeProduct(format, 0.1f));
     bias_alone_ = MakeProduct(WeightFormat::kBf16, 0.0f);
-    auto weights = backend()->AllocateLora(shape_);
-    ASSERT_TRUE(weights.ok()) << weights.status();
-    weights_ = *std::move(weights);
+    // Beside a product of another size, which is left as it is.
+    const LoraShape other = {72, 2, {{0, 8}, {1, 24}}, kMaxRank, kSlots};
+    auto slots = backend()->AllocateLora(std::vector<LoraShape>{other, shape_});
+    ASSERT_TRUE(slots.ok()) << slots.status();
+    slots_ = *std::move(slots);
+    weights_ = &slots_->product(1);
     ASSERT_TRUE(backend()->AllocateWorkspace(limits).ok());
     matrices_.resize(kSlots);
   }
@@ -103,7 +106,10 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
       matrices.b.push_back(
           RandomValues(part.columns * ranks[static_cast<size_t>(part.module)], &rng_));
     }
-    ASSERT_TRUE(backend()->SetLora(*weights_, slot, matrices).ok());
+    auto image = slots_->NewImage();
+    ASSERT_TRUE(image.ok()) << image.status();
+    ASSERT_TRUE(slots_->Fill(1, matrices, image->get()).ok());
+    ASSERT_TRUE(backend()->SetLora(*slots_, slot, *std::move(image)).ok());
     matrices_[static_cast<size_t>(slot)] = std::move(matrices);
   }
 
@@ -209,7 +215,8 @@ class OpsLoraTest : public ::testing::TestWithParam<std::tuple<std::string, int>
   LoraShape shape_;
   std::vector<std::unique_ptr<LinearWeight>> products_;  // by format
   std::unique_ptr<LinearWeight> bias_alone_;             // whose products are exact
-  std::unique_ptr<LoraWeights> weights_;
+  std::unique_ptr<LoraSlots> slots_;
+  const LoraWeights* weights_ = nullptr;  // of the product
   std::vector<LoraMatrices> matrices_;
   Arrays arrays_;
 };

@@ -16,16 +16,28 @@ namespace {
 
 constexpr int32_t kSlots = 2;
 
+// All that is left of an adapter when the engine gets it.
+struct NamedImage : AdapterImage {
+  explicit NamedImage(std::string of) : name(std::move(of)) {}
+  const std::string name;
+};
+
 // Notes which adapter each sequence of a step had.
 class AdapterModel : public pingti::testing::FakeModel {
  public:
   using FakeModel::FakeModel;
 
   int32_t num_adapter_slots() const override { return kSlots; }
-  absl::Status SetAdapter(int32_t slot, const Adapter& adapter) override {
+  absl::StatusOr<std::shared_ptr<const AdapterImage>> PrepareAdapter(
+      const Adapter& adapter) const override {
+    ADD_FAILURE() << "the engine prepares '" << adapter.name << "'";
+    return absl::InternalError("not here");
+  }
+  absl::Status SetAdapter(int32_t slot, const std::shared_ptr<const AdapterImage>& image) override {
     ++num_set;
-    if (adapter.name == fails) return absl::ResourceExhaustedError("no memory for it");
-    slots[slot] = adapter.name;
+    const auto& named = dynamic_cast<const NamedImage&>(*image);
+    if (named.name == fails) return absl::ResourceExhaustedError("no memory for it");
+    slots[slot] = named.name;
     return absl::OkStatus();
   }
   absl::Status Forward(const ForwardBatch& batch, std::span<const BlockCopy> copies) override {
@@ -46,6 +58,7 @@ AdapterPtr Named(const std::string& name) {
   auto adapter = std::make_shared<Adapter>();
   adapter->name = name;
   adapter->id = name;
+  adapter->image = std::make_shared<NamedImage>(name);
   return adapter;
 }
 

@@ -2,13 +2,16 @@
 // tests/golden/model), and many of them in one batch, on the device that the program is linked for.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
+#include <cstddef>
 #include <fstream>
 #include <map>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/testing/source_dir.h"
@@ -70,7 +73,11 @@ class AdaptedModel {
     ASSERT_TRUE(read.ok()) << read.status();
     const absl::Status fits = CheckAdapter(**read, DeclaredWeights(checkpoint_->spec()), limits_);
     ASSERT_TRUE(fits.ok()) << fits;
-    const absl::Status set = model_->SetAdapter(slot, **read);
+    const auto image = model_->PrepareAdapter(**read);
+    ASSERT_TRUE(image.ok()) << image.status();
+    // The model must not come back to what was read.
+    std::fill_n((*read)->memory.get(), (*read)->bytes, std::byte{0xff});
+    const absl::Status set = model_->SetAdapter(slot, *image);
     ASSERT_TRUE(set.ok()) << set;
   }
   Model* model() { return model_.get(); }
@@ -190,6 +197,27 @@ TEST(AdapterBatchTest, ASequenceWithoutAdapterIsNotTouchedByThoseBesideIt) {
   ASSERT_TRUE(mixed.Step({{5, 6, 7}, {5, 6, 7}}).ok());
   EXPECT_EQ(*mixed.AllLogprobs(1), expected);
   EXPECT_NE(*mixed.AllLogprobs(0), expected);
+}
+
+TEST(AdapterBatchTest, AdaptersArePreparedWhileStepsRun) {
+  AdaptedModel adapted("llama3_d64", "");
+  adapted.Set(0, "llama3_d64_qv");
+  const Golden golden = ReadGolden("llama3_d64_all");
+  const auto read = ReadAdapter("later", AdapterPath("llama3_d64_all"));
+  ASSERT_TRUE(read.ok()) << read.status();
+  const auto before = Alone(adapted.model(), 0, {golden.prompt});
+  std::shared_ptr<const AdapterImage> image;
+  std::thread loading([&] {
+    auto prepared = adapted.model()->PrepareAdapter(**read);
+    EXPECT_TRUE(prepared.ok()) << prepared.status();
+    if (prepared.ok()) image = *std::move(prepared);
+  });
+  EXPECT_EQ(Alone(adapted.model(), 0, {golden.prompt}), before);
+  loading.join();
+  ASSERT_NE(image, nullptr);
+  ASSERT_TRUE(adapted.model()->SetAdapter(1, image).ok());
+  EXPECT_EQ(Alone(adapted.model(), 0, {golden.prompt}), before);
+  EXPECT_NE(Alone(adapted.model(), 1, {golden.prompt}), before);
 }
 
 TEST(AdapterBatchTest, AnAdapterLeavesNothingBehindInItsSlot) {

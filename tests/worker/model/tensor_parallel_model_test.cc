@@ -214,7 +214,8 @@ TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
   testing::RunnerOptions with_adapter;
   with_adapter.adapter_slots = {1, kNoAdapterSlot};
   const auto logprobs = [&](Model* model) {
-    EXPECT_TRUE(model->SetAdapter(1, **adapter).ok());
+    const auto image = model->PrepareAdapter(**adapter);
+    EXPECT_TRUE(image.ok() && model->SetAdapter(1, *image).ok()) << image.status();
     ModelRunner runner(model, with_adapter);
     const std::vector<int32_t> prompt = Prompt(model->vocab_size());
     EXPECT_TRUE(runner.Step({prompt, prompt}).ok());

@@ -95,13 +95,16 @@ class CpuBackend : public Backend {
     return CpuLinearWeight::Make(source, &pool_);
   }
 
-  absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape) override {
-    PINGTI_RETURN_IF_ERROR(lora_stage_.Grow(shape));
-    return std::make_unique<CpuLoraWeights>(shape);
+  absl::StatusOr<std::unique_ptr<LoraSlots>> AllocateLora(
+      std::span<const LoraShape> products) override {
+    for (const LoraShape& shape : products) PINGTI_RETURN_IF_ERROR(lora_stage_.Grow(shape));
+    return std::make_unique<CpuLoraSlots>(products);
   }
 
-  absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices) override {
-    return static_cast<CpuLoraWeights&>(weights).Set(slot, matrices, &pool_);
+  absl::Status SetLora(LoraSlots& slots, int32_t slot,
+                       std::shared_ptr<const LoraImage> image) override {
+    static_cast<CpuLoraSlots&>(slots).Set(slot, std::move(image));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(

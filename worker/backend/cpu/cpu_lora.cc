@@ -12,8 +12,7 @@ namespace pingti::worker::cpu {
 namespace {
 
 absl::StatusOr<std::unique_ptr<CpuLinearWeight>> PackLora(const std::vector<float>& values,
-                                                          int64_t rows, int64_t cols,
-                                                          ThreadPool* pool) {
+                                                          int64_t rows, int64_t cols) {
   PINGTI_CHECK(static_cast<int64_t>(values.size()) == rows * cols);
   LinearSource source;
   source.format = WeightFormat::kF32;
@@ -23,15 +22,17 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> PackLora(const std::vector<floa
                    {rows, cols},
                    values.data(),
                    static_cast<int64_t>(values.size() * sizeof(float))};
-  return CpuLinearWeight::Make(source, pool);
+  ThreadPool here(1);  // the backend's is the engine thread's
+  return CpuLinearWeight::Make(source, &here);
 }
 
 absl::Status AddToRows(const CpuLoraWeights& weights, int32_t slot, MatrixView x, MatrixView out,
                        const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage) {
   const LoraShape& shape = weights.shape();
-  const CpuLoraWeights::Slot& matrices = weights.slot(slot);
+  const CpuLoraMatrices* const matrices = weights.matrices(slot);
+  if (matrices == nullptr) return absl::OkStatus();
   for (int32_t module = 0; module < shape.num_modules; ++module) {
-    const CpuLinearWeight* a = matrices.a[static_cast<size_t>(module)].get();
+    const CpuLinearWeight* a = matrices->a[static_cast<size_t>(module)].get();
     if (a == nullptr) continue;
     const MatrixView shrunk = stage->Shrunk(x.rows, a->out_features());
     PINGTI_RETURN_IF_ERROR(RunLinear(*a, x, shrunk, kernels, pool, stage->activations()));
@@ -42,7 +43,7 @@ absl::Status AddToRows(const CpuLoraWeights& weights, int32_t slot, MatrixView x
       if (part.module != module) continue;
       const MatrixView expanded = stage->Expanded(x.rows, part.columns);
       PINGTI_RETURN_IF_ERROR(
-          RunLinear(*matrices.b[i], shrunk, expanded, kernels, pool, stage->activations()));
+          RunLinear(*matrices->b[i], shrunk, expanded, kernels, pool, stage->activations()));
       pool->RunRows(x.rows, [&](int64_t r) {
         kernels.add_in_place(static_cast<float*>(out.data) + r * out.stride + first,
                              static_cast<const float*>(expanded.data) + r * expanded.stride,
@@ -55,35 +56,54 @@ absl::Status AddToRows(const CpuLoraWeights& weights, int32_t slot, MatrixView x
 
 }  // namespace
 
-CpuLoraWeights::CpuLoraWeights(const LoraShape& shape)
-    : LoraWeights(shape), slots_(static_cast<size_t>(shape.num_slots)) {
-  for (Slot& slot : slots_) {
-    slot.a.resize(static_cast<size_t>(shape.num_modules));
-    slot.b.resize(shape.parts.size());
+const CpuLoraMatrices* CpuLoraWeights::matrices(int32_t slot) const {
+  const CpuLoraImage* image = slots_->slots_[static_cast<size_t>(slot)].get();
+  return image == nullptr ? nullptr : &image->products[index_];
+}
+
+CpuLoraSlots::CpuLoraSlots(std::span<const LoraShape> products) {
+  for (const LoraShape& shape : products) {
+    slots_.resize(static_cast<size_t>(shape.num_slots));
+    products_.push_back(std::make_unique<CpuLoraWeights>(shape, this, products_.size()));
   }
 }
 
-absl::Status CpuLoraWeights::Set(int32_t index, const LoraMatrices& matrices, ThreadPool* pool) {
-  PINGTI_CHECK(index >= 0 && index < shape().num_slots &&
-               matrices.ranks.size() == static_cast<size_t>(shape().num_modules) &&
-               matrices.b.size() == shape().parts.size());
-  Slot slot;
-  slot.a.resize(matrices.a.size());
-  slot.b.resize(matrices.b.size());
+const LoraWeights& CpuLoraSlots::product(size_t index) const { return *products_[index]; }
+
+absl::StatusOr<std::unique_ptr<LoraImage>> CpuLoraSlots::NewImage() const {
+  auto image = std::make_unique<CpuLoraImage>();
+  for (const auto& product : products_) {
+    CpuLoraMatrices& matrices = image->products.emplace_back();
+    matrices.a.resize(static_cast<size_t>(product->shape().num_modules));
+    matrices.b.resize(product->shape().parts.size());
+  }
+  return std::unique_ptr<LoraImage>(std::move(image));
+}
+
+absl::Status CpuLoraSlots::Fill(size_t product, const LoraMatrices& matrices,
+                                LoraImage* image) const {
+  const LoraShape& shape = products_[product]->shape();
+  PINGTI_CHECK(matrices.ranks.size() == static_cast<size_t>(shape.num_modules) &&
+               matrices.b.size() == shape.parts.size());
+  CpuLoraMatrices& packed = static_cast<CpuLoraImage*>(image)->products[product];
   for (size_t m = 0; m < matrices.a.size(); ++m) {
-    PINGTI_CHECK(matrices.ranks[m] <= shape().max_rank);
+    PINGTI_CHECK(matrices.ranks[m] <= shape.max_rank);
     if (matrices.ranks[m] == 0) continue;
-    PINGTI_ASSIGN_OR_RETURN(slot.a[m],
-                            PackLora(matrices.a[m], matrices.ranks[m], shape().in_features, pool));
+    PINGTI_ASSIGN_OR_RETURN(packed.a[m],
+                            PackLora(matrices.a[m], matrices.ranks[m], shape.in_features));
   }
   for (size_t p = 0; p < matrices.b.size(); ++p) {
-    const LoraShape::Part& part = shape().parts[p];
+    const LoraShape::Part& part = shape.parts[p];
     const int64_t rank = matrices.ranks[static_cast<size_t>(part.module)];
     if (rank == 0) continue;
-    PINGTI_ASSIGN_OR_RETURN(slot.b[p], PackLora(matrices.b[p], part.columns, rank, pool));
+    PINGTI_ASSIGN_OR_RETURN(packed.b[p], PackLora(matrices.b[p], part.columns, rank));
   }
-  slots_[static_cast<size_t>(index)] = std::move(slot);
   return absl::OkStatus();
+}
+
+void CpuLoraSlots::Set(int32_t slot, std::shared_ptr<const LoraImage> image) {
+  PINGTI_CHECK(slot >= 0 && static_cast<size_t>(slot) < slots_.size() && image != nullptr);
+  slots_[static_cast<size_t>(slot)] = std::static_pointer_cast<const CpuLoraImage>(image);
 }
 
 absl::Status LoraStage::Grow(const LoraShape& shape) {

@@ -1,10 +1,12 @@
 // out += (x A^T) B^T for the rows of a step whose sequences have adapters: neighbours with the same
 // adapter are multiplied together, in f32, by the products of cpu_linear.h. Confined to the engine
-// thread.
+// thread, but for images that are filled (see LoraSlots).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,21 +16,48 @@
 
 namespace pingti::worker::cpu {
 
-class CpuLoraWeights : public LoraWeights {
+class CpuLoraWeights;
+
+// What an adapter adds to one product.
+struct CpuLoraMatrices {
+  std::vector<std::unique_ptr<CpuLinearWeight>> a;  // by module; null: left as it is
+  std::vector<std::unique_ptr<CpuLinearWeight>> b;  // by part, null as its module's A
+};
+
+// An adapter in packed panels, which products read where they are.
+struct CpuLoraImage : LoraImage {
+  std::vector<CpuLoraMatrices> products;
+};
+
+// Which images the slots of a model have. A slot keeps its image alive.
+class CpuLoraSlots : public LoraSlots {
  public:
-  struct Slot {
-    std::vector<std::unique_ptr<CpuLinearWeight>> a;  // by module; null: left as it is
-    std::vector<std::unique_ptr<CpuLinearWeight>> b;  // by part, null as its module's A
-  };
+  explicit CpuLoraSlots(std::span<const LoraShape> products);
 
-  explicit CpuLoraWeights(const LoraShape& shape);
-
+  const LoraWeights& product(size_t index) const override;
+  absl::StatusOr<std::unique_ptr<LoraImage>> NewImage() const override;
+  absl::Status Fill(size_t product, const LoraMatrices& matrices, LoraImage* image) const override;
   // See Backend::SetLora.
-  absl::Status Set(int32_t slot, const LoraMatrices& matrices, ThreadPool* pool);
-  const Slot& slot(int32_t index) const { return slots_[static_cast<size_t>(index)]; }
+  void Set(int32_t slot, std::shared_ptr<const LoraImage> image);
 
  private:
-  std::vector<Slot> slots_;
+  friend class CpuLoraWeights;
+
+  std::vector<std::unique_ptr<CpuLoraWeights>> products_;
+  std::vector<std::shared_ptr<const CpuLoraImage>> slots_;
+};
+
+class CpuLoraWeights : public LoraWeights {
+ public:
+  CpuLoraWeights(LoraShape shape, const CpuLoraSlots* slots, size_t index)
+      : LoraWeights(std::move(shape)), slots_(slots), index_(index) {}
+
+  // Null: no adapter is in the slot.
+  const CpuLoraMatrices* matrices(int32_t slot) const;
+
+ private:
+  const CpuLoraSlots* const slots_;
+  const size_t index_;
 };
 
 // What products with adapters write in between. Its size follows from the shapes alone.

@@ -117,10 +117,12 @@ class CudaBackend : public Backend {
     return std::unique_ptr<LinearWeight>(std::move(weight));
   }
 
-  absl::StatusOr<std::unique_ptr<LoraWeights>> AllocateLora(const LoraShape& shape) override {
-    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLoraWeights> weights, CudaLoraWeights::Make(shape));
-    lora_.Announce(*weights);
-    return std::unique_ptr<LoraWeights>(std::move(weights));
+  absl::StatusOr<std::unique_ptr<LoraSlots>> AllocateLora(
+      std::span<const LoraShape> products) override {
+    PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaLoraSlots> slots,
+                            CudaLoraSlots::Make(products, options_.device));
+    for (size_t i = 0; i < products.size(); ++i) lora_.Announce(slots->product(i));
+    return std::unique_ptr<LoraSlots>(std::move(slots));
   }
 
   absl::StatusOr<std::unique_ptr<EmbeddingTable>> PrepareEmbedding(
@@ -193,13 +195,13 @@ class CudaBackend : public Backend {
     return transfer_.Import(to, blocks, in, stream_);
   }
 
-  absl::Status SetLora(LoraWeights& weights, int32_t slot, const LoraMatrices& matrices) override {
+  absl::Status SetLora(LoraSlots& slots, int32_t slot,
+                       std::shared_ptr<const LoraImage> image) override {
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
-    auto& cuda_weights = static_cast<CudaLoraWeights&>(weights);
-    const bool was_used = cuda_weights.is_used();
-    PINGTI_RETURN_IF_ERROR(cuda_weights.Set(slot, matrices, stream_));
+    PINGTI_ASSIGN_OR_RETURN(const bool adds_to_others, static_cast<CudaLoraSlots&>(slots).Set(
+                                                           slot, std::move(image), stream_));
     // Records have launches for the products that some adapter adds to, and no others.
-    if (cuda_weights.is_used() != was_used) graphs_.Clear();
+    if (adds_to_others) graphs_.Clear();
     return absl::OkStatus();
   }
 

@@ -4,11 +4,9 @@
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
-#include "common/base/strings.h"
 #include "pingti/kernels/add.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/step_arrays.h"
-#include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
 namespace {
@@ -18,104 +16,7 @@ constexpr int64_t kValueBytes = 2;  // bf16
 // recorded steps have (step_graphs.h).
 constexpr int64_t kBesideRows = 256;
 
-int64_t FilledUp(int64_t rank) {
-  constexpr int64_t kStep = kernels::kLoraRankStep;
-  return (rank + kStep - 1) / kStep * kStep;
-}
-
-absl::Status CheckSizes(const LoraShape& shape) {
-  const bool columns_fit =
-      std::all_of(shape.parts.begin(), shape.parts.end(),
-                  [](const LoraShape::Part& part) { return part.columns % 8 == 0; });
-  if (shape.in_features % 8 == 0 && columns_fit &&
-      shape.parts.size() <= static_cast<size_t>(kernels::kMaxLoraParts) &&
-      shape.max_rank <= kernels::kMaxLoraRank) {
-    return absl::OkStatus();
-  }
-  return absl::UnimplementedError(
-      Concat("adapters of a product [", shape.out_features(), ", ", shape.in_features, "] in ",
-             shape.parts.size(), " parts, of rank ", shape.max_rank,
-             ": expected sizes that are multiples of 8, at most ", kernels::kMaxLoraParts,
-             " parts and a rank of at most ", kernels::kMaxLoraRank));
-}
-
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<CudaLoraWeights>> CudaLoraWeights::Make(const LoraShape& shape) {
-  PINGTI_RETURN_IF_ERROR(CheckSizes(shape));
-  const int64_t rank = FilledUp(shape.max_rank);
-  std::unique_ptr<CudaLoraWeights> weights(new CudaLoraWeights(shape, rank));
-  const int64_t modules = int64_t{shape.num_slots} * shape.num_modules;
-  weights->host_ranks_.assign(static_cast<size_t>(modules), 0);
-  PINGTI_ASSIGN_OR_RETURN(weights->a_,
-                          CudaBuffer::MakeZeroed(modules * rank * shape.in_features * kValueBytes));
-  PINGTI_ASSIGN_OR_RETURN(
-      weights->b_,
-      CudaBuffer::MakeZeroed(shape.num_slots * shape.out_features() * rank * kValueBytes));
-  PINGTI_ASSIGN_OR_RETURN(weights->ranks_, CudaBuffer::MakeZeroed(modules * 4));
-  return weights;
-}
-
-// Copies come from pageable memory: the calls return when the values were taken.
-absl::Status CudaLoraWeights::CopyDown(int32_t slot, int32_t module, const LoraMatrices& matrices,
-                                       cudaStream_t stream) {
-  const auto index = static_cast<size_t>(module);
-  const std::vector<float>& a = matrices.a[index];
-  const int64_t rows = FilledUp(matrices.ranks[index]);
-  std::vector<uint16_t> values(static_cast<size_t>(rows * shape().in_features), 0);
-  std::transform(a.begin(), a.end(), values.begin(), FloatToBf16);
-  const int64_t offset = (int64_t{slot} * shape().num_modules + module) * padded_rank_ *
-                         shape().in_features * kValueBytes;
-  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(a_->as<uint8_t>() + offset, values.data(),
-                                              values.size() * kValueBytes, cudaMemcpyHostToDevice,
-                                              stream));
-  return absl::OkStatus();
-}
-
-absl::Status CudaLoraWeights::CopyUp(int32_t slot, size_t part, int64_t first_column,
-                                     const LoraMatrices& matrices, cudaStream_t stream) {
-  const LoraShape::Part& columns = shape().parts[part];
-  const int64_t rank = matrices.ranks[static_cast<size_t>(columns.module)];
-  const int64_t width = FilledUp(rank);
-  if (width == 0) return absl::OkStatus();
-  std::vector<uint16_t> values(static_cast<size_t>(columns.columns * width), 0);
-  for (int64_t n = 0; n < columns.columns; ++n) {
-    const float* row = matrices.b[part].data() + n * rank;
-    std::transform(row, row + rank, values.data() + n * width, FloatToBf16);
-  }
-  const int64_t offset =
-      (int64_t{slot} * shape().out_features() + first_column) * padded_rank_ * kValueBytes;
-  const auto row_bytes = static_cast<size_t>(width * kValueBytes);
-  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(
-      b_->as<uint8_t>() + offset, static_cast<size_t>(padded_rank_ * kValueBytes), values.data(),
-      row_bytes, row_bytes, static_cast<size_t>(columns.columns), cudaMemcpyHostToDevice, stream));
-  return absl::OkStatus();
-}
-
-absl::Status CudaLoraWeights::Set(int32_t slot, const LoraMatrices& matrices, cudaStream_t stream) {
-  const auto modules = static_cast<size_t>(shape().num_modules);
-  PINGTI_CHECK(slot >= 0 && slot < shape().num_slots && matrices.ranks.size() == modules &&
-               matrices.b.size() == shape().parts.size());
-  int32_t* const ranks = host_ranks_.data() + static_cast<size_t>(slot) * modules;
-  for (int32_t module = 0; module < shape().num_modules; ++module) {
-    const int64_t rank = matrices.ranks[static_cast<size_t>(module)];
-    PINGTI_CHECK(rank <= shape().max_rank);
-    ranks[module] = static_cast<int32_t>(rank);
-    if (rank > 0) PINGTI_RETURN_IF_ERROR(CopyDown(slot, module, matrices, stream));
-  }
-  int64_t column = 0;
-  for (size_t part = 0; part < matrices.b.size(); ++part) {
-    PINGTI_RETURN_IF_ERROR(CopyUp(slot, part, column, matrices, stream));
-    column += shape().parts[part].columns;
-  }
-  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(ranks_->as<int32_t>() + (ranks - host_ranks_.data()),
-                                              ranks, modules * 4, cudaMemcpyHostToDevice, stream));
-  return absl::OkStatus();
-}
-
-bool CudaLoraWeights::is_used() const {
-  return std::any_of(host_ranks_.begin(), host_ranks_.end(), [](int32_t rank) { return rank > 0; });
-}
 
 void CudaLora::Announce(const CudaLoraWeights& weights) {
   const LoraShape& shape = weights.shape();
@@ -175,7 +76,9 @@ absl::Status CudaLora::RunAlone(const CudaLoraWeights& weights, const kernels::L
   shrink.x = x.data;
   shrink.x_stride = x.stride;
   shrink.a = weights.a();
+  shrink.a_slot_stride = weights.slot_bytes() / kValueBytes;
   shrink.ranks = weights.ranks();
+  shrink.ranks_slot_stride = weights.slot_bytes() / int64_t{sizeof(int32_t)};
   shrink.shrunk = shrunk_->as<float>();
   shrink.in_features = static_cast<int32_t>(shape.in_features);
   shrink.num_modules = shape.num_modules;
@@ -186,7 +89,9 @@ absl::Status CudaLora::RunAlone(const CudaLoraWeights& weights, const kernels::L
   expand.shrunk = shrink.shrunk;
   expand.num_splits = kernels::LoraSplits(shrink.in_features);
   expand.b = weights.b();
+  expand.b_slot_stride = shrink.a_slot_stride;
   expand.ranks = shrink.ranks;
+  expand.ranks_slot_stride = shrink.ranks_slot_stride;
   expand.y = out.data;
   expand.y_stride = out.stride;
   expand.out_features = static_cast<int32_t>(out.cols);

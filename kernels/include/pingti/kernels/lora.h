@@ -42,10 +42,12 @@ struct LoraShrinkParams {
   LoraTiles tiles;
   const void* x = nullptr;  // device, [rows, in_features]
   int64_t x_stride = 0;     // elements between rows, a multiple of 8
-  // device, [slots, num_modules, max_rank, in_features]; rows of a module from its rank on are
-  // zeros up to a multiple of kLoraRankStep, and not read beyond.
+  // device, [slots] of [num_modules, max_rank, in_features]; rows of a module from its rank on are
+  // zeros up to a multiple of kLoraRankStep, and not used beyond.
   const void* a = nullptr;
-  const int32_t* ranks = nullptr;  // device, [slots, num_modules]; 0: nothing is added
+  int64_t a_slot_stride = 0;       // elements between slots, a multiple of 8
+  const int32_t* ranks = nullptr;  // device, [slots] of [num_modules]; 0: nothing is added
+  int64_t ranks_slot_stride = 0;   // elements between slots
   // device, f32 [LoraSplits(in_features), num_tiles * kLoraTileRows, num_modules * max_rank];
   // written for a module's ranks, rounded up to kLoraRankStep.
   float* shrunk = nullptr;
@@ -59,10 +61,12 @@ struct LoraExpandParams {
   LoraTiles tiles;
   const float* shrunk = nullptr;  // as shrink wrote it
   int num_splits = 0;
-  const void* b = nullptr;         // device, [slots, out_features, max_rank], zeros as in A
-  const int32_t* ranks = nullptr;  // device, [slots, num_modules]
-  void* y = nullptr;               // device, [rows, out_features]; only written
-  int64_t y_stride = 0;            // elements between rows, a multiple of 8
+  const void* b = nullptr;         // device, [slots] of [out_features, max_rank], zeros as in A
+  int64_t b_slot_stride = 0;       // elements between slots, a multiple of 4
+  const int32_t* ranks = nullptr;  // as shrink has them
+  int64_t ranks_slot_stride = 0;
+  void* y = nullptr;     // device, [rows, out_features]; only written
+  int64_t y_stride = 0;  // elements between rows, a multiple of 8
   int32_t out_features = 0;
   int32_t num_modules = 0;
   int32_t max_rank = 0;
