@@ -263,5 +263,45 @@ TEST(LateEvents, ASequenceThatIsPlacedWhenItsClientHasLeftIsCancelledThere) {
   }
 }
 
+// A request that waits at its worker is displaced by one of a higher priority while its own tokens
+// are on their way: they were faster.
+TEST(LateEvents, ADisplacementThatComesBehindTokensIsTooLate) {
+  for (const bool ends : {false, true}) {
+    SCOPED_TRACE(ends);
+    SteeredGenerations steered({.keep_alive = std::chrono::milliseconds(100)});
+    steered.admission().SetOptions({.max_queued_sequences = 1});
+    const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+    const uint64_t id = steered.worker("a").submitted.at(0).sequence_id;
+    std::shared_ptr<KeepingSink> other;
+    sink->on_keep_alive = [&] {
+      steered.Say("a", id, "x", ends ? std::optional(kMostTokens) : std::nullopt);
+      GenerationRequest request = SteeredGenerations::Completion({"q"});
+      request.params.priority = 1;
+      other = steered.Start(std::move(request));
+    };
+    steered.Pass(std::chrono::milliseconds(100));
+    ASSERT_NE(other, nullptr);
+    EXPECT_FALSE(other->ended());
+    EXPECT_FALSE(sink->error.has_value());
+    EXPECT_EQ(sink->usage.has_value(), ends);
+    if (!ends) steered.Say("a", id, "y", kMostTokens);
+    EXPECT_EQ(sink->Text(0), ends ? "x" : "xy");
+    EXPECT_TRUE(sink->usage.has_value());
+  }
+}
+
+TEST(LateEvents, ADisplacementOfWhatOnlyWaitsEndsIt) {
+  SteeredGenerations steered;
+  steered.admission().SetOptions({.max_queued_sequences = 1});
+  const auto sink = steered.Start(SteeredGenerations::Completion({"p"}));
+  GenerationRequest request = SteeredGenerations::Completion({"q"});
+  request.params.priority = 1;
+  const auto other = steered.Start(std::move(request));
+  ASSERT_TRUE(sink->error.has_value());
+  EXPECT_TRUE(absl::IsResourceExhausted(*sink->error));
+  EXPECT_EQ(steered.worker("a").cancelled.size(), 1u);
+  EXPECT_FALSE(other->ended());
+}
+
 }  // namespace
 }  // namespace pingti::router

@@ -43,7 +43,10 @@ class KeepingSink final : public ResponseSink {
   }
   void OnDone(const UsageCounts& counts) override { usage = counts; }
   void OnError(const absl::Status& status) override { error = status; }
-  void OnKeepAlive() override { ++keep_alives; }
+  void OnKeepAlive() override {
+    ++keep_alives;
+    if (const auto call = std::exchange(on_keep_alive, nullptr)) call();
+  }
 
   bool ended() const { return usage.has_value() || error.has_value(); }
   std::string Text(uint32_t choice) const {
@@ -55,6 +58,7 @@ class KeepingSink final : public ResponseSink {
   }
 
   bool client_is_gone = false;
+  std::function<void()> on_keep_alive;  // called once: what it brings about waits in the mailbox
   std::vector<ChoiceDelta> deltas;
   int keep_alives = 0;
   std::optional<UsageCounts> usage;
@@ -173,6 +177,7 @@ class SteeredGenerations {
   AdmissionController& admission() { return admission_; }
   Dispatcher& dispatcher() { return dispatcher_; }
   WorkerRegistry& registry() { return registry_; }
+  InferenceService& service() { return service_; }
 
  private:
   testing::FakeClock clock_;
