@@ -4,6 +4,9 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD_DIR="$ROOT/build/release"
 CACHE_DIR=${XDG_CACHE_HOME:-$HOME/.cache}/pingti
+# ccache then takes a file that two build folders compile with the same flags for one: the CUDA build
+# finds what it shares with the release build.
+export CCACHE_BASEDIR="$ROOT"
 
 die() {
   printf 'error: %s\n' "$*" >&2

@@ -221,7 +221,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(cluster, tmp_path):
     assert run["answered"] >= 1 and run["unfinished"] >= 1 and run["failed"] == 0
     assert run["answered"] + run["unfinished"] < 1000
     assert rows(table)["unfinished"] == [str(run["unfinished"])]
-    wait_until(lambda: num_running(cluster) == 0, 5, "the workers stop what nobody reads")
+    wait_until(lambda: num_running(cluster) == 0, 60, "the workers stop what nobody reads")
 
 
 def test_a_terminal_gets_a_progress_bar(cluster):

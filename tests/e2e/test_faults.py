@@ -36,7 +36,7 @@ def test_without_workers_the_answer_is_503_until_one_returns(own_cluster):
     client = cluster.router.client()
     cluster.workers[0].kill()
     admin = f"http://127.0.0.1:{cluster.router.admin_port}"
-    wait_until(lambda: http_get(admin + "/readyz")[0] == 503, 5, "router not ready")
+    wait_until(lambda: http_get(admin + "/readyz")[0] == 503, 60, "router not ready")
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, PROMPTS[0])
     assert caught.value.status_code == 503

@@ -379,7 +379,7 @@ def test_a_constrained_answer_goes_on_at_another_worker(own_cluster):
 
 
 def kill_the_busy_worker(cluster):
-    busy = wait_until(lambda: [w for w in cluster.workers if is_running(w)], 5, "one runs")
+    busy = wait_until(lambda: [w for w in cluster.workers if is_running(w)], 60, "one runs")
     busy[0].kill()
 
 
