@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -141,6 +142,103 @@ TEST(HarmonySplitter, AnyTextIsSplitTheSameHoweverItIsCut) {
     for (const size_t size : {1, 2, 3, 7}) {
       ASSERT_EQ(SplitOnce(text, size, parses_calls, false), whole) << "pieces of " << size;
     }
+  }
+}
+
+// Draws an answer message by message, and what it is split into.
+class DrawnMessages {
+ public:
+  DrawnMessages(uint32_t seed, bool parses_calls, bool open)
+      : rng_(seed), parses_calls_(parses_calls) {
+    bool has_start = true;  // the first one's is the prompt's
+    bool ends_with_mark = false;
+    for (int i = 0; i < 5; ++i) {
+      if (i > 0 || !open) Header(has_start);
+      if (i == 0 && open) is_thought_ = true;
+      Body();
+      if (i == 4 && OneIn(2)) break;
+      text += OneOf({"<|end|>", "<|return|>", "<|call|>", "<|start|>assistant"});
+      has_start = text.ends_with("assistant");
+      ends_with_mark = i == 4;
+      if (is_call_) expected.content += "<|call|>";
+      is_call_ = false;
+    }
+    if (is_call_) expected.content += "<|call|>";
+    // A header that is cut off is not shown.
+    if (ends_with_mark) text += OneOf({"", "<|channel|>fin", "<|start|>", " to=f<|ch"});
+  }
+
+  std::string text;
+  HarmonyParts expected;
+
+ private:
+  bool OneIn(uint32_t count) { return rng_() % count == 0; }
+  std::string OneOf(const std::vector<std::string>& choices) {
+    return choices[rng_() % choices.size()];
+  }
+
+  void Header(bool has_start) {
+    if (!has_start && OneIn(2)) text += "<|start|>assistant";
+    const uint32_t kind = rng_() % 3;
+    is_thought_ = kind == 0;
+    if (kind == 0) text += "<|channel|>analysis";
+    if (kind == 1) text += OneOf({"<|channel|>final", "<|channel|>commentary", ""});
+    if (kind == 2) {
+      text += OneOf({"<|channel|>commentary to=functions.f", " to=functions.f<|channel|>analysis",
+                     "<|channel|>final to=functions.f <|constrain|>json"});
+    }
+    text += "<|message|>";
+    is_call_ = kind == 2 && parses_calls_;
+    if (is_call_) {
+      expected.content += "<|channel|>commentary to=functions.f<|message|>";
+    } else if (is_thought_) {
+      if (has_thoughts_) expected.reasoning += "\n";
+    } else if (has_words_) {
+      expected.content += "\n";
+    }
+  }
+
+  void Body() {
+    std::string body;
+    for (uint32_t i = rng_() % 4; i > 0; --i)
+      body += OneOf({"words ", "<|", "|>", "\n", "<|en", "<"});
+    text += body;
+    (is_thought_ ? expected.reasoning : expected.content) += body;
+    if (!body.empty() && is_thought_) has_thoughts_ = true;
+    if (!body.empty() && !is_thought_ && !is_call_) has_words_ = true;
+  }
+
+  std::mt19937 rng_;
+  const bool parses_calls_;
+  bool is_thought_ = false;
+  bool is_call_ = false;
+  bool has_thoughts_ = false;
+  bool has_words_ = false;
+};
+
+TEST(HarmonySplitter, AnswersAreSplitAsTheyWerePutTogether) {
+  for (uint32_t seed = 1; seed <= 400; ++seed) {
+    for (const bool parses_calls : {false, true}) {
+      for (const bool open : {false, true}) {
+        const DrawnMessages drawn(seed, parses_calls, open);
+        for (const size_t size : {size_t{1}, size_t{4}, drawn.text.size() + 1}) {
+          ASSERT_EQ(SplitOnce(drawn.text, size, parses_calls, open), drawn.expected)
+              << "seed " << seed << ", pieces of " << size << ": " << drawn.text;
+        }
+      }
+    }
+  }
+}
+
+TEST(HarmonySplitter, WhatItHoldsBackMayBeAMark) {
+  for (const std::string_view text : {"ab<|end", "ab<", "ab", "ab<|star", "ab<|callx"}) {
+    HarmonySplitter splitter(/*open=*/true, /*parses_calls=*/false);
+    HarmonyParts parts;
+    splitter.Push(text, &parts.reasoning, &parts.content);
+    const size_t mark = text.ends_with('x') ? text.size() : std::min(text.find('<'), text.size());
+    EXPECT_EQ(parts.reasoning, text.substr(0, mark));
+    EXPECT_EQ(splitter.held_bytes(), text.size() - mark);
+    EXPECT_TRUE(splitter.inside());
   }
 }
 

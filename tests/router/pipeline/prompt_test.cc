@@ -154,11 +154,11 @@ TEST(Prompt, ATextThatCannotFitIsNotTokenized) {
   }
 }
 
-std::string Rendered(const ServedModel& model) {
+std::string Rendered(const ServedModel& model,
+                     const boost::json::array& messages = {{{"role", "user"}, {"content", "hi"}}}) {
   GenerationRequest request;
   request.template_context = std::make_shared<boost::json::object>();
-  (*request.template_context)["messages"] =
-      boost::json::parse(R"([{"role":"user","content":"hi"}])");
+  (*request.template_context)["messages"] = messages;
   const auto prepared = PreparePrompts(model, request, {});
   EXPECT_TRUE(prepared.ok()) << prepared.status();
   if (!prepared.ok()) return "";
@@ -180,6 +180,41 @@ TEST(Prompt, ATokenThatTheConfigurationCallsNullIsUndefinedInTemplates) {
   // Without a configuration they are those of the tokenizer.
   EXPECT_EQ(Rendered(*MakeTestModel({.chat_template = "{{ bos_token }}|{{ eos_token }}"})),
             "<|im_start|>|<|im_end|>");
+}
+
+TEST(Prompt, SystemTurnsMoveToTheFirstWhereTheTemplateTakesNoOthers) {
+  const auto anywhere =
+      MakeTestModel({.chat_template = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }};"
+                                      "{% endfor %}"});
+  const auto first =
+      MakeTestModel({.chat_template = "{% for m in messages %}{% if m.role == 'system' and not "
+                                      "loop.first %}{{ raise_exception('no') }}{% endif %}"
+                                      "{{ m.role[0] }}:{{ m.content }};{% endfor %}"});
+  // Every order of up to five turns of three kinds.
+  const char* kinds[] = {"user", "assistant", "system"};
+  for (int length = 1, orders = 3; length <= 5; ++length, orders *= 3) {
+    for (int order = 0; order < orders; ++order) {
+      boost::json::array messages;
+      std::string as_they_are, system, others;
+      bool has_later = false;
+      for (int i = 0, rest = order; i < length; ++i, rest /= 3) {
+        const std::string role = kinds[rest % 3];
+        const std::string content = i == 1 ? "" : std::string(1, static_cast<char>('a' + i));
+        messages.push_back({{"role", role}, {"content", content}});
+        const std::string turn = role.substr(0, 1) + ":" + content + ";";
+        as_they_are += turn;
+        if (role != "system") {
+          others += turn;
+          continue;
+        }
+        has_later = has_later || i > 0;
+        system += (system.empty() ? "" : "\n\n") + content;
+      }
+      const std::string moved = "s:" + system + ";" + others;
+      EXPECT_EQ(Rendered(*anywhere, messages), as_they_are);
+      EXPECT_EQ(Rendered(*first, messages), has_later ? moved : as_they_are) << as_they_are;
+    }
+  }
 }
 
 TEST(Prompt, HarmonysTemplatesFindThoughtsUnderTheirName) {
