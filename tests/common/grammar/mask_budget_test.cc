@@ -1,7 +1,9 @@
 // The work of one mask is counted and bounded.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "tests/common/grammar/test_vocabulary.h"
 
@@ -52,6 +54,46 @@ TEST(MaskBudget, CountsTheSameEveryTimeAndIsWholeWithExactlyThatMuch) {
   EXPECT_EQ(exact.work, free.work);
   EXPECT_EQ(exact.mask, free.mask);
   EXPECT_FALSE(FillOf(**compiled, free.work - 1).whole);
+}
+
+// The work is looked at after each piece of it: with exactly what a piece ends at, the next one is
+// begun.
+TEST(MaskBudget, NoMaskIsTakenForWholeWithLess) {
+  const auto vocabulary = ByteVocabulary({"ab", "abab", "aab", "bb", "xab", "b]", "]]"});
+  for (const std::string regex : {"(ab|x){1,40}b", "[ab]*", "(a{1,40}b{0,40}){2,50}", "a|bb"}) {
+    const auto compiled = CompileForTest(GrammarSource::Kind::kRegex, regex, {}, vocabulary);
+    ASSERT_TRUE(compiled.ok()) << regex << compiled.status();
+    const Outcome free = FillOf(**compiled, kMaskWork);
+    ASSERT_TRUE(free.whole);
+    for (int64_t most = 0; most <= free.work;) {
+      const Outcome outcome = FillOf(**compiled, most);
+      ASSERT_EQ(outcome.whole, most == free.work) << regex << " with " << most;
+      if (outcome.whole) {
+        EXPECT_EQ(outcome.mask, free.mask) << regex;
+        break;
+      }
+      ASSERT_GT(outcome.work, most);
+      most = outcome.work;
+    }
+  }
+}
+
+TEST(MaskBudget, AWarmGrammarsMasksCostLittle) {
+  constexpr int64_t kLittle = 20'000;
+  const std::string schema =
+      R"({"type":"object","properties":{"s":{"type":"string"},"l":{"type":"array","items":)"
+      R"({"type":"string"}},"o":{}},"required":["s","l","o"]})";
+  const std::string text = R"({"s":"ab","l": ["ab","c"],"o":[true,{"x": [null, -1.5]}]})";
+  const auto compiled =
+      CompileForTest(GrammarSource::Kind::kJsonSchema, schema, {}, LargeVocabulary());
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  (*compiled)->Warm(*RealClock(), std::chrono::steady_clock::time_point::max());
+  Matcher matcher(*compiled);
+  std::vector<uint32_t> mask((*compiled)->vocabulary().mask_words());
+  for (const char c : text) {
+    EXPECT_TRUE(matcher.FillMask(mask, kLittle).ok()) << "at " << c;
+    ASSERT_TRUE(matcher.Accept(1 + static_cast<uint8_t>(c)).ok()) << "at " << c;
+  }
 }
 
 TEST(MaskBudget, HoldsAnyTextAndAnyJson) {

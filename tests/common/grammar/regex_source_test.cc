@@ -133,5 +133,18 @@ TEST(RegexSource, RefusesByName) {
   }
 }
 
+TEST(RegexSource, GroupsNestAsDeepAsTheLimit) {
+  GrammarLimits limits;
+  limits.max_nesting = 5;
+  for (size_t depth = 0; depth <= 7; ++depth) {
+    const std::string pattern = std::string(depth, '(') + "a" + std::string(depth, ')') + "(b)";
+    const auto grammar = CompileForTest(GrammarSource::Kind::kRegex, pattern, limits);
+    EXPECT_EQ(grammar.ok(), depth <= 5) << pattern;
+    if (depth > 5) {
+      EXPECT_TRUE(absl::IsResourceExhausted(grammar.status())) << grammar.status();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pingti::grammar

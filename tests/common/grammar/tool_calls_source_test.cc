@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json.hpp>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,12 +85,12 @@ TEST(ToolCallsSource, ACallMayBeNumbered) {
 }
 
 // A call whose arguments are fields in frames.
-std::string Fields(const std::string& schema, bool bare_strings) {
+std::string Fields(const std::string& schema, bool bare_strings,
+                   const std::string& separator = "") {
   return R"({"begin":"","separator":"","end":"","many":false,"calls":[{"begin":"[","end":"]",
       "schema":)" +
-         schema + R"(,"fields":{"name_begin":"<","name_end":">","value_end":"</>","separator":"",
-      "bare_strings":)" +
-         (bare_strings ? "true" : "false") + "}}]}";
+         schema + R"(,"fields":{"name_begin":"<","name_end":">","value_end":"</>","separator":")" +
+         separator + R"(","bare_strings":)" + (bare_strings ? "true" : "false") + "}}]}";
 }
 
 TEST(ToolCallsSource, StringsStandBareOnlyInSyntaxesWithoutQuotes) {
@@ -111,6 +113,40 @@ TEST(ToolCallsSource, StringsStandBareOnlyInSyntaxesWithoutQuotes) {
     }
     EXPECT_TRUE(takes("{}", R"("quoted")"));
     EXPECT_FALSE(takes(R"({"type":"integer"})", R"("12")"));
+  }
+}
+
+TEST(ToolCallsSource, FieldsStandInTheirOrderWithoutThoseThatAreNotRequired) {
+  const std::string names = "abc";
+  for (const std::string separator : {"", ", "}) {
+    for (uint32_t required = 0; required < 8; ++required) {
+      boost::json::array needed;
+      for (uint32_t i = 0; i < 3; ++i) {
+        if ((required >> i & 1) != 0) needed.emplace_back(names.substr(i, 1));
+      }
+      const std::string source = Fields(
+          R"({"properties":{"a":{"const":1},"b":{"const":1},"c":{"type":"string"}},"required":)" +
+              boost::json::serialize(needed) + "}",
+          true, separator);
+      // Every list of up to three fields.
+      for (uint32_t list = 0; list < 64; ++list) {
+        std::string text;
+        uint32_t given = 0;
+        uint32_t last = 0;
+        bool in_order = true;
+        for (uint32_t rest = list; rest != 0; rest /= 4) {
+          const uint32_t field = rest % 4;  // 0: none
+          if (field == 0) continue;
+          if (!text.empty()) text += separator;
+          text += std::string("<") + names[field - 1] + (field == 3 ? ">words</>" : ">1</>");
+          in_order = in_order && field > last;
+          last = field;
+          given |= 1u << (field - 1);
+        }
+        EXPECT_EQ(Takes(source, "[" + text + "]"), in_order && (given & required) == required)
+            << source << " / " << text;
+      }
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "boost/json.hpp"
@@ -353,6 +354,26 @@ TEST(OutputGrammar, AToolThatIsNotStrictTakesAnyObjectBesideOneThatIs) {
                      "</tool_call>"));
 }
 
+TEST(OutputGrammar, FieldsOfAToolThatIsNotStrictAreBareWhereTheyAreTexts) {
+  GenerationRequest request = AutoTools(true);
+  (*request.template_context)["tools"] = boost::json::parse(
+      R"([{"type":"function","function":{"name":"f","strict":true}},
+          {"type":"function","function":{"name":"g","parameters":
+              {"type":"object","required":["s"],"properties":
+                  {"s":{"type":"string","enum":["x"]},"n":{"type":"integer"},"any":true}}}}])");
+  const auto allows = [&](std::string_view name, std::string_view value) {
+    return Allows(ModelWith("qwen3_coder"), request,
+                  "<tool_call>\n<function=g>\n<parameter=" + std::string(name) + ">\n" +
+                      std::string(value) + "\n</parameter>\n</function>\n</tool_call>");
+  };
+  EXPECT_TRUE(allows("s", "any words"));
+  for (const char* name : {"n", "any"}) {
+    EXPECT_TRUE(allows(name, "[1]")) << name;
+    EXPECT_FALSE(allows(name, "any words")) << name;
+  }
+  EXPECT_FALSE(allows("other", "1"));
+}
+
 TEST(OutputGrammar, AThoughtAndACallGoTogetherWithEveryForm) {
   struct Form {
     grammar::GrammarSource::Kind kind;
@@ -415,6 +436,18 @@ TEST(OutputGrammar, ABadSchemaIsNamedWithItsFieldAndPointer) {
   EXPECT_NE(status.message().find("not"), std::string::npos) << status;
 }
 
+TEST(OutputGrammar, ABadGrammarIsCalledSo) {
+  using Kind = grammar::GrammarSource::Kind;
+  for (const auto& [kind, text] : {std::pair(Kind::kRegex, "("), std::pair(Kind::kEbnf, "x")}) {
+    GenerationRequest request;
+    request.grammar = {kind, text};
+    request.grammar_field = "guided";
+    const absl::Status status = OutputGrammar(ModelWith(""), request, false).status();
+    EXPECT_EQ(ErrorCode(status), "invalid_grammar");
+    EXPECT_NE(status.message().find("Invalid grammar for 'guided'"), std::string::npos) << status;
+  }
+}
+
 TEST(OutputGrammar, ABadToolIsNamed) {
   const absl::Status status =
       OutputGrammar(ModelWith("hermes"), ForcedCall(R"([{"type":"function","function":
@@ -422,6 +455,7 @@ TEST(OutputGrammar, ABadToolIsNamed) {
                     false)
           .status();
   EXPECT_EQ(ErrorParam(status), "tools");
+  EXPECT_EQ(ErrorCode(status), "invalid_json_schema");
   EXPECT_NE(status.message().find("patternProperties"), std::string::npos) << status;
   EXPECT_EQ(ErrorParam(OutputGrammar(ModelWith("hermes"), ForcedCall(kTools, "h"), false).status()),
             "tool_choice");
