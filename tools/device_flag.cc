@@ -1,19 +1,14 @@
 #include "tools/device_flag.h"
 
-#include <map>
-#include <string>
+#include "tools/flag_checks.h"
 
 namespace pingti::tools {
 
 void AddDeviceFlags(CLI::App* command, worker::DeviceChoice* choice, int* gpu_index) {
   using worker::DeviceChoice;
-  command
-      ->add_option("--device", *choice,
-                   "auto, cpu or cuda; auto takes a CUDA GPU where there is one")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, DeviceChoice>{{"auto", DeviceChoice::kAuto},
-                                              {"cpu", DeviceChoice::kCpu},
-                                              {"cuda", DeviceChoice::kCuda}}));
+  TakesOneOf<DeviceChoice>(
+      command->add_option("--device", *choice, "auto takes a CUDA GPU where there is one"),
+      {{"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}});
   command
       ->add_option("--gpu-index", *gpu_index,
                    "Which GPU, counted from 0 among those that the process sees")

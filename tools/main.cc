@@ -1,12 +1,18 @@
 // The `pingti` command line: reads the arguments, runs one command.
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "CLI/CLI.hpp"
+#include "common/base/edit_distance.h"
 #include "common/base/version.h"
 #include "tools/bench/bench_command.h"
 #include "tools/chat_command.h"
+#include "tools/flag_checks.h"
 #include "tools/inspect_command.h"
 #include "tools/profile/profile_command.h"
 #include "tools/quantize/quantize_command.h"
@@ -25,7 +31,7 @@ CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
   chat->add_option("--system", options->system_prompt, "System prompt");
   chat->add_option("--temperature", options->settings.temperature, "0 takes the likeliest token");
   chat->add_option("--max-tokens", options->settings.max_tokens, "Longest answer, in tokens")
-      ->check(CLI::PositiveNumber);
+      ->check(pingti::tools::Positive());
   chat->add_option("--seed", options->settings.seed, "Repeats a sampled answer");
   const auto is_question = [](const std::string& text) {
     const bool is_blank = text.find_first_not_of(" \t\r\n") == std::string::npos;
@@ -34,6 +40,20 @@ CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
   chat->add_option("--once", options->once, "Ask this, print the answer, end")
       ->check(CLI::Validator(is_question, "", "question"));
   return chat;
+}
+
+// Whether the first argument is meant as a command and is none; then that is said.
+bool IsUnknownCommand(const CLI::App& app, int argc, const char* const* argv) {
+  if (argc < 2 || argv[1][0] == '-') return false;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return false;
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const std::optional<std::string_view> nearest = pingti::NearestName(argv[1], known);
+  std::cerr << "error: unknown command '" << argv[1] << "'";
+  if (nearest) std::cerr << "; did you mean '" << *nearest << "'?";
+  std::cerr << "\nRun with --help for those there are.\n";
+  return true;
 }
 
 }  // namespace
@@ -63,7 +83,7 @@ int main(int argc, char** argv) {
   inspect->add_flag("--fit", inspect_options.fit, "Also say what fits on which graphics card");
   inspect->add_option("--context", inspect_options.contexts, "Tokens a sequence, for --fit")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(pingti::tools::Positive());
   inspect
       ->add_option("--cards", inspect_options.cards,
                    "How many cards may share the model, in the order to try, for --fit")
@@ -80,6 +100,7 @@ int main(int argc, char** argv) {
   inspect->add_flag("--shapes-only", inspect_options.shapes_only,
                     "A directory with config.json is enough; there are no weights");
 
+  if (IsUnknownCommand(app, argc, argv)) return 2;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

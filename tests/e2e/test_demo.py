@@ -163,3 +163,10 @@ def test_a_wrong_setting_is_refused_with_the_right_one(program, argument, named)
                             check=False, env=program_env())
     assert result.returncode != 0
     assert named in result.stderr
+
+
+def test_an_unknown_command_is_named_with_the_nearest():
+    wrong = subprocess.run([BIN / "pingti", "inspcet", "model"], capture_output=True, text=True, timeout=30,
+                           env=program_env())
+    assert wrong.returncode == 2
+    assert "unknown command 'inspcet'; did you mean 'inspect'?" in wrong.stderr

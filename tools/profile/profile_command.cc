@@ -2,10 +2,10 @@
 
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <string>
 
 #include "tools/device_flag.h"
+#include "tools/flag_checks.h"
 
 namespace pingti::tools {
 
@@ -20,12 +20,10 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
       "for is the host's. Kernels launched with programmatic dependent launch overlap as served,\n"
       "and do not with marks between them, so on a GPU the stages may add up to more.");
   command->add_option("MODEL", profile.model, "A .gguf file, or a directory")->required();
-  command
-      ->add_option(
-          "--load-format", profile.random_weights,
-          "auto, or dummy: random weights on a GPU, so that MODEL needs only a config.json")
-      ->transform(
-          CLI::CheckedTransformer(std::map<std::string, bool>{{"auto", false}, {"dummy", true}}));
+  TakesOneOf<bool>(command->add_option("--load-format", profile.random_weights,
+                                       "dummy: random weights on a GPU, so that MODEL needs only a "
+                                       "config.json"),
+                   {{"auto", false}, {"dummy", true}});
   command->add_option("--batch", profile.batch, "Sequences")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -45,17 +43,16 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
       ->capture_default_str();
   command->add_option("--text", profile.text_file,
                       "Take the prompt from this file, and time its tokenization too");
-  command->add_option("--dtype", profile.format, "auto, bf16, f32 or int8")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, WeightFormat>{{"auto", WeightFormat::kStored},
-                                              {"bf16", WeightFormat::kBf16},
-                                              {"f32", WeightFormat::kF32},
-                                              {"int8", WeightFormat::kInt8}}));
-  command
-      ->add_option("--kv-dtype", profile.kv_format,
-                   "Keys and values: auto, as the model, or int8, on a GPU")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, worker::KvFormat>{
-          {"auto", worker::KvFormat::kModel}, {"int8", worker::KvFormat::kInt8}}));
+  TakesOneOf<WeightFormat>(
+      command->add_option("--dtype", profile.format, "How weights are kept and multiplied"),
+      {{"auto", WeightFormat::kStored},
+       {"bf16", WeightFormat::kBf16},
+       {"f32", WeightFormat::kF32},
+       {"int8", WeightFormat::kInt8}});
+  TakesOneOf<worker::KvFormat>(
+      command->add_option("--kv-dtype", profile.kv_format,
+                          "Keys and values: auto, as the model, or int8, on a GPU"),
+      {{"auto", worker::KvFormat::kModel}, {"int8", worker::KvFormat::kInt8}});
   AddDeviceFlags(command, &profile.device, &profile.gpu_index);
   command
       ->add_option("--tensor-parallel", profile.tensor_parallel,
@@ -65,7 +62,7 @@ CLI::App* AddProfile(CLI::App* app, ProfileCommandOptions* options) {
   command->add_flag("--enable-expert-parallel", profile.expert_parallel,
                     "Ranks hold whole experts rather than some columns of each");
   command->add_option("--threads", profile.threads, "Of the CPU; default: one per processor")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NonNegative());
   command->add_flag("--json", options->json, "Print one JSON object in place of the table");
   return command;
 }

@@ -10,6 +10,7 @@
 
 #include "common/base/strings.h"
 #include "tools/device_flag.h"
+#include "tools/flag_checks.h"
 #include "tools/interrupt.h"
 
 namespace pingti::tools {
@@ -77,7 +78,7 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   quantize
       ->add_option("--max-error", options->max_error,
                    "Leave products as they are whose output is off by more than this share")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NonNegative());
   quantize
       ->add_option("--smoothquant-alpha", options->smoothquant_alpha,
                    "Move this share of the activations' range into the weights (SmoothQuant)")
@@ -91,7 +92,7 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
       ->capture_default_str();
   AddDeviceFlags(quantize, &options->device, &options->gpu_index);
   quantize->add_option("--threads", options->threads, "Of the host; default: one per processor")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NonNegative());
   return quantize;
 }
 
