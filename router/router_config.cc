@@ -36,7 +36,7 @@ void AddListeners(RouterConfig* config, config::Schema* schema) {
                  "Memory for request bodies, HTTP and gRPC alike, that are read or worked on, all "
                  "together, at four bytes for each of theirs; a request beyond gets 503 or "
                  "RESOURCE_EXHAUSTED.")
-      .Range(1024, INT64_MAX);
+      .Range(1024, int64_t{1} << 50);
   schema->Add("max_connections", &config->max_connections, "HTTP connections open at once.")
       .Range(1, 1 << 20);
   schema

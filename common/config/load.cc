@@ -2,6 +2,7 @@
 // in print.cc.
 #include "common/config/load.h"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -245,8 +246,11 @@ absl::StatusOr<std::optional<std::string>> Load(Schema& schema, int argc, const 
   }
   if (command_line.print_config) return PrintConfig(schema);
   for (const auto& key : schema.keys()) {
-    bool found = !key->required();
-    for (const Key* present : set) found = found || present == key.get();
+    if (!key->required()) continue;
+    const bool found = std::find(set.begin(), set.end(), key.get()) != set.end();
+    if (found && key->Value() == key->default_value()) {
+      return absl::InvalidArgumentError(Concat(key->name(), " is empty: expected ", key->type()));
+    }
     if (!found) {
       return absl::InvalidArgumentError(Concat(key->name(), " is not set: give ", key->flag(), ", ",
                                                key->env_names()[0], " or '", key->name(),

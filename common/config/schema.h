@@ -55,7 +55,7 @@ class Key {
   Key& Range(std::chrono::milliseconds least, std::chrono::milliseconds most);
   // A further environment variable that sets this key, for names people know from elsewhere.
   Key& Env(std::string name);
-  // The key must be set by some source.
+  // The key must be set by some source, to something that is not empty, as its default is.
   Key& Required();
   // Its value is never printed.
   Key& Secret();

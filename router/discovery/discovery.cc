@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 #include <utility>
 
@@ -17,6 +18,22 @@ namespace {
 
 constexpr std::string_view kDnsPrefix = "dns:";
 constexpr std::string_view kKubernetesPrefix = "kubernetes:";
+
+// Errors: InvalidArgument for an address that no connection can be made to.
+absl::Status CheckHostPort(const std::string& text, std::string_view host, std::string_view port) {
+  uint16_t number = 0;
+  const char* const end = port.data() + port.size();
+  const auto [rest, error] = std::from_chars(port.data(), end, number);
+  if (error != std::errc() || rest != end || number == 0) {
+    return absl::InvalidArgumentError(
+        Concat("worker '", text, "': port '", port, "': expected 1 to 65535"));
+  }
+  if (host.find(':') != std::string_view::npos && !(host.starts_with('[') && host.ends_with(']'))) {
+    return absl::InvalidArgumentError(
+        Concat("worker '", text, "': expected an IPv6 address in brackets, as [::1]:9001"));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -44,6 +61,8 @@ absl::StatusOr<Discovery::Entry> Discovery::ParseEntry(const std::string& text) 
   }
   entry.host = rest.substr(0, colon);
   entry.port = rest.substr(colon + 1);
+  if (entry.kind != Kind::kKubernetes)
+    PINGTI_RETURN_IF_ERROR(CheckHostPort(text, entry.host, entry.port));
   if (entry.kind == Kind::kKubernetes &&
       text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-:/.") != std::string::npos) {
     return absl::InvalidArgumentError(

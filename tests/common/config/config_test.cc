@@ -277,6 +277,14 @@ TEST_F(ConfigTest, ARequiredKeyMayComeFromAnySource) {
   EXPECT_TRUE(LoadFrom({"--config", path_}).ok());
 }
 
+TEST_F(ConfigTest, ARequiredKeyMayNotBeEmpty) {
+  schema_.Add("model", &settings_.model, "Model file.").Required();
+  EXPECT_EQ(ErrorOf({"--model="}), "model is empty: expected text");
+  EXPECT_EQ(ErrorOf({}, {"PINGTI_MODEL="}), "model is empty: expected text");
+  WriteYaml("model: ''\n");
+  EXPECT_EQ(ErrorOf({"--config", path_}), "model is empty: expected text");
+}
+
 TEST_F(ConfigTest, PrintedConfigLoadsBackTheSame) {
   const auto printed = LoadFrom({"--print-config", "--workers=a b,\"c\"", "--bind=true",
                                  "--max-queue-delay=1s", "--policy=prefix", "--port=81"});

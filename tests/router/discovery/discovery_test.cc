@@ -126,6 +126,19 @@ TEST(Discovery, RefusesEntriesWithoutHostOrPort) {
   }
 }
 
+TEST(Discovery, RefusesAddressesThatNothingCanListenOn) {
+  for (const char* entry : {"host:0", "host:65536", "host:-1", "host:+1", "host:80x", "host:http",
+                            "dns:host:99999", "dns:host:http", "::1:80", "[::1:80", "a:b:80"}) {
+    const absl::Status status = Discovery::Start({entry}, {}, nullptr).status();
+    ASSERT_TRUE(absl::IsInvalidArgument(status)) << entry;
+    EXPECT_NE(status.message().find(entry), absl::string_view::npos) << status;
+  }
+  Names names;
+  const auto discovery = Start({"[::1]:65535", "host:1"}, &names);
+  ASSERT_TRUE(testing::WaitFor([&] { return names.told().size() == 1; }));
+  EXPECT_EQ(names.told()[0], (std::vector<std::string>{"[::1]:65535", "host:1"}));
+}
+
 TEST(Discovery, KubernetesOutsideOfAClusterIsRefusedByName) {
   DiscoveryOptions options;
   options.kubernetes.url = "https://localhost:1";
