@@ -17,6 +17,7 @@
 #include "worker/model/open_checkpoint.h"
 #include "worker/model/open_draft_head.h"
 #include "worker/model/tensor_parallel_model.h"
+#include "worker/server/model_card.h"
 #include "worker/text/model_text.h"
 #include "worker/weights/weights_digest.h"
 
@@ -262,8 +263,14 @@ absl::StatusOr<std::unique_ptr<AdapterStore>> OpenAdapters(const WorkerConfig& c
                                                            const Checkpoint& checkpoint) {
   const AdapterLimits limits = AdapterLimitsOf(config);
   if (limits.max_adapters == 0) return nullptr;
+  std::vector<std::string> own = config.model_aliases;
+  own.push_back(ServedModelId(config.model_id, config.model));
   auto store = std::make_unique<AdapterStore>(
-      [declared = DeclaredWeights(checkpoint.spec()), limits](const Adapter& adapter) {
+      [declared = DeclaredWeights(checkpoint.spec()), limits, own](const Adapter& adapter) {
+        if (std::find(own.begin(), own.end(), adapter.name) != own.end()) {
+          return absl::InvalidArgumentError(
+              Concat("adapter '", adapter.name, "' has a name of the model itself"));
+        }
         return CheckAdapter(adapter, declared, limits);
       },
       static_cast<size_t>(config.max_cpu_loras));

@@ -173,8 +173,7 @@ absl::Status Serve(WorkerConfig config, SignalWaiter* signals) {
   registry.AddProcessMetrics("pingti-worker");
   std::optional<StartMetrics> metrics;
   if (config.rank == 0) {
-    metrics.emplace(config.model_id.empty() ? ModelIdFromPath(config.model) : config.model_id,
-                    &registry);
+    metrics.emplace(ServedModelId(config.model_id, config.model), &registry);
     metrics->ranks.Set(config.tensor_parallel);
     metrics->loading.Set(1);
   }

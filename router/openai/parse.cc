@@ -1,6 +1,7 @@
 // See parse.h: bodies as wholes. Sampling fields are in parse_params.cc.
 #include "router/openai/parse.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -166,6 +167,19 @@ absl::StatusOr<ParsedDetokenize> ParseDetokenizeRequest(std::string_view body) {
   return parsed;
 }
 
+// The name goes into lists, logs and answers of everybody.
+absl::Status CheckAdapterName(std::string_view name) {
+  constexpr size_t kLongest = 256;
+  const bool is_printable = std::none_of(
+      name.begin(), name.end(), [](unsigned char byte) { return byte < 0x20 || byte == 0x7f; });
+  if (is_printable && name.size() <= kLongest) return absl::OkStatus();
+  return ApiError(
+      absl::StatusCode::kInvalidArgument,
+      Concat("'lora_name' has ", is_printable ? "" : "control characters in its ", name.size(),
+             " bytes: expected at most ", kLongest, " without control characters"),
+      "lora_name", "invalid_value");
+}
+
 absl::StatusOr<ParsedAdapterChange> ParseAdapterChange(std::string_view body, bool load) {
   PINGTI_ASSIGN_OR_RETURN(json::object object, ParseJsonObject(body));
   IgnoredFields ignored;
@@ -183,6 +197,7 @@ absl::StatusOr<ParsedAdapterChange> ParseAdapterChange(std::string_view body, bo
                     "missing_required_parameter");
   };
   PINGTI_RETURN_IF_ERROR(read("lora_name", /*required=*/true, &parsed.name));
+  if (load) PINGTI_RETURN_IF_ERROR(CheckAdapterName(parsed.name));
   PINGTI_RETURN_IF_ERROR(read("lora_path", /*required=*/load, &parsed.path));
   PINGTI_RETURN_IF_ERROR(read("base_model_name", /*required=*/false, &parsed.model));
   return parsed;

@@ -141,6 +141,30 @@ absl::StatusOr<std::string> InferenceService::Detokenize(std::string_view name,
   return DetokenizeIds(*model, ids);
 }
 
+absl::Status InferenceService::CheckBaseModel(std::string_view name) const {
+  const absl::StatusOr<std::shared_ptr<const ServedModel>> model = FindModel(name);
+  if (absl::IsNotFound(model.status())) {
+    return ApiError(absl::StatusCode::kNotFound, std::string(model.status().message()),
+                    "base_model_name", "model_not_found");
+  }
+  if (!model.ok() || (*model)->adapter.empty()) return model.status();
+  return ApiError(
+      absl::StatusCode::kInvalidArgument,
+      Concat("'", name, "' is an adapter itself: expected the model, '", (*model)->parent, "'"),
+      "base_model_name", "invalid_value");
+}
+
+absl::Status InferenceService::CheckNewAdapterName(std::string_view name) const {
+  const std::shared_ptr<const ServedModel> known = registry_->FindModel(name);
+  const bool is_model = known != nullptr && known->adapter.empty();
+  if (!is_model && !model_names_.IsConfigured(name) && model_names_.Resolve(name) == name) {
+    return absl::OkStatus();
+  }
+  return ApiError(absl::StatusCode::kInvalidArgument,
+                  Concat("'", name, "' is a model or another name of one: expected a new name"),
+                  "lora_name", "invalid_value");
+}
+
 absl::Status InferenceService::Change(const AdapterChange& change, std::string_view model,
                                       AdapterChangeDone done) {
   if (!context_->options.adapter_changes) {
@@ -148,6 +172,8 @@ absl::Status InferenceService::Change(const AdapterChange& change, std::string_v
                     "adapters may not be changed: allow_runtime_lora_updating is off", "",
                     "not_allowed");
   }
+  if (!model.empty()) PINGTI_RETURN_IF_ERROR(CheckBaseModel(model));
+  if (change.load) PINGTI_RETURN_IF_ERROR(CheckNewAdapterName(change.name));
   return ChangeAdapter(*registry_, change, model_names_.Resolve(model), std::move(done));
 }
 

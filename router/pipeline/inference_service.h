@@ -60,7 +60,9 @@ class InferenceService {
   std::string AnswerName(std::string_view name) const;
   std::vector<ModelStatus> Models() const { return registry_->Models(); }
 
-  // See adapter_changes.h. Errors, also: PermissionDenied unless the settings allow it.
+  // See adapter_changes.h. Errors, also: PermissionDenied unless the settings allow it; NotFound
+  // and InvalidArgument for a `model` that there is not, or that is an adapter; InvalidArgument for
+  // a new adapter with a model's name.
   absl::Status Change(const AdapterChange& change, std::string_view model, AdapterChangeDone done);
 
   // Where requests are read and prepared: runs `task` now, or on the pool when the request it
@@ -88,6 +90,8 @@ class InferenceService {
 
   // FindModel, and a worker is ready for it. Errors: as there.
   absl::StatusOr<std::shared_ptr<const ServedModel>> FindReadyModel(std::string_view name) const;
+  absl::Status CheckBaseModel(std::string_view name) const;
+  absl::Status CheckNewAdapterName(std::string_view name) const;
   void StartNow(const ArrivalPtr& arrival, std::shared_ptr<const ServedModel> model);
   // False: it may not wait.
   bool WaitForWorker(const ArrivalPtr& arrival);

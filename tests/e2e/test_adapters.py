@@ -154,7 +154,7 @@ def change(router, what, **fields):
 def test_adapters_come_and_go_while_everything_runs(adapters, tmp_path):
     allow = ["--allow-runtime-lora-updating", "true"]
     workers = [Worker(tmp_path, "a", *allow), Worker(tmp_path, "b", *allow)]
-    router = Router(tmp_path, "router", workers, *allow)
+    router = Router(tmp_path, "router", workers, *allow, "--model-aliases", f"other-name={MODEL_ID}")
     try:
         for process in [*workers, router]:
             wait_until(process.is_ready, 60, f"ready\n{process.text()[-2000:]}")
@@ -170,6 +170,11 @@ def test_adapters_come_and_go_while_everything_runs(adapters, tmp_path):
         assert "is loaded already" in body["error"]["message"]
         status, body = change(router, "load", lora_name="none", lora_path=str(tmp_path / "none"))
         assert status == 400 and "adapter_config.json" in body["error"]["message"], body
+        for fields, code, param in [({"lora_name": MODEL_ID}, 400, "lora_name"), ({"lora_name": "other-name"}, 400, "lora_name"),
+                                    ({"base_model_name": "none"}, 404, "base_model_name"),
+                                    ({"base_model_name": "poem"}, 400, "base_model_name")]:
+            status, body = change(router, "load", **{**poem, "lora_name": "new", **fields})
+            assert (status, body["error"]["param"]) == (code, param), (fields, body)
         status, body = change(router, "unload", lora_name="poem")
         assert status == 200 and {w["status"] for w in body["workers"]} == {"unloaded"}, body
         wait_until(lambda: "poem" not in [model.id for model in client.models.list()], 10, "poem is gone")
@@ -213,3 +218,9 @@ def test_an_adapter_that_does_not_fit_stops_the_worker_with_a_line(tmp_path, mor
     worker = Worker(tmp_path, "worker", "--loras", f"bad={path}")
     assert worker.popen.wait(60) == 1
     assert said in worker.text() and str(path) in worker.text()
+
+
+def test_an_adapter_with_the_models_own_name_stops_the_worker_with_a_line(adapters, tmp_path):
+    worker = Worker(tmp_path, "worker", "--loras", f"{MODEL_ID}={adapters['sql']}")
+    assert worker.popen.wait(60) == 1
+    assert f"adapter '{MODEL_ID}' has a name of the model itself" in worker.text()

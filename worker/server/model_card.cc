@@ -152,10 +152,14 @@ std::string ModelIdFromPath(const std::string& path) {
   return name;
 }
 
+std::string ServedModelId(const std::string& setting, const std::string& path) {
+  return setting.empty() ? ModelIdFromPath(path) : setting;
+}
+
 absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const CardFacts& facts) {
   ServedCard served;
   v1::ModelCard* card = &served.card;
-  card->set_model_id(facts.model_id.empty() ? ModelIdFromPath(checkpoint.path()) : facts.model_id);
+  card->set_model_id(ServedModelId(facts.model_id, checkpoint.path()));
   for (const std::string& alias : facts.aliases) card->add_aliases(alias);
   card->set_created_unix_s(facts.created_unix_s);
   card->set_owned_by("pingti");

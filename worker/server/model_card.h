@@ -41,5 +41,7 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
 
 // The last part of the path without ".gguf".
 std::string ModelIdFromPath(const std::string& path);
+// What clients call the model: the setting, or where that is empty what its path is named.
+std::string ServedModelId(const std::string& setting, const std::string& path);
 
 }  // namespace pingti::worker

@@ -583,5 +583,24 @@ TEST(ParseCompletion, ReadsEveryFieldThatTheTableCallsUsed) {
   }
 }
 
+TEST(ParseAdapterChangeTest, ANewNameIsShortAndHasNoControlCharacters) {
+  const auto parse = [](const std::string& name, bool load) {
+    const boost::json::object body{{"lora_name", name}, {"lora_path", "/adapters/a"}};
+    boost::json::object unload{{"lora_name", name}};
+    return ParseAdapterChange(boost::json::serialize(load ? body : unload), load);
+  };
+  for (const std::string& name :
+       {std::string("a\nb"), std::string(1, '\0'), std::string("\x7f"), std::string(257, 'a')}) {
+    const absl::StatusOr<ParsedAdapterChange> parsed = parse(name, /*load=*/true);
+    ASSERT_FALSE(parsed.ok());
+    EXPECT_EQ(ErrorParam(parsed.status()), "lora_name") << parsed.status();
+    EXPECT_TRUE(parse(name, /*load=*/false).ok());  // whatever is there can be taken away
+  }
+  for (const std::string& name : {std::string(256, 'a'), std::string("team/sql v2 \u00e9")}) {
+    ASSERT_TRUE(parse(name, /*load=*/true).ok());
+    EXPECT_EQ(parse(name, /*load=*/true)->name, name);
+  }
+}
+
 }  // namespace
 }  // namespace pingti::router
