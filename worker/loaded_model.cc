@@ -52,6 +52,7 @@ LoadOptions LoadOptionsOf(const WorkerConfig& config) {
   if (config.kv_cache_dtype == KvCacheFormat::kInt8) options.kv_format = KvFormat::kInt8;
   options.max_context_tokens = config.max_context_tokens;
   if (config.enable_expert_parallel) options.expert_split = ExpertSplit::kExperts;
+  options.gathers_logits = config.world_size > 1;
   options.adapters = AdapterLimitsOf(config);
   return options;
 }

@@ -32,4 +32,17 @@ __device__ __forceinline__ float GumbelNoise(uint32_t word) {
   return -__logf(v < 0.125f ? series : -__logf(1.0f - v));
 }
 
+__device__ inline float TokenNoise(uint64_t seed, uint64_t position, int token_id) {
+  const uint4 words = NoiseWords(seed, position, static_cast<uint32_t>(token_id) / 4);
+  return GumbelNoise(token_id % 4 == 0   ? words.x
+                     : token_id % 4 == 1 ? words.y
+                     : token_id % 4 == 2 ? words.z
+                                         : words.w);
+}
+
+// What a draw takes the highest of; rounded once, so that every kernel comes to the same.
+__device__ __forceinline__ float Score(float logit, float inverse_temperature, float noise) {
+  return __fmaf_rn(logit, inverse_temperature, noise);
+}
+
 }  // namespace pingti::kernels::sampling

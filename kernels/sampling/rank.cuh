@@ -302,4 +302,16 @@ class RowRanks {
   bool are_bins_used_ = false;
 };
 
+// Brings the row's `wanted` best tokens, or more, or all that there are, into the first block's
+// `sorted`; returns how many. `num_sorted`: those that SortTop brought, else 0. `max`: the highest.
+template <int kCluster>
+__device__ uint32_t SortBest(RowRanks<kCluster>* ranks, float max, uint32_t wanted,
+                             uint32_t num_sorted) {
+  if (num_sorted > 0) return num_sorted;
+  const uint64_t last = ranks->KeyOfRank(max, wanted);
+  const uint32_t count = last != 0 ? wanted : ranks->num_tokens();
+  ranks->SortFrom(last, count);
+  return count;
+}
+
 }  // namespace pingti::kernels::sampling

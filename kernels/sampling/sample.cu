@@ -28,17 +28,14 @@
 #include <algorithm>
 
 #include "kernels/common/status.h"
-#include "kernels/sampling/noise.cuh"
 #include "kernels/sampling/rank.cuh"
+#include "kernels/sampling/row_passes.cuh"
 #include "pingti/kernels/sampling.h"
 
 namespace pingti::kernels {
 namespace {
 
 using namespace sampling;
-
-constexpr int kMaxVocab = 360448;
-constexpr int kGroup = 4;  // tokens whose noise comes from one call of the generator
 
 struct DrawShared {
   double sums[kWarps];
@@ -53,140 +50,14 @@ struct Shared {
   SamplingRowParams params;  // of the row: here they take no registers
 };
 
-__device__ bool Draws(const SamplingRowParams& r) { return r.temperature > 0.0f && r.top_k != 1; }
-__device__ bool HasAdjustments(const SamplingRowParams& r) {
-  return r.biases_begin < r.biases_end || r.counts_begin < r.counts_end || r.mask_row >= 0;
-}
 // Whether the first draw is from all tokens as they are.
 __device__ bool DrawsWhileLoading(const SamplingRowParams& r) {
   return Draws(r) && !HasAdjustments(r) && r.top_k <= 0 && r.min_p <= 0.0f;
-}
-__device__ float InverseTemperature(const SamplingRowParams& r) {
-  return fminf(1.0f / r.temperature, 1e30f);
-}
-
-// The best of the values that a thread has seen. Places must ascend: of equals the first stays.
-struct BestSeen {
-  float value = -INFINITY;
-  int at = -1;
-
-  __device__ void See(int i, float x) {
-    if (x > value) {
-      value = x;
-      at = i;
-    }
-  }
-  __device__ uint64_t Key(int first_id) const {
-    return at >= 0 ? TokenKey(value, first_id + at) : 0;
-  }
-};
-
-// Adds noise to the logits of groups of tokens.
-class Noise {
- public:
-  __device__ explicit Noise(const SamplingRowParams& r)
-      : seed_(r.seed), position_(r.position), inverse_temperature_(InverseTemperature(r)) {}
-
-  // x: logits of ids [first, first + 4), first a multiple of 4.
-  __device__ float4 Added(float4 x, int first) const {
-    const uint4 words = NoiseWords(seed_, position_, static_cast<uint32_t>(first) / kGroup);
-    return {One(x.x, words.x), One(x.y, words.y), One(x.z, words.z), One(x.w, words.w)};
-  }
-
- private:
-  __device__ float One(float x, uint32_t word) const {
-    return x * inverse_temperature_ + GumbelNoise(word);
-  }
-
-  uint64_t seed_;
-  uint64_t position_;
-  float inverse_temperature_;
-};
-
-// See, for the values of a group, which begins at place `i`.
-__device__ __forceinline__ void SeeGroup(int i, float4 x, BestSeen* best) {
-  best->See(i, x.x);
-  best->See(i + 1, x.y);
-  best->See(i + 2, x.z);
-  best->See(i + 3, x.w);
-}
-
-// Up to four values; -inf stands for those that there are not.
-__device__ float4 LoadPart(const float* x, int count) {
-  return {count > 0 ? x[0] : -INFINITY, count > 1 ? x[1] : -INFINITY, count > 2 ? x[2] : -INFINITY,
-          count > 3 ? x[3] : -INFINITY};
-}
-
-// Starts to bring `count` values into the L2 cache.
-__device__ void Prefetch(const float* x, int count) {
-  constexpr int kLine = 128 / sizeof(float);
-  for (int i = kLine * static_cast<int>(threadIdx.x); i < count; i += kLine * kThreads) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(x + i));
-  }
-}
-
-// Copies the slice's logits from device memory, and finds the best of them, kDraws: with noise too.
-template <bool kDraws>
-__device__ Loaded LoadSlice(const Slice& slice, const float* logits, const SamplingRowParams& r) {
-  const Noise noise(r);
-  BestSeen best;
-  BestSeen drawn;
-  bool has_nan = false;
-  const auto take = [&](int group, float4 x) {
-    reinterpret_cast<float4*>(slice.values)[group] = x;
-    has_nan |= isnan(x.x) || isnan(x.y) || isnan(x.z) || isnan(x.w);
-    SeeGroup(kGroup * group, x, &best);
-    if (kDraws) {
-      SeeGroup(kGroup * group, noise.Added(x, slice.first_id + kGroup * group), &drawn);
-    }
-  };
-  const bool is_aligned = reinterpret_cast<uintptr_t>(logits) % sizeof(float4) == 0;
-  const int whole = is_aligned ? slice.size / kGroup : 0;
-  int group = threadIdx.x;
-  constexpr int kAtOnce = kDraws ? 2 : 4;  // that registers hold
-#pragma unroll kAtOnce
-  for (; group < whole; group += kThreads) {
-    take(group, reinterpret_cast<const float4*>(logits)[group]);
-  }
-  for (; kGroup * group < slice.size; group += kThreads) {
-    take(group, LoadPart(logits + kGroup * group, slice.size - kGroup * group));
-  }
-  return {best.Key(slice.first_id), drawn.Key(slice.first_id), has_nan};
 }
 
 // Key of the row's best token; 0 if there is none to draw.
 __device__ uint64_t BestToken(const Loaded& seen) {
   return !seen.has_nan && seen.best != 0 && isfinite(LogitOf(seen.best)) ? seen.best : 0;
-}
-
-// Weights of tokens in a draw; the best one's is 1.
-struct Weights {
-  float max;
-  float inverse_temperature;
-  __device__ float operator()(float x) const { return __expf((x - max) * inverse_temperature); }
-};
-
-// Weights of this thread's tokens: in all of those with keys from `least` on, and of those with
-// keys above `key`. Those of a group are added in float, groups in double.
-__device__ Masses MassesOver(const Slice& slice, const Weights& weight, uint64_t least,
-                             uint64_t key) {
-  Masses masses;
-  for (int i = kGroup * static_cast<int>(threadIdx.x); i < slice.size; i += kGroup * kThreads) {
-    const float4 group = *reinterpret_cast<const float4*>(slice.values + i);
-    const float x[kGroup] = {group.x, group.y, group.z, group.w};
-    float total[kGroup];
-    float before[kGroup];
-#pragma unroll
-    for (int j = 0; j < kGroup; ++j) {
-      const uint64_t own = TokenKey(x[j], slice.first_id + i + j);
-      const float w = i + j < slice.size ? weight(x[j]) : 0.0f;
-      total[j] = own >= least ? w : 0.0f;
-      before[j] = own > key ? w : 0.0f;
-    }
-    masses.total += (total[0] + total[1]) + (total[2] + total[3]);
-    masses.before += (before[0] + before[1]) + (before[2] + before[3]);
-  }
-  return masses;
 }
 
 // Writes to p.logprobs what is to be added to a raw logit in `slice` to have its logprob; returns
@@ -232,41 +103,6 @@ __device__ void AddToLogits(const Slice& slice, float shift) {
   for (int i = threadIdx.x; i < slice.size; i += kThreads) slice.values[i] += shift;
 }
 
-// Bias, penalties and mask, in place. Ends with a block barrier.
-__device__ void AdjustLogits(const Slice& slice, const SampleParams& p,
-                             const SamplingRowParams& r) {
-  __syncthreads();  // raw values are no longer read by others
-  for (int i = r.biases_begin + threadIdx.x; i < r.biases_end; i += kThreads) {
-    const SamplingTokenBias bias = p.token_biases[i];
-    const int at = bias.token_id - slice.first_id;
-    if (at >= 0 && at < slice.size) slice.values[at] += bias.bias;
-  }
-  __syncthreads();  // biases come before penalties
-  for (int i = r.counts_begin + threadIdx.x; i < r.counts_end; i += kThreads) {
-    const SamplingTokenCount count = p.token_counts[i];
-    const int at = count.token_id - slice.first_id;
-    if (at < 0 || at >= slice.size) continue;
-    float x = slice.values[at];
-    if (r.repetition_penalty != 1.0f && count.prompt_count + count.output_count > 0) {
-      x = x > 0.0f ? x / r.repetition_penalty : x * r.repetition_penalty;
-    }
-    if (count.output_count > 0) {
-      x -= r.presence_penalty;
-      x -= r.frequency_penalty * static_cast<float>(count.output_count);
-    }
-    slice.values[at] = x;
-  }
-  __syncthreads();  // penalties come before the mask
-  if (r.mask_row >= 0) {
-    const uint32_t* mask = p.allowed_masks + r.mask_row * p.allowed_mask_stride;
-    for (int i = threadIdx.x; i < slice.size; i += kThreads) {
-      const int id = slice.first_id + i;
-      if ((mask[id / 32] >> (id % 32) & 1u) == 0) slice.values[i] = -INFINITY;
-    }
-  }
-  __syncthreads();  // adjusted
-}
-
 // Draws from the first block's `count` sorted tokens, which hold all that top_k keeps. That block
 // calls it; returns the token id.
 __device__ int DrawSorted(const SamplingRowParams& r, const uint64_t* sorted, uint32_t count,
@@ -283,48 +119,14 @@ __device__ int DrawSorted(const SamplingRowParams& r, const uint64_t* sorted, ui
   Highest drawn;
   if (is_kept && is_before_end && own >= fminf(r.min_p, 1.0f)) {
     const int id = TokenOf(key);
-    const uint4 words = NoiseWords(r.seed, r.position, static_cast<uint32_t>(id) / kGroup);
-    const uint32_t word = id % 4 == 0   ? words.x
-                          : id % 4 == 1 ? words.y
-                          : id % 4 == 2 ? words.z
-                                        : words.w;
-    drawn.key = TokenKey(LogitOf(key) * weight.inverse_temperature + GumbelNoise(word), id);
+    const float noise = TokenNoise(r.seed, r.position, id);
+    drawn.key = TokenKey(Score(LogitOf(key), weight.inverse_temperature, noise), id);
   }
   drawn = WarpJoin(drawn);
   if (threadIdx.x % 32 == 0) shared->keys[threadIdx.x / 32] = drawn.key;
   __syncthreads();  // every warp's key is in place
   for (int w = 0; w < kWarps; ++w) drawn.Join({shared->keys[w]});
   return TokenOf(drawn.key);
-}
-
-// What a draw is from: the tokens from key `least` on (0: all) that weigh at least min_p.
-struct Kept {
-  uint64_t least;
-  float min_p;
-  Weights weight;
-  __device__ bool Has(float x, int id) const {
-    return TokenKey(x, id) >= least && (min_p <= 0.0f || weight(x) >= min_p);
-  }
-};
-
-// The best of this thread's kept tokens with noise.
-__device__ Highest DrawAmong(const Slice& slice, const SamplingRowParams& r, const Kept& kept) {
-  const Noise noise(r);
-  BestSeen drawn;
-#pragma unroll 1
-  for (int i = kGroup * static_cast<int>(threadIdx.x); i < slice.size; i += kGroup * kThreads) {
-    const int id = slice.first_id + i;
-    const float4 x = *reinterpret_cast<const float4*>(slice.values + i);
-    const bool has[kGroup] = {kept.Has(x.x, id), kept.Has(x.y, id + 1), kept.Has(x.z, id + 2),
-                              kept.Has(x.w, id + 3)};
-    if (!has[0] && !has[1] && !has[2] && !has[3]) continue;
-    const float4 z = noise.Added(x, id);
-    if (has[0]) drawn.See(i, z.x);
-    if (has[1]) drawn.See(i + 1, z.y);
-    if (has[2]) drawn.See(i + 2, z.z);
-    if (has[3]) drawn.See(i + 3, z.w);
-  }
-  return {drawn.Key(slice.first_id)};
 }
 
 // A token's key by its logit, to all threads.
@@ -360,30 +162,6 @@ __device__ int Draw(RowBlocks<kCluster>* row, const Slice& slice, int slice_size
   }
 }
 
-// Finds the best token again.
-template <int kCluster>
-__device__ uint64_t BestAdjusted(RowBlocks<kCluster>* row, const Slice& slice) {
-  BestSeen best;
-  bool has_nan = false;
-  ForEach(slice, [&](int i, float x) {
-    has_nan |= isnan(x);
-    best.See(i, x);
-  });
-  return BestToken(row->Reduce(Loaded{best.Key(slice.first_id), 0, has_nan}));
-}
-
-// Brings the row's `wanted` best tokens, or more, or all that there are, into the first block's
-// `sorted`; returns how many. `num_sorted`: those that SortTop brought, else 0. `max`: the highest.
-template <int kCluster>
-__device__ uint32_t SortBest(RowRanks<kCluster>* ranks, float max, uint32_t wanted,
-                             uint32_t num_sorted) {
-  if (num_sorted > 0) return num_sorted;
-  const uint64_t last = ranks->KeyOfRank(max, wanted);
-  const uint32_t count = last != 0 ? wanted : ranks->num_tokens();
-  ranks->SortFrom(last, count);
-  return count;
-}
-
 // From the row's loaded logits to a token id, or -1. The result is the first block's.
 template <int kCluster, bool kLogprobs>
 __device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, int slice_size,
@@ -412,7 +190,7 @@ __device__ int SampleRow(RowBlocks<kCluster>* row, const Slice& slice, int slice
   }
   if (adjusts || is_ranked) {
     AdjustLogits(slice, p, r);
-    best = BestAdjusted(row, slice);
+    best = BestToken(row->Reduce(BestOfSlice(slice)));
     num_sorted = 0;
   }
   if (best == 0) return -1;
@@ -467,9 +245,6 @@ __global__ void __launch_bounds__(kThreads, kCluster > 1 ? 2 : 1)
   }
   row.Sync();  // no block leaves while another may still read its shared memory
 }
-
-// Logits per block of a row: a multiple of what one load brings.
-int SliceSize(int vocab_size, int cluster) { return CeilDiv(CeilDiv(vocab_size, cluster), 4) * 4; }
 
 template <int kCluster, bool kLogprobs>
 cudaError_t Launch(const SampleParams& p, cudaStream_t stream) {

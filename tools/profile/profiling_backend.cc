@@ -345,4 +345,11 @@ absl::Status ProfilingBackend::Logprobs(MatrixView logits,
   return Time(Stage::kSampling, [&] { return inner_->Logprobs(logits, requests, results); });
 }
 
+absl::Status ProfilingBackend::SampleParts(MatrixView logits, int64_t first_token,
+                                           std::span<const worker::SamplingRow> rows,
+                                           const worker::PartsLayout& layout, MatrixView records) {
+  return Time(Stage::kSampling,
+              [&] { return inner_->SampleParts(logits, first_token, rows, layout, records); });
+}
+
 }  // namespace pingti::tools

@@ -151,6 +151,9 @@ class ProfilingBackend : public worker::Backend {
                       std::span<worker::SampledToken> sampled) override;
   absl::Status Logprobs(worker::MatrixView logits, std::span<const worker::LogprobRequest> requests,
                         std::span<worker::SampledToken> results) override;
+  absl::Status SampleParts(worker::MatrixView logits, int64_t first_token,
+                           std::span<const worker::SamplingRow> rows,
+                           const worker::PartsLayout& layout, worker::MatrixView records) override;
 
  private:
   class TimedCommunicator;

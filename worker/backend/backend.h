@@ -31,6 +31,7 @@
 #include "worker/backend/matrix_format.h"
 #include "worker/backend/operand.h"
 #include "worker/backend/sampling_params.h"
+#include "worker/backend/sampling_parts.h"
 #include "worker/tensor/activation_function.h"
 #include "worker/tensor/expert_routing.h"
 #include "worker/tensor/matrix_source.h"
@@ -151,6 +152,7 @@ struct StepLimits {
   int64_t head_dim = 0;
   LatentAttentionShape latent{};  // without heads where there is none
   int64_t vocab_size = 0;
+  int64_t part_rows = 0;     // of SampleParts; 0: it is not called
   int64_t max_adapters = 0;  // slots that a step may name
   // Linear may be given operands that lack the form which the weight reads, and makes it itself, in
   // workspace that is allocated for that.
@@ -464,6 +466,14 @@ class Backend {
                               std::span<SampledToken> sampled) = 0;
   virtual absl::Status Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
                                 std::span<SampledToken> results) = 0;
+  // records[i] = what sampling_parts.h says of logits[i], the part of row i that begins with
+  // `first_token`. logits: f32 [rows, any number of tokens]; records: f32 [rows, layout.cols()],
+  // at rows of whole 16 bytes. REQUIRES: every row DrawsFromParts; `layout` has room for all;
+  // `first_token` is a multiple of kTokensPerDraw; at most StepLimits::part_rows rows, as
+  // NumRowsAtOnce lets them be. Masks, biases and counts are of the whole vocabulary.
+  virtual absl::Status SampleParts(MatrixView logits, int64_t first_token,
+                                   std::span<const SamplingRow> rows, const PartsLayout& layout,
+                                   MatrixView records) = 0;
 };
 
 }  // namespace pingti::worker

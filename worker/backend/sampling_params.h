@@ -63,11 +63,13 @@ inline float InverseTemperature(const SamplingRow& row) {
   return std::min(1.0f / row.temperature, 1e30f);
 }
 
+// Whether the row's token is drawn, and not the one of the highest adjusted logit.
+inline bool Draws(const SamplingRow& row) { return row.temperature > 0.0f && row.top_k != 1; }
+
 // Whether the highest logit is all that a row's draw depends on.
 inline bool TakesHighest(const SamplingRow& row) {
-  return (row.temperature <= 0.0f || row.top_k == 1) && row.token_counts.empty() &&
-         row.logit_bias.empty() && row.allowed_mask.empty() && row.num_top_logprobs < 0 &&
-         row.num_ranked == 0;
+  return !Draws(row) && row.token_counts.empty() && row.logit_bias.empty() &&
+         row.allowed_mask.empty() && row.num_top_logprobs < 0 && row.num_ranked == 0;
 }
 
 struct TopLogprob {

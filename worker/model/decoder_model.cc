@@ -1,9 +1,7 @@
 #include "worker/model/decoder_model.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
-#include <limits>
 #include <map>
 #include <utility>
 
@@ -15,7 +13,6 @@
 namespace pingti::worker {
 namespace {
 
-constexpr int64_t kHighestColumns = 2;    // see Backend::HighestOfRows
 constexpr int64_t kLogitRowsAtOnce = 64;  // by which memory for many rows grows
 constexpr int64_t kMaxSpareBlocks = 8;    // of a sequence, of a draft head
 
@@ -33,12 +30,12 @@ DecoderModel::DecoderModel(const DecoderSpec& spec, WeightFormat format, KvForma
     : hidden_size_(spec.hidden_size),
       vocab_size_(spec.vocab_size),
       head_(spec.vocabulary_share.value_or(VocabularyShare{0, spec.vocab_size, spec.vocab_size})),
-      logit_stride_(head_.stride * comm->size()),
       max_context_(spec.max_context),
       format_(format),
       kv_format_(kv_format),
       backend_(backend),
       comm_(std::move(comm)),
+      sampler_(head_, vocab_size_, backend, comm_.get()),
       blocks_(std::move(blocks)),
       expert_counts_(&blocks_),
       draft_head_(std::move(head)),
@@ -78,14 +75,15 @@ StepLimits DecoderModel::Limits(int64_t max_tokens, int64_t max_seqs) const {
   if (draft_head_ != nullptr) limits.max_blocks_per_seq += kMaxSpareBlocks;
   for (const DecoderLayer& layer : blocks_.layers()) layer.NeedLimits(&limits);
   limits.vocab_size = vocab_size_;
+  limits.part_rows = sampler_.PartRows(max_tokens, max_seqs);
   limits.max_adapters = adapters_.max_adapters;
   return limits;
 }
 
 int64_t DecoderModel::WorkspaceBytes(int32_t max_batch_tokens, int32_t max_batch_size) const {
   return plan_.Bytes(backend_->activation_dtype(), max_batch_tokens) +
-         (max_batch_size * logit_stride_ + max_batch_tokens * kHighestColumns * comm_->size()) *
-             int64_t{sizeof(float)} +
+         max_batch_size * sampler_.row_stride() * int64_t{sizeof(float)} +
+         sampler_.WorkspaceBytes(max_batch_tokens, max_batch_size) +
          backend_->WorkspaceBytes(Limits(max_batch_tokens, max_batch_size)) +
          (draft_head_ == nullptr ? 0
                                  : draft_head_->WorkspaceBytes(max_batch_tokens, max_batch_size));
@@ -146,15 +144,12 @@ absl::Status DecoderModel::Allocate(int32_t num_blocks, int32_t kv_block_tokens,
   rope_cos_.resize(rope_values);
   rope_sin_.resize(rope_values);
   const int64_t rows = std::min(max_tokens_, max_seqs_);
+  const int64_t stride = sampler_.row_stride();
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> logits,
-                          backend_->Allocate(rows * logit_stride_ * int64_t{sizeof(float)}));
-  seq_logits_ = {logits->data(), DType::kF32, rows, vocab_size_, logit_stride_};
+                          backend_->Allocate(rows * stride * int64_t{sizeof(float)}));
+  seq_logits_ = {logits->data(), DType::kF32, rows, vocab_size_, stride};
   buffers_.push_back(std::move(logits));
-  const int64_t highest_cols = kHighestColumns * comm_->size();
-  PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<DeviceBuffer> highest,
-                          backend_->Allocate(max_tokens_ * highest_cols * int64_t{sizeof(float)}));
-  highest_ = {highest->data(), DType::kF32, max_tokens_, highest_cols, highest_cols};
-  buffers_.push_back(std::move(highest));
+  PINGTI_RETURN_IF_ERROR(sampler_.Allocate(max_tokens_, max_seqs_));
   if (draft_head_ == nullptr) return absl::OkStatus();
   return draft_head_->Allocate(num_blocks, kv_block_tokens, max_batch_tokens, max_batch_size,
                                Limits(max_tokens_, max_seqs_).max_blocks_per_seq);
@@ -167,14 +162,14 @@ absl::Status DecoderModel::PlaceLogits(int64_t rows) {
     logits_ = seq_logits_.Rows(0, rows);
     return absl::OkStatus();
   }
-  const int64_t row_bytes = logit_stride_ * int64_t{sizeof(float)};
+  const int64_t row_bytes = sampler_.row_stride() * int64_t{sizeof(float)};
   if (many_logits_ == nullptr || many_logits_->bytes() < rows * row_bytes) {
     backend_->ForgetRecords();
     const int64_t with_reserve =
         (rows + kLogitRowsAtOnce - 1) / kLogitRowsAtOnce * kLogitRowsAtOnce;
     PINGTI_ASSIGN_OR_RETURN(many_logits_, backend_->Allocate(with_reserve * row_bytes));
   }
-  logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, logit_stride_};
+  logits_ = {many_logits_->data(), DType::kF32, rows, vocab_size_, sampler_.row_stride()};
   return absl::OkStatus();
 }
 
@@ -355,48 +350,16 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
                        act.Form(Activation::kFinal, hidden_size_)};
   PINGTI_RETURN_IF_ERROR(blocks_.Logits(*backend_, *comm_, delta, residual, normed,
                                         logits_.Columns(head_.first, head_.rows)));
-  if (comm_->size() == 1) return absl::OkStatus();
-  if (highest_only_) {
-    const MatrixView highest = highest_.Rows(0, rows);
-    PINGTI_RETURN_IF_ERROR(
-        backend_->HighestOfRows(logits_.Columns(head_.first, head_.rows),
-                                highest.Columns(kHighestColumns * comm_->rank(), kHighestColumns)));
-    return comm_->AllGather(highest);
-  }
-  MatrixView shares = logits_;
-  shares.cols = logit_stride_;
-  return comm_->AllGather(shares);
+  return sampler_.EndStep(logits_, highest_only_);
 }
 
 absl::Status DecoderModel::Sample(std::span<const SamplingRow> rows,
                                   std::span<SampledToken> sampled) {
   PINGTI_CHECK(static_cast<int64_t>(rows.size()) == logits_.rows && rows.size() == sampled.size());
   if (rows.empty()) return absl::OkStatus();
-  if (!highest_only_) return backend_->Sample(logits_, rows, sampled);
+  if (!highest_only_) return sampler_.Sample(logits_, rows, sampled);
   PINGTI_CHECK(std::all_of(rows.begin(), rows.end(), TakesHighest));
-  return SampleHighest(sampled);
-}
-
-absl::Status DecoderModel::SampleHighest(std::span<SampledToken> sampled) {
-  const MatrixView highest = highest_.Rows(0, logits_.rows);
-  host_highest_.resize(static_cast<size_t>(highest.rows * highest.cols));
-  PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(highest, host_highest_));
-  PINGTI_RETURN_IF_ERROR(comm_->Check());  // of a group that ended there may be anything
-  const float* row = host_highest_.data();
-  for (SampledToken& token : sampled) {
-    token = {};
-    float best = -std::numeric_limits<float>::infinity();
-    // Ranks are in the order of their tokens, so that of equal logits the lowest token is taken.
-    for (int64_t rank = 0; rank < comm_->size(); ++rank, row += kHighestColumns) {
-      if (row[0] <= best) continue;
-      best = row[0];
-      token.token_id = static_cast<int32_t>(rank * head_.stride + static_cast<int64_t>(row[1]));
-    }
-    if (std::isfinite(best)) continue;
-    token.token_id = -1;
-    token.logits_not_finite = true;
-  }
-  return absl::OkStatus();
+  return sampler_.SampleHighest(sampled);
 }
 
 absl::Status DecoderModel::Logprobs(std::span<const LogprobRequest> requests,
@@ -404,7 +367,7 @@ absl::Status DecoderModel::Logprobs(std::span<const LogprobRequest> requests,
   PINGTI_CHECK(requests.size() == results.size());
   if (requests.empty()) return absl::OkStatus();
   PINGTI_CHECK(!highest_only_);
-  return backend_->Logprobs(logits_, requests, results);
+  return sampler_.Logprobs(logits_, requests, results);
 }
 
 absl::Status DecoderModel::HiddenStates(std::span<float> values) {

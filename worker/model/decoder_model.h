@@ -1,8 +1,7 @@
 // The one Model of every family: runs a decoder's blocks on any backend. Owns the prepared weights,
 // the KV cache and the activations; how large they are follows from what the blocks declare. A rank
 // of a tensor-parallel group is one of these with a share of the spec (worker/spec/shard_spec.h):
-// it differs in what its communicator adds up and in that it gathers the other ranks' logits, or
-// the highest of them where a step asks for no more.
+// it differs in what its communicator adds up and in how its tokens are drawn (rank_sampler.h).
 //
 // Confined to the engine thread, or to its rank's, but for the const getters. Next:
 // decoder_blocks.h, worker/layers/decoder_layer.h, load_model.h.
@@ -24,6 +23,7 @@
 #include "worker/model/expert_counts.h"
 #include "worker/model/head_runner.h"
 #include "worker/model/rank_model.h"
+#include "worker/model/rank_sampler.h"
 #include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
@@ -73,6 +73,9 @@ class DecoderModel : public RankModel {
   absl::Status Health() const override { return comm_->Check(); }
   void AbortGroup() override { comm_->Abort(); }
   bool WaitsForPeers() const override { return comm_->WaitsForPeers(); }
+  bool SamplesWithAllRanks() const override { return sampler_.needs_all_ranks(); }
+  // See RankSampler::SetGathersRows.
+  void SetGathersRows() { sampler_.SetGathersRows(); }
 
  private:
   KvCacheShape CacheShape(int64_t num_blocks, int64_t block_tokens) const;
@@ -89,18 +92,16 @@ class DecoderModel : public RankModel {
   absl::Status MakeHeadStates(const Activations& activations, int64_t tokens);
   StepLimits Limits(int64_t max_tokens, int64_t max_seqs) const;
   absl::Status PlaceLogits(int64_t rows);
-  // The draw from highest_, of all ranks.
-  absl::Status SampleHighest(std::span<SampledToken> sampled);
 
   const int64_t hidden_size_;
   const int64_t vocab_size_;
   const VocabularyShare head_;
-  const int64_t logit_stride_;  // of all ranks' shares, so at least the vocabulary
   const int64_t max_context_;
   const WeightFormat format_;
   const KvFormat kv_format_;
   Backend* const backend_;
   const std::unique_ptr<Communicator> comm_;
+  RankSampler sampler_;
   DecoderBlocks blocks_;
   ExpertCounts expert_counts_;
   const std::unique_ptr<HeadRunner> draft_head_;  // null: none
@@ -120,14 +121,12 @@ class DecoderModel : public RankModel {
   std::unique_ptr<KvCache> cache_;
   std::vector<std::unique_ptr<DeviceBuffer>> buffers_;
   Activations activations_;                    // with max_tokens_ rows
-  MatrixView seq_logits_;                      // f32 [max_seqs, vocab], logit_stride_ apart
+  MatrixView seq_logits_;                      // f32 [max_seqs, vocab], row_stride() apart
   std::unique_ptr<DeviceBuffer> many_logits_;  // for steps with more rows
-  MatrixView logits_;                          // f32 [rows of the last Forward, vocab]
-  // Of several ranks: each one's highest logit of a row and its column, for steps that ask for no
-  // more. f32 [max_tokens, 2 per rank], in order of ranks.
-  MatrixView highest_;
-  bool highest_only_ = false;  // of the last Forward: other ranks' logits are not here
-  std::vector<float> host_highest_;
+  // f32 [rows of the last Forward, vocab]. Of several ranks, this rank's part of the vocabulary
+  // until the sampler gathers others'.
+  MatrixView logits_;
+  bool highest_only_ = false;  // of the last Forward
   std::vector<float> rope_cos_;
   std::vector<float> rope_sin_;
 };

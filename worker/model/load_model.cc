@@ -147,6 +147,7 @@ absl::StatusOr<std::unique_ptr<DecoderModel>> LoadRank(const Checkpoint& checkpo
   auto model = std::make_unique<DecoderModel>(spec, options.format, options.kv_format, backend,
                                               std::move(comm), std::move(blocks), std::move(head),
                                               finishes_rows);
+  if (options.gathers_logits) model->SetGathersRows();
   if (options.adapters.max_adapters > 0) {
     PINGTI_RETURN_IF_ERROR(model->AllocateAdapters(options.adapters));
   }

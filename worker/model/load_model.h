@@ -33,6 +33,9 @@ struct LoadOptions {
   int64_t max_context_tokens = 0;
   // How several ranks share experts.
   ExpertSplit expert_split = ExpertSplit::kColumns;
+  // Other ranks are in other processes, which take no part in drawing tokens: see
+  // RankSampler::SetGathersRows.
+  bool gathers_logits = false;
   AdapterLimits adapters{};
   // A head that drafts for the model; null: none. Must outlive the call. All ranks are told, and
   // rank 0 loads it.

@@ -38,7 +38,7 @@ struct ForwardBatch {
   // Which tokens need logits, as indices into token_ids, ascending. One row of logits each.
   std::span<const int32_t> logit_tokens;  // [num_rows]
   // A promise: only Sample follows, and only with rows that TakesHighest. Ranks that share a model
-  // then exchange the highest of their logits, not all.
+  // then exchange the highest of their logits within the step, and nothing else later.
   bool highest_only = false;
   // The slot of each sequence's adapter, or kNoAdapterSlot; empty: no sequence has one. [num_seqs]
   std::span<const int32_t> adapter_slots{};

@@ -12,6 +12,9 @@ class RankModel : public Model {
   virtual void AbortGroup() = 0;
   // See Communicator::WaitsForPeers.
   virtual bool WaitsForPeers() const { return false; }
+  // Whether Sample and Logprobs are calls of all ranks, with the same arguments, of which rank 0
+  // alone fills in the results. Else rank 0 is called alone. Of all ranks alike.
+  virtual bool SamplesWithAllRanks() const { return false; }
 };
 
 }  // namespace pingti::worker

@@ -164,12 +164,12 @@ absl::Status TensorParallelModel::Forward(const ForwardBatch& batch,
 
 absl::Status TensorParallelModel::Sample(std::span<const SamplingRow> rows,
                                          std::span<SampledToken> sampled) {
-  return OnFirst([&](RankModel& model) { return model.Sample(rows, sampled); });
+  return OnSamplers([&](RankModel& model) { return model.Sample(rows, sampled); });
 }
 
 absl::Status TensorParallelModel::Logprobs(std::span<const LogprobRequest> requests,
                                            std::span<SampledToken> results) {
-  return OnFirst([&](RankModel& model) { return model.Logprobs(requests, results); });
+  return OnSamplers([&](RankModel& model) { return model.Logprobs(requests, results); });
 }
 
 absl::Status TensorParallelModel::HiddenStates(std::span<float> values) {
@@ -207,6 +207,12 @@ std::string TensorParallelModel::Unfinished() const {
     ranks += Concat(ranks.empty() ? "rank " : ", ", rank);
   }
   return ranks.empty() ? ranks : Concat(ranks, " of ", threads_->size());
+}
+
+absl::Status TensorParallelModel::OnSamplers(
+    const std::function<absl::Status(RankModel& model)>& call) {
+  if (!ranks_.front()->SamplesWithAllRanks()) return OnFirst(call);
+  return OnAll([&](RankModel& model, int) { return call(model); });
 }
 
 absl::Status TensorParallelModel::OnFirst(

@@ -3,8 +3,8 @@
 //
 // Each rank is a DecoderModel over a share of the spec, on a backend and a thread of its own, or
 // what stands here for the ranks of another process (worker/group). All ranks get the same calls;
-// tokens are drawn by rank 0, which has all ranks' logits, and reach the others as the next step's
-// input. Blocks of KV have the same numbers on every rank.
+// tokens are drawn by rank 0, from what all ranks say of their logits (rank_sampler.h), and reach
+// the others as the next step's input. Blocks of KV have the same numbers on every rank.
 //
 // An error that all ranks report alike is the input's, and the group goes on. Any other ends the
 // group: its waits are aborted, and this and every later call return DataLoss with the rank that
@@ -82,6 +82,8 @@ class TensorParallelModel : public RankModel {
   // The call on every rank, or on rank 0 alone; afterwards the group is either in step or ended.
   absl::Status OnAll(const std::function<absl::Status(RankModel& model, int rank)>& call);
   absl::Status OnFirst(const std::function<absl::Status(RankModel& model)>& call);
+  // On those that take part in drawing tokens.
+  absl::Status OnSamplers(const std::function<absl::Status(RankModel& model)>& call);
   // Of a rank's part of an exported block.
   size_t PartOffset(int rank) const;
 

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <deque>
 #include <functional>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -438,6 +439,139 @@ TEST(TensorParallelSizesTest, TheHighestOfEachRankMakeTheTokensOfWholeRows) {
       answers[highest_only] = *runner.GreedyBatch(prompts, 12);
     }
     EXPECT_EQ(answers[1], answers[0]);
+  }
+}
+
+// A vocabulary whose parts are unequal with any number of ranks, and larger than what records tell.
+constexpr char kLargerVocabulary[] =
+    R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":96,"intermediate_size":232,)"
+    R"("num_hidden_layers":1,"num_attention_heads":12,"num_key_value_heads":3,"vocab_size":1003,)"
+    R"("max_position_embeddings":256,"rms_norm_eps":1e-6,"hidden_act":"silu"})";
+
+// One of each way of sampling, and mixtures.
+std::vector<SamplingRow> SamplingKinds(std::span<const TokenCount> counts,
+                                       std::span<const TokenBias> biases,
+                                       std::span<const uint32_t> mask) {
+  std::vector<SamplingRow> kinds(16);
+  kinds[0].temperature = 0.0f;
+  kinds[1].temperature = 0.7f;
+  kinds[2].top_k = 20;
+  kinds[3].top_p = 0.9f;
+  kinds[4].min_p = 0.1f;
+  kinds[5].top_k = 40;
+  kinds[5].top_p = 0.8f;
+  kinds[5].min_p = 0.02f;
+  kinds[6].top_k = 1;
+  kinds[7].top_k = 300;  // of whole rows
+  kinds[8].temperature = 0.0f;
+  kinds[8].num_ranked = 8;  // of whole rows
+  kinds[9].temperature = 2.0f;
+  kinds[9].top_p = 0.99f;  // often undecided
+  for (size_t i = 10; i < kinds.size(); ++i) {
+    kinds[i] = kinds[i - 10];
+    kinds[i].num_top_logprobs = static_cast<int32_t>(i) - 10;
+    kinds[i].token_counts = counts;
+    kinds[i].repetition_penalty = 1.2f;
+    kinds[i].presence_penalty = 0.4f;
+    kinds[i].frequency_penalty = 0.3f;
+    kinds[i].logit_bias = biases;
+    if (i % 2 == 0) kinds[i].allowed_mask = mask;
+  }
+  return kinds;
+}
+
+void ExpectSameToken(const SampledToken& got, const SampledToken& want) {
+  EXPECT_EQ(got.token_id, want.token_id);
+  EXPECT_EQ(got.logits_not_finite, want.logits_not_finite);
+  EXPECT_NEAR(got.logprob, want.logprob, 1e-5);
+  ASSERT_EQ(got.top.size(), want.top.size());
+  for (size_t i = 0; i < want.top.size(); ++i) {
+    EXPECT_EQ(got.top[i].token_id, want.top[i].token_id);
+    EXPECT_NEAR(got.top[i].logprob, want.top[i].logprob, 1e-5);
+  }
+  ASSERT_EQ(got.ranked.size(), want.ranked.size());
+  for (size_t i = 0; i < want.ranked.size(); ++i) {
+    EXPECT_EQ(got.ranked[i].token_id, want.ranked[i].token_id);
+  }
+}
+
+// A model of `size` ranks after a step of `rows` tokens, each with a row of logits, of which it has
+// records of fewer at once.
+Loaded LoadStepped(const Checkpoint& checkpoint, int size, bool gathers_logits, int32_t rows) {
+  Loaded loaded;
+  loaded.group = OpenGroup(size);
+  LoadOptions options;
+  options.format = WeightFormat::kF32;
+  options.gathers_logits = gathers_logits;
+  auto model = LoadRanks(checkpoint, loaded.group.get(), options);
+  EXPECT_TRUE(model.ok()) << model.status();
+  loaded.model = *std::move(model);
+  EXPECT_TRUE(loaded.model->Allocate(8, 16, 64, 5).ok());
+  std::vector<int32_t> ids, positions;
+  for (int32_t i = 0; i < rows; ++i) {
+    ids.push_back(i * 41 % 1003);
+    positions.push_back(i);
+  }
+  const std::vector<int32_t> start{0, rows}, context{rows}, table{3, 5};
+  EXPECT_TRUE(
+      loaded.model->Forward({ids, positions, start, context, table, 2, positions}, {}).ok());
+  return loaded;
+}
+
+TEST(TensorParallelSamplingTest, WhatRanksTellOfTheirPartsMakesTheTokensOfWholeRows) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  constexpr int32_t kRows = 32;
+  const testing::RandomCheckpoint checkpoint(kLargerVocabulary, 3);
+  const std::vector<TokenCount> counts{{0, 1, 2}, {500, 0, 3}, {1002, 1, 0}};
+  const std::vector<TokenBias> biases{{7, 4.0f}, {400, -3.0f}, {1001, 2.0f}};
+  const std::vector<uint32_t> mask(32, 0x5555aaaau);
+  const std::vector<SamplingRow> kinds = SamplingKinds(counts, biases, mask);
+  for (const int size : {1, 2, 3, 4, 8}) {
+    const Loaded parts = LoadStepped(checkpoint.get(), size, false, kRows);
+    const Loaded whole = LoadStepped(checkpoint.get(), size, true, kRows);
+    // Each kind alone, then with others.
+    for (size_t round = 0; round < 2 * kinds.size(); ++round) {
+      std::vector<SamplingRow> rows;
+      for (size_t i = 0; i < kRows; ++i) {
+        rows.push_back(round < kinds.size() ? kinds[round] : kinds[(i * round + i) % kinds.size()]);
+        rows.back().seed = 100 * round + i;
+        rows.back().position = i;
+      }
+      std::vector<SampledToken> got(kRows), want(kRows);
+      ASSERT_TRUE(parts.model->Sample(rows, got).ok());
+      ASSERT_TRUE(whole.model->Sample(rows, want).ok());
+      for (size_t i = 0; i < kRows; ++i) {
+        SCOPED_TRACE(::testing::Message() << size << " ranks, round " << round << ", row " << i);
+        ExpectSameToken(got[i], want[i]);
+      }
+    }
+  }
+}
+
+TEST(TensorParallelSamplingTest, LogprobsOfPartsAreThoseOfWholeRows) {
+  if (!IsExact()) GTEST_SKIP() << "the GPU has no heads of this size";
+  const testing::RandomCheckpoint checkpoint(kLargerVocabulary, 3);
+  // Runs of rows, single ones, and tokens of every rank.
+  std::vector<LogprobRequest> requests;
+  for (int32_t row = 0; row < 20; ++row) requests.push_back({row, row * 53 % 1003, row % 5});
+  requests.push_back({3, 0, 0});
+  requests.push_back({3, 1002, kMaxTopLogprobs});
+  for (const int size : {2, 3, 8}) {
+    const Loaded parts = LoadStepped(checkpoint.get(), size, false, 20);
+    const Loaded whole = LoadStepped(checkpoint.get(), size, true, 20);
+    std::vector<SampledToken> got(requests.size()), want(requests.size());
+    ASSERT_TRUE(parts.model->Logprobs(requests, got).ok());
+    ASSERT_TRUE(whole.model->Logprobs(requests, want).ok());
+    for (size_t i = 0; i < requests.size(); ++i) {
+      SCOPED_TRACE(::testing::Message() << size << " ranks, request " << i);
+      EXPECT_EQ(got[i].token_id, requests[i].token_id);
+      ExpectSameToken(got[i], want[i]);
+    }
+    requests.push_back({20, 0, 0});
+    got.resize(requests.size());
+    EXPECT_TRUE(absl::IsInvalidArgument(parts.model->Logprobs(requests, got)));
+    requests.pop_back();
+    EXPECT_TRUE(parts.model->Logprobs({}, {}).ok()) << "the group goes on";
   }
 }
 

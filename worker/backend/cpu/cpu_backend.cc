@@ -19,6 +19,7 @@
 #include "worker/backend/cpu/cpu_latent.h"
 #include "worker/backend/cpu/cpu_linear.h"
 #include "worker/backend/cpu/cpu_lora.h"
+#include "worker/backend/cpu/cpu_part_sampler.h"
 #include "worker/backend/cpu/cpu_sampler.h"
 #include "worker/backend/cpu/step_tokens.h"
 #include "worker/backend/cpu/thread_pool.h"
@@ -400,6 +401,26 @@ class CpuBackend : public Backend {
     return absl::OkStatus();
   }
 
+  absl::Status SampleParts(MatrixView logits, int64_t first_token,
+                           std::span<const SamplingRow> rows, const PartsLayout& layout,
+                           MatrixView records) override {
+    PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && records.rows == logits.rows &&
+                 records.cols == layout.cols());
+    if (part_samplers_.empty() || part_size_ != logits.cols) {
+      part_samplers_.clear();
+      for (int i = 0; i < pool_.num_threads(); ++i) {
+        part_samplers_.emplace_back(kernels_, logits.cols);
+      }
+      part_size_ = logits.cols;
+    }
+    pool_.Run(logits.rows, [&](int64_t r, int thread) {
+      part_samplers_[static_cast<size_t>(thread)].Describe(
+          {Row(logits, r), static_cast<size_t>(logits.cols)}, first_token,
+          rows[static_cast<size_t>(r)], layout, Row(records, r));
+    });
+    return absl::OkStatus();
+  }
+
   absl::Status Logprobs(MatrixView logits, std::span<const LogprobRequest> requests,
                         std::span<SampledToken> results) override {
     PINGTI_CHECK(requests.size() == results.size());
@@ -475,6 +496,8 @@ class CpuBackend : public Backend {
   CpuExperts experts_;
   std::vector<CpuSampler> samplers_;
   int64_t samplers_vocab_ = 0;
+  std::vector<CpuPartSampler> part_samplers_;
+  int64_t part_size_ = 0;
   StepInputs step_;
 };
 

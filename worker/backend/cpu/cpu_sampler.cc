@@ -1,11 +1,8 @@
 #include "worker/backend/cpu/cpu_sampler.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "worker/backend/sampling_rng.h"
 
@@ -15,10 +12,6 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr int kNumBuckets = 256;
 constexpr float kBucketsPerUnit = 8.0f;  // of logit difference, after temperature
-
-bool HasProcessors(const SamplingRow& row) {
-  return !row.logit_bias.empty() || !row.allowed_mask.empty() || !row.token_counts.empty();
-}
 
 }  // namespace
 
@@ -32,28 +25,6 @@ CpuSampler::CpuSampler(const CpuKernels* kernels, int64_t vocab_size)
   top_.reserve(static_cast<size_t>(vocab_size));  // no step allocates scratch
 }
 
-void CpuSampler::ApplyProcessors(const SamplingRow& row) {
-  for (const TokenBias& bias : row.logit_bias) {
-    adjusted_[static_cast<size_t>(bias.token_id)] += bias.bias;
-  }
-  for (const TokenCount& count : row.token_counts) {
-    float& logit = adjusted_[static_cast<size_t>(count.token_id)];
-    if (row.repetition_penalty != 1.0f && count.prompt_count + count.output_count > 0) {
-      logit = logit > 0.0f ? logit / row.repetition_penalty : logit * row.repetition_penalty;
-    }
-    if (count.output_count > 0) {
-      logit -= row.presence_penalty;
-      logit -= row.frequency_penalty * static_cast<float>(count.output_count);
-    }
-  }
-  if (!row.allowed_mask.empty()) {
-    for (int64_t t = 0; t < vocab_size_; ++t) {
-      const uint32_t word = row.allowed_mask[static_cast<size_t>(t / 32)];
-      if (((word >> (t % 32)) & 1u) == 0) adjusted_[static_cast<size_t>(t)] = kMinusInfinity;
-    }
-  }
-}
-
 void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToken* result) {
   result->top.clear();
   result->ranked.clear();
@@ -62,12 +33,12 @@ void CpuSampler::Sample(const float* logits, const SamplingRow& row, SampledToke
   const float* source = logits;
   if (HasProcessors(row)) {
     std::copy_n(logits, vocab_size_, adjusted_.begin());
-    ApplyProcessors(row);
+    ApplyProcessors(row, 0, adjusted_);
     source = adjusted_.data();
   }
   bool has_nan = false;
   const int64_t best = kernels_->argmax(source, vocab_size_, &has_nan);
-  max_ = source[best];
+  max_ = static_cast<double>(source[best]);
   if (has_nan || !std::isfinite(max_)) {
     result->token_id = -1;
     result->logits_not_finite = true;
@@ -93,9 +64,9 @@ void CpuSampler::Rank(const float* logits, const SamplingRow& row, SampledToken*
     return static_cast<float>(static_cast<double>(logit - max) - log_sum);
   };
   std::transform(logits, logits + vocab_size_, adjusted_.begin(), logprob);
-  ApplyProcessors(row);
-  SelectTop(adjusted_.data(), row.num_ranked);
-  for (const Entry& entry : top_) {
+  ApplyProcessors(row, 0, adjusted_);
+  SelectTop(adjusted_, 0, row.num_ranked, &top_);
+  for (const TokenLogit& entry : top_) {
     if (entry.logit == kMinusInfinity) break;
     result->ranked.push_back({entry.token_id, logprob(logits[entry.token_id]), entry.logit});
   }
@@ -108,15 +79,16 @@ void CpuSampler::Rank(const float* logits, const SamplingRow& row, SampledToken*
 }
 
 double CpuSampler::Weight(float logit) const {
-  return std::exp(static_cast<double>((logit - max_) * inverse_temperature_));
+  return std::exp((static_cast<double>(logit) - max_) * inverse_temperature_);
 }
 
 void CpuSampler::FillBuckets(const float* logits, float inverse_temperature) {
-  inverse_temperature_ = inverse_temperature;
+  inverse_temperature_ = static_cast<double>(inverse_temperature);
+  const auto max = static_cast<float>(max_);
   int64_t counts[kNumBuckets] = {};
   for (int64_t t = 0; t < vocab_size_; ++t) {
     const float logit = logits[t];
-    const float distance = (max_ - logit) * inverse_temperature * kBucketsPerUnit;
+    const float distance = (max - logit) * inverse_temperature * kBucketsPerUnit;
     const int bucket = distance < kNumBuckets - 1 ? static_cast<int>(distance) : kNumBuckets - 1;
     bucket_of_[static_cast<size_t>(t)] = static_cast<uint8_t>(bucket);
     if (logit != kMinusInfinity) ++counts[bucket];
@@ -142,7 +114,7 @@ void CpuSampler::FillBuckets(const float* logits, float inverse_temperature) {
 void CpuSampler::SortBucket(Bucket* bucket) {
   if (bucket->sorted) return;
   std::sort(order_.begin() + bucket->begin, order_.begin() + bucket->end,
-            [](const Entry& a, const Entry& b) {
+            [](const TokenLogit& a, const TokenLogit& b) {
               return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
             });
   bucket->sorted = true;
@@ -197,43 +169,15 @@ CpuSampler::Prefix CpuSampler::PrefixOfWeight(double weight, int64_t limit) {
   return prefix;
 }
 
-int32_t CpuSampler::DrawFromAll(const float* logits, const SamplingRow& row, int32_t best) {
-  const float inverse_temperature = InverseTemperature(row);
-  const auto score = [&](int64_t t, uint32_t word) {
-    return logits[t] * inverse_temperature + GumbelNoise(word);
-  };
-  // The best token's score is one to beat; what cannot is passed over without its logarithms.
-  float highest = logits[best] * inverse_temperature + TokenNoise(row.seed, row.position, best);
-  int64_t drawn = best;
-  for (int64_t begin = 0; begin < vocab_size_; begin += kTokensPerDraw) {
-    const int64_t end = std::min<int64_t>(begin + kTokensPerDraw, vocab_size_);
-    const float top = *std::max_element(logits + begin, logits + end) * inverse_temperature;
-    if (top + kMaxNoise < highest) continue;
-    const std::array<uint32_t, 4> words =
-        NoiseWords(row.seed, row.position, static_cast<uint32_t>(begin / kTokensPerDraw));
-    // Noise is at most -log(v), and v at least 2^(bits - 33).
-    const int bits = std::bit_width(*std::min_element(words.begin(), words.end()));
-    if (top + static_cast<float>(33 - bits) * std::numbers::ln2_v<float> < highest) continue;
-    for (int64_t t = begin; t < end; ++t) {
-      const float value = score(t, words[static_cast<size_t>(t - begin)]);
-      if (value > highest || (value == highest && t < drawn)) {
-        highest = value;
-        drawn = t;
-      }
-    }
-  }
-  return static_cast<int32_t>(drawn);
-}
-
 int32_t CpuSampler::DrawFromPrefix(const SamplingRow& row, int64_t count) const {
   const float inverse_temperature = InverseTemperature(row);
   float highest = kMinusInfinity;
   int32_t drawn = -1;
   for (int64_t i = 0; i < count; ++i) {
-    const Entry& entry = order_[static_cast<size_t>(i)];
-    const float logit = entry.logit * inverse_temperature;
-    if (logit + kMaxNoise < highest) continue;
-    const float value = logit + TokenNoise(row.seed, row.position, entry.token_id);
+    const TokenLogit& entry = order_[static_cast<size_t>(i)];
+    if (entry.logit * inverse_temperature + kMaxNoise < highest) continue;
+    const float value =
+        Score(entry.logit, inverse_temperature, TokenNoise(row.seed, row.position, entry.token_id));
     if (value > highest || (value == highest && entry.token_id < drawn)) {
       highest = value;
       drawn = entry.token_id;
@@ -244,7 +188,7 @@ int32_t CpuSampler::DrawFromPrefix(const SamplingRow& row, int64_t count) const 
 
 int32_t CpuSampler::Draw(const float* logits, const SamplingRow& row, int32_t best) {
   if (row.top_k <= 0 && row.top_p >= 1.0f && row.min_p <= 0.0f) {
-    return DrawFromAll(logits, row, best);
+    return DrawFromAll({logits, adjusted_.size()}, 0, row, best).token_id;
   }
   FillBuckets(logits, InverseTemperature(row));
   const int64_t all = buckets_.back().end;
@@ -279,29 +223,11 @@ void CpuSampler::Logprobs(const float* logits, int32_t token_id, int32_t num_top
   };
   result->logprob = logprob(logits[token_id]);
   if (num_top <= 0) return;
-  SelectTop(logits, num_top);
+  SelectTop({logits, adjusted_.size()}, 0, num_top, &top_);
   result->top.reserve(top_.size());
-  for (const Entry& entry : top_) {
+  for (const TokenLogit& entry : top_) {
     result->top.push_back({entry.token_id, logprob(entry.logit)});
   }
-}
-
-void CpuSampler::SelectTop(const float* values, int32_t count) {
-  const auto before = [](const Entry& a, const Entry& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token_id < b.token_id;
-  };
-  top_.clear();  // a heap whose front is the least of the best
-  for (int64_t t = 0; t < vocab_size_; ++t) {
-    const bool full = static_cast<int32_t>(top_.size()) == count;
-    if (full && values[t] <= top_.front().logit) continue;
-    if (full) {
-      std::pop_heap(top_.begin(), top_.end(), before);
-      top_.pop_back();
-    }
-    top_.push_back({values[t], static_cast<int32_t>(t)});
-    std::push_heap(top_.begin(), top_.end(), before);
-  }
-  std::sort(top_.begin(), top_.end(), before);
 }
 
 }  // namespace pingti::worker::cpu

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "worker/backend/cpu/cpu_kernels.h"
+#include "worker/backend/cpu/logit_row.h"
 #include "worker/backend/sampling_params.h"
 
 namespace pingti::worker::cpu {
@@ -25,10 +26,6 @@ class CpuSampler {
   void Logprobs(const float* logits, int32_t token_id, int32_t num_top, SampledToken* result);
 
  private:
-  struct Entry {
-    float logit;
-    int32_t token_id;
-  };
   // One bucket of tokens whose logits lie in one interval below the maximum.
   struct Bucket {
     int64_t begin = 0;  // in order_
@@ -42,14 +39,9 @@ class CpuSampler {
     double mass = 0.0;
   };
 
-  // Bias, penalties and mask, on adjusted_.
-  void ApplyProcessors(const SamplingRow& row);
   void Rank(const float* logits, const SamplingRow& row, SampledToken* result);
-  // Puts the `count` highest of values[vocab_size] into top_, descending.
-  void SelectTop(const float* values, int32_t count);
   // All from a row whose highest logit, max_, is that of `best`.
   int32_t Draw(const float* logits, const SamplingRow& row, int32_t best);
-  int32_t DrawFromAll(const float* logits, const SamplingRow& row, int32_t best);
   // From the first `count` tokens of the order.
   int32_t DrawFromPrefix(const SamplingRow& row, int64_t count) const;
   void FillBuckets(const float* logits, float inverse_temperature);
@@ -65,12 +57,12 @@ class CpuSampler {
   const CpuKernels* const kernels_;
   const int64_t vocab_size_;
   std::vector<float> adjusted_;
-  std::vector<Entry> order_;
+  std::vector<TokenLogit> order_;
   std::vector<Bucket> buckets_;
   std::vector<uint8_t> bucket_of_;
-  std::vector<Entry> top_;
-  float max_ = 0.0f;
-  float inverse_temperature_ = 1.0f;
+  std::vector<TokenLogit> top_;
+  double max_ = 0.0;
+  double inverse_temperature_ = 1.0;
 };
 
 }  // namespace pingti::worker::cpu

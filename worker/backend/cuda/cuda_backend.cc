@@ -23,6 +23,7 @@
 #include "worker/backend/cuda/cuda_latent.h"
 #include "worker/backend/cuda/cuda_linear.h"
 #include "worker/backend/cuda/cuda_lora.h"
+#include "worker/backend/cuda/cuda_part_sampler.h"
 #include "worker/backend/cuda/cuda_sampler.h"
 #include "worker/backend/cuda/cuda_status.h"
 #include "worker/backend/cuda/cuda_timer.h"
@@ -149,7 +150,7 @@ class CudaBackend : public Backend {
   int64_t WorkspaceBytes(const StepLimits& limits) const override {
     return linear_->BytesFor(limits) + StepArrays::BytesFor(limits) + lora_.BytesFor(limits) +
            CudaAttention::BytesFor(limits) + CudaLatent::BytesFor(limits) +
-           CudaExperts::BytesFor(limits) + kGraphBytes;
+           CudaExperts::BytesFor(limits) + CudaPartSampler::BytesFor(limits) + kGraphBytes;
   }
 
   absl::Status AllocateWorkspace(const StepLimits& limits) override {
@@ -163,6 +164,7 @@ class CudaBackend : public Backend {
     PINGTI_RETURN_IF_ERROR(linear_->Allocate(limits));
     PINGTI_RETURN_IF_ERROR(lora_.Allocate(limits));
     PINGTI_RETURN_IF_ERROR(experts_.Allocate(limits));
+    PINGTI_RETURN_IF_ERROR(part_sampler_.Allocate(limits));
     PINGTI_ASSIGN_OR_RETURN(rows_, CudaBuffer::Make(limits.max_tokens * 4));
     PINGTI_RETURN_IF_ERROR(latent_.Allocate(limits, arrays_.max_decode_len()));
     return attention_.Allocate(limits, arrays_.max_decode_len());
@@ -443,6 +445,12 @@ class CudaBackend : public Backend {
     return sampler_.Logprobs(logits, requests, results, stream_);
   }
 
+  absl::Status SampleParts(MatrixView logits, int64_t first_token,
+                           std::span<const SamplingRow> rows, const PartsLayout& layout,
+                           MatrixView records) override {
+    return part_sampler_.SampleParts(logits, first_token, rows, layout, records, stream_);
+  }
+
  private:
   explicit CudaBackend(const CudaBackendOptions& options) : options_(options) {}
 
@@ -517,6 +525,7 @@ class CudaBackend : public Backend {
   CudaLatent latent_;
   CudaExperts experts_;
   CudaSampler sampler_;
+  CudaPartSampler part_sampler_;
   KvTransfer transfer_;
   StepGraphs graphs_;
   std::unique_ptr<CudaBuffer> rows_;  // int32 [max_tokens], of GatherRows

@@ -1,7 +1,6 @@
 #include "worker/backend/cuda/cuda_sampler.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 #include "common/base/check.h"
@@ -18,87 +17,23 @@ constexpr float kCertain = 1e30f;
 
 int64_t Place(int64_t* end, size_t bytes) {
   const int64_t offset = *end;
-  *end += (static_cast<int64_t>(bytes) + 15) / 16 * 16;
+  *end += AlignedBytes(bytes);
   return offset;
-}
-
-template <typename T>
-void CopyTo(uint8_t* base, int64_t offset, const std::vector<T>& values) {
-  if (!values.empty()) std::memcpy(base + offset, values.data(), values.size() * sizeof(T));
 }
 
 }  // namespace
 
-void CudaSampler::Clear() {
-  rows_.clear();
-  counts_.clear();
-  biases_.clear();
-  masks_.clear();
-  num_masks_ = 0;
-  max_top_ = -1;
-  max_ranked_ = 0;
-}
-
-static_assert(kMaxTopLogprobs <= kernels::kMaxTopLogprobs);
-static_assert(kMaxRankedTokens <= kernels::kMaxRankedTokens);
-
-absl::Status CudaSampler::Add(const SamplingRow& row, int64_t mask_words) {
-  if (row.num_top_logprobs > kernels::kMaxTopLogprobs) {
-    return absl::InvalidArgumentError(Concat(row.num_top_logprobs,
-                                             " top log-probabilities; expected at most ",
-                                             kernels::kMaxTopLogprobs));
-  }
-  if (row.num_ranked > kernels::kMaxRankedTokens) {
-    return absl::InvalidArgumentError(
-        Concat(row.num_ranked, " ranked tokens; expected at most ", kernels::kMaxRankedTokens));
-  }
-  kernels::SamplingRowParams params;
-  params.temperature = row.temperature;
-  params.top_p = row.top_p;
-  params.min_p = row.min_p;
-  params.top_k = row.top_k;
-  params.presence_penalty = row.presence_penalty;
-  params.frequency_penalty = row.frequency_penalty;
-  params.repetition_penalty = row.repetition_penalty;
-  params.num_ranked = row.num_ranked;
-  // What ranks tokens is made from their log-probabilities.
-  params.num_top_logprobs = std::max(row.num_top_logprobs, row.num_ranked > 0 ? 0 : -1);
-  params.seed = row.seed;
-  params.position = row.position;
-  params.counts_begin = static_cast<int32_t>(counts_.size());
-  for (const TokenCount& count : row.token_counts) {
-    counts_.push_back({count.token_id, count.prompt_count, count.output_count});
-  }
-  params.counts_end = static_cast<int32_t>(counts_.size());
-  params.biases_begin = static_cast<int32_t>(biases_.size());
-  for (const TokenBias& bias : row.logit_bias) biases_.push_back({bias.token_id, bias.bias});
-  params.biases_end = static_cast<int32_t>(biases_.size());
-  if (!row.allowed_mask.empty()) {
-    PINGTI_CHECK(static_cast<int64_t>(row.allowed_mask.size()) == mask_words);
-    params.mask_row = num_masks_++;
-    masks_.insert(masks_.end(), row.allowed_mask.begin(), row.allowed_mask.end());
-  }
-  max_top_ = std::max(max_top_, params.num_top_logprobs);
-  max_ranked_ = std::max(max_ranked_, row.num_ranked);
-  rows_.push_back(params);
-  return absl::OkStatus();
-}
-
 CudaSampler::Layout CudaSampler::MakeLayout() const {
   Layout layout;
-  int64_t end = 0;
+  int64_t end = rows_.bytes();
   const size_t num_rows = rows_.size();
   const size_t tops = num_rows * static_cast<size_t>(max_top());
-  layout.rows = Place(&end, num_rows * sizeof(rows_[0]));
-  layout.counts = Place(&end, counts_.size() * sizeof(counts_[0]));
-  layout.biases = Place(&end, biases_.size() * sizeof(biases_[0]));
-  layout.masks = Place(&end, masks_.size() * sizeof(masks_[0]));
   layout.sent = end;
   layout.token_ids = Place(&end, num_rows * sizeof(int32_t));
   layout.logprobs = Place(&end, num_rows * sizeof(float));
   layout.top_ids = Place(&end, tops * sizeof(int32_t));
   layout.top_logprobs = Place(&end, tops * sizeof(float));
-  const size_t ranked = num_rows * static_cast<size_t>(max_ranked_);
+  const size_t ranked = num_rows * static_cast<size_t>(rows_.max_ranked());
   layout.ranked_ids = Place(&end, ranked * sizeof(int32_t));
   layout.ranked_logprobs = Place(&end, ranked * sizeof(float));
   layout.adjusted_logprobs = Place(&end, ranked * sizeof(float));
@@ -126,21 +61,18 @@ absl::Status CudaSampler::Launch(MatrixView logits, cudaStream_t stream) {
   kernels::SampleParams params;
   params.logits = static_cast<const float*>(logits.data);
   params.logits_stride = logits.stride;
-  params.rows = reinterpret_cast<const kernels::SamplingRowParams*>(base + layout_.rows);
-  params.token_counts = reinterpret_cast<const kernels::SamplingTokenCount*>(base + layout_.counts);
-  params.token_biases = reinterpret_cast<const kernels::SamplingTokenBias*>(base + layout_.biases);
-  params.allowed_masks = reinterpret_cast<const uint32_t*>(base + layout_.masks);
+  rows_.SetPointers(base, &params);
   params.allowed_mask_stride = (logits.cols + 31) / 32;
   params.workspace = workspace_->data();
   params.token_ids = reinterpret_cast<int32_t*>(base + layout_.token_ids);
-  if (max_top_ >= 0) params.logprobs = reinterpret_cast<float*>(base + layout_.logprobs);
+  if (rows_.max_top() >= 0) params.logprobs = reinterpret_cast<float*>(base + layout_.logprobs);
   params.top_ids = reinterpret_cast<int32_t*>(base + layout_.top_ids);
   params.top_logprobs = reinterpret_cast<float*>(base + layout_.top_logprobs);
   params.max_top_logprobs = max_top();
   params.ranked_ids = reinterpret_cast<int32_t*>(base + layout_.ranked_ids);
   params.ranked_logprobs = reinterpret_cast<float*>(base + layout_.ranked_logprobs);
   params.adjusted_logprobs = reinterpret_cast<float*>(base + layout_.adjusted_logprobs);
-  params.max_ranked = max_ranked_;
+  params.max_ranked = rows_.max_ranked();
   params.num_rows = static_cast<int32_t>(rows_.size());
   params.vocab_size = static_cast<int32_t>(logits.cols);
   PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchSample(params, stream));
@@ -148,14 +80,11 @@ absl::Status CudaSampler::Launch(MatrixView logits, cudaStream_t stream) {
 }
 
 absl::Status CudaSampler::Run(MatrixView logits, cudaStream_t stream) {
-  PINGTI_CHECK(logits.dtype == DType::kF32 && logits.rows == static_cast<int64_t>(rows_.size()));
+  PINGTI_CHECK(logits.dtype == DType::kF32 && logits.rows == rows_.count());
   layout_ = MakeLayout();
   PINGTI_RETURN_IF_ERROR(Reserve(layout_, logits));
   uint8_t* pinned = pinned_.data();
-  CopyTo(pinned, layout_.rows, rows_);
-  CopyTo(pinned, layout_.counts, counts_);
-  CopyTo(pinned, layout_.biases, biases_);
-  CopyTo(pinned, layout_.masks, masks_);
+  rows_.CopyTo(pinned);
   PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(
       device_->data(), pinned, static_cast<size_t>(layout_.sent), cudaMemcpyHostToDevice, stream));
   PINGTI_RETURN_IF_ERROR(Launch(logits, stream));
@@ -183,7 +112,7 @@ void CudaSampler::ReadRanked(int64_t row, int32_t num_ranked, SampledToken* toke
   token->ranked.clear();
   if (num_ranked == 0 || token->logits_not_finite) return;
   const uint8_t* base = pinned_.data();
-  const int64_t first = row * max_ranked_;
+  const int64_t first = row * rows_.max_ranked();
   const auto* ids = reinterpret_cast<const int32_t*>(base + layout_.ranked_ids) + first;
   const auto* logprobs = reinterpret_cast<const float*>(base + layout_.ranked_logprobs) + first;
   const auto* adjusted = reinterpret_cast<const float*>(base + layout_.adjusted_logprobs) + first;
@@ -196,9 +125,9 @@ absl::Status CudaSampler::Sample(MatrixView logits, std::span<const SamplingRow>
                                  std::span<SampledToken> sampled, cudaStream_t stream) {
   PINGTI_CHECK(logits.rows == static_cast<int64_t>(rows.size()) && rows.size() == sampled.size());
   if (rows.empty()) return absl::OkStatus();
-  Clear();
+  rows_.Clear();
   for (const SamplingRow& row : rows) {
-    PINGTI_RETURN_IF_ERROR(Add(row, (logits.cols + 31) / 32));
+    PINGTI_RETURN_IF_ERROR(rows_.Add(row, (logits.cols + 31) / 32));
   }
   PINGTI_RETURN_IF_ERROR(Run(logits, stream));
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -226,14 +155,14 @@ absl::Status CudaSampler::Logprobs(MatrixView logits, std::span<const LogprobReq
   for (size_t begin = 0; begin < requests.size();) {
     size_t end = begin + 1;
     while (end < requests.size() && requests[end].row == requests[end - 1].row + 1) ++end;
-    Clear();
+    rows_.Clear();
     for (size_t i = begin; i < end; ++i) {
       const TokenBias bias{requests[i].token_id, kCertain};
       SamplingRow row;
       row.temperature = 0.0f;
       row.logit_bias = std::span(&bias, 1);
       row.num_top_logprobs = requests[i].num_top;
-      PINGTI_RETURN_IF_ERROR(Add(row, 0));
+      PINGTI_RETURN_IF_ERROR(rows_.Add(row, 0));
     }
     const auto count = static_cast<int64_t>(end - begin);
     PINGTI_RETURN_IF_ERROR(Run(logits.Rows(requests[begin].row, count), stream));

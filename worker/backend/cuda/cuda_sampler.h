@@ -17,6 +17,7 @@
 #include "pingti/kernels/sampling.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/cuda/device_memory.h"
+#include "worker/backend/cuda/sampling_rows.h"
 
 namespace pingti::worker::cuda {
 
@@ -31,10 +32,6 @@ class CudaSampler {
  private:
   // Offsets of what a batch sends and gets back, from the start of either memory.
   struct Layout {
-    int64_t rows = 0;
-    int64_t counts = 0;
-    int64_t biases = 0;
-    int64_t masks = 0;
     int64_t sent = 0;  // bytes before the results
     int64_t token_ids = 0;
     int64_t logprobs = 0;
@@ -46,24 +43,16 @@ class CudaSampler {
     int64_t end = 0;
   };
 
-  void Clear();
-  absl::Status Add(const SamplingRow& row, int64_t mask_words);
   // Runs what was added on logits.rows rows; results are in pinned_ when it returns.
   absl::Status Run(MatrixView logits, cudaStream_t stream);
   Layout MakeLayout() const;
   absl::Status Reserve(const Layout& layout, const MatrixView& logits);
   absl::Status Launch(MatrixView logits, cudaStream_t stream);
-  int32_t max_top() const { return std::max(max_top_, 0); }
+  int32_t max_top() const { return std::max(rows_.max_top(), 0); }
   void Read(int64_t row, int32_t num_top, SampledToken* token) const;
   void ReadRanked(int64_t row, int32_t num_ranked, SampledToken* token) const;
 
-  std::vector<kernels::SamplingRowParams> rows_;
-  std::vector<kernels::SamplingTokenCount> counts_;
-  std::vector<kernels::SamplingTokenBias> biases_;
-  std::vector<uint32_t> masks_;
-  int32_t num_masks_ = 0;
-  int32_t max_top_ = -1;  // most top log-probabilities that a row asks for; -1: none asks
-  int32_t max_ranked_ = 0;
+  SamplingRows rows_;
   Layout layout_;
   std::unique_ptr<CudaBuffer> device_;
   PinnedBuffer pinned_;

@@ -54,6 +54,8 @@ struct SamplingRowParams {
   // SampleParams::max_ranked; bias, penalties and mask are then applied to log-probabilities, which
   // are not normalised again. REQUIRES: temperature 0, num_top_logprobs >= 0.
   int32_t num_ranked = 0;
+  // Of LaunchSampleParts alone: the part's best tokens that the record tells.
+  int32_t num_candidates = 1;
   uint64_t seed = 0;
   uint64_t position = 0;
   int32_t counts_begin = 0;  // range in SampleParams::token_counts
