@@ -3,14 +3,12 @@
 // records draws what Backend::Sample draws from the whole row (docs/adr/0019).
 //
 // What a record holds suffices because every limit keeps a prefix of the tokens in descending
-// order:
-//   temperature alone  the token of each part's highest score; the highest of those is the draw.
-//   top_k              each part's top_k best tokens, among which are the row's.
-//   top_p, min_p       each part's weight, its best tokens, and the token of its highest score. The
-//                      parts' best tokens are the row's down to where one part has told no more. If
-//                      what is kept ends above that, the draw is among them. If not, the token of
-//                      the highest score of all decides, where it is known to be kept. Else the row
-//                      is undecided and has to be brought together.
+// order. With a temperature alone it is the token of the part's highest score, and the highest of
+// all parts' is the draw. With top_k it is the part's top_k best tokens, among which are the row's.
+// With top_p or min_p alone it is the part's weight, its best tokens and the token of its highest
+// score. The parts' best tokens are the row's down to where one part has told no more. If what is
+// kept ends above that, the draw is among them. If not, the token of the highest score of all
+// decides, where it is known to be kept. Else the row is undecided and has to be brought together.
 // A kept prefix by top_p ends where a sum of weights passes a bound, so its last token may differ
 // from a whole row's where the sum comes within its rounding of that bound.
 #pragma once

@@ -1,10 +1,10 @@
 // Tokens from rows whose logits the ranks of a model hold a part each. What the ranks exchange is
-// the least that a batch needs (docs/adr/0019):
-//   each rank's highest logit  where a step promised to need no more; its gather stands in the step.
-//   a record of each part      where every row DrawsFromParts (worker/backend/sampling_parts.h).
-//   whole rows                 where a row ranks tokens or has a larger top_k than records hold;
-//                              of rows that records leave undecided; for parts that do not begin at
-//                              whole groups of noise; where other ranks are not asked to sample.
+// the least that a batch needs (docs/adr/0019).
+//   Each rank's highest logit, where a step promised to need no more; its gather is in the step.
+//   A record of each part, where every row DrawsFromParts (worker/backend/sampling_parts.h).
+//   Whole rows, where a row ranks tokens or has a larger top_k than records hold; of rows that
+//   records leave undecided; for parts that do not begin at whole groups of noise; and where other
+//   ranks are not asked to sample.
 //
 // All ranks make the same calls with the same arguments, and rank 0 alone fills in results, but for
 // what SetGathersRows changes. Confined to the model's thread. Next: decoder_model.h.

@@ -1,6 +1,7 @@
-// Question: what does sampling cost a decode step? Vocabulary 152064, batches of 1, 32,
-// 128 and 256 rows. Baseline, same run: a device copy of the logits (read plus written).
-// Correctness: sample_test.
+// Question: what does sampling cost a decode step, on one device and on each of 2 or 8 that share
+// the vocabulary? Vocabulary 152064, batches of 1, 32, 128 and 256 rows. Baseline, same run: a
+// device copy of the logits (read plus written). Of several devices it is the record of one part;
+// the exchange is not in it. Correctness: sample_test, and ops_sampling_parts_test of the backend.
 //
 //   bench_sample [--only TEXT] [ROWS...]      settings whose name contains TEXT; default: 1 32 128
 //   256
@@ -12,6 +13,7 @@
 
 #include "bench/kernels/harness/fill.h"
 #include "bench/kernels/harness/timing.h"
+#include "pingti/kernels/sample_parts.h"
 #include "pingti/kernels/sampling.h"
 #include "tests/kernels/testing/device.h"
 
@@ -28,6 +30,46 @@ struct Setting {
   float low, high;  // logits, uniform
   SamplingRowParams row;
 };
+
+// Candidates that a part tells of such a row.
+int NumCandidates(const SamplingRowParams& row) {
+  if (row.temperature <= 0 || (row.top_k <= 0 && row.top_p >= 1)) return 1;
+  return row.top_k > 0 ? row.top_k : kMaxPartCandidates;
+}
+
+// The record of a part of the rows of `logits`.
+Timing TimePart(const Setting& setting, int num_rows, int num_parts, const float* logits,
+                int sets) {
+  const int candidates = NumCandidates(setting.row);
+  const int top = setting.row.num_top_logprobs > 0 ? (kTop + 1) / 2 * 2 : 0;
+  std::vector<SamplingRowParams> host_rows(num_rows, setting.row);
+  for (int i = 0; i < num_rows; ++i) {
+    host_rows[i].position = i;
+    host_rows[i].num_candidates = candidates;
+  }
+  const DeviceBuffer<SamplingRowParams> rows(host_rows);
+  SamplePartsParams p;
+  p.part_size = kVocab / num_parts;
+  size_t bytes = 0;
+  PINGTI_CUDA(SampleWorkspaceBytes(num_rows, p.part_size, &bytes));
+  const DeviceBuffer<uint8_t> workspace(bytes);
+  const DeviceBuffer<float> records(static_cast<size_t>(num_rows) *
+                                    PartRecordSize(candidates, top));
+  p.logits_stride = kVocab;
+  p.rows = rows.data();
+  p.workspace = workspace.data();
+  p.records = records.data();
+  p.records_stride = PartRecordSize(candidates, top);
+  p.candidates = candidates;
+  p.top = top;
+  p.num_rows = num_rows;
+  const int64_t size = static_cast<int64_t>(num_rows) * kVocab;
+  return TimeLaunches("part", sets, [&](int set, cudaStream_t stream) {
+    SamplePartsParams launch = p;
+    launch.logits = logits + set * size;
+    return LaunchSampleParts(launch, stream);
+  });
+}
 
 void Run(const Setting& setting, int num_rows) {
   const size_t size = static_cast<size_t>(num_rows) * kVocab;
@@ -61,9 +103,11 @@ void Run(const Setting& setting, int num_rows) {
     return cudaMemcpyAsync(copy.data(), logits.data() + set * size, size * sizeof(float),
                            cudaMemcpyDeviceToDevice, stream);
   });
-  std::printf("| %-32s | %4d | %8.2f | %8.2f | %8.2f | %7.2f | %5.2f |\n", setting.name, num_rows,
-              time.median_us, time.p10_us, time.p90_us, base.median_us,
-              time.median_us / base.median_us);
+  const Timing half = TimePart(setting, num_rows, 2, logits.data(), sets);
+  const Timing eighth = TimePart(setting, num_rows, 8, logits.data(), sets);
+  std::printf("| %-32s | %4d | %8.2f | %8.2f | %8.2f | %7.2f | %5.2f | %8.2f | %8.2f |\n",
+              setting.name, num_rows, time.median_us, time.p10_us, time.p90_us, base.median_us,
+              time.median_us / base.median_us, half.median_us, eighth.median_us);
 }
 
 }  // namespace
@@ -100,8 +144,9 @@ int main(int argc, char** argv) {
       {"flat logits, top_p 0.9", -0.1f, 0.1f, flat},
   };
   std::printf(
-      "| sampling, vocabulary %d | rows | us | p10 | p90 | copy us | / copy |\n"
-      "|---|---|---|---|---|---|---|\n",
+      "| sampling, vocabulary %d | rows | us | p10 | p90 | copy us | / copy | half us | eighth us "
+      "|\n"
+      "|---|---|---|---|---|---|---|---|---|\n",
       kVocab);
   for (const Setting& setting : settings) {
     if (std::string(setting.name).find(only) == std::string::npos) continue;
