@@ -1,9 +1,9 @@
 // Question: what does a mixture of experts cost a layer, by batch, against the bytes of the experts
-// that it hits? Shapes of Qwen3-30B-A3B, Mixtral 8x7B and one layer of DeepSeek-V3, bf16 and int8;
-// of the first and the last also what one rank of eight has: an eighth of every expert's columns,
-// or of the experts.
+// that it hits? Shapes of Qwen3-30B-A3B, Mixtral 8x7B and one layer of DeepSeek-V3, in bf16, int8,
+// and 4 bits in groups of 128; of the first and the last also what one rank of eight has: an eighth
+// of every expert's columns, or of the experts.
 // Baseline, same run: reading the hit experts' bytes at the card's read ceiling; for large batches
-// the products' TFLOP/s count. Correctness: worker_backend_cuda_ops_test.
+// the products' TFLOP/s count. Correctness: grouped_w4a16_test, worker_backend_cuda_ops_test.
 //
 //   bench_moe [TOKENS...]      default: 1 8 32 64 128 512 4096
 #include <algorithm>
@@ -15,6 +15,8 @@
 #include "bench/kernels/harness/fill.h"
 #include "bench/kernels/harness/read_ceiling.h"
 #include "bench/kernels/harness/timing.h"
+#include "kernels/common/status.h"
+#include "pingti/kernels/gemm_w4a16.h"
 #include "pingti/kernels/moe.h"
 #include "tests/kernels/testing/device.h"
 
@@ -80,21 +82,6 @@ struct Routing {
   int rows = 0;
 };
 
-template <typename T>
-struct Matrix {
-  Matrix(int experts, int n, int k)
-      : values(static_cast<size_t>(experts) * n * k), scales(static_cast<size_t>(experts) * n) {
-    if constexpr (sizeof(T) == 1) {
-      PINGTI_CUDA(FillS8(values.data(), values.size(), 1));
-    } else {
-      PINGTI_CUDA(FillBf16(values.data(), values.size(), -1, 1, 1));
-    }
-    PINGTI_CUDA(FillF32(scales.data(), scales.size(), 0.5f, 1.0f, 2));
-  }
-  DeviceBuffer<T> values;
-  DeviceBuffer<float> scales;
-};
-
 float ToFloat(int8_t value) { return value; }
 float ToFloat(__nv_bfloat16 value) { return __bfloat162float(value); }
 
@@ -105,10 +92,91 @@ std::vector<T> HostRow(const T* device, int count) {
   return row;
 }
 
-// Some elements against the formula; a wrong one ends the program.
+// A stack of experts' matrices of T, or rows of x, with a scale per row.
 template <typename T>
-void Verify(const GroupedGemmParams& p, const Routing& routing) {
-  PINGTI_CUDA(LaunchGroupedGemm(p, nullptr));
+struct Matrix {
+  using X = T;                                 // type of the rows that it is multiplied with
+  static constexpr double kBytes = sizeof(T);  // per weight
+  static constexpr const char* kName = sizeof(T) == 1 ? "int8" : "bf16";
+
+  Matrix(int experts, int n, int k)
+      : values(static_cast<size_t>(experts) * n * k), scales(static_cast<size_t>(experts) * n) {
+    if constexpr (sizeof(T) == 1) {
+      PINGTI_CUDA(FillS8(values.data(), values.size(), 1));
+    } else {
+      PINGTI_CUDA(FillBf16(values.data(), values.size(), -1, 1, 1));
+    }
+    PINGTI_CUDA(FillF32(scales.data(), scales.size(), 0.5f, 1.0f, 2));
+  }
+  cudaError_t Launch(GroupedGemmParams p, cudaStream_t stream) const {
+    p.w = values.data();
+    if (sizeof(T) == 1) p.w_scale = scales.data();
+    return LaunchGroupedGemm(p, stream);
+  }
+  // The weights of a row of the stack.
+  std::vector<double> Row(int64_t row, int k) const {
+    const double scale = sizeof(T) == 1 ? HostRow(scales.data() + row, 1)[0] : 1.0;
+    std::vector<double> out;
+    for (const T value : HostRow(values.data() + row * k, k)) out.push_back(scale * ToFloat(value));
+    return out;
+  }
+
+  DeviceBuffer<T> values;
+  DeviceBuffer<float> scales;
+};
+
+// The same in 4 bits.
+struct Packed4 {
+  using X = __nv_bfloat16;
+  static constexpr int kGroup = 128;
+  static constexpr double kBytes = 0.5 + 2.0 / kGroup;
+  static constexpr const char* kName = "int4";
+
+  Packed4(int experts, int n, int k)
+      : num_rows(experts * n),
+        words(PackedWeightBytes(num_rows, k, WeightBits::k4)),
+        scales(static_cast<size_t>(num_rows) * CeilDiv(k, kGroup)) {
+    PINGTI_CUDA(FillBits(words.data(), words.size(), 1));
+    PINGTI_CUDA(FillBf16(scales.data(), scales.size(), 0.5f, 1.0f, 2));
+  }
+  cudaError_t Launch(GroupedGemmParams p, cudaStream_t stream) const {
+    p.w = words.data();
+    GroupScales groups;
+    groups.group_size = kGroup;
+    groups.scales = scales.data();
+    groups.type = ScaleType::kBf16;
+    return LaunchGroupedW4A16(p, groups, stream);
+  }
+  std::vector<double> Row(int64_t row, int k) const {
+    constexpr int kRows = 32;  // that are packed together
+    const DeviceBuffer<__nv_bfloat16> rows(static_cast<size_t>(kRows) * k);
+    DequantizeWeightsParams p;
+    p.n = num_rows;
+    p.k = k;
+    p.group_size = kGroup;
+    p.packed = words.data();
+    p.scales = scales.data();
+    p.scale_type = ScaleType::kBf16;
+    p.first_row = static_cast<int>(row / kRows * kRows);
+    p.num_rows = kRows;
+    p.out = rows.data();
+    PINGTI_CUDA(LaunchDequantizeWeights(p, nullptr));
+    std::vector<double> out;
+    for (const auto value : HostRow(rows.data() + row % kRows * k, k)) {
+      out.push_back(ToFloat(value));
+    }
+    return out;
+  }
+
+  int num_rows;
+  DeviceBuffer<uint8_t> words;
+  DeviceBuffer<__nv_bfloat16> scales;
+};
+
+// Some elements against the formula; a wrong one ends the program.
+template <typename W>
+void Verify(const W& weights, const GroupedGemmParams& p, const Routing& routing) {
+  PINGTI_CUDA(weights.Launch(p, nullptr));
   const std::vector<int32_t> first_row = routing.first_row.ToHost();
   const std::vector<int32_t> token_of = routing.token_of.ToHost();
   for (int i = 0; i < 16; ++i) {
@@ -118,19 +186,15 @@ void Verify(const GroupedGemmParams& p, const Routing& routing) {
     int expert = 0;
     while (first_row[static_cast<size_t>(expert) + 1] <= row) ++expert;
     const int from = p.x_row == nullptr ? row : token_of[static_cast<size_t>(row)];
-    const int64_t w_row = int64_t{expert} * p.n + col;
-    const auto x = HostRow(static_cast<const T*>(p.x) + from * p.x_stride, p.k);
-    const auto w = HostRow(static_cast<const T*>(p.w) + w_row * p.k, p.k);
+    const auto x = HostRow(static_cast<const typename W::X*>(p.x) + from * p.x_stride, p.k);
+    const std::vector<double> w = weights.Row(int64_t{expert} * p.n + col, p.k);
     double sum = 0, size = 0;
     for (size_t k = 0; k < x.size(); ++k) {
-      const double product = double{ToFloat(x[k])} * ToFloat(w[k]);
+      const double product = ToFloat(x[k]) * w[k];
       sum += product;
       size += product * product;
     }
-    double scale = 1;
-    if (p.x_scale != nullptr) {
-      scale = double{HostRow(p.x_scale + from, 1)[0]} * HostRow(p.w_scale + w_row, 1)[0];
-    }
+    const double scale = p.x_scale != nullptr ? HostRow(p.x_scale + from, 1)[0] : 1.0;
     const double y = ToFloat(HostRow(p.y + row * p.y_stride + col, 1)[0]);
     if (std::abs(y - sum * scale) <= 0.01 * std::sqrt(size) * scale) continue;
     std::printf("row %d column %d is %g; expected %g\n", row, col, y, sum * scale);
@@ -138,23 +202,19 @@ void Verify(const GroupedGemmParams& p, const Routing& routing) {
   }
 }
 
-template <typename T>
-double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, const Shape& shape,
-                   int n, int k, bool gathers) {
+template <typename W>
+double TimeProduct(const W& w, const std::vector<Routing>& routings, const Shape& shape, int n,
+                   int k, bool gathers) {
   const int tokens = routings[0].route.num_tokens;
   const int rows = shape.max_rows(tokens);
-  const Matrix<T> x(1, rows, k);  // with a scale per row
+  const Matrix<typename W::X> x(1, rows, k);  // with a scale per row
   const DeviceBuffer<__nv_bfloat16> y(static_cast<size_t>(rows) * n);
   const auto params = [&](const Routing& routing) {
     GroupedGemmParams p;
     p.x = x.values.data();
     p.x_stride = k;
-    if (sizeof(T) == 1) {
-      p.x_scale = x.scales.data();
-      p.w_scale = w.scales.data();
-    }
+    if (sizeof(typename W::X) == 1) p.x_scale = x.scales.data();
     if (gathers) p.x_row = routing.token_of.data();
-    p.w = w.values.data();
     p.first_row = routing.first_row.data();
     p.span_of = routing.span_of.data();
     p.y = y.data();
@@ -166,17 +226,17 @@ double TimeProduct(const Matrix<T>& w, const std::vector<Routing>& routings, con
     p.k = k;
     return p;
   };
-  Verify<T>(params(routings[0]), routings[0]);
+  Verify(w, params(routings[0]), routings[0]);
   const auto launch = [&](int set, cudaStream_t stream) {
-    return LaunchGroupedGemm(params(routings[static_cast<size_t>(set)]), stream);
+    return w.Launch(params(routings[static_cast<size_t>(set)]), stream);
   };
   return TimeLaunches("grouped GEMM", kRoutings, launch).median_us;
 }
 
-template <typename T>
+template <typename W>
 void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs) {
-  const Matrix<T> in(shape.held, 2 * shape.inner, shape.hidden);
-  const Matrix<T> down(shape.held, shape.hidden, shape.inner);
+  const W in(shape.held, 2 * shape.inner, shape.hidden);
+  const W down(shape.held, shape.hidden, shape.inner);
   for (const int tokens : batches) {
     std::vector<Routing> routings;
     routings.reserve(kRoutings);
@@ -214,13 +274,13 @@ void Run(const Shape& shape, const std::vector<int>& batches, double ceiling_gbs
                              p.width = shape.hidden;
                              return LaunchCombineExperts(p, stream);
                            }).median_us;
-    const double bytes = hit * 3.0 * shape.inner * shape.hidden * sizeof(T);
+    const double bytes = hit * 3.0 * shape.inner * shape.hidden * W::kBytes;
     const double flops = 6.0 * rows * shape.inner * shape.hidden;
     const double gemm = in_us + down_us;
     std::printf(
         "| %-22s | %s | %5d | %5.1f | %7.2f | %8.2f | %8.2f | %7.2f | %7.0f | %5.2f | %6.1f |\n",
-        shape.name, sizeof(T) == 1 ? "int8" : "bf16", tokens, hit, route, in_us, down_us, combine,
-        bytes / gemm / 1e3, bytes / gemm / 1e3 / ceiling_gbs, flops / gemm / 1e6);
+        shape.name, W::kName, tokens, hit, route, in_us, down_us, combine, bytes / gemm / 1e3,
+        bytes / gemm / 1e3 / ceiling_gbs, flops / gemm / 1e6);
   }
 }
 
@@ -248,8 +308,9 @@ int main(int argc, char** argv) {
       "TFLOP/s |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
       ceiling);
   for (const Shape& shape : shapes) {
-    Run<__nv_bfloat16>(shape, batches, ceiling);
-    Run<int8_t>(shape, batches, ceiling);
+    Run<Matrix<__nv_bfloat16>>(shape, batches, ceiling);
+    Run<Matrix<int8_t>>(shape, batches, ceiling);
+    Run<Packed4>(shape, batches, ceiling);
   }
   return 0;
 }

@@ -40,13 +40,15 @@
 
 namespace pingti::kernels {
 
-template <int kBits_, int kTokens_, int kSteps_>
+// Grouped products (kernels/moe/grouped_w4a16) have smaller blocks than dense ones.
+template <int kBits_, int kTokens_, int kSteps_, int kWarps_ = 8,
+          int kBlocksPerSm_ = kTokens_ <= 16 ? 2 : 1>
 struct GemmW4A16Traits {
   static constexpr int kBits = kBits_;
   static constexpr int kTokens = kTokens_;
   static constexpr int kSteps = kSteps_;      // k16-steps a scale covers within a chunk
   static constexpr int kGroups = 8 / kSteps;  // scales a chunk and row
-  static constexpr int kWarps = 8;
+  static constexpr int kWarps = kWarps_;
   static constexpr int kThreads = 32 * kWarps;
   // Measured on an H100. With few tokens two blocks per SM hide the latency of unpacking. 8-bit
   // weights then prefer one slab of 16 rows per warp; 4-bit weights two slabs, which share every
@@ -55,7 +57,9 @@ struct GemmW4A16Traits {
   static constexpr bool kFewTokens = kTokens <= 16;
   static constexpr int kSlabs = kBits == 8 && kFewTokens ? 1 : 2;
   static constexpr int kKWarps = kBits == 4 && kFewTokens ? 2 : 1;  // warps that share rows
-  static constexpr int kBlocksPerSm = kFewTokens ? 2 : 1;
+  static constexpr int kBlocksPerSm = kBlocksPerSm_;
+  // Where rows of tokens are looked up, their addresses would cost registers all at once.
+  static constexpr int kUnrolledCopies = kWarps == 8 ? 8 : 2;
   static constexpr int kOutSlabs = kSlabs / kKWarps;  // of a warp once the pairs have met
   static constexpr int kBlockRows = 16 * kOutSlabs * kWarps;
   static constexpr int kStageK = kPackedK * kKWarps;
@@ -82,7 +86,8 @@ struct GemmW4A16Traits {
   static_assert(kKWarps == 1 || (kKWarps == 2 && kSlabs == 2), "a pair shares out its slabs");
   static_assert(kKWarps == 1 || kThreads * kOutRegisters * 4 <= kWeightBytes,
                 "pairs meet in a stage of weights");
-  static_assert(kBlocksPerSm * kOutRegisters <= 64, "what the workspace is sized for");
+  static_assert(kBlocksPerSm * kThreads * kOutRegisters <= 256 * 64,
+                "what the workspace is sized for");
   static_assert(kStages >= 3, "one stage in use, two in flight");
   static_assert(!kUsesWgmma || (kKWarps == 1 && kWeightBytes % 1024 == 0),
                 "a warpgroup reads the tokens of the whole stage");
@@ -107,15 +112,25 @@ struct WarpPlace {
   int part = warp % Traits::kKWarps;                         // its 128 k within the stage
 };
 
+// What of its arguments a block works on: few registers, where the arguments are constants. A dense
+// product is one part, {0, 0, m}.
+struct GemmW4A16Part {
+  int matrix_row;   // of the packed stack, where the matrix's n rows begin: a multiple of 32
+  int first_token;  // row of y
+  int num_tokens;
+};
+
 // Copies a stage's weights: the warp's own block.
 template <typename Traits>
-__device__ __forceinline__ void CopyWeights(uint8_t* stage, const GemmW4A16Args& args, int tile,
-                                            int stage_index, int chunks) {
+__device__ __forceinline__ void CopyWeights(uint8_t* stage, const GemmW4A16Args& args,
+                                            const GemmW4A16Part& part, int tile, int stage_index,
+                                            int chunks) {
   const WarpPlace<Traits> place;
   const int row = tile * Traits::kBlockRows + place.row;
   const int chunk = stage_index * Traits::kKWarps + place.part;
   const bool inside = row < args.n && chunk < chunks;
-  const int64_t block = inside ? int64_t{row / kPackedRows} * chunks + chunk : 0;
+  const int block_row = (part.matrix_row + row) / kPackedRows;
+  const int64_t block = inside ? int64_t{block_row} * chunks + chunk : 0;
   const int slab = row % kPackedRows / 16;
   const uint4* source = args.packed + block * (32 * Traits::kBits) +
                         32 * (slab * Traits::kBits / 2) + threadIdx.x % 32;
@@ -127,15 +142,17 @@ __device__ __forceinline__ void CopyWeights(uint8_t* stage, const GemmW4A16Args&
 
 // Copies a stage's scales and zeros (weights too, in what they depend on) ...
 template <typename Traits>
-__device__ __forceinline__ void CopyScales(uint8_t* stage, const GemmW4A16Args& args, int tile,
-                                           int stage_index) {
+__device__ __forceinline__ void CopyScales(uint8_t* stage, const GemmW4A16Args& args,
+                                           const GemmW4A16Part& part, int tile, int stage_index) {
   constexpr int kThreadsPerGroup = Traits::kBlockRows / 8;
   const int group = threadIdx.x / kThreadsPerGroup;
   if (group >= Traits::kKWarps * Traits::kGroups) return;
   const int row = tile * Traits::kBlockRows + 8 * (threadIdx.x % kThreadsPerGroup);
   const int k = stage_index * Traits::kStageK + group * (16 * Traits::kSteps);
   const bool inside = row < args.n && k < args.k;
-  const int64_t index = inside ? static_cast<int64_t>(k / args.group_size) * args.n + row : 0;
+  const int64_t index = inside ? static_cast<int64_t>(k / args.group_size) * args.scale_stride +
+                                     (part.matrix_row + row)
+                               : 0;
   uint8_t* scales = stage + Traits::kWeightBytes + Traits::kTokenBytes;
   CpAsync16(scales + threadIdx.x * 16, args.scales + index, inside);
   if (args.zeros != nullptr) {
@@ -143,24 +160,26 @@ __device__ __forceinline__ void CopyScales(uint8_t* stage, const GemmW4A16Args& 
   }
 }
 
-// ... and its tokens, which the kernel before this one may have written.
-template <typename Traits>
+// ... and its tokens, which the kernel before this one may have written. Token r is row row_of(r)
+// of `a`.
+template <typename Traits, typename RowOf>
 __device__ __forceinline__ void CopyTokens(uint8_t* stage, const GemmW4A16Args& args,
-                                           int stage_index) {
+                                           const GemmW4A16Part& part, int stage_index,
+                                           const RowOf& row_of) {
   constexpr int kColumns = kPackedK * 2 / 16;
   constexpr int kVectors = Traits::kKWarps * Traits::kTokens * kColumns;
-#pragma unroll
+#pragma unroll(Traits::kUnrolledCopies)
   for (int first = 0; first < kVectors; first += Traits::kThreads) {
     const int index = first + threadIdx.x;
     if (kVectors % Traits::kThreads != 0 && index >= kVectors) break;
-    const int part = index / (kColumns * Traits::kTokens);
+    const int half = index / (kColumns * Traits::kTokens);
     const int row = index / kColumns % Traits::kTokens;
     const int column = index % kColumns;
-    const int k = stage_index * Traits::kStageK + part * kPackedK + column * 8;
-    const bool inside = row < args.m && k < args.k;
-    CpAsync16(stage + Traits::kWeightBytes + part * (Traits::kTokens * kPackedK * 2) +
+    const int k = stage_index * Traits::kStageK + half * kPackedK + column * 8;
+    const bool inside = row < part.num_tokens && k < args.k;
+    CpAsync16(stage + Traits::kWeightBytes + half * (Traits::kTokens * kPackedK * 2) +
                   TokenOffset<Traits>(row, column),
-              args.a + (inside ? row * args.a_row_stride + k : 0), inside);
+              args.a + (inside ? row_of(row) * args.a_row_stride + k : 0), inside);
   }
 }
 
@@ -345,31 +364,35 @@ __device__ __forceinline__ void MeetPair(const float (&acc)[Traits::kRegisters],
 // Writes a finished tile: bias, residual, bf16 or f32.
 template <typename Traits>
 __device__ __forceinline__ void WriteTile(const float (&acc)[Traits::kOutRegisters],
-                                          const GemmW4A16Args& args, int row0) {
+                                          const GemmW4A16Args& args, const GemmW4A16Part& part,
+                                          int row0) {
   constexpr int kBlocks = Traits::kTokens / 8;
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int i = 0; i < 2 * Traits::kOutSlabs; ++i) {  // eight rows each
     const int base = row0 + threadIdx.x / 32 * (16 * Traits::kOutSlabs) + 8 * i;
     if (base >= args.n) continue;  // n is a multiple of 8
-    const float bias = args.bias != nullptr ? __bfloat162float(args.bias[base + lane / 4]) : 0.0f;
+    const float bias = args.bias != nullptr
+                           ? __bfloat162float(args.bias[part.matrix_row + base + lane / 4])
+                           : 0.0f;
 #pragma unroll
     for (int j = 0; j < kBlocks; ++j) {
-      if (8 * j >= args.m) break;
+      if (8 * j >= part.num_tokens) break;
       float2 addend = make_float2(bias, bias);
       if (args.residual != nullptr) {
         const float2 residual =
-            LoadTokenMajor(args.residual, args.residual_row_stride, args.m, 8 * j, base);
+            LoadTokenMajor(args.residual + part.first_token * args.residual_row_stride,
+                           args.residual_row_stride, part.num_tokens, 8 * j, base);
         addend.x += residual.x;
         addend.y += residual.y;
       }
       const int r = ((i / 2) * kBlocks + j) * 4 + 2 * (i % 2);
       if (args.y_f32 != nullptr) {
-        StoreTokenMajorF32(args.y_f32, args.y_row_stride, args.m, 8 * j, base, acc[r] + addend.x,
-                           acc[r + 1] + addend.y);
+        StoreTokenMajorF32(args.y_f32 + part.first_token * args.y_row_stride, args.y_row_stride,
+                           part.num_tokens, 8 * j, base, acc[r] + addend.x, acc[r + 1] + addend.y);
       } else {
-        StoreTokenMajor(args.y, args.y_row_stride, args.m, 8 * j, base, acc[r] + addend.x,
-                        acc[r + 1] + addend.y);
+        StoreTokenMajor(args.y + part.first_token * args.y_row_stride, args.y_row_stride,
+                        part.num_tokens, 8 * j, base, acc[r] + addend.x, acc[r + 1] + addend.y);
       }
     }
   }
@@ -400,6 +423,8 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
   const StreamK split = {tiles * stages, static_cast<int>(gridDim.x)};
   const int start = split.Start(blockIdx.x);
   const int end = split.Start(blockIdx.x + 1);
+  const GemmW4A16Part all = {0, 0, args.m};
+  const auto same_row = [](int row) { return row; };
   const auto stage_of = [&](int unit) {
     return shared + (unit - start) % Traits::kStages * Traits::kStageBytes;
   };
@@ -409,13 +434,15 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
 #endif
   const int ahead = min(end, start + Traits::kStages - 1);
   for (int unit = start; unit < ahead; ++unit) {
-    CopyWeights<Traits>(stage_of(unit), args, unit / stages, unit % stages, chunks);
-    CopyScales<Traits>(stage_of(unit), args, unit / stages, unit % stages);
+    CopyWeights<Traits>(stage_of(unit), args, all, unit / stages, unit % stages, chunks);
+    CopyScales<Traits>(stage_of(unit), args, all, unit / stages, unit % stages);
   }
   WaitForPriorKernelsIfOverlapped();
 #pragma unroll
   for (int i = 0; i < Traits::kStages - 1; ++i) {
-    if (start + i < ahead) CopyTokens<Traits>(stage_of(start + i), args, (start + i) % stages);
+    if (start + i < ahead) {
+      CopyTokens<Traits>(stage_of(start + i), args, all, (start + i) % stages, same_row);
+    }
     CpAsyncCommit();  // empty groups keep the count
   }
 
@@ -444,9 +471,9 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
       __syncthreads();
       const int next = unit + Traits::kStages - 1;
       if (next < end) {
-        CopyWeights<Traits>(stage_of(next), args, next / stages, next % stages, chunks);
-        CopyScales<Traits>(stage_of(next), args, next / stages, next % stages);
-        CopyTokens<Traits>(stage_of(next), args, next % stages);
+        CopyWeights<Traits>(stage_of(next), args, all, next / stages, next % stages, chunks);
+        CopyScales<Traits>(stage_of(next), args, all, next / stages, next % stages);
+        CopyTokens<Traits>(stage_of(next), args, all, next % stages, same_row);
       }
       CpAsyncCommit();
       MultiplyStage<Traits>(acc, stage_of(unit), args);
@@ -455,7 +482,7 @@ __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
     MeetPair<Traits>(acc, out, stage_of(unit - 1));
     if (whole_here ||
         joiner.Join(out, split.Owner(tile * stages), split.Owner(tile_end - 1), worked_before)) {
-      WriteTile<Traits>(out, args, tile * Traits::kBlockRows);
+      WriteTile<Traits>(out, args, all, tile * Traits::kBlockRows);
     }
   }
 }

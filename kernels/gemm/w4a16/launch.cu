@@ -66,6 +66,7 @@ cudaError_t LaunchGemmW4A16(const GemmW4A16Params& p, cudaStream_t stream) {
         p.a_row_stride,
         static_cast<const uint4*>(p.packed),
         static_cast<const uint16_t*>(p.scales),
+        p.n,
         p.scale_type == ScaleType::kBf16,
         p.zeros,
         p.bias,

@@ -39,6 +39,7 @@ struct GemmW4A16Args {
   int64_t a_row_stride;
   const uint4* packed;
   const uint16_t* scales;
+  int scale_stride;  // from a group's scales (and zeros) to the next one's; a multiple of 8
   bool scales_are_bf16;
   const uint8_t* zeros;
   const __nv_bfloat16* bias;

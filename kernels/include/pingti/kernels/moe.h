@@ -1,13 +1,16 @@
 // A mixture of experts: choice of experts, order of rows by expert, products of rows with their
 // experts' matrices, weighted sum. Nothing comes to the host in between, and launches depend on
 // sizes alone, so that all of it can be captured into a graph. Host only.
-// Next: kernels/moe/route.cu, sort_rows.cu, grouped_gemm/launch.cu, combine.cu.
+// Next: kernels/moe/route.cu, sort_rows.cu, grouped_gemm/launch.cu, grouped_w4a16/launch.cu,
+// combine.cu.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+
+#include "pingti/kernels/gemm_w4a16.h"
 
 namespace pingti::kernels {
 
@@ -83,6 +86,21 @@ struct GroupedGemmParams {
 // Reads the matrices of experts that have rows alone. A row's result does not depend on the others.
 // cudaErrorInvalidValue: a null pointer, misalignment, or a size outside the ranges above.
 cudaError_t LaunchGroupedGemm(const GroupedGemmParams& params, cudaStream_t stream);
+
+// Of weights of 4 or 8 bits with a scale per group of a row's values, as GemmW4A16Params has them.
+struct GroupScales {
+  WeightBits bits = WeightBits::k4;
+  int group_size = 128;          // 32, 64, a multiple of 128, or at least k (one group)
+  const void* scales = nullptr;  // device, [ceil(k / group_size), num_experts * n], 16 bits each
+  ScaleType type = ScaleType::kF16;
+  const uint8_t* zeros = nullptr;  // device, the same; null: 8 (4 bits), 128 (8 bits)
+};
+// The same product with bf16 x and weights in groups: params.w is what LaunchRepackWeights made of
+// the num_experts * n rows of the stack, n a multiple of 32, and there is no x_scale and no
+// w_scale. Products are bf16, sums and scales f32. Errors as of LaunchGroupedGemm;
+// cudaErrorNotSupported: a group size beside those above.
+cudaError_t LaunchGroupedW4A16(const GroupedGemmParams& params, const GroupScales& scales,
+                               cudaStream_t stream);
 
 // out[t] = sum over i of weights[t, i] * rows[row_of[t, i]] + shared[t] * sigmoid(gate[t]), in f32,
 // rounded once. Choices without a row (row_of below 0) add nothing.

@@ -1,0 +1,91 @@
+// Dispatch of the weight-only grouped GEMM: parameter checks, and the choice of an instance by bit
+// width, by group size and by how many rows an expert has on average. Host code only.
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/common/status.h"
+#include "kernels/moe/grouped_w4a16/launch.h"
+
+namespace pingti::kernels {
+namespace {
+
+constexpr int kMaxRowBlocks = 64;
+
+template <int kBits, int kTokens>
+cudaError_t LaunchSteps(const GroupedW4A16Args& args, int row_blocks, cudaStream_t stream) {
+  switch (args.product.group_size) {
+    case 32:
+      return LaunchGroupedW4A16As<kBits, kTokens, 2>(args, row_blocks, stream);
+    case 64:
+      return LaunchGroupedW4A16As<kBits, kTokens, 4>(args, row_blocks, stream);
+    default:
+      return args.product.group_size % kPackedK == 0
+                 ? LaunchGroupedW4A16As<kBits, kTokens, 8>(args, row_blocks, stream)
+                 : cudaErrorNotSupported;
+  }
+}
+
+// `rows`: that an expert is expected to have at most.
+template <int kBits>
+cudaError_t LaunchTokens(const GroupedW4A16Args& args, int rows, cudaStream_t stream) {
+  if (rows <= 8) return LaunchSteps<kBits, 8>(args, 1, stream);
+  if (rows <= 24) return LaunchSteps<kBits, 16>(args, 1, stream);
+  const auto row_blocks = [rows](int tile) { return std::min(CeilDiv(rows, tile), kMaxRowBlocks); };
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  if (rows <= 32 || device.compute_capability < 90) {
+    return LaunchSteps<kBits, kGroupedW4A16MaxMmaTokens>(
+        args, row_blocks(kGroupedW4A16MaxMmaTokens), stream);
+  }
+  return LaunchSteps<kBits, kGroupedW4A16MaxTokens>(args, row_blocks(kGroupedW4A16MaxTokens),
+                                                    stream);
+}
+
+bool IsValid(const GroupedGemmParams& p, const GroupScales& scales) {
+  return p.num_rows >= 0 && p.num_rows <= INT32_MAX / 4 && p.expected_rows >= 0 &&
+         p.expected_rows <= p.num_rows && p.num_experts >= 1 && p.num_experts <= kMaxExperts &&
+         p.n >= kPackedRows && p.n % kPackedRows == 0 && p.n <= INT32_MAX / p.num_experts &&
+         p.k >= 8 && p.k % 8 == 0 && p.x_stride % 8 == 0 && p.y_stride % 2 == 0 &&
+         scales.group_size > 0 && p.x_scale == nullptr && p.w_scale == nullptr;
+}
+
+bool HasAll(const GroupedGemmParams& p, const GroupScales& scales) {
+  return IsPresent(p.x) && IsPresent(p.w) && IsPresent(p.y, 4) && p.first_row != nullptr &&
+         p.span_of != nullptr && IsPresent(scales.scales) && IsAligned(scales.zeros, 8);
+}
+
+}  // namespace
+
+cudaError_t LaunchGroupedW4A16(const GroupedGemmParams& p, const GroupScales& scales,
+                               cudaStream_t stream) {
+  if (!IsValid(p, scales)) return cudaErrorInvalidValue;
+  if (p.num_rows == 0) return cudaSuccess;
+  if (!HasAll(p, scales)) return cudaErrorInvalidValue;
+  GroupedW4A16Args args = {};
+  args.product.n = p.n;
+  args.product.k = p.k;
+  // One group for all of k is a group of whole chunks.
+  args.product.group_size =
+      scales.group_size >= p.k ? CeilDiv(p.k, kPackedK) * kPackedK : scales.group_size;
+  args.product.a = static_cast<const __nv_bfloat16*>(p.x);
+  args.product.a_row_stride = p.x_stride;
+  args.product.packed = static_cast<const uint4*>(p.w);
+  args.product.scales = static_cast<const uint16_t*>(scales.scales);
+  args.product.scale_stride = p.num_experts * p.n;
+  args.product.scales_are_bf16 = scales.type == ScaleType::kBf16;
+  args.product.zeros = scales.zeros;
+  args.product.bias = p.bias;
+  args.product.y = p.y;
+  args.product.y_row_stride = p.y_stride;
+  args.x_row = p.x_row;
+  args.first_row = p.first_row;
+  args.span_of = p.span_of;
+  args.num_rows = p.num_rows;
+  args.num_experts = p.num_experts;
+  // Experts are chosen unevenly: a tile for twice the average.
+  const int rows = CeilDiv(2 * p.expected_rows, p.num_experts);
+  return scales.bits == WeightBits::k4 ? LaunchTokens<4>(args, rows, stream)
+                                       : LaunchTokens<8>(args, rows, stream);
+}
+
+}  // namespace pingti::kernels

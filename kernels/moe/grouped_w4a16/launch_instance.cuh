@@ -1,0 +1,27 @@
+// Launcher of one instance of the weight-only grouped GEMM. Included only by instances/.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/common/overlap.h"
+#include "kernels/common/status.h"
+#include "kernels/moe/grouped_w4a16/kernel.cuh"
+
+namespace pingti::kernels {
+
+template <int kBits, int kTokens, int kSteps>
+cudaError_t LaunchGroupedW4A16As(const GroupedW4A16Args& args, int row_blocks,
+                                 cudaStream_t stream) {
+  using Traits = GroupedW4A16Traits<kBits, kTokens, kSteps>;
+  DeviceTraits device;
+  PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
+  auto* kernel = GroupedW4A16Kernel<Traits>;
+  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          kGroupedW4A16SharedBytes<Traits>));
+  const dim3 grid(CeilDiv(args.product.n, Traits::kBlockRows),
+                  std::min(args.num_experts, args.num_rows), row_blocks);
+  return LaunchOverlapped(kernel, grid, dim3(Traits::kThreads), kGroupedW4A16SharedBytes<Traits>,
+                          stream, device.compute_capability, args);
+}
+
+}  // namespace pingti::kernels
