@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/worker/backend/device_under_test.h"
+#include "tests/worker/quant/packed_builder.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker {
@@ -147,6 +148,37 @@ class OpsExpertsTest : public ::testing::Test {
     auto weight = backend()->PrepareLinear(source);
     EXPECT_TRUE(weight.ok()) << weight.status();
     return *std::move(weight);
+  }
+
+  // What the weight views, and what it means.
+  struct PackedMatrix {
+    std::vector<testing::BuiltPacked> parts;
+    ExpertMatrix matrix;
+  };
+  // Of experts of `parts` parts each, every one as `spec` says.
+  PackedMatrix MakePacked(const testing::PackedSpec& spec, int64_t experts, int64_t parts) {
+    PackedMatrix packed;
+    packed.matrix.rows = spec.rows * parts;
+    packed.matrix.cols = spec.cols;
+    packed.matrix.bias = RandomValues(experts * packed.matrix.rows, &rng_);
+    LinearSource source;
+    source.format = WeightFormat::kStored;
+    source.experts = experts;
+    source.bias = packed.matrix.bias;
+    for (int64_t i = 0; i < experts * parts; ++i) packed.parts.push_back(BuildPacked(spec, &rng_));
+    for (const testing::BuiltPacked& part : packed.parts) {
+      std::vector<float>& values = packed.matrix.values;
+      values.insert(values.end(), part.values.begin(), part.values.end());
+      MatrixSource matrix;
+      matrix.packed = part.View();
+      matrix.tensor = matrix.packed->words;
+      matrix.tensor.shape = {spec.rows, spec.cols};
+      source.parts.push_back(matrix);
+    }
+    auto weight = backend()->PrepareLinear(source);
+    EXPECT_TRUE(weight.ok()) << weight.status();
+    packed.matrix.weight = *std::move(weight);
+    return packed;
   }
 
   // Row r of x times the matrix of an expert, column n.
@@ -450,6 +482,26 @@ TEST_F(OpsExpertsTest, ProductsOfEveryFormatAndSizeAreThoseOfTheFormula) {
         ASSERT_NO_FATAL_FAILURE(
             CheckTokens(Routing(12, 3, false), false, matrix, tokens, f.tolerance));
       }
+    }
+  }
+}
+
+// Packed as checkpoints have them: on a device whose kernels take them, as they are.
+TEST_F(OpsExpertsTest, PackedExpertsOfEveryKindAndSizeAreThoseOfTheFormula) {
+  constexpr PackedLayout kGptq = PackedLayout::kGptq;
+  for (const testing::PackedSpec& spec : {
+           testing::PackedSpec{kGptq, 4, 64, kDeep, 64, true, 1},
+           testing::PackedSpec{PackedLayout::kAwq, 4, 96, kHidden, 32, true},
+           testing::PackedSpec{PackedLayout::kRowMajor, 4, 32, 384, 128, false, 0, DType::kBf16},
+           testing::PackedSpec{PackedLayout::kRowMajor, 4, 64, kDeep, kDeep, false, 0},
+           testing::PackedSpec{kGptq, 8, 32, 256, 128, true, 0, DType::kF16, 0.002f},
+           testing::PackedSpec{kGptq, 4, 24, 128, 64, false, 0},  // rows that fill no block
+       }) {
+    const PackedMatrix matrix = MakePacked(spec, 12, 2);
+    for (const int64_t tokens : {1, 9, 33, 100, 300}) {
+      SCOPED_TRACE(testing::NameOf(spec) + ", tokens " + std::to_string(tokens));
+      ASSERT_NO_FATAL_FAILURE(
+          CheckTokens(Routing(12, 3, false), false, matrix.matrix, tokens, 4e-3));
     }
   }
 }

@@ -19,6 +19,17 @@ int64_t ScratchBytes(const StepLimits& limits) {
                   QuantizedBytes(kInt8PerToken, Choices(limits), limits.max_expert_inner));
 }
 
+// REQUIRES: a weight of GemmKind::kGrouped.
+kernels::GroupScales GroupScalesOf(const CudaLinearWeight& weight) {
+  kernels::GroupScales scales;
+  scales.bits = BitsOf(weight.matrix_format);
+  scales.group_size = static_cast<int>(weight.matrix_format.group_size);
+  scales.scales = weight.scales->data();
+  scales.type = ScaleTypeOf(weight.matrix_format);
+  if (weight.zeros != nullptr) scales.zeros = weight.zeros->as<uint8_t>();
+  return scales;
+}
+
 }  // namespace
 
 int64_t CudaExperts::BytesFor(const StepLimits& limits) {
@@ -101,10 +112,11 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
   PINGTI_CHECK(weight.experts == routing_.held() && values.cols == weight.cols && out.cols == n &&
                values.rows == (by_token ? num_tokens_ : rows) && out.rows == rows &&
                out.dtype == DType::kBf16);
+  const GemmKind kind = GemmKindOf(weight.matrix_format);
   kernels::GroupedGemmParams params;
   params.x = values.data;
   params.x_stride = values.stride;
-  if (GemmKindOf(weight.matrix_format) == GemmKind::kInt8) {
+  if (kind == GemmKind::kInt8) {
     QuantizedView form;
     PINGTI_RETURN_IF_ERROR(QuantizedForm(x, stream, &form));
     params.x = form.values;
@@ -125,7 +137,11 @@ absl::Status CudaExperts::Linear(const CudaLinearWeight& weight, const Operand& 
   params.num_experts = static_cast<int32_t>(routing_.held());
   params.n = static_cast<int32_t>(n);
   params.k = static_cast<int32_t>(weight.cols);
-  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGroupedGemm(params, stream));
+  if (kind != GemmKind::kGrouped) {
+    PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGroupedGemm(params, stream));
+    return absl::OkStatus();
+  }
+  PINGTI_RETURN_IF_CUDA_ERROR(kernels::LaunchGroupedW4A16(params, GroupScalesOf(weight), stream));
   return absl::OkStatus();
 }
 

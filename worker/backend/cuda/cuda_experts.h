@@ -1,5 +1,6 @@
 // A mixture of experts on the device: the choice of experts, which never comes to the host, and
-// products of rows with their experts' matrices (kernels' moe.h). Confined to the engine thread.
+// products of rows with their experts' matrices (kernels' moe.h), in bf16, in int8, and of 4 or 8
+// bits with scales per group as they are. Confined to the engine thread.
 #pragma once
 
 #include <cuda_runtime_api.h>

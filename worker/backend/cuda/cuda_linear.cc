@@ -25,14 +25,6 @@ int64_t DenseValues(const CudaLinearWeight& weight) {
   return std::min(weight.rows, kDenseRows) * weight.cols;
 }
 
-kernels::WeightBits BitsOf(const MatrixFormat& format) {
-  return format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
-}
-
-kernels::ScaleType ScaleTypeOf(const MatrixFormat& format) {
-  return format.scale == DType::kBf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CudaLinear>> CudaLinear::Make() {
@@ -67,7 +59,7 @@ absl::Status WriteQuantized(const Operand& x, cudaStream_t stream) {
 }
 
 void CudaLinear::Expect(const CudaLinearWeight& weight) {
-  if (GemmKindOf(weight.matrix_format) != GemmKind::kGrouped) return;
+  if (GemmKindOf(weight.matrix_format) != GemmKind::kGrouped || weight.experts > 0) return;
   dense_values_ = std::max(dense_values_, DenseValues(weight));
 }
 

@@ -5,7 +5,9 @@
 #include <cstdint>
 
 #include "common/base/check.h"
+#include "pingti/kernels/gemm_w4a16.h"
 #include "worker/backend/backend.h"
+#include "worker/backend/matrix_format.h"
 #include "worker/backend/operand.h"
 
 namespace pingti::worker::cuda {
@@ -16,6 +18,15 @@ inline constexpr OperandType kInt8PerToken{QuantType::kInt8, 0};
 // Whether the kernels write this form: values, and int8 with a scale per token or nothing else.
 inline bool HasFormOfKernels(const Operand& x) {
   return x.quantized.type.quant == QuantType::kNone || x.quantized.type == kInt8PerToken;
+}
+
+// Of a matrix of integers in groups.
+inline kernels::WeightBits BitsOf(const MatrixFormat& format) {
+  return format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+}
+
+inline kernels::ScaleType ScaleTypeOf(const MatrixFormat& format) {
+  return format.scale == DType::kBf16 ? kernels::ScaleType::kBf16 : kernels::ScaleType::kF16;
 }
 
 // Params: RmsNormParams or LayerNormParams, whose bias stays unset. `residual`: null for none.

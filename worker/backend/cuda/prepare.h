@@ -15,6 +15,8 @@
 namespace pingti::worker::cuda {
 
 inline constexpr int64_t kFileGroup = 32;  // values per scale of a file's blocks
+// The kernels': what is packed apart stacks at whole blocks only.
+inline constexpr int64_t kRowsPerPackedBlock = 32;
 
 // Whether every part is of this type, and in memory.
 bool AllParts(const LinearSource& source, DType dtype);

@@ -185,12 +185,13 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   const int64_t cols = source.parts[0].tensor.shape[1];
   if (source.format == WeightFormat::kBf16 || source.heads > 0) return bf16;
   const bool keeps_int8 = source.format == WeightFormat::kStored && AllParts(source, DType::kI8);
-  if (source.experts > 0) {
-    const bool int8 = source.format == WeightFormat::kInt8 || keeps_int8;
-    return int8 && cols % 16 == 0 && cols <= kMaxQuantizedCols
+  if (source.experts > 0 && (source.format == WeightFormat::kInt8 || keeps_int8)) {
+    return cols % 16 == 0 && cols <= kMaxQuantizedCols
                ? MatrixFormat{ElementType::kInt8, kInt8PerToken}
                : bf16;
   }
+  // Where an expert's rows begin, a block of packed rows does.
+  if (source.experts > 0 && rows / source.experts % kRowsPerPackedBlock != 0) return bf16;
   if (source.parts[0].packed.has_value() && source.format != WeightFormat::kInt8) {
     return PackedFormat(source).value_or(bf16);
   }

@@ -15,8 +15,6 @@
 namespace pingti::worker::cuda {
 namespace {
 
-constexpr int64_t kRowsPerPackedBlock = 32;  // kernels': parts stack at whole blocks only
-
 kernels::WeightLayout LayoutOf(const PackedWeights& packed) {
   switch (packed.layout) {
     case PackedLayout::kGptq:
