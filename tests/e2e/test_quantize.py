@@ -83,6 +83,36 @@ def test_files_follow_the_formats_rules(family, tmp_path):
     assert set(after) == set(before) | {name + "_scale" for name in quantized}
 
 
+def test_int4_follows_the_formats_rules(tmp_path):
+    done = quantize(TINY / "qwen3_moe", tmp_path / "out", "--format", "int4", "--group-size", "32")
+    assert done.returncode == 0, done.stderr
+    assert "KL  " in done.stdout, done.stdout
+    quantization = json.loads((tmp_path / "out/config.json").read_text())["quantization_config"]
+    assert quantization["format"] == "pack-quantized"
+    (group,) = quantization["config_groups"].values()
+    assert group["input_activations"] is None
+    assert group["weights"] == {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32,
+                                "dynamic": False}
+
+    before, after = read_tensors(TINY / "qwen3_moe"), read_tensors(tmp_path / "out")
+    packed = [name for name in before if name.endswith("_proj.weight")]
+    assert any(".experts." in name for name in packed)
+    assert set(after) == set(before) - set(packed) | {
+        name + end for name in packed for end in ("_packed", "_scale", "_shape")}
+    for name in packed:
+        rows, cols = before[name][1]
+        assert after[name + "_packed"][:2] == ("I32", [rows, cols // 8])
+        assert after[name + "_scale"][1] == [rows, cols // 32]
+        assert struct.unpack("<2q", after[name + "_shape"][2]) == (rows, cols)
+        wanted, scales = values(before[name]), values(after[name + "_scale"])
+        words = struct.unpack(f"<{rows * cols // 8}I", after[name + "_packed"][2])
+        for i, want in enumerate(wanted):
+            scale = scales[i // 32]
+            q = (words[i // 8] >> (4 * (i % 8)) & 15) - 8
+            # The nearest of the sixteen, or the end of the range.
+            assert abs(want - scale * q) <= 0.501 * scale or q == (7 if want > 0 else -8), f"{name} value {i}"
+
+
 def test_the_report_has_errors_kl_and_perplexity(tmp_path):
     done = quantize(TINY / "qwen2", tmp_path / "out", "--smoothquant-alpha", "0.5", "--max-error", "0.0001")
     assert done.returncode == 0, done.stderr
@@ -115,6 +145,8 @@ def test_companions_are_copied_and_the_rest_is_named(tmp_path):
     (["{tiny}/qwen2", "{out}", "--keep", "nothing.*"], "'nothing.*' matches no module"),
     (["{tiny}/qwen2", "{out}", "--calibration", "x"], "--smoothquant-alpha"),
     (["{tiny}/qwen2", "{out}", "--smoothquant-alpha", "2"], "2"),
+    (["{tiny}/qwen2", "{out}", "--format", "int4", "--group-size", "48"], "--group-size 48"),
+    (["{tiny}/qwen2", "{out}", "--format", "int4", "--smoothquant-alpha", "0.5"], "--smoothquant-alpha"),
 ])
 def test_what_is_wrong_is_named(arguments, words, tmp_path):
     done = quantize(*(a.format(tiny=TINY, out=tmp_path / "out", folder=tmp_path) for a in arguments))

@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "tools/quantize/int4_groups.h"
 #include "tools/quantize/int8_rows.h"
 #include "tools/quantize/parallel_rows.h"
 #include "worker/model/decoder_blocks.h"
@@ -179,8 +180,8 @@ OwnedTensor Keep(const Checkpoint& checkpoint, const TensorView& source,
 }
 
 // The weight and its scales, which have the checkpoint's type where that has float's range.
-void Quantize(const Checkpoint& checkpoint, const TensorView& source, const LayerTensors& layer,
-              int threads, std::vector<OwnedTensor>* out) {
+void QuantizeInt8(const Checkpoint& checkpoint, const TensorView& source, const LayerTensors& layer,
+                  int threads, std::vector<OwnedTensor>* out) {
   const bool bf16 = KeptType(source) == DType::kBf16;
   OwnedTensor weight = MakeTensor(source.name, DType::kI8, source.shape);
   OwnedTensor scale =
@@ -198,6 +199,52 @@ void Quantize(const Checkpoint& checkpoint, const TensorView& source, const Laye
   });
   out->push_back(std::move(weight));
   out->push_back(std::move(scale));
+}
+
+// The weight in words, its scales per group, and its shape, under the names of "pack-quantized".
+// Scales have 16 bits, those of the checkpoint where it has 16.
+void QuantizeInt4(const Checkpoint& checkpoint, const TensorView& source, const LayerTensors& layer,
+                  int64_t group_size, int threads, std::vector<OwnedTensor>* out) {
+  const int64_t rows = source.shape[0];
+  const int64_t cols = source.shape[1];
+  const int64_t groups = cols / group_size;
+  PINGTI_CHECK(groups * group_size == cols);
+  const int64_t row_words = (cols + 7) / 8;
+  const DType scale_type = KeptType(source) == DType::kF16 ? DType::kF16 : DType::kBf16;
+  OwnedTensor words = MakeTensor(source.name + "_packed", DType::kI32, {rows, row_words});
+  OwnedTensor scales = MakeTensor(source.name + "_scale", scale_type, {rows, groups});
+  OwnedTensor shape = MakeTensor(source.name + "_shape", DType::kI64, {2});
+  std::memcpy(shape.bytes.data(), source.shape.data(), shape.bytes.size());
+  ForRowRanges(rows, threads, [&](int64_t begin, int64_t end) {
+    RowReader reader(checkpoint, source, layer);
+    std::vector<int8_t> q(static_cast<size_t>(cols));
+    std::vector<uint32_t> packed(static_cast<size_t>(row_words));
+    for (int64_t r = begin; r < end; ++r) {
+      const std::span<const float> row = reader.Read(r);
+      for (int64_t g = 0; g < groups; ++g) {
+        const auto first = static_cast<size_t>(g * group_size);
+        const auto count = static_cast<size_t>(group_size);
+        Store(QuantizeGroup(row.subspan(first, count), scale_type,
+                            std::span(q).subspan(first, count)),
+              scale_type, scales.bytes.data() + 2 * (r * groups + g));
+      }
+      PackInt4(q, packed);
+      std::memcpy(words.bytes.data() + 4 * r * row_words, packed.data(), 4 * packed.size());
+    }
+  });
+  out->push_back(std::move(shape));
+  out->push_back(std::move(words));
+  out->push_back(std::move(scales));
+}
+
+void Quantize(const Checkpoint& checkpoint, const TensorView& source, const LayerTensors& layer,
+              const LayerPlan& plan, int threads, std::vector<OwnedTensor>* out) {
+  switch (plan.scheme) {
+    case WeightScheme::kInt8:
+      return QuantizeInt8(checkpoint, source, layer, threads, out);
+    case WeightScheme::kInt4:
+      return QuantizeInt4(checkpoint, source, layer, plan.group_size, threads, out);
+  }
 }
 
 }  // namespace
@@ -228,6 +275,14 @@ std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t l
     }
   }
   return modules;
+}
+
+bool FillsGroups(const worker::DecoderSpec& spec, int64_t layer, LinearGroup group,
+                 int64_t group_size) {
+  for (const worker::WeightSpec& weight : worker::DeclaredLayerWeights(spec, layer)) {
+    if (weight.role == RoleOf(group) && weight.module_cols() % group_size != 0) return false;
+  }
+  return true;
 }
 
 bool CanSmooth(const worker::LayerSpec& layer, LinearGroup group) {
@@ -300,7 +355,7 @@ absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpo
     PINGTI_RETURN_IF_ERROR(CheckType(tensor));
     const std::optional<LinearGroup> group = tensors.GroupOf(tensor.name);
     if (group.has_value() && !plan.keep[static_cast<size_t>(*group)]) {
-      Quantize(checkpoint, tensor, tensors, threads, &out);
+      Quantize(checkpoint, tensor, tensors, plan, threads, &out);
     } else {
       out.push_back(Keep(checkpoint, tensor, tensors));
     }

@@ -1,6 +1,6 @@
-// One decoder layer of a checkpoint as int8 tensors under compressed-tensors' names, with what
-// SmoothQuant moves folded in. Reads the file row by row: beside the result, one row per thread
-// is in memory. Pure functions; thread-safe. Next: layer_runner.h, which says how good the
+// One decoder layer of a checkpoint as int8 or int4 tensors under compressed-tensors' names, with
+// what SmoothQuant moves folded in. Reads the file row by row: beside the result, one row per
+// thread is in memory. Pure functions; thread-safe. Next: layer_runner.h, which says how good the
 // result is.
 #pragma once
 
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tools/quantize/weight_scheme.h"
 #include "worker/spec/decoder_spec.h"
 #include "worker/weights/checkpoint.h"
 
@@ -34,6 +35,9 @@ worker::WeightRole RoleOf(LinearGroup group);
 // such product.
 std::vector<std::string> GroupModules(const worker::DecoderSpec& spec, int64_t layer,
                                       LinearGroup group);
+// Whether the group's rows are whole groups of so many values, as readers of int4 want them.
+bool FillsGroups(const worker::DecoderSpec& spec, int64_t layer, LinearGroup group,
+                 int64_t group_size);
 // Whether factors can move between the group's input channels and what makes them: a norm that
 // makes nobody else's input, or the up projection of a gated feed-forward. What makes the input of
 // attention's output projection is shared by several heads.
@@ -45,7 +49,9 @@ std::set<std::string> LayerTensorNames(const worker::DecoderSpec& spec, int64_t 
 std::vector<std::string> OtherModules(const worker::DecoderSpec& spec, int64_t layer);
 
 struct LayerPlan {
-  PerGroup<bool> keep{};  // stays in the checkpoint's own type
+  WeightScheme scheme = WeightScheme::kInt8;
+  int64_t group_size = kDefaultGroupSize;  // of int4: divides the columns of what is not kept
+  PerGroup<bool> keep{};                   // stays in the checkpoint's own type
   // Per input channel: weights are multiplied by it, and what makes the input is divided. Empty:
   // nothing is moved, as where CanSmooth is false.
   PerGroup<std::vector<float>> smoothing;

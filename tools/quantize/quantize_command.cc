@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,10 +69,18 @@ std::string FormatErrors(const QuantizeReport& report, size_t* products, size_t*
 CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   CLI::App* quantize = app->add_subcommand(
       "quantize",
-      "Make an int8 checkpoint (W8A8, compressed-tensors) of one in floats of 8 to 32 bits");
+      "Make an int8 (W8A8) or int4 (W4A16) checkpoint in compressed-tensors of one in floats of 8 "
+      "to 32 bits");
   quantize->add_option("IN", options->input, "A Hugging Face directory with safetensors")
       ->required();
   quantize->add_option("OUT", options->output, "A directory that does not exist yet")->required();
+  static const std::map<std::string, WeightScheme> kSchemes = {{"int8", WeightScheme::kInt8},
+                                                               {"int4", WeightScheme::kInt4}};
+  quantize->add_option("--format", options->scheme, "Of the matrices that are rounded")
+      ->transform(CLI::CheckedTransformer(kSchemes))
+      ->default_str("int8");
+  quantize->add_option("--group-size", options->group_size, "Values that share a scale in int4")
+      ->capture_default_str();
   quantize->add_option("--keep", options->keep,
                        "Leave modules of this pattern as they are, as 'model.layers.0.*'; "
                        "may be repeated");

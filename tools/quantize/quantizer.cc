@@ -57,6 +57,18 @@ absl::Status CheckQuantizable(const Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
+absl::Status CheckScheme(const QuantizeOptions& options) {
+  if (options.scheme == WeightScheme::kInt8) return absl::OkStatus();
+  if (options.smoothquant_alpha.has_value()) {
+    return absl::InvalidArgumentError(
+        "--smoothquant-alpha moves what int8 rounds in activations; int4 leaves them as they are");
+  }
+  const int64_t size = options.group_size;
+  if (size == 32 || size == 64 || (size > 0 && size % 128 == 0)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("--group-size ", size, "; expected 32, 64 or a multiple of 128"));
+}
+
 // Every tensor that the blocks declare, and no other: found before hours of work.
 absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
   const absl::Status checked =
@@ -93,10 +105,7 @@ class Quantizer {
 
   absl::Status Prepare() {
     PINGTI_RETURN_IF_ERROR(ApplyPatterns());
-    const int64_t tenths = checkpoint_.fp8().present ? 11 : 6;  // of the input's bytes, about
-    PINGTI_ASSIGN_OR_RETURN(
-        output_,
-        OutputDirectory::Create(options_.output, checkpoint_.weight_bytes() * tenths / 10));
+    PINGTI_ASSIGN_OR_RETURN(output_, OutputDirectory::Create(options_.output, AboutOutputBytes()));
     PINGTI_ASSIGN_OR_RETURN(const TextTokens text,
                             ReadTokens(checkpoint_, options_.text_file, options_.max_tokens));
     TextTokens calibration;
@@ -114,8 +123,8 @@ class Quantizer {
       name_bytes += static_cast<int64_t>(tensor.name.size());
     }
     const auto count = static_cast<int64_t>(checkpoint_.tensors().size());
-    // A weight may get a scale beside it.
-    writer.header_bytes = HeaderBytes(2 * count, 2 * (name_bytes + 8 * count));
+    // A weight may get a scale and a shape beside it.
+    writer.header_bytes = HeaderBytes(3 * count, 3 * (name_bytes + 8 * count));
     writer_ = std::make_unique<SafetensorsWriter>(output_->partial_path(), writer);
     return WriteOthers();
   }
@@ -153,7 +162,8 @@ class Quantizer {
     PINGTI_RETURN_IF_ERROR(writer_->Finish());
     report_.output_bytes = writer_->total_bytes();
     PINGTI_ASSIGN_OR_RETURN(const std::string config,
-                            QuantizedConfig(checkpoint_.path() + "/config.json", KeptModules()));
+                            QuantizedConfig(checkpoint_.path() + "/config.json", options_.scheme,
+                                            options_.group_size, KeptModules()));
     PINGTI_RETURN_IF_ERROR(WriteFile(output_->partial_path() + "/config.json", config));
     PINGTI_ASSIGN_OR_RETURN(report_.left_out, output_->CopyCompanions(checkpoint_.path()));
     return output_->Commit();
@@ -162,8 +172,25 @@ class Quantizer {
   const QuantizeReport& report() const { return report_; }
 
  private:
+  int64_t AboutOutputBytes() const {
+    const bool int4 = options_.scheme == WeightScheme::kInt4;
+    const bool fp8 = checkpoint_.fp8().present;
+    const int64_t tenths = int4 ? (fp8 ? 7 : 4) : (fp8 ? 11 : 6);
+    return checkpoint_.weight_bytes() / 10 * tenths;
+  }
+
   absl::Status ApplyPatterns() {
     plans_.resize(static_cast<size_t>(checkpoint_.spec().num_layers()));
+    for (size_t layer = 0; layer < plans_.size(); ++layer) {
+      LayerPlan& plan = plans_[layer];
+      plan.scheme = options_.scheme;
+      plan.group_size = options_.group_size;
+      if (plan.scheme != WeightScheme::kInt4) continue;
+      for (size_t g = 0; g < kNumGroups; ++g) {
+        plan.keep[g] = !FillsGroups(checkpoint_.spec(), static_cast<int64_t>(layer),
+                                    static_cast<LinearGroup>(g), plan.group_size);
+      }
+    }
     for (const std::string& pattern : options_.keep) {
       bool matched = false;
       for (size_t layer = 0; layer < plans_.size(); ++layer) {
@@ -220,7 +247,14 @@ class Quantizer {
     Checkpoint::Parts parts;
     parts.path = options_.output;
     parts.spec = checkpoint_.spec();
-    parts.compressed_int8.present = true;
+    if (options_.scheme == WeightScheme::kInt4) {
+      parts.packed.present = true;
+      parts.packed.method = "compressed-tensors";
+      parts.packed.layout = worker::PackedLayout::kRowMajor;
+      parts.packed.group_size = options_.group_size;
+    } else {
+      parts.compressed_int8.present = true;
+    }
     for (const OwnedTensor& tensor : tensors) parts.tensors.push_back(tensor.view);
     return worker::LoadLayer(Checkpoint(std::move(parts)), backend_, {}, layer, kCacheLayer);
   }
@@ -298,6 +332,7 @@ absl::StatusOr<QuantizeReport> Quantize(
     const QuantizeOptions& options, const std::atomic<bool>& cancelled,
     const std::function<void(const QuantizeReport&)>& on_layer) {
   MapLargeBlocks();
+  PINGTI_RETURN_IF_ERROR(CheckScheme(options));
   PINGTI_ASSIGN_OR_RETURN(
       const worker::Device device,
       worker::ChooseDevice({options.device, options.gpu_index, options.threads}));

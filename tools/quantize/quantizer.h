@@ -1,5 +1,6 @@
 // A bf16, f16 or f32 checkpoint to int8 (W8A8: one scale per output channel and, while running, per
-// token) in compressed-tensors' safetensors, measured against the original on the way.
+// token) or int4 (W4A16: one scale per group of a row's values) in compressed-tensors' safetensors,
+// measured against the original on the way.
 //
 // Works a layer at a time: beside the embedding, the output projection and the text's activations,
 // less than two layers of weights are in memory (it sets malloc to map large blocks one by one).
@@ -16,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "tools/quantize/layer_quantizer.h"
 #include "tools/quantize/text_quality.h"
+#include "tools/quantize/weight_scheme.h"
 #include "worker/backend/device_choice.h"
 
 namespace pingti::tools {
@@ -23,11 +25,15 @@ namespace pingti::tools {
 struct QuantizeOptions {
   std::string input;   // directory of a Hugging Face checkpoint
   std::string output;  // directory that does not exist
+  WeightScheme scheme = WeightScheme::kInt8;
+  // Of int4: 32, 64 or a multiple of 128. Products whose columns are no whole groups stay as they
+  // are.
+  int64_t group_size = kDefaultGroupSize;
   // Patterns (fnmatch) of modules that stay as they are, with all that share their input.
   std::vector<std::string> keep;
   // Groups whose output is off by more than this share stay as they are; unset: none.
   std::optional<double> max_error;
-  std::optional<double> smoothquant_alpha;  // in [0, 1]; unset: nothing is smoothed
+  std::optional<double> smoothquant_alpha;  // in [0, 1], int8; unset: nothing is smoothed
   std::string calibration_file;             // empty: the sample text
   std::string text_file;                    // empty: the sample text
   int max_tokens = 2048;                    // of each text

@@ -129,6 +129,88 @@ INSTANTIATE_TEST_SUITE_P(
                       Family{"deepseek_v2", 9.9e-3}, Family{"deepseek_v3", 6.9e-3}),
     [](const auto& test) { return std::string(test.param.name); });
 
+class Int4FamilyTest : public QuantizerTest, public ::testing::WithParamInterface<Family> {};
+
+TEST_P(Int4FamilyTest, LoadsInTheWorkerWithinItsDivergence) {
+  QuantizeOptions options = Options(GetParam().name);
+  options.scheme = WeightScheme::kInt4;
+  options.group_size = 32;
+  const auto report = Run(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  const double divergence = DivergenceOf(options.output, ReadExpected(kTiny + GetParam().name));
+  std::printf("%s int4: KL %.3g\n", GetParam().name, divergence);
+  EXPECT_LT(divergence, kMargin * GetParam().divergence);
+  const auto checkpoint = worker::OpenCheckpoint(options.output);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  for (size_t layer = 0; layer < report->layers.size(); ++layer) {
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      const auto group = static_cast<LinearGroup>(g);
+      SCOPED_TRACE(GroupName(group));
+      const bool kept = report->layers[layer].kept[g];
+      EXPECT_EQ(kept, !FillsGroups((*checkpoint)->spec(), static_cast<int64_t>(layer), group, 32));
+      const std::optional<double>& error = report->layers[layer].error[g];
+      if (kept || !error.has_value()) continue;
+      EXPECT_GT(*error, 0.04);  // 4 bits cannot be nearer
+      EXPECT_LT(*error, 0.13);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, Int4FamilyTest,
+                         ::testing::Values(Family{"llama3", 0.47}, Family{"qwen2", 0.053},
+                                           Family{"phi3_window", 0.6}, Family{"qwen3_moe", 0.016},
+                                           Family{"qwen2_moe", 0.95},
+                                           Family{"deepseek_v3_fp8", 0.066}),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+// Inspect prints what a checkpoint says of itself: the type of most values, and how many there are.
+TEST_F(QuantizerTest, Int4IsPackedByRowsWithGroupsOfItsOwnScale) {
+  QuantizeOptions options = Options("qwen3_moe");
+  options.scheme = WeightScheme::kInt4;
+  options.group_size = 32;
+  options.keep = {"model.layers.0.self_attn.o_proj"};
+  ASSERT_TRUE(Run(options).ok());
+  const auto original = worker::OpenCheckpoint(options.input);
+  const auto checkpoint = worker::OpenCheckpoint(options.output);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->dominant_format(), "compressed-tensors-int4");
+  EXPECT_EQ((*checkpoint)->num_parameters(), (*original)->num_parameters());
+  EXPECT_EQ((*checkpoint)->packed().group_size, 32);
+  const worker::DecoderSpec& spec = (*checkpoint)->spec();
+  for (const LinearGroup group : {LinearGroup::kQkv, LinearGroup::kExpertsIn}) {
+    for (const std::string& module : GroupModules(spec, 0, group)) {
+      const std::vector<int64_t>& shape = (*original)->Find(module + ".weight")->shape;
+      EXPECT_EQ((*checkpoint)->Find(module + ".weight"), nullptr);
+      const worker::TensorView* words = (*checkpoint)->Find(module + ".weight_packed");
+      ASSERT_NE(words, nullptr) << module;
+      EXPECT_EQ(words->dtype, worker::DType::kI32);
+      EXPECT_EQ(words->shape, (std::vector<int64_t>{shape[0], shape[1] / 8}));
+      const worker::TensorView* scales = (*checkpoint)->Find(module + ".weight_scale");
+      ASSERT_NE(scales, nullptr) << module;
+      EXPECT_EQ(scales->shape, (std::vector<int64_t>{shape[0], shape[1] / 32}));
+    }
+  }
+  for (const std::string& module : {std::string("model.layers.0.self_attn.o_proj"),
+                                    OtherModules(spec, 0).front(), std::string("lm_head")}) {
+    EXPECT_NE((*checkpoint)->Find(module + ".weight"), nullptr) << module;
+  }
+}
+
+TEST_F(QuantizerTest, Int4LeavesProductsWhoseColumnsAreNoWholeGroups) {
+  QuantizeOptions options = Options("qwen2");
+  options.scheme = WeightScheme::kInt4;
+  options.group_size = 1024;
+  const auto report = Run(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const QuantizeReport::Layer& layer : report->layers) {
+    for (size_t g = 0; g < kNumGroups; ++g) {
+      EXPECT_EQ(layer.kept[g], layer.error[g].has_value());
+      EXPECT_EQ(layer.error[g].value_or(0.0), 0.0);
+    }
+  }
+  EXPECT_EQ(report->quality.kl_max, 0.0);
+}
+
 TEST_F(QuantizerTest, WritesTheSameWhateverTheNumberOfThreads) {
   // With more rows than a thread is worth.
   testing::WriteGpuCheckpoint(folder_ / "in");
@@ -251,6 +333,13 @@ TEST_F(QuantizerTest, NamesWhatIsWrongAndLeavesNothing) {
   options = Options("gpt_oss");
   const absl::Status stacked = Run(options).status();
   EXPECT_NE(stacked.message().find("stacks experts"), absl::string_view::npos) << stacked;
+  options = Options("qwen2");
+  options.scheme = WeightScheme::kInt4;
+  options.group_size = 48;
+  EXPECT_NE(Run(options).status().message().find("--group-size 48"), absl::string_view::npos);
+  options.group_size = 128;
+  options.smoothquant_alpha = 0.5;
+  EXPECT_TRUE(absl::IsInvalidArgument(Run(options).status()));
   options = Options("gguf_llama_k");
   EXPECT_TRUE(absl::IsInvalidArgument(Run(options).status()));
   options = Options("qwen2");
