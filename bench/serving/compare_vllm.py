@@ -17,16 +17,15 @@ A --work is INPUT_TOKENS:OUTPUT_TOKENS:STREAMS[,STREAMS...]. Needs nothing but P
 
 import argparse
 import json
-import os
 import pathlib
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
+
+from processes import Processes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START_TIMEOUT_S, RUN_TIMEOUT_S = 900, 3600
@@ -36,51 +35,37 @@ FIGURES = {"tok/s": lambda run: run["output_tokens_per_s"],
            "between tokens ms, p95": lambda run: run["itl_ms"]["p95"]}
 
 
+def serves(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(json.load(answer)["data"])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
 class Server:
-    """One of the two; a process group of its own if this script starts it."""
+    """One of the two; its command, if there is one, runs between enter and exit."""
 
-    def __init__(self, name, url, command, log):
-        self.name, self.url, self.command, self.log = name, url.rstrip("/"), command, log
-        self.process = None
-
-    def answers(self):
-        try:
-            with urllib.request.urlopen(f"{self.url}/v1/models", timeout=5) as answer:
-                return bool(json.load(answer)["data"])
-        except (OSError, ValueError, KeyError):
-            return False
+    def __init__(self, name, url, command, folder):
+        """folder: for what the command writes; made if there is none."""
+        self.name, self.url, self.command = name, url.rstrip("/"), command
+        folder.mkdir(exist_ok=True)
+        self.processes = Processes(folder, are_groups=True)
 
     def __enter__(self):
+        models = f"{self.url}/v1/models"
         if self.command is None:
-            if not self.answers():
-                sys.exit(f"{self.name} does not answer at {self.url}/v1/models")
+            if not serves(models):
+                sys.exit(f"{self.name} does not answer at {models}")
             return self
-        if self.answers():
+        if serves(models):
             sys.exit(f"another server already answers at {self.url}")
-        with open(self.log, "wb") as sink:
-            self.process = subprocess.Popen(shlex.split(self.command), stdout=sink, stderr=sink,
-                                            start_new_session=True)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                sys.exit(f"{self.name} did not get ready:\n{self.log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.2)
+        self.processes.spawn("server", shlex.split(self.command))
+        self.processes.wait_ready(models, serves, START_TIMEOUT_S)
         return self
 
     def __exit__(self, *_):
-        if self.process is None:
-            return
-        for sig, patience_s in ((signal.SIGTERM, 60), (signal.SIGKILL, 60)):
-            try:
-                os.killpg(self.process.pid, sig)
-                self.process.wait(patience_s)
-                break
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self.process = None
+        self.processes.stop()
 
 
 def measure(server, work, options, seed, folder):
@@ -154,8 +139,8 @@ def main():
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        servers = [Server("pingti", options.ours, options.ours_command, folder / "ours.log"),
-                   Server(options.name, options.theirs, options.theirs_command, folder / "theirs.log")]
+        servers = [Server("pingti", options.ours, options.ours_command, folder / "ours"),
+                   Server(options.name, options.theirs, options.theirs_command, folder / "theirs")]
         for number in range(options.rounds):
             figures = {}
             for server in servers if number % 2 == 0 else reversed(servers):

@@ -88,9 +88,9 @@ std::optional<Value> CyclerObject::Attribute(std::string_view name) {
       self->position_ = 0;
       return Value();
     }
-    Value value = self->items_[self->position_];
-    self->position_ = (self->position_ + 1) % self->items_.size();
-    return value;
+    const size_t current =
+        std::exchange(self->position_, (self->position_ + 1) % self->items_.size());
+    return self->items_[current];
   };
   return Value(std::shared_ptr<Object>(
       std::make_shared<FunctionObject>(std::string(name), std::move(function), depth() + 1)));
