@@ -98,8 +98,8 @@ class PythonReader {
     if (word == "False" || word == "false") return json::value(false);
     if (word == "None" || word == "null") return json::value(nullptr);
     json::error_code error;
-    json::value value = json::parse(word, error);
-    if (error || !value.is_number()) return std::nullopt;
+    json::value value = json::parse(word, error);  // null after an error
+    if (!value.is_number()) return std::nullopt;
     return value;
   }
 

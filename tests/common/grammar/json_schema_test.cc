@@ -113,12 +113,31 @@ TEST(JsonSchema, NumbersAndRanges) {
   });
 }
 
+TEST(JsonSchema, NumbersHaveBoundedDigits) {
+  const auto integer = CompileForTest(Kind::kJsonSchema, R"({"type":"integer"})");
+  const auto number = CompileForTest(Kind::kJsonSchema, R"({"type":"number"})");
+  ASSERT_TRUE(integer.ok() && number.ok());
+  for (size_t count = 1; count <= 22; ++count) {
+    const std::string digits(count, '7');
+    for (const std::string sign : {"", "-"}) {
+      EXPECT_EQ(Matches(*integer, sign + digits), count <= 18) << count;
+      EXPECT_EQ(Matches(*number, sign + digits), count <= 18) << count;
+      EXPECT_EQ(Matches(*number, sign + "0." + digits), count <= 17) << count;
+      EXPECT_EQ(Matches(*number, sign + "1e" + digits), count <= 2) << count;
+      EXPECT_EQ(Matches(*number, sign + "1.5E-" + digits), count <= 2) << count;
+    }
+  }
+}
+
 TEST(JsonSchema, Combinations) {
   Check({
       {R"({"enum":["a",1,null,{"x":[1]}]})",
        {"\"a\"", "1", "null", R"({"x":[1]})"},
        {"\"b\"", "2"}},
       {R"({"const":1.5})", {"1.5"}, {"1"}},
+      {R"({"type":"integer","enum":[2.0,1.5,18446744073709551615,"x"]})",
+       {"2", "18446744073709551615"},
+       {"1.5", "1", "\"x\""}},
       {R"({"type":["string","null"]})", {"null", "\"\""}, {"1"}},
       {R"({"anyOf":[{"type":"integer"},{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}]})",
        {"7", R"({"a":7})"},

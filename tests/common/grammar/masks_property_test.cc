@@ -146,5 +146,21 @@ TEST(Masks, AllowExactlyWhatANaiveMatcherAllows) {
   EXPECT_LT(ambiguous.size(), 10u);
 }
 
+TEST(Masks, EmptyAndEndlessTokensAreNeverAllowed) {
+  constexpr size_t kMost = 65'535;
+  const auto vocabulary =
+      ByteVocabulary({"", std::string(kMost, 'a'), "", std::string(kMost + 1, 'a'), "aa"});
+  const auto compiled = CompileForTest(GrammarSource::Kind::kRegex, "a*", {}, vocabulary);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  std::vector<uint32_t> mask(vocabulary->mask_words());
+  ASSERT_TRUE(Matcher(*compiled).FillMask(mask).ok());
+  std::set<int32_t> allowed;
+  for (int32_t token = 0; token < vocabulary->num_bits(); ++token) {
+    if (IsSet(mask, token)) allowed.insert(token);
+  }
+  EXPECT_EQ(allowed, (std::set<int32_t>{kTestEnd, 1 + 'a', 258, 261}));
+  EXPECT_FALSE(Matcher(*compiled).Accept(257).ok());
+}
+
 }  // namespace
 }  // namespace pingti::grammar

@@ -133,6 +133,30 @@ TEST(RegexSource, RefusesByName) {
   }
 }
 
+TEST(RegexSource, AnEscapedCharacterIsItselfUnlessItIsALetterOrADigit) {
+  const std::string known = "dDwWsSfnrtv0";
+  for (char c = '!'; c <= '~'; ++c) {
+    const auto grammar = CompileForTest(Kind::kRegex, std::string("\\") + c);
+    const bool is_word = std::isalnum(static_cast<unsigned char>(c)) != 0;
+    ASSERT_EQ(grammar.ok(), !is_word || known.find(c) != std::string::npos) << c;
+    if (is_word) continue;
+    for (char text = '!'; text <= '~'; ++text) {
+      EXPECT_EQ(Matches(*grammar, std::string(1, text)), text == c) << c << text;
+    }
+  }
+}
+
+TEST(RegexSource, APatternWhoseSubsetsDoubleKeepsFewStates) {
+  const auto grammar = CompileForTest(Kind::kRegex, "(a|b)*a(a|b){12}");
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  EXPECT_LT((*grammar)->automaton().num_states(), 1000);
+  for (size_t at = 0; at < 20; ++at) {
+    std::string text(20, 'b');
+    text[at] = 'a';
+    EXPECT_EQ(Matches(*grammar, text), at == 20 - 13) << at;
+  }
+}
+
 TEST(RegexSource, GroupsNestAsDeepAsTheLimit) {
   GrammarLimits limits;
   limits.max_nesting = 5;

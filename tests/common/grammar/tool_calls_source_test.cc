@@ -124,10 +124,12 @@ TEST(ToolCallsSource, FieldsStandInTheirOrderWithoutThoseThatAreNotRequired) {
       for (uint32_t i = 0; i < 3; ++i) {
         if ((required >> i & 1) != 0) needed.emplace_back(names.substr(i, 1));
       }
-      const std::string source = Fields(
-          R"({"properties":{"a":{"const":1},"b":{"const":1},"c":{"type":"string"}},"required":)" +
-              boost::json::serialize(needed) + "}",
-          true, separator);
+      std::string schema =
+          R"({"properties":{"a":{"const":1},"b":{"const":1},"c":{"type":"string"}})";
+      if (required > 0 || separator.empty()) {
+        schema += ",\"required\":" + boost::json::serialize(needed);
+      }
+      const std::string source = Fields(schema + "}", true, separator);
       // Every list of up to three fields.
       for (uint32_t list = 0; list < 64; ++list) {
         std::string text;

@@ -39,7 +39,7 @@ FIXED = [
                                                                   "maxItems": 2}}, "additionalProperties": False}},
      "$ref": "#/$defs/tree"},
     {"anyOf": [{"type": "array", "items": {"$ref": "#"}, "minItems": 1}, {"type": "integer", "minimum": 3}]},
-    {"enum": [1e20, 123456789012345678, -0.5, "\t\x01\x7f\\/", {"k\n": [None, {}]}]},
+    {"enum": [1e20, 123456789012345678, 18446744073709551615, -0.5, "\t\x01\x7f\\/", {"k\n": [None, {}]}]},
     {"pattern": "^[\\u0061-c\\d]+$", "minLength": 3},
     {"type": "array", "items": {"type": "boolean"}, "minItems": 30, "maxItems": 33},
     {"type": "string", "minLength": 40, "maxLength": 42},
@@ -199,7 +199,7 @@ class Maker:
         if self.chance(5):  # both bounds of an end: the tighter one decides
             both = {"minimum": "exclusiveMinimum", "exclusiveMinimum": "minimum",
                     "maximum": "exclusiveMaximum", "exclusiveMaximum": "maximum"}
-            for keyword in BOUNDS & set(schema):
+            for keyword in sorted(BOUNDS & set(schema)):
                 schema[both[keyword]] = schema[keyword] + self.pick([-1, 0, 0, 1])
         return schema
 

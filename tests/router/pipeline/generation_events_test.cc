@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -226,6 +227,27 @@ TEST(GenerationSends, NoMoreTokensThanItsContextHolds) {
   request.params.max_tokens = 10;
   steered.Start(std::move(request));
   EXPECT_EQ(steered.worker("a").submitted.at(0).stop.max_tokens, 10u);
+}
+
+TEST(GenerationSends, OnlyToWorkersWhoseContextHoldsAllThatWasAskedFor) {
+  constexpr size_t kPrompt = 10;
+  constexpr uint32_t kSmallContext = 20;
+  for (const uint32_t most : {0u, 1u, 9u, 10u, 11u, 500u}) {  // 0: not said
+    SCOPED_TRACE(most);
+    SteeredGenerations steered;
+    auto small = std::make_shared<ServedModel>(steered.model());
+    small->max_context_tokens = kSmallContext;
+    steered.Lose("a");
+    steered.Connect("a", small);
+    for (int i = 0; i < 2; ++i) {
+      GenerationRequest request = SteeredGenerations::Completion({std::string(kPrompt, 'p')});
+      if (most > 0) request.params.max_tokens = most;
+      steered.Start(std::move(request));
+    }
+    const bool fits = kPrompt + most <= kSmallContext;
+    EXPECT_EQ(steered.worker("a").submitted.size(), fits ? 1u : 0u);
+    EXPECT_EQ(steered.worker("b").submitted.size(), fits ? 1u : 2u);
+  }
 }
 
 TEST(GenerationEnds, ItsPlaceIsFreeAndItsCountsAreRight) {

@@ -199,6 +199,42 @@ TEST(InferenceService, AdaptersAreChangedOnlyWhereTheSettingsSaySo) {
   }
 }
 
+TEST(InferenceService, AnAdapterIsOfAModelAndHasANameOfItsOwn) {
+  using Code = absl::StatusCode;
+  SteeredGenerations steered({.adapter_changes = true});
+  steered.service().model_names().Replace({.models = {"away"}, .aliases = {{"alias", "m"}}});
+  auto adapter = std::make_shared<ServedModel>(steered.model());
+  adapter->id = adapter->adapter = "sql";
+  adapter->fingerprint = "f+sql";
+  adapter->parent = "m";
+  for (const char* address : {"a", "b"}) {
+    steered.registry().OnAdapters(steered.worker(address).link, {adapter});
+  }
+  ASSERT_TRUE(steered.service().FindModel("sql").ok());
+  const auto change = [&](bool load, const std::string& name, std::string_view model) {
+    bool asked = false;
+    const absl::Status status = steered.service().Change({load, name, "/adapters/x"}, model,
+                                                         [&](const auto&) { asked = true; });
+    EXPECT_EQ(asked, status.ok()) << status;
+    return status.code();
+  };
+  for (const bool load : {true, false}) {
+    SCOPED_TRACE(load);
+    for (const char* model : {"", "m", "alias"}) {
+      EXPECT_EQ(change(load, "new", model), Code::kOk) << model;
+      EXPECT_EQ(change(load, "sql", model), Code::kOk)
+          << "perhaps another router's workers lack it";
+      // Only a new adapter needs a new name.
+      for (const char* taken : {"m", "alias", "away"}) {
+        EXPECT_EQ(change(load, taken, model), load ? Code::kInvalidArgument : Code::kOk) << taken;
+      }
+    }
+    EXPECT_EQ(change(load, "new", "sql"), Code::kInvalidArgument) << "an adapter itself";
+    EXPECT_EQ(change(load, "new", "unknown"), Code::kNotFound);
+    EXPECT_EQ(change(load, "new", "away"), Code::kUnavailable);
+  }
+}
+
 TEST(InferenceService, CancelAllEndsWhatRuns) {
   SteeredGenerations steered;
   const auto first = steered.Start(SteeredGenerations::Completion({"p"}));

@@ -131,11 +131,12 @@ class SteeredGenerations {
     return sink;
   }
 
-  // The worker of that address is there, with a session of its own.
-  void Connect(const std::string& address) {
+  // The worker of that address is there, with a session of its own; it serves `model`, or the one
+  // that both serve.
+  void Connect(const std::string& address, std::shared_ptr<const ServedModel> model = nullptr) {
     WorkerInfo info;
     info.worker_id = address;
-    info.model = model_;
+    info.model = model == nullptr ? model_ : std::move(model);
     info.max_batch_size = 8;
     info.credit_sequences = 8;
     info.credit_tokens = 1000;
