@@ -13,10 +13,10 @@
 namespace pingti::grammar {
 namespace {
 
-constexpr size_t kMostBytes = 6;  // of the texts that are compared
+constexpr size_t kComparedBytes = 6;  // of the texts that are compared
 constexpr size_t kNumRules = 3;
 
-// What an expression matches, as far as kMostBytes show it.
+// What an expression matches, as far as kComparedBytes show it.
 struct Meaning {
   bool productive = false;  // some text matches, however long
   std::set<std::string> texts;
@@ -33,8 +33,8 @@ struct Meaning {
 
 Meaning TextMeaning(const std::string& text) {
   Meaning meaning{true, {}, {}};
-  if (text.size() <= kMostBytes) meaning.texts.insert(text);
-  for (size_t i = 0; i <= std::min(text.size(), kMostBytes); ++i) {
+  if (text.size() <= kComparedBytes) meaning.texts.insert(text);
+  for (size_t i = 0; i <= std::min(text.size(), kComparedBytes); ++i) {
     meaning.beginnings.insert(text.substr(0, i));
   }
   return meaning;
@@ -44,7 +44,7 @@ std::set<std::string> Join(const std::set<std::string>& a, const std::set<std::s
   std::set<std::string> joined;
   for (const std::string& left : a) {
     for (const std::string& right : b) {
-      if (left.size() + right.size() <= kMostBytes) joined.insert(left + right);
+      if (left.size() + right.size() <= kComparedBytes) joined.insert(left + right);
     }
   }
   return joined;
@@ -108,9 +108,9 @@ struct Expression {
   }
 };
 
-class Maker {
+class RulesMaker {
  public:
-  explicit Maker(uint32_t seed) : random_(seed) {}
+  explicit RulesMaker(uint32_t seed) : random_(seed) {}
 
   std::vector<Expression> Rules() {
     std::vector<Expression> rules;
@@ -184,7 +184,7 @@ Meaning MeaningOf(const std::vector<Expression>& rules) {
   return meanings[0];
 }
 
-// Compares at each beginning that a grammar allows, up to kMostBytes. False: too ambiguous.
+// Compares at each beginning that a grammar allows, up to kComparedBytes. False: too ambiguous.
 bool Compare(const std::shared_ptr<CompiledGrammar>& grammar, const Meaning& meaning) {
   const Vocabulary& vocabulary = grammar->vocabulary();
   std::set<std::string> seen{""};
@@ -199,7 +199,7 @@ bool Compare(const std::shared_ptr<CompiledGrammar>& grammar, const Meaning& mea
     EXPECT_TRUE(filled.ok()) << "'" << text << "': " << filled;
     for (int32_t token = 1; token < vocabulary.num_bits(); ++token) {
       const std::string next = text + std::string(vocabulary.bytes(token));
-      if (next.size() > kMostBytes) continue;
+      if (next.size() > kComparedBytes) continue;
       const bool allowed = meaning.beginnings.contains(next);
       Matcher copy = matcher;
       EXPECT_EQ(IsSet(mask, token), allowed) << "'" << text << "' to '" << next << "'";
@@ -218,7 +218,7 @@ TEST(RulesProperty, RecursiveRulesMatchWhatANaiveReadingSays) {
   const auto vocabulary = ByteVocabulary({"ab", "ba", "aab", "bb", "cc"});
   int num_compared = 0;
   for (uint32_t seed = 1; seed <= 400 && !HasFailure(); ++seed) {
-    const std::vector<Expression> rules = Maker(seed).Rules();
+    const std::vector<Expression> rules = RulesMaker(seed).Rules();
     SCOPED_TRACE(testing::Message() << "seed " << seed << "\n" << SourceOf(rules));
     const Meaning meaning = MeaningOf(rules);
     const auto grammar =
