@@ -44,12 +44,16 @@ Script NewText(int32_t vocab_size) {
   };
 }
 
-Script RepeatedText(double changed, int32_t vocab_size) {
-  return [=, passage = NewText(vocab_size)](int32_t position) {
-    std::mt19937 random(static_cast<uint32_t>(position));
-    const bool is_changed = std::uniform_real_distribution<double>(0.0, 1.0)(random) < changed;
-    return passage(is_changed ? kPassage + position : position % kPassage);
-  };
+Script RepeatedText(double changed, int32_t vocab_size, int32_t length) {
+  const Script passage = NewText(vocab_size);
+  std::mt19937 random(1);
+  std::uniform_real_distribution<double> uniform(0.0, 1.0);
+  auto text = std::make_shared<std::vector<int32_t>>();
+  for (int32_t position = 0; position < length; ++position) {
+    const bool is_changed = uniform(random) < changed;
+    text->push_back(passage(is_changed ? kPassage + position : position % kPassage));
+  }
+  return [text](int32_t position) { return text->at(static_cast<size_t>(position)); };
 }
 
 absl::Status ScriptedAnswers::Forward(const ForwardBatch& batch,

@@ -34,9 +34,9 @@ double Median(std::vector<double> values);
 using Script = std::function<int32_t(int32_t position)>;
 // No three tokens of it are the same twice.
 Script NewText(int32_t vocab_size);
-// A passage of 64 tokens over and over, in which each token is another one with probability
-// `changed`.
-Script RepeatedText(double changed, int32_t vocab_size);
+// `length` tokens: a passage of 64 over and over, in which each is another one with probability
+// `changed`. Made at once: what a step takes is measured.
+Script RepeatedText(double changed, int32_t vocab_size, int32_t length);
 
 // A model that computes and draws as it does, and then says the script's tokens, so that drafts can
 // be right as often as they are meant to be.

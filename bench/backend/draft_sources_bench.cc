@@ -91,7 +91,8 @@ void PrintHead(const Measured& measured, const Script& text) {
 void PrintNgram(const Measured& measured) {
   Model* const model = measured.bench.model.get();
   for (const double changed : kChanged) {
-    const Script text = RepeatedText(changed, model->vocab_size());
+    const Script text = RepeatedText(changed, model->vocab_size(),
+                                     measured.run.context + kAnswerTokens + kMaxDrafts + 1);
     ScriptedAnswers scripted(model, text);
     NgramDrafts drafts;
     EngineRun run = measured.run;
