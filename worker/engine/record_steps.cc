@@ -60,11 +60,9 @@ absl::Status RunHead(DraftHead* head, const StepShape& shape) {
   const std::vector<int32_t> zeros(positions.size(), 0);
   const int32_t width = (shape.query_len + head->block_tokens() - 1) / head->block_tokens();
   const std::vector<int32_t> table(context.size() * static_cast<size_t>(width), 0);
-  HeadBatch batch;
-  batch.batch = {zeros, positions, start, context, table, width, {}};
-  batch.states = zeros;
-  batch.is_chain = shape.work == StepWork::kHeadChain;
-  PINGTI_RETURN_IF_ERROR(head->Forward(batch));
+  const bool is_chain = shape.work == StepWork::kHeadChain;
+  PINGTI_RETURN_IF_ERROR(
+      head->Forward({zeros, positions, start, context, table, width, zeros, is_chain}));
   std::vector<SamplingRow> sampling(context.size());
   for (SamplingRow& row : sampling) row.temperature = 0.0f;
   std::vector<SampledToken> sampled(context.size());

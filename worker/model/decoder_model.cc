@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "worker/model/recorded_shapes.h"
 #include "worker/model/rope_spec.h"
 
 namespace pingti::worker {
@@ -306,23 +306,15 @@ std::optional<StepShape> DecoderModel::ShapeOf(const ForwardBatch& batch) const 
 std::vector<StepShape> DecoderModel::RecordedSteps(int32_t max_tokens,
                                                    int32_t max_query_len) const {
   if (!comm_->promises().can_be_recorded) return {};
-  const auto most_tokens = static_cast<int32_t>(std::min<int64_t>(max_tokens, max_tokens_));
-  std::map<StepShape, StepShape> examples;  // by the shape that is recorded
-  const auto add = [&](const StepShape& shape) {
-    const StepShape padded = backend_->Padded(shape);
-    if (backend_->Records(padded)) examples.try_emplace(padded, shape);
-  };
-  for (int32_t seqs = 1; seqs <= std::min<int64_t>(max_seqs_, most_tokens); ++seqs) {
-    for (int32_t most = 2; most <= max_query_len; ++most) {
-      for (int32_t tokens = seqs + most - 1; tokens <= std::min(seqs * most, most_tokens);
-           ++tokens) {
-        add({seqs, most, tokens, tokens == seqs * most, false});
-        if (comm_->size() > 1) add({seqs, most, tokens, tokens == seqs * most, true});
-      }
-    }
-  }
-  std::vector<StepShape> steps;
-  for (const auto& [padded, example] : examples) steps.push_back(example);
+  const ShapeRange range{
+      .max_seqs = static_cast<int32_t>(max_seqs_),
+      .min_query_len = 2,
+      .max_query_len = max_query_len,
+      .max_tokens = static_cast<int32_t>(std::min<int64_t>(max_tokens, max_tokens_))};
+  RecordedShapes shapes(backend_);
+  shapes.Add(range, {});
+  if (comm_->size() > 1) shapes.Add(range, {.highest_only = true});
+  std::vector<StepShape> steps = shapes.Examples();
   std::stable_sort(steps.begin(), steps.end(), [](const StepShape& a, const StepShape& b) {
     return a.num_tokens > b.num_tokens;
   });

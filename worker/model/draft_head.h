@@ -16,15 +16,22 @@
 
 namespace pingti::worker {
 
+// As ForwardBatch; each sequence's last token gets a row of logits. token_ids[i] is the token
+// behind positions[i], whose state the head reads beside it. Block tables may name spare blocks.
 struct HeadBatch {
-  // token_ids[i] is the token behind positions[i], whose state the head reads beside it.
-  // context_len counts positions. Block tables may name spare blocks. Each sequence's last token
-  // gets a row of logits; logit_tokens is not read.
-  ForwardBatch batch;
+  std::span<const int32_t> token_ids;    // [num_tokens]
+  std::span<const int32_t> positions;    // [num_tokens]
+  std::span<const int32_t> query_start;  // [num_seqs + 1]
+  std::span<const int32_t> context_len;  // [num_seqs], in positions
+  std::span<const int32_t> block_table;  // [num_seqs, max_blocks_per_seq]
+  int32_t max_blocks_per_seq = 0;
   // Where each token's state is, [num_tokens]: a row of the model's last Forward; or, of a chain,
   // what the head made at a row of logits of its own last Forward.
   std::span<const int32_t> states;
   bool is_chain = false;
+
+  int32_t num_seqs() const { return static_cast<int32_t>(context_len.size()); }
+  int32_t num_tokens() const { return static_cast<int32_t>(token_ids.size()); }
 };
 
 class DraftHead {

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <unordered_map>
 #include <utility>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "worker/model/recorded_shapes.h"
 #include "worker/model/rope_spec.h"
 
 namespace pingti::worker {
@@ -168,7 +168,7 @@ absl::StatusOr<size_t> HeadRunner::ReadSome(std::span<const UnreadToken> tokens)
   const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
   const std::vector<int32_t> context{width * block_tokens_};
   PINGTI_RETURN_IF_ERROR(
-      BeginStep({ids, places, start, context, blocks, width, {}}, positions, std::nullopt));
+      BeginStep({ids, places, start, context, blocks, width, states_}, positions, std::nullopt));
   const Activations act = activations_.Rows(static_cast<int64_t>(ids.size()));
   PINGTI_RETURN_IF_ERROR(
       backend_->GatherStepRows(kept_states_, act.Values(Activation::kResidual, spec().hidden())));
@@ -177,7 +177,7 @@ absl::StatusOr<size_t> HeadRunner::ReadSome(std::span<const UnreadToken> tokens)
   return ids.size();
 }
 
-bool HeadRunner::NeedsUnread(const ForwardBatch& batch) {
+bool HeadRunner::NeedsUnread(const HeadBatch& batch) {
   const auto table = [&](int32_t seq, int32_t entry) {
     return batch.block_table[static_cast<size_t>(seq * batch.max_blocks_per_seq + entry)];
   };
@@ -194,7 +194,7 @@ bool HeadRunner::NeedsUnread(const ForwardBatch& batch) {
   return any;
 }
 
-absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions,
+absl::Status HeadRunner::BeginStep(const HeadBatch& batch, std::span<const int32_t> positions,
                                    const std::optional<StepShape>& padded) {
   const size_t rope_values = positions.size() * static_cast<size_t>(rotary_.half_dim());
   const std::span<float> cos = std::span(rope_cos_).first(rope_values);
@@ -215,22 +215,21 @@ absl::Status HeadRunner::BeginStep(const ForwardBatch& batch, std::span<const in
   return backend_->BeginStep(step);
 }
 
-absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
-  const ForwardBatch& batch = head_batch.batch;
+absl::Status HeadRunner::Forward(const HeadBatch& batch) {
   PINGTI_CHECK(batch.num_tokens() <= max_tokens_ && batch.num_seqs() <= logits_.rows &&
-               head_batch.states.size() == batch.token_ids.size());
+               batch.states.size() == batch.token_ids.size());
   num_rows_ = batch.num_seqs();
   if (num_rows_ == 0) return absl::OkStatus();
-  if (!head_batch.is_chain && NeedsUnread(batch)) PINGTI_RETURN_IF_ERROR(ReadAll());
-  states_.assign(head_batch.states.begin(), head_batch.states.end());
-  if (!head_batch.is_chain) {
+  if (!batch.is_chain && NeedsUnread(batch)) PINGTI_RETURN_IF_ERROR(ReadAll());
+  states_.assign(batch.states.begin(), batch.states.end());
+  if (!batch.is_chain) {
     for (int32_t& state : states_) state += first_kept_;
   }
-  const std::optional<StepShape> padded = ShapeOf(head_batch);
+  const std::optional<StepShape> padded = ShapeOf(batch);
   PINGTI_RETURN_IF_ERROR(BeginStep(batch, batch.positions, padded));
   const Activations act =
       activations_.Rows(padded.has_value() ? padded->num_tokens : batch.num_tokens());
-  const MatrixView from = head_batch.is_chain ? own_states_ : kept_states_;
+  const MatrixView from = batch.is_chain ? own_states_ : kept_states_;
   const int64_t seqs = padded.has_value() ? padded->num_seqs : num_rows_;
   const auto operations = [&]() -> absl::Status {
     PINGTI_RETURN_IF_ERROR(
@@ -241,8 +240,7 @@ absl::Status HeadRunner::Forward(const HeadBatch& head_batch) {
   return backend_->Issue(padded, std::cref(operations));
 }
 
-std::optional<StepShape> HeadRunner::ShapeOf(const HeadBatch& head_batch) const {
-  const ForwardBatch& batch = head_batch.batch;
+std::optional<StepShape> HeadRunner::ShapeOf(const HeadBatch& batch) const {
   StepShape shape;
   shape.num_seqs = batch.num_seqs();
   shape.num_tokens = batch.num_tokens();
@@ -250,31 +248,18 @@ std::optional<StepShape> HeadRunner::ShapeOf(const HeadBatch& head_batch) const 
     shape.query_len = std::max(shape.query_len, batch.query_start[s + 1] - batch.query_start[s]);
   }
   shape.uniform = false;  // even where it is: few records then serve all
-  shape.work = head_batch.is_chain ? StepWork::kHeadChain : StepWork::kHeadDrafts;
+  shape.work = batch.is_chain ? StepWork::kHeadChain : StepWork::kHeadDrafts;
   const StepShape padded = backend_->Padded(shape);
   return backend_->Records(padded) ? std::optional(padded) : std::nullopt;
 }
 
 std::vector<StepShape> HeadRunner::RecordedBatches(int32_t max_query_len) const {
-  std::map<StepShape, StepShape> examples;  // by the shape that is recorded
-  const auto add = [&](const StepShape& shape) {
-    const StepShape padded = backend_->Padded(shape);
-    if (backend_->Records(padded)) examples.try_emplace(padded, shape);
-  };
-  for (int32_t seqs = 1; seqs <= static_cast<int32_t>(own_states_.rows); ++seqs) {
-    StepShape shape{seqs, 1, seqs, /*uniform=*/false};
-    shape.work = StepWork::kHeadChain;
-    add(shape);
-    shape.work = StepWork::kHeadDrafts;
-    for (shape.query_len = 1; shape.query_len <= max_query_len; ++shape.query_len) {
-      const int32_t most_tokens = std::min(seqs * shape.query_len, max_tokens_);
-      shape.num_tokens = seqs + shape.query_len - 1;
-      for (; shape.num_tokens <= most_tokens; ++shape.num_tokens) add(shape);
-    }
-  }
-  std::vector<StepShape> shapes;
-  for (const auto& [padded, example] : examples) shapes.push_back(example);
-  return shapes;
+  ShapeRange range{.max_seqs = static_cast<int32_t>(own_states_.rows), .max_tokens = max_tokens_};
+  RecordedShapes shapes(backend_);
+  shapes.Add(range, {.uniform = false, .work = StepWork::kHeadChain});
+  range.max_query_len = max_query_len;
+  shapes.Add(range, {.uniform = false, .work = StepWork::kHeadDrafts});
+  return shapes.Examples();
 }
 
 absl::Status HeadRunner::ComputeLogits(int64_t num_seqs, const Activations& act) {

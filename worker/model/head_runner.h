@@ -87,12 +87,12 @@ class HeadRunner : public DraftHead {
   std::optional<StepShape> ShapeOf(const HeadBatch& batch) const;
   // Begins a step of the head's, whose tokens' states are in the rows states_. `positions` are
   // those that keys are rotated by; those of `batch` say where in the block tables they go.
-  absl::Status BeginStep(const ForwardBatch& batch, std::span<const int32_t> positions,
+  absl::Status BeginStep(const HeadBatch& batch, std::span<const int32_t> positions,
                          const std::optional<StepShape>& padded);
   // Of so many sequences' last tokens.
   absl::Status ComputeLogits(int64_t num_seqs, const Activations& activations);
   // Forgets what was noted for the batch's own tokens, and whether it reads any other that was.
-  bool NeedsUnread(const ForwardBatch& batch);
+  bool NeedsUnread(const HeadBatch& batch);
   // The keys and values of all that was noted, which is forgotten then, come what may.
   absl::Status ReadAll();
   // Those of the first tokens, of so many of which it returns the number.

@@ -128,12 +128,9 @@ void HeadDrafts::Run(bool is_chain) {
                    static_cast<int32_t>(spare);
     }
   }
-  HeadBatch batch;
-  batch.batch = {
-      token_ids_, positions_, query_start_, context_len_, block_table_, static_cast<int32_t>(width),
-      {}};
-  batch.states = states_;
-  batch.is_chain = is_chain;
+  const HeadBatch batch{token_ids_,   positions_,   query_start_,
+                        context_len_, block_table_, static_cast<int32_t>(width),
+                        states_,      is_chain};
   const absl::Status status = failed_ ? absl::OkStatus() : head_->Forward(batch);
   in_batch_.clear();
   token_ids_.clear();

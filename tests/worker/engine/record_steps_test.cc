@@ -69,15 +69,14 @@ class NotedBatches : public DraftHead {
   int64_t num_read() const override { return 0; }
   void Note(std::span<const UnreadToken>) override { ADD_FAILURE() << "nothing was computed"; }
   absl::Status Forward(const HeadBatch& batch) override {
-    const ForwardBatch& tokens = batch.batch;
-    StepShape shape{tokens.num_seqs(), 0, tokens.num_tokens(), false};
+    StepShape shape{batch.num_seqs(), 0, batch.num_tokens(), false};
     shape.work = batch.is_chain ? StepWork::kHeadChain : StepWork::kHeadDrafts;
-    for (size_t s = 0; s < tokens.context_len.size(); ++s) {
-      const int32_t length = tokens.query_start[s + 1] - tokens.query_start[s];
-      EXPECT_EQ(tokens.context_len[s], length);
+    for (size_t s = 0; s < batch.context_len.size(); ++s) {
+      const int32_t length = batch.query_start[s + 1] - batch.query_start[s];
+      EXPECT_EQ(batch.context_len[s], length);
       shape.query_len = std::max(shape.query_len, length);
     }
-    EXPECT_EQ(batch.states.size(), tokens.token_ids.size());
+    EXPECT_EQ(batch.states.size(), batch.token_ids.size());
     EXPECT_TRUE(std::all_of(batch.states.begin(), batch.states.end(),
                             [](int32_t state) { return state == 0; }));
     batches.push_back(shape);

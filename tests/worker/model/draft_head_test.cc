@@ -166,11 +166,9 @@ class DraftHeadTest : public ::testing::TestWithParam<HeadCase> {
     std::iota(positions.begin(), positions.end(), position);
     const std::vector<int32_t> start{0, static_cast<int32_t>(ids.size())};
     const std::vector<int32_t> context{position + static_cast<int32_t>(ids.size())};
-    HeadBatch batch;
-    batch.batch = {ids, positions, start, context, table_, static_cast<int32_t>(table_.size()), {}};
-    batch.states = states;
-    batch.is_chain = is_chain;
-    const absl::Status status = head_->Forward(batch);
+    const absl::Status status =
+        head_->Forward({ids, positions, start, context, table_, static_cast<int32_t>(table_.size()),
+                        states, is_chain});
     ASSERT_TRUE(status.ok()) << status;
   }
 
@@ -293,11 +291,7 @@ TEST_P(DraftHeadTest, DraftsTheSameForEachOfManySequences) {
   for (SamplingRow& row : rows) row.temperature = 0.0f;
   for (int32_t i = 0; i < static_cast<int32_t>(drafts.size()); ++i) {
     const std::vector<int32_t> positions(kSeqs, length - 1 + i), context(kSeqs, length + i);
-    HeadBatch batch;
-    batch.batch = {ids, positions, start, context, table, width, {}};
-    batch.states = states;
-    batch.is_chain = i > 0;
-    ASSERT_TRUE(head_->Forward(batch).ok());
+    ASSERT_TRUE(head_->Forward({ids, positions, start, context, table, width, states, i > 0}).ok());
     std::vector<SampledToken> drawn(kSeqs);
     ASSERT_TRUE(head_->Sample(rows, drawn).ok());
     for (int32_t s = 0; s < kSeqs; ++s) {
