@@ -213,6 +213,10 @@ SampledToken FakeModel::Draw(std::span<const float> raw, const SamplingRow& row)
   }
   std::stable_sort(kept.begin(), kept.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
+  if (kept.empty()) {
+    out.logits_not_finite = true;
+    return out;
+  }
   out.token_id = kept[0].second;
   for (size_t i = 0; i < kept.size() && i < static_cast<size_t>(row.num_ranked); ++i) {
     const auto [adjusted, token] = kept[i];

@@ -333,8 +333,8 @@ void EngineCore::TakeChunk(size_t index) {
   }
   scheduler_.Commit(sequence, chunk.num_tokens);
   if (drawn.empty()) return;
-  absl::Status status = CheckDrawn(drawn[0], *sequence, limits_.vocab_size);
   Sample* beam = group->samples[sequence->index].get();
+  absl::Status status = CheckDrawn(drawn[0], *beam, limits_.vocab_size);
   if (status.ok() && beam->grammar != nullptr) status = batch_.mask_status(index)[0];
   if (!status.ok()) return beams_.Fail(group, status);
   beams_.TakeCandidates(group, beam, &drawn[0]);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "common/text/stop_matcher.h"
@@ -59,6 +60,10 @@ struct RequestGroup {
   // Whether stop tokens may not be drawn as the sample's next token, or as the one `ahead` further.
   bool SuppressesStops(const Sample& sample, int32_t ahead = 0) const {
     return sample.num_output + ahead < request.stop.min_tokens;
+  }
+  // Which tokens the request lets come next in the sample, apart from its grammar; empty: all.
+  std::span<const uint32_t> NextMask(const Sample& sample) const {
+    return sampling.Mask(SuppressesStops(sample));
   }
   // -1, or how many alternatives are to be computed for each token.
   int32_t num_top_logprobs() const {

@@ -1,5 +1,6 @@
 #include "worker/engine/token_taker.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -10,11 +11,31 @@
 
 namespace pingti::worker {
 
-absl::Status CheckDrawn(const SampledToken& token, const Sequence& sequence, int32_t vocab_size) {
-  if (token.logits_not_finite) {
+namespace {
+
+// Of a row in which no token had a finite logit.
+absl::Status NoToken(const Sample& sample) {
+  const Sequence& sequence = sample.sequence;
+  const std::span<const uint32_t> mask = sequence.group->NextMask(sample);
+  if (sample.grammar == nullptr && mask.empty()) {
     return absl::InternalError(
         Concat("the model's logits at position ", sequence.num_computed, " are not finite"));
   }
+  const auto is_zero = [](uint32_t word) { return word == 0; };
+  if (sample.grammar == nullptr && std::all_of(mask.begin(), mask.end(), is_zero)) {
+    return absl::InvalidArgumentError(
+        "allowed_token_ids: all are stop tokens, which min_tokens keeps away: expected another");
+  }
+  return absl::InternalError(
+      Concat("of the tokens that the output's form, allowed_token_ids and min_tokens leave behind "
+             "position ",
+             sequence.num_computed, ", none has a finite logit"));
+}
+
+}  // namespace
+
+absl::Status CheckDrawn(const SampledToken& token, const Sample& sample, int32_t vocab_size) {
+  if (token.logits_not_finite) return NoToken(sample);
   if (token.token_id < 0 || token.token_id >= vocab_size) {
     return absl::InternalError(
         Concat("the model drew token id ", token.token_id, ": expected one below ", vocab_size));
@@ -52,7 +73,7 @@ void TokenTaker::PutOff(const PlannedChunk& chunk, int32_t num_rows) {
 
 absl::Status TokenTaker::Read(Sample* sample, const SampledToken& token,
                               const absl::Status& mask_status) {
-  PINGTI_RETURN_IF_ERROR(CheckDrawn(token, sample->sequence, vocab_size_));
+  PINGTI_RETURN_IF_ERROR(CheckDrawn(token, *sample, vocab_size_));
   if (sample->grammar == nullptr) return absl::OkStatus();
   PINGTI_RETURN_IF_ERROR(mask_status);
   return sample->grammar->Accept(token.token_id);

@@ -16,8 +16,9 @@
 
 namespace pingti::worker {
 
-// Errors: Internal when the model's logits were not finite, or the token is not in the vocabulary.
-absl::Status CheckDrawn(const SampledToken& token, const Sequence& sequence, int32_t vocab_size);
+// Errors: Internal when the model's logits were not finite, of all tokens or of those that may come
+// next, or the token is not in the vocabulary; InvalidArgument when the request itself leaves none.
+absl::Status CheckDrawn(const SampledToken& token, const Sample& sample, int32_t vocab_size);
 
 class TokenTaker {
  public:

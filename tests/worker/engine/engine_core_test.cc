@@ -109,6 +109,24 @@ TEST(EngineCore, EveryWayToEndIsNamed) {
   EXPECT_EQ(test.Get(3).tokens, std::vector<int32_t>(free_run.begin(), free_run.begin() + 3));
 }
 
+TEST(EngineCore, MinTokensThatLeaveNoTokenOfThoseAllowedEndTheRequestAlone) {
+  for (const int num_beams : {1, 2}) {
+    TestCore test;
+    Request request = MakeRequest(1, kPrompt, 20);
+    request.stop.min_tokens = 6;
+    request.sampling.allowed_token_ids = {kEos};
+    request.sampling.beam.num_beams = num_beams;
+    test.Submit(request);
+    test.Submit(MakeRequest(2, kPrompt, 6));
+    test.RunAll();
+    ASSERT_EQ(test.Get(1).finish->reason, FinishReason::kError);
+    const absl::Status& status = test.Get(1).finish->status;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find("min_tokens"), absl::string_view::npos) << status;
+    EXPECT_EQ(test.Get(2).tokens, Greedy(test.model, kPrompt, 6));
+  }
+}
+
 TEST(EngineCore, MinTokensKeepsStopTokensAway) {
   CoreSetup setup;
   setup.model.eos_penalty = -100.0f;  // the model wants to end at once

@@ -116,14 +116,28 @@ TEST(TokenTaker, ATokenThatCannotBeEndsTheSampleWithAnError) {
   }
 }
 
-TEST(TokenTaker, LogitsThatAreNotFiniteAreNamedWithTheirPosition) {
+// What is said of a row of a request's in which no token had a finite logit.
+absl::Status NotFinite(const Request& request) {
+  TakerHarness h;
+  RequestGroup* group = h.Add(request);
+  group->samples[0]->sequence.num_computed = 12;
   SampledToken token;
   token.logits_not_finite = true;
-  Sequence sequence;
-  sequence.num_computed = 12;
-  const absl::Status status = CheckDrawn(token, sequence, 64);
+  return CheckDrawn(token, *group->samples[0], 64);
+}
+
+TEST(TokenTaker, LogitsThatAreNotFiniteAreNamedWithTheirPosition) {
+  const absl::Status status = NotFinite(MakeRequest(1, {5, 6, 7}, 100));
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_NE(status.message().find("position 12"), absl::string_view::npos);
+  EXPECT_NE(status.message().find("the model's logits at position 12"), absl::string_view::npos);
+}
+
+TEST(TokenTaker, WhatARequestLeavesIsNamedWhereNoneOfItHasAFiniteLogit) {
+  Request request = MakeRequest(1, {5, 6, 7}, 100);
+  request.sampling.allowed_token_ids = {3};
+  const absl::Status status = NotFinite(request);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(status.message().find("allowed_token_ids"), absl::string_view::npos) << status;
 }
 
 }  // namespace
