@@ -146,5 +146,16 @@ TEST(EbnfSource, GroupsNestAsDeepAsTheLimit) {
   }
 }
 
+// A text that is nested more deeply than anybody means to is not gone along with for ever.
+TEST(EbnfSource, RulesCallThemselvesUpToABound) {
+  const auto grammar =
+      CompileForTest(GrammarSource::Kind::kEbnf, "root ::= \"(\" root \")\" | \"x\"");
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  for (const size_t depth : {1u, 100u, 500u, 520u, 2000u}) {
+    const std::string text = std::string(depth, '(') + "x" + std::string(depth, ')');
+    EXPECT_EQ(Matches(*grammar, text), depth <= 500) << depth;
+  }
+}
+
 }  // namespace
 }  // namespace pingti::grammar

@@ -146,6 +146,15 @@ TEST(RegexSource, AnEscapedCharacterIsItselfUnlessItIsALetterOrADigit) {
   }
 }
 
+TEST(RegexSource, NamesOfGroupsAreNoPartOfTheText) {
+  const auto grammar = CompileForTest(Kind::kRegex, "(?<first>a|b)-(?<x>c(?:d))");
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  EXPECT_TRUE(Matches(*grammar, "a-cd"));
+  EXPECT_TRUE(Matches(*grammar, "b-cd"));
+  EXPECT_FALSE(Matches(*grammar, "first>a-cd"));
+  EXPECT_FALSE(Matches(*grammar, "a-x>cd"));
+}
+
 TEST(RegexSource, APatternWhoseSubsetsDoubleKeepsFewStates) {
   const auto grammar = CompileForTest(Kind::kRegex, "(a|b)*a(a|b){12}");
   ASSERT_TRUE(grammar.ok()) << grammar.status();
