@@ -3,14 +3,11 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
 #include "absl/status/status.h"
 #include "common/base/edit_distance.h"
+#include "common/base/read_file.h"
 #include "common/base/status_macros.h"
 
 namespace pingti::config {
@@ -19,19 +16,6 @@ namespace {
 absl::Status At(const std::string& path, const YAML::Mark& mark, std::string_view message) {
   const std::string place = mark.is_null() ? path : Concat(path, ":", mark.line + 1);
   return absl::InvalidArgumentError(Concat(place, ": ", message));
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  // An empty file sets failbit on `text`, so ask `file`.
-  if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (!file.is_open() || file.bad()) {
-    return absl::NotFoundError(
-        Concat("configuration file '", path, "' cannot be read: ", std::strerror(errno)));
-  }
-  return std::move(text).str();
 }
 
 absl::Status UnknownKey(const Schema& schema, const std::string& path, const YAML::Node& node) {
@@ -96,9 +80,12 @@ absl::StatusOr<std::vector<const Key*>> Apply(Schema& schema, const std::string&
 }  // namespace
 
 absl::StatusOr<std::vector<const Key*>> ApplyYamlFile(Schema& schema, const std::string& path) {
-  PINGTI_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) {
+    return absl::NotFoundError(Concat("configuration file ", std::string(text.status().message())));
+  }
   try {
-    return Apply(schema, path, text);
+    return Apply(schema, path, *text);
   } catch (const YAML::Exception& error) {
     return At(path, error.mark, error.msg);
   }

@@ -51,6 +51,9 @@ int ChooseProtocol(SSL*, const unsigned char** out, unsigned char* out_length,
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+// For keys with a pass phrase. OpenSSL itself would ask whoever sits at the terminal, and wait.
+int HasNoPassPhrase(char*, int, int, void*) { return -1; }
+
 absl::Status LoadClientCa(SSL_CTX* context, const std::string& file) {
   if (file.empty()) return absl::OkStatus();
   PINGTI_RETURN_IF_ERROR(CheckReadable("TLS client CA file", file));
@@ -79,13 +82,14 @@ absl::StatusOr<std::shared_ptr<SSL_CTX>> Load(const TlsFiles& files) {
   SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_alpn_select_cb(context.get(), &ChooseProtocol, nullptr);
+  SSL_CTX_set_default_passwd_cb(context.get(), &HasNoPassPhrase);
   if (SSL_CTX_use_certificate_chain_file(context.get(), files.cert_file.c_str()) != 1) {
     return NotPem("TLS certificate file", files.cert_file, "a certificate");
   }
   const bool taken =
       SSL_CTX_use_PrivateKey_file(context.get(), files.key_file.c_str(), SSL_FILETYPE_PEM) == 1;
   if (!taken && ERR_GET_REASON(ERR_peek_last_error()) != X509_R_KEY_VALUES_MISMATCH) {
-    return NotPem("TLS key file", files.key_file, "a private key");
+    return NotPem("TLS key file", files.key_file, "a private key without a pass phrase");
   }
   // A key of another kind than the certificate's is taken, and found out only here.
   if (!taken || SSL_CTX_check_private_key(context.get()) != 1) {

@@ -1,11 +1,10 @@
 // See api_keys_source.h.
 #include "router/admission/api_keys_source.h"
 
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "common/base/log.h"
+#include "common/base/read_file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
@@ -24,9 +23,9 @@ absl::StatusOr<ApiKeysSource> ApiKeysSource::Open(std::string inline_keys, std::
 
 absl::StatusOr<std::string> ApiKeysSource::Read() const {
   if (file_.empty()) return std::string();
-  std::ifstream file(file_);
-  if (!file) return absl::NotFoundError(Concat("api_keys_file '", file_, "' cannot be read"));
-  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  absl::StatusOr<std::string> text = ReadFile(file_);
+  if (text.ok()) return text;
+  return absl::NotFoundError(Concat("api_keys_file ", std::string(text.status().message())));
 }
 
 absl::StatusOr<ApiKeys> ApiKeysSource::Parse(const std::string& text) const {

@@ -222,9 +222,11 @@ absl::StatusOr<YamlKey> ReadYamlKey(const YAML::Node& node) {
 }
 
 absl::Status AddYamlKeys(const YAML::Node& root, KeyTable* table) {
-  if (!root.IsMap() || root.size() != 1) return AtLine(1, "expected 'keys:' and nothing beside it");
+  if (!root.IsMap() || root.size() != 1 || !root["keys"].IsDefined()) {
+    return AtLine(1, "expected 'keys:' and nothing beside it");
+  }
   const YAML::Node keys = root["keys"];
-  if (!keys.IsDefined() || keys.IsNull()) return absl::OkStatus();
+  if (keys.IsNull()) return absl::OkStatus();
   if (!keys.IsSequence()) return AtLine(LineOf(keys), "expected a list of keys");
   std::set<std::string> classes;
   for (const auto& [name, tenant] : table->tenants) classes.insert(tenant.tenant_class);
@@ -250,11 +252,14 @@ absl::Status AddYamlKeys(const YAML::Node& root, KeyTable* table) {
   return absl::OkStatus();
 }
 
+// Whether the first line is the list of keys, or the mapping in braces that has it: what follows
+// "keys:" after a blank is no key of one who is called so.
 bool IsYaml(std::string_view text) {
   while (!text.empty()) {
     const std::string_view line = TakeLine(&text);
     if (line.empty() || line.front() == '#' || line == "---") continue;
-    return TrimBlanks(line.substr(0, line.find('#'))) == "keys:";
+    if (line.front() == '{') return true;
+    return line.starts_with("keys:") && (line.size() == 5 || line[5] == ' ' || line[5] == '\t');
   }
   return false;
 }

@@ -2,11 +2,10 @@
 #include "router/discovery/kubernetes_api.h"
 
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <string_view>
 #include <utility>
 
+#include "common/base/read_file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 
@@ -14,10 +13,11 @@ namespace pingti::router {
 namespace {
 
 absl::StatusOr<std::string> ReadTrimmed(std::string_view what, const std::string& path) {
-  std::ifstream file(path);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  if (file.is_open() && !text.empty()) return text;
+  absl::StatusOr<std::string> text = ReadFile(path);
+  while (text.ok() && !text->empty() && (text->back() == '\n' || text->back() == ' ')) {
+    text->pop_back();
+  }
+  if (text.ok() && !text->empty()) return text;
   return absl::NotFoundError(
       Concat(what, " file '", path, "' cannot be read or is empty: is a ServiceAccount mounted?"));
 }

@@ -3,11 +3,10 @@
 
 #include <grpcpp/security/credentials.h>
 
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 
+#include "common/base/read_file.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/net/tls.h"
@@ -15,13 +14,17 @@
 namespace pingti::router {
 namespace {
 
-absl::StatusOr<std::string> ReadPem(std::string_view setting, const std::string& path) {
+// `kind` is how the label of such a PEM block ends.
+absl::StatusOr<std::string> ReadPem(std::string_view setting, const std::string& path,
+                                    std::string_view kind) {
   if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file) return absl::NotFoundError(Concat(setting, " '", path, "' cannot be read"));
-  if (text.find("-----BEGIN ") != std::string::npos) return text;
-  return absl::InvalidArgumentError(Concat(setting, " '", path, "' is not in PEM form"));
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) {
+    return absl::NotFoundError(Concat(setting, " ", std::string(text.status().message())));
+  }
+  if (text->find(Concat(kind, "-----")) != std::string::npos) return text;
+  return absl::InvalidArgumentError(
+      Concat(setting, " '", path, "': expected a ", kind, " in PEM form"));
 }
 
 }  // namespace
@@ -30,11 +33,12 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeLinkCredentials(
     const WorkerLinkOptions& options) {
   if (!options.tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
-  PINGTI_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem("worker_tls_ca_file", options.tls_ca_file));
+  PINGTI_ASSIGN_OR_RETURN(ssl.pem_root_certs,
+                          ReadPem("worker_tls_ca_file", options.tls_ca_file, "CERTIFICATE"));
   PINGTI_ASSIGN_OR_RETURN(ssl.pem_cert_chain,
-                          ReadPem("worker_tls_cert_file", options.tls_cert_file));
+                          ReadPem("worker_tls_cert_file", options.tls_cert_file, "CERTIFICATE"));
   PINGTI_ASSIGN_OR_RETURN(ssl.pem_private_key,
-                          ReadPem("worker_tls_key_file", options.tls_key_file));
+                          ReadPem("worker_tls_key_file", options.tls_key_file, "PRIVATE KEY"));
   return grpc::SslCredentials(ssl);
 }
 

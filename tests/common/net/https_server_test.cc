@@ -289,6 +289,12 @@ TEST_F(HttpsServerTest, BadFilesAreNamedAtTheStart) {
   EXPECT_NE(message({files().cert_file, text}).find(text), std::string::npos);
   const std::string mismatch = message({files().cert_file, other});
   EXPECT_NE(mismatch.find("does not belong"), std::string::npos) << mismatch;
+  const std::string locked = (folder_ / "locked.key").string();
+  ca_.WriteEncryptedKey(locked, "secret");
+  const std::string asks = message({files().cert_file, locked});  // nobody is asked for it
+  EXPECT_NE(asks.find(Concat(locked, "': expected a private key without a pass phrase")),
+            std::string::npos)
+      << asks;
   EXPECT_NE(message({files().cert_file, files().key_file, text}).find(text), std::string::npos);
   EXPECT_NE(message({"", "", ca_file()}).find("without certificate"), std::string::npos);
   EXPECT_EQ(message({files().cert_file, files().key_file, ca_file()}), "");

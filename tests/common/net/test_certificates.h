@@ -49,6 +49,15 @@ class TestCertificate {
                  1);
   }
 
+  // The key alone, which nobody reads without `pass_phrase`.
+  void WriteEncryptedKey(const std::string& key_file, const std::string& pass_phrase) const {
+    const std::unique_ptr<BIO, int (*)(BIO*)> key(BIO_new_file(key_file.c_str(), "w"), &BIO_free);
+    PINGTI_CHECK(
+        PEM_write_bio_PrivateKey(key.get(), key_, EVP_aes_256_cbc(),
+                                 reinterpret_cast<const unsigned char*>(pass_phrase.data()),
+                                 static_cast<int>(pass_phrase.size()), nullptr, nullptr) == 1);
+  }
+
  private:
   void AddExtension(int nid, const char* value) {
     X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, nullptr, nid, value);

@@ -129,6 +129,8 @@ TEST(ApiKeys, BadYamlIsRefusedByLineAndName) {
       {"keys:\n- a\n", "line 2: expected the fields of a key"},
       {"keys:\n  a: b\n", "line 2: expected a list of keys"},
       {"keys:\n- {name: a\n", "line 3: "},
+      {"keys: [a]\n", "line 1: expected the fields of a key"},
+      {"{\"key\": []}\n", "line 1: expected 'keys:' and nothing beside it"},
   };
   for (const auto& [text, message] : kCases) {
     EXPECT_NE(ErrorOf(text).find(message), std::string::npos) << text << ErrorOf(text);
@@ -175,13 +177,17 @@ TEST_F(KeysFile, WithAnErrorChangesNothing) {
   Write("keys:\n" + YamlKey("a", "ka"));
   absl::StatusOr<ApiKeysSource> source = ApiKeysSource::Open("", path_);
   ASSERT_TRUE(source.ok()) << source.status();
-  for (const char* bad : {"keys:\n- {nam: b}\n", "keys:\n", ""}) {
+  for (const char* bad : {"keys:\n- {nam: b}\n", "keys:\n", "", "keys: []\n", "keys: # none\n",
+                          "keys: {}\n", "{\"keys\": []}\n", "{\n"}) {
     Write(bad);
-    source->Reload(&admission_);
-    EXPECT_EQ(NameOf(source->keys(), "ka"), "a");
+    EXPECT_FALSE(source->Reload(&admission_).ok()) << bad;
+    EXPECT_EQ(NameOf(source->keys(), "ka"), "a") << bad;
   }
   std::filesystem::remove(path_);
-  source->Reload(&admission_);
+  EXPECT_FALSE(source->Reload(&admission_).ok());
+  EXPECT_EQ(NameOf(source->keys(), "ka"), "a");
+  std::filesystem::create_directory(path_);  // as a mount of what is not there makes it
+  EXPECT_FALSE(source->Reload(&admission_).ok());
   EXPECT_EQ(NameOf(source->keys(), "ka"), "a");
 }
 
