@@ -166,8 +166,9 @@ int Main(int argc, char** argv) {
     return 2;
   }
   if (text->has_value()) {
-    std::fputs((*text)->c_str(), stdout);
-    return 0;
+    if (std::fputs((*text)->c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return 0;
+    std::perror("pingti-router: the output cannot be written");
+    return 1;
   }
   config.address = net::ResolveAnyAddress(std::move(config.address));
   config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));

@@ -1,5 +1,6 @@
 // The `pingti` command line: reads the arguments, runs one command.
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
@@ -56,9 +57,7 @@ bool IsUnknownCommand(const CLI::App& app, int argc, const char* const* argv) {
   return true;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int RunCommand(int argc, char** argv) {
   CLI::App app("pingti: talks to models and looks into them", "pingti");
   app.set_version_flag("--version", std::string(pingti::Version()));
   app.require_subcommand(1);
@@ -119,4 +118,15 @@ int main(int argc, char** argv) {
   }
   std::cout << *report;
   return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = RunCommand(argc, argv);
+  // Who sends the output to a file has it whole, or hears of it.
+  std::cout.flush();
+  if (std::fflush(stdout) == 0 && std::cout) return code;
+  std::cerr << "error: the output cannot be written\n";
+  return EXIT_FAILURE;
 }

@@ -236,8 +236,9 @@ int Main(int argc, char** argv) {
     return kExitUsage;
   }
   if (text->has_value()) {
-    std::fputs((*text)->c_str(), stdout);
-    return 0;
+    if (std::fputs((*text)->c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return 0;
+    std::perror("pingti-worker: the output cannot be written");
+    return 1;
   }
   config.address = net::ResolveAnyAddress(std::move(config.address));
   config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));

@@ -170,3 +170,13 @@ def test_an_unknown_command_is_named_with_the_nearest():
                            env=program_env())
     assert wrong.returncode == 2
     assert "unknown command 'inspcet'; did you mean 'inspect'?" in wrong.stderr
+
+
+@pytest.mark.parametrize("command", [("pingti", "inspect", os.environ.get("PINGTI_TEST_MODEL", "")), ("pingti", "--help"),
+                                     ("pingti-router", "--print-config"), ("pingti-worker", "--help")])
+def test_output_that_a_full_disk_does_not_take_is_an_error(command):
+    with open("/dev/full", "w") as full:
+        told = subprocess.run([BIN / command[0], *command[1:]], stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=30, env=program_env())
+    assert told.returncode == 1
+    assert "the output cannot be written" in told.stderr
