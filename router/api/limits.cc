@@ -91,6 +91,10 @@ absl::Status CheckLimits(const GenerationRequest& request) {
   }
   PINGTI_RETURN_IF_ERROR(CheckSampling(params));
   PINGTI_RETURN_IF_ERROR(CheckStops(params));
+  if (params.priority < -kMaxPriority || params.priority > kMaxPriority) {
+    return FieldError("priority", Concat("'priority' is ", params.priority, ", expected ",
+                                         -kMaxPriority, " to ", kMaxPriority));
+  }
   if (params.min_tokens > 0 && params.max_tokens.has_value() &&
       params.min_tokens > *params.max_tokens) {
     return FieldError("min_tokens", Concat("'min_tokens' is ", params.min_tokens,

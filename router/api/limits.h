@@ -16,6 +16,7 @@ inline constexpr size_t kMaxLogitBiases = 1'024;
 inline constexpr size_t kMaxMessages = 16'384;   // of a chat
 inline constexpr size_t kMaxToolCalls = 16'384;  // of all its messages
 inline constexpr size_t kMaxTools = 1'024;
+inline constexpr int32_t kMaxPriority = 1'000'000;  // and as far below 0
 
 struct ChatSize {
   size_t messages = 0;

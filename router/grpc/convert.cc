@@ -38,7 +38,7 @@ absl::Status ReadFormat(const v1::ResponseFormat& format, GenerationRequest* req
   request->grammar_field = "response_format";
   switch (format.format_case()) {
     case v1::ResponseFormat::kJsonObject:
-      request->grammar = {Kind::kJsonObject, ""};
+      if (format.json_object()) request->grammar = {Kind::kJsonObject, ""};
       return absl::OkStatus();
     case v1::ResponseFormat::kJsonSchema:
       request->grammar = {Kind::kJsonSchema, format.json_schema()};
@@ -106,6 +106,9 @@ json::object MessageToJson(const v1::Message& message) {
 }
 
 absl::StatusOr<json::object> ToolToJson(const v1::Tool& tool, int index) {
+  if (tool.name().empty()) {
+    return FieldError(Concat("tools[", index, "].name"), "expected a name");
+  }
   json::object function{{"name", tool.name()}};
   if (!tool.description().empty()) function["description"] = tool.description();
   if (!tool.parameters_json_schema().empty()) {

@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/api/json_fields.h"
+#include "router/api/limits.h"
 #include "router/openai/structured_output.h"
 
 namespace pingti::router {
@@ -133,7 +134,7 @@ absl::Status ReadEarlyStopping(std::string_view field, const json::value& value,
 absl::Status Priority(std::string_view field, const json::value& value,
                       GenerationRequest* request) {
   int64_t number = 0;
-  PINGTI_RETURN_IF_ERROR(ReadInteger(field, value, -1'000'000, 1'000'000, &number));
+  PINGTI_RETURN_IF_ERROR(ReadInteger(field, value, -kMaxPriority, kMaxPriority, &number));
   request->params.priority = static_cast<int32_t>(number);
   return absl::OkStatus();
 }

@@ -222,6 +222,12 @@ TEST_F(InferenceGrpcTest, NumbersAreCheckedBeforeAnythingIsAllocatedByThem) {
               for (int i = 0; i < 2'000; ++i) request->add_tools();
             }),
             "tools: 'tools' has 2000 tools, expected at most 1024");
+  for (const int32_t priority : {1'000'001, -1'000'001, INT32_MAX, INT32_MIN}) {
+    EXPECT_EQ(refuse([priority](auto* p) { p->set_priority(priority); }),
+              Concat("priority: 'priority' is ", priority, ", expected -1000000 to 1000000"));
+  }
+  EXPECT_EQ(refuse_chat([](v1::ChatRequest* request) { request->add_tools(); }),
+            "tools[0].name: expected a name");
   EXPECT_EQ(worker_->num_submitted(), 0u);
 }
 
@@ -338,6 +344,8 @@ TEST_F(InferenceGrpcTest, ABadFieldIsNamed) {
   request = Request();
   request.mutable_params()->mutable_response_format()->set_json_object(true);
   EXPECT_NE(refuse(request).error_message().find("response_format"), std::string::npos);
+  request.mutable_params()->mutable_response_format()->set_json_object(false);
+  EXPECT_TRUE(refuse(request).ok());  // it asks for nothing
   request = Request();
   request.mutable_params()->set_num_beams(4);
   EXPECT_NE(refuse(request).error_message().find("num_beams"), std::string::npos);
