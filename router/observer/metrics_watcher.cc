@@ -14,18 +14,20 @@ double Seconds(TimePoint from, TimePoint to) {
 // Handles are looked up once a request, so that its tokens cost no lock.
 class MetricsObserver final : public RequestObserver {
  public:
-  explicit MetricsObserver(metrics::RouterMetrics* metrics) : metrics_(metrics) {}
+  MetricsObserver(metrics::RouterMetrics* metrics, ModelLabels* labels)
+      : metrics_(metrics), labels_(labels) {}
 
   void OnAccepted(const RequestInfo& request, const RequestAccepted& event) override {
     accepted_ = true;
-    model_ = event.model;
+    model_ = labels_->Of(event.model);
+    const std::string_view model_id = labels_->Of(event.model_id);
     metrics_->requests_in_flight.Increment();
-    prompt_tokens_ = metrics_->prompt_tokens.With({event.model_id});
-    time_to_first_token_ = metrics_->time_to_first_token_seconds.With({event.model_id});
-    inter_token_latency_ = metrics_->inter_token_latency_seconds.With({event.model_id});
-    queue_time_ = metrics_->queue_time_seconds.With({event.model_id});
-    output_tokens_ = metrics_->output_tokens.With({event.model_id});
-    queued_ = metrics_->queued_requests.With({event.model_id});
+    prompt_tokens_ = metrics_->prompt_tokens.With({model_id});
+    time_to_first_token_ = metrics_->time_to_first_token_seconds.With({model_id});
+    inter_token_latency_ = metrics_->inter_token_latency_seconds.With({model_id});
+    queue_time_ = metrics_->queue_time_seconds.With({model_id});
+    output_tokens_ = metrics_->output_tokens.With({model_id});
+    queued_ = metrics_->queued_requests.With({model_id});
     class_time_to_first_token_ =
         metrics_->class_time_to_first_token_seconds.With({request.tenant_class});
     class_output_tokens_ = metrics_->class_tokens.With({request.tenant_class, "output"});
@@ -90,6 +92,7 @@ class MetricsObserver final : public RequestObserver {
   }
 
   metrics::RouterMetrics* const metrics_;
+  ModelLabels* const labels_;
   // What every token touches stands together.
   metrics::Counter output_tokens_;
   metrics::Counter class_output_tokens_;
@@ -111,7 +114,7 @@ class MetricsObserver final : public RequestObserver {
 }  // namespace
 
 std::unique_ptr<RequestObserver> MetricsWatcher::OnReceived(const RequestInfo&) {
-  return std::make_unique<MetricsObserver>(metrics_);
+  return std::make_unique<MetricsObserver>(metrics_, &labels_);
 }
 
 }  // namespace pingti::router

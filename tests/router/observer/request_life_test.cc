@@ -99,6 +99,26 @@ TEST_F(RequestLifeTest, TheModelsNameIsCut) {
   EXPECT_LT(life->info().model.size(), 140u);
 }
 
+TEST_F(RequestLifeTest, ModelsBeyondTheFirstFewShareTheirSeries) {
+  const auto ask = [&](const std::string& model) {
+    const auto life = Receive(Transport::kHttp);
+    life->Accepted(model, model);
+    life->Tokenized(1);
+    life->Queued({clock_.Now(), 0});
+    life->End(absl::OkStatus());
+  };
+  for (size_t i = 0; i < ModelLabels::kMost; ++i) ask(Concat("m", i));
+  for (int i = 0; i < 1000; ++i) ask(Concat("adapter-", i));
+  ask("m0");
+  EXPECT_EQ(Sample("pingti_router_prompt_tokens_total{model=\"m0\"}"), 2);
+  EXPECT_EQ(Sample("pingti_router_prompt_tokens_total{model=\"m255\"}"), 1);
+  EXPECT_EQ(Sample("pingti_router_prompt_tokens_total{model=\"other\"}"), 1000);
+  EXPECT_EQ(Sample("pingti_router_queued_requests{model=\"other\"}"), 0);
+  EXPECT_EQ(Sample("pingti_router_requests_total{code=\"200\",endpoint=\"/v1/x\",model=\"other\"}"),
+            1000);
+  EXPECT_EQ(registry_.Serialize().find("adapter-"), std::string::npos);
+}
+
 TEST_F(RequestLifeTest, MetricsCountWhatHappened) {
   const auto life = Receive(Transport::kHttp);
   life->Accepted("alias", "m");
