@@ -1,7 +1,7 @@
 // Second half of an adapter's product: see lora.h.
 //
 //   y[row, n] = sum over r of (sum over splits of shrunk[split, tile row, module(n), r])
-//                             B[slot, n, r]
+//                             B[slot, n, r]          or y[row, n] += that
 //
 // Grid: (tile, 256 columns). A block goes over the modules that its columns belong to, 16 ranks at
 // a time: its threads add up the splits of the tile's 16 rows in f32, in order, and leave them in
@@ -111,11 +111,36 @@ __device__ __forceinline__ void Multiply(const uint32_t (&sums)[kLoraTileRows][k
   }
 }
 
+// y = values, or y += values.
+__device__ __forceinline__ void Store8(__nv_bfloat16* y, bool accumulate, float (&values)[8]) {
+  if (accumulate) {
+    float before[8];
+    Unpack8<__nv_bfloat16>(*reinterpret_cast<const uint4*>(y), before);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) values[i] += before[i];
+  }
+  *reinterpret_cast<uint4*>(y) = Pack8<__nv_bfloat16>(values);
+}
+
+__device__ __forceinline__ void Store8(float* y, bool accumulate, float (&values)[8]) {
+  auto* vectors = reinterpret_cast<float4*>(y);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float4 sum = accumulate ? vectors[i] : make_float4(0, 0, 0, 0);
+    sum.x += values[4 * i];
+    sum.y += values[4 * i + 1];
+    sum.z += values[4 * i + 2];
+    sum.w += values[4 * i + 3];
+    vectors[i] = sum;
+  }
+}
+
 // Writes row g (half 0) or g + 8 (half 1).
+template <class Y>
 __device__ __forceinline__ void WriteRow(const LoraExpandParams& p, int row, int half,
                                          const float (&results)[kProducts][4]) {
   if (row < 0) return;
-  auto* y = static_cast<__nv_bfloat16*>(p.y) + row * p.y_stride;
+  auto* y = static_cast<Y*>(p.y) + row * p.y_stride;
   const int warp_column = blockIdx.y * kBlockColumns + threadIdx.x / 32 * kWarpColumns;
 #pragma unroll
   for (int group = 0; group < kGroups; ++group) {
@@ -127,10 +152,11 @@ __device__ __forceinline__ void WriteRow(const LoraExpandParams& p, int row, int
       values[2 * j] = results[4 * group + j][2 * half];
       values[2 * j + 1] = results[4 * group + j][2 * half + 1];
     }
-    *reinterpret_cast<uint4*>(y + column) = Pack8<__nv_bfloat16>(values);
+    Store8(y + column, p.accumulate, values);
   }
 }
 
+template <class Y>
 __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
     ExpandKernel(const LoraExpandParams p) {
   __shared__ __align__(16) uint32_t sums[kLoraTileRows][kPairs];
@@ -153,6 +179,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   WaitForPriorKernels();
 #endif
+  if (slot < 0 && p.accumulate) return;
   float results[kProducts][4] = {};
   while (slot >= 0 && piece.begin < block_end) {
     for (piece.first_rank = 0; piece.first_rank < rank; piece.first_rank += kLoraRankStep) {
@@ -168,8 +195,8 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocksPerSm)
     piece = {piece.end, p.part_end[part], p.part_module[part], 0};
     rank = p.ranks[slot * p.ranks_slot_stride + piece.module];
   }
-  WriteRow(p, row_low, 0, results);
-  WriteRow(p, row_high, 1, results);
+  WriteRow<Y>(p, row_low, 0, results);
+  WriteRow<Y>(p, row_high, 1, results);
 }
 
 bool PartsFit(const LoraExpandParams& p) {
@@ -187,7 +214,9 @@ bool PartsFit(const LoraExpandParams& p) {
 }  // namespace
 
 cudaError_t LaunchLoraExpand(const LoraExpandParams& p, cudaStream_t stream) {
-  if (p.dtype != DType::kBf16) return cudaErrorNotSupported;
+  if (p.dtype != DType::kBf16 || (p.y_dtype != DType::kBf16 && p.y_dtype != DType::kF32)) {
+    return cudaErrorNotSupported;
+  }
   if (p.tiles.num_tiles < 0 || p.out_features <= 0 || p.y_stride % 8 != 0 ||
       p.b_slot_stride % 4 != 0 || p.num_modules <= 0 || p.max_rank <= 0 ||
       p.max_rank % kLoraRankStep != 0 || p.max_rank > kMaxLoraRank || p.num_splits <= 0 ||
@@ -202,8 +231,8 @@ cudaError_t LaunchLoraExpand(const LoraExpandParams& p, cudaStream_t stream) {
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const dim3 grid(p.tiles.num_tiles, CeilDiv(p.out_features, kBlockColumns));
-  return LaunchOverlapped(ExpandKernel, grid, dim3(kWarps * 32), 0, stream,
-                          device.compute_capability, p);
+  const auto kernel = p.y_dtype == DType::kBf16 ? ExpandKernel<__nv_bfloat16> : ExpandKernel<float>;
+  return LaunchOverlapped(kernel, grid, dim3(kWarps * 32), 0, stream, device.compute_capability, p);
 }
 
 }  // namespace pingti::kernels

@@ -10,16 +10,21 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "worker/tensor/tensor_view.h"
 
 namespace pingti::worker {
 
-// y += scale * B (A x).
+// y += scale * B (A x). Of an embedding x is a token, as the unit vector of its id: in_features are
+// its tokens, and out_features the columns of a token's row.
 struct AdapterModule {
   TensorView a;  // [rank, in_features]
   TensorView b;  // [out_features, rank]
   double scale = 1.0;
+  bool is_embedding = false;
+  // Not empty: PEFT saved the base's own weight beside, of this shape. It is not read.
+  std::vector<int64_t> base_shape;
 
   int64_t rank() const { return a.shape[0]; }
 };

@@ -20,6 +20,23 @@ namespace {
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kDownSuffix = ".lora_A.weight";
 constexpr std::string_view kUpSuffix = ".lora_B.weight";
+constexpr std::string_view kEmbeddingDownSuffix = ".lora_embedding_A";
+constexpr std::string_view kEmbeddingUpSuffix = ".lora_embedding_B";
+// PEFT saves whole vocabularies beside their adapters (save_embedding_layers).
+constexpr std::string_view kBaseSuffix = ".base_layer.weight";
+
+enum class Role { kDown, kUp, kBase };
+
+struct Suffix {
+  std::string_view text;
+  Role role;
+  bool is_embedding;
+};
+constexpr Suffix kSuffixes[] = {{kDownSuffix, Role::kDown, false},
+                                {kUpSuffix, Role::kUp, false},
+                                {kEmbeddingDownSuffix, Role::kDown, true},
+                                {kEmbeddingUpSuffix, Role::kUp, true},
+                                {kBaseSuffix, Role::kBase, false}};
 
 std::string Described(const TensorView& tensor) {
   return Concat("tensor '", tensor.name, "' ", DTypeName(tensor.dtype), " ", tensor.ShapeString());
@@ -27,11 +44,14 @@ std::string Described(const TensorView& tensor) {
 
 absl::Status AddTensor(const TensorView& tensor, Adapter* adapter) {
   std::string_view module = tensor.name;
-  const bool is_down = module.ends_with(kDownSuffix);
-  if (!module.starts_with(kPrefix) || !(is_down || module.ends_with(kUpSuffix))) {
+  const Suffix* const suffix =
+      std::find_if(std::begin(kSuffixes), std::end(kSuffixes),
+                   [&](const Suffix& known) { return module.ends_with(known.text); });
+  if (!module.starts_with(kPrefix) || suffix == std::end(kSuffixes)) {
     return absl::UnimplementedError(Concat(Described(tensor), ": expected only ", kPrefix, "MODULE",
                                            kDownSuffix, " and ", kPrefix, "MODULE", kUpSuffix,
-                                           ", of linear modules"));
+                                           ", of linear modules, or ", kEmbeddingDownSuffix,
+                                           " and ", kEmbeddingUpSuffix, " of an embedding"));
   }
   if (tensor.dtype != DType::kF32 && tensor.dtype != DType::kF16 && tensor.dtype != DType::kBf16) {
     return absl::UnimplementedError(Concat(Described(tensor), ": expected F32, F16 or BF16"));
@@ -41,16 +61,24 @@ absl::Status AddTensor(const TensorView& tensor, Adapter* adapter) {
         Concat(Described(tensor), ": expected a matrix of at least one value"));
   }
   module.remove_prefix(kPrefix.size());
-  module.remove_suffix((is_down ? kDownSuffix : kUpSuffix).size());
+  module.remove_suffix(suffix->text.size());
   AdapterModule& place = adapter->modules[std::string(module)];
-  (is_down ? place.a : place.b) = tensor;
+  if (suffix->role == Role::kBase) {
+    place.base_shape = tensor.shape;
+    return absl::OkStatus();
+  }
+  (suffix->role == Role::kDown ? place.a : place.b) = tensor;
+  place.is_embedding |= suffix->is_embedding;
   return absl::OkStatus();
 }
 
 absl::Status CheckModule(const std::string& name, const PeftConfig& config, AdapterModule* module) {
   if (module->a.data == nullptr || module->b.data == nullptr) {
+    const bool neither = module->a.data == nullptr && module->b.data == nullptr;
     return absl::InvalidArgumentError(
-        Concat("module '", name, "' has only one of lora_A and ", "lora_B: expected both"));
+        Concat("module '", name, "' has ",
+               neither ? "neither lora_A nor lora_B" : "only one of lora_A and lora_B",
+               ": expected both"));
   }
   PINGTI_ASSIGN_OR_RETURN(const int64_t rank, config.RankOf(name));
   if (module->a.shape[0] != rank || module->b.shape[1] != rank) {

@@ -52,6 +52,19 @@ absl::Status Backend::SetLora(LoraSlots& /*slots*/, int32_t /*slot*/,
   return NoAdapters(name());
 }
 
+absl::Status Backend::CheckLora(const LoraShape& /*shape*/) const { return NoAdapters(name()); }
+
+absl::Status Backend::AdaptedLogits(const LinearWeight& /*weight*/, const LoraWeights& /*adapters*/,
+                                    const Operand& /*x*/, std::span<const int32_t> /*tokens*/,
+                                    MatrixView /*logits*/) {
+  return NoAdapters(name());
+}
+
+absl::Status Backend::AdaptedEmbed(const EmbeddingTable& /*table*/, const LoraWeights& /*adapters*/,
+                                   MatrixView /*out*/) {
+  return NoAdapters(name());
+}
+
 absl::Status Backend::AdaptedLinear(const LinearWeight& /*weight*/, const LoraWeights& /*adapters*/,
                                     const Operand& /*x*/, MatrixView /*out*/) {
   return NoAdapters(name());

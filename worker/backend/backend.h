@@ -312,8 +312,11 @@ class Backend {
   virtual int64_t WorkspaceBytes(const StepLimits& limits) const = 0;
   virtual absl::Status AllocateWorkspace(const StepLimits& limits) = 0;
 
+  // Whether adapters can be added to a product of this shape. Errors: Unimplemented, saying which
+  // shapes can.
+  virtual absl::Status CheckLora(const LoraShape& shape) const;
   // Slots without adapters for all products of a model, once, before AllocateWorkspace. Errors:
-  // ResourceExhausted; Unimplemented where the backend has no adapters, or none of such a shape.
+  // ResourceExhausted; those of CheckLora.
   virtual absl::StatusOr<std::unique_ptr<LoraSlots>> AllocateLora(
       std::span<const LoraShape> products);
 
@@ -388,6 +391,14 @@ class Backend {
   // the step. `out` is of activation_dtype(). Errors: those of Linear.
   virtual absl::Status AdaptedLinear(const LinearWeight& weight, const LoraWeights& adapters,
                                      const Operand& x, MatrixView out);
+  // The same into f32 logits, whose row i is of the step's token tokens[i]; without `tokens` they
+  // have a row for each. Errors: those of Linear.
+  virtual absl::Status AdaptedLogits(const LinearWeight& weight, const LoraWeights& adapters,
+                                     const Operand& x, std::span<const int32_t> tokens,
+                                     MatrixView logits);
+  // Embed, and of every token whose sequence has an adapter: its row += A[:, token]^T B^T.
+  virtual absl::Status AdaptedEmbed(const EmbeddingTable& table, const LoraWeights& adapters,
+                                    MatrixView out);
   // qkv: rows of [num_heads + 2 * num_kv_heads, head_dim]. Normalises (if asked) and rotates q and
   // k by halves (element i with i + head_dim / 2), q in place, and writes k and v into the cache.
   virtual absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape,

@@ -17,6 +17,13 @@ namespace pingti::worker {
 // A sequence that uses no adapter, where slots are named.
 inline constexpr int32_t kNoAdapterSlot = -1;
 
+// What adapters add to.
+enum class LoraUse {
+  kRows,       // a product with a row for each of the step's tokens, of activations
+  kLogits,     // one into f32 logits, with rows for some of the step's tokens
+  kEmbedding,  // rows of tokens: x is the unit vector of a token, and in_features are the table's
+};
+
 // Room for the adapters of one product, which may stack the rows of several modules.
 struct LoraShape {
   // Columns of the product that belong to one module and lie together.
@@ -29,6 +36,7 @@ struct LoraShape {
   std::vector<Part> parts;  // all columns of the product, in order
   int64_t max_rank = 0;     // of a module
   int32_t num_slots = 0;    // adapters that are here at once
+  LoraUse use = LoraUse::kRows;
 
   int64_t out_features() const;
   // Values of all slots: A and B of every module at the largest rank.

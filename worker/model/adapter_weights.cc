@@ -21,6 +21,7 @@ std::string HuggingFaceName(const std::string& module) {
       {"attn_v", "self_attn.v_proj"}, {"attn_output", "self_attn.o_proj"},
       {"ffn_gate", "mlp.gate_proj"},  {"ffn_up", "mlp.up_proj"},
       {"ffn_down", "mlp.down_proj"}};
+  if (module == "token_embd") return "model.embed_tokens";
   constexpr std::string_view kBlock = "blk.";
   if (!module.starts_with(kBlock)) return module;
   const size_t dot = module.find('.', kBlock.size());
@@ -32,6 +33,12 @@ std::string HuggingFaceName(const std::string& module) {
   return module;
 }
 
+// The module that adapters name for a part of a weight. An output projection that shares the
+// embedding's table is one of its own to them.
+std::string AdapterName(const WeightSpec& weight, const RowBlock& part) {
+  return weight.role == WeightRole::kLogits ? "lm_head" : HuggingFaceName(part.module);
+}
+
 // Distinct modules of a weight, in order, and where each lies in the stack.
 struct ModuleOrder {
   std::vector<std::string> names;
@@ -41,15 +48,16 @@ struct ModuleOrder {
 ModuleOrder OrderOf(const WeightSpec& weight) {
   ModuleOrder order;
   for (const RowBlock& part : weight.parts) {
-    const auto known = std::find(order.names.begin(), order.names.end(), part.module);
+    std::string name = AdapterName(weight, part);
+    const auto known = std::find(order.names.begin(), order.names.end(), name);
     order.of_part.push_back(static_cast<int32_t>(known - order.names.begin()));
-    if (known == order.names.end()) order.names.push_back(part.module);
+    if (known == order.names.end()) order.names.push_back(std::move(name));
   }
   return order;
 }
 
-const AdapterModule* FindModule(const Adapter& adapter, const std::string& module) {
-  const auto found = adapter.modules.find(HuggingFaceName(module));
+const AdapterModule* FindModule(const Adapter& adapter, const std::string& name) {
+  const auto found = adapter.modules.find(name);
   return found == adapter.modules.end() ? nullptr : &found->second;
 }
 
@@ -90,17 +98,43 @@ void AppendUpRows(const AdapterModule& module, const std::vector<float>& b, cons
 
 absl::Status CheckShapes(const std::string& name, const AdapterModule& module,
                          const WeightSpec& weight, const RowBlock& part) {
-  if (module.a.shape[1] != weight.module_cols()) {
+  const bool is_embedding = weight.role == WeightRole::kEmbedding;
+  if (module.is_embedding != is_embedding) {
     return absl::InvalidArgumentError(
-        Concat("tensor '", module.a.name, "' ", module.a.ShapeString(), ": expected ",
-               weight.module_cols(), " columns, the inputs of '", name, "'"));
+        Concat("tensor '", module.a.name, "': expected a name that ends in ",
+               is_embedding ? "lora_embedding_A" : "lora_A.weight", ", for '", name, "'"));
   }
-  if (module.b.shape[0] != part.module_rows) {
-    return absl::InvalidArgumentError(
-        Concat("tensor '", module.b.name, "' ", module.b.ShapeString(), ": expected ",
-               part.module_rows, " rows, the outputs of '", name, "'"));
+  const std::vector<int64_t> table = {part.module_rows, weight.module_cols()};
+  if (!module.base_shape.empty() && module.base_shape != table) {
+    return absl::InvalidArgumentError(Concat("the weight of '", name, "' beside its adapter has ",
+                                             module.base_shape.front(), " rows: expected [",
+                                             table[0], ", ", table[1], "], as the model has it"));
+  }
+  const int64_t inputs = is_embedding ? table[0] : table[1];
+  const int64_t outputs = is_embedding ? table[1] : table[0];
+  if (module.a.shape[1] != inputs) {
+    return absl::InvalidArgumentError(Concat("tensor '", module.a.name, "' ",
+                                             module.a.ShapeString(), ": expected ", inputs,
+                                             " columns, the inputs of '", name, "'"));
+  }
+  if (module.b.shape[0] != outputs) {
+    return absl::InvalidArgumentError(Concat("tensor '", module.b.name, "' ",
+                                             module.b.ShapeString(), ": expected ", outputs,
+                                             " rows, the outputs of '", name, "'"));
   }
   return absl::OkStatus();
+}
+
+// Of an embedding, whose rows are tokens: of A the columns of its tokens, of B everything.
+LoraMatrices EmbeddingMatrices(const WeightSpec& weight, const Adapter& adapter) {
+  const RowBlock& tokens = weight.parts.front();
+  const AdapterModule* const module = FindModule(adapter, AdapterName(weight, tokens));
+  LoraMatrices matrices = {{0}, {{}}, {{}}};
+  if (module == nullptr) return matrices;
+  matrices.ranks = {module->rank()};
+  matrices.a = {DownColumns(*module, tokens.first, tokens.rows)};
+  AppendUpRows(*module, Values(module->b), WholeModule("", weight.cols), &matrices.b.front());
+  return matrices;
 }
 
 }  // namespace
@@ -112,6 +146,8 @@ bool TakesAdapters(const WeightSpec& weight) {
     case WeightRole::kAttentionOut:
     case WeightRole::kMlpIn:
     case WeightRole::kMlpOut:
+    case WeightRole::kEmbedding:
+    case WeightRole::kLogits:
       return weight.split != Split::kExpert;
     default:
       return false;
@@ -129,7 +165,7 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
   for (const WeightSpec& weight : declared) {
     if (!TakesAdapters(weight)) continue;
     for (const RowBlock& part : weight.parts) {
-      known.emplace(HuggingFaceName(part.module), std::pair(&weight, &part));
+      known.emplace(AdapterName(weight, part), std::pair(&weight, &part));
     }
   }
   for (const auto& [name, module] : adapter.modules) {
@@ -137,8 +173,8 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
     if (found == known.end()) {
       return absl::InvalidArgumentError(
           Concat("module '", name, "' is none of the model's that take adapters: expected linear ",
-                 "modules inside layers, such as '",
-                 known.empty() ? std::string("none") : known.begin()->first, "'"));
+                 "modules inside layers, the embedding or lm_head, such as '",
+                 known.empty() ? std::string("none") : known.rbegin()->first, "'"));
     }
     const absl::Status fits =
         CheckShapes(name, module, *found->second.first, *found->second.second);
@@ -150,6 +186,16 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
 LoraShape LoraShapeOf(const WeightSpec& weight, const AdapterLimits& limits) {
   const ModuleOrder order = OrderOf(weight);
   LoraShape shape;
+  if (weight.role == WeightRole::kEmbedding) {
+    shape.use = LoraUse::kEmbedding;
+    shape.in_features = weight.rows();
+    shape.num_modules = 1;
+    shape.parts = {{0, weight.cols}};
+    shape.max_rank = limits.max_rank;
+    shape.num_slots = limits.max_adapters;
+    return shape;
+  }
+  if (weight.role == WeightRole::kLogits) shape.use = LoraUse::kLogits;
   shape.in_features = weight.cols;
   shape.num_modules = static_cast<int32_t>(order.names.size());
   shape.max_rank = limits.max_rank;
@@ -164,6 +210,7 @@ LoraShape LoraShapeOf(const WeightSpec& weight, const AdapterLimits& limits) {
 }
 
 LoraMatrices LoraMatricesOf(const WeightSpec& weight, const Adapter& adapter) {
+  if (weight.role == WeightRole::kEmbedding) return EmbeddingMatrices(weight, adapter);
   const ModuleOrder order = OrderOf(weight);
   LoraMatrices matrices;
   std::vector<std::vector<float>> b;  // by module, whole
@@ -179,7 +226,7 @@ LoraMatrices LoraMatricesOf(const WeightSpec& weight, const Adapter& adapter) {
   for (size_t i = 0; i < weight.parts.size(); ++i) {
     const int32_t index = order.of_part[i];
     if (std::exchange(last, index) != index) matrices.b.emplace_back();
-    const AdapterModule* module = FindModule(adapter, weight.parts[i].module);
+    const AdapterModule* module = FindModule(adapter, order.names[static_cast<size_t>(index)]);
     if (module == nullptr) continue;
     AppendUpRows(*module, b[static_cast<size_t>(index)], weight.parts[i], &matrices.b.back());
   }

@@ -28,12 +28,13 @@ struct AdapterLimits {
 absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>& declared,
                           const AdapterLimits& limits);
 
-// REQUIRES: `weight` is of a product inside a layer.
+// REQUIRES: TakesAdapters(weight).
 LoraShape LoraShapeOf(const WeightSpec& weight, const AdapterLimits& limits);
 // What the adapter adds to the product. REQUIRES: CheckAdapter(adapter, ...).ok().
 LoraMatrices LoraMatricesOf(const WeightSpec& weight, const Adapter& adapter);
 
-// Whether adapters can be put beside a weight: the products inside layers.
+// Whether adapters can be put beside a weight: of the products inside layers, the embedding and
+// the output projection.
 bool TakesAdapters(const WeightSpec& weight);
 
 }  // namespace pingti::worker

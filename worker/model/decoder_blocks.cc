@@ -43,8 +43,8 @@ DecoderBlocks::DecoderBlocks(const DecoderSpec& spec)
 
 Declarations DecoderBlocks::DeclareWeights() {
   Declarations out;
-  out.push_back({embedding_spec_, &embedding_});
-  out.push_back({head_spec_, &head_});
+  out.push_back({embedding_spec_, &embedding_, &embedding_lora_});
+  out.push_back({head_spec_, &head_, &head_lora_});
   for (DecoderLayer& layer : layers_) layer.DeclareWeights(&out);
   final_norm_.DeclareWeights(&out);
   return out;
@@ -57,7 +57,9 @@ void DecoderBlocks::DeclareColumns(ActivationPlan* plan) const {
 }
 
 absl::Status DecoderBlocks::Embed(Backend& backend, Communicator& comm, MatrixView out) const {
-  PINGTI_RETURN_IF_ERROR(backend.Embed(*embedding_, out));
+  PINGTI_RETURN_IF_ERROR(embedding_lora_ == nullptr
+                             ? backend.Embed(*embedding_, out)
+                             : backend.AdaptedEmbed(*embedding_, *embedding_lora_, out));
   // Every token's row is on one rank; the others' are zeros.
   return comm.AllReduceSum(out);
 }
@@ -67,11 +69,13 @@ absl::Status DecoderBlocks::Finish(Communicator& comm, MatrixView delta,
   return final_norm_.AddAndApply(comm, delta, residual, delta);
 }
 
-absl::Status DecoderBlocks::Logits(Backend& backend, Communicator& comm, MatrixView delta,
+absl::Status DecoderBlocks::Logits(Backend& backend, Communicator& comm,
+                                   std::span<const int32_t> tokens, MatrixView delta,
                                    MatrixView residual, const Operand& normed,
                                    MatrixView logits) const {
   PINGTI_RETURN_IF_ERROR(final_norm_.AddAndApply(comm, delta, residual, normed));
-  return backend.Linear(*head_, normed, logits);
+  return head_lora_ == nullptr ? backend.Linear(*head_, normed, logits)
+                               : backend.AdaptedLogits(*head_, *head_lora_, normed, tokens, logits);
 }
 
 WeightSpec EmbeddingWeight(const DecoderSpec& spec) {

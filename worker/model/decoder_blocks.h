@@ -5,7 +5,9 @@
 // Confined to the engine thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -41,16 +43,19 @@ class DecoderBlocks {
   absl::Status Finish(Communicator& comm, MatrixView delta, MatrixView residual) const;
   // Logits of rows of the last layer's delta, not yet summed over ranks, and residual, f32: those
   // of the spec's vocabulary_share. Overwrites the residual and `normed`, which has kFinal's form
-  // and may share its values with delta.
-  absl::Status Logits(Backend& backend, Communicator& comm, MatrixView delta, MatrixView residual,
-                      const Operand& normed, MatrixView logits) const;
+  // and may share its values with delta. The rows are those of the step's `tokens`; empty: of all.
+  absl::Status Logits(Backend& backend, Communicator& comm, std::span<const int32_t> tokens,
+                      MatrixView delta, MatrixView residual, const Operand& normed,
+                      MatrixView logits) const;
 
  private:
   WeightSpec embedding_spec_;
   WeightSpec head_spec_;
   int64_t hidden_size_;
-  std::unique_ptr<EmbeddingTable> embedding_;  // [vocab, hidden], or a share of its rows
-  std::unique_ptr<LinearWeight> head_;         // the same
+  std::unique_ptr<EmbeddingTable> embedding_;    // [vocab, hidden], or a share of its rows
+  std::unique_ptr<LinearWeight> head_;           // the same
+  const LoraWeights* embedding_lora_ = nullptr;  // null: no adapters
+  const LoraWeights* head_lora_ = nullptr;
   std::vector<DecoderLayer> layers_;
   Norm final_norm_;
 };

@@ -95,7 +95,14 @@ absl::Status DecoderModel::AllocateAdapters(const AdapterLimits& limits) {
   std::vector<const LoraWeights**> places;
   for (DeclaredWeight& declared : blocks_.DeclareWeights()) {
     if (declared.lora == nullptr) continue;
-    shapes.push_back(LoraShapeOf(declared.spec, limits));
+    const LoraShape shape = LoraShapeOf(declared.spec, limits);
+    // Few adapters have the vocabulary's ends: a model can do without.
+    if (const absl::Status fits = backend_->CheckLora(shape);
+        !fits.ok() && shape.use != LoraUse::kRows) {
+      not_adapted_.emplace_back(std::move(declared.spec), fits);
+      continue;
+    }
+    shapes.push_back(shape);
     places.push_back(declared.lora);
     adapted_.push_back(std::move(declared.spec));
   }
@@ -108,6 +115,9 @@ absl::Status DecoderModel::AllocateAdapters(const AdapterLimits& limits) {
 absl::StatusOr<std::shared_ptr<const AdapterImage>> DecoderModel::PrepareAdapter(
     const Adapter& adapter) const {
   if (lora_slots_ == nullptr) return Model::PrepareAdapter(adapter);
+  for (const auto& [weight, why] : not_adapted_) {
+    if (!LoraMatricesOf(weight, adapter).empty()) return why;
+  }
   PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<LoraImage> image, lora_slots_->NewImage());
   for (size_t i = 0; i < adapted_.size(); ++i) {
     const LoraMatrices matrices = LoraMatricesOf(adapted_[i], adapter);
@@ -326,6 +336,7 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
   if (rows == 0 && !finishes_rows_) return absl::OkStatus();
   MatrixView delta = act.Values(Activation::kDelta, hidden_size_);
   MatrixView residual = act.Values(Activation::kResidual, hidden_size_);
+  std::span<const int32_t> tokens;  // that the rows are of; empty: all
   if (rows < residual.rows) {
     // Only the rows that are asked for are finished: of a prompt, that is one. The layers are done
     // with kNormed.
@@ -337,10 +348,11 @@ absl::Status DecoderModel::ComputeLogits(const ForwardBatch& batch, const Activa
     PINGTI_RETURN_IF_ERROR(backend_->GatherRows(all_residual, batch.logit_tokens, residual));
     if (finishes_rows_) PINGTI_RETURN_IF_ERROR(blocks_.Finish(*comm_, all_delta, all_residual));
     if (rows == 0) return absl::OkStatus();
+    tokens = batch.logit_tokens;
   }
   const Operand normed{act.Values(Activation::kDelta, hidden_size_).Rows(0, rows),
                        act.Form(Activation::kFinal, hidden_size_)};
-  PINGTI_RETURN_IF_ERROR(blocks_.Logits(*backend_, *comm_, delta, residual, normed,
+  PINGTI_RETURN_IF_ERROR(blocks_.Logits(*backend_, *comm_, tokens, delta, residual, normed,
                                         logits_.Columns(head_.first, head_.rows)));
   return sampler_.EndStep(logits_, highest_only_);
 }

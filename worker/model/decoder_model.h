@@ -111,7 +111,9 @@ class DecoderModel : public RankModel {
   RotaryTable rotary_;
 
   AdapterLimits adapters_;
-  std::vector<WeightSpec> adapted_;        // of the products that adapters add to
+  std::vector<WeightSpec> adapted_;  // of the products that adapters add to
+  // Those that they cannot add to on this backend, and why.
+  std::vector<std::pair<WeightSpec, absl::Status>> not_adapted_;
   std::unique_ptr<LoraSlots> lora_slots_;  // of those products, in their order; null: none
 
   int64_t num_blocks_ = 0;

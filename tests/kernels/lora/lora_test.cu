@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -256,6 +257,84 @@ std::vector<int> Cycle(std::vector<int> slots, int rows) {
   return all;
 }
 
+// What adapters add to rows of an embedding, of which only tokens [10, 62) are here, onto y in bf16
+// and in f32. Rows are in one tile: of slot 1, and of none.
+template <class Y>
+void RunEmbedded(TestRun* run) {
+  constexpr int kTokens = 52;
+  constexpr int kFirst = 10;
+  constexpr int kOut = 264;
+  constexpr int kPadded = 32;
+  const std::vector<int32_t> ranks = {kPoisonRank, 20};
+  const std::vector<int32_t> ids = {10, 61, 9, 62, 33, 40, 0};  // the last two without an adapter
+  std::vector<int32_t> rows(2 * kLoraTileRows, -1);
+  std::iota(rows.begin(), rows.begin() + 5, 0);
+  rows[kLoraTileRows] = 5;
+  Random random(9);
+  const __nv_bfloat16 zero = __float2bfloat16(0);
+  const size_t a_slot = kPadded * kTokens;
+  const size_t b_slot = kOut * kPadded;
+  std::vector<__nv_bfloat16> a(2 * a_slot, __float2bfloat16(NAN));
+  std::vector<__nv_bfloat16> b(2 * b_slot, __float2bfloat16(NAN));
+  for (int r = 0; r < kPadded; ++r) {
+    const auto value = [&] { return r < ranks[1] ? __float2bfloat16(random.Normal()) : zero; };
+    for (int token = 0; token < kTokens; ++token) a[a_slot + r * kTokens + token] = value();
+    for (int n = 0; n < kOut; ++n) b[b_slot + n * kPadded + r] = value();
+  }
+  std::vector<Y> before;
+  for (size_t i = 0; i < ids.size() * kOut; ++i) {
+    before.push_back(static_cast<Y>(__bfloat162float(__float2bfloat16(random.Normal()))));
+  }
+  const DeviceBuffer<__nv_bfloat16> device_a(a), device_b(b);
+  const DeviceBuffer<int32_t> device_ranks(ranks), device_ids(ids), device_rows(rows),
+      device_slots(std::vector<int32_t>{1, -1});
+  const DeviceBuffer<float> shrunk(2 * kLoraTileRows * kPadded);
+  const DeviceBuffer<Y> y(before);
+  LoraPickParams pick;
+  pick.tiles = {device_rows.data(), device_slots.data(), 2};
+  pick.token_ids = device_ids.data();
+  pick.first_id = kFirst;
+  pick.a = device_a.data();
+  pick.a_slot_stride = a_slot;
+  pick.ranks = device_ranks.data();
+  pick.ranks_slot_stride = 1;
+  pick.shrunk = shrunk.data();
+  pick.in_features = kTokens;
+  pick.max_rank = kPadded;
+  run->Expect(LaunchLoraPick(pick, nullptr) == cudaSuccess, "pick is refused");
+  LoraExpandParams expand;
+  expand.tiles = pick.tiles;
+  expand.shrunk = shrunk.data();
+  expand.num_splits = expand.num_modules = expand.num_parts = 1;
+  expand.b = device_b.data();
+  expand.b_slot_stride = b_slot;
+  expand.ranks = pick.ranks;
+  expand.ranks_slot_stride = 1;
+  expand.y = y.data();
+  expand.y_stride = expand.out_features = expand.part_end[0] = kOut;
+  expand.accumulate = true;
+  expand.max_rank = kPadded;
+  expand.y_dtype = sizeof(Y) == 2 ? DType::kBf16 : DType::kF32;
+  run->Expect(LaunchLoraExpand(expand, nullptr) == cudaSuccess, "expand is refused");
+  if (!run->ExpectDeviceOk()) return;
+  const std::vector<Y> got = y.ToHost();
+  for (size_t row = 0; row < ids.size(); ++row) {
+    const int token = ids[row] - kFirst;
+    const bool adds = row < 5 && token >= 0 && token < kTokens;
+    for (int n = 0; n < kOut; ++n) {
+      double sum = static_cast<float>(before[row * kOut + n]);
+      for (int r = 0; adds && r < ranks[1]; ++r) {
+        sum += double(__bfloat162float(a[a_slot + r * kTokens + token])) *
+               __bfloat162float(b[b_slot + n * kPadded + r]);
+      }
+      const double value = static_cast<float>(got[row * kOut + n]);
+      const double most = adds ? std::abs(sum) * (sizeof(Y) == 2 ? 1.0 / 256 : 1e-5) + 1e-4 : 0;
+      run->Expect(std::abs(value - sum) <= most, "row %zu, column %d: %g, expected %g", row, n,
+                  value, sum);
+    }
+  }
+}
+
 void RunRefusals(TestRun* run) {
   if (!run->Begin("refusals", 0)) return;
   const DeviceBuffer<float> memory(4096);
@@ -315,6 +394,8 @@ int main(int argc, char** argv) {
     if (std::count(c.row_slots.begin(), c.row_slots.end(), kNoTile) > 0) continue;
     if (run.Begin(c.name + ", recorded on a second stream", 6)) LoraCase(c, 6).RunRecorded(&run);
   }
+  if (run.Begin("an embedding, bf16", 9)) RunEmbedded<__nv_bfloat16>(&run);
+  if (run.Begin("an embedding, f32", 9)) RunEmbedded<float>(&run);
   RunRefusals(&run);
   return run.Finish();
 }

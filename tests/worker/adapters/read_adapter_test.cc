@@ -108,10 +108,29 @@ TEST_F(BadAdapterTest, ErrorsOfTheConfigurationNameItsFile) {
 TEST_F(BadAdapterTest, TensorsOfNoLinearModuleAreRefused) {
   WriteTensors({{"base_model.model.x.lora_magnitude_vector", {2, 2}}});
   EXPECT_THAT(Error(), HasSubstr("tensor 'base_model.model.x.lora_magnitude_vector' F32 [2, 2]"));
-  WriteTensors({{"base_model.model.x.lora_embedding_A", {2, 2}}});
-  EXPECT_THAT(Error(), HasSubstr("lora_embedding_A"));
+  WriteTensors({{"base_model.model.x.lora_embedding_C", {2, 2}}});
+  EXPECT_THAT(Error(), HasSubstr("lora_embedding_C"));
   WriteTensors({{"x.lora_A.weight", {2, 2}}});
   EXPECT_THAT(Error(), HasSubstr("expected only base_model.model.MODULE.lora_A.weight"));
+}
+
+TEST(ReadAdapterTest, AVocabularysEndsAreModulesWithTheirBasesShapes) {
+  const auto adapter = ReadAdapter("ends", Golden("llama3_d64_ends"));
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  const AdapterModule& embedding = (*adapter)->modules.at("model.embed_tokens");
+  EXPECT_TRUE(embedding.is_embedding);
+  EXPECT_EQ(embedding.a.shape, (std::vector<int64_t>{8, 96}));
+  EXPECT_EQ(embedding.b.shape, (std::vector<int64_t>{64, 8}));
+  EXPECT_EQ(embedding.base_shape, (std::vector<int64_t>{96, 64}));
+  const AdapterModule& head = (*adapter)->modules.at("lm_head");
+  EXPECT_FALSE(head.is_embedding);
+  EXPECT_EQ(head.base_shape, (std::vector<int64_t>{96, 64}));
+  EXPECT_TRUE((*adapter)->modules.at("model.layers.0.self_attn.q_proj").base_shape.empty());
+}
+
+TEST_F(BadAdapterTest, AWeightBesideNoAdapterIsRefused) {
+  WriteTensors({{"base_model.model.x.base_layer.weight", {5, 5}}});
+  EXPECT_THAT(Error(), HasSubstr("module 'x' has neither lora_A nor lora_B"));
 }
 
 TEST_F(BadAdapterTest, HalvesRanksAndTypesMustFit) {

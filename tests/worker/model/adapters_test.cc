@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstddef>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -130,7 +131,8 @@ TEST_P(AdaptersTest, AnswersEqualThoseOfMergedWeights) {
 INSTANTIATE_TEST_SUITE_P(Adapters, AdaptersTest,
                          ::testing::Values("llama3_qv", "llama3_mlp", "llama3_all", "phi3_fused",
                                            "falcon_fused", "gguf_llama", "llama3_d64_qv",
-                                           "llama3_d64_all", "deepseek_v3_latent"),
+                                           "llama3_d64_all", "deepseek_v3_latent", "llama3_ends",
+                                           "llama3_d64_ends", "tied_head"),
                          [](const auto& test) { return std::string(test.param); });
 
 // The log-probabilities after each of `steps` tokens of one sequence that is alone.
@@ -147,12 +149,37 @@ std::vector<std::vector<float>> Alone(Model* model, int32_t slot,
   return all;
 }
 
+TEST(AdapterRefusalTest, TablesOfTheVocabularyMustBeTheModels) {
+  const auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/llama3_d64"));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto refusal = [&](const std::string& module,
+                           const std::function<void(AdapterModule*)>& change) {
+    const auto read = ReadAdapter("ends", AdapterPath("llama3_d64_ends"));
+    EXPECT_TRUE(read.ok()) << read.status();
+    change(&(*read)->modules.at(module));
+    return std::string(
+        CheckAdapter(**read, DeclaredWeights((*checkpoint)->spec()), {kSlots, 16}).message());
+  };
+  EXPECT_EQ(refusal("lm_head", [](AdapterModule*) {}), "");
+  // A vocabulary that grew for the adapter.
+  EXPECT_EQ(refusal("lm_head", [](AdapterModule* head) { head->base_shape[0] = 100; }),
+            "the weight of 'lm_head' beside its adapter has 100 rows: expected [96, 64], as the "
+            "model has it");
+  EXPECT_EQ(refusal("model.embed_tokens", [](AdapterModule* rows) { rows->a.shape[1] = 100; }),
+            "tensor 'base_model.model.model.embed_tokens.lora_embedding_A' [8, 100]: expected 96 "
+            "columns, the inputs of 'model.embed_tokens'");
+  EXPECT_EQ(refusal("model.embed_tokens", [](AdapterModule* rows) { rows->is_embedding = false; }),
+            "tensor 'base_model.model.model.embed_tokens.lora_embedding_A': expected a name that "
+            "ends in lora_embedding_A, for 'model.embed_tokens'");
+}
+
 TEST(AdapterBatchTest, SequencesOfManyAdaptersAnswerAsEachDoesAlone) {
   AdaptedModel adapted("llama3_d64", "");
   adapted.Set(0, "llama3_d64_qv");
+  adapted.Set(1, "llama3_d64_ends");
   adapted.Set(2, "llama3_d64_all");
   // Neighbours with the same adapter, with another and with none; prompts and single tokens.
-  const std::vector<int32_t> slots = {2, 0, 0, kNoAdapterSlot, 2, kNoAdapterSlot, 0};
+  const std::vector<int32_t> slots = {2, 0, 0, kNoAdapterSlot, 1, kNoAdapterSlot, 0, 1};
   std::vector<std::vector<std::vector<int32_t>>> steps(slots.size());
   for (size_t s = 0; s < slots.size(); ++s) {
     const auto id = static_cast<int32_t>(s);

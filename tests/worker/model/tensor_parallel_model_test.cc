@@ -246,7 +246,9 @@ INSTANTIATE_TEST_SUITE_P(Adapters, TensorParallelAdapterTest,
                                            AdapterCase{"phi3_window", "phi3_fused"},
                                            AdapterCase{"falcon_new", "falcon_fused"},
                                            AdapterCase{"deepseek_v3", "deepseek_v3_latent"},
-                                           AdapterCase{"gguf_llama_k", "gguf_llama"}),
+                                           AdapterCase{"gguf_llama_k", "gguf_llama"},
+                                           AdapterCase{"llama3", "llama3_ends"},
+                                           AdapterCase{"llama_mqa_bias_tied", "tied_head"}),
                          [](const auto& test) { return std::string(test.param.adapter); });
 
 constexpr const char* kCpuCheckpoints[] = {"llama3",

@@ -47,6 +47,7 @@ class CpuEmbedding : public EmbeddingTable {
   explicit CpuEmbedding(EmbeddingSource source) : source_(std::move(source)) {}
   int64_t bytes() const override { return source_.rows.tensor.bytes; }
   int64_t vocab_size() const { return source_.vocab_size == 0 ? rows() : source_.vocab_size; }
+  int64_t first_token() const { return source_.first_token; }
   void Lookup(int64_t token, float* out) const {
     const int64_t row = token - source_.first_token;
     if (row >= 0 && row < rows()) {
@@ -101,6 +102,8 @@ class CpuBackend : public Backend {
     for (const LoraShape& shape : products) PINGTI_RETURN_IF_ERROR(lora_stage_.Grow(shape));
     return std::make_unique<CpuLoraSlots>(products);
   }
+
+  absl::Status CheckLora(const LoraShape& /*shape*/) const override { return absl::OkStatus(); }
 
   absl::Status SetLora(LoraSlots& slots, int32_t slot,
                        std::shared_ptr<const LoraImage> image) override {
@@ -246,11 +249,27 @@ class CpuBackend : public Backend {
                      &stage_);
   }
 
+  absl::Status AdaptedLogits(const LinearWeight& weight, const LoraWeights& adapters,
+                             const Operand& x, std::span<const int32_t> tokens,
+                             MatrixView logits) override {
+    PINGTI_RETURN_IF_ERROR(Linear(weight, x, logits));
+    return RunLora(static_cast<const CpuLoraWeights&>(adapters), step_, tokens, x.values, logits,
+                   *kernels_, &pool_, &lora_stage_);
+  }
+
+  absl::Status AdaptedEmbed(const EmbeddingTable& table, const LoraWeights& adapters,
+                            MatrixView out) override {
+    PINGTI_RETURN_IF_ERROR(Embed(table, out));
+    return EmbedLora(static_cast<const CpuLoraWeights&>(adapters), step_,
+                     static_cast<const CpuEmbedding&>(table).first_token(), out, *kernels_, &pool_,
+                     &lora_stage_);
+  }
+
   absl::Status AdaptedLinear(const LinearWeight& weight, const LoraWeights& adapters,
                              const Operand& x, MatrixView out) override {
     PINGTI_RETURN_IF_ERROR(Linear(weight, x, out));
-    return RunLora(static_cast<const CpuLoraWeights&>(adapters), step_, x.values, out, *kernels_,
-                   &pool_, &lora_stage_);
+    return RunLora(static_cast<const CpuLoraWeights&>(adapters), step_, {}, x.values, out,
+                   *kernels_, &pool_, &lora_stage_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,

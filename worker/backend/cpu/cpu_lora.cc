@@ -11,6 +11,14 @@
 namespace pingti::worker::cpu {
 namespace {
 
+constexpr int64_t kMostExpanded = int64_t{1} << 20;  // values, of rows that are worked on at once
+
+int64_t WidestPart(const LoraShape& shape) {
+  int64_t columns = 0;
+  for (const LoraShape::Part& part : shape.parts) columns = std::max(columns, part.columns);
+  return columns;
+}
+
 absl::StatusOr<std::unique_ptr<CpuLinearWeight>> PackLora(const std::vector<float>& values,
                                                           int64_t rows, int64_t cols) {
   PINGTI_CHECK(static_cast<int64_t>(values.size()) == rows * cols);
@@ -26,30 +34,57 @@ absl::StatusOr<std::unique_ptr<CpuLinearWeight>> PackLora(const std::vector<floa
   return CpuLinearWeight::Make(source, &here);
 }
 
-absl::Status AddToRows(const CpuLoraWeights& weights, int32_t slot, MatrixView x, MatrixView out,
-                       const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage) {
-  const LoraShape& shape = weights.shape();
-  const CpuLoraMatrices* const matrices = weights.matrices(slot);
-  if (matrices == nullptr) return absl::OkStatus();
-  for (int32_t module = 0; module < shape.num_modules; ++module) {
-    const CpuLinearWeight* a = matrices->a[static_cast<size_t>(module)].get();
-    if (a == nullptr) continue;
-    const MatrixView shrunk = stage->Shrunk(x.rows, a->out_features());
-    PINGTI_RETURN_IF_ERROR(RunLinear(*a, x, shrunk, kernels, pool, stage->activations()));
-    int64_t column = 0;
-    for (size_t i = 0; i < shape.parts.size(); ++i) {
-      const LoraShape::Part& part = shape.parts[i];
-      const int64_t first = std::exchange(column, column + part.columns);
-      if (part.module != module) continue;
-      const MatrixView expanded = stage->Expanded(x.rows, part.columns);
-      PINGTI_RETURN_IF_ERROR(
-          RunLinear(*matrices->b[i], shrunk, expanded, kernels, pool, stage->activations()));
-      pool->RunRows(x.rows, [&](int64_t r) {
-        kernels.add_in_place(static_cast<float*>(out.data) + r * out.stride + first,
-                             static_cast<const float*>(expanded.data) + r * expanded.stride,
-                             part.columns);
-      });
+std::vector<float> Turned(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  std::vector<float> turned(values.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      turned[static_cast<size_t>(c * rows + r)] = values[static_cast<size_t>(r * cols + c)];
     }
+  }
+  return turned;
+}
+
+// out += shrunk B^T for the columns of one module.
+absl::Status Expand(const CpuLoraWeights& weights, const CpuLoraMatrices& matrices, int32_t module,
+                    MatrixView shrunk, MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
+                    LoraStage* stage) {
+  const LoraShape& shape = weights.shape();
+  int64_t column = 0;
+  for (size_t i = 0; i < shape.parts.size(); ++i) {
+    const LoraShape::Part& part = shape.parts[i];
+    const int64_t first = std::exchange(column, column + part.columns);
+    if (part.module != module) continue;
+    const MatrixView expanded = stage->Expanded(out.rows, part.columns);
+    PINGTI_RETURN_IF_ERROR(
+        RunLinear(*matrices.b[i], shrunk, expanded, kernels, pool, stage->activations()));
+    pool->RunRows(out.rows, [&](int64_t r) {
+      kernels.add_in_place(static_cast<float*>(out.data) + r * out.stride + first,
+                           static_cast<const float*>(expanded.data) + r * expanded.stride,
+                           part.columns);
+    });
+  }
+  return absl::OkStatus();
+}
+
+// Calls add(matrices, first, count) for neighbouring rows with the same adapter, RowsOf at a time.
+template <typename Add>
+absl::Status ForRuns(const CpuLoraWeights& weights, const StepInputs& step,
+                     std::span<const int32_t> tokens, int64_t num_rows, const Add& add) {
+  if (step.adapter_slots.empty()) return absl::OkStatus();
+  const auto& starts = step.query_start;
+  const auto matrices_of = [&](int64_t row) -> const CpuLoraMatrices* {
+    const int64_t token = tokens.empty() ? row : tokens[static_cast<size_t>(row)];
+    const auto after = std::upper_bound(starts.begin(), starts.end(), token);
+    const int32_t slot = step.adapter_slots[static_cast<size_t>(after - starts.begin()) - 1];
+    return slot == kNoAdapterSlot ? nullptr : weights.matrices(slot);
+  };
+  const int64_t most = LoraStage::RowsOf(weights.shape());
+  for (int64_t row = 0; row < num_rows;) {
+    const CpuLoraMatrices* const matrices = matrices_of(row);
+    int64_t end = row + 1;
+    while (end < num_rows && end - row < most && matrices_of(end) == matrices) ++end;
+    if (matrices != nullptr) PINGTI_RETURN_IF_ERROR(add(*matrices, row, end - row));
+    row = end;
   }
   return absl::OkStatus();
 }
@@ -89,6 +124,10 @@ absl::Status CpuLoraSlots::Fill(size_t product, const LoraMatrices& matrices,
   for (size_t m = 0; m < matrices.a.size(); ++m) {
     PINGTI_CHECK(matrices.ranks[m] <= shape.max_rank);
     if (matrices.ranks[m] == 0) continue;
+    if (shape.use == LoraUse::kEmbedding) {
+      packed.columns = Turned(matrices.a[m], matrices.ranks[m], shape.in_features);
+      continue;
+    }
     PINGTI_ASSIGN_OR_RETURN(packed.a[m],
                             PackLora(matrices.a[m], matrices.ranks[m], shape.in_features));
   }
@@ -106,14 +145,17 @@ void CpuLoraSlots::Set(int32_t slot, std::shared_ptr<const LoraImage> image) {
   slots_[static_cast<size_t>(slot)] = std::static_pointer_cast<const CpuLoraImage>(image);
 }
 
+int64_t LoraStage::RowsOf(const LoraShape& shape) {
+  return std::clamp<int64_t>(kMostExpanded / WidestPart(shape), 1, kRows);
+}
+
 absl::Status LoraStage::Grow(const LoraShape& shape) {
   max_rank_ = std::max(max_rank_, shape.max_rank);
-  max_depth_ = std::max({max_depth_, shape.in_features, shape.max_rank});
-  for (const LoraShape::Part& part : shape.parts) {
-    max_columns_ = std::max(max_columns_, part.columns);
-  }
+  max_depth_ = std::max(max_depth_, shape.max_rank);
+  if (shape.use != LoraUse::kEmbedding) max_depth_ = std::max(max_depth_, shape.in_features);
+  max_expanded_ = std::max(max_expanded_, RowsOf(shape) * WidestPart(shape));
   PINGTI_ASSIGN_OR_RETURN(shrunk_, AlignedBuffer::Make(kRows * max_rank_ * 4));
-  PINGTI_ASSIGN_OR_RETURN(expanded_, AlignedBuffer::Make(kRows * max_columns_ * 4));
+  PINGTI_ASSIGN_OR_RETURN(expanded_, AlignedBuffer::Make(max_expanded_ * 4));
   StepLimits limits;
   limits.max_tokens = kRows;
   limits.max_in_features = max_depth_;
@@ -126,28 +168,51 @@ MatrixView LoraStage::Shrunk(int64_t rows, int64_t cols) {
 }
 
 MatrixView LoraStage::Expanded(int64_t rows, int64_t cols) {
-  PINGTI_CHECK(rows <= kRows && cols <= max_columns_);
+  PINGTI_CHECK(rows * cols <= max_expanded_);
   return {expanded_.as<void>(), DType::kF32, rows, cols, cols};
 }
 
-absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step, MatrixView x,
-                     MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
-                     LoraStage* stage) {
-  const auto& slots = step.adapter_slots;
-  for (size_t s = 0; s < slots.size();) {
-    size_t end = s + 1;
-    while (end < slots.size() && slots[end] == slots[s]) ++end;
-    const int32_t slot = slots[s];
-    const int64_t last = step.query_start[end];
-    for (int64_t row = step.query_start[s]; slot != kNoAdapterSlot && row < last;) {
-      const int64_t count = std::min(LoraStage::kRows, last - row);
-      PINGTI_RETURN_IF_ERROR(
-          AddToRows(weights, slot, x.Rows(row, count), out.Rows(row, count), kernels, pool, stage));
-      row += count;
-    }
-    s = end;
-  }
-  return absl::OkStatus();
+absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step,
+                     std::span<const int32_t> tokens, MatrixView x, MatrixView out,
+                     const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage) {
+  const int64_t rows = static_cast<int64_t>(tokens.empty() ? step.token_ids.size() : tokens.size());
+  return ForRuns(
+      weights, step, tokens, rows,
+      [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) -> absl::Status {
+        for (int32_t module = 0; module < weights.shape().num_modules; ++module) {
+          const CpuLinearWeight* a = matrices.a[static_cast<size_t>(module)].get();
+          if (a == nullptr) continue;
+          const MatrixView shrunk = stage->Shrunk(count, a->out_features());
+          PINGTI_RETURN_IF_ERROR(
+              RunLinear(*a, x.Rows(first, count), shrunk, kernels, pool, stage->activations()));
+          PINGTI_RETURN_IF_ERROR(Expand(weights, matrices, module, shrunk, out.Rows(first, count),
+                                        kernels, pool, stage));
+        }
+        return absl::OkStatus();
+      });
+}
+
+absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, int64_t first_token,
+                       MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
+                       LoraStage* stage) {
+  const int64_t num_tokens = weights.shape().in_features;
+  return ForRuns(
+      weights, step, {}, static_cast<int64_t>(step.token_ids.size()),
+      [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) -> absl::Status {
+        if (matrices.columns.empty()) return absl::OkStatus();
+        const int64_t rank = static_cast<int64_t>(matrices.columns.size()) / num_tokens;
+        const MatrixView shrunk = stage->Shrunk(count, rank);
+        for (int64_t row = 0; row < count; ++row) {
+          const int64_t token = step.token_ids[static_cast<size_t>(first + row)] - first_token;
+          float* const values = static_cast<float*>(shrunk.data) + row * shrunk.stride;
+          if (token < 0 || token >= num_tokens) {  // of another rank
+            std::fill_n(values, rank, 0.0f);
+          } else {
+            std::copy_n(matrices.columns.data() + token * rank, rank, values);
+          }
+        }
+        return Expand(weights, matrices, 0, shrunk, out.Rows(first, count), kernels, pool, stage);
+      });
 }
 
 }  // namespace pingti::worker::cpu

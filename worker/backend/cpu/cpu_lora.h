@@ -20,7 +20,9 @@ class CpuLoraWeights;
 
 // What an adapter adds to one product.
 struct CpuLoraMatrices {
-  std::vector<std::unique_ptr<CpuLinearWeight>> a;  // by module; null: left as it is
+  // By module; null: left as it is. Of an embedding: none.
+  std::vector<std::unique_ptr<CpuLinearWeight>> a;
+  std::vector<float> columns;  // of an embedding's A: [tokens, rank]; empty: left as it is
   std::vector<std::unique_ptr<CpuLinearWeight>> b;  // by part, null as its module's A
 };
 
@@ -63,12 +65,14 @@ class CpuLoraWeights : public LoraWeights {
 // What products with adapters write in between. Its size follows from the shapes alone.
 class LoraStage {
  public:
-  static constexpr int64_t kRows = 64;  // that are worked on at once
+  static constexpr int64_t kRows = 64;  // that are worked on at once, or fewer where they are wide
 
   // Enough for products of this shape too. Errors: ResourceExhausted.
   absl::Status Grow(const LoraShape& shape);
 
-  // [kRows, cols] each. REQUIRES: a shape with such columns was announced.
+  // That are worked on at once of a product with so many columns in a part.
+  static int64_t RowsOf(const LoraShape& shape);
+  // [rows, cols] each. REQUIRES: a shape with such columns was announced, and rows <= RowsOf(it).
   MatrixView Shrunk(int64_t rows, int64_t cols);
   MatrixView Expanded(int64_t rows, int64_t cols);
   ActivationStage* activations() { return &activations_; }
@@ -76,15 +80,21 @@ class LoraStage {
  private:
   int64_t max_depth_ = 0;
   int64_t max_rank_ = 0;
-  int64_t max_columns_ = 0;
+  int64_t max_expanded_ = 0;  // values
   AlignedBuffer shrunk_;
   AlignedBuffer expanded_;
   ActivationStage activations_;
 };
 
-// out += (x A^T) B^T for rows with adapters, see Backend::AdaptedLinear; `step` is the one in
-// progress.
-absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step, MatrixView x,
-                     MatrixView out, const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage);
+// out += (x A^T) B^T for rows with adapters, see Backend::AdaptedLinear and AdaptedLogits: of the
+// step's `tokens`, or, if that is empty, of all of them; `step` is the one in progress.
+absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step,
+                     std::span<const int32_t> tokens, MatrixView x, MatrixView out,
+                     const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage);
+// out += A[:, token]^T B^T for tokens whose sequences have adapters, see Backend::AdaptedEmbed;
+// `first_token` is the first one of the table.
+absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, int64_t first_token,
+                       MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
+                       LoraStage* stage);
 
 }  // namespace pingti::worker::cpu

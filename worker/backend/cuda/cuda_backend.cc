@@ -197,6 +197,10 @@ class CudaBackend : public Backend {
     return transfer_.Import(to, blocks, in, stream_);
   }
 
+  absl::Status CheckLora(const LoraShape& shape) const override {
+    return CudaLoraSlots::Check(shape);
+  }
+
   absl::Status SetLora(LoraSlots& slots, int32_t slot,
                        std::shared_ptr<const LoraImage> image) override {
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
@@ -226,6 +230,8 @@ class CudaBackend : public Backend {
     PINGTI_RETURN_IF_CUDA_ERROR(cudaSetDevice(options_.device));
     attention_.BeginStep();
     latent_.BeginStep();
+    step_query_start_ = inputs.query_start;
+    step_adapter_slots_ = inputs.adapter_slots;
     return arrays_.Upload(inputs, stream_);
   }
 
@@ -300,6 +306,30 @@ class CudaBackend : public Backend {
         lora, tiles, x.values, out,
         [&](bool accumulate) { return linear_->Run(linear, x, out, stream_, accumulate); },
         stream_);
+  }
+
+  absl::Status AdaptedLogits(const LinearWeight& weight, const LoraWeights& adapters,
+                             const Operand& x, std::span<const int32_t> tokens,
+                             MatrixView logits) override {
+    PINGTI_RETURN_IF_ERROR(Linear(weight, x, logits));
+    const auto& lora = static_cast<const CudaLoraWeights&>(adapters);
+    kernels::LoraTiles tiles = arrays_.device().adapter_tiles;
+    if (tiles.num_tiles == 0 || !lora.is_used()) return absl::OkStatus();
+    if (!tokens.empty()) {
+      PINGTI_ASSIGN_OR_RETURN(
+          tiles, lora_.TilesOf(tokens, step_query_start_, step_adapter_slots_, stream_));
+    }
+    return lora_.AddTo(lora, tiles, x.values, logits, stream_);
+  }
+
+  absl::Status AdaptedEmbed(const EmbeddingTable& table, const LoraWeights& adapters,
+                            MatrixView out) override {
+    PINGTI_RETURN_IF_ERROR(Embed(table, out));
+    const auto& lora = static_cast<const CudaLoraWeights&>(adapters);
+    const StepPointers& step = arrays_.device();
+    if (step.adapter_tiles.num_tiles == 0 || !lora.is_used()) return absl::OkStatus();
+    const auto first = static_cast<int32_t>(static_cast<const CudaEmbedding&>(table).first_token());
+    return lora_.AddToEmbedded(lora, step.adapter_tiles, step.token_ids, first, out, stream_);
   }
 
   absl::Status RopeAndAppendKv(MatrixView qkv, const AttentionShape& shape, const HeadNorms& norms,
@@ -518,6 +548,8 @@ class CudaBackend : public Backend {
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<CudaLinear> linear_;
   CudaLora lora_;
+  std::span<const int32_t> step_query_start_;  // the caller's, see StepInputs
+  std::span<const int32_t> step_adapter_slots_;
   std::optional<WeightUpload> upload_;  // while loading
   StepLimits limits_;                   // of the workspace
   StepArrays arrays_;

@@ -7,8 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "pingti/kernels/lora.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/cuda/cuda_lora_slots.h"
@@ -34,17 +37,39 @@ class CudaLora {
   absl::Status Run(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles, MatrixView x,
                    MatrixView out, const Product& product, cudaStream_t stream);
 
+  // Tiles of rows that are those of some of a step's tokens, for AddTo. Not to be recorded: the
+  // list is copied when this is called.
+  absl::StatusOr<kernels::LoraTiles> TilesOf(std::span<const int32_t> tokens,
+                                             std::span<const int32_t> query_start,
+                                             std::span<const int32_t> adapter_slots,
+                                             cudaStream_t stream);
+  // out += (x A^T) B^T for rows of `tiles` with adapters; `out` is f32.
+  absl::Status AddTo(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles, MatrixView x,
+                     MatrixView out, cudaStream_t stream);
+  // out += A[:, token]^T B^T for rows of `tiles` with adapters; `token_ids` is on the device.
+  absl::Status AddToEmbedded(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
+                             const int32_t* token_ids, int32_t first_token, MatrixView out,
+                             cudaStream_t stream);
+
  private:
   // out = (x A^T) B^T for rows with adapters, zeros for the others.
   absl::Status RunAlone(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
                         MatrixView x, MatrixView out, cudaStream_t stream);
+  absl::Status Shrink(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles, MatrixView x,
+                      cudaStream_t stream);
+  // `num_splits` is what is in shrunk_; `accumulate`: onto what is in `out`.
+  absl::Status Expand(const CudaLoraWeights& weights, const kernels::LoraTiles& tiles,
+                      int num_splits, bool accumulate, MatrixView out, cudaStream_t stream);
   int64_t ShrunkBytes(const StepLimits& limits) const;
   int64_t BesideBytes(const StepLimits& limits) const;
+  static int64_t TileBytes(const StepLimits& limits);
 
   int64_t row_bytes_ = 0;               // that the widest product shrinks a row to, all splits
-  int64_t max_columns_ = 0;             // of a product
+  int64_t max_columns_ = 0;             // of a product of activations
   std::unique_ptr<CudaBuffer> shrunk_;  // f32, see kernels' lora.h
   std::unique_ptr<CudaBuffer> beside_;  // bf16, what is to be added to a product of few rows
+  std::unique_ptr<CudaBuffer> tiles_;   // i32, of TilesOf
+  std::vector<int32_t> host_tiles_;
   SideStream side_;
 };
 

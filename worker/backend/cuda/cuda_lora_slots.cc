@@ -22,22 +22,6 @@ constexpr size_t kSpareImages = 2;
 int64_t FilledUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 int64_t FilledRank(int64_t rank) { return FilledUp(rank, kernels::kLoraRankStep); }
 
-absl::Status CheckSizes(const LoraShape& shape) {
-  const bool columns_fit =
-      std::all_of(shape.parts.begin(), shape.parts.end(),
-                  [](const LoraShape::Part& part) { return part.columns % 8 == 0; });
-  if (shape.in_features % 8 == 0 && columns_fit &&
-      shape.parts.size() <= static_cast<size_t>(kernels::kMaxLoraParts) &&
-      shape.max_rank <= kernels::kMaxLoraRank) {
-    return absl::OkStatus();
-  }
-  return absl::UnimplementedError(
-      Concat("adapters of a product [", shape.out_features(), ", ", shape.in_features, "] in ",
-             shape.parts.size(), " parts, of rank ", shape.max_rank,
-             ": expected sizes that are multiples of 8, at most ", kernels::kMaxLoraParts,
-             " parts and a rank of at most ", kernels::kMaxLoraRank));
-}
-
 // Places of the next `bytes` in a slot.
 int64_t Place(int64_t bytes, int64_t* end) {
   return std::exchange(*end, FilledUp(*end + bytes, kAlignment));
@@ -86,12 +70,29 @@ bool CudaLoraWeights::is_used() const {
   return std::any_of(used_.begin(), used_.end(), [](bool used) { return used; });
 }
 
+absl::Status CudaLoraSlots::Check(const LoraShape& shape) {
+  const bool columns_fit =
+      std::all_of(shape.parts.begin(), shape.parts.end(),
+                  [](const LoraShape::Part& part) { return part.columns % 8 == 0; });
+  const bool inputs_fit = shape.in_features % 8 == 0 || shape.use == LoraUse::kEmbedding;
+  if (inputs_fit && columns_fit &&
+      shape.parts.size() <= static_cast<size_t>(kernels::kMaxLoraParts) &&
+      shape.max_rank <= kernels::kMaxLoraRank) {
+    return absl::OkStatus();
+  }
+  return absl::UnimplementedError(Concat(
+      "adapters of a ", shape.use == LoraUse::kEmbedding ? "table" : "product", " [",
+      shape.out_features(), ", ", shape.in_features, "] in ", shape.parts.size(),
+      " parts, of rank ", shape.max_rank, ": expected sizes that are multiples of 8, at most ",
+      kernels::kMaxLoraParts, " parts and a rank of at most ", kernels::kMaxLoraRank));
+}
+
 absl::StatusOr<std::unique_ptr<CudaLoraSlots>> CudaLoraSlots::Make(
     std::span<const LoraShape> products, int device) {
   std::unique_ptr<CudaLoraSlots> slots(new CudaLoraSlots());
   int64_t num_slots = 0;
   for (const LoraShape& shape : products) {
-    PINGTI_RETURN_IF_ERROR(CheckSizes(shape));
+    PINGTI_RETURN_IF_ERROR(Check(shape));
     PINGTI_CHECK(num_slots == 0 || num_slots == shape.num_slots);
     num_slots = shape.num_slots;
     slots->products_.push_back(

@@ -83,6 +83,9 @@ class CudaLoraSlots : public LoraSlots {
   static absl::StatusOr<std::unique_ptr<CudaLoraSlots>> Make(std::span<const LoraShape> products,
                                                              int device);
 
+  // See Backend::CheckLora.
+  static absl::Status Check(const LoraShape& shape);
+
   const CudaLoraWeights& product(size_t index) const override { return *products_[index]; }
   absl::StatusOr<std::unique_ptr<LoraImage>> NewImage() const override;
   absl::Status Fill(size_t product, const LoraMatrices& matrices, LoraImage* image) const override;
