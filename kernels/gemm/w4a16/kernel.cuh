@@ -41,10 +41,12 @@
 namespace pingti::kernels {
 
 // Grouped products (kernels/moe/grouped_w4a16) have smaller blocks than dense ones.
+// kIsFloat_: 4 bits are E2M1 floats, without zeros.
 template <int kBits_, int kTokens_, int kSteps_, int kWarps_ = 8,
-          int kBlocksPerSm_ = kTokens_ <= 16 ? 2 : 1>
+          int kBlocksPerSm_ = kTokens_ <= 16 ? 2 : 1, bool kIsFloat_ = false>
 struct GemmW4A16Traits {
   static constexpr int kBits = kBits_;
+  static constexpr bool kIsFloat = kIsFloat_;
   static constexpr int kTokens = kTokens_;
   static constexpr int kSteps = kSteps_;      // k16-steps a scale covers within a chunk
   static constexpr int kGroups = 8 / kSteps;  // scales a chunk and row
@@ -80,7 +82,7 @@ struct GemmW4A16Traits {
   static constexpr int kStages = kStagesThatFit < 8 ? kStagesThatFit : 8;
   static constexpr int kSharedBytes = kStages * kStageBytes + 16;
 
-  static_assert(kBits == 4 || kBits == 8);
+  static_assert(kBits == 4 || (kBits == 8 && !kIsFloat));
   static_assert(kTokens == 8 || (kTokens % 16 == 0 && kTokens <= kGemmW4A16MaxTokens),
                 "ldmatrix.x4 takes 16 tokens, or two steps of 8");
   static_assert(kKWarps == 1 || (kKWarps == 2 && kSlabs == 2), "a pair shares out its slabs");
@@ -206,6 +208,16 @@ __device__ __forceinline__ uint32_t ReadOffset(const uint8_t* stage, const GemmW
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
+template <typename Traits>
+__device__ __forceinline__ void UnpackWords(uint32_t (&a)[4], const uint32_t* words,
+                                            const uint32_t (&offset)[2]) {
+  if constexpr (Traits::kIsFloat) {
+    UnpackFp4(a, words);
+  } else {
+    Unpack<Traits::kBits>(a, words, offset);
+  }
+}
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 // sum = weights x tokens over the k of one scale, all four warps of a warpgroup together.
 // sum[slab][token / 8][4], flattened.
@@ -233,7 +245,7 @@ __device__ __forceinline__ void SumGroupWgmma(float (&sum)[Traits::kRegisters],
       }
       const uint32_t words[4] = {vector[s].x, vector[s].y, vector[s].z, vector[s].w};
       uint32_t a[4];
-      Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
+      UnpackWords<Traits>(a, words + word % 4, offset[s]);
       WgmmaF16<__nv_bfloat16, Traits::kTokens>::template Run<false>(slabs[s], a, b, step > 0);
     }
     WgmmaCommit();
@@ -283,7 +295,7 @@ __device__ __forceinline__ void SumGroup(float (&sum)[Traits::kRegisters], const
     for (int s = 0; s < Traits::kSlabs; ++s) {
       const uint32_t words[4] = {vector[s].x, vector[s].y, vector[s].z, vector[s].w};
       uint32_t a[4];
-      Unpack<Traits::kBits>(a, words + word % 4, offset[s]);
+      UnpackWords<Traits>(a, words + word % 4, offset[s]);
 #pragma unroll
       for (int j = 0; j < kBlocks; ++j) {
         const int at = 2 * ((kBlocks == 1 ? c : j) % 2);

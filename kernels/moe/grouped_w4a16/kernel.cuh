@@ -23,11 +23,12 @@
 
 namespace pingti::kernels {
 
-template <int kBits, int kTokens, int kSteps>
+template <int kBits, int kTokens, int kSteps, bool kIsFloat>
 using GroupedW4A16Traits = GemmW4A16Traits<kBits, kTokens, kSteps, 4,
                                            kTokens <= 8    ? 4
                                            : kTokens <= 16 ? 3
-                                                           : 2>;
+                                                           : 2,
+                                           kIsFloat>;
 
 // Shared memory behind the stages: which row of x each token of the tile is.
 template <typename Traits>

@@ -11,34 +11,35 @@ namespace {
 
 constexpr int kMaxRowBlocks = 64;
 
-template <int kBits, int kTokens>
+template <int kBits, int kTokens, bool kIsFloat>
 cudaError_t LaunchSteps(const GroupedW4A16Args& args, int row_blocks, cudaStream_t stream) {
-  switch (args.product.group_size) {
-    case 32:
-      return LaunchGroupedW4A16As<kBits, kTokens, 2>(args, row_blocks, stream);
-    case 64:
-      return LaunchGroupedW4A16As<kBits, kTokens, 4>(args, row_blocks, stream);
-    default:
-      return args.product.group_size % kPackedK == 0
-                 ? LaunchGroupedW4A16As<kBits, kTokens, 8>(args, row_blocks, stream)
-                 : cudaErrorNotSupported;
+  const int group_size = args.product.group_size;
+  if (group_size == 32) {
+    return LaunchGroupedW4A16As<kBits, kTokens, 2, kIsFloat>(args, row_blocks, stream);
   }
+  if constexpr (!kIsFloat) {
+    if (group_size == 64) return LaunchGroupedW4A16As<kBits, kTokens, 4>(args, row_blocks, stream);
+    if (group_size % kPackedK == 0) {
+      return LaunchGroupedW4A16As<kBits, kTokens, 8>(args, row_blocks, stream);
+    }
+  }
+  return cudaErrorNotSupported;
 }
 
 // `rows`: that an expert is expected to have at most.
-template <int kBits>
+template <int kBits, bool kIsFloat = false>
 cudaError_t LaunchTokens(const GroupedW4A16Args& args, int rows, cudaStream_t stream) {
-  if (rows <= 8) return LaunchSteps<kBits, 8>(args, 1, stream);
-  if (rows <= 24) return LaunchSteps<kBits, 16>(args, 1, stream);
+  if (rows <= 8) return LaunchSteps<kBits, 8, kIsFloat>(args, 1, stream);
+  if (rows <= 24) return LaunchSteps<kBits, 16, kIsFloat>(args, 1, stream);
   const auto row_blocks = [rows](int tile) { return std::min(CeilDiv(rows, tile), kMaxRowBlocks); };
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   if (rows <= 32 || device.compute_capability < 90) {
-    return LaunchSteps<kBits, kGroupedW4A16MaxMmaTokens>(
+    return LaunchSteps<kBits, kGroupedW4A16MaxMmaTokens, kIsFloat>(
         args, row_blocks(kGroupedW4A16MaxMmaTokens), stream);
   }
-  return LaunchSteps<kBits, kGroupedW4A16MaxTokens>(args, row_blocks(kGroupedW4A16MaxTokens),
-                                                    stream);
+  return LaunchSteps<kBits, kGroupedW4A16MaxTokens, kIsFloat>(
+      args, row_blocks(kGroupedW4A16MaxTokens), stream);
 }
 
 bool IsValid(const GroupedGemmParams& p, const GroupScales& scales) {
@@ -46,7 +47,8 @@ bool IsValid(const GroupedGemmParams& p, const GroupScales& scales) {
          p.expected_rows <= p.num_rows && p.num_experts >= 1 && p.num_experts <= kMaxExperts &&
          p.n >= kPackedRows && p.n % kPackedRows == 0 && p.n <= INT32_MAX / p.num_experts &&
          p.k >= 8 && p.k % 8 == 0 && p.x_stride % 8 == 0 && p.y_stride % 2 == 0 &&
-         scales.group_size > 0 && p.x_scale == nullptr && p.w_scale == nullptr;
+         scales.group_size > 0 && p.x_scale == nullptr && p.w_scale == nullptr &&
+         (!scales.is_fp4 || (scales.bits == WeightBits::k4 && scales.zeros == nullptr));
 }
 
 bool HasAll(const GroupedGemmParams& p, const GroupScales& scales) {
@@ -84,6 +86,7 @@ cudaError_t LaunchGroupedW4A16(const GroupedGemmParams& p, const GroupScales& sc
   args.num_experts = p.num_experts;
   // Experts are chosen unevenly: a tile for twice the average.
   const int rows = CeilDiv(2 * p.expected_rows, p.num_experts);
+  if (scales.is_fp4) return LaunchTokens<4, /*kIsFloat=*/true>(args, rows, stream);
   return scales.bits == WeightBits::k4 ? LaunchTokens<4>(args, rows, stream)
                                        : LaunchTokens<8>(args, rows, stream);
 }

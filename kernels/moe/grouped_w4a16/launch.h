@@ -23,9 +23,9 @@ struct GroupedW4A16Args {
   int num_experts;
 };
 
-// One instance: tiles of kTokens rows, kSteps k16-steps between two scales (2, 4 or 8).
-// `row_blocks`: blocks that share an expert's tiles of the same columns.
-template <int kBits, int kTokens, int kSteps>
+// One instance: tiles of kTokens rows, kSteps k16-steps between two scales (2, 4 or 8; of floats
+// 2). `row_blocks`: blocks that share an expert's tiles of the same columns.
+template <int kBits, int kTokens, int kSteps, bool kIsFloat = false>
 cudaError_t LaunchGroupedW4A16As(const GroupedW4A16Args& args, int row_blocks, cudaStream_t stream);
 
 }  // namespace pingti::kernels

@@ -9,10 +9,10 @@
 
 namespace pingti::kernels {
 
-template <int kBits, int kTokens, int kSteps>
+template <int kBits, int kTokens, int kSteps, bool kIsFloat>
 cudaError_t LaunchGroupedW4A16As(const GroupedW4A16Args& args, int row_blocks,
                                  cudaStream_t stream) {
-  using Traits = GroupedW4A16Traits<kBits, kTokens, kSteps>;
+  using Traits = GroupedW4A16Traits<kBits, kTokens, kSteps, kIsFloat>;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   auto* kernel = GroupedW4A16Kernel<Traits>;

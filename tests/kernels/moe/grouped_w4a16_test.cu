@@ -30,14 +30,18 @@ struct Problem {
   int num_rows;  // that experts have
   int spare;     // further rows that y has room for
   int expected;  // rows, for the choice of a tile
+  bool fp4 = false;
 };
+
+// What 4-bit floats are.
+constexpr double kFp4[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6};
 
 constexpr uint16_t kNanBits = 0x7FFF;  // in f16 and in bf16
 
 __global__ void ReferenceKernel(const __nv_bfloat16* x, int64_t x_stride, const int* x_row,
                                 const int* expert_of, const uint8_t* q, const double* scale,
-                                const uint8_t* zero, int rows, int experts, int n, int k,
-                                int group_size, double* sum, double* magnitude) {
+                                const uint8_t* zero, const double* value_of, int rows, int experts,
+                                int n, int k, int group_size, double* sum, double* magnitude) {
   const int64_t index = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (index >= int64_t{rows} * n) return;
   const int row = static_cast<int>(index / n);
@@ -46,8 +50,9 @@ __global__ void ReferenceKernel(const __nv_bfloat16* x, int64_t x_stride, const 
   double absolute = 0;
   for (int i = 0; i < k; ++i) {
     const int64_t g = int64_t{i / group_size} * experts * n + col;
-    const double product = static_cast<double>(__bfloat162float(x[x_row[row] * x_stride + i])) *
-                           (int{q[col * k + i]} - int{zero[g]}) * scale[g];
+    const double value = value_of[q[col * k + i]] - value_of[zero[g]];
+    const double product =
+        static_cast<double>(__bfloat162float(x[x_row[row] * x_stride + i])) * value * scale[g];
     total += product;
     absolute += fabs(product);
   }
@@ -125,7 +130,7 @@ class Fixture {
     const int mask = (1 << bits_) - 1;
     q_.resize(size_t(stack) * p_.k);
     for (uint8_t& q : q_) q = random_.Next() & mask;
-    zeros_.assign(size_t(groups_) * stack, bits_ == 4 ? 8 : 128);
+    zeros_.assign(size_t(groups_) * stack, p_.fp4 ? 0 : bits_ == 4 ? 8 : 128);
     if (p_.zeros) {
       for (uint8_t& zero : zeros_) zero = random_.Next() & mask;
     }
@@ -194,13 +199,16 @@ class Fixture {
   void Reference(std::vector<double>* sum, std::vector<double>* magnitude) const {
     const DeviceBuffer<uint8_t> q(q_);
     const DeviceBuffer<int> expert_of(expert_of_), x_row(x_row_);
-    const DeviceBuffer<double> scales(scales_), device_sum(size_t(p_.num_rows) * p_.n),
-        device_magnitude(device_sum.size());
+    // Of each code: itself, or the float that it is.
+    std::vector<double> value_of(256);
+    for (int q = 0; q < 256; ++q) value_of[q] = p_.fp4 ? kFp4[q % 16] : q;
+    const DeviceBuffer<double> values(value_of), scales(scales_),
+        device_sum(size_t(p_.num_rows) * p_.n), device_magnitude(device_sum.size());
     if (device_sum.size() == 0) return;
     ReferenceKernel<<<unsigned((device_sum.size() + 255) / 256), 256>>>(
         x_.data(), XStride(), x_row.data(), expert_of.data(), q.data(), scales.data(),
-        device_zeros_.data(), p_.num_rows, p_.experts, p_.n, p_.k, p_.group_size, device_sum.data(),
-        device_magnitude.data());
+        device_zeros_.data(), values.data(), p_.num_rows, p_.experts, p_.n, p_.k, p_.group_size,
+        device_sum.data(), device_magnitude.data());
     PINGTI_CUDA(cudaGetLastError());
     *sum = device_sum.ToHost();
     *magnitude = device_magnitude.ToHost();
@@ -231,6 +239,7 @@ class Fixture {
     scales.scales = device_scales_.data();
     scales.type = p_.scale_type;
     if (p_.zeros) scales.zeros = device_zeros_.data();
+    scales.is_fp4 = p_.fp4;
     const cudaError_t error = LaunchGroupedW4A16(params, scales, nullptr);
     run->Expect(error == cudaSuccess, "launch: %s", cudaGetErrorString(error));
     if (!run->ExpectDeviceOk()) return {};
@@ -278,6 +287,11 @@ const Problem kProblems[] = {
     {1, 288, 256, 32, k4, kBf16, true, true, false, Rows::kAllOfOne, 77, 0, 77},
     // No expert has any.
     {4, 64, 256, 128, k4, kF16, false, false, true, Rows::kNone, 0, 20, 8},
+    // 4-bit floats, in each tile size.
+    {32, 96, 2880, 32, k4, kBf16, false, true, true, Rows::kRandom, 4, 1, 4, true},
+    {6, 160, 520, 32, k4, kBf16, false, true, true, Rows::kRandom, 40, 3, 40, true},
+    {5, 224, 392, 32, k4, kF16, false, false, false, Rows::kRandom, 61, 9, 70, true},
+    {4, 1056, 648, 32, k4, kBf16, false, true, true, Rows::kRandom, 333, 17, 300, true},
     // 8 bits.
     {12, 96, 520, 32, k8, kF16, false, true, true, Rows::kRandom, 7, 2, 7},
     {6, 160, 520, 128, k8, kBf16, true, true, true, Rows::kRandom, 50, 3, 40},
@@ -288,11 +302,14 @@ const Problem kProblems[] = {
 
 std::string Name(const Problem& p) {
   const char* rows[] = {"random", "all of one", "all of the last", "none"};
-  return std::string(p.bits == k4 ? "w4" : "w8") + " experts " + std::to_string(p.experts) + " n" +
-         std::to_string(p.n) + " k" + std::to_string(p.k) + " group " +
-         std::to_string(p.group_size) + " rows " + std::to_string(p.num_rows) + " " +
-         rows[static_cast<int>(p.rows)] + " expected " + std::to_string(p.expected) +
-         (p.zeros ? " zeros" : "") + (p.bias ? " bias" : "") + (p.gathers ? " gathered" : "");
+  return std::string(p.fp4          ? "fp4"
+                     : p.bits == k4 ? "w4"
+                                    : "w8") +
+         " experts " + std::to_string(p.experts) + " n" + std::to_string(p.n) + " k" +
+         std::to_string(p.k) + " group " + std::to_string(p.group_size) + " rows " +
+         std::to_string(p.num_rows) + " " + rows[static_cast<int>(p.rows)] + " expected " +
+         std::to_string(p.expected) + (p.zeros ? " zeros" : "") + (p.bias ? " bias" : "") +
+         (p.gathers ? " gathered" : "");
 }
 
 void TestEmptyAndInvalid(TestRun* run) {
@@ -329,6 +346,14 @@ void TestUnknownGroup(TestRun* run) {
   scales.group_size = 48;
   run->Expect(LaunchGroupedW4A16(params, scales, nullptr) == cudaErrorNotSupported,
               "groups of 48 accepted");
+  scales.group_size = 64;
+  scales.is_fp4 = true;
+  run->Expect(LaunchGroupedW4A16(params, scales, nullptr) == cudaErrorNotSupported,
+              "floats in groups of 64 accepted");
+  scales.group_size = 32;
+  scales.zeros = any.data();
+  run->Expect(LaunchGroupedW4A16(params, scales, nullptr) == cudaErrorInvalidValue,
+              "floats with zeros accepted");
 }
 
 }  // namespace

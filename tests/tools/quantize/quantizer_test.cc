@@ -158,8 +158,8 @@ TEST_P(Int4FamilyTest, LoadsInTheWorkerWithinItsDivergence) {
 
 INSTANTIATE_TEST_SUITE_P(Families, Int4FamilyTest,
                          ::testing::Values(Family{"llama3", 0.47}, Family{"qwen2", 0.053},
-                                           Family{"phi3_window", 0.6}, Family{"qwen3_moe", 0.016},
-                                           Family{"qwen2_moe", 0.95},
+                                           Family{"qwen3", 0.1}, Family{"phi3_window", 0.6},
+                                           Family{"qwen3_moe", 0.016}, Family{"qwen2_moe", 0.95},
                                            Family{"deepseek_v3_fp8", 0.066}),
                          [](const auto& test) { return std::string(test.param.name); });
 

@@ -94,6 +94,9 @@ struct GroupScales {
   const void* scales = nullptr;  // device, [ceil(k / group_size), num_experts * n], 16 bits each
   ScaleType type = ScaleType::kF16;
   const uint8_t* zeros = nullptr;  // device, the same; null: 8 (4 bits), 128 (8 bits)
+  // 4 bits are no integers but E2M1 floats (OCP Microscaling Formats: 0, 0.5, 1, 1.5, 2, 3, 4, 6,
+  // then the same below zero), without zeros, in groups of 32.
+  bool is_fp4 = false;
 };
 // The same product with bf16 x and weights in groups: params.w is what LaunchRepackWeights made of
 // the num_experts * n rows of the stack, n a multiple of 32, and there is no x_scale and no
