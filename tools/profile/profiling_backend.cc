@@ -126,6 +126,11 @@ absl::StatusOr<std::unique_ptr<DeviceBuffer>> ProfilingBackend::Allocate(int64_t
   return inner_->Allocate(bytes);
 }
 
+absl::StatusOr<std::unique_ptr<worker::HostBuffer>> ProfilingBackend::AllocateHost(
+    int64_t num_values) {
+  return inner_->AllocateHost(num_values);
+}
+
 absl::StatusOr<std::unique_ptr<DeviceBuffer>> ProfilingBackend::UploadF32(
     std::span<const float> values) {
   return inner_->UploadF32(values);

@@ -65,6 +65,7 @@ class ProfilingBackend : public worker::Backend {
   worker::DType activation_dtype() const override { return inner_->activation_dtype(); }
   std::optional<worker::DeviceStream> stream() const override { return inner_->stream(); }
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> Allocate(int64_t bytes) override;
+  absl::StatusOr<std::unique_ptr<worker::HostBuffer>> AllocateHost(int64_t num_values) override;
   absl::StatusOr<std::unique_ptr<worker::DeviceBuffer>> UploadF32(
       std::span<const float> values) override;
   // The first part is of a module that was declared.

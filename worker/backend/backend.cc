@@ -31,6 +31,15 @@ class HostTimer : public DeviceTimer {
   std::vector<std::chrono::steady_clock::time_point> marks_;
 };
 
+class PlainValues : public HostBuffer {
+ public:
+  explicit PlainValues(int64_t num_values) : values_(static_cast<size_t>(num_values)) {}
+  std::span<float> values() override { return values_; }
+
+ private:
+  std::vector<float> values_;
+};
+
 absl::Status NoAdapters(std::string_view backend) {
   return absl::UnimplementedError(Concat("backend '", backend, "' has no adapters"));
 }
@@ -41,6 +50,10 @@ absl::Status NoLatentAttention(std::string_view backend, std::string_view operat
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<HostBuffer>> Backend::AllocateHost(int64_t num_values) {
+  return std::make_unique<PlainValues>(num_values);
+}
 
 absl::StatusOr<std::unique_ptr<LoraSlots>> Backend::AllocateLora(
     std::span<const LoraShape> /*products*/) {

@@ -106,6 +106,13 @@ class DeviceBuffer {
   virtual int64_t bytes() const = 0;
 };
 
+// Memory of the host, for what CopyToHost brings in every step.
+class HostBuffer {
+ public:
+  virtual ~HostBuffer() = default;
+  virtual std::span<float> values() = 0;
+};
+
 // The paged keys and values of all layers; their layout is the backend's own. Token t of a sequence
 // lies in block block_table[t / block_tokens] at offset t % block_tokens.
 class KvCache {
@@ -296,6 +303,8 @@ class Backend {
 
   // Errors: ResourceExhausted.
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(int64_t bytes) = 0;
+  // Of a kind that the device writes to without staging. Errors: ResourceExhausted.
+  virtual absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(int64_t num_values);
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(
       std::span<const float> values) = 0;
   // Converts and packs. Errors: InvalidArgument (shapes), Unimplemented (type, by name).

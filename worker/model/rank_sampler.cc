@@ -46,8 +46,11 @@ absl::Status RankSampler::Allocate(int64_t max_tokens, int64_t max_seqs) {
                           backend_->Allocate(max_tokens * cols * int64_t{sizeof(float)}));
   highest_ = {highest_buffer_->data(), DType::kF32, max_tokens, cols, cols};
   max_part_rows_ = PartRows(max_tokens, max_seqs);
-  PINGTI_ASSIGN_OR_RETURN(records_, backend_->Allocate(max_part_rows_ * kLargestParts.cols() *
-                                                       comm_->size() * int64_t{sizeof(float)}));
+  const int64_t record_values = max_part_rows_ * kLargestParts.cols() * comm_->size();
+  PINGTI_ASSIGN_OR_RETURN(host_,
+                          backend_->AllocateHost(std::max(max_tokens * cols, record_values)));
+  if (record_values == 0) return absl::OkStatus();
+  PINGTI_ASSIGN_OR_RETURN(records_, backend_->Allocate(record_values * int64_t{sizeof(float)}));
   return absl::OkStatus();
 }
 
@@ -67,15 +70,15 @@ absl::Status RankSampler::GatherRows(MatrixView logits) {
 }
 
 absl::Status RankSampler::CopyToHost(MatrixView matrix) {
-  host_.resize(static_cast<size_t>(matrix.rows * matrix.cols));
-  PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(matrix, host_));
+  PINGTI_RETURN_IF_ERROR(backend_->CopyToHost(
+      matrix, host_->values().first(static_cast<size_t>(matrix.rows * matrix.cols))));
   return comm_->Check();  // of a group that ended there may be anything
 }
 
 absl::Status RankSampler::SampleHighest(std::span<SampledToken> sampled) {
   if (!is_first()) return absl::OkStatus();
   PINGTI_RETURN_IF_ERROR(CopyToHost(highest_.Rows(0, static_cast<int64_t>(sampled.size()))));
-  const float* row = host_.data();
+  const float* row = host_->values().data();
   for (SampledToken& token : sampled) {
     token = {};
     float best = kMinusInfinity;
@@ -146,7 +149,8 @@ void RankSampler::Merge(const PartsLayout& layout, std::span<const SamplingRow> 
                         std::span<SampledToken> sampled, size_t* first, size_t* end) {
   const auto row_values = static_cast<size_t>(layout.cols() * comm_->size());
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (merger_.Merge(host_.data() + i * row_values, layout, comm_->size(), rows[i], &sampled[i])) {
+    if (merger_.Merge(host_->values().data() + i * row_values, layout, comm_->size(), rows[i],
+                      &sampled[i])) {
       continue;
     }
     if (*first == *end) *first = i;

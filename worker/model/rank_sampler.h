@@ -67,6 +67,7 @@ class RankSampler {
   // none.
   void Merge(const PartsLayout& layout, std::span<const SamplingRow> rows,
              std::span<SampledToken> sampled, size_t* first, size_t* end);
+  // To the beginning of host_.
   absl::Status CopyToHost(MatrixView matrix);
 
   const VocabularyShare share_;
@@ -79,7 +80,7 @@ class RankSampler {
   std::unique_ptr<DeviceBuffer> highest_buffer_;
   int64_t max_part_rows_ = 0;
   std::unique_ptr<DeviceBuffer> records_;  // of all ranks, f32 [max_part_rows_, any layout's]
-  std::vector<float> host_;                // of highest_ or of records
+  std::unique_ptr<HostBuffer> host_;       // of highest_ or of records
   PartsMerger merger_;
   std::vector<SampledToken> own_sampled_;  // of ranks but the first
   std::vector<SamplingRow> logprob_rows_;

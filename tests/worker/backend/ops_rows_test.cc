@@ -9,6 +9,7 @@
 #include <numbers>
 #include <optional>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "tests/worker/backend/device_under_test.h"
@@ -380,6 +381,11 @@ TEST_F(OpsRowsTest, CopiesGoToTheHostAndBackWithoutTouchingOtherColumns) {
     const MatrixView part = matrix.view().Columns(16, 8).Rows(2, 3);
     std::vector<float> got(3 * 8, std::nanf(""));
     ASSERT_TRUE(backend()->CopyToHost(part, got).ok());
+    const auto host = backend()->AllocateHost(rows * cols + 1);
+    ASSERT_TRUE(host.ok()) << host.status();
+    const std::span<float> whole = (*host)->values().first(x.size());
+    ASSERT_TRUE(backend()->CopyToHost(matrix.view(), whole).ok());
+    EXPECT_TRUE(std::equal(whole.begin(), whole.end(), x.begin()));
     std::vector<float> expected = x;
     for (size_t r = 0; r < 3; ++r) {
       for (size_t c = 0; c < 8; ++c) {

@@ -103,6 +103,10 @@ class CudaBackend : public Backend {
     return std::unique_ptr<DeviceBuffer>(std::move(buffer));
   }
 
+  absl::StatusOr<std::unique_ptr<HostBuffer>> AllocateHost(int64_t num_values) override {
+    return MakeHostBuffer(num_values);
+  }
+
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> UploadF32(std::span<const float> values) override {
     PINGTI_ASSIGN_OR_RETURN(std::unique_ptr<CudaBuffer> buffer,
                             CudaBuffer::Make(static_cast<int64_t>(values.size_bytes())));

@@ -1,11 +1,13 @@
 #include "worker/backend/cuda/host_rows.h"
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "worker/backend/cuda/cuda_status.h"
+#include "worker/backend/cuda/device_memory.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker::cuda {
@@ -26,10 +28,29 @@ Pitch PitchOf(const MatrixView& matrix, size_t num_values) {
           static_cast<size_t>(matrix.rows)};
 }
 
+class PinnedValues : public HostBuffer {
+ public:
+  PinnedValues(PinnedBuffer buffer, int64_t num_values)
+      : buffer_(std::move(buffer)), num_values_(static_cast<size_t>(num_values)) {}
+
+  std::span<float> values() override {
+    return {reinterpret_cast<float*>(buffer_.data()), num_values_};
+  }
+
+ private:
+  const PinnedBuffer buffer_;
+  const size_t num_values_;
+};
+
 absl::Status Fetch(const MatrixView& matrix, const Pitch& pitch, void* dense, cudaStream_t stream) {
-  PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(dense, pitch.width, matrix.data, pitch.stride,
-                                                pitch.width, pitch.rows, cudaMemcpyDeviceToHost,
-                                                stream));
+  if (pitch.stride == pitch.width) {
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(dense, matrix.data, pitch.width * pitch.rows,
+                                                cudaMemcpyDeviceToHost, stream));
+  } else {
+    PINGTI_RETURN_IF_CUDA_ERROR(cudaMemcpy2DAsync(dense, pitch.width, matrix.data, pitch.stride,
+                                                  pitch.width, pitch.rows, cudaMemcpyDeviceToHost,
+                                                  stream));
+  }
   PINGTI_RETURN_IF_CUDA_ERROR(cudaStreamSynchronize(stream));
   return absl::OkStatus();
 }
@@ -44,6 +65,12 @@ absl::Status Send(const void* dense, const Pitch& pitch, const MatrixView& matri
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<HostBuffer>> MakeHostBuffer(int64_t num_values) {
+  PINGTI_ASSIGN_OR_RETURN(PinnedBuffer buffer,
+                          PinnedBuffer::Make(num_values * int64_t{sizeof(float)}));
+  return std::make_unique<PinnedValues>(std::move(buffer), num_values);
+}
 
 absl::Status CopyToHost(MatrixView matrix, std::span<float> values, cudaStream_t stream) {
   const Pitch pitch = PitchOf(matrix, values.size());
