@@ -5,11 +5,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <regex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/grammar/grammar.h"
 #include "tests/common/grammar/test_vocabulary.h"
 
 namespace pingti::grammar {
@@ -154,6 +156,27 @@ TEST(EbnfSource, RulesCallThemselvesUpToABound) {
   for (const size_t depth : {1u, 100u, 500u, 520u, 2000u}) {
     const std::string text = std::string(depth, '(') + "x" + std::string(depth, ')');
     EXPECT_EQ(Matches(*grammar, text), depth <= 500) << depth;
+  }
+}
+
+TEST(EbnfSource, RuleNamesHaveLettersDigitsAndTwoSigns) {
+  for (char c = 0x20; c < 0x7f; ++c) {
+    const std::string name = std::string("x") + c + "y";
+    const std::string source = "root ::= " + name + "\n" + name + " ::= \"a\"";
+    const bool is_expected =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
+    EXPECT_EQ(CompileForTest(GrammarSource::Kind::kEbnf, source).ok(), is_expected) << name;
+  }
+}
+
+TEST(EbnfSource, ExpressionsNestAsDeepAsTheLimit) {
+  GrammarLimits limits;
+  limits.max_depth = 5;
+  Grammar grammar(limits);
+  ExprId expr = grammar.Literal("a");
+  for (int depth = 2; depth <= 7; ++depth) {
+    expr = grammar.Optional(expr);
+    EXPECT_EQ(grammar.status().ok(), depth <= 5) << depth;
   }
 }
 
