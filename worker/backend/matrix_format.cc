@@ -20,6 +20,8 @@ std::string_view ElementTypeName(ElementType element) {
       return "int4";
     case ElementType::kTable4:
       return "4-bit list";
+    case ElementType::kFp4:
+      return "fp4";
   }
   CheckFailed(__FILE__, __LINE__, "known ElementType", "");
 }

@@ -10,8 +10,8 @@
 
 namespace pingti::worker {
 
-// kTable4: 4 bits, each a place in the list of values of GGUF's IQ4_NL.
-enum class ElementType { kF32, kBf16, kInt8, kInt4, kTable4 };
+// kTable4: 4 bits, each a place in the list of values of GGUF's IQ4_NL. kFp4: 4-bit floats (E2M1).
+enum class ElementType { kF32, kBf16, kInt8, kInt4, kTable4, kFp4 };
 
 struct MatrixFormat {
   ElementType element = ElementType::kBf16;
@@ -25,7 +25,7 @@ struct MatrixFormat {
 
   bool has_scales() const {
     return element == ElementType::kInt8 || element == ElementType::kInt4 ||
-           element == ElementType::kTable4;
+           element == ElementType::kTable4 || element == ElementType::kFp4;
   }
   bool operator==(const MatrixFormat&) const = default;
 };

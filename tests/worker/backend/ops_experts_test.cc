@@ -12,6 +12,7 @@
 
 #include "tests/worker/backend/device_under_test.h"
 #include "tests/worker/quant/packed_builder.h"
+#include "worker/quant/ggml_blocks.h"
 #include "worker/tensor/float16.h"
 
 namespace pingti::worker {
@@ -153,6 +154,7 @@ class OpsExpertsTest : public ::testing::Test {
   // What the weight views, and what it means.
   struct PackedMatrix {
     std::vector<testing::BuiltPacked> parts;
+    std::vector<uint8_t> blocks;
     ExpertMatrix matrix;
   };
   // Of experts of `parts` parts each, every one as `spec` says.
@@ -179,6 +181,43 @@ class OpsExpertsTest : public ::testing::Test {
     EXPECT_TRUE(weight.ok()) << weight.status();
     packed.matrix.weight = *std::move(weight);
     return packed;
+  }
+
+  // Of experts of `parts` parts of `rows` rows each, in random blocks of 32 values.
+  PackedMatrix MakeBlocks(DType dtype, int64_t experts, int64_t parts, int64_t rows, int64_t cols) {
+    PackedMatrix made;
+    const int64_t stack = experts * parts * rows;
+    const int64_t row_bytes = cols / 32 * BlockBytes(dtype);
+    for (int64_t i = 0; i < stack * row_bytes; ++i) {
+      const auto byte = static_cast<uint8_t>(rng_());
+      const int64_t at = i % BlockBytes(dtype);
+      if (dtype == DType::kMxfp4) {
+        made.blocks.push_back(at == 0 ? static_cast<uint8_t>(121 + byte % 4) : byte);
+      } else {  // f16 of 2^-7 to 2^-6, a sixteenth of that in 8 bits
+        const uint8_t high = dtype == DType::kQ4_0 ? 0x20 : 0x10;
+        made.blocks.push_back(at == 1 ? static_cast<uint8_t>(high | (byte & 3)) : byte);
+      }
+    }
+    made.matrix.rows = parts * rows;
+    made.matrix.cols = cols;
+    made.matrix.values.resize(static_cast<size_t>(stack * cols));
+    Dequantize(dtype, made.blocks.data(), stack * cols, made.matrix.values.data());
+    LinearSource source;
+    source.format = WeightFormat::kStored;
+    source.experts = experts;
+    for (int64_t i = 0; i < experts * parts; ++i) {
+      MatrixSource part;
+      part.tensor = {"w",
+                     dtype,
+                     {rows, cols},
+                     &made.blocks[static_cast<size_t>(i * rows * row_bytes)],
+                     rows * row_bytes};
+      source.parts.push_back(part);
+    }
+    auto weight = backend()->PrepareLinear(source);
+    EXPECT_TRUE(weight.ok()) << weight.status();
+    made.matrix.weight = *std::move(weight);
+    return made;
   }
 
   // Row r of x times the matrix of an expert, column n.
@@ -502,6 +541,21 @@ TEST_F(OpsExpertsTest, PackedExpertsOfEveryKindAndSizeAreThoseOfTheFormula) {
       SCOPED_TRACE(testing::NameOf(spec) + ", tokens " + std::to_string(tokens));
       ASSERT_NO_FATAL_FAILURE(
           CheckTokens(Routing(12, 3, false), false, matrix.matrix, tokens, 4e-3));
+    }
+  }
+}
+
+// Blocks of files of 4 and 8 bits, MXFP4 among them, with scales that differ.
+TEST_F(OpsExpertsTest, ExpertsInBlocksOfFilesAreThoseOfTheFormula) {
+  for (const DType dtype : {DType::kQ4_0, DType::kQ8_0, DType::kMxfp4}) {
+    for (const int64_t rows : {32, 12}) {
+      const PackedMatrix matrix = MakeBlocks(dtype, 12, 2, rows, kDeep);
+      for (const int64_t tokens : {1, 9, 33, 300}) {
+        SCOPED_TRACE(std::string(DTypeName(dtype)) + ", rows " + std::to_string(2 * rows) +
+                     ", tokens " + std::to_string(tokens));
+        ASSERT_NO_FATAL_FAILURE(
+            CheckTokens(Routing(12, 3, false), false, matrix.matrix, tokens, 4e-3));
+      }
     }
   }
 }

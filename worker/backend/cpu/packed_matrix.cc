@@ -69,6 +69,8 @@ PanelFormat PanelFormatOf(const MatrixFormat& format) {
       return format.has_zeros ? PanelFormat::kQ4Min : PanelFormat::kQ4;
     case ElementType::kTable4:
       return PanelFormat::kQ4Table;
+    case ElementType::kFp4:
+      break;  // ChooseFormat has none
   }
   CheckFailed(__FILE__, __LINE__, "known ElementType", "");
 }

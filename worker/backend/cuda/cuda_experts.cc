@@ -27,6 +27,7 @@ kernels::GroupScales GroupScalesOf(const CudaLinearWeight& weight) {
   scales.scales = weight.scales->data();
   scales.type = ScaleTypeOf(weight.matrix_format);
   if (weight.zeros != nullptr) scales.zeros = weight.zeros->as<uint8_t>();
+  scales.is_fp4 = weight.matrix_format.element == ElementType::kFp4;
   return scales;
 }
 

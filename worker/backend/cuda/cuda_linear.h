@@ -4,9 +4,9 @@
 // per token (kernels' gemm_s8.h); 4 or 8 bits with a scale, and perhaps a zero point, per group of
 // values, multiplied with bf16 activations (gemm_w4a16.h): GGUF's Q4_0 and Q8_0 and packed
 // checkpoints as they are, and 8-bit weights made here; for many tokens, as bf16 rows made of them
-// for the one product. Experts have the same three forms (cuda_experts.h). Confined to the engine
-// thread. Next:
-// weight_upload.h, prepare_linear.cc, prepare_grouped.cc, prepare_packed.cc.
+// for the one product. Experts have the same three forms, and of the third also 4-bit floats, MXFP4
+// (cuda_experts.h). Confined to the engine thread. Next: weight_upload.h, prepare_linear.cc,
+// prepare_grouped.cc, prepare_packed.cc.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -22,7 +22,7 @@ inline bool HasFormOfKernels(const Operand& x) {
 
 // Of a matrix of integers in groups.
 inline kernels::WeightBits BitsOf(const MatrixFormat& format) {
-  return format.element == ElementType::kInt4 ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
+  return format.element == ElementType::kInt8 ? kernels::WeightBits::k8 : kernels::WeightBits::k4;
 }
 
 inline kernels::ScaleType ScaleTypeOf(const MatrixFormat& format) {

@@ -1,7 +1,6 @@
 // Part of cuda_linear.h: rows of a checkpoint to the grouped forms. GGUF's Q4_0 and Q8_0 keep their
-// numbers, as do the types that Q8_0 holds; anything else becomes 8 bits with a scale per 128
-// values. Packed words of Hugging Face
-// checkpoints: prepare_packed.cc.
+// numbers, as do experts in MXFP4 and, in 8 bits, the types that Q8_0 holds; anything else becomes
+// 8 bits with a scale per 128 values. Packed words of Hugging Face checkpoints: prepare_packed.cc.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -19,14 +18,23 @@
 namespace pingti::worker::cuda {
 namespace {
 
-// `groups` blocks of Q4_0 or Q8_0 (f16 scale, then 32 values) as the kernels' kRowMajor words:
-// values in order, unsigned, 4 or 8 bits each; their scales apart.
-void WriteGroups(bool four, const uint8_t* block, int64_t groups, uint8_t* out, uint8_t* scales) {
-  const int64_t block_bytes = BlockBytes(four ? DType::kQ4_0 : DType::kQ8_0);
+// 2^(exponent - 127) in bf16, of which the least is subnormal.
+uint16_t PowerOfTwo(uint8_t exponent) {
+  return static_cast<uint16_t>(exponent == 0 ? 0x0040 : exponent << 7);
+}
+
+// `groups` blocks of Q4_0 or Q8_0 (f16 scale, then 32 values) or of MXFP4 (exponent, then 32
+// values) as the kernels' kRowMajor words: values in order, 4 or 8 bits each, integers unsigned;
+// their scales apart, of MXFP4 in bf16.
+void WriteGroups(DType type, const uint8_t* block, int64_t groups, uint8_t* out, uint8_t* scales) {
+  const bool four = type != DType::kQ8_0;
   const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
-  for (int64_t g = 0; g < groups; ++g, block += block_bytes, out += group_bytes) {
-    std::memcpy(scales + 2 * g, block, 2);
-    const uint8_t* q = block + 2;
+  const int64_t scale_bytes = BlockBytes(type) - group_bytes;
+  for (int64_t g = 0; g < groups; ++g, block += BlockBytes(type), out += group_bytes) {
+    const uint16_t power = PowerOfTwo(block[0]);
+    std::memcpy(scales + 2 * g, type == DType::kMxfp4 ? static_cast<const void*>(&power) : block,
+                sizeof(power));
+    const uint8_t* q = block + scale_bytes;
     for (int64_t i = 0; i < group_bytes; ++i) {
       if (!four) {
         out[i] = static_cast<uint8_t>(q[i] ^ 0x80);  // signed to offset by 128
@@ -40,19 +48,21 @@ void WriteGroups(bool four, const uint8_t* block, int64_t groups, uint8_t* out, 
   }
 }
 
-// A row of blocks of a file, in 4 bits if they are Q4_0 and in 8 bits otherwise; then the row's
+// A row of blocks of a file, in 4 bits if they have so many and in 8 bits otherwise; then the row's
 // scales.
 void WriteFileGroups(const TensorView& tensor, bool four, const uint8_t* block, uint8_t* out) {
   const int64_t groups = tensor.shape[1] / kFileGroup;
   const int64_t group_bytes = four ? kFileGroup / 2 : kFileGroup;
   uint8_t* scales = out + groups * group_bytes;
-  if (four || tensor.dtype == DType::kQ8_0) return WriteGroups(four, block, groups, out, scales);
+  if (four || tensor.dtype == DType::kQ8_0) {
+    return WriteGroups(tensor.dtype, block, groups, out, scales);
+  }
   constexpr int64_t kMaxGroups = 8;  // of a block
   const int64_t per_block = BlockElements(tensor.dtype) / kFileGroup;
   uint8_t repacked[kMaxGroups * 34];
   for (int64_t g = 0; g < groups; g += per_block, block += BlockBytes(tensor.dtype)) {
     RepackAsQ8_0(tensor.dtype, block, repacked);
-    WriteGroups(four, repacked, per_block, out + g * group_bytes, scales + 2 * g);
+    WriteGroups(DType::kQ8_0, repacked, per_block, out + g * group_bytes, scales + 2 * g);
   }
 }
 
@@ -84,7 +94,7 @@ struct GroupedWords {
   int64_t groups = 0;
 };
 
-// Part of a stack whose first row is `at`. `four`: from a file of Q4_0.
+// Part of a stack whose first row is `at`. `four`: the file has 4 bits, and they stay.
 absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, bool four, int64_t at,
                              const GroupedWords& into, WeightUpload* upload, cudaStream_t stream) {
   const int64_t rows = part.tensor.shape[0];
@@ -131,7 +141,7 @@ absl::Status LoadGroupedPart(const MatrixSource& part, bool from_file, bool four
 absl::Status LoadGrouped(const LinearSource& source, CudaLinearWeight* weight, WeightUpload* upload,
                          cudaStream_t stream) {
   const int64_t group_size = weight->matrix_format.group_size;
-  const bool four = weight->matrix_format.element == ElementType::kInt4;
+  const bool four = weight->matrix_format.element != ElementType::kInt8;
   const bool from_file = group_size == kFileGroup;
   const kernels::WeightBits bits = four ? kernels::WeightBits::k4 : kernels::WeightBits::k8;
   const int n = static_cast<int>(weight->rows);

@@ -207,6 +207,9 @@ MatrixFormat ChooseFormat(const LinearSource& source) {
   }
   if (rows % 8 == 0 && cols % kFileGroup == 0) {
     if (AllParts(source, DType::kQ4_0)) return Grouped(ElementType::kInt4, kFileGroup);
+    if (source.experts > 0 && AllParts(source, DType::kMxfp4)) {
+      return {ElementType::kFp4, {}, kFileGroup, DType::kBf16};
+    }
     if (AllFitQ8_0(source)) return Grouped(ElementType::kInt8, kFileGroup);
   }
   return bf16;
