@@ -14,6 +14,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/memory_return.h"
 #include "common/base/signal_waiter.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -170,6 +171,7 @@ int Main(int argc, char** argv) {
     std::perror("pingti-router: the output cannot be written");
     return 1;
   }
+  BoundFreeHeapEnds();
   config.address = net::ResolveAnyAddress(std::move(config.address));
   config.admin_address = net::ResolveAnyAddress(std::move(config.admin_address));
   SignalWaiter signals(SignalWaiter::Hangup::kIsCounted);

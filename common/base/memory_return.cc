@@ -7,6 +7,13 @@
 
 namespace pingti {
 
+void BoundFreeHeapEnds() {
+  constexpr int kOwnMapping = 1 << 20;  // larger blocks go back to the system when they are freed
+  constexpr int kMostAtEnd = 4 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, kOwnMapping);
+  ::mallopt(M_TRIM_THRESHOLD, kMostAtEnd);
+}
+
 void MemoryReturn::Tick() {
   peak_ = std::max(peak_, budget_->TakePeak());
   const size_t used = budget_->used();

@@ -11,6 +11,11 @@
 
 namespace pingti {
 
+// Has malloc keep little that is free at the end of a thread's heap, which MemoryReturn cannot give
+// back: by itself glibc comes to keep 64 MiB there for each thread that once freed large blocks
+// (mallopt(3), M_TRIM_THRESHOLD). Call it before other threads start.
+void BoundFreeHeapEnds();
+
 // Thread-compatible.
 class MemoryReturn {
  public:
