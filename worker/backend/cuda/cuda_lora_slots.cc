@@ -15,7 +15,7 @@
 namespace pingti::worker::cuda {
 namespace {
 
-constexpr int64_t kValueBytes = 2;  // bf16
+constexpr int64_t kImageValueBytes = 2;  // bf16
 constexpr int64_t kAlignment = 256;
 constexpr size_t kSpareImages = 2;
 
@@ -30,8 +30,9 @@ int64_t Place(int64_t bytes, int64_t* end) {
 LoraPlace PlaceOf(const LoraShape& shape, int64_t* end) {
   LoraPlace place;
   place.padded_rank = FilledRank(shape.max_rank);
-  place.a = Place(shape.num_modules * place.padded_rank * shape.in_features * kValueBytes, end);
-  place.b = Place(shape.out_features() * place.padded_rank * kValueBytes, end);
+  place.a =
+      Place(shape.num_modules * place.padded_rank * shape.in_features * kImageValueBytes, end);
+  place.b = Place(shape.out_features() * place.padded_rank * kImageValueBytes, end);
   place.ranks = Place(shape.num_modules * int64_t{sizeof(int32_t)}, end);
   return place;
 }
