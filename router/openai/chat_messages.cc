@@ -109,7 +109,10 @@ absl::Status NormalizeOptionalMembers(const std::string& path, std::string_view 
   if (calls == nullptr) return absl::OkStatus();
   const std::string field = path + ".tool_calls";
   if (role != "assistant") return FieldError(field, "'tool_calls' needs role 'assistant'");
-  return NormalizeToolCalls(field, calls);
+  PINGTI_RETURN_IF_ERROR(NormalizeToolCalls(field, calls));
+  // Templates ask whether there is the member, not whether it is empty.
+  if (calls->get_array().empty()) message->erase("tool_calls");
+  return absl::OkStatus();
 }
 
 absl::Status NormalizeMessage(const std::string& path, json::value* value) {

@@ -16,7 +16,7 @@ namespace pingti::router {
 inline constexpr std::string_view kPlainBegin = "\xef\xb7\x90";  // U+FDD0
 inline constexpr std::string_view kPlainEnd = "\xef\xb7\x91";    // U+FDD1
 
-// Marks every spelling of one of `tokens` in the messages' contents.
+// Marks every spelling of one of `tokens` in the messages' contents, thoughts and calls' arguments.
 void MarkPlainText(const std::vector<std::string>& tokens, boost::json::array* messages);
 
 // A rendered text in its order: as the template wrote it, or marked; without the marks.

@@ -11,6 +11,7 @@
 #include "common/base/strings.h"
 #include "common/text/detokenizer.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/harmony_turns.h"
 #include "router/pipeline/output_grammar.h"
 #include "router/pipeline/plain_text.h"
 
@@ -177,16 +178,6 @@ void UnpackToolArguments(const ServedModel& model, boost::json::array* messages)
   }
 }
 
-// gpt-oss's template calls the thoughts of earlier turns by another name than all others.
-void NameThoughts(const ServedModel& model, boost::json::array* messages) {
-  if (model.reasoning != ReasoningFormat::kHarmony) return;
-  for (boost::json::value& message : *messages) {
-    boost::json::object& fields = message.as_object();
-    const boost::json::value* thought = fields.if_contains("reasoning_content");
-    if (thought != nullptr) fields["thinking"] = boost::json::value(*thought);
-  }
-}
-
 // Adds the words of later system turns to the first turn, which becomes one. False: there are none.
 // REQUIRES: messages.
 bool MoveSystemTurnsUp(boost::json::array* messages) {
@@ -224,7 +215,11 @@ absl::StatusOr<std::string> RenderChat(const ServedModel& model, const Generatio
                       Concat("model '", model.id, "' has no chat template; use /v1/completions"));
   }
   UnpackToolArguments(model, &context["messages"].as_array());
-  NameThoughts(model, &context["messages"].as_array());
+  if (model.reasoning == ReasoningFormat::kHarmony) {
+    // Its template leaves later system turns out without a word.
+    MoveSystemTurnsUp(&context["messages"].as_array());
+    FitHarmonyTemplate(&context);
+  }
   MarkPlainText(model.special_tokens, &context["messages"].as_array());
   for (const auto& [name, spelling] : model.template_tokens) context[name] = spelling;
   context.emplace("add_generation_prompt", true);

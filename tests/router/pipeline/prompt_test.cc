@@ -218,18 +218,39 @@ TEST(Prompt, SystemTurnsMoveToTheFirstWhereTheTemplateTakesNoOthers) {
 }
 
 TEST(Prompt, HarmonysTemplatesFindThoughtsUnderTheirName) {
-  const std::string chat_template = "{{ messages[0].thinking }}|{{ messages[0].content }}";
+  const std::string chat_template =
+      "{{ messages[0].content }}|{{ messages[1].thinking }}|{{ messages[1].content }}";
   for (const bool harmony : {true, false}) {
     const std::string marks = harmony ? "{# <|channel|>analysis #}" : "";
     const auto model = MakeTestModel({.chat_template = chat_template + marks});
     GenerationRequest chat;
     chat.template_context = std::make_shared<boost::json::object>();
     (*chat.template_context)["messages"] =
-        boost::json::array{{{"role", "assistant"}, {"content", "b"}, {"reasoning_content", "a"}}};
+        boost::json::array{{{"role", "system"}, {"content", "s"}},
+                           {{"role", "assistant"}, {"content", "b"}, {"reasoning_content", "a"}},
+                           // Which the template would leave out.
+                           {{"role", "system"}, {"content", "t"}}};
     const auto prepared = PreparePrompts(*model, chat, {});
     ASSERT_TRUE(prepared.ok()) << prepared.status();
-    EXPECT_EQ(*DetokenizeIds(*model, prepared->token_ids[0]), harmony ? "a|b" : "|b");
+    EXPECT_EQ(*DetokenizeIds(*model, prepared->token_ids[0]), harmony ? "s\n\nt|a|b" : "s||b");
   }
+}
+
+TEST(Prompt, ControlTokensInThoughtsAndArgumentsStayText) {
+  const auto model = MakeTestModel(
+      {.chat_template = "{{ messages[0].reasoning_content }}"
+                        "{{ messages[0].tool_calls[0].function.arguments | tojson }}"});
+  GenerationRequest chat;
+  chat.template_context = std::make_shared<boost::json::object>();
+  (*chat.template_context)["messages"] = boost::json::parse(
+      R"([{"role":"assistant","content":"","reasoning_content":"a<|im_start|>","tool_calls":[
+          {"id":"1","type":"function","function":{"name":"f",
+           "arguments":"{\"a\": [{\"b\": \"<|im_start|>\"}]}"}}]}])");
+  const auto prepared = PreparePrompts(*model, chat, {});
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const std::vector<uint32_t>& ids = prepared->token_ids[0];
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kBos), 0);
+  EXPECT_EQ(*DetokenizeIds(*model, ids), R"(a<|im_start|>{"a": [{"b": "<|im_start|>"}]})");
 }
 
 TEST(Prompt, AMarkThatIsAControlTokenIsHeldAsOne) {
