@@ -9,7 +9,7 @@ namespace pingti::router {
 std::unique_ptr<AnswerSplitter> MakeAnswerSplitter(ReasoningFormat format,
                                                    const SplitOptions& options) {
   if (format == ReasoningFormat::kHarmony) {
-    return std::make_unique<HarmonySplitter>(options.open, options.parses_calls);
+    return std::make_unique<HarmonySplitter>(options);
   }
   return std::make_unique<ReasoningSplitter>(MarkersOf(format), options.open, options.call_mark);
 }

@@ -31,6 +31,9 @@ struct SplitOptions {
   bool open = false;             // the prompt ended inside a thought
   std::string_view call_mark{};  // where a tool call begins; empty: nowhere
   bool parses_calls = false;     // content goes to a parser of tool calls
+  // Harmony: each mark is pushed whole, behind a control byte (common/grammar/control_token.h), and
+  // a mark that is spelled out is text.
+  bool marks_are_tokens = false;
 };
 
 // kNone: everything is content.

@@ -4,19 +4,29 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/grammar/control_token.h"
+
 namespace pingti::router {
+namespace {
+
+// What looked like a call and was none is text.
+void ShowMarks(std::string* content) { std::erase(*content, grammar::kControlByte); }
+
+}  // namespace
 
 ChoiceStream::ChoiceStream(const ServedModel* model, const text::StopStrings* stops,
                            Options options)
     : model_(model),
       detokenizer_(model->tokenizer.get(), /*skip_special_tokens=*/true),
-      splitter_(MakeAnswerSplitter(
-          options.split_reasoning ? model->reasoning : ReasoningFormat::kNone,
-          {options.reasoning_open, options.call_mark, options.tool_calls != nullptr})),
+      splitter_(
+          MakeAnswerSplitter(options.split_reasoning ? model->reasoning : ReasoningFormat::kNone,
+                             {options.reasoning_open, options.call_mark,
+                              options.tool_calls != nullptr, options.marks_are_tokens})),
       tool_calls_(std::move(options.tool_calls)),
       ends_with_call_(options.ends_with_call),
       include_stop_(options.include_stop),
-      marks_(std::move(options.marks)) {
+      marks_(std::move(options.marks)),
+      marks_are_tokens_(options.marks_are_tokens) {
   if (stops != nullptr) stop_matcher_.emplace(stops);
 }
 
@@ -24,7 +34,9 @@ std::string ChoiceStream::Detokenize(text::TokenId token_id) {
   if (std::find(marks_.begin(), marks_.end(), token_id) == marks_.end()) {
     return detokenizer_.Push(token_id);
   }
-  return detokenizer_.Finish().append(model_->tokenizer->TokenBytes(token_id));
+  std::string text = detokenizer_.Finish();
+  if (marks_are_tokens_) text.push_back(grammar::kControlByte);
+  return text.append(model_->tokenizer->TokenBytes(token_id));
 }
 
 bool ChoiceStream::Push(uint32_t token_id, const TokenScores* logprobs, ChoiceDelta* delta) {
@@ -70,6 +82,7 @@ void ChoiceStream::EmitAnswer(std::string_view text, ChoiceDelta* delta) {
     delta->content.append(text);
   } else if (!text.empty()) {
     tool_calls_->Push(text, &delta->content, &delta->tool_calls);
+    ShowMarks(&delta->content);
     stopped_ = ends_with_call_ && tool_calls_->num_calls() > 0;
   }
 }
@@ -94,6 +107,7 @@ void ChoiceStream::Finish(FinishReason reason, ChoiceDelta* delta) {
   if (tool_calls_ != nullptr) {
     if (call.empty()) {
       tool_calls_->Finish(&delta->content, &delta->tool_calls);
+      ShowMarks(&delta->content);
     } else {
       // The model forgot to close its thought: what is no call belongs to it.
       tool_calls_->Push(call, &delta->reasoning, &delta->tool_calls);

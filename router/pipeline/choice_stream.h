@@ -33,6 +33,7 @@ class ChoiceStream {
     bool include_stop = false;                   // the stop string is part of the answer
     // Special tokens that are marks of thoughts or calls: they are part of the text.
     std::vector<text::TokenId> marks{};
+    bool marks_are_tokens = false;  // see SplitOptions
   };
   // `model` and `stops` must outlive this; `stops` is null where there are none.
   ChoiceStream(const ServedModel* model, const text::StopStrings* stops, Options options);
@@ -77,6 +78,7 @@ class ChoiceStream {
   const bool ends_with_call_;
   const bool include_stop_;
   const std::vector<text::TokenId> marks_;
+  const bool marks_are_tokens_;
   std::deque<HeldLogprob> held_logprobs_;
   bool stopped_ = false;
   std::string matched_stop_;

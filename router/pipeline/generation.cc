@@ -9,6 +9,7 @@
 #include "router/api/api_error.h"
 #include "router/pipeline/call_syntax.h"
 #include "router/pipeline/output_grammar.h"
+#include "router/pipeline/tool_call_marks.h"
 
 namespace pingti::router {
 
@@ -180,6 +181,8 @@ ChoiceStream::Options Generation::StreamOptions() const {
       request_.parse_tool_calls ? model_->tool_calls : ToolCallFormat::kNone;
   for (const std::string_view mark : SpecialMarks(*model_, calls)) {
     options.marks.push_back(*model_->tokenizer->FindToken(mark));
+    options.marks_are_tokens =
+        options.marks_are_tokens || (options.split_reasoning && mark == kHarmonyMessage);
   }
   // A custom tool's text is taken out of arguments that are whole.
   const bool passes_on = request_.require_tool_call && request_.custom_tools.empty();

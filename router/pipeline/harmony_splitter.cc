@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/base/strings.h"
+#include "common/grammar/control_token.h"
 #include "router/pipeline/blank.h"
 #include "router/pipeline/partial_match.h"
 #include "router/pipeline/tool_call_marks.h"
@@ -11,8 +12,6 @@
 namespace pingti::router {
 namespace {
 
-constexpr std::string_view kEnds[] = {kHarmonyEnd, kHarmonyCallEnd, kHarmonyReturn, kHarmonyStart};
-constexpr std::string_view kMark = "<|";  // begins all marks
 constexpr std::string_view kRecipient = "to=";
 constexpr std::string_view kAnalysis = "analysis";
 constexpr size_t kLongestHeader = 512;  // bytes; names of tools are at most 64
@@ -23,23 +22,50 @@ std::string_view WordAfter(std::string_view header, std::string_view mark) {
   if (at == std::string_view::npos) return {};
   std::string_view word = header.substr(at + mark.size());
   word.remove_prefix(std::min(word.find_first_not_of(kBlank), word.size()));
-  return word.substr(0, word.find_first_of(" \t\r\n<"));
+  return word.substr(0, word.find_first_of(" \t\r\n<\xFF"));
+}
+
+// Without control tokens, which say nothing where they stand alone.
+std::string WithoutTokens(std::string_view text) {
+  std::string out;
+  while (true) {
+    const size_t at = std::min(text.find(grammar::kControlByte), text.size());
+    out.append(text.substr(0, at));
+    if (at == text.size()) return out;
+    text.remove_prefix(std::min(text.find('>', at), text.size() - 1) + 1);
+  }
+}
+
+}  // namespace
+
+HarmonySplitter::Marks HarmonySplitter::MakeMarks(bool marks_are_tokens) {
+  const auto mark = [marks_are_tokens](std::string_view text) {
+    return marks_are_tokens ? grammar::ControlToken(text) : std::string(text);
+  };
+  return {
+      .start = mark(kHarmonyStart),
+      .channel = mark(kHarmonyChannel),
+      .message = mark(kHarmonyMessage),
+      .any = mark("<|"),
+      .ends = {mark(kHarmonyEnd), mark(kHarmonyCall), mark(kHarmonyReturn), mark(kHarmonyStart)}};
 }
 
 // Whether what was seen of a message may be its header.
-bool MayBeHeader(std::string_view text) {
+bool HarmonySplitter::MayBeHeader(std::string_view text) const {
   if (text.size() > kLongestHeader) return false;
   text.remove_prefix(std::min(text.find_first_not_of(kBlank), text.size()));
-  for (const std::string_view begin : {kHarmonyStart, kHarmonyChannel, kRecipient}) {
+  for (const std::string_view begin :
+       {std::string_view(marks_.start), std::string_view(marks_.channel), kRecipient}) {
     if (text.starts_with(begin) || begin.starts_with(text)) return true;
   }
   return false;
 }
 
-}  // namespace
-
-HarmonySplitter::HarmonySplitter(bool open, bool parses_calls)
-    : parses_calls_(parses_calls), place_(open ? Place::kThought : Place::kHeader) {}
+HarmonySplitter::HarmonySplitter(const SplitOptions& options)
+    : parses_calls_(options.parses_calls),
+      marks_are_tokens_(options.marks_are_tokens),
+      marks_(MakeMarks(options.marks_are_tokens)),
+      place_(options.open ? Place::kThought : Place::kHeader) {}
 
 void HarmonySplitter::Push(std::string_view text, std::string* reasoning, std::string* content) {
   held_.append(text);
@@ -52,16 +78,16 @@ bool HarmonySplitter::Step(std::string* reasoning, std::string* content) {
 }
 
 bool HarmonySplitter::StepHeader(std::string* reasoning, std::string* content) {
-  const size_t end = held_.find(kHarmonyMessage);
+  const size_t end = held_.find(marks_.message);
   const size_t header =
-      end != std::string::npos ? end : held_.size() - PartialMatch(held_, kHarmonyMessage);
+      end != std::string::npos ? end : held_.size() - PartialMatch(held_, marks_.message);
   if (!MayBeHeader(std::string_view(held_).substr(0, header))) {
     place_ = Place::kText;
     return true;
   }
   if (end == std::string::npos) return false;
   BeginMessage(std::string_view(held_).substr(0, end), reasoning, content);
-  held_.erase(0, end + kHarmonyMessage.size());
+  held_.erase(0, end + marks_.message.size());
   return true;
 }
 
@@ -74,7 +100,7 @@ void HarmonySplitter::BeginMessage(std::string_view header, std::string* reasoni
     return;
   }
   // Messages of one kind that follow each other are lines of one text.
-  const bool thought = recipient.empty() && WordAfter(header, kHarmonyChannel) == kAnalysis;
+  const bool thought = recipient.empty() && WordAfter(header, marks_.channel) == kAnalysis;
   if (thought && has_thoughts_) reasoning->append("\n");
   if (!thought && has_words_) content->append("\n");
   place_ = thought ? Place::kThought : Place::kWords;
@@ -88,7 +114,7 @@ bool HarmonySplitter::StepBody(std::string* reasoning, std::string* content) {
   size_t end = std::string::npos;
   std::string_view mark;
   size_t partial = 0;
-  for (const std::string_view one : kEnds) {
+  for (const std::string_view one : marks_.ends) {
     const size_t at = held_.find(one);
     if (at < end) {
       end = at;
@@ -102,14 +128,15 @@ bool HarmonySplitter::StepBody(std::string* reasoning, std::string* content) {
   }
   Give(end, reasoning, content);
   EndMessage(content);
-  if (mark != kHarmonyStart) held_.erase(0, mark.size());
+  if (mark != marks_.start) held_.erase(0, mark.size());
   return true;
 }
 
 void HarmonySplitter::Give(size_t count, std::string* reasoning, std::string* content) {
   if (count == 0) return;
   const bool thought = place_ == Place::kThought;
-  (thought ? reasoning : content)->append(held_, 0, count);
+  const std::string_view text = std::string_view(held_).substr(0, count);
+  (thought ? reasoning : content)->append(marks_are_tokens_ ? WithoutTokens(text) : text);
   has_thoughts_ = has_thoughts_ || thought;
   has_words_ = has_words_ || place_ == Place::kWords;
   held_.erase(0, count);
@@ -123,7 +150,7 @@ void HarmonySplitter::EndMessage(std::string* content) {
 void HarmonySplitter::Finish(std::string* reasoning, std::string* content, std::string*) {
   if (place_ == Place::kHeader) {
     // Of a header that was cut off nothing is shown; what has no mark in it was none.
-    if (held_.find(kMark) == std::string::npos) content->append(held_);
+    if (held_.find(marks_.any) == std::string::npos) content->append(held_);
     held_.clear();
     return;
   }

@@ -8,11 +8,14 @@
 // The first message's "<|start|>assistant" is the prompt's. Texts of the channel "analysis" are
 // thoughts, of all others words; what goes to a recipient is a call, which becomes content as
 // "<|channel|>commentary to=NAME<|message|>TEXT<|call|>" however the header spelled it, for the
-// parser of calls. Source: OpenAI, "Harmony response format" (2025).
+// parser of calls, with a control byte (common/grammar/control_token.h) before its first and its
+// last mark, so that no words can be taken for a call.
+// Source: OpenAI, "Harmony response format" (2025).
 #pragma once
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "router/pipeline/answer_splitter.h"
 
@@ -21,9 +24,9 @@ namespace pingti::router {
 // Thread-compatible; one per choice.
 class HarmonySplitter final : public AnswerSplitter {
  public:
-  // `open`: the prompt ended behind the header of a thought. Without `parses_calls`, a call's text
-  // is content as it is.
-  HarmonySplitter(bool open, bool parses_calls);
+  // `options.open`: the prompt ended behind the header of a thought. Without
+  // `options.parses_calls`, a call's text is content as it is.
+  explicit HarmonySplitter(const SplitOptions& options);
 
   void Push(std::string_view text, std::string* reasoning, std::string* content) override;
   void Finish(std::string* reasoning, std::string* content, std::string* call) override;
@@ -42,7 +45,20 @@ class HarmonySplitter final : public AnswerSplitter {
   void Give(size_t count, std::string* reasoning, std::string* content);
   void EndMessage(std::string* content);
 
+  // As they stand in what is pushed.
+  struct Marks {
+    std::string start;
+    std::string channel;
+    std::string message;
+    std::string any;  // how each of them begins
+    std::vector<std::string> ends;
+  };
+  static Marks MakeMarks(bool marks_are_tokens);
+  bool MayBeHeader(std::string_view text) const;
+
   const bool parses_calls_;
+  const bool marks_are_tokens_;
+  const Marks marks_;
   Place place_;
   std::string held_;
   bool has_thoughts_ = false;

@@ -99,7 +99,7 @@ std::vector<std::string_view> SpecialMarks(const ServedModel& model, ToolCallFor
   marks.insert(marks.end(), {thought.start, thought.end});
   if (model.reasoning == ReasoningFormat::kHarmony) {
     marks.insert(marks.end(), {kHarmonyStart, kHarmonyChannel, kHarmonyConstrain, kHarmonyMessage,
-                               kHarmonyEnd, kHarmonyReturn, kHarmonyCallEnd});
+                               kHarmonyEnd, kHarmonyReturn, kHarmonyCall});
   }
   for (const std::string_view mark : marks) {
     const std::optional<text::TokenId> id = model.tokenizer->FindToken(mark);

@@ -25,8 +25,10 @@ inline constexpr std::string_view kHarmonyConstrain = "<|constrain|>";
 inline constexpr std::string_view kHarmonyMessage = "<|message|>";
 inline constexpr std::string_view kHarmonyEnd = "<|end|>";
 inline constexpr std::string_view kHarmonyReturn = "<|return|>";
-inline constexpr std::string_view kHarmonyCallBegin = "<|channel|>commentary to=";
-inline constexpr std::string_view kHarmonyCallEnd = "<|call|>";
+inline constexpr std::string_view kHarmonyCall = "<|call|>";
+// What HarmonySplitter makes of calls.
+inline constexpr std::string_view kHarmonyCallBegin = "\xFF<|channel|>commentary to=";
+inline constexpr std::string_view kHarmonyCallEnd = "\xFF<|call|>";
 inline constexpr std::string_view kMistralBegin = "[TOOL_CALLS]";
 inline constexpr std::string_view kMistralId = "[CALL_ID]";
 inline constexpr std::string_view kMistralArguments = "[ARGS]";

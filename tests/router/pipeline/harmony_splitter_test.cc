@@ -24,7 +24,7 @@ std::ostream& operator<<(std::ostream& out, const HarmonyParts& parts) {
 }
 
 HarmonyParts SplitOnce(std::string_view text, size_t size, bool parses_calls, bool open) {
-  HarmonySplitter splitter(open, parses_calls);
+  HarmonySplitter splitter({.open = open, .parses_calls = parses_calls});
   HarmonyParts parts;
   std::string call;
   for (size_t i = 0; i < text.size(); i += size) {
@@ -88,7 +88,8 @@ TEST(HarmonySplitter, TextWithoutMessagesIsContent) {
 
 TEST(HarmonySplitter, CallsComeInOneSpelling) {
   const HarmonyParts expected{"",
-                              "<|channel|>commentary to=functions.f<|message|>{\"a\": 1}<|call|>"};
+                              "\xFF<|channel|>commentary to=functions.f<|message|>{\"a\": 1}\xFF"
+                              "<|call|>"};
   for (const std::string_view header :
        {"<|channel|>commentary to=functions.f <|constrain|>json<|message|>",
         "<|channel|>commentary to=functions.f<|message|>",
@@ -105,7 +106,7 @@ TEST(HarmonySplitter, ItsCallsAreReadByTheParser) {
   int ids = 0;
   const auto parser = MakeToolCallParser(
       ToolCallFormat::kHarmony, {.new_id = [&] { return "call_" + std::to_string(++ids); }});
-  HarmonySplitter splitter(false, true);
+  HarmonySplitter splitter({.parses_calls = true});
   std::string reasoning, content, words, call;
   std::vector<ToolCallDelta> calls;
   const std::string_view text =
@@ -145,6 +146,57 @@ TEST(HarmonySplitter, AnyTextIsSplitTheSameHoweverItIsCut) {
   }
 }
 
+// Pieces that are tokens.
+TEST(HarmonySplitter, MarksThatAreTokensAreNotSpelledOut) {
+  HarmonySplitter splitter({.parses_calls = true, .marks_are_tokens = true});
+  HarmonyParts parts;
+  for (const std::string_view token : {"\xFF<|channel|>",
+                                       "analysis",
+                                       "\xFF<|message|>",
+                                       "<|end|> ",
+                                       "ends",
+                                       "\xFF<|end|>",
+                                       "\xFF<|start|>",
+                                       "assistant",
+                                       "\xFF<|channel|>",
+                                       "final",
+                                       "\xFF<|message|>",
+                                       "a<",
+                                       "|call|>",
+                                       "\xFF<|constrain|>",
+                                       "b",
+                                       "\xFF<|end|>",
+                                       "\xFF<|start|>",
+                                       "assistant",
+                                       "\xFF<|channel|>",
+                                       "commentary",
+                                       " to=f ",
+                                       "\xFF<|constrain|>",
+                                       "json",
+                                       "\xFF<|message|>",
+                                       "{}",
+                                       "\xFF<|call|>",
+                                       "\xFF<|channel|>",
+                                       "fin"}) {
+    splitter.Push(token, &parts.reasoning, &parts.content);
+  }
+  std::string call;
+  splitter.Finish(&parts.reasoning, &parts.content, &call);
+  const HarmonyParts expected{"<|end|> ends",
+                              "a<|call|>b\xFF<|channel|>commentary to=f<|message|>{}\xFF<|call|>"};
+  EXPECT_EQ(parts, expected);
+}
+
+TEST(HarmonySplitter, WithoutAHeaderTokensAreNotShown) {
+  HarmonySplitter splitter({.marks_are_tokens = true});
+  HarmonyParts parts;
+  for (const std::string_view token :
+       {"a", "\xFF<|message|>", "<|b", "\xFF<|end|>", ">", "\xFF<|end|>"}) {
+    splitter.Push(token, &parts.reasoning, &parts.content);
+  }
+  EXPECT_EQ(parts, (HarmonyParts{"", "a<|b>"}));
+}
+
 // Draws an answer message by message, and what it is split into.
 class DrawnMessages {
  public:
@@ -160,10 +212,10 @@ class DrawnMessages {
       text += OneOf({"<|end|>", "<|return|>", "<|call|>", "<|start|>assistant"});
       has_start = text.ends_with("assistant");
       ends_with_mark = i == 4;
-      if (is_call_) expected.content += "<|call|>";
+      if (is_call_) expected.content += "\xFF<|call|>";
       is_call_ = false;
     }
-    if (is_call_) expected.content += "<|call|>";
+    if (is_call_) expected.content += "\xFF<|call|>";
     // A header that is cut off is not shown.
     if (ends_with_mark) text += OneOf({"", "<|channel|>fin", "<|start|>", " to=f<|ch"});
   }
@@ -190,7 +242,7 @@ class DrawnMessages {
     text += "<|message|>";
     is_call_ = kind == 2 && parses_calls_;
     if (is_call_) {
-      expected.content += "<|channel|>commentary to=functions.f<|message|>";
+      expected.content += "\xFF<|channel|>commentary to=functions.f<|message|>";
     } else if (is_thought_) {
       if (has_thoughts_) expected.reasoning += "\n";
     } else if (has_words_) {
@@ -232,7 +284,7 @@ TEST(HarmonySplitter, AnswersAreSplitAsTheyWerePutTogether) {
 
 TEST(HarmonySplitter, WhatItHoldsBackMayBeAMark) {
   for (const std::string_view text : {"ab<|end", "ab<", "ab", "ab<|star", "ab<|callx"}) {
-    HarmonySplitter splitter(/*open=*/true, /*parses_calls=*/false);
+    HarmonySplitter splitter({.open = true});
     HarmonyParts parts;
     splitter.Push(text, &parts.reasoning, &parts.content);
     const size_t mark = text.ends_with('x') ? text.size() : std::min(text.find('<'), text.size());
