@@ -46,6 +46,9 @@ class ToolCallsReader {
     if (source_.contains("unless")) {
       PINGTI_ASSIGN_OR_RETURN(answer, CallsUnlessWords(answer));
     }
+    if (const json::value* messages = source_.if_contains("messages")) {
+      PINGTI_ASSIGN_OR_RETURN(answer, CallsBehindMessages(*messages, answer));
+    }
     if (const json::value* thought = source_.if_contains("thought")) {
       PINGTI_ASSIGN_OR_RETURN(const ExprId before, ReadThought(*thought));
       answer = grammar_->Sequence({before, answer});
@@ -82,19 +85,20 @@ class ToolCallsReader {
     return absl::OkStatus();
   }
 
-  bool IsSpecial(std::string_view text) const {
-    return std::find(special_.begin(), special_.end(), text) != special_.end();
+  // The control token at the front of `text`; empty: there is none.
+  std::string_view SpecialAt(std::string_view text) const {
+    const auto here = std::find_if(special_.begin(), special_.end(),
+                                   [&](std::string_view one) { return text.starts_with(one); });
+    return here == special_.end() ? std::string_view() : *here;
   }
 
   // A text in which control tokens stand as what they are.
   ExprId Fixed(std::string_view text) const {
     std::string bytes;
     while (!text.empty()) {
-      const auto here = std::find_if(special_.begin(), special_.end(),
-                                     [&](std::string_view one) { return text.starts_with(one); });
-      const size_t taken = here == special_.end() ? 1 : here->size();
-      bytes += here == special_.end() ? std::string(text.substr(0, 1)) : ControlToken(*here);
-      text.remove_prefix(taken);
+      const std::string_view special = SpecialAt(text);
+      bytes += special.empty() ? std::string(text.substr(0, 1)) : ControlToken(special);
+      text.remove_prefix(std::max<size_t>(special.size(), 1));
     }
     return grammar_->Literal(bytes);
   }
@@ -102,6 +106,22 @@ class ToolCallsReader {
   absl::StatusOr<ExprId> FixedText(const json::object& from, std::string_view field) const {
     PINGTI_ASSIGN_OR_RETURN(const std::string_view text, Text(from, field));
     return Fixed(text);
+  }
+
+  // One of the texts that stand in a member.
+  absl::StatusOr<ExprId> OneOfTexts(const json::object& from, std::string_view field) {
+    const json::value* texts = from.if_contains(json::string_view(field.data(), field.size()));
+    if (texts == nullptr || !texts->is_array() || texts->get_array().empty()) {
+      return Malformed(field, "an array of at least one text");
+    }
+    std::vector<ExprId> alternatives;
+    for (const json::value& text : texts->get_array()) {
+      if (!text.is_string()) return Malformed(field, "texts");
+      alternatives.push_back(Fixed(View(text.get_string())));
+    }
+    const RuleId rule = grammar_->AddRule(std::string(field));
+    grammar_->SetBody(rule, grammar_->Choice(std::move(alternatives)));
+    return grammar_->Call(rule);
   }
 
   absl::StatusOr<ExprId> ReadAllFrames() {
@@ -126,9 +146,14 @@ class ToolCallsReader {
     PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(source, "begin"));
     PINGTI_ASSIGN_OR_RETURN(const ExprId separator, FixedText(source, "separator"));
     PINGTI_ASSIGN_OR_RETURN(const ExprId end, FixedText(source, "end"));
+    ExprId behind = grammar_->Literal("");
+    if (source.contains("behind")) {
+      PINGTI_ASSIGN_OR_RETURN(behind, OneOfTexts(source, "behind"));
+    }
     std::vector<ExprId> alternatives;
     for (size_t i = 0; i < calls->get_array().size(); ++i) {
-      PINGTI_ASSIGN_OR_RETURN(alternatives.emplace_back(), ReadCall(calls->get_array()[i], i));
+      PINGTI_ASSIGN_OR_RETURN(alternatives.emplace_back(),
+                              ReadCall(calls->get_array()[i], i, behind));
     }
     const RuleId one = grammar_->AddRule("tool call");
     grammar_->SetBody(one, grammar_->Choice(std::move(alternatives)));
@@ -141,11 +166,12 @@ class ToolCallsReader {
     return grammar_->Sequence(std::move(parts));
   }
 
-  absl::StatusOr<ExprId> ReadCall(const json::value& value, size_t index) {
+  absl::StatusOr<ExprId> ReadCall(const json::value& value, size_t index, ExprId behind) {
     const std::string name = Concat("calls[", index, "]");
     if (!value.is_object()) return Malformed(name, "an object");
     const json::object& call = value.get_object();
-    PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(call, "begin"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId front, FixedText(call, "begin"));
+    const ExprId begin = grammar_->Sequence({front, behind});
     PINGTI_ASSIGN_OR_RETURN(const ExprId end, FixedText(call, "end"));
     const absl::StatusOr<ExprId> content = ReadContent(call);
     if (!content.ok()) {
@@ -154,9 +180,9 @@ class ToolCallsReader {
     }
     if (!call.contains("number")) return grammar_->Sequence({begin, *content, end});
     constexpr int32_t kMostDigits = 4;
-    PINGTI_ASSIGN_OR_RETURN(const ExprId behind, FixedText(call, "number"));
+    PINGTI_ASSIGN_OR_RETURN(const ExprId mark, FixedText(call, "number"));
     const ExprId number = grammar_->Repeat(grammar_->Class({{'0', '9'}}), 1, kMostDigits);
-    return grammar_->Sequence({begin, number, behind, *content, end});
+    return grammar_->Sequence({begin, number, mark, *content, end});
   }
 
   absl::StatusOr<ExprId> ReadContent(const json::object& call) {
@@ -223,6 +249,20 @@ class ToolCallsReader {
                                grammar_->Choice({calls, grammar_->Optional(words)})});
   }
 
+  absl::StatusOr<ExprId> CallsBehindMessages(const json::value& value, ExprId calls) {
+    if (!value.is_object()) return Malformed("messages", "an object");
+    const json::object& messages = value.get_object();
+    PINGTI_ASSIGN_OR_RETURN(const ExprId begin, OneOfTexts(messages, "begins"));
+    PINGTI_ASSIGN_OR_RETURN(const std::string_view end, Text(messages, "end"));
+    const std::string_view special = SpecialAt(end);
+    if (special.empty()) return Malformed("end", "a text that begins with one of 'special'");
+    PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(special, grammar_));
+    const ExprId whole = grammar_->Sequence({begin, words, Fixed(end)});
+    const ExprId last = grammar_->Sequence({begin, words});
+    return grammar_->Sequence(
+        {grammar_->Repeat(whole, 0, kUnbounded), grammar_->Choice({calls, last})});
+  }
+
   // Up to the line breaks behind it.
   absl::StatusOr<ExprId> ReadThought(const json::value& value) {
     constexpr int32_t kMostBreaks = 4;
@@ -232,8 +272,8 @@ class ToolCallsReader {
     PINGTI_ASSIGN_OR_RETURN(const ExprId begin, FixedText(thought, "begin"));
     PINGTI_ASSIGN_OR_RETURN(const std::string_view mark, Text(thought, "end"));
     ExprId text = 0;
-    if (IsSpecial(mark)) {
-      PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(mark, grammar_));
+    if (const std::string_view special = SpecialAt(mark); !special.empty()) {
+      PINGTI_ASSIGN_OR_RETURN(const ExprId words, TextWithout(special, grammar_));
       text = grammar_->Sequence({words, Fixed(mark)});
     } else {
       PINGTI_ASSIGN_OR_RETURN(text, TextUpTo(mark, grammar_));

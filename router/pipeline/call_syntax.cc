@@ -8,6 +8,7 @@
 #include "common/base/strings.h"
 #include "common/grammar/field_arguments.h"
 #include "router/api/api_error.h"
+#include "router/pipeline/harmony_calls.h"
 #include "router/pipeline/tool_call_marks.h"
 
 namespace pingti::router {
@@ -56,6 +57,10 @@ CallFrames::Call CallFrame(ToolCallFormat format, std::string_view name) {
       end = Concat("\n```", kDeepSeekCallEnd);
       break;
     case ToolCallFormat::kMistral:
+      break;
+    case ToolCallFormat::kHarmony:  // as HarmonySplitter hands it on
+      begin = Concat(kHarmonyCallBegin, "functions.", name, kHarmonyMessage);
+      end = kHarmonyCallEnd;
       break;
     default:
       begin = Concat(kHermesBegin, "\n", begin);
@@ -260,11 +265,13 @@ json::object GlmCalls(const UnforcedWriter& writer) {
   return Frame("", "\n", "", writer.FieldCalls(begin, frames, kHermesEnd));
 }
 
-std::optional<json::object> InSyntaxOf(ToolCallFormat format, const UnforcedWriter& writer) {
-  switch (format) {
+std::optional<json::object> InSyntaxOf(const ServedModel& model, const UnforcedWriter& writer) {
+  switch (model.tool_calls) {
     case ToolCallFormat::kNone:
-    case ToolCallFormat::kHarmony:  // whose calls are messages beside others
       return std::nullopt;
+    case ToolCallFormat::kHarmony:
+      if (!HoldsMessages(model)) return std::nullopt;
+      return HarmonyCalls(writer.JsonCalls([](std::string_view name) { return name; }, ""));
     case ToolCallFormat::kHermes:
       return HermesCalls(writer);
     case ToolCallFormat::kLlama3Json:
@@ -293,6 +300,8 @@ ToolCallFormat ForcedCallFormat(const ServedModel& model) {
     case ToolCallFormat::kDeepSeek:
     case ToolCallFormat::kMistral:
       return model.tool_calls;
+    case ToolCallFormat::kHarmony:
+      return HoldsMessages(model) ? model.tool_calls : ToolCallFormat::kHermes;
     default:
       return ToolCallFormat::kHermes;
   }
@@ -323,12 +332,15 @@ absl::StatusOr<json::object> ForcedCalls(const ServedModel& model,
     return FieldError("tool_choice", Concat("'tool_choice' names '", request.named_tool,
                                             "', which is none of the 'tools'"));
   }
+  const bool as_message = ForcedCallFormat(model) == ToolCallFormat::kHarmony;
   json::array calls;
   for (const json::value& tool : ToolsOf(request)) {
     if (!IsChosen(request, FunctionOf(tool))) continue;
     const CallFrames::Call& frame = frames.calls[calls.size()];
-    calls.push_back(Call(frame.begin, ArgumentsSchema(FunctionOf(tool)), frame.end));
+    calls.push_back(Call(as_message ? frame.name : frame.begin, ArgumentsSchema(FunctionOf(tool)),
+                         as_message ? std::string_view() : frame.end));
   }
+  if (as_message) return HarmonyForcedCalls(std::move(calls));
   json::object source = Frame(frames.begin, frames.separator, frames.end, std::move(calls));
   // One tool by name is one call.
   source["many"] = request.parallel_tool_calls && request.named_tool.empty();
@@ -337,8 +349,9 @@ absl::StatusOr<json::object> ForcedCalls(const ServedModel& model,
 
 std::optional<json::object> UnforcedCalls(const ServedModel& model,
                                           const GenerationRequest& request, HeldArguments held) {
-  std::optional<json::object> calls = InSyntaxOf(model.tool_calls, UnforcedWriter(request, held));
-  if (!calls.has_value()) return std::nullopt;
+  std::optional<json::object> calls = InSyntaxOf(model, UnforcedWriter(request, held));
+  // A call of Harmony's ends the turn.
+  if (!calls.has_value() || model.tool_calls == ToolCallFormat::kHarmony) return calls;
   (*calls)["many"] = request.parallel_tool_calls;
   if (json::value* others = calls->if_contains("others")) {
     for (json::value& other : others->as_array()) {

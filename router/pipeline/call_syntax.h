@@ -37,7 +37,8 @@ std::optional<boost::json::object> UnforcedCalls(const ServedModel& model,
                                                  HeldArguments held);
 
 // How words and such calls are told apart, as a member of the source: "free" and the text that no
-// words have, or "unless" and the character with which all calls begin. REQUIRES: a syntax.
+// words have, or "unless" and the character with which all calls begin. REQUIRES: a syntax, and one
+// that is not Harmony's, which has messages (harmony_calls.h).
 struct CallStart {
   std::string_view member;
   std::string_view text;

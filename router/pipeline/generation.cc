@@ -191,18 +191,17 @@ ChoiceStream::Options Generation::StreamOptions() const {
         std::make_unique<HeldToolCalls>(ForcedCallFrames(*model_, request_), new_id);
     return options;
   }
+  const ToolCallFormat written = request_.require_tool_call ? ForcedCallFormat(*model_) : calls;
   if (request_.parse_tool_calls) {
     options.tool_calls =
-        MakeToolCallParser(request_.require_tool_call ? ForcedCallFormat(*model_) : calls,
-                           {.tools = &request_.template_context->at("tools").get_array(),
-                            .custom_tools = &request_.custom_tools,
-                            .most_calls = request_.parallel_tool_calls ? SIZE_MAX : 1,
-                            .new_id = new_id});
+        MakeToolCallParser(written, {.tools = &request_.template_context->at("tools").get_array(),
+                                     .custom_tools = &request_.custom_tools,
+                                     .most_calls = request_.parallel_tool_calls ? SIZE_MAX : 1,
+                                     .new_id = new_id});
   }
   options.call_mark = CallMark(calls);
   // Harmony's call ends a turn, by a token that not every file of such a model calls an end.
-  const bool ends_turn = calls == ToolCallFormat::kHarmony && !request_.require_tool_call;
-  options.ends_with_call = !request_.parallel_tool_calls || ends_turn;
+  options.ends_with_call = !request_.parallel_tool_calls || written == ToolCallFormat::kHarmony;
   return options;
 }
 

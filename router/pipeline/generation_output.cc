@@ -7,6 +7,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/generation.h"
+#include "router/pipeline/output_grammar.h"
 
 namespace pingti::router {
 namespace {
@@ -220,7 +221,7 @@ void Generation::EndThought(size_t index, ChoiceDelta delta) {
   Choice& choice = choices_[index];
   choice.state = Choice::State::kFinished;
   choice.attempt = 0;
-  const std::string_view end = MarkersOf(model_->reasoning).end;
+  const std::string_view end = ThoughtEnd(*model_, request_);
   std::vector<text::TokenId> ids;
   if (const std::optional<text::TokenId> id = model_->tokenizer->FindToken(end)) {
     ids.push_back(*id);

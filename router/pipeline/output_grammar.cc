@@ -10,6 +10,7 @@
 #include "common/base/strings.h"
 #include "router/api/api_error.h"
 #include "router/pipeline/call_syntax.h"
+#include "router/pipeline/harmony_calls.h"
 #include "router/pipeline/tool_call_marks.h"
 #include "router/pipeline/tool_call_parser.h"
 
@@ -52,6 +53,7 @@ absl::StatusOr<json::object> Document(const grammar::GrammarSource& source) {
 absl::StatusOr<json::object> DocumentOrCalls(const ServedModel& model,
                                              const GenerationRequest& request) {
   PINGTI_ASSIGN_OR_RETURN(json::object source, Document(*request.grammar));
+  if (HoldsMessages(model)) IntoHarmonyMessage(&source);
   if (!request.parse_tool_calls) return source;
   std::optional<json::object> calls = UnforcedCalls(model, request, HeldArguments::kOfAllTools);
   if (!calls.has_value()) return source;
@@ -72,6 +74,10 @@ absl::StatusOr<std::optional<json::object>> Held(const ServedModel& model,
   if (!holds_calls) return std::nullopt;
   std::optional<json::object> calls = UnforcedCalls(model, request, HeldArguments::kOfStrictTools);
   if (!calls.has_value()) return std::nullopt;
+  if (model.tool_calls == ToolCallFormat::kHarmony) {
+    (*calls)["messages"] = HarmonyMessages();
+    return calls;
+  }
   const CallStart start = StartOf(model.tool_calls);
   (*calls)[json::string_view(start.member.data(), start.member.size())] = json::string(start.text);
   return calls;
@@ -98,8 +104,8 @@ std::vector<std::string_view> SpecialMarks(const ServedModel& model, ToolCallFor
   std::vector<std::string_view> marks = MarksOf(calls);
   marks.insert(marks.end(), {thought.start, thought.end});
   if (model.reasoning == ReasoningFormat::kHarmony) {
-    marks.insert(marks.end(), {kHarmonyStart, kHarmonyChannel, kHarmonyConstrain, kHarmonyMessage,
-                               kHarmonyEnd, kHarmonyReturn, kHarmonyCall});
+    const std::vector<std::string_view> more = HarmonyMarks();
+    marks.insert(marks.end(), more.begin(), more.end());
   }
   for (const std::string_view mark : marks) {
     const std::optional<text::TokenId> id = model.tokenizer->FindToken(mark);
@@ -109,8 +115,15 @@ std::vector<std::string_view> SpecialMarks(const ServedModel& model, ToolCallFor
 }
 
 bool ThinksBeforeGrammar(const ServedModel& model, const GenerationRequest& request) {
-  return request.kind == GenerationRequest::Kind::kChat &&
-         model.reasoning != ReasoningFormat::kNone && model.framed_grammars;
+  if (request.kind != GenerationRequest::Kind::kChat) return false;
+  if (model.reasoning == ReasoningFormat::kHarmony) return HoldsMessages(model);
+  return model.reasoning != ReasoningFormat::kNone && model.framed_grammars;
+}
+
+std::string_view ThoughtEnd(const ServedModel& model, const GenerationRequest& request) {
+  // A call has a header of its own.
+  if (request.require_tool_call && HoldsMessages(model)) return kHarmonyNext;
+  return MarkersOf(model.reasoning).end;
 }
 
 absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
@@ -125,10 +138,12 @@ absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
   }
   PINGTI_ASSIGN_OR_RETURN(std::optional<json::object> source, Held(model, request));
   if (!source.has_value()) return std::nullopt;
-  if (thinks) {
+  // Among messages a thought is one of them.
+  if (thinks && (reasoning_open || !source->contains("messages"))) {
     const ReasoningMarkers thought = MarkersOf(model.reasoning);
+    const std::string_view end = HoldsMessages(model) ? kHarmonyNext : thought.end;
     (*source)["thought"] = json::object{{"begin", json::string(thought.start)},
-                                        {"end", json::string(thought.end)},
+                                        {"end", json::string(end)},
                                         {"open", reasoning_open}};
   }
   if (model.framed_grammars) {

@@ -27,4 +27,7 @@ absl::StatusOr<std::optional<grammar::GrammarSource>> OutputGrammar(
 // Whether an answer under OutputGrammar may think first.
 bool ThinksBeforeGrammar(const ServedModel& model, const GenerationRequest& request);
 
+// What ends a thought that has gone on for long enough, so that `request`'s answer may follow.
+std::string_view ThoughtEnd(const ServedModel& model, const GenerationRequest& request);
+
 }  // namespace pingti::router

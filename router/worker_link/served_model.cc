@@ -59,6 +59,7 @@ void CopyFacts(const worker::v1::ModelCard& card, ServedModel* model) {
   model->beam_stop_texts = has("beam_stop_texts");
   model->grammars = has("grammar");
   model->framed_grammars = has("grammar_frames");
+  model->message_grammars = has("grammar_messages");
   const worker::v1::SamplingDefaults& defaults = card.sampling_defaults();
   if (defaults.has_temperature()) model->temperature = defaults.temperature();
   if (defaults.has_top_p()) model->top_p = defaults.top_p();

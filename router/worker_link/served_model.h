@@ -50,10 +50,11 @@ struct ServedModel {
 
   ReasoningFormat reasoning = ReasoningFormat::kNone;  // kNone: it does not reason aloud
   ToolCallFormat tool_calls = ToolCallFormat::kNone;
-  bool beams = false;            // its workers search with beams
-  bool beam_stop_texts = false;  // which texts may end
-  bool grammars = false;         // its workers decode under constraints
-  bool framed_grammars = false;  // with thoughts, words and control tokens around what is held
+  bool beams = false;             // its workers search with beams
+  bool beam_stop_texts = false;   // which texts may end
+  bool grammars = false;          // its workers decode under constraints
+  bool framed_grammars = false;   // with thoughts, words and control tokens around what is held
+  bool message_grammars = false;  // also with words in messages, as gpt-oss writes them
 
   // The checkpoint's own sampling defaults.
   std::optional<float> temperature;

@@ -1,13 +1,13 @@
-"""gpt-oss with its own vocabulary of 201,088 tokens: what a router makes of conversations, and of
-answers, against OpenAI's own library. The weights are random, and small."""
+"""gpt-oss with its own vocabulary of 201,088 tokens: what a router makes of texts and
+conversations, against OpenAI's own library, and what holds answers. The weights are random, and
+small; test_harmony_answers.py reads answers as a real model writes them."""
 
 import datetime
 import json
-import os
 import random
-import shutil
 import sys
 
+import jsonschema
 import pytest
 
 from conftest import MODEL_ID, ROOT, Router, Worker, wait_until
@@ -15,8 +15,7 @@ from conftest import MODEL_ID, ROOT, Router, Worker, wait_until
 sys.path.insert(0, str(ROOT / "bench/text"))
 import harmony_tokenizer  # noqa: E402
 import sample_texts  # noqa: E402
-from scripted_worker import ScriptedWorker, load_protos  # noqa: E402
-from tiny_gpt_oss import CALL, END_OF_TEXT, RETURN, TEMPLATE, write_checkpoint  # noqa: E402
+from tiny_gpt_oss import TOOLS, WEATHER, write_checkpoint  # noqa: E402
 
 RANKS = harmony_tokenizer.find_ranks()
 pytestmark = pytest.mark.skipif(
@@ -28,45 +27,16 @@ harmony = pytest.importorskip(
 )
 
 Role, Message = harmony.Role, harmony.Message
-WEATHER = {
-    "type": "object",
-    "properties": {
-        "city": {"type": "string", "description": "Which city", "maxLength": 12},
-        "unit": {"type": "string", "enum": ["c", "f"], "default": "c"},
-        "days": {"type": "integer", "minimum": 1, "maximum": 9},
-    },
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
-TOOLS = [
-    {
-        "type": "function",
-        "function": {"name": "get_weather", "description": "The weather.", "parameters": WEATHER},
-    },
-    {"type": "function", "function": {"name": "now", "description": "The time."}},
-]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """The bytes of tokenizer.json."""
-    ranks = harmony_tokenizer.read_ranks(RANKS)
-    return json.dumps(harmony_tokenizer.tokenizer_json(ranks), ensure_ascii=False).encode()
+    return harmony_tokenizer.tokenizer_bytes(RANKS)
 
 
 @pytest.fixture(scope="module")
 def encoding(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encodings")
-    shutil.copy(RANKS, folder / "o200k_base.tiktoken")
-    before = os.environ.get("TIKTOKEN_ENCODINGS_BASE")
-    os.environ["TIKTOKEN_ENCODINGS_BASE"] = str(folder)
-    try:
-        return harmony.load_harmony_encoding(harmony.HarmonyEncodingName.HARMONY_GPT_OSS)
-    finally:
-        if before is None:
-            del os.environ["TIKTOKEN_ENCODINGS_BASE"]
-        else:
-            os.environ["TIKTOKEN_ENCODINGS_BASE"] = before
+    return harmony_tokenizer.openai_encoding(RANKS, tmp_path_factory.mktemp("encodings"))
 
 
 @pytest.fixture(scope="module")
@@ -309,153 +279,6 @@ def test_nobody_writes_a_turn_into_a_message(client, encoding):
     assert encoding.decode(ids).count(forged) == 4
 
 
-# --- answers are read as OpenAI reads them
-
-
-class HarmonyWorker(ScriptedWorker):
-    """Says lists of token ids."""
-
-    def __init__(self, protos, tokenizer):
-        super().__init__(protos, MODEL_ID)
-        self.tokenizer = tokenizer
-
-    def GetModelCard(self, request, context):
-        card = super().GetModelCard(request, context)
-        card.vocab_size = harmony_tokenizer.VOCAB_SIZE
-        card.chat_template = TEMPLATE
-        card.tool_call_format = "harmony"
-        card.reasoning_start = "<|channel|>analysis<|message|>"
-        card.reasoning_end = "<|end|><|start|>assistant<|channel|>final<|message|>"
-        card.eos_token_ids[:] = [RETURN, END_OF_TEXT, CALL]
-        card.tokenizer.format = self.pb.Asset.FORMAT_TOKENIZER_JSON
-        return card
-
-    def GetModelAsset(self, request, context):
-        for at in range(0, len(self.tokenizer), 1 << 20):
-            yield self.pb.AssetChunk(data=self.tokenizer[at : at + (1 << 20)])
-
-    def answer(self, sequence):
-        tokens = self.script.pop(0)
-        for at in range(0, len(tokens), self.group):
-            output = self.pb.SequenceOutput(
-                sequence_id=sequence.sequence_id, token_ids=tokens[at : at + self.group]
-            )
-            if at + self.group >= len(tokens):
-                output.finish.CopyFrom(
-                    self.pb.Finish(
-                        reason=self.pb.Finish.REASON_STOP_TOKEN, stop_token_id=tokens[-1]
-                    )
-                )
-            yield self.pb.SessionResponse(
-                step_output=self.pb.StepOutput(step=at + 1, outputs=[output])
-            )
-
-
-@pytest.fixture(scope="module")
-def scripted(tmp_path_factory, tokenizer):
-    worker = HarmonyWorker(load_protos(ROOT, tmp_path_factory.mktemp("stubs")), tokenizer)
-    router = Router(tmp_path_factory.mktemp("scripted"), "router", [worker])
-    try:
-        wait_until(router.is_ready, 60, f"router ready\n{router.text()[-2000:]}")
-        yield worker, router.client()
-    finally:
-        router.kill()
-        worker.close()
-
-
-TEXTS = [
-    "2 + 2 is 4.",
-    "Zürich 😀\n\n",
-    ' {"a": 1} ',
-    "f <| x |> y",
-    "The token <|end|> ends a message, <|call|> a call.",
-    "to=functions.now",
-    "<|channel|>commentary to=functions.now<|message|>{}<|call|>",
-]
-HEADERS = [
-    "<|channel|>commentary to=functions.{} <|constrain|>json<|message|>",
-    "<|channel|>commentary to=functions.{}<|message|>",
-    " to=functions.{}<|channel|>commentary <|constrain|>json<|message|>",
-    "<|channel|>analysis to=functions.{} code<|message|>",
-]
-
-
-def draw_answer(rng, encoding):
-    """Tokens of thoughts, preambles and words, and a call at the end or none."""
-
-    def marks(text):
-        return encoding.encode(text, allowed_special="all")
-
-    def plain(text):
-        return encoding.encode(text, disallowed_special=())
-
-    tokens = []
-    for _ in range(rng.randrange(4)):
-        channel = rng.choice(["analysis", "analysis", "commentary", "final"])
-        tokens += (
-            marks(f"<|channel|>{channel}<|message|>")
-            + plain(rng.choice(TEXTS))
-            + marks("<|end|><|start|>assistant")
-        )
-    if rng.random() < 0.5:
-        arguments = json.dumps(
-            {"city": rng.choice(TEXTS), "days": rng.randrange(9)}, ensure_ascii=False
-        )
-        return tokens + marks(rng.choice(HEADERS).format("get_weather")) + plain(arguments) + [CALL]
-    return tokens + marks("<|channel|>final<|message|>") + plain(rng.choice(TEXTS)) + [RETURN]
-
-
-def as_openai_reads(encoding, tokens):
-    """Thoughts, words and calls."""
-    messages = encoding.parse_messages_from_completion_tokens(tokens, Role.ASSISTANT)
-    text = {id(m): m.content[0].text for m in messages}
-    calls = [m for m in messages if m.recipient not in (None, "assistant", "all")]
-    words = [m for m in messages if m not in calls]
-    return (
-        "\n".join(text[id(m)] for m in words if m.channel == "analysis"),
-        "\n".join(text[id(m)] for m in words if m.channel != "analysis"),
-        [(m.recipient.removeprefix("functions."), json.loads(text[id(m)])) for m in calls],
-    )
-
-
-@pytest.mark.parametrize("group", [1, 3, 1000])
-def test_answers_are_read_as_openai_reads_them(scripted, encoding, group):
-    worker, client = scripted
-    worker.group = group
-    rng = random.Random(17)
-    for i in range(60):
-        tokens = draw_answer(rng, encoding)
-        thoughts, words, calls = as_openai_reads(encoding, tokens)
-        if calls:
-            words = words.rstrip()  # white space before a call is left out, as in every syntax
-        worker.script = [tokens, tokens]
-        fields = {"model": MODEL_ID, "messages": [asked("q")], "tools": TOOLS}
-        choice = client.chat.completions.create(**fields).choices[0]
-        message = choice.message
-        said = [
-            (c.function.name, json.loads(c.function.arguments)) for c in message.tool_calls or []
-        ]
-        where = f"answer {i}: {encoding.decode(tokens)!r}"
-        assert (getattr(message, "reasoning_content", None) or "") == thoughts, where
-        assert (message.content or "") == words, where
-        assert said == calls, where
-        assert choice.finish_reason == ("tool_calls" if calls else "stop"), where
-        streamed = {"reasoning_content": "", "content": "", "arguments": ""}
-        for chunk in client.chat.completions.create(stream=True, **fields):
-            delta = chunk.choices[0].delta
-            streamed["reasoning_content"] += getattr(delta, "reasoning_content", None) or ""
-            streamed["content"] += delta.content or ""
-            streamed["arguments"] += "".join(
-                c.function.arguments or "" for c in delta.tool_calls or []
-            )
-        assert streamed["reasoning_content"] == thoughts and streamed["content"] == words, where
-        assert (
-            [json.loads(streamed["arguments"])] == [a for _, a in calls]
-            if calls
-            else streamed["arguments"] == ""
-        ), where
-
-
 def test_an_id_that_is_no_token_is_no_text(client):
     """The model has more rows than its tokenizer has tokens."""
     answer = client.completions.create(
@@ -463,3 +286,89 @@ def test_an_id_that_is_no_token_is_no_text(client):
     )
     assert answer.usage.completion_tokens == 3
     assert answer.choices[0].text == ""
+
+
+# --- what holds answers
+
+STRICT = [
+    {"type": "function", "function": {**tool["function"], "strict": True}} for tool in TOOLS[:1]
+]
+ANSWER = {
+    "type": "object",
+    "properties": {"sky": {"enum": ["clear", "grey"]}, "degrees": {"type": "integer"}},
+    "required": ["sky", "degrees"],
+    "additionalProperties": False,
+}
+
+
+def ask(client, **fields):
+    fields.setdefault("max_tokens", 400)
+    fields.setdefault("temperature", 1.0)
+    return client.chat.completions.create(model=MODEL_ID, messages=[asked("Weather?")], **fields)
+
+
+# A thought of random tokens rarely ends by itself.
+@pytest.mark.parametrize("budget", [0, 1, 7])
+@pytest.mark.parametrize("choice", ["required", "get_weather"])
+def test_a_forced_call_follows_its_schema(client, choice, budget):
+    forced = choice if choice == "required" else {"type": "function", "function": {"name": choice}}
+    for seed in range(4):
+        fields = {
+            "tools": TOOLS,
+            "tool_choice": forced,
+            "seed": seed,
+            "extra_body": {"thinking_budget": budget},
+        }
+        answer = ask(client, **fields).choices[0]
+        assert answer.finish_reason == "tool_calls", answer
+        assert not answer.message.content
+        (call,) = answer.message.tool_calls
+        if call.function.name == "get_weather":
+            jsonschema.validate(json.loads(call.function.arguments), WEATHER)
+        else:
+            assert choice == "required" and json.loads(call.function.arguments) == {}
+        pieces = [c.choices[0].delta for c in ask(client, stream=True, **fields) if c.choices]
+        calls = [call for delta in pieces for call in delta.tool_calls or []]
+        assert calls[0].function.name == call.function.name
+        assert "".join(c.function.arguments or "" for c in calls) == call.function.arguments
+        if call.function.name == "get_weather":
+            assert len(calls) > 3  # the arguments come as they are written
+
+
+def test_a_strict_tool_holds_a_call_that_the_model_chose(client, encoding):
+    (token,) = encoding.encode(" to")  # with which headers of calls may begin
+    calls = 0
+    for seed in range(6):
+        answer = ask(
+            client,
+            tools=STRICT,
+            seed=seed,
+            logit_bias={str(token): 30},
+            extra_body={"thinking_budget": 3},
+        ).choices[0]
+        for call in answer.message.tool_calls or []:
+            calls += 1
+            jsonschema.validate(json.loads(call.function.arguments), WEATHER)
+            assert answer.finish_reason == "tool_calls"
+    assert calls > 0
+
+
+@pytest.mark.parametrize("tools", [None, TOOLS], ids=["alone", "beside tools"])
+def test_a_document_follows_its_schema_after_a_thought(client, encoding, tools):
+    likely = encoding.encode("<|channel|>analysis<|message|>", allowed_special="all")
+    response_format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": ANSWER}}
+    for seed in range(4):
+        fields = {"tools": tools} if tools else {}
+        answer = ask(
+            client,
+            response_format=response_format,
+            seed=seed,
+            logit_bias={str(token): 30 for token in likely},
+            extra_body={"thinking_budget": 5},
+            **fields,
+        ).choices[0]
+        assert answer.message.reasoning_content
+        if answer.message.tool_calls:
+            continue
+        assert answer.finish_reason == "stop", answer
+        jsonschema.validate(json.loads(answer.message.content), ANSWER)

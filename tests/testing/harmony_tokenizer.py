@@ -13,7 +13,9 @@ import base64
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
+import shutil
 import sys
 
 # tiktoken names a cached file by the SHA-1 of its address.
@@ -145,14 +147,34 @@ def tokenizer_json(ranks):
     }
 
 
+def tokenizer_bytes(path):
+    return json.dumps(tokenizer_json(read_ranks(path)), ensure_ascii=False).encode()
+
+
+def openai_encoding(path, folder):
+    """openai-harmony's encoding, which reads the ranks from `folder`, where they are put."""
+    import openai_harmony
+
+    shutil.copy(path, folder / "o200k_base.tiktoken")
+    before = os.environ.get("TIKTOKEN_ENCODINGS_BASE")
+    os.environ["TIKTOKEN_ENCODINGS_BASE"] = str(folder)
+    try:
+        name = openai_harmony.HarmonyEncodingName.HARMONY_GPT_OSS
+        return openai_harmony.load_harmony_encoding(name)
+    finally:
+        if before is None:
+            del os.environ["TIKTOKEN_ENCODINGS_BASE"]
+        else:
+            os.environ["TIKTOKEN_ENCODINGS_BASE"] = before
+
+
 def main():
     path = find_ranks()
     if path is None:
         sys.exit(
             f"no installed package carries o200k_base's ranks (litellm does, as {CACHED_NAME})"
         )
-    text = json.dumps(tokenizer_json(read_ranks(path)), ensure_ascii=False)
-    pathlib.Path(sys.argv[1]).write_text(text, encoding="utf-8")
+    pathlib.Path(sys.argv[1]).write_bytes(tokenizer_bytes(path))
 
 
 if __name__ == "__main__":

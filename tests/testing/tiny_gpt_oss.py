@@ -1,4 +1,5 @@
-"""A gpt-oss checkpoint with the real vocabulary, a hidden size of 32 and random weights."""
+"""A gpt-oss checkpoint with the real vocabulary, a hidden size of 32 and random weights; and tools
+to ask it with."""
 
 import json
 import pathlib
@@ -11,6 +12,23 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATE = (ROOT / "tests/golden/text/templates/gpt_oss_style.jinja").read_text()
 RETURN, CALL, END_OF_TEXT = 200_002, 200_012, 199_999
 HIDDEN, INNER, HEADS, HEAD_SIZE, EXPERTS = 32, 64, 4, 16, 4
+WEATHER = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "description": "Which city", "maxLength": 12},
+        "unit": {"type": "string", "enum": ["c", "f"], "default": "c"},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+    },
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": "get_weather", "description": "The weather.", "parameters": WEATHER},
+    },
+    {"type": "function", "function": {"name": "now", "description": "The time."}},
+]
 
 
 def config():
@@ -102,5 +120,3 @@ def write_checkpoint(folder, tokenizer):
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     (folder / "tokenizer.json").write_bytes(tokenizer)
     return folder
-
-

@@ -179,8 +179,8 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
     card->add_features(feature);
   }
   if (facts.grammars) {
-    for (const char* feature :
-         {"beam_stop_texts", "grammar", "grammar_free_text", "grammar_frames"}) {
+    for (const char* feature : {"beam_stop_texts", "grammar", "grammar_free_text", "grammar_frames",
+                                "grammar_messages"}) {
       card->add_features(feature);
     }
   }

@@ -66,6 +66,42 @@ TEST(ToolCallsSource, AThoughtMayEndWithAControlToken) {
   EXPECT_FALSE(Takes(source, "<hm [CALL]a"));
 }
 
+TEST(ToolCallsSource, AThoughtMayEndWithATokenAndMore) {
+  const std::string source =
+      R"({"begin":"","separator":"","end":"","many":false,
+          "calls":[{"begin":"","regex":"a+","end":""}],"special":["[CALL]"],
+          "thought":{"begin":"<","end":"[CALL][CALL]so","open":false}})";
+  EXPECT_TRUE(Takes(source, "<hm [CALL##soaa"));
+  for (const char* text : {"<hm#soa", "<hm##a", "<hm[CALL]##soa", "<hm##so"}) {
+    EXPECT_FALSE(Takes(source, text)) << text;
+  }
+}
+
+TEST(ToolCallsSource, OneOfSeveralTextsMayStandBehindTheNameOfACall) {
+  const std::string source =
+      R"({"begin":"[","behind":["[CALL]",":[CALL]"],"separator":"","end":"]","many":false,"calls":[
+          {"begin":"f","schema":{"const":1},"end":""},{"begin":"g","schema":{"const":2},"end":""}],
+          "special":["[CALL]"]})";
+  for (const char* text : {"[f#1]", "[f:#1]", "[g#2]", "[g:#2]"}) {
+    EXPECT_TRUE(Takes(source, text)) << text;
+  }
+  for (const char* text : {"[f1]", "[f:1]", "[f##1]", "[g#1]", "[f[CALL]1]"}) {
+    EXPECT_FALSE(Takes(source, text)) << text;
+  }
+}
+
+TEST(ToolCallsSource, WordsMayStandInMessages) {
+  const std::string source =
+      Source(R"(,"special":["[CALL]"],"messages":{"begins":["a:","b:"],"end":"[CALL]."})");
+  for (const char* text : {"a:", "a:words", "b:x#.a:[CALL", "#f{};", "a:x#.b:y#.#f{};f{};"}) {
+    EXPECT_TRUE(Takes(source, text)) << text;
+  }
+  for (const char* text :
+       {"", "words", "c:x", "a:x#.", "a:x#f{};", "a:[CALL].#f{};", "a:x#.#f{}", "#f{};#.a:x"}) {
+    EXPECT_FALSE(Takes(source, text)) << text;
+  }
+}
+
 TEST(ToolCallsSource, WordsStandUnlessTheyBeginAsCallsDo) {
   const std::string source = Source(R"(,"unless":"[")");
   for (const char* text : {"", " \n", "words [CALL]", " [CALL]f{};"}) {
@@ -177,6 +213,12 @@ TEST(ToolCallsSource, WhatIsMalformedIsNamed) {
   EXPECT_NE(error(Source(R"(,"unless":"ab")")).find("'unless'"), std::string::npos);
   EXPECT_NE(error(Source(R"(,"free":"aa")")).find("mark 'aa'"), std::string::npos);
   EXPECT_NE(error(Source(R"(,"others":[1])")).find("'others'"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"messages":1)")).find("'messages'"), std::string::npos);
+  EXPECT_NE(error(Source(R"(,"messages":{"begins":[],"end":""})")).find("'begins'"),
+            std::string::npos);
+  EXPECT_NE(error(Source(R"(,"messages":{"begins":["a"],"end":"b"})")).find("'end'"),
+            std::string::npos);
+  EXPECT_NE(error(Source(R"(,"behind":[1])")).find("'behind'"), std::string::npos);
   const std::string fields =
       R"({"begin":"","separator":"","end":"","many":false,"calls":[{"begin":"","end":"",
           "schema":{"type":"array"},"fields":{"name_begin":"","name_end":"=","value_end":"",

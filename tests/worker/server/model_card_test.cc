@@ -95,8 +95,8 @@ TEST(ModelCardTest, SaysWhatIsServedAndWithinWhichLimits) {
                                        "beam_early_stopping"};
   EXPECT_EQ(Features(card), features);
   facts.grammars = true;
-  features.insert(features.end(),
-                  {"beam_stop_texts", "grammar", "grammar_free_text", "grammar_frames"});
+  features.insert(features.end(), {"beam_stop_texts", "grammar", "grammar_free_text",
+                                   "grammar_frames", "grammar_messages"});
   EXPECT_EQ(Features(Build(MakeParts(), facts).card), features);
 }
 
