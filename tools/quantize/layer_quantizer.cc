@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "tools/quantize/expert_modules.h"
 #include "tools/quantize/int4_groups.h"
 #include "tools/quantize/int8_rows.h"
 #include "tools/quantize/parallel_rows.h"
@@ -346,21 +347,30 @@ absl::StatusOr<OwnedTensor> Widened(const Checkpoint& checkpoint, const TensorVi
   return widened;
 }
 
-absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint, int64_t layer,
-                                                       const LayerPlan& plan, int threads) {
-  const LayerTensors tensors(checkpoint.spec(), layer, plan);
+absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const Checkpoint& checkpoint,
+                                                       const worker::DecoderSpec& spec,
+                                                       int64_t layer, const LayerPlan& plan,
+                                                       int threads) {
+  const LayerTensors tensors(spec, layer, plan);
   std::vector<OwnedTensor> out;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    if (!tensors.Has(tensor.name)) continue;
-    PINGTI_RETURN_IF_ERROR(CheckType(tensor));
+  const auto add = [&](const TensorView& tensor) {
     const std::optional<LinearGroup> group = tensors.GroupOf(tensor.name);
     if (group.has_value() && !plan.keep[static_cast<size_t>(*group)]) {
       Quantize(checkpoint, tensor, tensors, plan, threads, &out);
     } else {
       out.push_back(Keep(checkpoint, tensor, tensors));
     }
+  };
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (!tensors.Has(tensor.name)) continue;
+    PINGTI_RETURN_IF_ERROR(CheckType(tensor));
+    add(tensor);
     checkpoint.Release(tensor);
   }
+  const std::vector<const TensorView*> stacks = ExpertStacks(checkpoint, spec, layer);
+  for (const TensorView* stack : stacks) PINGTI_RETURN_IF_ERROR(CheckType(*stack));
+  ForEachOfStacks(checkpoint, spec, layer, add);
+  for (const TensorView* stack : stacks) checkpoint.Release(*stack);
   std::stable_sort(out.begin(), out.end(), [](const OwnedTensor& a, const OwnedTensor& b) {
     return worker::BlockBytes(a.view.dtype) > worker::BlockBytes(b.view.dtype);
   });

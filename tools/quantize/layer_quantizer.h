@@ -69,10 +69,12 @@ absl::Status CheckType(const worker::TensorView& tensor);
 absl::StatusOr<OwnedTensor> Widened(const worker::Checkpoint& checkpoint,
                                     const worker::TensorView& tensor);
 
-// All tensors of layer `layer`, ordered so that each begins at a multiple of its type's size; the
+// All tensors of layer `layer` as `spec` has them, which is the checkpoint's with the experts as
+// modules (expert_modules.h), ordered so that each begins at a multiple of its type's size; the
 // same for any number of threads (0: one per processor).
 // Matrices in 8-bit floats that are kept become bf16. Errors: those of CheckType.
 absl::StatusOr<std::vector<OwnedTensor>> QuantizeLayer(const worker::Checkpoint& checkpoint,
+                                                       const worker::DecoderSpec& spec,
                                                        int64_t layer, const LayerPlan& plan,
                                                        int threads);
 

@@ -10,6 +10,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "tools/quantize/expert_modules.h"
 #include "tools/quantize/int8_rows.h"
 #include "tools/quantize/layer_runner.h"
 #include "tools/quantize/output_directory.h"
@@ -78,11 +79,6 @@ absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
                         Concat(checkpoint.path(), ": ", std::string(checked.message())));
   }
   for (const TensorView& tensor : checkpoint.tensors()) {
-    if (tensor.shape.size() > 2) {
-      return absl::UnimplementedError(Concat(checkpoint.path(), ": tensor '", tensor.name, "' ",
-                                             tensor.ShapeString(),
-                                             " stacks experts; expected a matrix for each"));
-    }
     const absl::Status type = CheckType(tensor);
     if (!type.ok()) {
       return absl::Status(type.code(),
@@ -101,7 +97,10 @@ absl::Status CheckAllTensors(const Checkpoint& checkpoint) {
 class Quantizer {
  public:
   Quantizer(const QuantizeOptions& options, const Checkpoint& checkpoint, worker::Backend* backend)
-      : options_(options), checkpoint_(checkpoint), backend_(backend) {}
+      : options_(options),
+        checkpoint_(checkpoint),
+        spec_(WithExpertModules(checkpoint)),
+        backend_(backend) {}
 
   absl::Status Prepare() {
     PINGTI_RETURN_IF_ERROR(ApplyPatterns());
@@ -119,10 +118,16 @@ class Quantizer {
                             LayerRunner::Make(checkpoint_, backend_, calibration.ids, text.ids));
     SafetensorsWriterOptions writer;
     int64_t name_bytes = 0;
-    for (const TensorView& tensor : checkpoint_.tensors()) {
-      name_bytes += static_cast<int64_t>(tensor.name.size());
+    int64_t count = 0;
+    const auto add = [&](const std::string& name) {
+      name_bytes += static_cast<int64_t>(name.size());
+      ++count;
+    };
+    for (const TensorView& tensor : checkpoint_.tensors()) add(tensor.name);
+    for (int64_t i = 0; i < spec_.num_layers(); ++i) {
+      if (ExpertStacks(checkpoint_, spec_, i).empty()) continue;
+      for (const std::string& name : LayerTensorNames(spec_, i)) add(name);
     }
-    const auto count = static_cast<int64_t>(checkpoint_.tensors().size());
     // A weight may get a scale and a shape beside it.
     writer.header_bytes = HeaderBytes(3 * count, 3 * (name_bytes + 8 * count));
     writer_ = std::make_unique<SafetensorsWriter>(output_->partial_path(), writer);
@@ -140,7 +145,7 @@ class Quantizer {
     LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     if (options_.smoothquant_alpha.has_value()) Smooth(layer, &plan);
     PINGTI_ASSIGN_OR_RETURN(std::vector<OwnedTensor> tensors,
-                            QuantizeLayer(checkpoint_, layer, plan, options_.threads));
+                            QuantizeLayer(checkpoint_, spec_, layer, plan, options_.threads));
     std::optional<worker::DecoderLayer> quantized;
     PINGTI_ASSIGN_OR_RETURN(quantized, LoadQuantized(tensors, layer));
     PINGTI_ASSIGN_OR_RETURN(const PerGroup<std::optional<double>> errors,
@@ -148,7 +153,8 @@ class Quantizer {
     if (FallBack(errors, &plan)) {
       quantized.reset();
       tensors.clear();
-      PINGTI_ASSIGN_OR_RETURN(tensors, QuantizeLayer(checkpoint_, layer, plan, options_.threads));
+      PINGTI_ASSIGN_OR_RETURN(tensors,
+                              QuantizeLayer(checkpoint_, spec_, layer, plan, options_.threads));
       PINGTI_ASSIGN_OR_RETURN(quantized, LoadQuantized(tensors, layer));
     }
     PINGTI_RETURN_IF_ERROR(runner_->RunQuantized(*quantized));
@@ -180,23 +186,23 @@ class Quantizer {
   }
 
   absl::Status ApplyPatterns() {
-    plans_.resize(static_cast<size_t>(checkpoint_.spec().num_layers()));
+    plans_.resize(static_cast<size_t>(spec_.num_layers()));
     for (size_t layer = 0; layer < plans_.size(); ++layer) {
       LayerPlan& plan = plans_[layer];
       plan.scheme = options_.scheme;
       plan.group_size = options_.group_size;
       if (plan.scheme != WeightScheme::kInt4) continue;
       for (size_t g = 0; g < kNumGroups; ++g) {
-        plan.keep[g] = !FillsGroups(checkpoint_.spec(), static_cast<int64_t>(layer),
-                                    static_cast<LinearGroup>(g), plan.group_size);
+        plan.keep[g] = !FillsGroups(spec_, static_cast<int64_t>(layer), static_cast<LinearGroup>(g),
+                                    plan.group_size);
       }
     }
     for (const std::string& pattern : options_.keep) {
       bool matched = false;
       for (size_t layer = 0; layer < plans_.size(); ++layer) {
         for (size_t g = 0; g < kNumGroups; ++g) {
-          for (const std::string& module : GroupModules(
-                   checkpoint_.spec(), static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
+          for (const std::string& module :
+               GroupModules(spec_, static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
             if (::fnmatch(pattern.c_str(), module.c_str(), 0) != 0) continue;
             plans_[layer].keep[g] = true;
             matched = true;
@@ -204,10 +210,10 @@ class Quantizer {
         }
       }
       if (!matched) {
-        return absl::InvalidArgumentError(
-            Concat("--keep '", pattern, "' matches no module; they are called as '",
-                   GroupModules(checkpoint_.spec(), 0, LinearGroup::kO)[0],
-                   "', and the output projection is always kept"));
+        return absl::InvalidArgumentError(Concat("--keep '", pattern,
+                                                 "' matches no module; they are called as '",
+                                                 GroupModules(spec_, 0, LinearGroup::kO)[0],
+                                                 "', and the output projection is always kept"));
       }
     }
     return absl::OkStatus();
@@ -217,7 +223,7 @@ class Quantizer {
   void Smooth(int64_t layer, LayerPlan* plan) {
     for (const LinearGroup group : {LinearGroup::kDown, LinearGroup::kGateUp, LinearGroup::kQkv}) {
       const auto g = static_cast<size_t>(group);
-      const worker::LayerSpec& spec = checkpoint_.spec().layers[static_cast<size_t>(layer)];
+      const worker::LayerSpec& spec = spec_.layers[static_cast<size_t>(layer)];
       if (plan->keep[g] || !CanSmooth(spec, group)) continue;
       plan->smoothing[g] =
           SmoothingScales(runner_->largest_input(group),
@@ -246,7 +252,7 @@ class Quantizer {
                                                      int64_t layer) {
     Checkpoint::Parts parts;
     parts.path = options_.output;
-    parts.spec = checkpoint_.spec();
+    parts.spec = spec_;
     if (options_.scheme == WeightScheme::kInt4) {
       parts.packed.present = true;
       parts.packed.method = "compressed-tensors";
@@ -270,8 +276,11 @@ class Quantizer {
   // What is not of a layer: embedding, last norm, output projection.
   absl::Status WriteOthers() {
     std::set<std::string> of_layers;
-    for (int64_t i = 0; i < checkpoint_.spec().num_layers(); ++i) {
-      of_layers.merge(LayerTensorNames(checkpoint_.spec(), i));
+    for (int64_t i = 0; i < spec_.num_layers(); ++i) {
+      of_layers.merge(LayerTensorNames(spec_, i));
+      for (const TensorView* stack : ExpertStacks(checkpoint_, spec_, i)) {
+        of_layers.insert(stack->name);
+      }
     }
     for (const TensorView& tensor : checkpoint_.tensors()) {
       if (of_layers.count(tensor.name) != 0) continue;
@@ -294,13 +303,13 @@ class Quantizer {
   std::vector<std::string> KeptModules() const {
     std::vector<std::string> modules = {"lm_head"};
     for (size_t layer = 0; layer < plans_.size(); ++layer) {
-      for (std::string& module : OtherModules(checkpoint_.spec(), static_cast<int64_t>(layer))) {
+      for (std::string& module : OtherModules(spec_, static_cast<int64_t>(layer))) {
         modules.push_back(std::move(module));
       }
       for (size_t g = 0; g < kNumGroups; ++g) {
         if (!plans_[layer].keep[g]) continue;
-        for (std::string& module : GroupModules(checkpoint_.spec(), static_cast<int64_t>(layer),
-                                                static_cast<LinearGroup>(g))) {
+        for (std::string& module :
+             GroupModules(spec_, static_cast<int64_t>(layer), static_cast<LinearGroup>(g))) {
           modules.push_back(std::move(module));
         }
       }
@@ -310,7 +319,7 @@ class Quantizer {
     for (const TensorView& tensor : checkpoint_.tensors()) {
       const bool matrix = tensor.shape.size() == 2 && tensor.name.ends_with(kWeight);
       if (!matrix || tensor.name == "lm_head.weight") continue;
-      if (!worker::IsKnownBesides(checkpoint_.spec(), tensor.name)) continue;
+      if (!worker::IsKnownBesides(spec_, tensor.name)) continue;
       modules.push_back(tensor.name.substr(0, tensor.name.size() - kWeight.size()));
     }
     return modules;
@@ -318,6 +327,7 @@ class Quantizer {
 
   const QuantizeOptions& options_;
   const Checkpoint& checkpoint_;
+  const worker::DecoderSpec spec_;  // of what is written
   worker::Backend* const backend_;
   std::vector<LayerPlan> plans_;
   std::unique_ptr<OutputDirectory> output_;

@@ -1,5 +1,6 @@
 #include "worker/model/families/gpt_oss.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,9 @@ constexpr int64_t kSlidingStep = 2;  // layers 0, 2, 4 and so on see a window, t
 struct Names {
   std::string_view sinks;  // the tensor's name
   std::string_view router;
+  // Not empty: an expert's modules are this, its number, a dot and gate, up or down. Empty: modules
+  // stack those of all experts.
+  std::string_view experts;
   std::string_view gate_up;
   std::string_view gate;
   std::string_view up;
@@ -29,13 +33,24 @@ struct Names {
 
 constexpr Names kHfNames = {.sinks = "self_attn.sinks",
                             .router = "mlp.router",
+                            .experts = "",
                             .gate_up = "mlp.experts.gate_up_proj",
                             .gate = "",
                             .up = "",
                             .down = "mlp.experts.down_proj"};
 
+// As compressed-tensors' writers have it, which quantize modules alone.
+constexpr Names kHfModules = {.sinks = "self_attn.sinks",
+                              .router = "mlp.router",
+                              .experts = "mlp.experts.",
+                              .gate_up = "",
+                              .gate = "gate_proj",
+                              .up = "up_proj",
+                              .down = "down_proj"};
+
 constexpr Names kGgufNames = {.sinks = "attn_sinks.weight",
                               .router = "ffn_gate_inp",
+                              .experts = "",
                               .gate_up = "",
                               .gate = "ffn_gate_exps",
                               .up = "ffn_up_exps",
@@ -69,6 +84,14 @@ ExpertsSpec MakeExperts(const ExpertsOptions& options, const Names& names, const
   experts.function = ActivationFunction::kClampedSwiglu;
   experts.bias = true;
   for (int64_t e = 0; e < count; ++e) {
+    if (!names.experts.empty()) {
+      const std::string expert = Concat(layer, names.experts, e, ".");
+      for (const std::string_view name : {names.gate, names.up}) {
+        experts.gate_up.push_back(WholeModule(Concat(expert, name), options.inner));
+      }
+      experts.down.push_back(WholeModule(Concat(expert, names.down), hidden));
+      continue;
+    }
     AddGateUp(names, layer, e, count, options.inner, &experts.gate_up);
     experts.down.push_back({Concat(layer, names.down), hidden, e * hidden, count * hidden});
   }
@@ -96,6 +119,14 @@ void SlideEverySecond(std::vector<int64_t>* windows) {
   }
 }
 
+absl::StatusOr<bool> HasExpertModules(const JsonFields& config) {
+  PINGTI_ASSIGN_OR_RETURN(const auto* quantization, config.Object("quantization_config"));
+  if (quantization == nullptr) return false;
+  PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> method,
+                          JsonFields(*quantization, "quantization_config.").String("quant_method"));
+  return method == "compressed-tensors";
+}
+
 absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
   DenseOptions options;
   options.architecture = "gpt-oss";
@@ -110,7 +141,8 @@ absl::StatusOr<DecoderSpec> FromHf(const JsonFields& config) {
   PINGTI_RETURN_IF_ERROR(ReadHfExperts(config, options.num_layers, &experts));
   SetRouting(&experts.routing);
   experts.inner = options.inner_size;
-  return MakeDecoder(options, experts, HfDenseNames(), kHfNames,
+  PINGTI_ASSIGN_OR_RETURN(const bool modules, HasExpertModules(config));
+  return MakeDecoder(options, experts, HfDenseNames(), modules ? kHfModules : kHfNames,
                      MakeDenseDecoder(options, HfDenseNames()));
 }
 
