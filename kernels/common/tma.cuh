@@ -104,6 +104,11 @@ __device__ __forceinline__ void BulkLoad(void* smem, const void* global, uint32_
       : "memory");
 }
 
+// Has the copy engine bring `bytes` of global memory (both multiples of 16) to the L2.
+__device__ __forceinline__ void BulkPrefetch(const void* global, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
+}
+
 // Orders this thread's earlier ordinary shared-memory writes before later copy-engine or wgmma
 // reads of them. Every writing thread calls it before the barrier that releases the reader.
 __device__ __forceinline__ void FenceProxyAsync() {

@@ -2,8 +2,10 @@
 //
 // Mapping: a warp takes the token's latent or one head of its queries; a lane has one pair of the
 //   rotated part, and of the latent two times eight elements. Grid: (token, group of warps' tasks).
-// Accumulation: float, the sum of squares by shuffles. Tolerance: one rounding of bf16.
-// Bytes per token: 2 * 576 read and written, 4 * 64 per head. Bound by latency and bandwidth.
+// Accumulation: float, the sum of squares by shuffles. Tolerance: one rounding of bf16; int8: half
+//   a step.
+// Bytes per token: 2 * 576 read and written (int8: 656), 4 * 64 per head. Bound by latency and
+//   bandwidth.
 // Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel before it (overlap.h).
 // Sources: Su et al., "RoFormer" (2021), section 3.4.2; DeepSeek-V2 (arXiv:2405.04434), 2.1.3.
 
@@ -38,16 +40,46 @@ __device__ __forceinline__ float WarpSum(float value) {
   return value;
 }
 
+// Largest value of the eight lanes that hold the same group, to all of them.
+__device__ __forceinline__ float GroupMax(float value) {
+#pragma unroll
+  for (int delta = 4; delta > 0; delta /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(~0u, value, delta));
+  }
+  return value;
+}
+
+// Stores a lane's eight elements `x` of the latent, the ones from 8 * vector on, as int8. The whole
+// warp goes in together; `page` is the token's, `offset` its place there.
+__device__ __forceinline__ void StoreInt8(const PagedKv& kv, uint8_t* page, int64_t offset,
+                                          int vector, const float (&x)[8]) {
+  static_assert(kLatentScaleGroup == 8 * 8, "eight lanes hold a group");
+  float max = 0.0f;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) max = fmaxf(max, fabsf(x[i]));
+  const Bf16 scale = __float2bfloat16_ru(GroupMax(max) / 127.0f);
+  const float step = __bfloat162float(scale);
+  uint8_t* row = page + offset * kv.token_stride;
+  reinterpret_cast<uint2*>(row)[vector] = Round8(x, step > 0.0f ? 1.0f / step : 0.0f);
+  if (vector % 8 != 0) return;
+  auto* scales = reinterpret_cast<Bf16*>(page + kv.page_tokens * kv.token_stride);
+  scales[offset * kLatentScales + vector / 8] = scale;
+}
+
 __device__ __forceinline__ void AppendLatent(const RopeLatentParams& p, int64_t token, float cos,
                                              float sin) {
   constexpr int kVectors = kLatentValueDim / 8 / 32;  // of a lane
   const int64_t slot = p.slots[token];
   if (slot < 0) return;
   const int lane = threadIdx.x % 32;
+  const bool is_int8 = p.kv.dtype == DType::kI8;
   const Bf16* from = static_cast<const Bf16*>(p.latents) + token * p.latents_stride;
-  Bf16* to = static_cast<Bf16*>(const_cast<void*>(p.kv.k)) +
-             slot / p.kv.page_tokens * p.kv.page_stride +
-             slot % p.kv.page_tokens * p.kv.token_stride;
+  const int64_t offset = slot % p.kv.page_tokens;
+  uint8_t* page = static_cast<uint8_t*>(const_cast<void*>(p.kv.k)) +
+                  slot / p.kv.page_tokens * p.kv.page_stride * (is_int8 ? 1 : 2);
+  // Where the rotated part follows.
+  Bf16* to = reinterpret_cast<Bf16*>(page) + offset * p.kv.token_stride / (is_int8 ? 2 : 1) +
+             (is_int8 ? kLatentValueDim / 2 : kLatentValueDim);
   float x[kVectors][8];
   float squares = 0.0f;
 #pragma unroll
@@ -63,10 +95,13 @@ __device__ __forceinline__ void AppendLatent(const RopeLatentParams& p, int64_t 
     Load8(p.norm_weight + (i * 32 + lane) * 8, weight);
 #pragma unroll
     for (int j = 0; j < 8; ++j) x[i][j] *= inverse * weight[j];
-    reinterpret_cast<uint4*>(to)[i * 32 + lane] = Pack8<Bf16>(x[i]);
+    if (is_int8) {
+      StoreInt8(p.kv, page, offset, i * 32 + lane, x[i]);
+    } else {
+      reinterpret_cast<uint4*>(to - kLatentValueDim)[i * 32 + lane] = Pack8<Bf16>(x[i]);
+    }
   }
-  const int pair = kLatentValueDim + 2 * lane;
-  RotatePair(from + pair, cos, sin, to + pair);
+  RotatePair(from + kLatentValueDim + 2 * lane, cos, sin, to + 2 * lane);
 }
 
 __global__ void __launch_bounds__(kThreads) RopeLatentKernel(const RopeLatentParams p) {
@@ -109,8 +144,11 @@ bool Valid(const RopeLatentParams& p) {
 cudaError_t LaunchRopeLatent(const RopeLatentParams& p, cudaStream_t stream) {
   if (p.num_tokens < 0) return cudaErrorInvalidValue;
   if (p.num_tokens == 0) return cudaSuccess;
-  if (p.kv.dtype != DType::kBf16 || p.kv.head_dim != kLatentKeyDim) return cudaErrorNotSupported;
-  if (!Valid(p)) return cudaErrorInvalidValue;
+  const bool is_int8 = p.kv.dtype == DType::kI8;
+  if ((!is_int8 && p.kv.dtype != DType::kBf16) || p.kv.head_dim != kLatentKeyDim) {
+    return cudaErrorNotSupported;
+  }
+  if (!Valid(p) || (is_int8 && !HasDenseLatents(p.kv))) return cudaErrorInvalidValue;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
   const dim3 grid(p.num_tokens, CeilDiv(1 + p.num_heads, kWarps * kTasksPerWarp));

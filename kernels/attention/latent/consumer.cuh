@@ -24,7 +24,7 @@ namespace pingti::kernels::latent {
 //   warpgroup 1: scores t + 1,  sums t,    weighs t + 1, sums t + 1
 // so that both softmaxes run under products of the other warpgroup. Which of them a tile belongs to
 // depends on its place in the work alone, and with it every bit of the result.
-template <int kGroup>
+template <int kGroup, bool kInt8>
 struct Consumer {
   using Scores = WgmmaF16<T, kTileTokens>;
   using Outs = WgmmaF16<T, kHalfDims>;
@@ -65,7 +65,9 @@ struct Consumer {
     return (rounds[kOwner] + tile / 2) % 2;
   }
   __device__ __forceinline__ void WaitBox(int stage, int box, uint32_t parity) const {
-    MbarrierWait(&shared.full[stage][box], parity);
+    // The converter brings halves of the values.
+    const bool whole_half = kInt8 && box != kRopeBox;
+    MbarrierWait(&shared.full[stage][whole_half ? box / kHalfBoxes * kHalfBoxes : box], parity);
   }
 
   // The rows' rotated part as A fragments; rows that do not exist are zero.

@@ -12,6 +12,9 @@
 // and take turns at scoring (consumer.cuh); a warp of a third one loads (producer.cuh). Shared
 // memory: q 64 KB (its rotated part is in registers), two tiles of latents 144 KB, two of P 16 KB.
 //
+// Latents in int8: the other three warps of the third warpgroup turn them into tiles of bf16
+// (converter.cuh), and all else is as it is; 656 bytes per token.
+//
 // Grid: one block a multiprocessor. Decode: blocks are the workers of the decode plan; where a
 // sequence has more than one tile of rows, two blocks are a worker, which read the same latents at
 // the same time, from L2 the second time. Prefill: tiles are drawn, longest first.
@@ -27,12 +30,14 @@
 // and alternate over pairs of tiles: deepseek-ai/FlashMLA's write-up of its kernel (2025); PTX ISA
 // 8.x for wgmma and TMA.
 //
-// Next: traits.cuh, work.cuh, producer.cuh, consumer.cuh; combine.cu, which joins parts.
+// Next: traits.cuh, work.cuh, producer.cuh, converter.cuh, consumer.cuh; combine.cu, which joins
+// parts.
 #pragma once
 
 #include <cuda.h>
 
 #include "kernels/attention/latent/consumer.cuh"
+#include "kernels/attention/latent/converter.cuh"
 #include "kernels/attention/latent/producer.cuh"
 #include "kernels/attention/latent/work.cuh"
 
@@ -41,7 +46,7 @@ namespace pingti::kernels::latent {
 template <class Source>
 struct KernelArgs {
   CUtensorMap q_map;
-  CUtensorMap kv_map;
+  CUtensorMap kv_map;  // int8: of the rotated part
   Args args;
   typename Source::Args source;
   int blocks_per_worker;
@@ -49,10 +54,14 @@ struct KernelArgs {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
+template <bool kInt8>
 __device__ __forceinline__ void InitBarriers(Shared& shared) {
   constexpr uint32_t kWarps = 4;  // of a consumer warpgroup
   for (int stage = 0; stage < kStages; ++stage) {
-    for (int box = 0; box < kBoxes; ++box) MbarrierInit(&shared.full[stage][box], 1);
+    for (int box = 0; box < kBoxes; ++box) {
+      const bool converted = kInt8 && box != kRopeBox;
+      MbarrierInit(&shared.full[stage][box], converted ? kConverterWarps : 1);
+    }
     MbarrierInit(&shared.rope_empty[stage], kWarps);
     MbarrierInit(&shared.half_empty[stage][0], kWarps);
     MbarrierInit(&shared.half_empty[stage][1], kWarps);
@@ -61,14 +70,14 @@ __device__ __forceinline__ void InitBarriers(Shared& shared) {
   MbarrierInit(&shared.q_empty, 2 * kWarps);
   for (int slot = 0; slot < 2; ++slot) {
     MbarrierInit(&shared.work_full[slot], 1);
-    MbarrierInit(&shared.work_empty[slot], 2 * kWarps);
+    MbarrierInit(&shared.work_empty[slot], 2 * kWarps + (kInt8 ? kConverterWarps : 0));
   }
   MbarrierInitFence();
 }
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
-template <class Source>
+template <class Source, bool kInt8>
 __global__ void __launch_bounds__(kThreads, 1)
     LatentKernel(const __grid_constant__ KernelArgs<Source> kernel) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -76,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   Shared& shared = *reinterpret_cast<Shared*>(raw_shared);
   LetNextKernelStart();
   if (threadIdx.x == 0) {
-    InitBarriers(shared);
+    InitBarriers<kInt8>(shared);
     TmaPrefetchDescriptor(&kernel.q_map);
     TmaPrefetchDescriptor(&kernel.kv_map);
   }
@@ -87,19 +96,24 @@ __global__ void __launch_bounds__(kThreads, 1)
   const RowPacking packing = kernel.source.packing;
   if (warpgroup == 2) {
     DecreaseRegisters<kProducerRegisters>();
-    if (threadIdx.x % 128 >= 32) return;
+    const int warp = __shfl_sync(~0u, threadIdx.x / 32 % 4, 0);
+    if (warp > 0) {
+      if constexpr (kInt8) Converter{kernel.args, shared, lane, warp - 1}.Run();
+      return;
+    }
     // Another block reads the same latents soon, unless each is a worker of its own.
     const uint64_t policy = kernel.blocks_per_worker == 1 ? L2EvictFirst() : L2EvictNormal();
     Source source(kernel.source);
-    Producer{kernel.args, shared, &kernel.q_map, &kernel.kv_map, packing, policy, lane}.Run(source);
+    Producer<kInt8>{kernel.args, shared, &kernel.q_map, &kernel.kv_map, packing, policy, lane}.Run(
+        source);
   } else {
     IncreaseRegisters<kConsumerRegisters>();
     const int warp = __shfl_sync(~0u, threadIdx.x / 32 % 4, 0);
     const int rank = static_cast<int>(blockIdx.x) % kernel.blocks_per_worker;
     if (warpgroup == 0) {
-      Consumer<0>{kernel.args, shared, packing, lane, warp}.Run(rank);
+      Consumer<0, kInt8>{kernel.args, shared, packing, lane, warp}.Run(rank);
     } else {
-      Consumer<1>{kernel.args, shared, packing, lane, warp}.Run(rank);
+      Consumer<1, kInt8>{kernel.args, shared, packing, lane, warp}.Run(rank);
     }
   }
 #endif

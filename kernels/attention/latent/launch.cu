@@ -14,7 +14,8 @@ using latent::DecodeGrid;
 bool ValidTensors(const LatentTensors& t) {
   const PagedKv& kv = t.kv;
   const bool power_of_two = std::has_single_bit(static_cast<uint32_t>(kv.page_tokens));
-  return IsPresent(t.q) && IsPresent(t.out) && t.num_rows > 0 && t.softmax_scale > 0.0f &&
+  return (kv.dtype != DType::kI8 || HasDenseLatents(kv)) && IsPresent(t.q) && IsPresent(t.out) &&
+         t.num_rows > 0 && t.softmax_scale > 0.0f &&
          (t.q_token_stride | t.q_head_stride | t.out_token_stride | t.out_head_stride) % 8 == 0 &&
          kv.num_kv_heads == 1 && kv.num_pages > 0 && power_of_two && kv.page_tokens >= 16 &&
          kv.page_tokens <= 256 && IsPresent(kv.k) && IsPresent(kv.block_table, 4) &&
@@ -24,7 +25,8 @@ bool ValidTensors(const LatentTensors& t) {
 bool ValidHeads(int num_heads) { return num_heads >= 1 && num_heads <= kMaxLatentHeads; }
 
 cudaError_t CheckTensors(const LatentTensors& tensors, const DeviceTraits& device) {
-  if (device.compute_capability != 90 || tensors.kv.dtype != DType::kBf16 ||
+  const DType dtype = tensors.kv.dtype;
+  if (device.compute_capability != 90 || (dtype != DType::kBf16 && dtype != DType::kI8) ||
       tensors.kv.head_dim != kLatentKeyDim) {
     return cudaErrorNotSupported;
   }
@@ -60,7 +62,18 @@ latent::Args MakeArgs(const LatentTensors& t) {
   args.page_shift = std::countr_zero(static_cast<uint32_t>(t.kv.page_tokens));
   args.box_tokens = std::min(t.kv.page_tokens, latent::kTileTokens);
   args.scale_log2 = t.softmax_scale * 1.4426950408889634f;
+  args.latents = static_cast<const uint8_t*>(t.kv.k);
   return args;
+}
+
+// The instance for the latents' type.
+template <class Source>
+cudaError_t Launch(const LatentTensors& tensors, const latent::Args& args,
+                   const typename Source::Args& source, int num_blocks, int blocks_per_worker,
+                   cudaStream_t stream) {
+  const auto launch = tensors.kv.dtype == DType::kI8 ? latent::LaunchInstance<Source, true>
+                                                     : latent::LaunchInstance<Source, false>;
+  return launch(tensors, args, source, num_blocks, blocks_per_worker, stream);
 }
 
 // The plan's view of a step: a "KV head" is a group of tiles of rows.
@@ -146,9 +159,9 @@ cudaError_t LaunchLatentDecode(const LatentDecodeParams& params, cudaStream_t st
        shape.kv_lens, shape.q_starts, grid.groups, shape.max_q_len, 0},
       grid.packing,
       grid.blocks_per_worker};
-  PINGTI_CUDA_RETURN(latent::LaunchInstance<latent::DecodeSource>(
-      params.tensors, args, source, grid.num_workers * grid.blocks_per_worker,
-      grid.blocks_per_worker, stream));
+  PINGTI_CUDA_RETURN(Launch<latent::DecodeSource>(params.tensors, args, source,
+                                                  grid.num_workers * grid.blocks_per_worker,
+                                                  grid.blocks_per_worker, stream));
   return latent::LaunchCombine(args, source, grid, shape.num_seqs, stream);
 }
 
@@ -187,8 +200,8 @@ cudaError_t LaunchLatentPrefill(const LatentPrefillParams& params, cudaStream_t 
   const latent::PrefillArgs source{static_cast<prefill::PlanHeader*>(params.workspace),
                                    prefill::Items(params.workspace),
                                    latent::PackRows(params.tensors.num_heads)};
-  return latent::LaunchInstance<latent::PrefillSource>(params.tensors, MakeArgs(params.tensors),
-                                                       source, device.num_sms, 2, stream);
+  return Launch<latent::PrefillSource>(params.tensors, MakeArgs(params.tensors), source,
+                                       device.num_sms, 2, stream);
 }
 
 }  // namespace pingti::kernels

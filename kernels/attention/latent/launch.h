@@ -28,9 +28,9 @@ inline DecodeGrid MakeDecodeGrid(int num_heads, int max_q_len, int num_sms) {
   return grid;
 }
 
-// Launches the kernel on checked tensors; `args` is complete. Defined in launch_instance.cuh and
-// instantiated by one file per source, so that they compile at the same time.
-template <class Source>
+// Launches the kernel on checked tensors; `args` is complete. kInt8: the latents' type. Defined in
+// launch_instance.cuh and instantiated by one file each, so that they compile at the same time.
+template <class Source, bool kInt8>
 cudaError_t LaunchInstance(const LatentTensors& tensors, const Args& args,
                            const typename Source::Args& source, int num_blocks,
                            int blocks_per_worker, cudaStream_t stream);

@@ -26,7 +26,23 @@ inline cudaError_t EncodeQueries(CUtensorMap* map, const LatentTensors& tensors,
                          CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
-template <class Source>
+// Where the products' warps find latents: the whole rows in bf16, or the rotated part of int8 ones.
+inline cudaError_t EncodeLatents(CUtensorMap* map, const PagedKv& latents) {
+  PagedKv pool = latents;
+  const auto* base = static_cast<const uint8_t*>(latents.k);
+  if (latents.dtype == DType::kI8) {
+    base += kLatentValueDim;
+    pool.dtype = DType::kBf16;
+    pool.head_dim = kLatentRopeDim;
+    pool.token_stride = latents.token_stride / 2;
+    pool.head_stride = latents.head_stride / 2;
+    pool.page_stride = latents.page_stride / 2;
+  }
+  return EncodeKvPool(map, pool, base, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kBoxDims, kTileTokens,
+                      CU_TENSOR_MAP_SWIZZLE_128B);
+}
+
+template <class Source, bool kInt8>
 cudaError_t LaunchInstance(const LatentTensors& tensors, const Args& args,
                            const typename Source::Args& source, int num_blocks,
                            int blocks_per_worker, cudaStream_t stream) {
@@ -35,14 +51,12 @@ cudaError_t LaunchInstance(const LatentTensors& tensors, const Args& args,
   kernel.source = source;
   kernel.blocks_per_worker = blocks_per_worker;
   PINGTI_CUDA_RETURN(EncodeQueries(&kernel.q_map, tensors, source.packing));
-  PINGTI_CUDA_RETURN(EncodeKvPool(&kernel.kv_map, tensors.kv, tensors.kv.k,
-                                  CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, kBoxDims, kTileTokens,
-                                  CU_TENSOR_MAP_SWIZZLE_128B));
-  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(LatentKernel<Source>,
+  PINGTI_CUDA_RETURN(EncodeLatents(&kernel.kv_map, tensors.kv));
+  PINGTI_CUDA_RETURN(cudaFuncSetAttribute(LatentKernel<Source, kInt8>,
                                           cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(sizeof(Shared))));
-  return LaunchOverlapped(LatentKernel<Source>, dim3(num_blocks), dim3(kThreads), sizeof(Shared),
-                          stream, 90, kernel);
+  return LaunchOverlapped(LatentKernel<Source, kInt8>, dim3(num_blocks), dim3(kThreads),
+                          sizeof(Shared), stream, 90, kernel);
 }
 
 }  // namespace pingti::kernels::latent

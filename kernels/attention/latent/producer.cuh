@@ -1,5 +1,6 @@
 // The loading half of the latent attention kernel: one warp that walks the block's work, looks
-// pages up and has the copy engine fetch queries and latents. Next: consumer.cuh (the other half).
+// pages up and has the copy engine fetch queries and latents. Next: converter.cuh (latents in
+// int8), consumer.cuh (the other half).
 #pragma once
 
 #include <cuda.h>
@@ -16,7 +17,8 @@ namespace pingti::kernels::latent {
 // All 32 lanes run it: lane b copies the b-th page of a tile. Tile t of a work lies in stage t % 2,
 // whose owner is the consumer warpgroup of that number. Parts of a tile are loaded in the order in
 // which the last one's are done with: the rotated part, the owner's half of the values, the other
-// half.
+// half. Of latents in int8 the rotated part alone, as the converter loads the values.
+template <bool kInt8>
 struct Producer {
   const Args& args;
   Shared& shared;
@@ -49,7 +51,7 @@ struct Producer {
     if (!has_page) return;
     for (int box = first; box < first + count; ++box) {
       TmaLoad4d(shared.kv[stage][box][lane * args.box_tokens], kv_map, &shared.full[stage][box],
-                box * kBoxDims, in_page, 0, page, kv_policy);
+                kInt8 ? 0 : box * kBoxDims, in_page, 0, page, kv_policy);
     }
   }
 
@@ -65,11 +67,25 @@ struct Producer {
     const int in_page = (first_token + lane * args.box_tokens) & ((1 << args.page_shift) - 1);
     MbarrierWait(&shared.rope_empty[stage], free);
     LoadBoxes(stage, kRopeBox, 1, bytes, has_page, page, in_page);
-    for (int i = 0; i < 2; ++i) {
-      const int half = stage ^ i;
-      MbarrierWait(&shared.half_empty[stage][half], free);
-      LoadBoxes(stage, half * kHalfBoxes, kHalfBoxes, bytes, has_page, page, in_page);
+    if constexpr (!kInt8) {
+      for (int i = 0; i < 2; ++i) {
+        const int half = stage ^ i;
+        MbarrierWait(&shared.half_empty[stage][half], free);
+        LoadBoxes(stage, half * kHalfBoxes, kHalfBoxes, bytes, has_page, page, in_page);
+      }
     }
+  }
+
+  // Has a tile's rows and scales brought to L2, from where the converter's loads come sooner.
+  __device__ __forceinline__ void Prefetch(const Work& work, int tile, int32_t page) const {
+    if (tile >= work.tile_end || !HasPage(work, tile)) return;
+    const int page_tokens = 1 << args.page_shift;
+    const int in_page = (tile * kTileTokens + lane * args.box_tokens) & (page_tokens - 1);
+    const uint8_t* at =
+        args.latents + static_cast<int64_t>(page << args.page_shift) * kLatentInt8Bytes;
+    BulkPrefetch(at + in_page * kLatentInt8RowBytes, args.box_tokens * kLatentInt8RowBytes);
+    BulkPrefetch(at + page_tokens * kLatentInt8RowBytes + in_page * kLatentScales * 2,
+                 args.box_tokens * kLatentScales * 2);
   }
 
   // Rows past the last query token or head come as zeros, or are another sequence's; nothing of
@@ -105,8 +121,10 @@ struct Producer {
       Publish(work);
       if (work.tile_begin >= work.tile_end) continue;
       int32_t page = LookUpPage(work, work.tile_begin);
+      if constexpr (kInt8) Prefetch(work, work.tile_begin, page);
       for (int tile = work.tile_begin; tile < work.tile_end; ++tile) {
         const int32_t next_page = LookUpPage(work, tile + 1);
+        if constexpr (kInt8) Prefetch(work, tile + 1, next_page);
         LoadTile(work, tile, page);
         // The first tile does not wait until the work before has scored its last one.
         if (tile == work.tile_begin) LoadQueries(work);

@@ -1,5 +1,5 @@
 // Sizes, shared memory and arguments of the latent attention kernel. Next: work.cuh (what a block
-// does), producer.cuh, consumer.cuh.
+// does), producer.cuh, converter.cuh, consumer.cuh.
 #pragma once
 
 #include <cuda.h>
@@ -15,8 +15,9 @@ using T = __nv_bfloat16;
 
 inline constexpr int kTileRows = 64;    // query rows of a block: wgmma's M
 inline constexpr int kTileTokens = 64;  // latents of a tile
-inline constexpr int kStages = 2;       // tiles in shared memory: one per consumer warpgroup
-inline constexpr int kBoxDims = 64;     // 128 bytes, the widest swizzle
+inline constexpr int kTileShift = 6;
+inline constexpr int kStages = 2;    // tiles in shared memory: one per consumer warpgroup
+inline constexpr int kBoxDims = 64;  // 128 bytes, the widest swizzle
 inline constexpr int kValueBoxes = kLatentValueDim / kBoxDims;
 inline constexpr int kRopeBox = kValueBoxes;  // the box of the rotated part
 inline constexpr int kBoxes = kLatentKeyDim / kBoxDims;
@@ -24,7 +25,8 @@ inline constexpr int kHalfBoxes = kValueBoxes / 2;  // of the values that a warp
 inline constexpr int kHalfDims = kHalfBoxes * kBoxDims;
 inline constexpr int kBoxBytes = kTileTokens * kBoxDims * 2;
 
-inline constexpr int kThreads = 3 * 128;  // a warpgroup that loads and two that multiply
+inline constexpr int kThreads = 3 * 128;   // a warpgroup that loads and two that multiply
+inline constexpr int kConverterWarps = 3;  // of the warpgroup that loads, where latents are int8
 // Registers per thread; they sum to at most 64 K over the block.
 inline constexpr int kProducerRegisters = 56;
 inline constexpr int kConsumerRegisters = 224;
@@ -66,9 +68,10 @@ struct Args {
   int num_heads;
   const int32_t* block_table;
   int64_t block_table_stride;
-  int page_shift;    // log2 of page_tokens
-  int box_tokens;    // tokens of one copy: a page, or a tile where pages are larger
-  float scale_log2;  // softmax_scale * log2 e
+  int page_shift;          // log2 of page_tokens
+  int box_tokens;          // tokens of one copy: a page, or a tile where pages are larger
+  float scale_log2;        // softmax_scale * log2 e
+  const uint8_t* latents;  // the pool, where latents are int8
 };
 
 struct alignas(1024) Shared {
@@ -78,7 +81,7 @@ struct alignas(1024) Shared {
   T p[2][kTileRows][kTileTokens];  // of either warpgroup's own tile, for the other one
   float row_max[2][kTileRows];     // after that tile
   float row_sum[2][2][kTileRows];  // [parity of the work][warpgroup]
-  uint64_t full[kStages][kBoxes];
+  uint64_t full[kStages][kBoxes];  // int8: of the values, each half's first one
   uint64_t rope_empty[kStages];
   uint64_t half_empty[kStages][2];  // [stage][half of the values]
   uint64_t q_full, q_empty;

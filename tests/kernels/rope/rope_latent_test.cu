@@ -1,6 +1,8 @@
-// Norm, rotation and append of latents against float64: numbers of heads that fill and do not fill
-// a block, gaps between heads, padding tokens, slots and columns that nobody may write.
+// Norm, rotation and append of latents, in bf16 and in int8, against float64: numbers of heads that
+// fill and do not fill a block, gaps between heads, padding tokens, slots and columns that nobody
+// may write.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -31,6 +33,7 @@ uint16_t Bits(Bf16 value) {
 struct Case {
   int tokens;
   int heads;
+  bool int8 = false;  // the cache
 };
 
 // Inputs and outputs of one launch.
@@ -54,7 +57,8 @@ class Batch {
     sin_device_ = DeviceBuffer<float>(sin_);
     slots_device_ = DeviceBuffer<int64_t>(slots_);
     pages_ = (2 * shape.tokens + kPageTokens - 1) / kPageTokens;
-    pool_ = DeviceBuffer<Bf16>(static_cast<size_t>(pages_) * kPageTokens * kLatentKeyDim);
+    pool_ = DeviceBuffer<uint8_t>(static_cast<size_t>(pages_) * kPageTokens *
+                                  (shape.int8 ? kLatentInt8Bytes : 2 * kLatentKeyDim));
     out_ = DeviceBuffer<Bf16>(static_cast<size_t>(shape.tokens) * shape.heads * kLatentKeyDim);
   }
 
@@ -74,10 +78,9 @@ class Batch {
     p.sin = sin_device_.data();
     p.kv.k = pool_.data();
     p.kv.num_pages = pages_;
-    p.kv.num_kv_heads = 1;
     p.kv.page_tokens = kPageTokens;
-    p.kv.head_dim = kLatentKeyDim;
-    SetDenseStrides(&p.kv);
+    p.kv.dtype = shape_.int8 ? DType::kI8 : DType::kBf16;
+    SetLatentStrides(&p.kv);
     p.slots = slots_device_.data();
     p.num_tokens = shape_.tokens;
     p.num_heads = shape_.heads;
@@ -98,25 +101,29 @@ class Batch {
   }
 
   void CheckCache(TestRun* run) const {
-    const std::vector<Bf16> got = pool_.ToHost();
+    const std::vector<uint8_t> pool = pool_.ToHost();
     std::vector<bool> written(static_cast<size_t>(pages_) * kPageTokens);
     for (int t = 0; t < shape_.tokens; ++t) {
       if (slots_[t] < 0) continue;
       written[slots_[t]] = true;
-      const Bf16* from = &latents_[static_cast<size_t>(t) * kLatentsStride];
-      double squares = 0;
-      for (int d = 0; d < kLatentValueDim; ++d) squares += std::pow(ToDouble(from[d]), 2);
-      const double inverse = 1 / std::sqrt(squares / kLatentValueDim + kEps);
-      std::vector<double> want;
-      for (int d = 0; d < kLatentValueDim; ++d) {
-        want.push_back(ToDouble(from[d]) * inverse * norm_[d]);
-      }
-      for (double value : Rotated(from + kLatentValueDim, t)) want.push_back(value);
-      if (!Near(run, &got[slots_[t] * kLatentKeyDim], want, "token", t)) return;
+      const std::vector<double> want = Latent(t);
+      const std::vector<double> rotated =
+          Rotated(&latents_[static_cast<size_t>(t) * kLatentsStride + kLatentValueDim], t);
+      const uint8_t* row = Row(pool, slots_[t]);
+      const auto* values = reinterpret_cast<const Bf16*>(row);
+      const bool same = shape_.int8 ? NearInt8(run, row, Scales(pool, slots_[t]), want, t)
+                                    : Near(run, values, want, "token", t);
+      if (!same || !Near(run, values + RowBytes() / 2 - kLatentRopeDim, rotated, "key", t)) return;
     }
-    for (size_t i = 0; i < got.size(); ++i) {
-      if (written[i / kLatentKeyDim]) continue;
-      if (!run->Expect(Bits(got[i]) == 0xFFFF, "element %zu of no token is written", i)) return;
+    for (size_t slot = 0; slot < written.size(); ++slot) {
+      if (written[slot]) continue;
+      const uint8_t* row = Row(pool, slot);
+      bool untouched =
+          std::all_of(row, row + RowBytes(), [](uint8_t byte) { return byte == 0xFF; });
+      for (int i = 0; shape_.int8 && i < kLatentScales; ++i) {
+        untouched &= Bits(Scales(pool, slot)[i]) == 0xFFFF;
+      }
+      if (!run->Expect(untouched, "slot %zu of no token is written", slot)) return;
     }
   }
 
@@ -128,6 +135,60 @@ class Batch {
     std::vector<Bf16> values = RandomNormal<Bf16>(size, &random_);
     *device = DeviceBuffer<Bf16>(values);
     return values;
+  }
+
+  int RowBytes() const { return shape_.int8 ? kLatentInt8RowBytes : 2 * kLatentKeyDim; }
+  size_t PageBytes() const {
+    return kPageTokens * (shape_.int8 ? kLatentInt8Bytes : 2 * kLatentKeyDim);
+  }
+  const uint8_t* Row(const std::vector<uint8_t>& pool, int64_t slot) const {
+    return &pool[slot / kPageTokens * PageBytes() + slot % kPageTokens * RowBytes()];
+  }
+  const Bf16* Scales(const std::vector<uint8_t>& pool, int64_t slot) const {
+    const uint8_t* page = &pool[slot / kPageTokens * PageBytes()];
+    return reinterpret_cast<const Bf16*>(page + kPageTokens * kLatentInt8RowBytes) +
+           slot % kPageTokens * kLatentScales;
+  }
+
+  // What is to be cached of a token, before it is rounded; without the rotated part.
+  std::vector<double> Latent(int token) const {
+    const Bf16* from = &latents_[static_cast<size_t>(token) * kLatentsStride];
+    double squares = 0;
+    for (int d = 0; d < kLatentValueDim; ++d) squares += std::pow(ToDouble(from[d]), 2);
+    const double inverse = 1 / std::sqrt(squares / kLatentValueDim + kEps);
+    std::vector<double> latent;
+    for (int d = 0; d < kLatentValueDim; ++d) {
+      latent.push_back(ToDouble(from[d]) * inverse * norm_[d]);
+    }
+    return latent;
+  }
+
+  // Every group's scale is the least bf16 that serves, and every element the nearest multiple.
+  static bool NearInt8(TestRun* run, const uint8_t* row, const Bf16* scales,
+                       const std::vector<double>& want, int token) {
+    constexpr double kFloat = 1e-5;  // sums and products in float
+    for (int group = 0; group < kLatentScales; ++group) {
+      const double* of_group = &want[group * kLatentScaleGroup];
+      double largest = 0;
+      for (int d = 0; d < kLatentScaleGroup; ++d) {
+        largest = std::max(largest, std::abs(of_group[d]));
+      }
+      const double scale = ToDouble(scales[group]);
+      const bool fits = scale >= largest / 127 * (1 - kFloat) &&
+                        scale <= largest / 127 * (1 + 1.0 / 128 + kFloat);
+      if (!run->Expect(fits, "token %d group %d: scale %g of %g", token, group, scale, largest)) {
+        return false;
+      }
+      for (int d = 0; d < kLatentScaleGroup; ++d) {
+        const double value = scale * static_cast<int8_t>(row[group * kLatentScaleGroup + d]);
+        if (!run->Expect(std::abs(value - of_group[d]) <= scale * (0.5 + 127 * kFloat),
+                         "token %d group %d element %d: %g, want %g, scale %g", token, group, d,
+                         value, of_group[d], scale)) {
+          return false;
+        }
+      }
+    }
+    return true;
   }
 
   std::vector<double> Rotated(const Bf16* x, int token) const {
@@ -162,18 +223,20 @@ class Batch {
   std::vector<Bf16> q_, latents_;
   std::vector<float> norm_, cos_, sin_;
   std::vector<int64_t> slots_;
-  DeviceBuffer<Bf16> q_device_, latents_device_, pool_, out_;
+  DeviceBuffer<Bf16> q_device_, latents_device_, out_;
+  DeviceBuffer<uint8_t> pool_;
   DeviceBuffer<float> norm_device_, cos_device_, sin_device_;
   DeviceBuffer<int64_t> slots_device_;
 };
 
 void RunCases(TestRun* run) {
   uint64_t seed = 1;
-  for (const Case& shape : {Case{1, 16}, Case{7, 1}, Case{33, 31}, Case{5, 32}, Case{300, 128}}) {
+  for (const Case& shape : {Case{1, 16}, Case{7, 1}, Case{33, 31}, Case{5, 32}, Case{300, 128},
+                            Case{1, 16, true}, Case{33, 1, true}, Case{300, 128, true}}) {
     ++seed;
-    if (!run->Begin(
-            std::to_string(shape.tokens) + " tokens, " + std::to_string(shape.heads) + " heads",
-            seed)) {
+    if (!run->Begin(std::to_string(shape.tokens) + " tokens, " + std::to_string(shape.heads) +
+                        " heads" + (shape.int8 ? ", int8" : ""),
+                    seed)) {
       continue;
     }
     const Batch batch(shape, seed);
@@ -191,6 +254,11 @@ void RunRefusals(TestRun* run) {
   RopeLatentParams params = batch.Params();
   params.kv.head_dim = 128;
   run->Expect(LaunchRopeLatent(params, nullptr) == cudaErrorNotSupported, "head_dim 128");
+  params = batch.Params();
+  params.kv.dtype = DType::kF16;
+  run->Expect(LaunchRopeLatent(params, nullptr) == cudaErrorNotSupported, "f16 latents");
+  params.kv.dtype = DType::kI8;
+  run->Expect(LaunchRopeLatent(params, nullptr) == cudaErrorInvalidValue, "int8 rows of 576 bytes");
   params = batch.Params();
   params.q_head_stride = 67;
   run->Expect(LaunchRopeLatent(params, nullptr) == cudaErrorInvalidValue, "an odd stride");

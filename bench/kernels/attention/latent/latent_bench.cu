@@ -2,12 +2,14 @@
 // reach at a given batch? Checks the first sequences against float64 first. One line per batch;
 // latent_compare.py adds PyTorch from the same run.
 //
-//   bench_latent [--heads 128] [--page 64] [--q-len 1] [--prefill] [--csv] [--no-check] BATCH...
+//   bench_latent [--heads 128] [--page 64] [--q-len 1] [--prefill] [--int8] [--csv] [--no-check]
+//                BATCH...
 //
 // BATCH is COUNTxTOKENS terms joined by '+': 32x4096, or 1x131072+31x4096. With --prefill the
-// sequences are prompts. Without batches: 1, 32 and 128 sequences of 1k, 4k and 16k tokens, for 16
-// and 128 heads. Bytes: every latent once. Operations: 2 (576 + 512) per visible pair and head. The
-// plan is timed apart: it serves all layers.
+// sequences are prompts; with --int8 latents are int8. Without batches: 1, 32 and 128 sequences of
+// 1k, 4k and 16k tokens, for 16 and 128 heads, each in bf16 and in int8. Bytes: every latent once.
+// Operations: 2 (576 + 512) per visible pair and head. The plan is timed apart: it serves all
+// layers.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -34,6 +36,7 @@ struct Options {
   int page = 64;
   int q_len = 1;
   bool prefill = false;
+  bool int8 = false;
   bool csv = false;
   bool check = true;
   std::vector<std::string> batches;
@@ -75,14 +78,26 @@ class Case {
 
   // As many sets of pages as do not fit the L2 together, each with a table.
   void FillPool() {
-    const size_t page_bytes = static_cast<size_t>(options_.page) * kLatentKeyDim * 2;
+    kv_.dtype = options_.int8 ? DType::kI8 : DType::kBf16;
+    kv_.page_tokens = options_.page;
+    SetLatentStrides(&kv_);
+    const size_t page_bytes = kv_.page_stride * ElementBytes(kv_.dtype);
     num_sets_ = SetsBeyondL2(ShuffledPages(lens_, options_.page, 1).num_pages * page_bytes);
     const BatchPages pages = ShuffledPages(lens_, options_.page, num_sets_);
-    table_stride_ = pages.table_stride;
-    num_pages_ = pages.num_pages * num_sets_;
+    kv_.block_table_stride = pages.table_stride;
+    kv_.num_pages = pages.num_pages * num_sets_;
     table_ = DeviceBuffer<int32_t>(pages.table);
-    pool_ = DeviceBuffer<__nv_bfloat16>(page_bytes / 2 * num_pages_);
+    pool_ = DeviceBuffer<__nv_bfloat16>(page_bytes / 2 * kv_.num_pages);
     PINGTI_CUDA(FillBf16(pool_.data(), pool_.size(), -1.7f, 1.7f, 2));
+    if (options_.int8) {
+      // The bytes of rows will do; scales become 0.0115, so that latents are as large as in bf16.
+      auto* const scales =
+          reinterpret_cast<uint8_t*>(pool_.data()) + options_.page * kLatentInt8RowBytes;
+      PINGTI_CUDA(
+          cudaMemset2D(scales, page_bytes, 0x3C, options_.page * 2 * kLatentScales, kv_.num_pages));
+    }
+    kv_.k = pool_.data();
+    kv_.block_table = table_.data();
   }
 
   void FillParams() {
@@ -95,14 +110,7 @@ class Case {
     t.out_head_stride = kLatentValueDim;
     t.num_rows = num_rows_;
     t.num_heads = options_.heads;
-    t.kv.k = pool_.data();
-    t.kv.num_pages = num_pages_;
-    t.kv.block_table = table_.data();
-    t.kv.block_table_stride = table_stride_;
-    t.kv.num_kv_heads = 1;
-    t.kv.page_tokens = options_.page;
-    t.kv.head_dim = kLatentKeyDim;
-    SetDenseStrides(&t.kv);
+    t.kv = kv_;
     t.softmax_scale = 1.0f / std::sqrt(192.0f);
     const int num_seqs = static_cast<int>(lens_.size());
     decode_.tensors = t;
@@ -129,7 +137,7 @@ class Case {
   }
 
   cudaError_t Launch(int set, cudaStream_t stream) const {
-    const int32_t* table = table_.data() + set * lens_.size() * table_stride_;
+    const int32_t* table = table_.data() + set * lens_.size() * kv_.block_table_stride;
     if (options_.prefill) {
       LatentPrefillParams params = prefill_;
       params.tensors.kv.block_table = table;
@@ -167,7 +175,8 @@ class Case {
       tokens += len;
       pairs += q_len * (len - (q_len - 1) / 2);
     }
-    const double tbs = tokens * kLatentKeyDim * 2 / time.median_us * 1e-6;
+    const int token_bytes = options_.int8 ? kLatentInt8Bytes : 2 * kLatentKeyDim;
+    const double tbs = tokens * token_bytes / time.median_us * 1e-6;
     const double tflops =
         pairs * options_.heads * 2 * (kLatentKeyDim + kLatentValueDim) / time.median_us * 1e-6;
     if (options_.csv) {
@@ -177,11 +186,12 @@ class Case {
     }
     static const double ceiling_tbs = MeasureReadBytesPerSecond() * 1e-12;
     std::printf(
-        "latent %s %3d heads page %d q_len %d %-18s: %9.2f us (p10 %.2f p90 %.2f) %6.1f TFLOP/s "
+        "latent %s %s %3d heads page %d q_len %d %-18s: %9.2f us (p10 %.2f p90 %.2f) %6.1f TFLOP/s "
         "%.3f TB/s %.0f%% of %.2f; plan %.2f us\n",
-        options_.prefill ? "prefill" : "decode", options_.heads, options_.page,
-        options_.prefill ? 0 : options_.q_len, name_.c_str(), time.median_us, time.p10_us,
-        time.p90_us, tflops, tbs, 100 * tbs / ceiling_tbs, ceiling_tbs, plan.median_us);
+        options_.prefill ? "prefill" : "decode", options_.int8 ? "int8" : "bf16", options_.heads,
+        options_.page, options_.prefill ? 0 : options_.q_len, name_.c_str(), time.median_us,
+        time.p10_us, time.p90_us, tflops, tbs, 100 * tbs / ceiling_tbs, ceiling_tbs,
+        plan.median_us);
     std::fflush(stdout);
   }
 
@@ -189,9 +199,8 @@ class Case {
   std::string name_;
   std::vector<int> lens_;
   int num_rows_ = 0;
-  int table_stride_ = 0;
   int num_sets_ = 1;
-  int num_pages_ = 0;
+  PagedKv kv_;
   DeviceBuffer<__nv_bfloat16> q_, out_, pool_;
   DeviceBuffer<uint8_t> plan_, workspace_;
   DeviceBuffer<int32_t> table_, kv_lens_, q_start_;
@@ -212,6 +221,8 @@ Options ParseOptions(int argc, char** argv) {
       options.q_len = number(&i);
     else if (arg == "--prefill")
       options.prefill = true;
+    else if (arg == "--int8")
+      options.int8 = true;
     else if (arg == "--csv")
       options.csv = true;
     else if (arg == "--no-check")
@@ -234,7 +245,10 @@ int main(int argc, char** argv) {
     options.heads = heads;
     for (const char* batch : {"1x1024", "1x4096", "1x16384", "32x1024", "32x4096", "32x16384",
                               "128x1024", "128x4096", "128x16384"}) {
-      Case(options, batch).Run();
+      for (const bool int8 : {false, true}) {
+        options.int8 = int8;
+        Case(options, batch).Run();
+      }
     }
   }
   return 0;

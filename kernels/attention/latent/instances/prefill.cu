@@ -1,9 +1,10 @@
-// Latent attention of tiles of a prefill plan.
+// Latent attention of tiles of a prefill plan, over latents in bf16.
 #include "kernels/attention/latent/launch_instance.cuh"
 
 namespace pingti::kernels::latent {
 
-template cudaError_t LaunchInstance<PrefillSource>(const LatentTensors&, const Args&,
-                                                   const PrefillArgs&, int, int, cudaStream_t);
+template cudaError_t LaunchInstance<PrefillSource, false>(const LatentTensors&, const Args&,
+                                                          const PrefillArgs&, int, int,
+                                                          cudaStream_t);
 
 }  // namespace pingti::kernels::latent

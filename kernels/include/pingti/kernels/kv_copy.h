@@ -29,7 +29,7 @@ inline constexpr int kMaxKvCopyPlanesPerLayer = 4;
 // layer has none, as one of latents) and, for int8, k_scale, v_scale. Returns how many.
 inline int ListKvCopyPlanes(const PagedKv& kv, KvCopyPlane* planes) {
   const int64_t element = ElementBytes(kv.dtype);
-  const int64_t elements = int64_t{kv.num_kv_heads} * kv.page_tokens * kv.head_dim;
+  const int64_t elements = kv.num_kv_heads * kv.head_stride;
   planes[0] = {const_cast<void*>(kv.k), kv.page_stride * element, elements * element, 0};
   if (kv.v == nullptr) return 1;
   planes[1] = {const_cast<void*>(kv.v), kv.page_stride * element, elements * element, 0};

@@ -3,7 +3,8 @@
 //
 //   out[i, h] = sum_j softmax_j(softmax_scale * q[i, h] . c[j]) c[j][0 .. 511]
 //
-// over the tokens j that query i may see: the query at position p sees j <= p.
+// over the tokens j that query i may see: the query at position p sees j <= p. The cache holds c in
+// bf16, or its first 512 elements in int8 with scales.
 // Source: DeepSeek-V2 (arXiv:2405.04434), section 2.1 and appendix C.
 //
 // Two forms of one kernel. Decode: one to eight query tokens per sequence, the latents of a
@@ -30,6 +31,36 @@ inline constexpr int kMaxLatentDecodeTokens = 8;  // query tokens per sequence
 inline constexpr int kMaxLatentDecodeSeqs = 8192;
 inline constexpr int kMaxLatentPrefillSeqs = 4096;
 
+// Pages of latents, as PagedKv's k tells them: v and the scales of keys are not used, there is one
+// KV head, and head_dim is 576.
+// kBf16: rows of 576 elements.
+// kI8: page_tokens rows of 640 bytes, 512 int8 and behind them the rotated 64 in bf16; then
+// page_tokens times the 8 scales of a row, in bf16, one per 64 elements. A latent is scale * int8,
+// rounded to bf16.
+inline constexpr int kLatentScaleGroup = 64;
+inline constexpr int kLatentScales = kLatentValueDim / kLatentScaleGroup;
+inline constexpr int kLatentInt8RowBytes = kLatentValueDim + 2 * kLatentRopeDim;
+inline constexpr int kLatentInt8Bytes = kLatentInt8RowBytes + 2 * kLatentScales;  // of a token
+
+// Fills sizes and strides of dense pages; dtype and page_tokens are given. Strides of kI8 count
+// bytes.
+inline void SetLatentStrides(PagedKv* kv) {
+  const bool is_int8 = kv->dtype == DType::kI8;
+  kv->num_kv_heads = 1;
+  kv->head_dim = kLatentKeyDim;
+  kv->token_stride = is_int8 ? kLatentInt8RowBytes : kLatentKeyDim;
+  kv->head_stride = kv->page_tokens * (is_int8 ? kLatentInt8Bytes : kLatentKeyDim);
+  kv->page_stride = kv->head_stride;
+}
+
+// Whether sizes and strides are those that SetLatentStrides sets.
+inline bool HasDenseLatents(const PagedKv& kv) {
+  PagedKv dense = kv;
+  SetLatentStrides(&dense);
+  return kv.num_kv_heads == 1 && kv.head_dim == kLatentKeyDim &&
+         kv.token_stride == dense.token_stride && kv.page_stride == dense.page_stride;
+}
+
 // What both forms read and write. Strides count elements.
 struct LatentTensors {
   const void* q = nullptr;     // device, bf16 [num_rows, num_heads, 576], 16-byte aligned
@@ -40,8 +71,8 @@ struct LatentTensors {
   int64_t out_head_stride = 0;
   int32_t num_rows = 0;   // query tokens that q and out have
   int32_t num_heads = 0;  // 1 .. kMaxLatentHeads
-  PagedKv kv;  // k: the latents; v is not used. kBf16, one KV head, head_dim 576, page_tokens
-               // 16..256; strides multiples of 8
+  // Pages of latents; page_tokens 16..256. Strides: kBf16 multiples of 8; kI8 those of dense pages.
+  PagedKv kv;
   float softmax_scale = 0.0f;
 };
 

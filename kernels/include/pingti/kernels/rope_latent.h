@@ -12,9 +12,10 @@
 namespace pingti::kernels {
 
 // Per token t: the first 512 elements of its row of `latents`, normalised to rms 1 times
-// norm_weight, and the 64 behind them, rotated, go to slot slots[t] of the cache; the 64 elements
-// of each head of `q` go to `out`, rotated. Rotation turns element 2i with 2i + 1 by the angle
-// whose cosine and sine are cos[t, i], sin[t, i]. Strides count elements.
+// norm_weight, and the 64 behind them, rotated, go to slot slots[t] of the cache (to kI8 pages the
+// 512 as int8: of each 64, scale = the largest magnitude / 127, rounded up to bf16); the 64
+// elements of each head of `q` go to `out`, rotated. Rotation turns element 2i with 2i + 1 by the
+// angle whose cosine and sine are cos[t, i], sin[t, i]. Strides count elements.
 struct RopeLatentParams {
   const void* q = nullptr;             // device, bf16 [num_tokens, num_heads, 64], 4-byte aligned
   int64_t q_token_stride = 0;          // even
@@ -28,8 +29,8 @@ struct RopeLatentParams {
   float norm_eps = 1e-6f;
   const float* cos = nullptr;  // device, [num_tokens, 32]
   const float* sin = nullptr;  // device, same shape
-  // kv.k is written (the view's const is the readers'): bf16, one KV head, head_dim 576; strides
-  // multiples of 8. block_table is not used.
+  // Pages of latents (latent_attention.h); kv.k is written (the view's const is the readers').
+  // Strides: kBf16 multiples of 8; kI8 those of dense pages. block_table is not used.
   PagedKv kv;
   // page * page_tokens + offset in the page; < 0: the token is not appended (padding).
   const int64_t* slots = nullptr;  // device, [num_tokens]
@@ -37,8 +38,9 @@ struct RopeLatentParams {
   int32_t num_heads = 0;
 };
 
-// Computes in float; each result is rounded once. cudaErrorInvalidValue: a null pointer,
-// misalignment or a bad stride; cudaErrorNotSupported: a cache of another type or head_dim.
+// Computes in float; each result is rounded once, an int8 one to the nearest.
+// cudaErrorInvalidValue: a null pointer, misalignment or a bad stride; cudaErrorNotSupported: a
+// cache of another type or head_dim.
 cudaError_t LaunchRopeLatent(const RopeLatentParams& params, cudaStream_t stream);
 
 }  // namespace pingti::kernels

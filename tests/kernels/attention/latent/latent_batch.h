@@ -32,6 +32,7 @@ struct LatentCase {
   int padding = 0;     // elements between the tokens of q and of out; 8 n
   int spare_rows = 0;  // poisoned rows of q past the last sequence
   float q_scale = 1.0f;
+  bool int8 = false;  // the latents
 };
 
 class LatentBatch {
@@ -126,33 +127,54 @@ class LatentBatch {
       pages += count;
       most = std::max(most, count);
     }
-    kv_.num_kv_heads = 1;
-    kv_.head_dim = kLatentKeyDim;
+    kv_.dtype = shape_.int8 ? DType::kI8 : DType::kBf16;
     kv_.page_tokens = shape_.page_tokens;
     kv_.num_pages = pages;
-    SetDenseStrides(&kv_);
+    SetLatentStrides(&kv_);
     std::vector<int32_t> order(pages);
     for (int i = 0; i < pages; ++i) order[i] = i;
     for (int i = pages - 1; i > 0; --i) std::swap(order[i], order[random_.Below(i + 1)]);
     kv_.block_table_stride = most + 4;  // the table's tails are garbage
     std::vector<int32_t> table(shape_.seqs.size() * kv_.block_table_stride);
     for (int32_t& entry : table) entry = static_cast<int32_t>(random_.Next());
-    std::vector<Bf16> pool = Poisoned(static_cast<size_t>(kv_.page_stride) * pages);
+    std::vector<uint8_t> pool(kv_.page_stride * ElementBytes(kv_.dtype) * pages, 0xFF);
     int next = 0;
     for (size_t s = 0; s < shape_.seqs.size(); ++s) {
       for (int first = 0; first < shape_.seqs[s].kv_len; first += shape_.page_tokens) {
         const int page = order[next++];
         table[s * kv_.block_table_stride + first / shape_.page_tokens] = page;
         const int tokens = std::min(shape_.page_tokens, shape_.seqs[s].kv_len - first);
-        for (int i = 0; i < tokens * kLatentKeyDim; ++i) {
-          pool[page * kv_.page_stride + i] = FromFloat<Bf16>(random_.Normal());
+        for (int t = 0; t < tokens; ++t) {
+          if (shape_.int8) {
+            FillInt8(pool.data() + page * kv_.page_stride, t);
+          } else {
+            FillBf16(pool.data() + 2 * (page * kv_.page_stride + t * kv_.token_stride),
+                     kLatentKeyDim);
+          }
         }
       }
     }
     block_table_ = DeviceBuffer<int32_t>(table);
-    pool_ = DeviceBuffer<Bf16>(pool);
+    pool_ = DeviceBuffer<uint8_t>(pool);
     kv_.k = pool_.data();
     kv_.block_table = block_table_.data();
+  }
+
+  void FillBf16(uint8_t* to, int count) {
+    for (int i = 0; i < count; ++i)
+      reinterpret_cast<Bf16*>(to)[i] = FromFloat<Bf16>(random_.Normal());
+  }
+
+  // Token `token` of a page: every int8 there is, scales over a wide range.
+  void FillInt8(uint8_t* page, int token) {
+    uint8_t* row = page + token * kLatentInt8RowBytes;
+    for (int i = 0; i < kLatentValueDim; ++i) row[i] = static_cast<uint8_t>(random_.Below(256));
+    FillBf16(row + kLatentValueDim, kLatentRopeDim);
+    auto* scales = reinterpret_cast<Bf16*>(page + kv_.page_tokens * kLatentInt8RowBytes);
+    for (int i = 0; i < kLatentScales; ++i) {
+      scales[token * kLatentScales + i] =
+          FromFloat<Bf16>(0.013f * std::exp(0.5f * random_.Normal()));
+    }
   }
 
   LatentCase shape_;
@@ -160,7 +182,8 @@ class LatentBatch {
   int num_rows_ = 0;
   PagedKv kv_;
   DeviceBuffer<int32_t> q_start_, kv_len_, block_table_;
-  DeviceBuffer<Bf16> q_, pool_;
+  DeviceBuffer<Bf16> q_;
+  DeviceBuffer<uint8_t> pool_;
 };
 
 }  // namespace pingti::kernels::testing

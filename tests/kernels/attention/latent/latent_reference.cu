@@ -13,17 +13,38 @@ using Bf16 = __nv_bfloat16;
 
 constexpr int kThreads = kLatentValueDim;
 
-__device__ const Bf16* Latent(const PagedKv& kv, int seq, int token) {
-  const int page = kv.block_table[seq * kv.block_table_stride + token / kv.page_tokens];
-  return static_cast<const Bf16*>(kv.k) + page * kv.page_stride +
-         token % kv.page_tokens * kv.token_stride;
-}
-
-__device__ double Score(const double* q, const Bf16* latent, double scale) {
-  double sum = 0;
-  for (int d = 0; d < kLatentKeyDim; ++d) {
-    sum += q[d] * static_cast<double>(__bfloat162float(latent[d]));
+// A token's cached elements.
+class Latent {
+ public:
+  __device__ Latent(const PagedKv& kv, int seq, int token) : int8_(kv.dtype == DType::kI8) {
+    const int page = kv.block_table[seq * kv.block_table_stride + token / kv.page_tokens];
+    const int offset = token % kv.page_tokens;
+    const auto* base = static_cast<const uint8_t*>(kv.k) + page * kv.page_stride * (int8_ ? 1 : 2);
+    row_ = base + offset * kv.token_stride * (int8_ ? 1 : 2);
+    scales_ = reinterpret_cast<const Bf16*>(base + kv.page_tokens * kLatentInt8RowBytes) +
+              offset * kLatentScales;
   }
+
+  __device__ double operator[](int dim) const {
+    if (!int8_) return __bfloat162float(reinterpret_cast<const Bf16*>(row_)[dim]);
+    if (dim >= kLatentValueDim) {
+      return __bfloat162float(
+          reinterpret_cast<const Bf16*>(row_ + kLatentValueDim)[dim - kLatentValueDim]);
+    }
+    const float value = reinterpret_cast<const int8_t*>(row_)[dim];
+    return __bfloat162float(
+        __float2bfloat16(value * __bfloat162float(scales_[dim / kLatentScaleGroup])));
+  }
+
+ private:
+  const bool int8_;
+  const uint8_t* row_;
+  const Bf16* scales_;  // of int8
+};
+
+__device__ double Score(const double* q, const Latent& latent, double scale) {
+  double sum = 0;
+  for (int d = 0; d < kLatentKeyDim; ++d) sum += q[d] * latent[d];
   return sum * scale;
 }
 
@@ -61,7 +82,7 @@ __global__ void ReferenceKernel(const LatentPrefillParams params, double* out) {
     __syncthreads();  // the weights are complete
     for (int i = 0; i < min(kThreads, end - first); ++i) {
       sum += shared[i];
-      o += shared[i] * static_cast<double>(__bfloat162float(Latent(t.kv, seq, first + i)[thread]));
+      o += shared[i] * Latent(t.kv, seq, first + i)[thread];
     }
   }
   const int64_t dense_row = static_cast<int64_t>(row) * t.num_heads + head;

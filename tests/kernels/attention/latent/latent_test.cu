@@ -1,8 +1,8 @@
-// Latent attention against float64: decode over odd lengths, every way in which rows are packed and
-// sequences are cut, several query tokens, unused slots, every page size; prefill over prompts and
-// chunks. Tails of pages are NaN, those of block tables garbage; rows past the last sequence
-// stay untouched, and a second launch gives the same bits. The bound is relative to what rounding P
-// to bf16 costs.
+// Latent attention against float64, over latents in bf16 and in int8: decode over odd lengths,
+// every way in which rows are packed and sequences are cut, several query tokens, unused slots,
+// every page size; prefill over prompts and chunks. Tails of pages are NaN, those of block tables
+// garbage; rows past the last sequence stay untouched, and a second launch gives the same bits. The
+// bound is relative to what rounding P to bf16 costs.
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -60,8 +60,8 @@ void CheckLaunch(TestRun* run, const LatentCase& shape, const LatentBatch& batch
               stats.rel_l2, kBound, stats.max_abs, stats.worst, stats.num_bad);
 }
 
-void RunDecode(TestRun* run, const std::string& name, const LatentCase& shape, uint64_t seed,
-               bool uniform = true) {
+void RunDecodeOf(TestRun* run, const std::string& name, const LatentCase& shape, uint64_t seed,
+                 bool uniform) {
   if (!run->Begin("decode: " + name, seed)) return;
   const LatentBatch batch(shape, seed);
   LatentDecodeParams params = batch.Decode(uniform);
@@ -81,7 +81,7 @@ void RunDecode(TestRun* run, const std::string& name, const LatentCase& shape, u
   });
 }
 
-void RunPrefill(TestRun* run, const std::string& name, const LatentCase& shape, uint64_t seed) {
+void RunPrefillOf(TestRun* run, const std::string& name, const LatentCase& shape, uint64_t seed) {
   if (!run->Begin("prefill: " + name, seed)) return;
   const LatentBatch batch(shape, seed);
   LatentPrefillParams params = batch.Prefill();
@@ -95,6 +95,20 @@ void RunPrefill(TestRun* run, const std::string& name, const LatentCase& shape, 
     params.tensors.out = out;
     return LaunchLatentPrefill(params, nullptr);
   });
+}
+
+// With latents in bf16, then in int8.
+void RunDecode(TestRun* run, const std::string& name, LatentCase shape, uint64_t seed,
+               bool uniform = true) {
+  RunDecodeOf(run, name, shape, seed, uniform);
+  shape.int8 = true;
+  RunDecodeOf(run, name + ", int8", shape, seed, uniform);
+}
+
+void RunPrefill(TestRun* run, const std::string& name, LatentCase shape, uint64_t seed) {
+  RunPrefillOf(run, name, shape, seed);
+  shape.int8 = true;
+  RunPrefillOf(run, name + ", int8", shape, seed);
 }
 
 std::vector<LatentSequence> Sequences(const std::vector<int>& kv_lens, int q_len) {
@@ -222,8 +236,8 @@ void RunRefusals(TestRun* run) {
   run->Expect(LaunchLatentDecode(params, nullptr) == cudaErrorNotSupported, "head_dim 128");
   params = batch.Decode(true);
   params.tensors.out = out.data();
-  params.tensors.kv.dtype = DType::kI8;
-  run->Expect(LaunchLatentDecode(params, nullptr) == cudaErrorNotSupported, "int8 latents");
+  params.tensors.kv.dtype = DType::kF16;
+  run->Expect(LaunchLatentDecode(params, nullptr) == cudaErrorNotSupported, "f16 latents");
   params = batch.Decode(true);
   params.tensors.out = out.data();
   run->Expect(LaunchLatentDecode(params, nullptr) == cudaErrorInvalidValue, "no plan");
