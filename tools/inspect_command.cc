@@ -203,7 +203,8 @@ void AddText(const Checkpoint& checkpoint, Report* report) {
 void AddMemory(const Checkpoint& checkpoint, Report* report) {
   const DecoderSpec& spec = checkpoint.spec();
   const int64_t per_token = KvBytesPerToken(spec);
-  report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16");
+  report->Add("KV cache", ApproximateSize(per_token) + " a token in bf16, on a GPU " +
+                              ApproximateSize(Int8KvBytesPerToken(spec)) + " in int8");
   for (const int64_t sequences : {int64_t{1}, int64_t{8}, int64_t{32}}) {
     report->Add("", ApproximateSize(per_token * spec.max_context * sequences) + " for " +
                         std::to_string(sequences) + " x " + std::to_string(spec.max_context) +

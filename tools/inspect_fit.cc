@@ -101,6 +101,26 @@ int64_t KvBytesPerToken(const DecoderSpec& spec) {
   return values * kBf16Bytes;
 }
 
+int64_t Int8KvBytesPerToken(const DecoderSpec& spec) {
+  constexpr int64_t kBf16Bytes = 2;
+  constexpr int64_t kScaleBytes = 4;
+  constexpr int64_t kLatentGroup = 64;
+  int64_t bytes = 0;
+  int64_t widened = 0;
+  for (const worker::LayerSpec& layer : spec.layers) {
+    if (layer.latent_attention.has_value()) {
+      const int64_t latent = layer.latent_attention->latent_dim;
+      const int64_t scales = (latent + kLatentGroup - 1) / kLatentGroup;
+      bytes += latent + kBf16Bytes * (scales + layer.latent_attention->rope_dim);
+      continue;
+    }
+    const int64_t heads = 2 * layer.attention.num_kv_heads;
+    bytes += heads * (layer.attention.head_dim + kScaleBytes);
+    widened = std::max(widened, heads * layer.attention.head_dim * kBf16Bytes);
+  }
+  return bytes + widened;
+}
+
 int64_t SequencesThatFit(const DecoderSpec& spec, WeightBits bits, const Card& card, double share,
                          int64_t context) {
   const auto usable = static_cast<int64_t>(static_cast<double>(card.memory_mib << 20) * share);

@@ -28,6 +28,10 @@ int64_t DeviceWeightBytes(const worker::DecoderSpec& spec, WeightBits bits);
 
 // Keys and values of one token in bf16, over all layers.
 int64_t KvBytesPerToken(const worker::DecoderSpec& spec);
+// The same with kv_cache_dtype: int8, as a GPU takes them with their scales: one of 32 bits per
+// head, or of 16 per 64 elements of a latent, whose rotated key stays in bf16; and for keys and
+// values the largest layer in bf16, once more.
+int64_t Int8KvBytesPerToken(const worker::DecoderSpec& spec);
 
 // Activations and what CUDA itself takes, about.
 inline constexpr int64_t kReservedBytes = int64_t{1} << 30;

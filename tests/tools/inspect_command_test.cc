@@ -62,7 +62,8 @@ TEST(InspectModel, SaysWhatLatentAttentionKeeps) {
   for (const char* expected :
        {"attention        4 query heads of 12 + 8, values of 20; latent of 24 + 8 per token, of "
         "queries 16\n",
-        "KV cache         128 B a token in bf16\n", "tensor_parallel  1 to 4;"}) {
+        "KV cache         128 B a token in bf16, on a GPU 84 B in int8\n",
+        "tensor_parallel  1 to 4;"}) {
     EXPECT_NE(report->find(expected), std::string::npos) << expected << "\nin\n" << *report;
   }
 }
@@ -149,6 +150,8 @@ TEST(InspectFit, CountsTheWeightsOfA72BModel) {
   EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(spec, WeightBits::k16)), 145.4e9, 0.1e9);
   EXPECT_NEAR(static_cast<double>(DeviceWeightBytes(spec, WeightBits::k8)), 72.7e9, 0.1e9);
   EXPECT_EQ(KvBytesPerToken(spec), 327680);
+  // 80 layers of 2 x 8 heads of 128 + 4, and one layer of 2 x 8 x 128 in bf16.
+  EXPECT_EQ(Int8KvBytesPerToken(spec), 168960 + 4096);
 }
 
 TEST(InspectFit, FitsA72BModelWhereThereIsRoom) {

@@ -125,7 +125,9 @@ class KvCache {
 // Precision of cached keys and values.
 enum class KvFormat {
   kModel,  // of the model they belong to: f32 for f32, 16 bit for every other format
-  kInt8,   // symmetric, a scale per token and head
+  // Symmetric. Keys and values: a scale per token and head; latents: one per 64 elements, and the
+  // rotated key behind them stays 16 bit.
+  kInt8,
 };
 
 struct KvCacheShape {

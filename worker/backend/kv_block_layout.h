@@ -19,12 +19,15 @@ namespace pingti::worker {
 struct KvPlaneLayout {
   int64_t layer = 0;
   KvPlaneKind kind = KvPlaneKind::kKey;
-  // The plane holds the f32 scales of the int8 plane of this kind, one per token and head
-  // (head_dim is 1): value = scale * int8.
+  // The plane holds the scales of the int8 plane of this kind: value = scale * int8. Per token and
+  // head head_dim of them, each for an equal share of the int8 plane's elements.
   bool is_scale = false;
   DType dtype = DType::kBf16;
   int64_t heads = 0;
   int64_t head_dim = 0;
+  // Where the plane's elements stand in the vector that the layer keeps, which may be shared out
+  // among planes of this kind.
+  int64_t first_dim = 0;
   int64_t offset = 0;  // bytes
   int64_t head_stride = 0;
   int64_t token_stride = 0;

@@ -84,6 +84,7 @@ void ToProto(const KvBlockLayout& layout, v1::Result::KvLayout* out) {
     to->set_dtype(static_cast<int32_t>(plane.dtype));
     to->set_heads(plane.heads);
     to->set_head_dim(plane.head_dim);
+    to->set_first_dim(plane.first_dim);
     to->set_offset(plane.offset);
     to->set_head_stride(plane.head_stride);
     to->set_token_stride(plane.token_stride);
@@ -103,8 +104,8 @@ absl::StatusOr<KvBlockLayout> FromProto(const v1::Result::KvLayout& in) {
     }
     layout.planes.push_back({plane.layer(), static_cast<KvPlaneKind>(plane.kind()),
                              plane.is_scale(), static_cast<DType>(plane.dtype()), plane.heads(),
-                             plane.head_dim(), plane.offset(), plane.head_stride(),
-                             plane.token_stride(), plane.dim_stride()});
+                             plane.head_dim(), plane.first_dim(), plane.offset(),
+                             plane.head_stride(), plane.token_stride(), plane.dim_stride()});
   }
   return layout;
 }

@@ -156,7 +156,8 @@ void AddMemory(WorkerConfig* config, config::Schema* schema) {
       "kv_cache_dtype", &config->kv_cache_dtype,
       {{"auto", KvCacheFormat::kAuto}, {"int8", KvCacheFormat::kInt8}},
       "Precision of cached keys and values: auto takes the model's, 16 or 32 bit; int8, on a GPU, "
-      "has a scale per token and head and holds nearly twice the tokens.");
+      "has a scale per token and head, or per 64 elements of a latent, and holds nearly twice the "
+      "tokens.");
   schema
       ->Add(
           "gpu_memory_fraction", &config->gpu_memory_fraction,

@@ -160,14 +160,42 @@ constexpr int64_t kNumSeqs = 3;
 constexpr float kScale = 0.07f;
 constexpr float kEps = 1e-6f;
 
+std::vector<KvFormat> KvFormats(testing::DeviceUnderTest* device) {
+  if (device->has_int8_kv()) return {KvFormat::kModel, KvFormat::kInt8};
+  return {KvFormat::kModel};
+}
+
+// The least bf16 that is not below a positive value.
+float RoundUpToBf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return Bf16ToFloat(static_cast<uint16_t>((bits + 0xFFFF) >> 16));
+}
+
+// What an int8 cache makes of a latent: 64 elements share a scale.
+void RoundToInt8(int64_t latent_dim, std::vector<double>* key) {
+  for (int64_t first = 0; first < latent_dim; first += 64) {
+    double largest = 0.0;
+    for (int64_t d = first; d < first + 64; ++d) {
+      largest = std::max(largest, std::fabs((*key)[Index(d)]));
+    }
+    const double scale = RoundUpToBf16(static_cast<float>(largest / 127.0));
+    for (int64_t d = first; d < first + 64; ++d) {
+      (*key)[Index(d)] = scale * std::nearbyint((*key)[Index(d)] / scale);
+    }
+  }
+}
+
 // Sequences that grow by chunks, on the device and as float64 rows.
 class LatentSequences {
  public:
-  LatentSequences(testing::DeviceUnderTest* device, const Case& c)
+  LatentSequences(testing::DeviceUnderTest* device, const Case& c, KvFormat format)
       : device_(device),
         case_(c),
+        format_(format),
         shape_{c.heads, c.latent_dim, c.rope_dim, kScale},
         rng_(kSeed),
+        exact_(kNumSeqs),
         keys_(kNumSeqs) {
     StepLimits limits;
     limits.max_tokens = 200;
@@ -182,7 +210,8 @@ class LatentSequences {
         {{KeyValueLayer(2, 64), LatentLayer(c.latent_dim, c.rope_dim)},
          kNumSeqs * kBlocks,
          c.block_tokens,
-         device->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16});
+         device->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16,
+         format});
     norm_values_ = RandomValues(c.latent_dim, &rng_);
     norm_ = *device->backend()->UploadF32(norm_values_);
   }
@@ -221,8 +250,8 @@ class LatentSequences {
   }
 
   KvCache& cache() { return *cache_; }
-  // Of a token: what the cache should hold.
-  const std::vector<double>& Key(size_t seq, size_t token) const { return keys_[seq][token]; }
+  // Of a token: what the cache should hold, before it is rounded.
+  const std::vector<double>& Key(size_t seq, size_t token) const { return exact_[seq][token]; }
 
  private:
   void MakeStep(const std::vector<int32_t>& chunk) {
@@ -279,6 +308,8 @@ class LatentSequences {
         const size_t at = Index(shape_.latent_dim + 2 * i);
         Rotate(row, i, &from[at], &key[at]);
       }
+      exact_[owners_[row]].push_back(key);
+      if (format_ == KvFormat::kInt8) RoundToInt8(shape_.latent_dim, &key);
       keys_[owners_[row]].push_back(std::move(key));
     }
   }
@@ -341,9 +372,12 @@ class LatentSequences {
 
   testing::DeviceUnderTest* const device_;
   const Case case_;
+  const KvFormat format_;
   const LatentAttentionShape shape_;
   std::mt19937 rng_;
-  std::vector<std::vector<std::vector<double>>> keys_;  // of each sequence and token
+  // Of each sequence and token: before the cache rounds, and as attention should read it.
+  std::vector<std::vector<std::vector<double>>> exact_;
+  std::vector<std::vector<std::vector<double>>> keys_;
   std::unique_ptr<KvCache> cache_;
   std::vector<float> norm_values_;
   std::unique_ptr<DeviceBuffer> norm_;
@@ -356,18 +390,22 @@ class LatentSequences {
 TEST_P(LatentOps, AttentionOverCachedLatentsEqualsItsDefinition) {
   for (const Case& c : kCases) {
     if (c.only_exact && !device_->is_exact()) continue;
-    SCOPED_TRACE(::testing::Message() << c.heads << " heads, blocks of " << c.block_tokens);
-    LatentSequences sequences(device_.get(), c);
-    // A prompt and its rest, one token each, several tokens of some, and none of others.
-    std::vector<std::vector<int32_t>> steps = {
-        {31, 1, 7}, {0, 66, 0}, {1, 1, 1}, {2, 8, 4}, {1, 0, 1}};
-    if (c.heads == 128) steps = {{0, 3, 0}, {1, 2, 0}};
-    for (const auto& chunk : steps) ASSERT_NO_FATAL_FAILURE(sequences.Step(chunk));
+    for (const KvFormat format : KvFormats(device_.get())) {
+      SCOPED_TRACE(::testing::Message() << c.heads << " heads, blocks of " << c.block_tokens
+                                        << (format == KvFormat::kInt8 ? ", int8" : ""));
+      LatentSequences sequences(device_.get(), c, format);
+      // A prompt and its rest, one token each, several tokens of some, and none of others.
+      std::vector<std::vector<int32_t>> steps = {
+          {31, 1, 7}, {0, 66, 0}, {1, 1, 1}, {2, 8, 4}, {1, 0, 1}};
+      if (c.heads == 128) steps = {{0, 3, 0}, {1, 2, 0}};
+      for (const auto& chunk : steps) ASSERT_NO_FATAL_FAILURE(sequences.Step(chunk));
+    }
   }
 }
 
 double ReadElement(const KvPlaneLayout& plane, const std::byte* block, int64_t token, int64_t dim) {
   const std::byte* at = block + plane.ByteOf(0, token, dim);
+  if (plane.dtype == DType::kI8) return static_cast<int8_t>(*at);
   if (plane.dtype == DType::kF32) {
     float value;
     std::memcpy(&value, at, sizeof(value));
@@ -378,34 +416,78 @@ double ReadElement(const KvPlaneLayout& plane, const std::byte* block, int64_t t
   return plane.dtype == DType::kF16 ? F16ToFloat(half) : Bf16ToFloat(half);
 }
 
-TEST_P(LatentOps, ExportedBlocksHoldTheLatentsWhereTheLayoutSays) {
-  const Case c{2, 512, 64, 16, false};
-  LatentSequences sequences(device_.get(), c);
-  ASSERT_NO_FATAL_FAILURE(sequences.Step({0, 20, 0}));
-  KvCache& cache = sequences.cache();
-  const KvBlockLayout& layout = cache.block_layout();
-  const auto plane = std::find_if(layout.planes.begin(), layout.planes.end(),
-                                  [](const KvPlaneLayout& of) { return of.layer == 1; });
-  ASSERT_NE(plane, layout.planes.end());
-  EXPECT_EQ(plane->kind, KvPlaneKind::kLatent);
-  EXPECT_EQ(plane->head_dim, 576);
-  // The sequence's first two blocks, the second one's into one that nobody uses, and back.
-  const int32_t blocks[] = {1, 1 + static_cast<int32_t>(kNumSeqs)};
-  std::vector<std::byte> bytes(2 * Index(layout.bytes));
-  ASSERT_TRUE(backend()->ExportBlocks(cache, blocks, bytes).ok());
-  const int32_t others[] = {1 + 30 * static_cast<int32_t>(kNumSeqs),
-                            1 + 31 * static_cast<int32_t>(kNumSeqs)};
-  ASSERT_TRUE(backend()->ImportBlocks(cache, others, bytes).ok());
-  std::vector<std::byte> again(bytes.size());
-  ASSERT_TRUE(backend()->ExportBlocks(cache, others, again).ok());
-  for (int64_t t = 0; t < 20; ++t) {
-    const std::byte* block = again.data() + t / c.block_tokens * layout.bytes;
-    const std::vector<double>& key = sequences.Key(1, Index(t));
-    for (int64_t d = 0; d < plane->head_dim; ++d) {
-      ASSERT_NEAR(ReadElement(*plane, block, t % c.block_tokens, d), key[Index(d)],
-                  device_->tolerance() * (1.0 + std::fabs(key[Index(d)])))
-          << "token " << t << " element " << d;
+// The plane of layer 1 that holds element `dim` of its vectors, or their scales.
+const KvPlaneLayout* PlaneOf(const KvBlockLayout& layout, int64_t dim, bool is_scale) {
+  for (const KvPlaneLayout& plane : layout.planes) {
+    if (plane.layer != 1 || plane.is_scale != is_scale) continue;
+    if (is_scale || (dim >= plane.first_dim && dim < plane.first_dim + plane.head_dim)) {
+      return &plane;
     }
+  }
+  return nullptr;
+}
+
+// The step between neighbours of a cached element: 0 unless it is int8.
+double StepOf(const KvBlockLayout& layout, const std::byte* block, int64_t token, int64_t dim) {
+  const KvPlaneLayout* plane = PlaneOf(layout, dim, false);
+  if (plane->dtype != DType::kI8) return 0.0;
+  const KvPlaneLayout* scales = PlaneOf(layout, dim, true);
+  return ReadElement(*scales, block, token, dim * scales->head_dim / plane->head_dim);
+}
+
+TEST_P(LatentOps, ExportedBlocksHoldTheLatentsWhereTheLayoutSays) {
+  for (const KvFormat format : KvFormats(device_.get())) {
+    const Case c{2, 512, 64, 16, false};
+    LatentSequences sequences(device_.get(), c, format);
+    ASSERT_NO_FATAL_FAILURE(sequences.Step({0, 20, 0}));
+    KvCache& cache = sequences.cache();
+    const KvBlockLayout& layout = cache.block_layout();
+    // The sequence's first two blocks, the second one's into one that nobody uses, and back.
+    const int32_t blocks[] = {1, 1 + static_cast<int32_t>(kNumSeqs)};
+    std::vector<std::byte> bytes(2 * Index(layout.bytes));
+    ASSERT_TRUE(backend()->ExportBlocks(cache, blocks, bytes).ok());
+    const int32_t others[] = {1 + 30 * static_cast<int32_t>(kNumSeqs),
+                              1 + 31 * static_cast<int32_t>(kNumSeqs)};
+    ASSERT_TRUE(backend()->ImportBlocks(cache, others, bytes).ok());
+    std::vector<std::byte> again(bytes.size());
+    ASSERT_TRUE(backend()->ExportBlocks(cache, others, again).ok());
+    for (int64_t t = 0; t < 20; ++t) {
+      const std::byte* block = again.data() + t / c.block_tokens * layout.bytes;
+      const std::vector<double>& key = sequences.Key(1, Index(t));
+      for (int64_t d = 0; d < 576; ++d) {
+        const KvPlaneLayout* plane = PlaneOf(layout, d, false);
+        ASSERT_NE(plane, nullptr) << d;
+        EXPECT_EQ(plane->kind, KvPlaneKind::kLatent);
+        const double step = StepOf(layout, block, t % c.block_tokens, d);
+        const double value = ReadElement(*plane, block, t % c.block_tokens, d - plane->first_dim);
+        const double near =
+            step == 0.0 ? device_->tolerance() * (1.0 + std::fabs(key[Index(d)])) : 0.51 * step;
+        ASSERT_NEAR(step == 0.0 ? value : step * value, key[Index(d)], near)
+            << "token " << t << " element " << d;
+      }
+    }
+  }
+}
+
+TEST_P(LatentOps, ABlocksMemoryIsTheSumOfItsPlanes) {
+  for (const KvFormat format : KvFormats(device_.get())) {
+    const bool is_int8 = format == KvFormat::kInt8;
+    const KvCacheShape shape{{LatentLayer(512, 64), {}, LatentLayer(512, 64)},
+                             3,
+                             16,
+                             device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16,
+                             format};
+    const auto cache = backend()->AllocateKvCache(shape);
+    ASSERT_TRUE(cache.ok()) << cache.status();
+    int64_t bytes = 0;
+    for (const KvPlaneLayout& plane : (*cache)->block_layout().planes) {
+      bytes += plane.heads * plane.head_dim * 16 * BlockBytes(plane.dtype);
+    }
+    // Scales of two bytes per 64 elements.
+    const int64_t token = is_int8 ? 512 + 16 + 2 * 64 : 576 * (device_->is_exact() ? 4 : 2);
+    EXPECT_EQ(bytes, 2 * 16 * token);
+    EXPECT_EQ((*cache)->block_layout().bytes, bytes);
+    EXPECT_EQ(backend()->KvBytesPerBlock(shape), bytes);
   }
 }
 

@@ -45,8 +45,8 @@ TEST(GroupMessages, AStepComesBackAsItWas) {
 TEST(GroupMessages, ALayoutComesBackAsItWasAndUnknownPlanesAreRefused) {
   KvBlockLayout layout{16,
                        4096,
-                       {{0, KvPlaneKind::kKey, false, DType::kBf16, 2, 64, 8, 9, 10, 11},
-                        {1, KvPlaneKind::kLatent, true, DType::kF32, 1, 1, 2, 3, 4, 5}}};
+                       {{0, KvPlaneKind::kKey, false, DType::kBf16, 2, 64, 0, 8, 9, 10, 11},
+                        {1, KvPlaneKind::kLatent, true, DType::kF32, 1, 1, 6, 2, 3, 4, 5}}};
   v1::Result::KvLayout message;
   ToProto(layout, &message);
   const auto back = FromProto(message);

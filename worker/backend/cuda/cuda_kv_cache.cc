@@ -31,10 +31,6 @@ absl::Status CheckLatents(const KvCacheShape& shape, size_t layer) {
     return absl::UnimplementedError(Concat("CUDA latent attention: layer ", layer, ": latents of ",
                                            dim, " elements; expected ", kernels::kLatentKeyDim));
   }
-  if (shape.kv_format == KvFormat::kInt8) {
-    return absl::UnimplementedError(
-        Concat("CUDA latent attention: layer ", layer, ": latents in int8; expected 16 bit"));
-  }
   int device = 0;
   int major = 0;
   int minor = 0;
@@ -86,6 +82,10 @@ int64_t CudaKvCache::BytesPerBlock(const KvCacheShape& shape) {
   int64_t bytes = 0;
   int64_t widened = 0;
   for (const KvLayerShape& layer : shape.layers) {
+    if (is_int8 && IsLatent(layer)) {
+      bytes += shape.block_tokens * kernels::kLatentInt8Bytes;
+      continue;
+    }
     int64_t elements = 0;
     for (const KvPlane& plane : layer.planes) {
       const int64_t rows = plane.heads * shape.block_tokens;
@@ -113,14 +113,18 @@ absl::StatusOr<std::unique_ptr<CudaKvCache>> CudaKvCache::Make(const KvCacheShap
     }
     layer.start = bytes;
     layer.scale_start = num_scales;
-    const int64_t elements = (layer.is_latent ? 1 : 2) * cache->PoolElements(layer);
+    cache->layers_.push_back(layer);
+    if (layer.is_latent) {
+      bytes += cache->LatentBytes();
+      continue;
+    }
+    const int64_t elements = 2 * cache->PoolElements(layer);
     bytes += elements * ElementBytes(shape);
     num_scales += 2 * shape.num_blocks * layer.num_kv_heads * shape.block_tokens;
     largest = std::max(largest, elements);
-    cache->layers_.push_back(layer);
   }
   PINGTI_ASSIGN_OR_RETURN(cache->pool_, CudaBuffer::MakeZeroed(bytes));
-  if (cache->is_int8()) {
+  if (largest > 0 && cache->is_int8()) {
     PINGTI_ASSIGN_OR_RETURN(cache->scales_, CudaBuffer::MakeZeroed(num_scales * kScaleBytes));
     PINGTI_ASSIGN_OR_RETURN(cache->widened_, CudaBuffer::MakeZeroed(2 * largest));
   }
@@ -139,7 +143,11 @@ absl::Status CudaKvCache::ListPlanes() {
     kernels::KvCopyPlane of_layer[kernels::kMaxKvCopyPlanesPerLayer];
     const auto index = static_cast<int64_t>(layer);
     const int count = kernels::ListKvCopyPlanes(View(index), of_layer);
-    AddToLayout(index, of_layer);
+    if (layers_[layer].is_latent) {
+      AddLatentsToLayout(index, of_layer);
+    } else {
+      AddToLayout(index, of_layer);
+    }
     planes.insert(planes.end(), of_layer, of_layer + count);
   }
   for (const kernels::KvCopyPlane& plane : planes) {
@@ -156,13 +164,10 @@ absl::Status CudaKvCache::ListPlanes() {
 // Lays the planes of one layer out behind those of the layers before it.
 void CudaKvCache::AddToLayout(int64_t layer, kernels::KvCopyPlane* planes) {
   const int64_t tokens = shape_.block_tokens;
-  const bool is_latent = At(layer).is_latent;
-  for (int part = 0; part < (is_latent ? 1 : is_int8() ? 4 : 2); ++part) {
+  for (int part = 0; part < (is_int8() ? 4 : 2); ++part) {
     KvPlaneLayout plane;
     plane.layer = layer;
-    plane.kind = is_latent       ? KvPlaneKind::kLatent
-                 : part % 2 == 0 ? KvPlaneKind::kKey
-                                 : KvPlaneKind::kValue;
+    plane.kind = part % 2 == 0 ? KvPlaneKind::kKey : KvPlaneKind::kValue;
     plane.is_scale = part >= 2;
     plane.dtype = plane.is_scale ? DType::kF32 : is_int8() ? DType::kI8 : DType::kBf16;
     plane.heads = At(layer).num_kv_heads;
@@ -177,6 +182,43 @@ void CudaKvCache::AddToLayout(int64_t layer, kernels::KvCopyPlane* planes) {
   }
 }
 
+// The same of a layer of latents, whose pages are one plane of the device and, in int8, three of
+// the layout: see latent_attention.h.
+void CudaKvCache::AddLatentsToLayout(int64_t layer, kernels::KvCopyPlane* plane) {
+  const int64_t tokens = shape_.block_tokens;
+  const auto add = [&](DType dtype, int64_t offset, int64_t dims, int64_t row_elements) {
+    KvPlaneLayout part;
+    part.layer = layer;
+    part.kind = KvPlaneKind::kLatent;
+    part.dtype = dtype;
+    part.heads = 1;
+    part.head_dim = dims;
+    part.offset = layout_.bytes + offset;
+    part.head_stride = tokens * row_elements;
+    part.token_stride = row_elements;
+    part.dim_stride = 1;
+    layout_.planes.push_back(part);
+  };
+  if (is_int8()) {
+    add(DType::kI8, 0, kernels::kLatentValueDim, kernels::kLatentInt8RowBytes);
+    add(DType::kBf16, kernels::kLatentValueDim, kernels::kLatentRopeDim,
+        kernels::kLatentInt8RowBytes / 2);
+    layout_.planes.back().first_dim = kernels::kLatentValueDim;
+    add(DType::kBf16, tokens * kernels::kLatentInt8RowBytes, kernels::kLatentScales,
+        kernels::kLatentScales);
+    layout_.planes.back().is_scale = true;
+  } else {
+    add(DType::kBf16, 0, kernels::kLatentKeyDim, kernels::kLatentKeyDim);
+  }
+  plane->packed_offset = layout_.bytes;
+  layout_.bytes += plane->page_bytes;
+}
+
+int64_t CudaKvCache::LatentBytes() const {
+  const int64_t bytes = is_int8() ? kernels::kLatentInt8Bytes : 2 * kernels::kLatentKeyDim;
+  return shape_.num_blocks * shape_.block_tokens * bytes;
+}
+
 int64_t CudaKvCache::PoolElements(const Layer& layer) const {
   return shape_.num_blocks * layer.num_kv_heads * shape_.block_tokens * layer.head_dim;
 }
@@ -189,7 +231,11 @@ kernels::PagedKv CudaKvCache::Pages(const Layer& layer, kernels::DType dtype) co
   kv.page_tokens = static_cast<int32_t>(shape_.block_tokens);
   kv.head_dim = static_cast<int32_t>(layer.head_dim);
   kv.dtype = dtype;
-  kernels::SetDenseStrides(&kv);
+  if (layer.is_latent) {
+    kernels::SetLatentStrides(&kv);
+  } else {
+    kernels::SetDenseStrides(&kv);
+  }
   return kv;
 }
 

@@ -1,8 +1,8 @@
 // The paged keys and values of all layers on the device, in the layout of the kernels' kv_layout.h:
-// layer after layer, each [2, pages, kv_heads, block_tokens, head_dim] bf16 or int8, or of latents
-// [pages, block_tokens, head_dim] bf16; for int8 also the scales, f32 [2, pages, kv_heads,
-// block_tokens], and the largest layer's pages in bf16, into which prefill attention's keys and
-// values are widened.
+// layer after layer, each [2, pages, kv_heads, block_tokens, head_dim] bf16 or int8, or pages of
+// latents (latent_attention.h), bf16 or int8 with their scales; for int8 keys and values also the
+// scales, f32 [2, pages, kv_heads, block_tokens], and the largest layer's pages in bf16, into which
+// prefill attention's keys and values are widened.
 //
 // A block's exported form (block_layout()) has per layer the block's keys, its values, and for int8
 // the scales of both, or its latents, each as it lies on the device. Next: kv_transfer.h, which
@@ -58,6 +58,8 @@ class CudaKvCache : public KvCache {
   explicit CudaKvCache(const KvCacheShape& shape) : shape_(shape) {}
   absl::Status ListPlanes();
   void AddToLayout(int64_t layer, kernels::KvCopyPlane* planes);
+  void AddLatentsToLayout(int64_t layer, kernels::KvCopyPlane* plane);
+  int64_t LatentBytes() const;  // of all pages of a layer
   kernels::PagedKv Pages(const Layer& layer, kernels::DType dtype) const;
   // Elements of one plane of all pages of a layer.
   int64_t PoolElements(const Layer& layer) const;
@@ -70,7 +72,7 @@ class CudaKvCache : public KvCache {
   std::vector<Layer> layers_;
   KvBlockLayout layout_;
   std::unique_ptr<CudaBuffer> pool_;
-  std::unique_ptr<CudaBuffer> scales_;   // of an int8 cache, else null
+  std::unique_ptr<CudaBuffer> scales_;   // of int8 keys and values; null where there are none
   std::unique_ptr<CudaBuffer> widened_;  // the same
   std::unique_ptr<CudaBuffer> planes_;   // kernels::KvCopyPlane [num_planes_]
   int32_t num_planes_ = 0;
