@@ -16,8 +16,8 @@ import tempfile
 
 import numpy
 import torch
-from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, LlamaConfig, MistralConfig,
-                          Qwen2Config, Qwen3Config)
+from transformers import (AutoModelForCausalLM, DeepseekV2Config, DeepseekV3Config, LlamaConfig,
+                          MistralConfig, Qwen2Config, Qwen3Config)
 
 MAX_RATIO = 1.5
 MAX_INT8_KL = 0.025
@@ -25,10 +25,12 @@ TOKENS = 90
 BASE = dict(vocab_size=512, hidden_size=512, intermediate_size=1408, num_hidden_layers=4,
             num_attention_heads=8, num_key_value_heads=2, max_position_embeddings=2048,
             tie_word_embeddings=False, bos_token_id=1, eos_token_id=2)
-# Latent attention of the sizes that kernels have, in layers without experts, whose choice a rounding may change.
-LATENT = {**BASE, **dict(num_key_value_heads=8, kv_lora_rank=512, qk_nope_head_dim=128, qk_rope_head_dim=64,
-                         v_head_dim=128, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=2,
-                         moe_intermediate_size=256, first_k_dense_replace=4)}
+# Latent attention of the sizes that kernels have, in layers without experts, whose choice a
+# rounding may change.
+LATENT = {**BASE, **dict(num_key_value_heads=8, kv_lora_rank=512, qk_nope_head_dim=128,
+                         qk_rope_head_dim=64, v_head_dim=128, n_routed_experts=8,
+                         n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=256,
+                         first_k_dense_replace=4)}
 CASES = {
     "qwen2.5": Qwen2Config(**BASE),
     "qwen3": Qwen3Config(**BASE, head_dim=128),
