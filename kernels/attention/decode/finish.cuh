@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/attention/decode/narrow.cuh"
 #include "kernels/attention/decode/softmax.cuh"
 
 namespace pingti::kernels::decode {
@@ -19,9 +20,9 @@ struct PartialArgs {
 
 // Shared memory of the combination, see SharedLayout.
 struct MergeArea {
-  float* values;   // [kConsumerWarps][16][kMergeDims], 8-float columns swizzled by row
-  float* row_max;  // [kConsumerWarps][16]
-  float* row_sum;  // [kConsumerWarps][16]
+  float* values;   // [kConsumerWarps][kWarpRows][kMergeDims], 8-float columns swizzled by row
+  float* row_max;  // [kConsumerWarps][kWarpRows]
+  float* row_sum;  // [kConsumerWarps][kWarpRows]
   int* flag;
 };
 
@@ -101,49 +102,39 @@ __device__ void CombineWorkers(const Segment& segment, const QueryArgs& args,
   }
 }
 
-// Writes this warp's rows of dims [pass * kMergeDims, ...) to the merge area.
+// Writes this warp's rows of dims [pass * kMergeDims, ...) to the merge area. `pass` is a constant
+// once the caller's loop is unrolled.
 template <class Tr>
-__device__ __forceinline__ void StageRows(const RowState<Tr>& state, const MergeArea& area,
-                                          int pass, int rows_in_tile) {
-  const int warp = threadIdx.x / 32;
-  const int g = threadIdx.x % 32 / 4;
-#pragma unroll
-  for (int block = 0; block < kMergeDims / 16; ++block) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int dim = OutputDim<Tr>(block, half);
-      const int column = (dim / 8 ^ g) * 8 + dim % 8;
-#pragma unroll
-      for (int row_half = 0; row_half < 2; ++row_half) {
-        const int row = g + 8 * row_half;
-        if (row >= rows_in_tile) continue;
-        // `pass` is a constant once the caller's loop is unrolled.
-        const int n = 2 * (pass * (kMergeDims / 16) + block);
-        *reinterpret_cast<float2*>(area.values + (warp * 16 + row) * kMergeDims + column) =
-            OutputPair<Tr>(state.o[n], state.o[n + 1], half, row_half);
-      }
-    }
-  }
+__device__ __forceinline__ void StageRows(const StateOf<Tr>& state, const MergeArea& area, int pass,
+                                          int rows_in_tile) {
+  constexpr int kMergeDims = Tr::kMergeDims;
+  float* own = area.values + threadIdx.x / 32 * Tr::kWarpRows * kMergeDims;
+  state.ForEachPair(pass * kMergeDims, kMergeDims, [&](int row, int dim, float2 pair) {
+    if (row >= rows_in_tile) return;
+    const int column = (dim / 8 ^ row % 8) * 8 + dim % 8;
+    *reinterpret_cast<float2*>(own + row * kMergeDims + column) = pair;
+  });
 }
 
 // Sums the token warps' rows from the merge area and sends them to `out` or to the worker's slot.
 template <class Tr>
 __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const Segment& segment,
                                          const QueryArgs& args, const PartialArgs& partial) {
+  constexpr int kMergeDims = Tr::kMergeDims;
   constexpr int kColumns = kMergeDims / 4;
   const int rows = segment.q_len * args.group;
   float* slot = partial.partials + segment.slot * PartialFloats(partial.rows, Tr::kHeadDim);
   for (int unit = threadIdx.x; unit < rows * kColumns; unit += kConsumerWarps * 32) {
     const int row = unit / kColumns;
     const int dim = unit % kColumns * 4;
-    const int first_warp = row / 16 * Tr::kTokenWarps;
+    const int first_warp = row / Tr::kWarpRows * Tr::kTokenWarps;
     const int column = (dim / 8 ^ row % 8) * 8 + dim % 8;
     float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     float sum = 0.0f;
     float highest = -INFINITY;
 #pragma unroll
     for (int i = 0; i < Tr::kTokenWarps; ++i) {
-      const int stat = (first_warp + i) * 16 + row % 16;
+      const int stat = (first_warp + i) * Tr::kWarpRows + row % Tr::kWarpRows;
       const float4 value =
           *reinterpret_cast<const float4*>(area.values + stat * kMergeDims + column);
       total =
@@ -165,54 +156,49 @@ __device__ __forceinline__ void EmitRows(const MergeArea& area, int pass, const 
   }
 }
 
-// First half of the end of a segment: each warp shows its rows' maxima. Returns the rows' sums,
-// over all lanes. The caller's barrier lets FinishSegment read them.
+// First half of the end of a segment: each warp shows its rows' maxima. Returns the sums of this
+// lane's two rows, over all lanes. The caller's barrier lets FinishSegment read them.
 template <class Tr>
-__device__ __forceinline__ float2 ShareMaxima(const RowState<Tr>& state, const MergeArea& area) {
+__device__ __forceinline__ float2 ShareMaxima(const StateOf<Tr>& state, const MergeArea& area) {
   const int warp = threadIdx.x / 32;
-  const int g = threadIdx.x % 32 / 4;
   float sum[2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    sum[half] = state.sum[half];
-    sum[half] += __shfl_xor_sync(~0u, sum[half], 1);
-    sum[half] += __shfl_xor_sync(~0u, sum[half], 2);
-    if (threadIdx.x % 4 == 0) area.row_max[warp * 16 + g + 8 * half] = state.max[half];
+  for (int i = 0; i < 2; ++i) {
+    sum[i] = SumOverLanes<Tr>(state.sum[i]);
+    if (LeadsRows<Tr>()) area.row_max[warp * Tr::kWarpRows + LaneRow<Tr>(i)] = state.max[i];
   }
   return make_float2(sum[0], sum[1]);
 }
 
 // Second half, by all consumer warps. Uses up `state`.
 template <class Tr>
-__device__ __forceinline__ void FinishSegment(RowState<Tr>& state, float2 sums,
+__device__ __forceinline__ void FinishSegment(StateOf<Tr>& state, float2 sums,
                                               const MergeArea& area, const Segment& segment,
                                               int num_kv_heads, const QueryArgs& args,
                                               const PartialArgs& partial) {
   const int warp = threadIdx.x / 32;
-  const int g = threadIdx.x % 32 / 4;
-  const int t = threadIdx.x % 4;
   const int row_tile = warp / Tr::kTokenWarps;
   // `segment` may be overwritten once the last barrier below has been passed by all.
   const bool whole = segment.whole;
+  float factors[2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int i = 0; i < 2; ++i) {
+    const float* maxima = area.row_max + row_tile * Tr::kTokenWarps * Tr::kWarpRows;
     float highest = -INFINITY;
 #pragma unroll
-    for (int i = 0; i < Tr::kTokenWarps; ++i) {
-      highest = fmaxf(highest, area.row_max[(row_tile * Tr::kTokenWarps + i) * 16 + g + 8 * half]);
+    for (int w = 0; w < Tr::kTokenWarps; ++w) {
+      highest = fmaxf(highest, maxima[w * Tr::kWarpRows + LaneRow<Tr>(i)]);
     }
     const float finite = highest == -INFINITY ? 0.0f : highest;
-    const float factor = Exp2((state.max[half] - finite) * args.scale_log2);
-    if (t == 0) area.row_sum[warp * 16 + g + 8 * half] = (half == 0 ? sums.x : sums.y) * factor;
-#pragma unroll
-    for (int n = 0; n < Tr::kHeadDim / 8; ++n) {
-      state.o[n][2 * half] *= factor;
-      state.o[n][2 * half + 1] *= factor;
+    factors[i] = Exp2((state.max[i] - finite) * args.scale_log2);
+    if (LeadsRows<Tr>()) {
+      area.row_sum[warp * Tr::kWarpRows + LaneRow<Tr>(i)] = (i == 0 ? sums.x : sums.y) * factors[i];
     }
   }
-  const int rows_in_tile = segment.q_len * args.group - row_tile * 16;
+  state.Rescale(factors);
+  const int rows_in_tile = segment.q_len * args.group - row_tile * Tr::kWarpRows;
 #pragma unroll
-  for (int pass = 0; pass < Tr::kHeadDim / kMergeDims; ++pass) {
+  for (int pass = 0; pass < Tr::kHeadDim / Tr::kMergeDims; ++pass) {
     StageRows<Tr>(state, area, pass, rows_in_tile);
     ConsumerSync();  // rows and sums are in place
     EmitRows<Tr>(area, pass, segment, args, partial);

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "kernels/attention/decode/pipeline.cuh"
+#include "kernels/common/masked_magic.cuh"
 #include "kernels/common/mma_sm80.cuh"
 
 namespace pingti::kernels::decode {
@@ -15,8 +16,8 @@ namespace pingti::kernels::decode {
 // 0x4300 | low 7 bits = 128 + them, and 0x4300 | sign bit = 128 or 256; their difference is the
 // two's complement value.
 __device__ __forceinline__ uint32_t Widen2(uint32_t x) {
-  const uint32_t magnitude = (x & 0x007F007Fu) | 0x43004300u;
-  const uint32_t bias = (x & 0x00800080u) | 0x43004300u;
+  const uint32_t magnitude = MaskedMagic<0x007F007F, 0x43004300>(x);
+  const uint32_t bias = MaskedMagic<0x00800080, 0x43004300>(x);
   const __nv_bfloat162 value = __hsub2(reinterpret_cast<const __nv_bfloat162&>(magnitude),
                                        reinterpret_cast<const __nv_bfloat162&>(bias));
   return reinterpret_cast<const uint32_t&>(value);

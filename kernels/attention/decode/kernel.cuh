@@ -5,9 +5,9 @@
 //   head_dim], the same type or int8 with a float scale per token and head (kv_layout.h); the plan
 //   of plan.cu.
 // Output: [rows, num_q_heads, head_dim] like q. Scores, softmax and output accumulate in float; P
-//   (times the value scale for int8) is rounded to q's type for the second product, int8 KV widens
-//   exactly. Tolerance against float64 on the same inputs: relative 2-norm 4e-3 (bf16), 1e-3
-//   (fp16).
+//   (times the value scale for int8) is rounded to q's type for the second product; int8 V widens
+//   exactly, and K too, or meets q in two int8 parts (narrow.cuh). Tolerance against float64 on the
+//   same inputs: relative 2-norm 4e-3 (bf16), 1e-3 (fp16).
 //
 // Mapping: a block is a worker of the plan (work.cuh): it walks pieces of (sequence, KV head), 64
 //   tokens at a time. The query tokens and heads that share a KV head are packed into 16-row tiles
@@ -67,8 +67,8 @@ __device__ __forceinline__ void Consume(const Ring& ring, const KernelArgs& args
   ConsumerSync();  // the first segment is known
   RingPosition at;
   uint32_t tile_count = 0;
-  QueryRows<Tr> query;
-  RowState<Tr> state;
+  QueryOf<Tr> query;
+  StateOf<Tr> state;
   int current = 0;
   if (shared->more[0]) query.Load(args.query, shared->segments[0], warp / Tr::kTokenWarps);
   while (shared->more[current]) {

@@ -29,10 +29,14 @@ const Launcher* ByHeadDim(int head_dim) {
 Launcher FindLauncher(const DecodeAttentionParams& p) {
   const bool int8_kv = p.kv.dtype == DType::kI8;
   if (!int8_kv && p.kv.dtype != DType::kBf16) return nullptr;
+  const int rows = p.shape.max_q_len * (p.shape.num_q_heads / p.shape.num_kv_heads);
+  if (int8_kv && rows <= 8) {
+    if (p.kv.head_dim == 64) return LaunchInstance<Traits<true, 64, 0>>;
+    if (p.kv.head_dim == 128) return LaunchInstance<Traits<true, 128, 0>>;
+  }
   const Launcher* by_row_tiles =
       int8_kv ? ByHeadDim<true>(p.kv.head_dim) : ByHeadDim<false>(p.kv.head_dim);
   if (by_row_tiles == nullptr) return nullptr;
-  const int rows = p.shape.max_q_len * (p.shape.num_q_heads / p.shape.num_kv_heads);
   return by_row_tiles[rows <= 16 ? 0 : rows <= 32 ? 1 : rows <= 64 ? 2 : 3];
 }
 

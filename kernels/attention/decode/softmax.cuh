@@ -39,6 +39,33 @@ struct RowState {
     max[0] = max[1] = -INFINITY;
     sum[0] = sum[1] = 0.0f;
   }
+
+  __device__ __forceinline__ void Rescale(const float (&factors)[2]) {
+#pragma unroll
+    for (int n = 0; n < Tr::kHeadDim / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) o[n][i] *= factors[i / 2];
+    }
+  }
+
+  // Calls use(row, dim, values of dim and the next) for this lane's part of dims [first, first +
+  // count), with dims counted from `first`.
+  template <class Use>
+  __device__ __forceinline__ void ForEachPair(int first, int count, const Use& use) const {
+    const int g = threadIdx.x % 32 / 4;
+#pragma unroll
+    for (int block = 0; block < count / 16; ++block) {
+      const int n = 2 * (first / 16 + block);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+#pragma unroll
+        for (int row_half = 0; row_half < 2; ++row_half) {
+          use(g + 8 * row_half, OutputDim<Tr>(block, half),
+              OutputPair<Tr>(o[n], o[n + 1], half, row_half));
+        }
+      }
+    }
+  }
 };
 
 // The warp's 16 query rows as A fragments, and what each lane's two rows may see.
@@ -153,13 +180,7 @@ __device__ __forceinline__ void OnlineSoftmax(float (&s)[Tr::kStepTokens / 8][4]
     state.sum[half] = sum;
   }
   // Once the maximum has settled, which is soon, no row of the warp needs its output rescaled.
-  if (__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
-#pragma unroll
-    for (int n = 0; n < Tr::kHeadDim / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) state.o[n][i] *= rescale[i / 2];
-    }
-  }
+  if (__any_sync(~0u, rescale[0] != 1.0f || rescale[1] != 1.0f)) state.Rescale(rescale);
 }
 
 // o += P V over the step. With kMasked, tokens at or past `valid` (from the step's first) are void.

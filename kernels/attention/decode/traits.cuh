@@ -14,16 +14,18 @@ inline constexpr int kTileTokens = 64;                      // KV tokens of one 
 inline constexpr int kConsumerWarps = 8;                    // warps that multiply
 inline constexpr int kThreads = (kConsumerWarps + 1) * 32;  // + one warp that loads
 inline constexpr int kMaxStages = 12;
-inline constexpr int kMergeDims = 64;  // head dims reduced across warps per pass
 
-// kRowTiles: 16-row tiles of packed (query token, head of the group) rows: 1, 2, 4 or 8.
+// kRowTiles_: 16-row tiles of packed (query token, head of the group) rows: 1, 2, 4 or 8; 0: at
+// most eight rows, over int8 (narrow.cuh).
 template <bool kInt8Kv, int kHeadDim_, int kRowTiles_>
 struct Traits {
   using T = __nv_bfloat16;  // of q, P and the output, and of 16-bit KV
   static constexpr bool kInt8 = kInt8Kv;
   static constexpr int kHeadDim = kHeadDim_;
-  static constexpr int kRowTiles = kRowTiles_;
-  static constexpr int kRows = 16 * kRowTiles;
+  static constexpr bool kNarrow = kRowTiles_ == 0;
+  static constexpr int kRowTiles = kNarrow ? 1 : kRowTiles_;
+  static constexpr int kWarpRows = kNarrow ? 8 : 16;          // of a warp's tile
+  static constexpr int kMergeDims = kNarrow ? kHeadDim : 64;  // reduced across warps per pass
   // Warps that share a row tile split the tokens; one row tile lets two warp groups take
   // alternate tiles, so that a warp never has less than 16 tokens to work on.
   static constexpr int kTokenWarps = kConsumerWarps / kRowTiles;
@@ -42,6 +44,7 @@ struct Traits {
   static constexpr int kScaleBytes = kInt8 ? kTileTokens * 4 : 0;
   static constexpr int kStageBytes = 2 * (kTileBytes + kScaleBytes);
 
+  static_assert(!kNarrow || kInt8, "narrow.cuh multiplies int8 keys");
   static_assert(kHeadDim == 64 || kHeadDim == 128, "head sizes the loaders are written for");
   static_assert(kStepTokens % 16 == 0, "a step is a whole number of mma depth blocks");
   static_assert(kTileBytes % 1024 == 0, "swizzled boxes start at 1024-byte boundaries");
@@ -50,8 +53,8 @@ struct Traits {
 // Byte offsets in dynamic shared memory. The tiles come first, for their alignment.
 template <class Tr>
 struct SharedLayout {
-  static constexpr int kMergeBytes = kConsumerWarps * 16 * kMergeDims * 4;
-  static constexpr int kRowStatBytes = kConsumerWarps * 16 * 4;
+  static constexpr int kMergeBytes = kConsumerWarps * Tr::kWarpRows * Tr::kMergeDims * 4;
+  static constexpr int kRowStatBytes = kConsumerWarps * Tr::kWarpRows * 4;
   static constexpr int kBarrierBytes = 2 * kMaxStages * 8;
   static constexpr int kWalkBytes = 256;
   static constexpr int kFixedBytes =

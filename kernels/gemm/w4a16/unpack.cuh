@@ -6,20 +6,14 @@
 
 #include <cstdint>
 
+#include "kernels/common/masked_magic.cuh"
+
 namespace pingti::kernels {
 
 __device__ __forceinline__ uint32_t SubtractBf16x2(uint32_t x, uint32_t y) {
   const __nv_bfloat162 difference = __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&x),
                                             *reinterpret_cast<const __nv_bfloat162*>(&y));
   return *reinterpret_cast<const uint32_t*>(&difference);
-}
-
-// (value & mask) | magic in one instruction.
-template <uint32_t kMask, uint32_t kMagic>
-__device__ __forceinline__ uint32_t MaskedMagic(uint32_t value) {
-  uint32_t out;
-  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(out) : "r"(value), "n"(kMask), "n"(kMagic));
-  return out;
 }
 
 // One A fragment (16 rows x 16 k) out of packed words. 0x4300 is bf16 128, whose unit in the last

@@ -3,6 +3,8 @@
 
 namespace pingti::kernels::decode {
 
+template cudaError_t LaunchInstance<Traits<true, 128, 0>>(const DecodeAttentionParams&,
+                                                          cudaStream_t);
 template cudaError_t LaunchInstance<Traits<true, 128, 1>>(const DecodeAttentionParams&,
                                                           cudaStream_t);
 template cudaError_t LaunchInstance<Traits<true, 128, 2>>(const DecodeAttentionParams&,

@@ -3,6 +3,8 @@
 
 namespace pingti::kernels::decode {
 
+template cudaError_t LaunchInstance<Traits<true, 64, 0>>(const DecodeAttentionParams&,
+                                                         cudaStream_t);
 template cudaError_t LaunchInstance<Traits<true, 64, 1>>(const DecodeAttentionParams&,
                                                          cudaStream_t);
 template cudaError_t LaunchInstance<Traits<true, 64, 2>>(const DecodeAttentionParams&,
