@@ -18,7 +18,9 @@ using worker::RowBlock;
 using worker::TensorView;
 
 // "x.experts" of "x.experts.gate_up_proj".
-std::string_view ParentOf(std::string_view module) { return module.substr(0, module.rfind('.')); }
+std::string_view StackFolder(std::string_view module) {
+  return module.substr(0, module.rfind('.'));
+}
 
 bool IsStacked(const Checkpoint& checkpoint, const RowBlock& part) {
   const TensorView* tensor = checkpoint.Find(part.module);
@@ -32,7 +34,7 @@ void Unstack(const Checkpoint& checkpoint, const std::vector<std::string_view>& 
     RowBlock& part = (*parts)[i];
     if (!IsStacked(checkpoint, part)) continue;
     part = worker::WholeModule(
-        Concat(ParentOf(part.module), ".", i / names.size(), ".", names[i % names.size()]),
+        Concat(StackFolder(part.module), ".", i / names.size(), ".", names[i % names.size()]),
         part.rows);
   }
 }
