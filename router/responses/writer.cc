@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "boost/json.hpp"
 #include "common/base/strings.h"
 #include "common/net/sse.h"
 #include "router/api/api_error.h"
@@ -73,7 +74,7 @@ std::string ResponsesWriter::Whole(const std::vector<ChoiceAnswer>& choices,
     item.id = ItemId(item.kind);
     // Only the last item can be cut off: the others ended where it began.
     const bool is_last = &item == &items.back();
-    items_.push_back(ItemJson(item, is_last ? FinalStatus() : "completed"));
+    items_.push_back(ItemJson(item, is_last ? StatusOf(item) : "completed"));
   }
   return ResponseJson(FinalStatus(), &usage, absl::OkStatus());
 }
@@ -228,7 +229,7 @@ void ResponsesWriter::CloseItem(std::string* out) {
   CloseParts(out);
   OpenEvent("response.output_item.done", out);
   // Only the last item can be cut off: whatever closed the others came after them.
-  std::string item = ItemJson(open_, FinalStatus());
+  std::string item = ItemJson(open_, StatusOf(open_));
   *out += Concat("\"output_index\":", items_.size(), ",\"item\":", item, "}\n\n");
   items_.push_back(std::move(item));
   open_ = {};
@@ -236,6 +237,15 @@ void ResponsesWriter::CloseItem(std::string* out) {
 
 std::string_view ResponsesWriter::FinalStatus() const {
   return finish_ == FinishReason::kLength ? "incomplete" : "completed";
+}
+
+// The tokens may have run out behind a call that is whole. A custom call comes as a whole.
+std::string_view ResponsesWriter::StatusOf(const Item& item) const {
+  if (item.kind == Kind::kCustomCall) return "completed";
+  boost::json::error_code error;
+  if (item.kind == Kind::kCall) boost::json::parse(item.text, error);
+  const bool is_whole_call = item.kind == Kind::kCall && !error;
+  return is_whole_call ? "completed" : FinalStatus();
 }
 
 std::string ResponsesWriter::ItemId(Kind kind) const {

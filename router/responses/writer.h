@@ -56,6 +56,8 @@ class ResponsesWriter final : public AnswerWriter {
   std::string ResponseJson(std::string_view status, const UsageCounts* usage,
                            const absl::Status& error) const;
   std::string_view FinalStatus() const;
+  // Of the last item, once the answer is over; of the others before: "completed".
+  std::string_view StatusOf(const Item& item) const;
 
   const std::string id_;
   const std::string echo_;

@@ -111,6 +111,32 @@ TEST(ResponsesWriter, ACutOffAnswerIsIncompleteInItsLastItemOnly) {
   EXPECT_EQ(response.at("output").at(1).at("status"), "incomplete");
 }
 
+TEST(ResponsesWriter, ACallThatIsWholeIsCompletedHoweverTheAnswerEnded) {
+  struct Case {
+    const char* arguments;
+    bool is_custom;
+    const char* status;
+  };
+  for (const Case& tested : {Case{"{\"a\": 1}", false, "completed"}, Case{"{}", false, "completed"},
+                             Case{"{\"a\": ", false, "incomplete"}, Case{"", false, "incomplete"},
+                             Case{"{ text", true, "completed"}}) {
+    const ToolCallDelta call{.index = 0,
+                             .id = "call_1",
+                             .name = "f",
+                             .arguments = tested.arguments,
+                             .is_custom = tested.is_custom};
+    const std::vector<ChoiceDelta> deltas = {Content("a"), ChoiceDelta{.tool_calls = {call}},
+                                             End(FinishReason::kLength)};
+    const json::value whole = Whole(deltas);
+    EXPECT_EQ(whole.at("status"), "incomplete");
+    EXPECT_EQ(whole.at("output").at(1).at("status"), tested.status) << tested.arguments;
+    const std::vector<SentEvent> events = Stream(deltas);
+    const json::value& streamed = events.back().data.at("response");
+    EXPECT_EQ(streamed.at("status"), "incomplete");
+    EXPECT_EQ(streamed.at("output").at(1).at("status"), tested.status) << tested.arguments;
+  }
+}
+
 TEST(ResponsesWriter, EventsComeInTheReferencesOrder) {
   const std::vector<SentEvent> events = Stream(ReasonedAnswer());
   EXPECT_EQ(
