@@ -20,6 +20,7 @@ namespace pingti::router {
 namespace {
 
 constexpr size_t kMaxNameBytes = 64;
+constexpr std::string_view kNotInKeys = " \t\"'[]{}";  // one a line: what YAML is written with
 
 absl::Status AtLine(int line, std::string_view message) {
   return absl::InvalidArgumentError(Concat("API keys, line ", line, ": ", message));
@@ -76,6 +77,12 @@ absl::Status AddKeyOfLine(std::string_view line, int line_number, KeyTable* tabl
                                ? Concat("key-", table->names.size() + 1)
                                : std::string(TrimBlanks(line.substr(0, colon)));
   if (key.empty() || name.empty()) return AtLine(line_number, "expected KEY or NAME:KEY");
+  // The key itself is not repeated.
+  if (key.find_first_of(kNotInKeys) != std::string_view::npos) {
+    return AtLine(line_number,
+                  "expected KEY or NAME:KEY, the key without blanks, quotes, brackets and braces; "
+                  "YAML begins with 'keys:'");
+  }
   if (!table->names.emplace(ToHex(Sha256(key)), name).second) {
     return AtLine(line_number, "the same key stands there twice");
   }

@@ -37,8 +37,8 @@ struct KeyTable {
 
 // Adds the keys of `text`, which is in either form: in YAML when its first line that is neither
 // blank nor a comment is "keys:". In the other form, blank lines and lines that start with '#' are
-// skipped, and a key without a name gets "key-N", N its place in the table. Errors: InvalidArgument
-// with the line.
+// skipped, a key without a name gets "key-N", N its place in the table, and a key has no blanks,
+// quotes, brackets or braces. Errors: InvalidArgument with the line.
 absl::Status AddKeys(std::string_view text, KeyTable* table);
 
 }  // namespace pingti::router

@@ -69,6 +69,11 @@ TEST(ApiKeys, WithoutKeysEverybodyMayAsk) {
 TEST(ApiKeys, RefuseBadLinesByNumber) {
   EXPECT_NE(ErrorOf("a\nb:\n").find("line 2"), std::string::npos);
   EXPECT_NE(ErrorOf("a\na\n").find("line 2"), std::string::npos);
+  for (const char* line : {"nonsense: {", "- name: \"x\"", "a:b c", "a: [b]", "a: 'b'"}) {
+    EXPECT_NE(ErrorOf(std::string("k\n") + line).find("line 2"), std::string::npos) << line;
+    EXPECT_NE(ErrorOf(line).find("without blanks"), std::string::npos) << line;
+  }
+  EXPECT_EQ(ErrorOf("a: b/+=:~.c"), "");
 }
 
 TEST(ApiKeys, AreReadFromHashesWithLimits) {
