@@ -11,7 +11,10 @@ namespace pingti::router {
 absl::StatusOr<ModelTable> MakeModelTable(const std::vector<std::string>& models,
                                           const std::vector<std::string>& aliases) {
   ModelTable table;
-  table.models.insert(models.begin(), models.end());
+  for (const std::string& model : models) {
+    if (model.empty()) return absl::InvalidArgumentError("models: '' is no name of a model");
+    table.models.insert(model);
+  }
   for (const std::string& text : aliases) {
     const auto bad = [&](std::string_view why) {
       return absl::InvalidArgumentError(Concat("model alias '", text, "': ", why));

@@ -30,6 +30,8 @@ TEST(MakeModelTable, RefusesWhatIsAmbiguous) {
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << aliases.back();
     EXPECT_NE(status.message().find("model alias '"), absl::string_view::npos) << status;
   }
+  EXPECT_NE(MakeModelTable({"m", ""}, {}).status().message().find("models: ''"),
+            absl::string_view::npos);
   EXPECT_TRUE(MakeModelTable({}, {}).ok());
 }
 
