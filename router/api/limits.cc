@@ -77,6 +77,10 @@ absl::Status CheckLimits(const GenerationRequest& request) {
   if (params.n < 1 || params.n > kMaxChoices) {
     return FieldError("n", Concat("'n' is ", params.n, ", expected 1 to ", kMaxChoices));
   }
+  if (params.num_beams < 1 || params.best_of == 0u) {
+    const std::string_view field = params.num_beams < 1 ? "num_beams" : "best_of";
+    return FieldError(field, Concat("'", field, "' is 0, expected 1 to ", kMaxChoices));
+  }
   if (params.width() > kMaxChoices) {
     const std::string_view field = params.num_beams > 1 ? "num_beams" : "best_of";
     return FieldError(

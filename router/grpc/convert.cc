@@ -77,9 +77,9 @@ absl::Status ReadParams(const v1::GenerationParams& from, GenerationRequest* req
   to->speculation = !from.no_speculation();
   to->logit_bias.assign(from.logit_bias().begin(), from.logit_bias().end());
   to->n = from.has_n() ? from.n() : 1;
-  // 0 and 1 say nothing, as in JSON's 1.
-  if (from.best_of() > 1) to->best_of = from.best_of();
-  to->num_beams = std::max(from.num_beams(), 1u);
+  // 1 says nothing, as in JSON.
+  if (from.has_best_of() && from.best_of() != 1) to->best_of = from.best_of();
+  to->num_beams = from.has_num_beams() ? from.num_beams() : 1;
   if (from.has_length_penalty()) to->length_penalty = from.length_penalty();
   to->early_stopping = EarlyStoppingOf(from.early_stopping());
   to->logprobs = from.logprobs();

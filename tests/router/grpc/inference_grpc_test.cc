@@ -352,6 +352,15 @@ TEST_F(InferenceGrpcTest, ABadFieldIsNamed) {
   request = Request();
   request.mutable_params()->set_n(0);
   EXPECT_NE(refuse(request).error_message().find("n:"), std::string::npos);
+  request = Request();
+  request.mutable_params()->set_num_beams(0);
+  EXPECT_NE(refuse(request).error_message().find("'num_beams' is 0"), std::string::npos);
+  request.mutable_params()->set_num_beams(1);
+  EXPECT_TRUE(refuse(request).ok());
+  request.mutable_params()->set_best_of(0);
+  EXPECT_NE(refuse(request).error_message().find("'best_of' is 0"), std::string::npos);
+  request.mutable_params()->set_best_of(1);
+  EXPECT_TRUE(refuse(request).ok());
 }
 
 TEST_F(InferenceGrpcTest, ModelsTokensAndText) {
