@@ -131,8 +131,8 @@ class Schema {
   Key& AddBytes(std::string name, int64_t* field, std::string help);
   // One of a few spellings.
   template <typename Enum>
-  Key& AddEnum(std::string name, Enum* field, std::vector<std::pair<std::string, Enum>> spellings,
-               std::string help);
+  Key& AddEnum(const std::string& name, Enum* field,
+               std::vector<std::pair<std::string, Enum>> spellings, const std::string& help);
 
   const std::string& program() const { return program_; }
   const std::string& summary() const { return summary_; }
@@ -152,8 +152,8 @@ class Schema {
 };
 
 template <typename Enum>
-Key& Schema::AddEnum(std::string name, Enum* field,
-                     std::vector<std::pair<std::string, Enum>> spellings, std::string help) {
+Key& Schema::AddEnum(const std::string& name, Enum* field,
+                     std::vector<std::pair<std::string, Enum>> spellings, const std::string& help) {
   std::vector<std::string> names;
   std::vector<Enum> values;
   for (auto& [spelling, value] : spellings) {
@@ -166,8 +166,7 @@ Key& Schema::AddEnum(std::string name, Enum* field,
     while (index < values.size() && values[index] != *field) ++index;
     return index;
   };
-  return AddChoice(std::move(name), std::move(names), std::move(set), std::move(get),
-                   std::move(help));
+  return AddChoice(name, std::move(names), std::move(set), std::move(get), help);
 }
 
 }  // namespace pingti::config

@@ -81,7 +81,7 @@ class AdmissionController {
 
   // `clock` must outlive this, and this the tickets.
   AdmissionController(AdmissionOptions options, const Clock* clock)
-      : clock_(clock), options_(options) {}
+      : clock_(clock), options_(std::move(options)) {}
 
   // Errors: ResourceExhausted naming the limit that is reached, with Retry-After; InvalidArgument
   // when the request would never be admitted.

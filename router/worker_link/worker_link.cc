@@ -134,14 +134,14 @@ void WorkerLink::Cancel(uint64_t sequence_id) {
   if (session != nullptr) session->Cancel(sequence_id);
 }
 
-void WorkerLink::ChangeAdapter(const AdapterChange& change, ChangeDone done) {
+void WorkerLink::ChangeAdapter(const AdapterChange& change, const ChangeDone& done) {
   std::shared_ptr<Session> session;
   {
     MutexLock lock(&mutex_);
     session = session_;
   }
-  if (session == nullptr) return WorkerChannel::ChangeAdapter(change, std::move(done));
-  CallChangeAdapter(session->channel(), change, std::move(done));
+  if (session == nullptr) return WorkerChannel::ChangeAdapter(change, done);
+  CallChangeAdapter(session->channel(), change, done);
 }
 
 void WorkerLink::Run() {

@@ -97,7 +97,7 @@ class WorkerChannel {
   // `done` is called once, on any thread, perhaps before this returns, with what the worker said.
   // Unavailable: it could not be asked.
   using ChangeDone = std::function<void(const absl::Status&)>;
-  virtual void ChangeAdapter(const AdapterChange& /*change*/, ChangeDone done) {
+  virtual void ChangeAdapter(const AdapterChange& /*change*/, const ChangeDone& done) {
     done(absl::UnavailableError("the worker is not connected"));
   }
 };
@@ -113,7 +113,7 @@ class WorkerLink final : public WorkerChannel {
 
   void Submit(std::vector<Sequence> sequences) override;
   void Cancel(uint64_t sequence_id) override;
-  void ChangeAdapter(const AdapterChange& change, ChangeDone done) override;
+  void ChangeAdapter(const AdapterChange& change, const ChangeDone& done) override;
 
   const std::string& address() const { return address_; }
 

@@ -21,9 +21,9 @@ class AskedChannel final : public WorkerChannel {
  public:
   void Submit(std::vector<Sequence>) override {}
   void Cancel(uint64_t) override {}
-  void ChangeAdapter(const AdapterChange& change, ChangeDone done) override {
+  void ChangeAdapter(const AdapterChange& change, const ChangeDone& done) override {
     asked = change;
-    answer = std::move(done);
+    answer = done;
   }
   AdapterChange asked;
   ChangeDone answer;
