@@ -5,6 +5,7 @@ small; test_harmony_answers.py reads answers as a real model writes them."""
 import datetime
 import json
 import random
+import re
 import sys
 
 import jsonschema
@@ -372,3 +373,24 @@ def test_a_document_follows_its_schema_after_a_thought(client, encoding, tools):
             continue
         assert answer.finish_reason == "stop", answer
         jsonschema.validate(json.loads(answer.message.content), ANSWER)
+
+
+@pytest.mark.parametrize("choice", ["required", "auto"])
+def test_a_custom_tools_text_follows_its_pattern(client, encoding, choice):
+    grammar = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "[0-9]{1,4}"}}
+    tool = {"type": "custom", "custom": {"name": "dial", "format": grammar}}
+    (token,) = encoding.encode(" to")
+    fields = {"logit_bias": {str(token): 30}} if choice == "auto" else {}
+    numbers = []
+    for seed in range(4):
+        answer = ask(
+            client,
+            tools=[tool],
+            tool_choice=choice,
+            seed=seed,
+            extra_body={"thinking_budget": 3},
+            **fields,
+        ).choices[0]
+        numbers += [call.custom.input for call in answer.message.tool_calls or []]
+    assert numbers and all(re.fullmatch("[0-9]{1,4}", number) for number in numbers)
+    assert choice == "auto" or len(numbers) == 4

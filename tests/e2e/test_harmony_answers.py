@@ -3,6 +3,7 @@
 import json
 import random
 
+import anthropic
 import pytest
 
 from conftest import MODEL_ID, ROOT, Router, wait_until
@@ -32,6 +33,7 @@ class HarmonyWorker(ScriptedWorker):
     def __init__(self, protos, tokenizer):
         super().__init__(protos, MODEL_ID)
         self.tokenizer = tokenizer
+        self.prompt = []  # of the last sequence, as token ids
 
     def GetModelCard(self, request, context):
         card = super().GetModelCard(request, context)
@@ -49,6 +51,7 @@ class HarmonyWorker(ScriptedWorker):
             yield self.pb.AssetChunk(data=self.tokenizer[at : at + (1 << 20)])
 
     def answer(self, sequence):
+        self.prompt = list(sequence.prompt_token_ids)
         tokens = self.script.pop(0)
         for at in range(0, len(tokens), self.group):
             output = self.pb.SequenceOutput(
@@ -72,7 +75,7 @@ def scripted(tmp_path_factory):
     router = Router(tmp_path_factory.mktemp("scripted"), "router", [worker])
     try:
         wait_until(router.is_ready, 60, f"router ready\n{router.text()[-2000:]}")
-        yield worker, router.client()
+        yield worker, router
     finally:
         router.kill()
         worker.close()
@@ -135,7 +138,7 @@ def as_openai_reads(encoding, tokens):
 
 @pytest.mark.parametrize("group", [1, 3, 1000])
 def test_answers_are_read_as_openai_reads_them(scripted, encoding, group):
-    worker, client = scripted
+    worker, client = scripted[0], scripted[1].client()
     worker.group = group
     rng = random.Random(17)
     for i in range(60):
@@ -172,7 +175,7 @@ def test_answers_are_read_as_openai_reads_them(scripted, encoding, group):
 
 
 def test_a_stop_string_ends_words_and_no_thought(scripted, encoding):
-    worker, client = scripted
+    worker, client = scripted[0], scripted[1].client()
     worker.group = 1
     text = (
         "<|channel|>analysis<|message|>It is 4.<|end|><|start|>assistant"
@@ -184,3 +187,69 @@ def test_a_stop_string_ends_words_and_no_thought(scripted, encoding):
     ]
     assert choice.message.reasoning_content == "It is 4."
     assert (choice.message.content, choice.finish_reason) == ("It ", "stop")
+
+
+# A thought, a call, its result and the words, as a client of each API goes on with what it got.
+THOUGHT, ARGUMENTS, RESULT, WORDS = "I look.", '{"city": "Zürich"}', "sunny", "It is sunny."
+CALLS = (
+    f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant"
+    f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ARGUMENTS}<|call|>"
+)
+ANSWERS = f"<|channel|>final<|message|>{WORDS}<|return|>"
+SECOND_PROMPT_ENDS = (
+    f"<|start|>user<|message|>Weather?<|end|>"
+    f"<|start|>assistant<|channel|>analysis<|message|>{THOUGHT}<|end|>"
+    "<|start|>assistant to=functions.get_weather<|channel|>commentary <|constrain|>json<|message|>"
+    f"{ARGUMENTS}<|call|><|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>"
+    f"{RESULT}<|end|><|start|>assistant"
+)
+FUNCTION = TOOLS[0]["function"]
+
+
+def go_on_in_chat(router):
+    client, messages = router.client(), [{"role": "user", "content": "Weather?"}]
+    fields = {"model": MODEL_ID, "tools": TOOLS}
+    first = client.chat.completions.create(messages=messages, **fields).choices[0].message
+    result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": RESULT}
+    messages += [first.model_dump(exclude_none=True), result]
+    return client.chat.completions.create(messages=messages, **fields).choices[0].message.content
+
+
+def go_on_in_responses(router):
+    client, items = router.client(), [{"role": "user", "content": "Weather?"}]
+    fields = {"model": MODEL_ID, "tools": [{"type": "function", **FUNCTION}]}
+    first = client.responses.create(input=items, **fields)
+    items += [item.model_dump(exclude_none=True) for item in first.output]
+    items.append(
+        {"type": "function_call_output", "call_id": first.output[-1].call_id, "output": RESULT}
+    )
+    return client.responses.create(input=items, **fields).output_text
+
+
+def go_on_in_messages(router):
+    client = anthropic.Anthropic(base_url=router.url, api_key="none", max_retries=0)
+    messages = [{"role": "user", "content": "Weather?"}]
+    tool = {"name": FUNCTION["name"], "description": FUNCTION["description"]}
+    fields = {
+        "model": MODEL_ID,
+        "max_tokens": 100,
+        "tools": [{**tool, "input_schema": FUNCTION["parameters"]}],
+    }
+    first = client.messages.create(messages=messages, **fields)
+    result = {"type": "tool_result", "tool_use_id": first.content[-1].id, "content": RESULT}
+    messages += [
+        {"role": "assistant", "content": [block.model_dump() for block in first.content]},
+        {"role": "user", "content": [result]},
+    ]
+    return client.messages.create(messages=messages, **fields).content[-1].text
+
+
+@pytest.mark.parametrize("go_on", [go_on_in_chat, go_on_in_responses, go_on_in_messages])
+def test_a_client_goes_on_behind_a_call(scripted, encoding, go_on):
+    worker, router = scripted
+    worker.group = 1
+    worker.script = [encoding.encode(text, allowed_special="all") for text in (CALLS, ANSWERS)]
+    assert go_on(router) == WORDS
+    assert encoding.decode(worker.prompt).endswith(SECOND_PROMPT_ENDS)
+    ends = encoding.encode(SECOND_PROMPT_ENDS, allowed_special="all")
+    assert worker.prompt[-len(ends) :] == ends
