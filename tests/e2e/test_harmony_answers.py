@@ -193,14 +193,16 @@ def test_a_stop_string_ends_words_and_no_thought(scripted, encoding):
 THOUGHT, ARGUMENTS, RESULT, WORDS = "I look.", '{"city": "Zürich"}', "sunny", "It is sunny."
 CALLS = (
     f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant"
-    f"<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{ARGUMENTS}<|call|>"
+    "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+    f"{ARGUMENTS}<|call|>"
 )
 ANSWERS = f"<|channel|>final<|message|>{WORDS}<|return|>"
 SECOND_PROMPT_ENDS = (
     f"<|start|>user<|message|>Weather?<|end|>"
     f"<|start|>assistant<|channel|>analysis<|message|>{THOUGHT}<|end|>"
     "<|start|>assistant to=functions.get_weather<|channel|>commentary <|constrain|>json<|message|>"
-    f"{ARGUMENTS}<|call|><|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>"
+    f"{ARGUMENTS}<|call|>"
+    "<|start|>functions.get_weather to=assistant<|channel|>commentary<|message|>"
     f"{RESULT}<|end|><|start|>assistant"
 )
 FUNCTION = TOOLS[0]["function"]
