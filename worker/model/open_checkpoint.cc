@@ -14,6 +14,7 @@
 #include "worker/model/declared_tensors.h"
 #include "worker/model/decoder_blocks.h"
 #include "worker/model/families/family.h"
+#include "worker/model/fused_experts.h"
 #include "worker/weights/gguf_file.h"
 #include "worker/weights/gguf_text.h"
 #include "worker/weights/hf_directory.h"
@@ -131,6 +132,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenHf(const std::string& directory,
     parts.fp8 = files.quantization.fp8;
     parts.mxfp4 = files.quantization.mxfp4;
     parts.tensors = std::move(files.tensors);
+    SplitFusedExperts(*spec, &parts.tensors);
     parts.files = std::move(files.files);
     parts.memory = std::move(files.memory);
   }

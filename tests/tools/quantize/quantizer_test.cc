@@ -7,10 +7,12 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "tests/testing/source_dir.h"
 #include "tests/tools/gpu_checkpoint.h"
 #include "tests/worker/model/model_runner.h"
+#include "tools/quantize/safetensors_writer.h"
 #include "worker/backend/cpu/cpu_backend.h"
 #include "worker/model/load_model.h"
 #include "worker/model/open_checkpoint.h"
@@ -325,6 +328,69 @@ TEST_F(QuantizerTest, StackedExpertsBecomeModulesWithTheSameValues) {
   EXPECT_NE((*checkpoint)->Find(experts + ".0.down_proj.bias"), nullptr);
   // Values moved and none were added.
   EXPECT_EQ(report->output_bytes, report->input_bytes);
+}
+
+// Copies the checkpoint as transformers 5 writes it with save_original_format=False.
+void WriteFused(const std::string& from, const std::string& to) {
+  fs::create_directories(to);
+  fs::copy(from + "/config.json", to + "/config.json");
+  const auto checkpoint = worker::OpenCheckpoint(from);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  SafetensorsWriter writer(to, {.header_bytes = 1 << 16});
+  std::set<std::string> fused;
+  for (const worker::LayerSpec& layer : (*checkpoint)->spec().layers) {
+    if (!layer.experts.has_value()) continue;
+    const int64_t experts = layer.experts->routing.num_experts;
+    for (const auto* parts : {&layer.experts->gate_up, &layer.experts->down}) {
+      std::string bytes;
+      std::vector<int64_t> shape;
+      for (const worker::RowBlock& part : *parts) {
+        const worker::TensorView& tensor = *(*checkpoint)->Find(part.module + ".weight");
+        bytes.append(static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes));
+        fused.insert(tensor.name);
+        const auto each = static_cast<int64_t>(parts->size()) / experts;
+        shape = {experts, each * tensor.shape[0], tensor.shape[1]};
+      }
+      const std::string& first = parts->front().module;
+      const std::string name = first.substr(0, first.rfind(".0.")) +
+                               (parts == &layer.experts->down ? ".down_proj" : ".gate_up_proj");
+      ASSERT_TRUE(writer.Add(name, worker::DType::kBf16, shape, bytes).ok());
+    }
+  }
+  for (const worker::TensorView& tensor : (*checkpoint)->tensors()) {
+    if (fused.count(tensor.name) != 0) continue;
+    ASSERT_TRUE(writer
+                    .Add(tensor.name, tensor.dtype, tensor.shape,
+                         {static_cast<const char*>(tensor.data), static_cast<size_t>(tensor.bytes)})
+                    .ok());
+  }
+  ASSERT_TRUE(writer.Finish().ok());
+}
+
+TEST_F(QuantizerTest, FusedExpertsAreReadAsModules) {
+  for (const char* name : {"qwen3_moe", "qwen2_moe", "deepseek_v3"}) {
+    QuantizeOptions options = Options(name);
+    const auto apart = Run(options);
+    ASSERT_TRUE(apart.ok()) << apart.status();
+    const auto expected = worker::OpenCheckpoint(options.output);
+    options.input = folder_ / "fused" / name;
+    options.output = folder_ / "quantized" / name;
+    fs::create_directories(folder_ / "quantized");
+    WriteFused(kTiny + name, options.input);
+    const auto report = Run(options);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->quality.kl_max, apart->quality.kl_max);
+    const auto checkpoint = worker::OpenCheckpoint(options.output);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ((*checkpoint)->tensors().size(), (*expected)->tensors().size());
+    for (const worker::TensorView& tensor : (*expected)->tensors()) {
+      const worker::TensorView* written = (*checkpoint)->Find(tensor.name);
+      ASSERT_NE(written, nullptr) << tensor.name;
+      EXPECT_EQ(written->shape, tensor.shape) << tensor.name;
+      EXPECT_EQ(std::memcmp(written->data, tensor.data, static_cast<size_t>(tensor.bytes)), 0)
+          << tensor.name;
+    }
+  }
 }
 
 // As DeepSeek publishes its models: what is not rounded to int8 becomes bf16.
