@@ -254,9 +254,10 @@ void AddRequests(RouterConfig* config, config::Schema* schema) {
             "After this long without output an event stream gets a comment.")
       .Range(milliseconds(10), hours(1));
   schema
-      ->Add("stream_interval", &config->generation.stream_interval,
-            "Least time between two events of a streamed answer; tokens that come in between go "
-            "together with the next event. 0: every token at once.")
+      ->Add(
+          "stream_interval", &config->generation.stream_interval,
+          "Time between two events of a streamed answer, for which workers hold tokens back: those "
+          "that come in between go together. 0: every token at once.")
       .Range(milliseconds(0), milliseconds(1000));
   schema
       ->Add("max_attempts", &config->generation.max_attempts,

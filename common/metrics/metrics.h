@@ -59,7 +59,7 @@ inline constexpr HistogramSpec<1> kRouterTimeToFirstToken{
     {"model"}};
 inline constexpr HistogramSpec<1> kRouterInterTokenLatency{
     "pingti_router_inter_token_latency_seconds",
-    "Time between two output tokens of one sequence.",
+    "Time between two output tokens of one sequence; of tokens that came together, their mean.",
     kInterTokenBuckets,
     {"model"}};
 inline constexpr HistogramSpec<1> kRouterQueueTime{

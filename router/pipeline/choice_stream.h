@@ -50,6 +50,10 @@ class ChoiceStream {
   // Where the first token stands in the text, when an echoed prompt precedes it.
   void SetTextOffset(size_t offset) { text_offset_ = offset; }
 
+  // Whether Push may find that the answer is over.
+  bool may_end() const {
+    return stop_matcher_.has_value() || (ends_with_call_ && tool_calls_ != nullptr);
+  }
   // Whether the next token still belongs to a thought.
   bool thinking() const { return splitter_->inside(); }
   uint32_t num_tokens() const { return num_tokens_; }

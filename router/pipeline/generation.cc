@@ -250,6 +250,7 @@ void Generation::Handle(Placed&& event) {
   choice.state = Choice::State::kPlaced;
   choice.worker = event.place.worker;
   choice.sequence_id = event.place.sequence_id;
+  choice.worker_holds = event.place.holds_outputs && OutputInterval(choice).count() > 0;
   life_->Placed(
       {context_->clock->Now(), event.choice, event.place.worker_address, choice.queued_at});
 }

@@ -106,6 +106,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
     uint64_t job_id = 0;
     WorkerKey worker = 0;
     uint64_t sequence_id = 0;
+    bool worker_holds = false;  // its tokens, for stream_interval: they go on as they come
     std::vector<WorkerKey> excluded;
     std::vector<uint32_t> generated;
     std::vector<TokenScores> prompt_scores;  // of this attempt, until they are echoed
@@ -141,6 +142,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   // What the choice's next worker must hold: all of it where the client said how much, else one
   // token more than there is.
   uint32_t ContextTokens(const Choice& choice) const;
+  // For how long the worker may hold tokens back.
+  std::chrono::milliseconds OutputInterval(const Choice& choice) const;
   SamplingParams MakeSampling(const Choice& choice) const;
   BeamParams MakeBeams() const;
   StopCriteria MakeStop(const Choice& choice) const;

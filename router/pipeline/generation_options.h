@@ -11,7 +11,8 @@ struct GenerationOptions {
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds queue_timeout{300'000};
   std::chrono::milliseconds keep_alive{10'000};
-  // Least time between two deltas of a streamed choice: what comes in between goes with the next.
+  // Time between two deltas of a streamed choice: what comes in between goes with the next. A
+  // worker that can holds it back; of others' sequences this router does.
   std::chrono::milliseconds stream_interval{0};
   // How often one choice may fail at a worker without a token in between.
   int max_attempts = 4;

@@ -49,6 +49,7 @@ Sequence Generation::MakeSequence(const Choice& choice) const {
   sequence.cache_salt = request_.tenant;
   sequence.adapter = model_->adapter;
   sequence.speculation = request_.params.speculation;
+  sequence.output_interval = OutputInterval(choice);
   sequence.sampling = MakeSampling(choice);
   sequence.stop = MakeStop(choice);
   sequence.grammar = prompts_.grammar;
@@ -59,6 +60,18 @@ Sequence Generation::MakeSequence(const Choice& choice) const {
     sequence.logprobs.emplace();  // answers are compared by them
   }
   return sequence;
+}
+
+std::chrono::milliseconds Generation::OutputInterval(const Choice& choice) const {
+  // Where this router finds the end, in tokens that it has read, the worker would compute beyond it
+  // while it holds them. A search says nothing until it is over.
+  const bool ends_here = choice.stream->may_end() || request_.thinking_budget.has_value();
+  if (ends_here || request_.params.beams() > 1) return std::chrono::milliseconds(0);
+  // Nobody sees the tokens of an answer that is not streamed before its end. They are what another
+  // worker resumes it with, and its key's turns in the queue are counted by them.
+  constexpr std::chrono::milliseconds kWhole{200};
+  const std::chrono::milliseconds streamed = context_->options.stream_interval;
+  return request_.stream ? streamed : std::max(streamed, kWhole);
 }
 
 SamplingParams Generation::MakeSampling(const Choice& choice) const {
@@ -307,7 +320,8 @@ void Generation::Send(ChoiceDelta delta) {
     drawn_->Add(std::move(delta));
   } else if (!delta.empty()) {
     Choice& choice = choices_[delta.index];
-    const bool may_wait = request_.stream && delta.finish == FinishReason::kNone;
+    const bool may_wait =
+        request_.stream && !choice.worker_holds && delta.finish == FinishReason::kNone;
     if (may_wait && now_ < choice.sent_at + context_->options.stream_interval) {
       choice.held = std::move(delta);
       holds_.store(true, std::memory_order_relaxed);

@@ -18,6 +18,7 @@ struct SequencePlace {
   WorkerKey worker = 0;
   std::string worker_address;  // as logs name it
   uint64_t sequence_id = 0;
+  bool holds_outputs = false;  // see WorkerInfo
 };
 
 // Called on any thread, without locks, one call at a time but for OnPlaced, which may overlap an

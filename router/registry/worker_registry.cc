@@ -289,7 +289,8 @@ WorkerRegistry::Booked WorkerRegistry::Book(WorkerKey key, uint32_t tokens,
     if (worker == nullptr || worker->state != WorkerState::kReady || worker->channel == nullptr) {
       return {};
     }
-    booked = {worker->channel, {key, worker->address, next_sequence_id_++}};
+    booked = {worker->channel,
+              {key, worker->address, next_sequence_id_++, worker->info.holds_outputs}};
     expected = worker->expected;
     worker->bookings.emplace(
         booked.place.sequence_id,

@@ -3,6 +3,7 @@
 // is that of the message of the same name there.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -65,6 +66,8 @@ struct Sequence {
   std::string cache_salt;
   std::string adapter;  // its id; empty: the base model
   bool speculation = true;
+  // How long the worker may hold tokens back to report several steps' together. 0: not at all.
+  std::chrono::milliseconds output_interval{0};
 };
 
 // Asks a worker to load or to unload an adapter.

@@ -256,6 +256,8 @@ void Session::HandleWelcome(const worker::v1::Welcome& welcome) {
     most_sent_ = std::min<size_t>(most_sent_, welcome.max_message_bytes());
   }
   info.adapters = AdapterModels(welcome.adapters());
+  info.holds_outputs = std::find(welcome.features().begin(), welcome.features().end(),
+                                 "output_interval") != welcome.features().end();
   ready_.store(true, std::memory_order_release);
   events_->OnReady(link_, info);
 }

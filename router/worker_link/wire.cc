@@ -181,6 +181,7 @@ worker::v1::Sequence ToWire(const Sequence& sequence) {
   message.set_cache_salt(sequence.cache_salt);
   message.set_adapter(sequence.adapter);
   message.set_no_speculation(!sequence.speculation);
+  message.set_output_interval_ms(static_cast<uint32_t>(sequence.output_interval.count()));
   return message;
 }
 

@@ -41,6 +41,7 @@ struct WorkerInfo {
   uint64_t kv_total_blocks = 0;
   uint32_t credit_sequences = 0;
   uint32_t credit_tokens = 0;
+  bool holds_outputs = false;  // for Sequence::output_interval
 };
 
 using LinkId = uint64_t;

@@ -57,6 +57,7 @@ void FakeWorker::GiveBack() {
     SessionResponse response;
     for (const auto& [id, running] : stream->running) {
       worker::v1::SequenceOutput* output = response.mutable_step_output()->add_outputs();
+      *output = running.held;
       output->set_sequence_id(id);
       output->mutable_finish()->set_reason(Finish::REASON_PREEMPTED);
     }

@@ -60,6 +60,8 @@ struct FakeWorkerOptions {
   size_t cache_blocks = 0;
   // Whether Submitted knows what came; without, a long load does not fill this process.
   bool keep_submitted = true;
+  // Holds tokens back for a sequence's output_interval_ms, and says that it does.
+  bool holds_outputs = true;
   // Changes what a session says; called once for each message. What it leaves empty is not sent.
   std::function<void(worker::v1::SessionResponse*)> say{};
   // Changes what a load report says.

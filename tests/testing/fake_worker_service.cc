@@ -141,6 +141,7 @@ void FakeWorker::Service::Take(Stream* stream, const SessionRequest& request) {
     welcome->set_worker_id("127.0.0.1:" + std::to_string(port_));
     welcome->set_incarnation("1");
     welcome->set_model_fingerprint(options_.fingerprint);
+    if (options_.holds_outputs) welcome->add_features("output_interval");
     welcome->mutable_initial_credit()->set_max_waiting_sequences(options_.credit_sequences);
     welcome->mutable_initial_credit()->set_max_waiting_tokens(options_.credit_tokens);
     stream->Send(std::move(response));
@@ -185,6 +186,9 @@ void FakeWorker::Service::Start(Stream* stream, const worker::v1::Sequence& sequ
   running.logprobs = sequence.logprobs().enabled();
   running.top_logprobs = sequence.logprobs().top_logprobs();
   running.first_top = options_.first_top;
+  if (options_.holds_outputs) {
+    running.interval = std::chrono::milliseconds(sequence.output_interval_ms());
+  }
   if (sequence.logprobs().prompt()) running.prompt_logprobs = prompt_tokens;
   stream->running.emplace(sequence.sequence_id(), std::move(running));
 }
@@ -271,9 +275,49 @@ void FakeWorker::Service::Step(Stream* stream) {
     output->set_sequence_id(it->first);
     const bool goes_on = Advance(&it->second, options_.tokens_per_step, output);
     tokens_sent_ += static_cast<uint64_t>(output->token_ids_size());
+    if (Hold(&it->second, output)) step->mutable_outputs()->RemoveLast();
     it = goes_on ? std::next(it) : stream->running.erase(it);
   }
-  stream->Send(std::move(response));
+  if (step->outputs_size() > 0) stream->Send(std::move(response));
+}
+
+bool FakeWorker::Service::Hold(Running* sequence, worker::v1::SequenceOutput* output) {
+  if (sequence->interval.count() == 0) return false;
+  const steady_clock::time_point now = steady_clock::now();
+  const bool is_first = sequence->reported == steady_clock::time_point();
+  const bool holds = sequence->held.token_ids_size() > 0;
+  const bool waited = !holds && now >= sequence->reported + sequence->interval;
+  if (holds) {
+    sequence->held.MergeFrom(*output);
+    output->Swap(&sequence->held);
+  }
+  if (is_first || waited || output->has_finish()) {
+    sequence->held.Clear();
+    sequence->reported = now;
+    return false;
+  }
+  sequence->held.Swap(output);
+  if (!holds)
+    sequence->due = now - now.time_since_epoch() % sequence->interval + sequence->interval;
+  return true;
+}
+
+steady_clock::time_point FakeWorker::Service::SendDue(Stream* stream) {
+  const steady_clock::time_point now = steady_clock::now();
+  steady_clock::time_point next = steady_clock::time_point::max();
+  SessionResponse response;
+  for (auto& [id, sequence] : stream->running) {
+    if (sequence.held.token_ids_size() == 0) continue;
+    if (sequence.due > now) {
+      next = std::min(next, sequence.due);
+      continue;
+    }
+    sequence.reported = sequence.due;
+    response.mutable_step_output()->add_outputs()->Swap(&sequence.held);
+    sequence.held.Clear();
+  }
+  if (response.has_step_output()) stream->Send(std::move(response));
+  return next;
 }
 
 void FakeWorker::Service::Report(Stream* stream) {
@@ -298,6 +342,8 @@ void FakeWorker::Service::Run() {
       for (Stream* stream : streams_) Report(stream);
       next_report = now + options_.report_interval;
     }
+    steady_clock::time_point wake = next_report;
+    for (Stream* stream : streams_) wake = std::min(wake, SendDue(stream));
     bool busy = false;
     bool blocked = false;
     const bool may_step = !stalled_ && (!held_ || allowed_steps_ > 0);
@@ -313,8 +359,8 @@ void FakeWorker::Service::Run() {
     if (busy && held_) --allowed_steps_;
     if (!busy) {
       // Nothing tells of a backlog that was written.
-      changed_.wait_until(
-          lock, blocked ? std::min(next_report, now + std::chrono::milliseconds(1)) : next_report);
+      changed_.wait_until(lock,
+                          blocked ? std::min(wake, now + std::chrono::milliseconds(1)) : wake);
     } else if (options_.step_time.count() > 0) {
       lock.unlock();
       std::this_thread::sleep_until(now + options_.step_time);

@@ -4,6 +4,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -51,6 +52,10 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
     uint32_t prompt_logprobs = 0;  // how many to send with the first output
     uint32_t cached_tokens = 0;
     bool first = true;
+    std::chrono::milliseconds interval{0};  // for which tokens may be held
+    worker::v1::SequenceOutput held;        // has no tokens: nothing is
+    std::chrono::steady_clock::time_point reported;
+    std::chrono::steady_clock::time_point due;
   };
   class Stream;
 
@@ -59,6 +64,10 @@ class FakeWorker::Service final : public worker::v1::Worker::CallbackService {
   // Tokens of the prompt that are cached; tells the router what is cached from now on.
   uint32_t LookUp(Stream* stream, const worker::v1::Sequence& sequence);
   void Step(Stream* stream);
+  // Holds tokens back as worker/server/held_outputs.h does. False: `output` goes now.
+  static bool Hold(Running* sequence, worker::v1::SequenceOutput* output);
+  // Sends what was held and is due. When the next is.
+  static std::chrono::steady_clock::time_point SendDue(Stream* stream);
   static bool Advance(Running* sequence, int num_tokens, worker::v1::SequenceOutput* output);
   void Report(Stream* stream);
 

@@ -4,6 +4,7 @@
 // the proto's, so that messages about them mean something to the router. Plain data.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -49,6 +50,8 @@ struct Request {
   AdapterPtr adapter;      // null: the base model, or an adapter that is still to come
   std::string adapter_id;  // of the one that is to come, see Engine::SetAdapter; else empty
   bool speculate = true;   // drafts may be proposed; they never change the answer
+  // How long tokens may wait for others of the same answer before they are sent. 0: not at all.
+  std::chrono::milliseconds output_interval{0};
   // Not OK when the message asked for what no field above can carry: the request is rejected with
   // it.
   absl::Status unsupported;
@@ -102,6 +105,7 @@ struct SequenceOutput {
   std::vector<TokenLogprobs> prompt_logprobs;
   std::optional<Finish> finish;  // nothing follows it
   int32_t cached_prompt_tokens = 0;
+  std::chrono::milliseconds interval{0};  // the request's output_interval
 };
 
 // Where a session's outputs go.

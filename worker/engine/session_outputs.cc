@@ -34,6 +34,7 @@ SequenceOutput* SessionOutputs::For(RequestGroup* group, Sample* sample, int32_t
   }
   SequenceOutput* output = Add(&session, group->request.sequence_id);
   output->sample_index = sample_index;
+  output->interval = group->request.output_interval;
   if (!sample->has_output) {
     sample->has_output = true;
     output->cached_prompt_tokens = std::max(group->cached_prompt_tokens, 0);
@@ -56,6 +57,7 @@ SequenceOutput* SessionOutputs::Add(Session* session, uint64_t sequence_id) {
   output->prompt_logprobs.clear();
   output->finish.reset();
   output->cached_prompt_tokens = 0;
+  output->interval = std::chrono::milliseconds(0);
   return output;
 }
 

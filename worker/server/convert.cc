@@ -1,6 +1,8 @@
 // See convert.h.
 #include "worker/server/convert.h"
 
+#include <algorithm>
+#include <chrono>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -10,6 +12,8 @@
 
 namespace pingti::worker {
 namespace {
+
+constexpr uint32_t kMostOutputIntervalMs = 1'000;  // as worker.proto says
 
 // Values past int32 are no use to the engine; the largest one fails its checks by name.
 int32_t Clamp(uint32_t value) {
@@ -138,6 +142,8 @@ Request FromProto(const v1::Sequence& message, TimePoint now) {
   }
   request.cache_salt = message.cache_salt();
   request.speculate = !message.no_speculation();
+  request.output_interval =
+      std::chrono::milliseconds(std::min(message.output_interval_ms(), kMostOutputIntervalMs));
   if (message.has_grammar()) GrammarFrom(message.grammar(), &request);
   return request;
 }

@@ -175,7 +175,7 @@ absl::StatusOr<ServedCard> BuildModelCard(const Checkpoint& checkpoint, const Ca
   card->set_vocab_size(static_cast<uint32_t>(facts.vocab_size));
   card->set_tensor_parallel(1);
   for (const char* feature :
-       {"logprobs", "prompt_logprobs", "beam_search", "beam_early_stopping"}) {
+       {"logprobs", "prompt_logprobs", "beam_search", "beam_early_stopping", "output_interval"}) {
     card->add_features(feature);
   }
   if (facts.grammars) {

@@ -2,7 +2,6 @@
 #include "worker/server/outbox.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "proto/pingti/worker/v1/worker.pb.h"
@@ -31,11 +30,6 @@ void FillAdapters(const std::vector<AdapterInfo>& adapters, v1::AdapterList* mes
   }
 }
 
-template <typename T>
-void Append(std::vector<T>&& from, std::vector<T>* to) {
-  to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
-}
-
 }  // namespace
 
 void Outbox::Open(const WorkerIdentity& identity, SubmitCredit credit, uint32_t output_credit,
@@ -55,10 +49,19 @@ void Outbox::AddOutputCredit(uint32_t steps) {
   output_credit_ += steps;
 }
 
-void Outbox::AddOutputs(uint64_t step, std::span<SequenceOutput> outputs) {
+TimePoint Outbox::AddOutputs(uint64_t step, std::span<SequenceOutput> outputs, TimePoint now) {
   MutexLock lock(&mutex_);
   step_ = step;
-  for (SequenceOutput& output : outputs) Merge(std::move(output));
+  for (SequenceOutput& output : outputs) {
+    if (!held_.Hold(&output, now)) Merge(std::move(output));
+  }
+  return outputs_.empty() ? held_.due() : now;
+}
+
+TimePoint Outbox::ReleaseHeld(TimePoint now) {
+  MutexLock lock(&mutex_);
+  for (SequenceOutput& output : held_.TakeDue(now)) Merge(std::move(output));
+  return held_.due();
 }
 
 void Outbox::Merge(SequenceOutput&& output) {
@@ -70,11 +73,7 @@ void Outbox::Merge(SequenceOutput&& output) {
         pending.finish) {
       continue;
     }
-    pending.token_ids.insert(pending.token_ids.end(), output.token_ids.begin(),
-                             output.token_ids.end());
-    Append(std::move(output.logprobs), &pending.logprobs);
-    Append(std::move(output.prompt_logprobs), &pending.prompt_logprobs);
-    pending.finish = std::move(output.finish);
+    Join(std::move(output), &pending);
     merge_hint_ = place + 1;
     return;
   }
@@ -218,7 +217,7 @@ size_t Outbox::num_outputs() const {
 
 bool Outbox::drained() const {
   MutexLock lock(&mutex_);
-  return !open_ || (!welcome_ && !draining_ && outputs_.empty());
+  return !open_ || (!welcome_ && !draining_ && outputs_.empty() && held_.due() == TimePoint::max());
 }
 
 }  // namespace pingti::worker

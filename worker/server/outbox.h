@@ -17,6 +17,7 @@
 #include "worker/adapters/adapter_store.h"
 #include "worker/engine/engine_core.h"
 #include "worker/engine/request.h"
+#include "worker/server/held_outputs.h"
 
 namespace pingti::worker::v1 {
 class SessionResponse;
@@ -57,8 +58,11 @@ class Outbox {
             size_t max_message_bytes);
   void AddOutputCredit(uint32_t steps);
 
-  // The outputs are moved from.
-  void AddOutputs(uint64_t step, std::span<SequenceOutput> outputs);
+  // The outputs are moved from; some may wait, see held_outputs.h. Returns when there is something
+  // to write: `now`, or when ReleaseHeld will have it.
+  TimePoint AddOutputs(uint64_t step, std::span<SequenceOutput> outputs, TimePoint now);
+  // What is held and due waits no more. Returns when the next is due; TimePoint::max(): never.
+  TimePoint ReleaseHeld(TimePoint now);
   void AddCacheEvents(std::span<const CacheEvent> events);
   void SetAccepted(uint64_t highest_sequence_id);
   void SetLoad(const LoadSnapshot& load);
@@ -70,7 +74,7 @@ class Outbox {
   // Fills the next message to write, the most urgent kind first. False when there is nothing to
   // write now. One thread at a time. REQUIRES: `response` is cleared.
   bool Take(v1::SessionResponse* response);
-  // Outputs that wait: one per sample that got something since it was taken last.
+  // Outputs that wait to be taken: one per sample that got something since it was taken last.
   size_t num_outputs() const;
   // Nothing is left that Take would ever give, were there credit. Load reports do not count.
   bool drained() const;
@@ -92,6 +96,7 @@ class Outbox {
 
   uint64_t step_ PINGTI_GUARDED_BY(mutex_) = 0;
   std::vector<SequenceOutput> outputs_ PINGTI_GUARDED_BY(mutex_);
+  HeldOutputs held_ PINGTI_GUARDED_BY(mutex_);
   size_t merge_hint_ PINGTI_GUARDED_BY(mutex_) = 0;  // where the next output's match likely is
 
   std::vector<CacheEvent> events_ PINGTI_GUARDED_BY(mutex_);

@@ -73,6 +73,14 @@ void SessionHub::Ring() {
   rung_.NotifyOne();
 }
 
+void SessionHub::RingAt(TimePoint at) {
+  if (at <= std::chrono::steady_clock::now()) return Ring();
+  MutexLock lock(&mutex_);
+  if (at >= release_at_) return;
+  release_at_ = at;
+  rung_.NotifyOne();
+}
+
 void SessionHub::SetAdapters(std::vector<AdapterInfo> adapters) {
   MutexLock lock(&mutex_);
   adapters_ = std::move(adapters);
@@ -181,7 +189,7 @@ void SessionHub::Run() {
     {
       MutexLock lock(&mutex_);
       while (!bell_ && !stopping_) {
-        if (!rung_.WaitUntil(&mutex_, next_report)) break;
+        if (!rung_.WaitUntil(&mutex_, std::min(next_report, release_at_))) break;
       }
       if (stopping_) return;
       bell_ = false;
@@ -192,7 +200,11 @@ void SessionHub::Run() {
         report_now_ = false;
         next_report = now + options_.report_interval;
       }
-      for (auto& [key, entry] : sessions_) writers.push_back(entry.writer);
+      release_at_ = TimePoint::max();
+      for (auto& [key, entry] : sessions_) {
+        release_at_ = std::min(release_at_, entry.outbox->ReleaseHeld(now));
+        writers.push_back(entry.writer);
+      }
     }
     for (auto& writer : writers) writer->Flush();
     writers.clear();

@@ -59,6 +59,8 @@ class SessionHub : public EngineObserver {
   size_t num_sessions() const;
   // Asks the hub's thread to flush. Cheap; called on the engine thread.
   void Ring();
+  // The same, once `at` has come; TimePoint::max(): not at all.
+  void RingAt(TimePoint at);
 
   // Tells all sessions, also those still to come, which adapters there are.
   void SetAdapters(std::vector<AdapterInfo> adapters);
@@ -92,6 +94,8 @@ class SessionHub : public EngineObserver {
   mutable Mutex mutex_;
   CondVar rung_;
   bool bell_ PINGTI_GUARDED_BY(mutex_) = false;
+  // When the first held output of any session is due, or before that.
+  TimePoint release_at_ PINGTI_GUARDED_BY(mutex_) = TimePoint::max();
   bool stopping_ PINGTI_GUARDED_BY(mutex_) = false;
   std::map<const SessionWriter*, Entry> sessions_ PINGTI_GUARDED_BY(mutex_);
   std::vector<AdapterInfo> adapters_ PINGTI_GUARDED_BY(mutex_);

@@ -2,6 +2,7 @@
 #include "worker/server/session_stream.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -27,8 +28,7 @@ class OutboxSink : public SessionSink {
       : outbox_(std::move(outbox)), hub_(hub) {}
 
   void OnStep(uint64_t step, std::span<SequenceOutput> outputs) override {
-    outbox_->AddOutputs(step, outputs);
-    hub_->Ring();
+    hub_->RingAt(outbox_->AddOutputs(step, outputs, std::chrono::steady_clock::now()));
   }
   void OnAccepted(uint64_t highest_sequence_id) override {
     outbox_->SetAccepted(highest_sequence_id);
@@ -228,7 +228,7 @@ void SessionStream::RefuseWhileDraining(const v1::SubmitBatch& batch) {
       outputs.push_back(std::move(output));
     }
   }
-  outbox_->AddOutputs(engine_->steps(), outputs);
+  outbox_->AddOutputs(engine_->steps(), outputs, std::chrono::steady_clock::now());
   Flush();
 }
 

@@ -1,6 +1,7 @@
 // What a generation sends where, event by event. Interleavings of threads: generation_test.cc.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "boost/json.hpp"
 #include "tests/router/pipeline/steered_generations.h"
 
 namespace pingti::router {
@@ -124,6 +126,92 @@ TEST(StreamIntervalTest, AClientThatIsGoneWhenHeldTokensGoEndsTheRequest) {
   steered.Pass(milliseconds(100));
   EXPECT_TRUE(sink->error.has_value());
   EXPECT_EQ(steered.worker("a").cancelled, std::vector<uint64_t>{id});
+}
+
+// ---- what workers hold
+
+// What the worker is asked for a request.
+milliseconds IntervalOf(SteeredGenerations* steered, GenerationRequest request) {
+  steered->Start(std::move(request));
+  const size_t sent = steered->worker("a").submitted.size() + steered->worker("b").submitted.size();
+  EXPECT_EQ(sent, 1u);
+  return steered->worker("a").submitted.at(0).output_interval;
+}
+
+TEST(OutputIntervalTest, AStreamsWorkerHoldsTokensForItsInterval) {
+  for (const int interval : {0, 20, 1000}) {
+    SteeredGenerations steered({.stream_interval = milliseconds(interval)});
+    EXPECT_EQ(IntervalOf(&steered, Streamed()), milliseconds(interval));
+  }
+}
+
+TEST(OutputIntervalTest, AnAnswerThatIsNotStreamedIsReportedNowAndThen) {
+  for (const int interval : {0, 20, 1000}) {
+    SteeredGenerations steered({.stream_interval = milliseconds(interval)});
+    EXPECT_EQ(IntervalOf(&steered, SteeredGenerations::Completion({"p"})),
+              milliseconds(std::max(interval, 200)));
+  }
+}
+
+TEST(OutputIntervalTest, NothingIsHeldOfAnAnswerThatItsTokensEndHere) {
+  const auto make_request = [](int which) {
+    GenerationRequest request = Streamed();
+    if (which == 0) request.params.stop = {"END"};
+    if (which == 1) request.thinking_budget = 10;
+    if (which == 2) request.params.num_beams = 2;
+    if (which < 3) return request;
+    request = {};
+    request.id = "chatcmpl-test";
+    request.model = "m";
+    request.stream = true;
+    request.template_context = std::make_shared<boost::json::object>();
+    (*request.template_context)["messages"] =
+        boost::json::parse(R"([{"role":"user","content":"q"}])");
+    (*request.template_context)["tools"] = boost::json::parse(
+        R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
+    request.parse_tool_calls = true;
+    request.parallel_tool_calls = which > 3;
+    return request;
+  };
+  for (int which = 0; which < 5; ++which) {
+    SCOPED_TRACE(which);
+    SteeredGenerations steered({.stream_interval = milliseconds(100)});
+    steered.model().chat_template = *text::ChatTemplate::Parse("{{ messages[0].content }}", {});
+    steered.model().tool_calls = ToolCallFormat::kHermes;
+    steered.model().beams = true;
+    const bool goes_on_behind_calls = which == 4;
+    EXPECT_EQ(IntervalOf(&steered, make_request(which)),
+              milliseconds(goes_on_behind_calls ? 100 : 0));
+  }
+}
+
+TEST(OutputIntervalTest, WhatAWorkerHeldIsNotHeldAgain) {
+  for (const bool holds : {false, true}) {
+    SteeredGenerations steered({.stream_interval = milliseconds(100)});
+    if (holds) steered.HoldOutputs();
+    const auto sink = steered.Start(Streamed());
+    const std::string at = steered.worker("a").submitted.empty() ? "b" : "a";
+    const uint64_t id = steered.worker(at).submitted.at(0).sequence_id;
+    steered.Say(at, id, "a");
+    steered.AdvanceOnly(milliseconds(99));  // the worker's clock is as good as the router's
+    steered.Say(at, id, "bc");
+    EXPECT_EQ(sink->Text(0), holds ? "abc" : "a");
+  }
+}
+
+TEST(OutputIntervalTest, WhatNoWorkerHoldsIsHeldHere) {
+  SteeredGenerations steered({.stream_interval = milliseconds(100)});
+  steered.HoldOutputs();
+  GenerationRequest request = Streamed();
+  request.params.stop = {"END"};
+  const auto sink = steered.Start(std::move(request));
+  const std::string at = steered.worker("a").submitted.empty() ? "b" : "a";
+  const uint64_t id = steered.worker(at).submitted.at(0).sequence_id;
+  steered.Say(at, id, "a");
+  steered.Say(at, id, "b");
+  EXPECT_EQ(sink->Text(0), "a");
+  steered.Pass(milliseconds(100));
+  EXPECT_EQ(sink->Text(0), "ab");
 }
 
 // ---- what is sent

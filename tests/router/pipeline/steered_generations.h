@@ -140,7 +140,13 @@ class SteeredGenerations {
     info.max_batch_size = 8;
     info.credit_sequences = 8;
     info.credit_tokens = 1000;
+    info.holds_outputs = workers_hold_outputs_;
     registry_.OnReady(workers_.at(address)->link, info);
+  }
+  // Both workers connect anew, and hold tokens for a sequence's output_interval.
+  void HoldOutputs() {
+    workers_hold_outputs_ = true;
+    for (const auto& [address, worker] : workers_) Connect(address);
   }
   SteeredWorker& worker(const std::string& address) { return *workers_.at(address); }
   // The worker says `text` of a sequence, a token per byte, and how it ends, if it does.
@@ -193,6 +199,7 @@ class SteeredGenerations {
                              &clock_, OsEntropy(),  {&token_hook_}};
   InferenceService service_{&context_, &registry_};
   std::shared_ptr<ServedModel> model_;
+  bool workers_hold_outputs_ = false;
   std::map<std::string, std::shared_ptr<SteeredWorker>> workers_;
   std::shared_ptr<ClientWatch> client_;
 };

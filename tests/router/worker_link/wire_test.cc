@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <set>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ Sequence FullSequence() {
   sequence.deadline_ms = 1234;
   sequence.cache_salt = "alice";
   sequence.speculation = false;
+  sequence.output_interval = std::chrono::milliseconds(50);
   return sequence;
 }
 
@@ -59,7 +61,7 @@ TEST(Wire, ASequenceGoesUpWithAllItsFields) {
             "stop_token_ids: 9 ignore_eos: true stop_texts: \"END\" } logprobs { enabled: true "
             "top_logprobs: 3 "
             "prompt: true } grammar { regex: \"a+\" } priority: -2 deadline_ms: 1234 "
-            "cache_salt: \"alice\" no_speculation: true");
+            "cache_salt: \"alice\" no_speculation: true output_interval_ms: 50");
 }
 
 TEST(Wire, WhatWasNotAskedForIsNotSent) {

@@ -77,6 +77,7 @@ TEST(FromProto, EveryFieldIsTaken) {
   message.set_deadline_ms(14);
   message.set_cache_salt("salt");
   message.set_no_speculation(true);
+  message.set_output_interval_ms(50);
   const Request request = FromProto(message, now);
   EXPECT_EQ(request.sequence_id, 5u);
   EXPECT_EQ(request.request_id, "r");
@@ -111,6 +112,7 @@ TEST(FromProto, EveryFieldIsTaken) {
   EXPECT_EQ(request.deadline, now + std::chrono::milliseconds(14));
   EXPECT_EQ(request.cache_salt, "salt");
   EXPECT_FALSE(request.speculate);
+  EXPECT_EQ(request.output_interval, std::chrono::milliseconds(50));
   EXPECT_TRUE(request.unsupported.ok());
 }
 
@@ -121,11 +123,21 @@ TEST(FromProto, WhatIsNotSaidIsOffOrAsUsual) {
   EXPECT_EQ(request.sampling.n, 1);
   EXPECT_EQ(request.deadline, TimePoint::max());
   EXPECT_TRUE(request.speculate);
+  EXPECT_EQ(request.output_interval, std::chrono::milliseconds(0));
   EXPECT_FALSE(request.grammar.has_value());
   EXPECT_TRUE(request.unsupported.ok());
   v1::Sequence message;
   message.mutable_grammar();
   EXPECT_TRUE(absl::IsUnimplemented(FromProto(message, TimePoint()).unsupported));
+}
+
+TEST(FromProto, TokensAreHeldForASecondAtMost) {
+  for (const uint32_t given : {999u, 1'000u, 1'001u, ~0u}) {
+    v1::Sequence message;
+    message.set_output_interval_ms(given);
+    EXPECT_EQ(FromProto(message, TimePoint()).output_interval,
+              std::chrono::milliseconds(std::min(given, 1'000u)));
+  }
 }
 
 TEST(FromProto, NumbersBeyondTheEnginesAreItsLargest) {

@@ -92,7 +92,7 @@ TEST(ModelCardTest, SaysWhatIsServedAndWithinWhichLimits) {
   facts.model_id = "own";
   EXPECT_EQ(Build(MakeParts(), facts).card.model_id(), "own");
   std::vector<std::string> features = {"logprobs", "prompt_logprobs", "beam_search",
-                                       "beam_early_stopping"};
+                                       "beam_early_stopping", "output_interval"};
   EXPECT_EQ(Features(card), features);
   facts.grammars = true;
   features.insert(features.end(), {"beam_stop_texts", "grammar", "grammar_free_text",

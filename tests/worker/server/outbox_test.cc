@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <random>
 #include <utility>
@@ -27,7 +28,7 @@ SequenceOutput Tokens(uint64_t id, std::vector<int32_t> tokens, bool finish = fa
 }
 
 void Add(Outbox* outbox, uint64_t step, std::vector<SequenceOutput> outputs) {
-  outbox->AddOutputs(step, outputs);
+  outbox->AddOutputs(step, outputs, TimePoint());
 }
 
 // The next message's kind after Welcome; filled in `response`.
@@ -123,6 +124,64 @@ TEST_F(OutboxTest, AnIdMayBeUsedAgainWhileItsEndWaits) {
   EXPECT_EQ(outputs[1].token_ids_size(), 2);
   EXPECT_EQ(outputs[1].token_ids(0), 3u);
   EXPECT_TRUE(outputs[1].has_finish());
+}
+
+TEST_F(OutboxTest, WhatIsHeldIsTakenOnceItIsReleased) {
+  const auto held = [](uint64_t id, std::vector<int32_t> tokens, bool finish = false) {
+    SequenceOutput output = Tokens(id, std::move(tokens), finish);
+    output.interval = std::chrono::milliseconds(50);
+    return output;
+  };
+  const auto at = [](int ms) { return TimePoint(std::chrono::milliseconds(1'000'000 + ms)); };
+  const auto add = [&](uint64_t step, std::vector<SequenceOutput> outputs, int ms) {
+    return outbox.AddOutputs(step, outputs, at(ms));
+  };
+  Open(0);
+  EXPECT_EQ(add(1, {held(1, {10}), held(2, {20})}, 10), at(10)) << "the first go at once";
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  EXPECT_EQ(response.step_output().outputs_size(), 2);
+  EXPECT_EQ(add(2, {held(1, {11}), held(2, {21})}, 20), at(50));
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+  EXPECT_FALSE(outbox.drained());
+  EXPECT_EQ(add(3, {held(1, {12}), held(2, {22}, true), Tokens(3, {30})}, 30), at(30));
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  ASSERT_EQ(response.step_output().outputs_size(), 2) << "what may wait waits";
+  EXPECT_EQ(response.step_output().outputs(0).token_ids_size(), 2);
+  EXPECT_TRUE(response.step_output().outputs(0).has_finish());
+  EXPECT_EQ(response.step_output().outputs(1).sequence_id(), 3u);
+  EXPECT_EQ(outbox.ReleaseHeld(at(49)), at(50));
+  EXPECT_EQ(Take(&outbox, &response), v1::SessionResponse::MESSAGE_NOT_SET);
+  EXPECT_EQ(outbox.ReleaseHeld(at(50)), TimePoint::max());
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  ASSERT_EQ(response.step_output().outputs_size(), 1);
+  EXPECT_EQ(response.step_output().outputs(0).token_ids_size(), 2);
+  EXPECT_EQ(response.step_output().step(), 3u);
+  EXPECT_TRUE(outbox.drained());
+}
+
+TEST_F(OutboxTest, WhatIsReleasedWithoutCreditStaysInOrder) {
+  SequenceOutput output = Tokens(1, {1});
+  output.interval = std::chrono::milliseconds(50);
+  Open(1);
+  const TimePoint start(std::chrono::milliseconds(1'000'000));
+  for (int step = 1; step <= 20; ++step) {
+    std::vector<SequenceOutput> outputs = {output};
+    outputs[0].token_ids = {step};
+    if (step == 20) outputs[0].finish.emplace();
+    const TimePoint now = start + std::chrono::milliseconds(7 * step);
+    outbox.ReleaseHeld(now);
+    outbox.AddOutputs(static_cast<uint64_t>(step), outputs, now);
+    if (step == 1) {
+      ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+    }
+  }
+  outbox.AddOutputCredit(1);
+  ASSERT_EQ(Take(&outbox, &response), v1::SessionResponse::kStepOutput);
+  ASSERT_EQ(response.step_output().outputs_size(), 1);
+  const auto& tokens = response.step_output().outputs(0).token_ids();
+  ASSERT_EQ(tokens.size(), 19);
+  for (int i = 0; i < tokens.size(); ++i) EXPECT_EQ(tokens[i], static_cast<uint32_t>(i + 2));
+  EXPECT_TRUE(outbox.drained());
 }
 
 // Random sequences over few and many steps between two messages, against lists of what was said.

@@ -53,13 +53,15 @@ class Client {
     request.mutable_hello()->set_initial_output_credit(output_credit);
     stream_->Write(request);
   }
-  void Submit(uint64_t id, std::vector<uint32_t> prompt, uint32_t max_tokens) {
+  void Submit(uint64_t id, std::vector<uint32_t> prompt, uint32_t max_tokens,
+              uint32_t output_interval_ms = 0) {
     v1::SessionRequest request;
     v1::Sequence* sequence = request.mutable_submit()->add_sequences();
     sequence->set_sequence_id(id);
     sequence->mutable_prompt_token_ids()->Add(prompt.begin(), prompt.end());
     sequence->mutable_stop()->set_max_tokens(max_tokens);
     sequence->mutable_stop()->set_ignore_eos(true);
+    sequence->set_output_interval_ms(output_interval_ms);
     stream_->Write(request);
   }
   // Reads until `done`; collects outputs. False when the stream ended first.

@@ -157,6 +157,37 @@ TEST_F(SessionHubTest, CacheEventsReachAllThatAreThere) {
   EXPECT_FALSE(Join().TakeAll().back().has_kv_events()) << "what was before its time";
 }
 
+TEST_F(SessionHubTest, WhatIsHeldIsWrittenWhenItIsDue) {
+  const Router router = Join();
+  hub_.Start();
+  const auto say = [&](int32_t token) {
+    std::vector<SequenceOutput> outputs(1);
+    outputs[0].sequence_id = 1;
+    outputs[0].token_ids = {token};
+    outputs[0].interval = std::chrono::milliseconds(20);
+    hub_.RingAt(router.outbox->AddOutputs(1, outputs, std::chrono::steady_clock::now()));
+  };
+  std::vector<uint32_t> told;
+  const auto read = [&] {
+    for (const v1::SessionResponse& response : router.TakeAll()) {
+      for (const v1::SequenceOutput& output : response.step_output().outputs()) {
+        told.insert(told.end(), output.token_ids().begin(), output.token_ids().end());
+      }
+    }
+    return told.size();
+  };
+  say(1);
+  ASSERT_TRUE(testing::WaitFor([&] { return read() == 1; }));
+  // Nothing else rings: the next report is an hour away.
+  for (int32_t token = 2; token <= 4; ++token) {
+    const int before = router.writer->flushes;
+    say(token);
+    ASSERT_TRUE(testing::WaitFor([&] { return read() == static_cast<size_t>(token); })) << token;
+    EXPECT_TRUE(testing::WaitFor([&] { return router.writer->flushes > before; }));
+  }
+  EXPECT_EQ(told, (std::vector<uint32_t>{1, 2, 3, 4}));
+}
+
 TEST_F(SessionHubTest, ALargeChangeOfLoadIsReportedAtOnceAndASmallOneIsNot) {
   const Router router = Join();
   hub_.Start();

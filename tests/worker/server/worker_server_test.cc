@@ -122,6 +122,26 @@ TEST_F(WorkerServerTest, OneStreamCarriesManySequences) {
   EXPECT_LT(client.num_step_outputs_, 100) << "one message a step for all, not one a token";
 }
 
+TEST_F(WorkerServerTest, WithAnOutputIntervalFewMessagesCarryTheSameTokens) {
+  Start();
+  std::map<uint32_t, std::map<uint64_t, std::vector<uint32_t>>> tokens;
+  for (const uint32_t interval_ms : {0u, 1'000u}) {
+    Client client(server->port());
+    client.Hello();
+    for (uint64_t id = 1; id <= 4; ++id) {
+      client.Submit(id, {3, 4, static_cast<uint32_t>(id)}, 100, interval_ms);
+    }
+    ASSERT_TRUE(client.ReadUntilFinished(4));
+    for (auto& [id, finish] : client.finishes_) EXPECT_EQ(finish.usage().output_tokens(), 100u);
+    if (interval_ms > 0) {
+      // Of each a first and a last one, and what was due while they ran.
+      EXPECT_LT(client.num_step_outputs_, 50);
+    }
+    tokens[interval_ms] = client.tokens_;
+  }
+  EXPECT_EQ(tokens[0], tokens[1'000]);
+}
+
 TEST_F(WorkerServerTest, LoadReportsComeWithoutBeingAskedFor) {
   Start();
   Client client(server->port());
