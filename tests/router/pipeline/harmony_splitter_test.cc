@@ -187,6 +187,59 @@ TEST(HarmonySplitter, MarksThatAreTokensAreNotSpelledOut) {
   EXPECT_EQ(parts, expected);
 }
 
+TEST(HarmonySplitter, AnyTokensAreSplitTheSameHoweverTheyAreGrouped) {
+  const std::vector<std::string> tokens = {"\xFF<|start|>",
+                                           "\xFF<|channel|>",
+                                           "\xFF<|message|>",
+                                           "\xFF<|end|>",
+                                           "\xFF<|call|>",
+                                           "\xFF<|return|>",
+                                           "\xFF<|constrain|>",
+                                           "assistant",
+                                           "analysis",
+                                           "final",
+                                           " to=functions.f",
+                                           "<|end|>",
+                                           "<|",
+                                           "words ",
+                                           "{}"};
+  std::mt19937 rng(11);
+  for (int round = 0; round < 500; ++round) {
+    std::vector<std::string> answer;
+    for (int i = 0; i < 14; ++i) answer.push_back(tokens[rng() % tokens.size()]);
+    const bool parses_calls = rng() % 2 == 0;
+    std::vector<HarmonyParts> splits;
+    for (const size_t group : {1, 3, 14}) {
+      HarmonySplitter splitter({.parses_calls = parses_calls, .marks_are_tokens = true});
+      HarmonyParts parts;
+      for (size_t i = 0; i < answer.size(); i += group) {
+        std::string text;
+        for (size_t j = i; j < std::min(i + group, answer.size()); ++j) text += answer[j];
+        splitter.Push(text, &parts.reasoning, &parts.content);
+      }
+      std::string call;
+      splitter.Finish(&parts.reasoning, &parts.content, &call);
+      splits.push_back(parts);
+    }
+    ASSERT_EQ(splits[0], splits[1]) << round;
+    ASSERT_EQ(splits[0], splits[2]) << round;
+    // The control byte marks calls and nothing else.
+    EXPECT_EQ(splits[0].reasoning.find('\xFF'), std::string::npos);
+    const auto count = [&](std::string_view text) {
+      int found = 0;
+      for (size_t at = 0; (at = splits[0].content.find(text, at)) != std::string::npos; ++at) {
+        ++found;
+      }
+      return found;
+    };
+    EXPECT_EQ(count("\xFF"), count("\xFF<|channel|>commentary to=") + count("\xFF<|call|>"));
+    EXPECT_EQ(count("\xFF<|channel|>commentary to="), count("\xFF<|call|>"));
+    if (!parses_calls) {
+      EXPECT_EQ(count("\xFF"), 0);
+    }
+  }
+}
+
 TEST(HarmonySplitter, WithoutAHeaderTokensAreNotShown) {
   HarmonySplitter splitter({.marks_are_tokens = true});
   HarmonyParts parts;
