@@ -52,7 +52,8 @@ KernelArgs MakeKernelArgs(const DecodeAttentionParams& p, int num_workers) {
              p.kv.token_stride * Tr::kElementBytes,
              p.kv.scale_page_stride,
              p.kv.scale_head_stride,
-             Log2(p.kv.page_tokens)};
+             Log2(p.kv.page_tokens),
+             p.kv.page_tokens == kTileTokens && HasPairedScales(p.kv)};
   args.query = {p.q,    p.q_token_stride,   p.q_head_stride,
                 p.out,  p.out_token_stride, p.out_head_stride,
                 group,  shape.window,       p.softmax_scale * 1.4426950408889634f,

@@ -31,7 +31,8 @@ struct KvArgs {
   int64_t token_bytes;
   int64_t scale_page_stride;  // elements
   int64_t scale_head_stride;
-  int page_shift;  // log2(page_tokens)
+  int page_shift;      // log2(page_tokens)
+  bool paired_scales;  // a tile's are one piece of memory: keys', then values'
 };
 
 // Arrivals that complete a `full` barrier: the copy engine's announcement, or every lane's copies.
@@ -124,6 +125,11 @@ __device__ void LoadTile(const Ring& ring, int stage, const KvArgs& kv, const CU
     if constexpr (Tr::kInt8) {
       const int64_t scale =
           page * kv.scale_page_stride + segment.kv_head * kv.scale_head_stride + in_page;
+      if (kv.paired_scales) {
+        BulkLoad(ring.KScale<Tr>(stage), kv.k_scale + scale, 2 * kTileTokens * 4, &ring.full[stage],
+                 policy);
+        continue;
+      }
       BulkLoad(ring.KScale<Tr>(stage) + i * box_tokens, kv.k_scale + scale, box_tokens * 4,
                &ring.full[stage], policy);
       BulkLoad(ring.VScale<Tr>(stage) + i * box_tokens, kv.v_scale + scale, box_tokens * 4,

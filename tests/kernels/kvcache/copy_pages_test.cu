@@ -50,6 +50,8 @@ Cache MakeCache(const Shape& shape, Random* random) {
     kv.v = at(base + v_offset);
     kv.k_scale = static_cast<float*>(at(base + pool_bytes));
     kv.v_scale = static_cast<float*>(at(base + pool_bytes + scale_bytes));
+    // As a worker has them; the scales of one allocation are planes of their own.
+    if (int8 && !shape.one_allocation) SetPairedScales(&kv, kv.k_scale);
     KvCopyPlane planes[kMaxKvCopyPlanesPerLayer];
     const int count = ListKvCopyPlanes(kv, planes);
     cache.planes.insert(cache.planes.end(), planes, planes + count);

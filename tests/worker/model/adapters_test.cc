@@ -116,7 +116,9 @@ TEST_P(AdaptersTest, AnswersEqualThoseOfMergedWeights) {
     ASSERT_TRUE(runner.Greedy(0, golden.prompt, 1).ok());
     const std::vector<float> logprobs = *runner.AllLogprobs(0);
     if (!adapted.is_exact()) {
-      EXPECT_LT(Divergence(golden.logprobs, logprobs), 1e-2);
+      // Rounding to bf16 wherever a GPU does leaves 1.54e-2 of llama3_d64_ends, whose logits spread
+      // most, and 1.9e-3 of llama3_d64_all (computed beside, in float64).
+      EXPECT_LT(Divergence(golden.logprobs, logprobs), 2e-2);
       continue;
     }
     for (size_t i = 0; i < logprobs.size(); ++i) {

@@ -164,22 +164,33 @@ absl::Status CudaKvCache::ListPlanes() {
 // Lays the planes of one layer out behind those of the layers before it.
 void CudaKvCache::AddToLayout(int64_t layer, kernels::KvCopyPlane* planes) {
   const int64_t tokens = shape_.block_tokens;
-  for (int part = 0; part < (is_int8() ? 4 : 2); ++part) {
-    KvPlaneLayout plane;
-    plane.layer = layer;
-    plane.kind = part % 2 == 0 ? KvPlaneKind::kKey : KvPlaneKind::kValue;
-    plane.is_scale = part >= 2;
-    plane.dtype = plane.is_scale ? DType::kF32 : is_int8() ? DType::kI8 : DType::kBf16;
-    plane.heads = At(layer).num_kv_heads;
-    plane.head_dim = plane.is_scale ? 1 : At(layer).head_dim;
-    plane.offset = layout_.bytes;
-    plane.head_stride = tokens * plane.head_dim;
-    plane.token_stride = plane.head_dim;
-    plane.dim_stride = 1;
+  KvPlaneLayout plane;
+  plane.layer = layer;
+  plane.heads = At(layer).num_kv_heads;
+  plane.head_dim = plane.token_stride = At(layer).head_dim;
+  plane.head_stride = tokens * plane.head_dim;
+  plane.dim_stride = 1;
+  plane.dtype = is_int8() ? DType::kI8 : DType::kBf16;
+  for (const KvPlaneKind kind : {KvPlaneKind::kKey, KvPlaneKind::kValue}) {
+    plane.kind = kind;
+    plane.offset = planes->packed_offset = layout_.bytes;
     layout_.planes.push_back(plane);
-    planes[part].packed_offset = layout_.bytes;
-    layout_.bytes += planes[part].page_bytes;
+    layout_.bytes += planes->page_bytes;
+    ++planes;
   }
+  if (!is_int8()) return;
+  // The scales of both are one plane of the device.
+  plane.is_scale = true;
+  plane.dtype = DType::kF32;
+  plane.head_dim = plane.token_stride = 1;
+  plane.head_stride = 2 * tokens;
+  planes->packed_offset = layout_.bytes;
+  for (const KvPlaneKind kind : {KvPlaneKind::kKey, KvPlaneKind::kValue}) {
+    plane.kind = kind;
+    plane.offset = layout_.bytes + (kind == KvPlaneKind::kValue ? tokens * kScaleBytes : 0);
+    layout_.planes.push_back(plane);
+  }
+  layout_.bytes += planes->page_bytes;
 }
 
 // The same of a layer of latents, whose pages are one plane of the device and, in int8, three of
@@ -247,9 +258,7 @@ kernels::PagedKv CudaKvCache::View(int64_t index) const {
   if (layer.is_latent) return kv;
   kv.v = base + PoolElements(layer) * ElementBytes(shape_);
   if (is_int8()) {
-    auto* scales = static_cast<float*>(scales_->data()) + layer.scale_start;
-    kv.k_scale = scales;
-    kv.v_scale = scales + PoolElements(layer) / layer.head_dim;
+    kernels::SetPairedScales(&kv, scales_->as<float>() + layer.scale_start);
   }
   return kv;
 }

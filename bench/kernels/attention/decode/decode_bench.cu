@@ -81,12 +81,14 @@ class Case {
     const size_t tokens =
         static_cast<size_t>(params_.kv.num_pages) * options_.page * options_.kv_heads;
     const size_t bytes = tokens * options_.head_dim * (options_.int8_kv ? 1 : 2);
+    if (options_.int8_kv) {
+      scales_ = DeviceBuffer<float>(2 * tokens);
+      PINGTI_CUDA(FillF32(scales_.data(), scales_.size(), 0.005f, 0.02f, 5));
+    }
     for (int plane = 0; plane < 2; ++plane) {
       pool_[plane] = DeviceBuffer<uint8_t>(bytes);
       if (options_.int8_kv) {
         PINGTI_CUDA(FillS8(reinterpret_cast<int8_t*>(pool_[plane].data()), bytes, 2 + plane));
-        scale_[plane] = DeviceBuffer<float>(tokens);
-        PINGTI_CUDA(FillF32(scale_[plane].data(), tokens, 0.005f, 0.02f, 5 + plane));
       } else {
         PINGTI_CUDA(FillBf16(reinterpret_cast<__nv_bfloat16*>(pool_[plane].data()), bytes / 2,
                              -1.7f, 1.7f, 2 + plane));
@@ -103,14 +105,13 @@ class Case {
     p.shape.kv_lens = kv_lens_.data();
     p.kv.k = pool_[0].data();
     p.kv.v = pool_[1].data();
-    p.kv.k_scale = scale_[0].data();
-    p.kv.v_scale = scale_[1].data();
     p.kv.block_table = table_.data();
     p.kv.num_kv_heads = options_.kv_heads;
     p.kv.page_tokens = options_.page;
     p.kv.head_dim = options_.head_dim;
     p.kv.dtype = options_.int8_kv ? DType::kI8 : DType::kBf16;
     SetDenseStrides(&p.kv);
+    if (options_.int8_kv) SetPairedScales(&p.kv, scales_.data());
     size_t bytes = 0;
     PINGTI_CUDA(DecodePlanBytes(p.shape.num_seqs, options_.kv_heads, &bytes));
     plan_ = DeviceBuffer<uint8_t>(bytes);
@@ -174,7 +175,7 @@ class Case {
   std::vector<int> lens_;
   DeviceBuffer<__nv_bfloat16> q_, out_;
   DeviceBuffer<uint8_t> pool_[2], plan_, workspace_;
-  DeviceBuffer<float> scale_[2];
+  DeviceBuffer<float> scales_;
   DeviceBuffer<int32_t> table_, kv_lens_;
   DecodeAttentionParams params_;
 };

@@ -26,7 +26,8 @@ struct KvCopyPlane {
 inline constexpr int kMaxKvCopyPlanesPerLayer = 4;
 
 // Writes the planes of one layer's cache, whose pages must be dense, to `planes`: k, v (unless the
-// layer has none, as one of latents) and, for int8, k_scale, v_scale. Returns how many.
+// layer has none, as one of latents) and, for int8, k_scale, v_scale, or both in one where they are
+// paired. Returns how many.
 inline int ListKvCopyPlanes(const PagedKv& kv, KvCopyPlane* planes) {
   const int64_t element = ElementBytes(kv.dtype);
   const int64_t elements = kv.num_kv_heads * kv.head_stride;
@@ -35,6 +36,10 @@ inline int ListKvCopyPlanes(const PagedKv& kv, KvCopyPlane* planes) {
   planes[1] = {const_cast<void*>(kv.v), kv.page_stride * element, elements * element, 0};
   if (kv.dtype != DType::kI8) return 2;
   const int64_t scale_bytes = int64_t{kv.num_kv_heads} * kv.page_tokens * 4;
+  if (HasPairedScales(kv)) {
+    planes[2] = {const_cast<float*>(kv.k_scale), kv.scale_page_stride * 4, 2 * scale_bytes, 0};
+    return 3;
+  }
   planes[2] = {const_cast<float*>(kv.k_scale), kv.scale_page_stride * 4, scale_bytes, 0};
   planes[3] = {const_cast<float*>(kv.v_scale), kv.scale_page_stride * 4, scale_bytes, 0};
   return 4;

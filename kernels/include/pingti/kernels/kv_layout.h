@@ -58,4 +58,17 @@ inline void SetDenseStrides(PagedKv* kv, int pool_planes = 1) {
   kv->scale_page_stride = kv->scale_head_stride * kv->num_kv_heads * pool_planes;
 }
 
+// Has the scales in one pool [num_pages, num_kv_heads, 2, page_tokens]: those of a page's keys and,
+// behind them, of its values. Decoding reads both at once.
+inline void SetPairedScales(PagedKv* kv, const float* scales) {
+  kv->k_scale = scales;
+  kv->v_scale = scales + kv->page_tokens;
+  kv->scale_head_stride = 2 * kv->page_tokens;
+  kv->scale_page_stride = kv->scale_head_stride * kv->num_kv_heads;
+}
+inline bool HasPairedScales(const PagedKv& kv) {
+  return kv.k_scale != nullptr && kv.v_scale == kv.k_scale + kv.page_tokens &&
+         kv.scale_head_stride == 2 * kv.page_tokens;
+}
+
 }  // namespace pingti::kernels

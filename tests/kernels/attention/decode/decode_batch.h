@@ -33,6 +33,7 @@ struct DecodeCase {
   int page_tokens = 64;
   int window = 0;
   bool int8_kv = false;
+  bool paired_scales = false;  // kv_layout.h
   float q_scale = 1.0f;
 };
 
@@ -137,7 +138,7 @@ class DecodeBatch {
 
   // One plane (K or V): the 16-bit values, and with int8_kv the bytes and scales they equal.
   void FillPlane(const std::vector<std::pair<int, int>>& used, DeviceBuffer<Bf16>* values,
-                 DeviceBuffer<int8_t>* bytes, DeviceBuffer<float>* scales) {
+                 DeviceBuffer<int8_t>* bytes, std::vector<float>* scales) {
     const size_t size = static_cast<size_t>(kv_.page_stride) * kv_.num_pages;
     std::vector<Bf16> value(size);
     std::memset(static_cast<void*>(value.data()), 0xFF, size * sizeof(Bf16));
@@ -165,21 +166,39 @@ class DecodeBatch {
     }
     *values = DeviceBuffer<Bf16>(value);
     *bytes = DeviceBuffer<int8_t>(byte);
-    *scales = DeviceBuffer<float>(scale);
+    *scales = std::move(scale);
+  }
+
+  // The scales of the int8 pool, in two planes or in one.
+  void PlaceScales(const std::vector<float>& keys, const std::vector<float>& values) {
+    if (!shape_.paired_scales) {
+      k_scale_ = DeviceBuffer<float>(keys);
+      v_scale_ = DeviceBuffer<float>(values);
+      kv8_.k_scale = k_scale_.data();
+      kv8_.v_scale = v_scale_.data();
+      return;
+    }
+    std::vector<float> pairs;
+    for (auto at = size_t{0}; at < keys.size(); at += shape_.page_tokens) {
+      pairs.insert(pairs.end(), keys.begin() + at, keys.begin() + at + shape_.page_tokens);
+      pairs.insert(pairs.end(), values.begin() + at, values.begin() + at + shape_.page_tokens);
+    }
+    k_scale_ = DeviceBuffer<float>(pairs);
+    SetPairedScales(&kv8_, k_scale_.data());
   }
 
   void FillPool() {
     std::vector<std::pair<int, int>> used;  // page, tokens in it
     block_table_ = DeviceBuffer<int32_t>(FillTable(&used));
-    FillPlane(used, &k_, &k8_, &k_scale_);
-    FillPlane(used, &v_, &v8_, &v_scale_);
+    std::vector<float> scales[2];
+    FillPlane(used, &k_, &k8_, &scales[0]);
+    FillPlane(used, &v_, &v8_, &scales[1]);
     kv_.block_table = kv8_.block_table = block_table_.data();
     kv_.k = k_.data();
     kv_.v = v_.data();
     kv8_.k = k8_.data();
     kv8_.v = v8_.data();
-    kv8_.k_scale = k_scale_.data();
-    kv8_.v_scale = v_scale_.data();
+    PlaceScales(scales[0], scales[1]);
   }
 
   DecodeCase shape_;
@@ -189,7 +208,7 @@ class DecodeBatch {
   DeviceBuffer<int32_t> q_start_, kv_len_, block_table_;
   DeviceBuffer<Bf16> q_, k_, v_;
   DeviceBuffer<int8_t> k8_, v8_;
-  DeviceBuffer<float> k_scale_, v_scale_;
+  DeviceBuffer<float> k_scale_, v_scale_;  // paired: the first holds both
 };
 
 }  // namespace pingti::kernels::testing

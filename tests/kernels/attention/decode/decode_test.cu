@@ -54,10 +54,11 @@ void RunOn(TestRun* run, const DecodeCase& shape, uint64_t seed) {
 
 void RunCase(TestRun* run, const std::string& name, DecodeCase shape, uint64_t seed) {
   for (int head_dim : {64, 128}) {
-    for (bool int8_kv : {false, true}) {
+    for (const char* kv : {"", " int8 KV", " int8 KV, paired scales"}) {
       shape.head_dim = head_dim;
-      shape.int8_kv = int8_kv;
-      const std::string suffix = " hd" + std::to_string(head_dim) + (int8_kv ? " int8 KV" : "");
+      shape.int8_kv = kv[0] != '\0';
+      shape.paired_scales = std::string(kv).ends_with("paired scales");
+      const std::string suffix = " hd" + std::to_string(head_dim) + kv;
       if (run->Begin(name + suffix, seed)) RunOn(run, shape, seed);
     }
   }
