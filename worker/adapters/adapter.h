@@ -17,16 +17,19 @@
 namespace pingti::worker {
 
 // y += scale * B (A x). Of an embedding x is a token, as the unit vector of its id: in_features are
-// its tokens, and out_features the columns of a token's row.
+// its tokens, and out_features the columns of a token's row. Of a stack of experts' matrices each
+// expert has its own A and B: rows [e * rank, (e + 1) * rank) of a are the A of expert e, and
+// columns e, e + experts, e + 2 * experts, ... of b its B.
 struct AdapterModule {
-  TensorView a;  // [rank, in_features]
-  TensorView b;  // [out_features, rank]
+  TensorView a;  // [experts * rank, in_features]
+  TensorView b;  // [out_features, rank * experts]
   double scale = 1.0;
+  int64_t experts = 1;
   bool is_embedding = false;
   // Not empty: PEFT saved the base's own weight beside, of this shape. It is not read.
   std::vector<int64_t> base_shape;
 
-  int64_t rank() const { return a.shape[0]; }
+  int64_t rank() const { return a.shape[0] / experts; }
 };
 
 // What a model puts into one of its slots, as it is: see Model::PrepareAdapter. Thread-safe.

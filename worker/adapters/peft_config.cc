@@ -42,13 +42,27 @@ absl::Status CheckPlainLora(const JsonFields& fields) {
   }
   for (const std::string_view field :
        {"use_dora", "modules_to_save", "fan_in_fan_out", "lora_bias", "layer_replication",
-        "trainable_token_indices", "target_parameters", "alora_invocation_tokens", "use_qalora",
-        "use_bdlora", "arrow_config", "kasa_config", "monteclora_config", "velora_config"}) {
+        "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "use_bdlora",
+        "arrow_config", "kasa_config", "monteclora_config", "velora_config"}) {
     const json::value* value = fields.Find(field);
     if (value == nullptr || IsNothing(*value)) continue;
     return Refuse(field, json::serialize(*value), "it off: it is not supported");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> ReadTargetParameters(const JsonFields& fields) {
+  std::vector<std::string> targets;
+  if (const json::value* value = fields.Find("target_parameters");
+      value != nullptr && !IsNothing(*value)) {
+    PINGTI_ASSIGN_OR_RETURN(targets, fields.StringList("target_parameters"));
+  }
+  for (const std::string& target : targets) {
+    if (target.ends_with("experts.gate_up_proj") || target.ends_with("experts.down_proj")) continue;
+    return Refuse("target_parameters", Concat("[..., \"", target, "\"]"),
+                  "names that end in 'experts.gate_up_proj' or 'experts.down_proj'");
+  }
+  return targets;
 }
 
 absl::StatusOr<std::vector<std::pair<text::Regex, double>>> ReadPattern(const JsonFields& fields,
@@ -89,6 +103,7 @@ absl::StatusOr<PeftConfig> PeftConfig::Parse(std::string_view text) {
   PINGTI_ASSIGN_OR_RETURN(const std::optional<std::string> base,
                           fields.String("base_model_name_or_path"));
   config.base_model_ = base.value_or("");
+  PINGTI_ASSIGN_OR_RETURN(config.target_parameters_, ReadTargetParameters(fields));
   const json::value* targets = fields.Find("target_modules");
   // An expression, or "all-linear": the tensors say which modules those are.
   if (targets != nullptr && !targets->is_string()) {

@@ -21,7 +21,11 @@ class PeftConfig {
   const std::string& base_model() const { return base_model_; }
   // The modules that are named one by one; empty where an expression or a keyword stands for them.
   const std::vector<std::string>& target_modules() const { return target_modules_; }
-  // Of a module, by its whole name: rank and factor. Errors: those of the patterns' search.
+  // The stacks of experts' matrices that are adapted, which are parameters and no modules: names
+  // that end in "experts.gate_up_proj" or "experts.down_proj".
+  const std::vector<std::string>& target_parameters() const { return target_parameters_; }
+  // Of a module or parameter, by its whole name: rank and factor. Errors: those of the patterns'
+  // search.
   absl::StatusOr<int64_t> RankOf(std::string_view module) const;
   absl::StatusOr<double> ScaleOf(std::string_view module) const;
 
@@ -35,6 +39,7 @@ class PeftConfig {
 
   std::string base_model_;
   std::vector<std::string> target_modules_;
+  std::vector<std::string> target_parameters_;
   int64_t rank_ = 0;
   double alpha_ = 0;
   bool rank_stabilized_ = false;

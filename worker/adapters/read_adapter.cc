@@ -22,6 +22,10 @@ constexpr std::string_view kDownSuffix = ".lora_A.weight";
 constexpr std::string_view kUpSuffix = ".lora_B.weight";
 constexpr std::string_view kEmbeddingDownSuffix = ".lora_embedding_A";
 constexpr std::string_view kEmbeddingUpSuffix = ".lora_embedding_B";
+// What PEFT calls the adapters of experts' stacks: those of the parameters of one module are inside
+// each other, so that the first one has another name.
+constexpr std::string_view kStacks = ".experts";
+constexpr std::string_view kInnerStacks = ".experts.base_layer";
 // PEFT saves whole vocabularies beside their adapters (save_embedding_layers).
 constexpr std::string_view kBaseSuffix = ".base_layer.weight";
 
@@ -72,8 +76,74 @@ absl::Status AddTensor(const TensorView& tensor, Adapter* adapter) {
   return absl::OkStatus();
 }
 
+bool IsNamed(std::string_view module, const std::string& target) {
+  return module == target || module.ends_with(Concat(".", target));
+}
+
+bool IsStack(const PeftConfig& config, std::string_view name) {
+  const std::vector<std::string>& targets = config.target_parameters();
+  return std::any_of(targets.begin(), targets.end(),
+                     [&](const std::string& target) { return IsNamed(name, target); });
+}
+
+// Whether these are what adapts a stack of gates and ups, and the stack that reads their results.
+bool AreInAndOut(const AdapterModule& in, const AdapterModule& out) {
+  return in.a.shape[1] == out.b.shape[0] && in.b.shape[0] == 2 * out.a.shape[1];
+}
+
+// Gives the adapters of the stacks of a module of experts, `module`, the names of their parameters,
+// which their tensors' names do not tell. `inner` may be null.
+absl::Status NameStacks(const PeftConfig& config, const std::string& module, AdapterModule outer,
+                        const AdapterModule* inner, Adapter* adapter) {
+  const std::string in = Concat(module, ".gate_up_proj");
+  const std::string out = Concat(module, ".down_proj");
+  const bool has_in = IsStack(config, in);
+  const bool has_out = IsStack(config, out);
+  if (has_in + has_out != (inner == nullptr ? 1 : 2)) {
+    return absl::InvalidArgumentError(
+        Concat("has adapters of ", inner == nullptr ? "one stack" : "two stacks", " of '", module,
+               "', of which 'target_parameters' of adapter_config.json names ", has_in + has_out));
+  }
+  if (inner == nullptr) {
+    adapter->modules[has_in ? in : out] = std::move(outer);
+    return absl::OkStatus();
+  }
+  const bool swapped = AreInAndOut(outer, *inner);
+  if (!swapped && !AreInAndOut(*inner, outer)) {
+    return absl::InvalidArgumentError(Concat(Described(inner->a), " and ", Described(outer.a),
+                                             ": do not fit into one module of experts"));
+  }
+  adapter->modules[swapped ? out : in] = *inner;
+  adapter->modules[swapped ? in : out] = std::move(outer);
+  return absl::OkStatus();
+}
+
+bool IsWhole(const AdapterModule& module) {
+  return module.a.data != nullptr && module.b.data != nullptr;
+}
+
+// Of all modules of experts. What lacks a matrix stays as it is, for CheckModule.
+absl::Status NameAllStacks(const PeftConfig& config, Adapter* adapter) {
+  std::vector<std::string> names;
+  for (const auto& [name, module] : adapter->modules) {
+    if (name.ends_with(kStacks) && IsWhole(module)) names.push_back(name);
+  }
+  for (const std::string& name : names) {
+    const AdapterModule outer = adapter->modules.at(name);
+    const auto found =
+        adapter->modules.find(Concat(name.substr(0, name.size() - kStacks.size()), kInnerStacks));
+    const bool has_inner = found != adapter->modules.end();
+    if (has_inner && !IsWhole(found->second)) continue;
+    PINGTI_RETURN_IF_ERROR(
+        NameStacks(config, name, outer, has_inner ? &found->second : nullptr, adapter));
+    if (has_inner) adapter->modules.erase(found);
+    adapter->modules.erase(name);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckModule(const std::string& name, const PeftConfig& config, AdapterModule* module) {
-  if (module->a.data == nullptr || module->b.data == nullptr) {
+  if (!IsWhole(*module)) {
     const bool neither = module->a.data == nullptr && module->b.data == nullptr;
     return absl::InvalidArgumentError(
         Concat("module '", name, "' has ",
@@ -81,7 +151,9 @@ absl::Status CheckModule(const std::string& name, const PeftConfig& config, Adap
                ": expected both"));
   }
   PINGTI_ASSIGN_OR_RETURN(const int64_t rank, config.RankOf(name));
-  if (module->a.shape[0] != rank || module->b.shape[1] != rank) {
+  if (IsStack(config, name)) module->experts = std::max(module->a.shape[0] / rank, int64_t{1});
+  const int64_t ranks = module->experts * rank;
+  if (module->a.shape[0] != ranks || module->b.shape[1] != ranks) {
     return absl::InvalidArgumentError(Concat(Described(module->a), " and ", Described(module->b),
                                              ": expected a rank of ", rank,
                                              ", as adapter_config.json says"));
@@ -92,17 +164,19 @@ absl::Status CheckModule(const std::string& name, const PeftConfig& config, Adap
 
 // What the configuration names and the tensors lack would be left out in silence.
 absl::Status CheckTargets(const PeftConfig& config, const Adapter& adapter) {
-  for (const std::string& target : config.target_modules()) {
-    const bool found =
-        std::any_of(adapter.modules.begin(), adapter.modules.end(), [&](const auto& module) {
-          return module.first == target || module.first.ends_with(Concat(".", target));
-        });
-    if (found) continue;
-    return absl::InvalidArgumentError(Concat("has no tensors of '", target,
-                                             "', which 'target_modules' of adapter_config.json ",
-                                             "names"));
-  }
-  return absl::OkStatus();
+  const auto check = [&](std::string_view field, const std::vector<std::string>& targets) {
+    for (const std::string& target : targets) {
+      if (std::any_of(adapter.modules.begin(), adapter.modules.end(),
+                      [&](const auto& module) { return IsNamed(module.first, target); })) {
+        continue;
+      }
+      return absl::InvalidArgumentError(Concat("has no tensors of '", target, "', which '", field,
+                                               "' of adapter_config.json names"));
+    }
+    return absl::OkStatus();
+  };
+  PINGTI_RETURN_IF_ERROR(check("target_modules", config.target_modules()));
+  return check("target_parameters", config.target_parameters());
 }
 
 absl::Status ReadTensors(const PeftConfig& config, std::string_view bytes, Adapter* adapter) {
@@ -113,6 +187,7 @@ absl::Status ReadTensors(const PeftConfig& config, std::string_view bytes, Adapt
   PINGTI_ASSIGN_OR_RETURN(const std::vector<TensorView> tensors, ParseSafetensors(copy));
   for (const TensorView& tensor : tensors) PINGTI_RETURN_IF_ERROR(AddTensor(tensor, adapter));
   if (adapter->modules.empty()) return absl::InvalidArgumentError("holds no tensors");
+  PINGTI_RETURN_IF_ERROR(NameAllStacks(config, adapter));
   for (auto& [name, module] : adapter->modules) {
     PINGTI_RETURN_IF_ERROR(CheckModule(name, config, &module));
   }

@@ -83,6 +83,12 @@ absl::Status Backend::AdaptedLinear(const LinearWeight& /*weight*/, const LoraWe
   return NoAdapters(name());
 }
 
+absl::Status Backend::AdaptedExpertLinear(const LinearWeight& /*weight*/,
+                                          const LoraWeights& /*adapters*/, const Operand& /*x*/,
+                                          RowOrder /*order*/, MatrixView /*out*/) {
+  return NoAdapters(name());
+}
+
 absl::Status Backend::HeadLinear(const LinearWeight& /*weight*/, const HeadsView& /*x*/,
                                  const HeadsView& /*out*/, const QuantizedView& /*form*/) {
   return NoLatentAttention(name(), "HeadLinear");

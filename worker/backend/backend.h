@@ -458,6 +458,10 @@ class Backend {
   // held. `order`: of x's rows. out: [tokens * rows_per_token, out_features of one expert].
   virtual absl::Status ExpertLinear(const LinearWeight& weight, const Operand& x, RowOrder order,
                                     MatrixView out) = 0;
+  // ExpertLinear, and of every row whose token's sequence has an adapter: out += (x A^T) B^T, with
+  // the row's expert's A and B. Errors: those of ExpertLinear.
+  virtual absl::Status AdaptedExpertLinear(const LinearWeight& weight, const LoraWeights& adapters,
+                                           const Operand& x, RowOrder order, MatrixView out);
   // ActivateGated, where there is a row.
   virtual absl::Status ActivateExperts(ActivationFunction f, MatrixView gate_up,
                                        const Operand& out) = 0;

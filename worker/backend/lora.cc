@@ -11,7 +11,7 @@ int64_t LoraShape::out_features() const {
 }
 
 int64_t LoraShape::num_values() const {
-  return num_slots * max_rank * (num_modules * in_features + out_features());
+  return num_slots * experts * max_rank * (num_modules * in_features + out_features());
 }
 
 bool LoraMatrices::empty() const {

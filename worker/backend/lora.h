@@ -22,6 +22,7 @@ enum class LoraUse {
   kRows,       // a product with a row for each of the step's tokens, of activations
   kLogits,     // one into f32 logits, with rows for some of the step's tokens
   kEmbedding,  // rows of tokens: x is the unit vector of a token, and in_features are the table's
+  kExperts,    // a product with a row for each token and expert that was chosen for it
 };
 
 // Room for the adapters of one product, which may stack the rows of several modules.
@@ -37,13 +38,16 @@ struct LoraShape {
   int64_t max_rank = 0;     // of a module
   int32_t num_slots = 0;    // adapters that are here at once
   LoraUse use = LoraUse::kRows;
+  // Of kExperts: so many have matrices of their own. Modules and parts are those of one expert.
+  int64_t experts = 1;
 
   int64_t out_features() const;
-  // Values of all slots: A and B of every module at the largest rank.
+  // Values of all slots: A and B of every expert's modules at the largest rank.
   int64_t num_values() const;
 };
 
-// One adapter's matrices for one product. What they are multiplied with is in B.
+// One adapter's matrices for one product. What they are multiplied with is in B. Where there are
+// experts, these are all modules or parts of the first one, then those of the next.
 struct LoraMatrices {
   std::vector<int64_t> ranks;         // of each module; 0: the adapter leaves it as it is
   std::vector<std::vector<float>> a;  // of each module: [rank, in_features]

@@ -52,7 +52,10 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   const bool whole_experts = spec_.routing.num_held != 0;
   gate_up.split = whole_experts ? Split::kExpert : Split::kOutput;
   gate_up.experts = spec_.routing.held();
-  out->push_back({std::move(gate_up), &gate_up_});
+  gate_up.first_expert = spec_.routing.first_held;
+  gate_up.layer_experts = spec_.routing.num_experts;
+  gate_up.gate_and_up_alternate = spec_.gate_and_up_alternate;
+  out->push_back({std::move(gate_up), &gate_up_.weight, &gate_up_.lora});
   WeightSpec down;
   down.role = WeightRole::kExpertsOut;
   down.parts = spec_.down;
@@ -61,16 +64,18 @@ void MoeMlp::DeclareExperts(Declarations* out) {
   down.bias = spec_.bias && spec_.down_columns.first == 0;
   down.split = whole_experts ? Split::kExpert : Split::kInput;
   down.experts = spec_.routing.held();
-  out->push_back({std::move(down), &down_});
+  down.first_expert = spec_.routing.first_held;
+  down.layer_experts = spec_.routing.num_experts;
+  out->push_back({std::move(down), &down_.weight, &down_.lora});
 }
 
 void MoeMlp::DeclareColumns(Activation input, ActivationPlan* plan) const {
   const int64_t rows = spec_.routing.rows_per_token();
   plan->Need(Activation::kRouterLogits, spec_.routing.num_experts);
-  plan->NeedForm(input, hidden_size_, gate_up_.get());
+  plan->NeedForm(input, hidden_size_, gate_up_.weight.get());
   plan->NeedRows(Activation::kExpertGateUp, rows, 2 * spec_.inner);
   plan->NeedRows(Activation::kExpertInner, rows, spec_.inner);
-  plan->NeedForm(Activation::kExpertInner, spec_.inner, down_.get());
+  plan->NeedForm(Activation::kExpertInner, spec_.inner, down_.weight.get());
   plan->NeedRows(Activation::kExpertOut, rows, hidden_size_);
   if (!shared_.has_value()) return;
   shared_->DeclareColumns(input, plan);
@@ -106,9 +111,9 @@ absl::Status MoeMlp::Forward(Backend& backend, const Activations& activations, c
   SharedExpert shared;
   PINGTI_RETURN_IF_ERROR(backend.Linear(*router_, x, logits));
   PINGTI_RETURN_IF_ERROR(Route(backend, logits));
-  PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*gate_up_, x, RowOrder::kByToken, gate_up));
+  PINGTI_RETURN_IF_ERROR(gate_up_.ApplyToExperts(backend, x, RowOrder::kByToken, gate_up));
   PINGTI_RETURN_IF_ERROR(backend.ActivateExperts(spec_.function, gate_up, inner));
-  PINGTI_RETURN_IF_ERROR(backend.ExpertLinear(*down_, inner, RowOrder::kByExpert, rows));
+  PINGTI_RETURN_IF_ERROR(down_.ApplyToExperts(backend, inner, RowOrder::kByExpert, rows));
   PINGTI_RETURN_IF_ERROR(ForwardShared(backend, activations, x, &shared));
   return backend.CombineExperts(rows, shared, out);
 }

@@ -15,6 +15,7 @@
 #include "worker/layers/activations.h"
 #include "worker/layers/declarations.h"
 #include "worker/layers/mlp.h"
+#include "worker/layers/projection.h"
 #include "worker/spec/decoder_spec.h"
 
 namespace pingti::worker {
@@ -55,8 +56,8 @@ class MoeMlp {
   std::unique_ptr<LinearWeight> router_;           // [num_experts, hidden]
   std::unique_ptr<DeviceBuffer> correction_bias_;  // f32 [num_experts]; null: none
   std::unique_ptr<DeviceBuffer> counts_;           // the same, see TakeCounts
-  std::unique_ptr<LinearWeight> gate_up_;          // [held * 2 * inner, hidden]
-  std::unique_ptr<LinearWeight> down_;             // [held * hidden, inner]
+  Projection gate_up_;                             // [held * 2 * inner, hidden]
+  Projection down_;                                // [held * hidden, inner]
   std::optional<Mlp> shared_;
   std::unique_ptr<LinearWeight> shared_gate_;  // [1, hidden]; null: none
 };

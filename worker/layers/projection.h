@@ -19,6 +19,12 @@ struct Projection {
     return lora == nullptr ? backend.Linear(*weight, x, out)
                            : backend.AdaptedLinear(*weight, *lora, x, out);
   }
+  // The same of rows and their experts: see Backend::ExpertLinear.
+  absl::Status ApplyToExperts(Backend& backend, const Operand& x, RowOrder order,
+                              MatrixView out) const {
+    return lora == nullptr ? backend.ExpertLinear(*weight, x, order, out)
+                           : backend.AdaptedExpertLinear(*weight, *lora, x, order, out);
+  }
 };
 
 }  // namespace pingti::worker

@@ -135,6 +135,8 @@ struct ExpertsSpec {
   std::vector<RowBlock> down;     // of each expert in turn; [hidden, inner] each
   ColumnRange down_columns;       // which of the modules' those are, in a rank's share
   bool bias = false;              // of all of them
+  // Where a module stacks gate and up, its rows are of them in turn, not first those of gate.
+  bool gate_and_up_alternate = false;
   // A feed-forward that every token takes besides.
   std::optional<MlpSpec> shared;
   // [1, hidden]: the sigmoid of its product scales the shared one's output. Empty: it is not

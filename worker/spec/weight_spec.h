@@ -83,8 +83,12 @@ struct WeightSpec {
   Split split = Split::kWhole;
   int64_t split_unit = 1;               // rows or columns that stay together, as those of a head
   std::string_view suffix = ".weight";  // of the tensor's name, after the module's
-  // Not 0: `parts` are so many equal stacks, of one expert each.
+  // Not 0: `parts` are so many equal stacks, of one expert each: of those of a layer, which are
+  // `layer_experts`, the ones from `first_expert` on.
   int64_t experts = 0;
+  int64_t first_expert = 0;
+  int64_t layer_experts = 0;
+  bool gate_and_up_alternate = false;  // see ExpertsSpec
   // Not 0: `parts` are the matrices of so many heads, one after the other; prepared ones stay apart
   // and in the type of activations. See LinearSource in worker/backend/backend.h.
   int64_t heads = 0;

@@ -13,11 +13,13 @@ torch 2.11.0, transformers 5.23.0, peft 0.21.2.
 """
 import json
 import pathlib
+import re
 import shutil
 import sys
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -55,6 +57,40 @@ CASES = {
     "llama3_d64_ends": ("llama3_d64", dict(r=8, lora_alpha=16, target_modules=[
         "embed_tokens", "q_proj", "down_proj", "lm_head"])),
     "tied_head": ("llama_mqa_bias_tied", dict(r=4, lora_alpha=8, target_modules=["lm_head"])),
+    # Linears of single experts (EXPERTS), beside others.
+    "mixtral_experts": ("mixtral", dict(r=3, lora_alpha=6, target_modules=["q_proj"])),
+    "qwen2_moe_experts": ("qwen2_moe", dict(
+        r=2, lora_alpha=3, use_rslora=True, target_modules=["gate_proj", "up_proj", "down_proj"],
+        rank_pattern={r"experts\.[0-3]\.down_proj": 5}, alpha_pattern={r"experts\.7\.up_proj": 9})),
+    "deepseek_v3_experts": ("deepseek_v3", dict(r=2, lora_alpha=4, target_modules=["q_b_proj"])),
+    "qwen3_moe_d128_experts": ("qwen3_moe_d128", dict(r=8, lora_alpha=16,
+                                                      target_modules=["q_proj"])),
+    "qwen3_moe_d128_attention": ("qwen3_moe_d128", dict(r=4, lora_alpha=4,
+                                                        target_modules=["q_proj", "o_proj"])),
+    # Whole stacks of experts.
+    "qwen3_moe_stacks": ("qwen3_moe", dict(
+        r=3, lora_alpha=6, target_modules=["v_proj"],
+        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+        rank_pattern={r"mlp\.experts\.down_proj": 5})),
+    "mixtral_stacks": ("mixtral", dict(r=4, lora_alpha=8, target_modules=[],
+                                       target_parameters=["mlp.experts.gate_up_proj"])),
+    "gpt_oss_stacks": ("gpt_oss", dict(
+        r=2, lora_alpha=4, target_modules=["q_proj"],
+        target_parameters=["experts.gate_up_proj", "experts.down_proj"])),
+    "qwen3_moe_d128_stacks": ("qwen3_moe_d128", dict(
+        r=4, lora_alpha=8, target_modules=["o_proj"],
+        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj"])),
+}
+
+# Linears of single experts, as transformers had them before it stacked them: PEFT no longer makes
+# such adapters, so that they are written and merged here. The names of an expert's module, and of
+# its gate, up and down, of those that are adapted.
+USUAL = ("mlp.experts.{}.", {"gate": "gate_proj", "up": "up_proj", "down": "down_proj"})
+EXPERTS = {
+    "mixtral_experts": ("block_sparse_moe.experts.{}.", {"gate": "w1", "up": "w3", "down": "w2"}),
+    "qwen2_moe_experts": USUAL,
+    "deepseek_v3_experts": (USUAL[0], {"gate": "gate_proj", "down": "down_proj"}),
+    "qwen3_moe_d128_experts": USUAL,
 }
 
 # Merging would change the embedding with the head, which an adapter of the head alone does not.
@@ -78,6 +114,48 @@ def adapt(base, options, seed):
                 values = torch.randn(parameter.shape, generator=generator)
                 parameter.copy_((deviation * values).to(torch.bfloat16).float())
     return model.eval()
+
+
+def value_of(pattern, module, otherwise):
+    """As PEFT takes ranks and factors from its patterns."""
+    for key, value in pattern.items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return otherwise
+
+
+def add_experts(model, target, names, options, seed):
+    """Adapters of single experts, to a saved adapter and to its merged model."""
+    prefix, parts = names
+    generator = torch.Generator().manual_seed(seed + 1000)
+
+    def random(*shape):
+        values = torch.randn(shape, generator=generator) * 1.5 / shape[-1] ** 0.5
+        return values.to(torch.bfloat16).float()
+
+    tensors = load_file(target / "adapter_model.safetensors")
+    for number, layer in enumerate(model.model.layers):
+        if not hasattr(layer.mlp, "experts"):
+            continue
+        stacks = layer.mlp.experts
+        inner = stacks.down_proj.shape[2]
+        for expert in range(stacks.down_proj.shape[0]):
+            rows = {"gate": stacks.gate_up_proj.data[expert][:inner],
+                    "up": stacks.gate_up_proj.data[expert][inner:],
+                    "down": stacks.down_proj.data[expert]}
+            for part, name in parts.items():
+                module = f"model.layers.{number}." + prefix.format(expert) + name
+                rank = value_of(options.get("rank_pattern", {}), module, options["r"])
+                alpha = value_of(options.get("alpha_pattern", {}), module, options["lora_alpha"])
+                scale = alpha / (rank ** 0.5 if options.get("use_rslora") else rank)
+                a, b = random(rank, rows[part].shape[1]), random(rows[part].shape[0], rank)
+                rows[part] += scale * b @ a
+                tensors[f"base_model.model.{module}.lora_A.weight"] = a
+                tensors[f"base_model.model.{module}.lora_B.weight"] = b
+    save_file(tensors, target / "adapter_model.safetensors", {"format": "pt"})
+    config = json.loads((target / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(set(config["target_modules"]) | set(parts.values()))
+    (target / "adapter_config.json").write_text(json.dumps(config))
 
 
 def expected(model, base, seed):
@@ -106,6 +184,8 @@ def main():
             model.save_pretrained(target)
             if name not in UNMERGED:
                 model = model.merge_and_unload()
+            if name in EXPERTS:
+                add_experts(model, target, EXPERTS[name], options, seed)
             gap, golden = expected(model, base, seed)
             if gap > MIN_GAP:
                 break

@@ -57,6 +57,9 @@ TEST(PeftConfigTest, WhatChangesTheAnswerAndIsNotSupportedIsRefusedByName) {
   EXPECT_THAT(ErrorOf(R"("lora_bias": true)"), HasSubstr("'lora_bias'"));
   EXPECT_THAT(ErrorOf(R"("layer_replication": [[0, 2]])"), HasSubstr("'layer_replication'"));
   EXPECT_THAT(ErrorOf(R"("task_type": "SEQ_CLS")"), HasSubstr("'task_type'"));
+  EXPECT_THAT(ErrorOf(R"("target_parameters": ["mlp.experts.down_proj", "q_proj.weight"])"),
+              HasSubstr("'target_parameters' is [..., \"q_proj.weight\"]: expected names that end "
+                        "in 'experts.gate_up_proj' or 'experts.down_proj'"));
   EXPECT_THAT(std::string(PeftConfig::Parse(R"({"peft_type": "IA3", "r": 4})").status().message()),
               HasSubstr("'peft_type' is \"IA3\": expected \"LORA\""));
   EXPECT_TRUE(PeftConfig::Parse(R"({"peft_type": "LORA", "r": 4, "use_dora": false,

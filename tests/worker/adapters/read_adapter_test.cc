@@ -128,6 +128,77 @@ TEST(ReadAdapterTest, AVocabularysEndsAreModulesWithTheirBasesShapes) {
   EXPECT_TRUE((*adapter)->modules.at("model.layers.0.self_attn.q_proj").base_shape.empty());
 }
 
+TEST(ReadAdapterTest, StacksOfExpertsGetTheNamesOfTheirParameters) {
+  const auto adapter = ReadAdapter("stacks", Golden("qwen3_moe_stacks"));
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  const AdapterModule& in = (*adapter)->modules.at("model.layers.1.mlp.experts.gate_up_proj");
+  EXPECT_EQ(in.experts, 8);
+  EXPECT_EQ(in.rank(), 3);
+  EXPECT_EQ(in.b.shape, (std::vector<int64_t>{64, 24}));
+  const AdapterModule& out = (*adapter)->modules.at("model.layers.1.mlp.experts.down_proj");
+  EXPECT_EQ(out.experts, 8);
+  EXPECT_EQ(out.rank(), 5);
+  EXPECT_EQ(out.b.shape, (std::vector<int64_t>{32, 40}));
+  EXPECT_EQ((*adapter)->modules.count("model.layers.1.mlp.experts"), 0u);
+  EXPECT_EQ((*adapter)->modules.at("model.layers.1.self_attn.v_proj").experts, 1);
+}
+
+class StacksTest : public BadAdapterTest {
+ protected:
+  void Target(const std::string& parameters) {
+    Write("adapter_config.json",
+          R"({"peft_type": "LORA", "r": 2, "target_parameters": [)" + parameters + "]}");
+  }
+  // Of two experts, hidden size 5 and inner size 7.
+  using Tensors = std::vector<std::pair<std::string, std::vector<int>>>;
+  static Tensors In(const std::string& module) {
+    return {{"base_model.model." + module + ".lora_A.weight", {4, 5}},
+            {"base_model.model." + module + ".lora_B.weight", {14, 4}}};
+  }
+  static Tensors Out(const std::string& module) {
+    return {{"base_model.model." + module + ".lora_A.weight", {4, 7}},
+            {"base_model.model." + module + ".lora_B.weight", {5, 4}}};
+  }
+  static Tensors Both(Tensors one, const Tensors& other) {
+    one.insert(one.end(), other.begin(), other.end());
+    return one;
+  }
+};
+
+TEST_F(StacksTest, EitherMayBeInsideTheOther) {
+  Target(R"("experts.gate_up_proj", "experts.down_proj")");
+  for (const bool swapped : {false, true}) {
+    const std::string inner = "m.experts.base_layer";
+    WriteTensors(swapped ? Both(In("m.experts"), Out(inner)) : Both(Out("m.experts"), In(inner)));
+    const auto adapter = ReadAdapter("stacks", folder_.string());
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    EXPECT_EQ((*adapter)->modules.at("m.experts.gate_up_proj").b.shape[0], 14);
+    EXPECT_EQ((*adapter)->modules.at("m.experts.down_proj").b.shape[0], 5);
+    EXPECT_EQ((*adapter)->modules.size(), 2u);
+  }
+}
+
+TEST_F(StacksTest, WhatDoesNotFitTheConfigurationOrEachOtherIsRefused) {
+  WriteTensors(In("x.experts"));
+  EXPECT_THAT(Error(), HasSubstr("has adapters of one stack of 'x.experts', of which "
+                                 "'target_parameters' of adapter_config.json names 0"));
+  Target(R"("experts.gate_up_proj")");
+  WriteTensors(Both(Out("x.experts"), In("x.experts.base_layer")));
+  EXPECT_THAT(Error(), HasSubstr("has adapters of two stacks of 'x.experts', of which "
+                                 "'target_parameters' of adapter_config.json names 1"));
+  WriteTensors(In("x.mlp"));
+  EXPECT_THAT(Error(), HasSubstr("expected a rank of 2"));
+  WriteTensors({{"base_model.model.x.experts.lora_A.weight", {3, 5}},
+                {"base_model.model.x.experts.lora_B.weight", {14, 3}}});
+  EXPECT_THAT(Error(), HasSubstr("expected a rank of 2"));
+  Target(R"("experts.gate_up_proj", "experts.down_proj")");
+  WriteTensors(Both(In("x.experts"), In("x.experts.base_layer")));
+  EXPECT_THAT(Error(), HasSubstr("do not fit into one module of experts"));
+  Target(R"("y.experts.gate_up_proj")");
+  WriteTensors(Both(In("y.experts"), {{"base_model.model.z.experts.lora_A.weight", {2, 5}}}));
+  EXPECT_THAT(Error(), HasSubstr("module 'z.experts' has only one of lora_A and lora_B"));
+}
+
 TEST_F(BadAdapterTest, AWeightBesideNoAdapterIsRefused) {
   WriteTensors({{"base_model.model.x.base_layer.weight", {5, 5}}});
   EXPECT_THAT(Error(), HasSubstr("module 'x' has neither lora_A nor lora_B"));

@@ -1,5 +1,6 @@
 // Adapters of tiny checkpoints against PEFT's merged weights (fixtures and script in
 // tests/golden/model), and many of them in one batch, on the device that the program is linked for.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,6 +28,7 @@
 namespace pingti::worker {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::ModelRunner;
 
 constexpr int32_t kSlots = 3;
@@ -134,7 +136,11 @@ INSTANTIATE_TEST_SUITE_P(Adapters, AdaptersTest,
                          ::testing::Values("llama3_qv", "llama3_mlp", "llama3_all", "phi3_fused",
                                            "falcon_fused", "gguf_llama", "llama3_d64_qv",
                                            "llama3_d64_all", "deepseek_v3_latent", "llama3_ends",
-                                           "llama3_d64_ends", "tied_head"),
+                                           "llama3_d64_ends", "tied_head", "mixtral_experts",
+                                           "qwen2_moe_experts", "deepseek_v3_experts",
+                                           "qwen3_moe_d128_experts", "qwen3_moe_stacks",
+                                           "mixtral_stacks", "gpt_oss_stacks",
+                                           "qwen3_moe_d128_stacks"),
                          [](const auto& test) { return std::string(test.param); });
 
 // The log-probabilities after each of `steps` tokens of one sequence that is alone.
@@ -175,11 +181,59 @@ TEST(AdapterRefusalTest, TablesOfTheVocabularyMustBeTheModels) {
             "ends in lora_embedding_A, for 'model.embed_tokens'");
 }
 
-TEST(AdapterBatchTest, SequencesOfManyAdaptersAnswerAsEachDoesAlone) {
-  AdaptedModel adapted("llama3_d64", "");
-  adapted.Set(0, "llama3_d64_qv");
-  adapted.Set(1, "llama3_d64_ends");
-  adapted.Set(2, "llama3_d64_all");
+TEST(AdapterRefusalTest, ExpertsMustBeTheModels) {
+  const auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/qwen3_moe"));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto refusal = [&](const std::function<void(Adapter*)>& change) {
+    const auto read = ReadAdapter("stacks", AdapterPath("qwen3_moe_stacks"));
+    EXPECT_TRUE(read.ok()) << read.status();
+    change(read->get());
+    return std::string(
+        CheckAdapter(**read, DeclaredWeights((*checkpoint)->spec()), {kSlots, 16}).message());
+  };
+  const std::string stack = "model.layers.0.mlp.experts.gate_up_proj";
+  const auto renamed = [&](const std::string& from, const std::string& to) {
+    return refusal([&](Adapter* adapter) {
+      auto module = adapter->modules.extract(from);
+      module.key() = to;
+      adapter->modules.insert(std::move(module));
+    });
+  };
+  EXPECT_EQ(refusal([](Adapter*) {}), "");
+  const std::string attention = "model.layers.0.self_attn.v_proj";
+  EXPECT_THAT(renamed(attention, "model.layers.0.mlp.gate"),
+              HasSubstr("module 'model.layers.0.mlp.gate' is none of the model's"));
+  EXPECT_THAT(renamed(attention, "model.layers.0.mlp.experts.8.up_proj"),
+              HasSubstr("module 'model.layers.0.mlp.experts.8.up_proj' is none of the model's"));
+  EXPECT_EQ(renamed(attention, "model.layers.0.mlp.experts.7.up_proj"),
+            "modules '" + stack +
+                "' and 'model.layers.0.mlp.experts.7.up_proj' are of one matrix of the model");
+  EXPECT_EQ(refusal([&](Adapter* adapter) { adapter->modules.at(stack).experts = 4; }),
+            "tensor 'base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight' [24, "
+            "32]: expected "
+            "48 rows, a rank of 6 for each of 8 experts");
+  EXPECT_THAT(refusal([&](Adapter* adapter) { adapter->modules.at(stack).b.shape[0] = 32; }),
+              HasSubstr("expected 64 rows, the outputs of '" + stack + "'"));
+}
+
+struct Batch {
+  const char* base;
+  const char* adapters[kSlots];
+};
+
+class AdapterBatchOfTest : public ::testing::TestWithParam<Batch> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, AdapterBatchOfTest,
+    ::testing::Values(Batch{"llama3_d64", {"llama3_d64_qv", "llama3_d64_ends", "llama3_d64_all"}},
+                      Batch{"qwen3_moe_d128",
+                            {"qwen3_moe_d128_experts", "qwen3_moe_d128_attention",
+                             "qwen3_moe_d128_stacks"}}),
+    [](const auto& test) { return std::string(test.param.base); });
+
+TEST_P(AdapterBatchOfTest, SequencesOfManyAdaptersAnswerAsEachDoesAlone) {
+  AdaptedModel adapted(GetParam().base, "");
+  for (int32_t slot = 0; slot < kSlots; ++slot) adapted.Set(slot, GetParam().adapters[slot]);
   // Neighbours with the same adapter, with another and with none; prompts and single tokens.
   const std::vector<int32_t> slots = {2, 0, 0, kNoAdapterSlot, 1, kNoAdapterSlot, 0, 1};
   std::vector<std::vector<std::vector<int32_t>>> steps(slots.size());

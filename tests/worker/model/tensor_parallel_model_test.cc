@@ -200,13 +200,16 @@ struct AdapterCase {
 
 class TensorParallelAdapterTest : public ::testing::TestWithParam<AdapterCase> {};
 
-TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
+class ExpertParallelAdapterTest : public TensorParallelAdapterTest {};
+
+// Of an adapter, with ranks that share the experts so.
+void ExpectWhatOneRankAdds(const AdapterCase& of, ExpertSplit expert_split) {
   if (!IsExact()) GTEST_SKIP() << "sums are compared in f32";
   const auto checkpoint =
-      OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + std::string(GetParam().base));
+      OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + std::string(of.base));
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const std::string path =
-      SourcePath("tests/golden/model/tiny_adapters/") + std::string(GetParam().adapter);
+      SourcePath("tests/golden/model/tiny_adapters/") + std::string(of.adapter);
   const auto adapter = ReadAdapter("adapter", path);
   ASSERT_TRUE(adapter.ok()) << adapter.status();
   LoadOptions options;
@@ -230,6 +233,7 @@ TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
   for (const int size : {2, 4}) {
     SCOPED_TRACE(size);
     const std::unique_ptr<RankGroup> group = OpenGroup(size);
+    options.expert_split = expert_split;
     const auto model = LoadRanks(**checkpoint, group.get(), options);
     ASSERT_TRUE(model.ok()) << model.status();
     const auto got = logprobs(model->get());
@@ -240,16 +244,33 @@ TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Adapters, TensorParallelAdapterTest,
-                         ::testing::Values(AdapterCase{"llama3", "llama3_all"},
-                                           AdapterCase{"llama3", "llama3_mlp"},
-                                           AdapterCase{"phi3_window", "phi3_fused"},
-                                           AdapterCase{"falcon_new", "falcon_fused"},
-                                           AdapterCase{"deepseek_v3", "deepseek_v3_latent"},
-                                           AdapterCase{"gguf_llama_k", "gguf_llama"},
-                                           AdapterCase{"llama3", "llama3_ends"},
-                                           AdapterCase{"llama_mqa_bias_tied", "tied_head"}),
+TEST_P(TensorParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
+  ExpectWhatOneRankAdds(GetParam(), ExpertSplit::kColumns);
+}
+
+TEST_P(ExpertParallelAdapterTest, AnAdapterAddsWhatItAddsOnOneRank) {
+  ExpectWhatOneRankAdds(GetParam(), ExpertSplit::kExperts);
+}
+
+INSTANTIATE_TEST_SUITE_P(Adapters, ExpertParallelAdapterTest,
+                         ::testing::Values(AdapterCase{"mixtral", "mixtral_experts"},
+                                           AdapterCase{"qwen2_moe", "qwen2_moe_experts"},
+                                           AdapterCase{"qwen3_moe", "qwen3_moe_stacks"},
+                                           AdapterCase{"gpt_oss", "gpt_oss_stacks"}),
                          [](const auto& test) { return std::string(test.param.adapter); });
+
+INSTANTIATE_TEST_SUITE_P(
+    Adapters, TensorParallelAdapterTest,
+    ::testing::Values(
+        AdapterCase{"llama3", "llama3_all"}, AdapterCase{"llama3", "llama3_mlp"},
+        AdapterCase{"phi3_window", "phi3_fused"}, AdapterCase{"falcon_new", "falcon_fused"},
+        AdapterCase{"deepseek_v3", "deepseek_v3_latent"}, AdapterCase{"gguf_llama_k", "gguf_llama"},
+        AdapterCase{"llama3", "llama3_ends"}, AdapterCase{"mixtral", "mixtral_experts"},
+        AdapterCase{"qwen2_moe", "qwen2_moe_experts"},
+        AdapterCase{"deepseek_v3", "deepseek_v3_experts"},
+        AdapterCase{"qwen3_moe", "qwen3_moe_stacks"}, AdapterCase{"mixtral", "mixtral_stacks"},
+        AdapterCase{"gpt_oss", "gpt_oss_stacks"}, AdapterCase{"llama_mqa_bias_tied", "tied_head"}),
+    [](const auto& test) { return std::string(test.param.adapter); });
 
 constexpr const char* kCpuCheckpoints[] = {"llama3",
                                            "llama_linear_mha",

@@ -343,6 +343,13 @@ class CpuBackend : public Backend {
     return experts_.Linear(static_cast<const CpuLinearWeight&>(weight), x, order, out, &stage_);
   }
 
+  absl::Status AdaptedExpertLinear(const LinearWeight& weight, const LoraWeights& adapters,
+                                   const Operand& x, RowOrder order, MatrixView out) override {
+    PINGTI_RETURN_IF_ERROR(ExpertLinear(weight, x, order, out));
+    return RunExpertLora(static_cast<const CpuLoraWeights&>(adapters), step_, experts_.rows(),
+                         order, x.values, out, *kernels_, &pool_, &lora_stage_);
+  }
+
   absl::Status ActivateExperts(ActivationFunction f, MatrixView gate_up,
                                const Operand& out) override {
     PINGTI_CHECK(experts_.num_rows() <= out.values.rows);

@@ -21,6 +21,12 @@ namespace pingti::worker::cpu {
 void ChooseExperts(const float* logits, const float* bias, const ExpertRouting& routing,
                    float* scratch, int32_t* experts, float* weights);
 
+// The rows of a choice of experts, in the order of experts.
+struct ExpertRows {
+  std::span<const int32_t> first;     // [experts held + 1]: of each expert, last all rows
+  std::span<const int32_t> token_of;  // of each row
+};
+
 class CpuExperts {
  public:
   CpuExperts(const CpuKernels* kernels, ThreadPool* pool) : kernels_(kernels), pool_(pool) {}
@@ -35,6 +41,10 @@ class CpuExperts {
   void Combine(MatrixView rows, const SharedExpert& shared, MatrixView out);
   // How many choices of the last Route have rows.
   int64_t num_rows() const { return first_row_[static_cast<size_t>(routing_.held())]; }
+  // Of the last Route, until the next one.
+  ExpertRows rows() const {
+    return {std::span(first_row_).first(static_cast<size_t>(routing_.held() + 1)), token_of_};
+  }
 
  private:
   // Consecutive chosen experts whose matrices read one form of activations.

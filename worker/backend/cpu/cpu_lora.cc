@@ -44,8 +44,10 @@ std::vector<float> Turned(const std::vector<float>& values, int64_t rows, int64_
   return turned;
 }
 
-// out += shrunk B^T for the columns of one module.
-absl::Status Expand(const CpuLoraWeights& weights, const CpuLoraMatrices& matrices, int32_t module,
+using PackedMatrices = std::span<const std::unique_ptr<CpuLinearWeight>>;
+
+// out += shrunk B^T for the columns of one module. `b`: by part.
+absl::Status Expand(const CpuLoraWeights& weights, PackedMatrices b, int32_t module,
                     MatrixView shrunk, MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
                     LoraStage* stage) {
   const LoraShape& shape = weights.shape();
@@ -55,8 +57,7 @@ absl::Status Expand(const CpuLoraWeights& weights, const CpuLoraMatrices& matric
     const int64_t first = std::exchange(column, column + part.columns);
     if (part.module != module) continue;
     const MatrixView expanded = stage->Expanded(out.rows, part.columns);
-    PINGTI_RETURN_IF_ERROR(
-        RunLinear(*matrices.b[i], shrunk, expanded, kernels, pool, stage->activations()));
+    PINGTI_RETURN_IF_ERROR(RunLinear(*b[i], shrunk, expanded, kernels, pool, stage->activations()));
     pool->RunRows(out.rows, [&](int64_t r) {
       kernels.add_in_place(static_cast<float*>(out.data) + r * out.stride + first,
                            static_cast<const float*>(expanded.data) + r * expanded.stride,
@@ -66,23 +67,43 @@ absl::Status Expand(const CpuLoraWeights& weights, const CpuLoraMatrices& matric
   return absl::OkStatus();
 }
 
+// out += (x A^T) B^T of one adapter and expert. `a`: by module; `b`: by part.
+absl::Status AddProducts(const CpuLoraWeights& weights, PackedMatrices a, PackedMatrices b,
+                         MatrixView x, MatrixView out, const CpuKernels& kernels, ThreadPool* pool,
+                         LoraStage* stage) {
+  for (int32_t module = 0; module < weights.shape().num_modules; ++module) {
+    const CpuLinearWeight* down = a[static_cast<size_t>(module)].get();
+    if (down == nullptr) continue;
+    const MatrixView shrunk = stage->Shrunk(x.rows, down->out_features());
+    PINGTI_RETURN_IF_ERROR(RunLinear(*down, x, shrunk, kernels, pool, stage->activations()));
+    PINGTI_RETURN_IF_ERROR(Expand(weights, b, module, shrunk, out, kernels, pool, stage));
+  }
+  return absl::OkStatus();
+}
+
+// What the adapter of a token's sequence adds; null: nothing.
+const CpuLoraMatrices* MatricesOf(const CpuLoraWeights& weights, const StepInputs& step,
+                                  int64_t token) {
+  const auto& starts = step.query_start;
+  const auto after = std::upper_bound(starts.begin(), starts.end(), token);
+  const int32_t slot = step.adapter_slots[static_cast<size_t>(after - starts.begin()) - 1];
+  return slot == kNoAdapterSlot ? nullptr : weights.matrices(slot);
+}
+
 // Calls add(matrices, first, count) for neighbouring rows with the same adapter, RowsOf at a time.
 template <typename Add>
 absl::Status ForRuns(const CpuLoraWeights& weights, const StepInputs& step,
-                     std::span<const int32_t> tokens, int64_t num_rows, const Add& add) {
+                     std::span<const int32_t> tokens, int64_t first_row, int64_t end_row,
+                     const Add& add) {
   if (step.adapter_slots.empty()) return absl::OkStatus();
-  const auto& starts = step.query_start;
-  const auto matrices_of = [&](int64_t row) -> const CpuLoraMatrices* {
-    const int64_t token = tokens.empty() ? row : tokens[static_cast<size_t>(row)];
-    const auto after = std::upper_bound(starts.begin(), starts.end(), token);
-    const int32_t slot = step.adapter_slots[static_cast<size_t>(after - starts.begin()) - 1];
-    return slot == kNoAdapterSlot ? nullptr : weights.matrices(slot);
+  const auto matrices_of = [&](int64_t row) {
+    return MatricesOf(weights, step, tokens.empty() ? row : tokens[static_cast<size_t>(row)]);
   };
   const int64_t most = LoraStage::RowsOf(weights.shape());
-  for (int64_t row = 0; row < num_rows;) {
+  for (int64_t row = first_row; row < end_row;) {
     const CpuLoraMatrices* const matrices = matrices_of(row);
     int64_t end = row + 1;
-    while (end < num_rows && end - row < most && matrices_of(end) == matrices) ++end;
+    while (end < end_row && end - row < most && matrices_of(end) == matrices) ++end;
     if (matrices != nullptr) PINGTI_RETURN_IF_ERROR(add(*matrices, row, end - row));
     row = end;
   }
@@ -109,8 +130,9 @@ absl::StatusOr<std::unique_ptr<LoraImage>> CpuLoraSlots::NewImage() const {
   auto image = std::make_unique<CpuLoraImage>();
   for (const auto& product : products_) {
     CpuLoraMatrices& matrices = image->products.emplace_back();
-    matrices.a.resize(static_cast<size_t>(product->shape().num_modules));
-    matrices.b.resize(product->shape().parts.size());
+    const auto experts = static_cast<size_t>(product->shape().experts);
+    matrices.a.resize(experts * static_cast<size_t>(product->shape().num_modules));
+    matrices.b.resize(experts * product->shape().parts.size());
   }
   return std::unique_ptr<LoraImage>(std::move(image));
 }
@@ -118,8 +140,10 @@ absl::StatusOr<std::unique_ptr<LoraImage>> CpuLoraSlots::NewImage() const {
 absl::Status CpuLoraSlots::Fill(size_t product, const LoraMatrices& matrices,
                                 LoraImage* image) const {
   const LoraShape& shape = products_[product]->shape();
-  PINGTI_CHECK(matrices.ranks.size() == static_cast<size_t>(shape.num_modules) &&
-               matrices.b.size() == shape.parts.size());
+  const auto experts = static_cast<size_t>(shape.experts);
+  const auto modules = static_cast<size_t>(shape.num_modules);
+  PINGTI_CHECK(matrices.ranks.size() == experts * modules &&
+               matrices.b.size() == experts * shape.parts.size());
   CpuLoraMatrices& packed = static_cast<CpuLoraImage*>(image)->products[product];
   for (size_t m = 0; m < matrices.a.size(); ++m) {
     PINGTI_CHECK(matrices.ranks[m] <= shape.max_rank);
@@ -132,8 +156,9 @@ absl::Status CpuLoraSlots::Fill(size_t product, const LoraMatrices& matrices,
                             PackLora(matrices.a[m], matrices.ranks[m], shape.in_features));
   }
   for (size_t p = 0; p < matrices.b.size(); ++p) {
-    const LoraShape::Part& part = shape.parts[p];
-    const int64_t rank = matrices.ranks[static_cast<size_t>(part.module)];
+    const LoraShape::Part& part = shape.parts[p % shape.parts.size()];
+    const size_t first_module = p / shape.parts.size() * modules;
+    const int64_t rank = matrices.ranks[first_module + static_cast<size_t>(part.module)];
     if (rank == 0) continue;
     PINGTI_ASSIGN_OR_RETURN(packed.b[p], PackLora(matrices.b[p], part.columns, rank));
   }
@@ -154,8 +179,10 @@ absl::Status LoraStage::Grow(const LoraShape& shape) {
   max_depth_ = std::max(max_depth_, shape.max_rank);
   if (shape.use != LoraUse::kEmbedding) max_depth_ = std::max(max_depth_, shape.in_features);
   max_expanded_ = std::max(max_expanded_, RowsOf(shape) * WidestPart(shape));
+  if (shape.use == LoraUse::kExperts) max_gathered_ = std::max(max_gathered_, shape.in_features);
   PINGTI_ASSIGN_OR_RETURN(shrunk_, AlignedBuffer::Make(kRows * max_rank_ * 4));
   PINGTI_ASSIGN_OR_RETURN(expanded_, AlignedBuffer::Make(max_expanded_ * 4));
+  PINGTI_ASSIGN_OR_RETURN(gathered_, AlignedBuffer::Make(kRows * max_gathered_ * 4));
   StepLimits limits;
   limits.max_tokens = kRows;
   limits.max_in_features = max_depth_;
@@ -172,24 +199,49 @@ MatrixView LoraStage::Expanded(int64_t rows, int64_t cols) {
   return {expanded_.as<void>(), DType::kF32, rows, cols, cols};
 }
 
+MatrixView LoraStage::Gathered(int64_t rows, int64_t cols) {
+  PINGTI_CHECK(rows <= kRows && cols <= max_gathered_);
+  return {gathered_.as<void>(), DType::kF32, rows, cols, cols};
+}
+
 absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step,
                      std::span<const int32_t> tokens, MatrixView x, MatrixView out,
                      const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage) {
   const int64_t rows = static_cast<int64_t>(tokens.empty() ? step.token_ids.size() : tokens.size());
-  return ForRuns(
-      weights, step, tokens, rows,
-      [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) -> absl::Status {
-        for (int32_t module = 0; module < weights.shape().num_modules; ++module) {
-          const CpuLinearWeight* a = matrices.a[static_cast<size_t>(module)].get();
-          if (a == nullptr) continue;
-          const MatrixView shrunk = stage->Shrunk(count, a->out_features());
-          PINGTI_RETURN_IF_ERROR(
-              RunLinear(*a, x.Rows(first, count), shrunk, kernels, pool, stage->activations()));
-          PINGTI_RETURN_IF_ERROR(Expand(weights, matrices, module, shrunk, out.Rows(first, count),
-                                        kernels, pool, stage));
-        }
-        return absl::OkStatus();
-      });
+  return ForRuns(weights, step, tokens, 0, rows,
+                 [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) {
+                   return AddProducts(weights, matrices.a, matrices.b, x.Rows(first, count),
+                                      out.Rows(first, count), kernels, pool, stage);
+                 });
+}
+
+absl::Status RunExpertLora(const CpuLoraWeights& weights, const StepInputs& step,
+                           const ExpertRows& rows, RowOrder order, MatrixView x, MatrixView out,
+                           const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage) {
+  const LoraShape& shape = weights.shape();
+  const auto modules = static_cast<size_t>(shape.num_modules);
+  for (size_t e = 0; e + 1 < rows.first.size(); ++e) {
+    PINGTI_RETURN_IF_ERROR(ForRuns(
+        weights, step, rows.token_of, rows.first[e], rows.first[e + 1],
+        [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) {
+          const PackedMatrices a = PackedMatrices(matrices.a).subspan(e * modules, modules);
+          if (std::all_of(a.begin(), a.end(), [](const auto& of) { return of == nullptr; })) {
+            return absl::OkStatus();
+          }
+          MatrixView used =
+              order == RowOrder::kByToken ? stage->Gathered(count, x.cols) : x.Rows(first, count);
+          for (int64_t r = 0; order == RowOrder::kByToken && r < count; ++r) {
+            const int64_t token = rows.token_of[static_cast<size_t>(first + r)];
+            std::copy_n(static_cast<const float*>(x.data) + token * x.stride, x.cols,
+                        static_cast<float*>(used.data) + r * used.stride);
+          }
+          return AddProducts(
+              weights, a,
+              PackedMatrices(matrices.b).subspan(e * shape.parts.size(), shape.parts.size()), used,
+              out.Rows(first, count), kernels, pool, stage);
+        }));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, int64_t first_token,
@@ -197,7 +249,7 @@ absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, in
                        LoraStage* stage) {
   const int64_t num_tokens = weights.shape().in_features;
   return ForRuns(
-      weights, step, {}, static_cast<int64_t>(step.token_ids.size()),
+      weights, step, {}, 0, static_cast<int64_t>(step.token_ids.size()),
       [&](const CpuLoraMatrices& matrices, int64_t first, int64_t count) -> absl::Status {
         if (matrices.columns.empty()) return absl::OkStatus();
         const int64_t rank = static_cast<int64_t>(matrices.columns.size()) / num_tokens;
@@ -211,7 +263,7 @@ absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, in
             std::copy_n(matrices.columns.data() + token * rank, rank, values);
           }
         }
-        return Expand(weights, matrices, 0, shrunk, out.Rows(first, count), kernels, pool, stage);
+        return Expand(weights, matrices.b, 0, shrunk, out.Rows(first, count), kernels, pool, stage);
       });
 }
 

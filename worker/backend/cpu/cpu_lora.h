@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "worker/backend/backend.h"
 #include "worker/backend/cpu/aligned_buffer.h"
+#include "worker/backend/cpu/cpu_experts.h"
 #include "worker/backend/cpu/cpu_linear.h"
 
 namespace pingti::worker::cpu {
@@ -20,10 +21,10 @@ class CpuLoraWeights;
 
 // What an adapter adds to one product.
 struct CpuLoraMatrices {
-  // By module; null: left as it is. Of an embedding: none.
+  // By expert and module; null: left as it is. Of an embedding: none.
   std::vector<std::unique_ptr<CpuLinearWeight>> a;
   std::vector<float> columns;  // of an embedding's A: [tokens, rank]; empty: left as it is
-  std::vector<std::unique_ptr<CpuLinearWeight>> b;  // by part, null as its module's A
+  std::vector<std::unique_ptr<CpuLinearWeight>> b;  // by expert and part, null as its module's A
 };
 
 // An adapter in packed panels, which products read where they are.
@@ -75,14 +76,17 @@ class LoraStage {
   // [rows, cols] each. REQUIRES: a shape with such columns was announced, and rows <= RowsOf(it).
   MatrixView Shrunk(int64_t rows, int64_t cols);
   MatrixView Expanded(int64_t rows, int64_t cols);
+  MatrixView Gathered(int64_t rows, int64_t cols);  // of a shape of experts
   ActivationStage* activations() { return &activations_; }
 
  private:
   int64_t max_depth_ = 0;
   int64_t max_rank_ = 0;
   int64_t max_expanded_ = 0;  // values
+  int64_t max_gathered_ = 0;  // columns
   AlignedBuffer shrunk_;
   AlignedBuffer expanded_;
+  AlignedBuffer gathered_;
   ActivationStage activations_;
 };
 
@@ -91,6 +95,10 @@ class LoraStage {
 absl::Status RunLora(const CpuLoraWeights& weights, const StepInputs& step,
                      std::span<const int32_t> tokens, MatrixView x, MatrixView out,
                      const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage);
+// The same of rows of experts, see Backend::AdaptedExpertLinear.
+absl::Status RunExpertLora(const CpuLoraWeights& weights, const StepInputs& step,
+                           const ExpertRows& rows, RowOrder order, MatrixView x, MatrixView out,
+                           const CpuKernels& kernels, ThreadPool* pool, LoraStage* stage);
 // out += A[:, token]^T B^T for tokens whose sequences have adapters, see Backend::AdaptedEmbed;
 // `first_token` is the first one of the table.
 absl::Status EmbedLora(const CpuLoraWeights& weights, const StepInputs& step, int64_t first_token,

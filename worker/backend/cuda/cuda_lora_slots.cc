@@ -72,6 +72,9 @@ bool CudaLoraWeights::is_used() const {
 }
 
 absl::Status CudaLoraSlots::Check(const LoraShape& shape) {
+  if (shape.use == LoraUse::kExperts) {
+    return absl::UnimplementedError("backend 'cuda' has no adapters of experts");
+  }
   const bool columns_fit =
       std::all_of(shape.parts.begin(), shape.parts.end(),
                   [](const LoraShape::Part& part) { return part.columns % 8 == 0; });

@@ -83,6 +83,7 @@ ExpertsSpec MakeExperts(const ExpertsOptions& options, const Names& names, const
   experts.inner = options.inner;
   experts.function = ActivationFunction::kClampedSwiglu;
   experts.bias = true;
+  experts.gate_and_up_alternate = true;
   for (int64_t e = 0; e < count; ++e) {
     if (!names.experts.empty()) {
       const std::string expert = Concat(layer, names.experts, e, ".");
