@@ -141,6 +141,60 @@ TEST_F(Faults, AHandedBackSequenceGoesOnElsewhere) {
   ExpectWhole(answer.get());
 }
 
+// ---- with stream_interval, where workers hold tokens, or do not know that they may
+
+constexpr milliseconds kInterval{1000};
+
+TEST_F(Faults, WhatAWorkerHeldWhenItDiedIsComputedAgain) {
+  for (const bool holds : {true, false}) {
+    workers_.clear();
+    FakeWorkerOptions worker = Talkative();
+    worker.holds_outputs = holds;
+    Start(2, {.generation = {.stream_interval = kInterval}}, worker);
+    auto answer = Ask();
+    FakeWorker* busy = Busy();
+    busy->AllowSteps(20);
+    ASSERT_TRUE(WaitFor([&] { return busy->num_tokens_sent() == 20; }));
+    ASSERT_TRUE(
+        WaitFor([&] { return router_->metrics().output_tokens.With({"fake"}).Value() > 0; }));
+    busy->Kill();
+    FakeWorker* other = Other(busy);
+    ASSERT_TRUE(WaitFor([&] { return other->num_submitted() == 1; }));
+    EXPECT_EQ(other->Submitted()[0].output_interval_ms(), kInterval.count());
+    EXPECT_GE(other->Submitted()[0].generated_token_ids_size(), 1);
+    other->ReleaseSteps();
+    ExpectWhole(answer.get());
+    router_.reset();
+  }
+}
+
+TEST_F(Faults, WhatAWorkerHeldGoesAlongWhenItHandsTheSequenceBack) {
+  Start(2, {.generation = {.stream_interval = kInterval}});
+  auto answer = Ask();
+  FakeWorker* busy = Busy();
+  busy->AllowSteps(20);
+  ASSERT_TRUE(WaitFor([&] { return busy->num_tokens_sent() == 20; }));
+  busy->GiveBack();
+  FakeWorker* other = Other(busy);
+  ASSERT_TRUE(WaitFor([&] { return other->num_submitted() == 1; }));
+  EXPECT_EQ(other->Submitted()[0].generated_token_ids_size(), 20);
+  other->ReleaseSteps();
+  ExpectWhole(answer.get());
+}
+
+TEST_F(Faults, AnIntervalLongerThanTheStallTimeoutIsNoStall) {
+  InProcessRouterOptions options{.generation = {.stream_interval = kInterval}};
+  options.link.stall_timeout = kInterval * 9 / 10;
+  FakeWorkerOptions worker = Talkative();
+  worker.step_time = milliseconds(5);
+  Start(1, options, worker);
+  workers_[0]->ReleaseSteps();
+  const SseAnswer answer = StreamChat(*router_, kAsk);
+  ExpectWhole(answer);
+  EXPECT_LT(answer.chunks.size(), 10u);
+  EXPECT_EQ(router_->metrics().resumed_sequences.Value(), 0);
+}
+
 TEST_F(Faults, AWorkerThatIsFullForNowIsPassedOver) {
   Start(2);
   Finish full;
