@@ -71,6 +71,19 @@ __device__ __forceinline__ void TmaLoad3d(void* smem, const CUtensorMap* map, ui
       : "memory");
 }
 
+// TmaLoad3d into the same offset of every block in `cta_mask`; each counts on its own barrier.
+__device__ __forceinline__ void TmaLoad3dMulticast(void* smem, const CUtensorMap* map,
+                                                   uint64_t* barrier, int c0, int c1, int c2,
+                                                   uint16_t cta_mask, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster.L2::cache_hint [%0], [%1, {%3, %4, %5}], [%2], %6, %7;" ::"r"(
+          SmemAddress(smem)),
+      "l"(reinterpret_cast<uint64_t>(map)), "r"(SmemAddress(barrier)), "r"(c0), "r"(c1), "r"(c2),
+      "h"(cta_mask), "l"(policy)
+      : "memory");
+}
+
 __device__ __forceinline__ void TmaLoad4d(void* smem, const CUtensorMap* map, uint64_t* barrier,
                                           int c0, int c1, int c2, int c3, uint64_t policy) {
   asm volatile(

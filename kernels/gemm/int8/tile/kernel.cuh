@@ -10,7 +10,8 @@
 //   runs ahead into the next tile during both.
 // Shared memory: kStages x (128 + kBlockN) x 128 B, two staging buffers a warpgroup for the stores.
 // Bound: 2 m n k operations over the s8 wgmma rate (1,978 TOP/s measured on an H100 without loads).
-// sm_90a only. Source: PTX ISA (wgmma, TMA, mbarrier). Read next: launch.h (the variants).
+// sm_90a only. Source: PTX ISA (wgmma, TMA, mbarrier). Read next: gemm/common/wgmma_tile.cuh (the
+//   products), launch.h (the variants).
 #pragma once
 
 #include <cuda.h>
@@ -20,8 +21,7 @@
 
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/tma.cuh"
-#include "kernels/common/wgmma_desc.cuh"
-#include "kernels/common/wgmma_s8.cuh"
+#include "kernels/gemm/common/wgmma_tile.cuh"
 #include "kernels/gemm/int8/epilogue.cuh"
 #include "kernels/gemm/int8/tile/launch.h"
 
@@ -29,8 +29,12 @@ namespace pingti::kernels {
 
 template <int kBlockN_, int kStages_, int kCluster_>
 struct GemmS8TileTraits {
+  using Element = int8_t;
+  using Sum = int32_t;
+  static constexpr bool kThreadsCopy = false;
   static constexpr int kBlockM = 128;
   static constexpr int kBlockN = kBlockN_;
+  static constexpr int kInstructionN = kBlockN;
   static constexpr int kBlockK = 128;  // bytes: one swizzle row
   static constexpr int kStages = kStages_;
   static constexpr int kCluster = kCluster_;
@@ -54,30 +58,12 @@ struct GemmS8TileTraits {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// Walks output tiles: groups of `group_m` cluster rows, row fastest inside a group, so that a wave
-// of blocks rereads the same few rows of a and w out of L2.
-struct GemmS8TileWalk {
-  int m_tiles;  // in units of one cluster's rows
-  int n_tiles;
-  int group_m;
-
-  __device__ __forceinline__ void At(int index, int* m_tile, int* n_tile) const {
-    const int group_size = group_m * n_tiles;
-    const int group = index / group_size;
-    const int first = group * group_m;
-    const int rows = min(group_m, m_tiles - first);
-    const int within = index - group * group_size;
-    *n_tile = within / rows;
-    *m_tile = first + within - *n_tile * rows;
-  }
-};
-
 // The loader's whole life: fills stage after stage, for every tile of this block. Weights do not
 // depend on the kernel before this one, so those of the first stages are on their way before it has
 // finished.
 template <typename Traits>
 __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtensorMap& map_w,
-                                          const GemmS8TileArgs& args, const GemmS8TileWalk& walk,
+                                          const GemmS8TileArgs& args, const TileWalk& walk,
                                           uint8_t* stages, uint64_t* full, uint64_t* empty) {
   constexpr int kPart = Traits::kBlockN / Traits::kCluster;
   const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;
@@ -94,8 +80,7 @@ __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtens
       TmaLoad2d(w, &map_w, &full[stage], kb * Traits::kBlockK, row_w, policy);
     }
   };
-  int stage = 0;
-  uint32_t parity = 1;
+  RingPlace<Traits::kStages> place = {0, 1};
   bool is_first = true;
   for (int index = blockIdx.x / Traits::kCluster; index < walk.m_tiles * walk.n_tiles;
        index += gridDim.x / Traits::kCluster) {
@@ -111,75 +96,21 @@ __device__ __forceinline__ void LoadTiles(const CUtensorMap& map_a, const CUtens
     const int row_a = (m_tile * Traits::kCluster + rank) * Traits::kBlockM;
     for (int kb = 0; kb < k_blocks; ++kb) {
       // Both blocks' math warps have read what this stage held: the multicast may overwrite it.
-      MbarrierWait(&empty[stage], parity);
-      if (kb >= ahead) load_w(n_tile, kb, stage);
-      uint8_t* a = stages + stage * Traits::kStageBytes;
+      MbarrierWait(&empty[place.stage], place.parity);
+      if (kb >= ahead) load_w(n_tile, kb, place.stage);
+      uint8_t* a = stages + place.stage * Traits::kStageBytes;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         // Zero-filling rows that do not exist is slow: reread the first ones, whose results the
         // store clips away just the same.
         const int row = row_a + 64 * half;
-        TmaLoad2d(a + half * 64 * Traits::kBlockK, &map_a, &full[stage], kb * Traits::kBlockK,
+        TmaLoad2d(a + half * 64 * Traits::kBlockK, &map_a, &full[place.stage], kb * Traits::kBlockK,
                   row < args.m ? row : 0, policy);
       }
-      if (++stage == Traits::kStages) {
-        stage = 0;
-        parity ^= 1;
-      }
+      place.Advance();
     }
   }
-  // No block leaves while its peer may still signal its barriers: every stage is drained first.
-  for (int i = 0; i < Traits::kStages; ++i) {
-    MbarrierWait(&empty[stage], parity);
-    if (++stage == Traits::kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-}
-
-// One warpgroup's products of one tile: acc[64, kBlockN] over all of k. Leaves `stage` and `parity`
-// at the next tile's first stage.
-template <typename Traits>
-__device__ __forceinline__ void MultiplyTile(int32_t (&acc)[Traits::kBlockN / 2], int k_blocks,
-                                             int warpgroup, uint8_t* stages, uint64_t* full,
-                                             uint64_t* empty, int* stage, uint32_t* parity) {
-  const int lane = threadIdx.x % 32;
-  int previous = -1;
-  for (int kb = 0; kb < k_blocks; ++kb) {
-    MbarrierWait(&full[*stage], *parity);
-    const uint8_t* a = stages + *stage * Traits::kStageBytes + warpgroup * 64 * Traits::kBlockK;
-    const uint64_t a_descriptor = MakeKMajorDescriptor128B(a);
-    const uint64_t w_descriptor =
-        MakeKMajorDescriptor128B(stages + *stage * Traits::kStageBytes + Traits::kABytes);
-    WgmmaFence();
-#pragma unroll
-    for (int step = 0; step < Traits::kBlockK / 32; ++step) {
-      WgmmaS8<Traits::kBlockN>::Run(acc, a_descriptor + 2 * step, w_descriptor + 2 * step,
-                                    kb > 0 || step > 0);
-    }
-    WgmmaCommit();
-    // The batch before this one is done: its stage goes back to both blocks' loaders.
-    WgmmaWait<1>();
-    if (previous >= 0 && lane < Traits::kCluster) MbarrierArriveCluster(&empty[previous], lane);
-    previous = *stage;
-    if (++*stage == Traits::kStages) {
-      *stage = 0;
-      *parity ^= 1;
-    }
-  }
-  WgmmaWait<0>();
-#pragma unroll
-  for (int i = 0; i < Traits::kBlockN / 2; ++i) WgmmaFenceRegister(acc[i]);
-  if (lane < Traits::kCluster) MbarrierArriveCluster(&empty[previous], lane);
-}
-
-__device__ __forceinline__ void StoreMatrix4(void* smem, uint32_t r0, uint32_t r1, uint32_t r2,
-                                             uint32_t r3) {
-  asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(SmemAddress(smem)),
-      "r"(r0), "r"(r1), "r"(r2), "r"(r3)
-      : "memory");
+  DrainStages<Traits>(empty, &place);
 }
 
 // Scales one warpgroup's 64 x kBlockN accumulators and stores them through two staging buffers.
@@ -298,7 +229,7 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
   }
   LetNextKernelStart();
 
-  const GemmS8TileWalk walk = {
+  const TileWalk walk = {
       (args.m + Traits::kBlockM * Traits::kCluster - 1) / (Traits::kBlockM * Traits::kCluster),
       (args.n + Traits::kBlockN - 1) / Traits::kBlockN, args.group_m};
   const int role = threadIdx.x / 128;
@@ -311,8 +242,7 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
     const int warpgroup = role - 1;
     const int k_blocks = (args.k + Traits::kBlockK - 1) / Traits::kBlockK;
     const uint32_t rank = Traits::kCluster > 1 ? ClusterRank() : 0;
-    int stage = 0;
-    uint32_t parity = 0;
+    RingPlace<Traits::kStages> place = {0, 0};
     for (int index = blockIdx.x / Traits::kCluster; index < walk.m_tiles * walk.n_tiles;
          index += gridDim.x / Traits::kCluster) {
       int m_tile;
@@ -321,7 +251,7 @@ __global__ void __launch_bounds__(Traits::kThreads, 1)
       const int row0 = (m_tile * Traits::kCluster + rank) * Traits::kBlockM + 64 * warpgroup;
       const int col0 = n_tile * Traits::kBlockN;
       int32_t acc[Traits::kBlockN / 2];
-      MultiplyTile<Traits>(acc, k_blocks, warpgroup, stages, full, empty, &stage, &parity);
+      MultiplyTile<Traits>(acc, k_blocks, warpgroup, stages, full, empty, &place);
       if constexpr (kRaw) {
         StoreAccumulators<Traits>(acc, args, row0, col0);
       } else {

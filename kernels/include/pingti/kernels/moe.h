@@ -69,7 +69,8 @@ struct GroupedGemmParams {
   const void* x = nullptr;              // device, bf16 or int8 [rows of x, k], 16-byte aligned
   int64_t x_stride = 0;                 // elements; rows are 16-byte aligned
   const float* x_scale = nullptr;       // device, [rows of x]: int8 alone; null: bf16
-  const int32_t* x_row = nullptr;       // device, [num_rows]: row r reads x[x_row[r]]; null: x[r]
+  // device, [num_rows]: row r reads x[x_row[r]]; null: it reads x[r], and x has num_rows rows.
+  const int32_t* x_row = nullptr;
   const void* w = nullptr;              // device, [num_experts, n, k] of x's type, 16-byte aligned
   const float* w_scale = nullptr;       // device, [num_experts, n]: int8 alone
   const __nv_bfloat16* bias = nullptr;  // device, [num_experts, n], 4-byte aligned; null: none

@@ -19,12 +19,12 @@
 #include "kernels/common/cp_async.cuh"
 #include "kernels/common/mma_sm80.cuh"
 #include "kernels/gemm/int8/mma/kernel.cuh"
-#include "kernels/moe/grouped_gemm/launch.h"
+#include "kernels/moe/grouped_gemm/mma/launch.h"
 
 namespace pingti::kernels {
 
 template <typename T, int kBlockRows_>
-struct GroupedGemmTraits {
+struct GroupedGemmMmaTraits {
   using Sum = std::conditional_t<std::is_same_v<T, int8_t>, int32_t, float>;
   static constexpr int kBlockRows = kBlockRows_;
   // Few rows: narrow tiles and many stages, so that many bytes are on their way.
@@ -153,7 +153,7 @@ __device__ __forceinline__ void WriteGroupedTile(
 
 template <typename T, typename Traits>
 __global__ void __launch_bounds__(Traits::kThreads, Traits::kBlocksPerSm)
-    GroupedGemmKernel(const GroupedGemmParams p) {
+    GroupedGemmMmaKernel(const GroupedGemmParams p) {
   extern __shared__ __align__(16) uint8_t shared[];
   __shared__ int x_rows[Traits::kBlockRows];
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)

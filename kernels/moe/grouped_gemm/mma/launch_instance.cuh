@@ -5,17 +5,17 @@
 
 #include "kernels/common/overlap.h"
 #include "kernels/common/status.h"
-#include "kernels/moe/grouped_gemm/kernel.cuh"
+#include "kernels/moe/grouped_gemm/mma/kernel.cuh"
 
 namespace pingti::kernels {
 
 template <typename T, int kBlockRows>
-cudaError_t LaunchGroupedGemmAs(const GroupedGemmParams& params, int row_blocks,
-                                cudaStream_t stream) {
-  using Traits = GroupedGemmTraits<T, kBlockRows>;
+cudaError_t LaunchGroupedGemmMmaAs(const GroupedGemmParams& params, int row_blocks,
+                                   cudaStream_t stream) {
+  using Traits = GroupedGemmMmaTraits<T, kBlockRows>;
   DeviceTraits device;
   PINGTI_CUDA_RETURN(ReadDeviceTraits(&device));
-  auto* kernel = GroupedGemmKernel<T, Traits>;
+  auto* kernel = GroupedGemmMmaKernel<T, Traits>;
   PINGTI_CUDA_RETURN(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           Traits::kSharedBytes));
   const dim3 grid(CeilDiv(params.n, Traits::kBlockCols),

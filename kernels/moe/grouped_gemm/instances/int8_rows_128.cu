@@ -1,8 +1,0 @@
-// Instance of the grouped GEMM: int8, tiles of 128 rows.
-#include "kernels/moe/grouped_gemm/launch_instance.cuh"
-
-namespace pingti::kernels {
-
-template cudaError_t LaunchGroupedGemmAs<int8_t, 128>(const GroupedGemmParams&, int, cudaStream_t);
-
-}  // namespace pingti::kernels
