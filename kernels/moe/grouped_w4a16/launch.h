@@ -24,8 +24,9 @@ struct GroupedW4A16Args {
 };
 
 // One instance: tiles of kTokens rows, kSteps k16-steps between two scales (2, 4 or 8; of floats
-// 2). `row_blocks`: blocks that share an expert's tiles of the same columns.
-template <int kBits, int kTokens, int kSteps, bool kIsFloat = false>
+// 2). `row_blocks`: blocks that share an expert's tiles of the same columns. kSplit: blocks of a
+// cluster that share a tile's k, more than one on sm_90a alone; each has a stage of k at least.
+template <int kBits, int kTokens, int kSteps, bool kIsFloat = false, int kSplit = 1>
 cudaError_t LaunchGroupedW4A16As(const GroupedW4A16Args& args, int row_blocks, cudaStream_t stream);
 
 }  // namespace pingti::kernels

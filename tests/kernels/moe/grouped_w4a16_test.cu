@@ -11,15 +11,13 @@
 
 #include "pingti/kernels/gemm_w4a16.h"
 #include "pingti/kernels/moe.h"
+#include "tests/kernels/moe/expert_rows.h"
 #include "tests/kernels/testing/compare.h"
 #include "tests/kernels/testing/device.h"
 #include "tests/kernels/testing/run.h"
 
 namespace pingti::kernels::testing {
 namespace {
-
-// How rows are divided among experts.
-enum class Rows { kRandom, kAllOfOne, kAllOfLast, kNone };
 
 struct Problem {
   int experts, n, k, group_size;
@@ -62,10 +60,10 @@ __global__ void ReferenceKernel(const __nv_bfloat16* x, int64_t x_stride, const 
 
 class Fixture {
  public:
-  Fixture(const Problem& p, uint64_t seed) : p_(p), random_(seed) {
+  Fixture(const Problem& p, uint64_t seed)
+      : p_(p), random_(seed), rows_(p.rows, p.experts, p.num_rows, p.spare, &random_) {
     bits_ = p.bits == WeightBits::k4 ? 4 : 8;
     groups_ = (p.k + p.group_size - 1) / p.group_size;
-    DivideRows();
     MakeWeights();
     MakeX();
     bias_ = RandomNormal<__nv_bfloat16>(size_t(p.experts) * p.n, &random_);
@@ -87,13 +85,14 @@ class Fixture {
           continue;
         }
         const size_t at = size_t(row) * p_.n + col;
-        const double bias = p_.bias ? ToDouble(bias_[size_t(expert_of_[row]) * p_.n + col]) : 0.0;
+        const double bias =
+            p_.bias ? ToDouble(bias_[size_t(rows_.expert_of[row]) * p_.n + col]) : 0.0;
         const double expected = sum[at] + bias;
         // f32 sums inside a group and over groups: a few roundings of the running magnitude.
         const double allowed =
             std::abs(expected) * 0x1p-8 + 0x1p-19 * (magnitude[at] + std::abs(bias));
         if (!run->Expect(std::abs(y - expected) <= allowed, "y [%d, %d] of expert %d is %g, not %g",
-                         row, col, expert_of_[row], y, expected)) {
+                         row, col, rows_.expert_of[row], y, expected)) {
           return;
         }
       }
@@ -103,27 +102,6 @@ class Fixture {
  private:
   int YStride() const { return p_.n + 2; }
   int XStride() const { return p_.k + 8; }
-
-  void DivideRows() {
-    for (int row = 0; row < p_.num_rows; ++row) {
-      const int any = static_cast<int>(random_.Below(p_.experts)) / 2 * 2;  // odd ones have none
-      expert_of_.push_back(p_.rows == Rows::kAllOfOne    ? std::min(1, p_.experts - 1)
-                           : p_.rows == Rows::kAllOfLast ? p_.experts - 1
-                                                         : any);
-    }
-    std::sort(expert_of_.begin(), expert_of_.end());
-    for (int e = 0; e <= p_.experts; ++e) {
-      first_row_.push_back(static_cast<int>(
-          std::lower_bound(expert_of_.begin(), expert_of_.end(), e) - expert_of_.begin()));
-    }
-    for (int row = 0; row < p_.num_rows; ++row) {
-      const int e = expert_of_[row];
-      span_of_.push_back(make_int2(e, row == first_row_[e] ? first_row_[e + 1] : 0));
-    }
-    span_of_.resize(size_t(p_.num_rows + p_.spare), make_int2(0, 0));
-  }
-
-  bool HasRows(int expert) const { return first_row_[expert + 1] > first_row_[expert]; }
 
   void MakeWeights() {
     const int stack = p_.experts * p_.n;
@@ -137,7 +115,7 @@ class Fixture {
     std::vector<uint16_t> scale_bits(zeros_.size(), kNanBits);
     scales_.resize(zeros_.size());
     for (size_t i = 0; i < scales_.size(); ++i) {
-      if (!HasRows(static_cast<int>(i) % stack / p_.n)) continue;
+      if (!rows_.HasRows(static_cast<int>(i) % stack / p_.n)) continue;
       const float scale = 0.002f + 0.01f * std::abs(random_.Uniform());
       if (p_.scale_type == ScaleType::kF16) {
         scales_[i] = StoreAs<__half>(scale, &scale_bits[i]);
@@ -198,7 +176,7 @@ class Fixture {
 
   void Reference(std::vector<double>* sum, std::vector<double>* magnitude) const {
     const DeviceBuffer<uint8_t> q(q_);
-    const DeviceBuffer<int> expert_of(expert_of_), x_row(x_row_);
+    const DeviceBuffer<int> expert_of(rows_.expert_of), x_row(x_row_);
     // Of each code: itself, or the float that it is.
     std::vector<double> value_of(256);
     for (int q = 0; q < 256; ++q) value_of[q] = p_.fp4 ? kFp4[q % 16] : q;
@@ -216,8 +194,8 @@ class Fixture {
 
   std::vector<__nv_bfloat16> Launch(TestRun* run) {
     const DeviceBuffer<__nv_bfloat16> y(size_t(p_.num_rows + p_.spare) * YStride());
-    const DeviceBuffer<int> first_row(first_row_);
-    const DeviceBuffer<int2> span_of(span_of_);
+    const DeviceBuffer<int> first_row(rows_.first_row);
+    const DeviceBuffer<int2> span_of(rows_.span_of);
     GroupedGemmParams params;
     params.x = x_.data();
     params.x_stride = XStride();
@@ -250,8 +228,8 @@ class Fixture {
   Random random_;
   int bits_ = 4;
   int groups_ = 1;
-  std::vector<int> expert_of_, first_row_, x_row_;
-  std::vector<int2> span_of_;
+  ExpertRows rows_;
+  std::vector<int> x_row_;
   std::vector<uint8_t> q_, zeros_;  // [experts * n, k], [groups, experts * n]
   std::vector<double> scales_;
   std::vector<__nv_bfloat16> bias_;
@@ -272,6 +250,10 @@ const Problem kProblems[] = {
     {16, 1536, 2048, 128, k4, kBf16, false, true, true, Rows::kRandom, 8, 5, 8},
     {128, 64, 768, 32, k4, kF16, true, false, false, Rows::kRandom, 60, 64, 60},
     {128, 32, 200, 64, k4, kF16, true, true, true, Rows::kAllOfLast, 127, 0, 127},
+    // The same with tiles whose k is shared, one of them with more rows than a tile.
+    {4, 96, 2600, 128, k4, kF16, true, true, true, Rows::kRandom, 3, 2, 3},
+    {9, 128, 1024, 64, k4, kF16, false, true, true, Rows::kAllOfOne, 100, 0, 9},
+    {4, 160, 1032, 32, k8, kBf16, true, false, true, Rows::kRandom, 4, 1, 4},
     // Each tile size, with tails in n, k and rows.
     {6, 160, 520, 128, k4, kF16, true, true, true, Rows::kRandom, 17, 3, 20},
     {6, 1056, 1280, 32, k4, kBf16, false, false, true, Rows::kRandom, 40, 0, 40},

@@ -1,9 +1,14 @@
-// Instance of the weight-only grouped GEMM: 4-bit floats, tiles of 8 rows, groups of 32.
+// Instances of the weight-only grouped GEMM: 4-bit floats, tiles of 8 rows, groups of 32, whole
+// tiles and tiles that two or four blocks share.
 #include "kernels/moe/grouped_w4a16/launch_instance.cuh"
 
 namespace pingti::kernels {
 
 template cudaError_t LaunchGroupedW4A16As<4, 8, 2, true>(const GroupedW4A16Args&, int,
                                                          cudaStream_t);
+template cudaError_t LaunchGroupedW4A16As<4, 8, 2, true, 2>(const GroupedW4A16Args&, int,
+                                                            cudaStream_t);
+template cudaError_t LaunchGroupedW4A16As<4, 8, 2, true, 4>(const GroupedW4A16Args&, int,
+                                                            cudaStream_t);
 
 }  // namespace pingti::kernels
