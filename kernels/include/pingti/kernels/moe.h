@@ -66,9 +66,9 @@ cudaError_t LaunchSortExpertRows(const SortExpertRowsParams& params, cudaStream_
 // y[r] = x[r] W[expert of r]^T + bias[expert of r], bf16 with f32 sums, or int8 with exact sums,
 // then times the scales.
 struct GroupedGemmParams {
-  const void* x = nullptr;              // device, bf16 or int8 [rows of x, k], 16-byte aligned
-  int64_t x_stride = 0;                 // elements; rows are 16-byte aligned
-  const float* x_scale = nullptr;       // device, [rows of x]: int8 alone; null: bf16
+  const void* x = nullptr;         // device, bf16 or int8 [rows of x, k], 16-byte aligned
+  int64_t x_stride = 0;            // elements; rows are 16-byte aligned
+  const float* x_scale = nullptr;  // device, [rows of x]: int8 alone; null: bf16
   // device, [num_rows]: row r reads x[x_row[r]]; null: it reads x[r], and x has num_rows rows.
   const int32_t* x_row = nullptr;
   const void* w = nullptr;              // device, [num_experts, n, k] of x's type, 16-byte aligned
@@ -84,7 +84,8 @@ struct GroupedGemmParams {
   int32_t n = 0;  // even
   int32_t k = 0;  // a multiple of 8 in bf16, of 16 in int8
 };
-// Reads the matrices of experts that have rows alone. A row's result does not depend on the others.
+// Reads the matrices of experts that have rows alone. A row's result does not depend on the others;
+// sums of bf16 may round differently by how many are expected, which chooses the instruction.
 // cudaErrorInvalidValue: a null pointer, misalignment, or a size outside the ranges above.
 cudaError_t LaunchGroupedGemm(const GroupedGemmParams& params, cudaStream_t stream);
 
