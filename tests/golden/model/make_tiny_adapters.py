@@ -18,9 +18,12 @@ import shutil
 import sys
 
 import torch
+from gguf import GGUFReader, dequantize
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+
+from make_tiny_checkpoints import CASES as MODELS
 
 HERE = pathlib.Path(__file__).resolve().parent
 BASES = HERE / "tiny"
@@ -63,6 +66,8 @@ CASES = {
         r=2, lora_alpha=3, use_rslora=True, target_modules=["gate_proj", "up_proj", "down_proj"],
         rank_pattern={r"experts\.[0-3]\.down_proj": 5}, alpha_pattern={r"experts\.7\.up_proj": 9})),
     "deepseek_v3_experts": ("deepseek_v3", dict(r=2, lora_alpha=4, target_modules=["q_b_proj"])),
+    "gguf_qwen3_moe_experts": ("gguf_qwen3_moe", dict(r=2, lora_alpha=4,
+                                                      target_modules=["o_proj"])),
     "qwen3_moe_d128_experts": ("qwen3_moe_d128", dict(r=8, lora_alpha=16,
                                                       target_modules=["q_proj"])),
     "qwen3_moe_d128_attention": ("qwen3_moe_d128", dict(r=4, lora_alpha=4,
@@ -90,6 +95,7 @@ EXPERTS = {
     "mixtral_experts": ("block_sparse_moe.experts.{}.", {"gate": "w1", "up": "w3", "down": "w2"}),
     "qwen2_moe_experts": USUAL,
     "deepseek_v3_experts": (USUAL[0], {"gate": "gate_proj", "down": "down_proj"}),
+    "gguf_qwen3_moe_experts": USUAL,
     "qwen3_moe_d128_experts": USUAL,
 }
 
@@ -97,7 +103,35 @@ EXPERTS = {
 UNMERGED = {"tied_head"}
 
 
+def load_qwen3_moe(file):
+    """A GGUF file of Qwen3-MoE, which transformers does not load."""
+    model = AutoModelForCausalLM.from_config(MODELS["qwen3_moe"], dtype=torch.float32,
+                                             attn_implementation="eager")
+    values = {tensor.name: torch.tensor(dequantize(tensor.data, tensor.tensor_type))
+              for tensor in GGUFReader(file).tensors}
+    places = {"token_embd.weight": model.model.embed_tokens, "output.weight": model.lm_head,
+              "output_norm.weight": model.model.norm}
+    with torch.no_grad():
+        for i, layer in enumerate(model.model.layers):
+            attention, mlp, blk = layer.self_attn, layer.mlp, f"blk.{i}."
+            for name, module in {
+                    "attn_norm": layer.input_layernorm, "ffn_norm": layer.post_attention_layernorm,
+                    "attn_q": attention.q_proj, "attn_k": attention.k_proj,
+                    "attn_v": attention.v_proj, "attn_output": attention.o_proj,
+                    "attn_q_norm": attention.q_norm, "attn_k_norm": attention.k_norm,
+                    "ffn_gate_inp": mlp.gate}.items():
+                places[f"{blk}{name}.weight"] = module
+            stacks = [values.pop(f"{blk}ffn_{name}_exps.weight") for name in ("gate", "up", "down")]
+            mlp.experts.gate_up_proj.copy_(torch.cat(stacks[:2], 1))
+            mlp.experts.down_proj.copy_(stacks[2])
+        for name, value in values.items():
+            places[name].weight.copy_(value)
+    return model
+
+
 def load_base(directory):
+    if directory.name == "gguf_qwen3_moe":
+        return load_qwen3_moe(directory / "model.gguf")
     files = list(directory.glob("*.gguf"))
     more = {"gguf_file": files[0].name} if files else {}
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32,

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -58,13 +59,15 @@ Golden ReadGolden(const std::string& name) {
 class AdaptedModel {
  public:
   // `directory` of a tiny checkpoint.
-  AdaptedModel(const std::string& directory, const std::string& variant)
+  AdaptedModel(const std::string& directory, const std::string& variant,
+               std::optional<WeightFormat> format = std::nullopt)
       : device_(testing::MakeDeviceUnderTest(variant)) {
     auto checkpoint = OpenCheckpoint(SourcePath("tests/golden/model/tiny/") + directory);
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
     checkpoint_ = *std::move(checkpoint);
     LoadOptions options;
-    options.format = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    const auto usual = device_->is_exact() ? WeightFormat::kF32 : WeightFormat::kBf16;
+    options.format = format.value_or(usual);
     options.adapters = limits_;
     auto model = LoadModel(*checkpoint_, device_->backend(), options);
     EXPECT_TRUE(model.ok()) << model.status();
@@ -138,10 +141,31 @@ INSTANTIATE_TEST_SUITE_P(Adapters, AdaptersTest,
                                            "llama3_d64_all", "deepseek_v3_latent", "llama3_ends",
                                            "llama3_d64_ends", "tied_head", "mixtral_experts",
                                            "qwen2_moe_experts", "deepseek_v3_experts",
-                                           "qwen3_moe_d128_experts", "qwen3_moe_stacks",
-                                           "mixtral_stacks", "gpt_oss_stacks",
+                                           "gguf_qwen3_moe_experts", "qwen3_moe_d128_experts",
+                                           "qwen3_moe_stacks", "mixtral_stacks", "gpt_oss_stacks",
                                            "qwen3_moe_d128_stacks"),
                          [](const auto& test) { return std::string(test.param); });
+
+// The weights of the base are rounded, and what adapters add is not: the answer is as near to that
+// of merged weights as the base's to its own.
+TEST(AdaptersOfQuantizedExpertsTest, AnswersAreNearThoseOfMergedWeights) {
+  for (const char* const adapter : {"qwen3_moe_d128_experts", "qwen3_moe_d128_stacks"}) {
+    SCOPED_TRACE(adapter);
+    const Golden golden = ReadGolden(adapter);
+    for (const WeightFormat format : {WeightFormat::kBf16, WeightFormat::kInt8}) {
+      SCOPED_TRACE(WeightFormatName(format));
+      AdaptedModel adapted(golden.base, "", format);
+      if (!adapted.can_run()) GTEST_SKIP() << "the device has no attention of such heads";
+      adapted.Set(1, adapter);
+      testing::RunnerOptions options;
+      options.adapter_slots = {1, kNoAdapterSlot};
+      ModelRunner runner(adapted.model(), options);
+      ASSERT_TRUE(runner.Step({golden.prompt, golden.prompt}).ok());
+      EXPECT_LT(Divergence(golden.logprobs, *runner.AllLogprobs(0)), 0.02);
+      EXPECT_GT(Divergence(golden.logprobs, *runner.AllLogprobs(1)), 0.2);
+    }
+  }
+}
 
 // The log-probabilities after each of `steps` tokens of one sequence that is alone.
 std::vector<std::vector<float>> Alone(Model* model, int32_t slot,

@@ -268,6 +268,7 @@ INSTANTIATE_TEST_SUITE_P(
         AdapterCase{"llama3", "llama3_ends"}, AdapterCase{"mixtral", "mixtral_experts"},
         AdapterCase{"qwen2_moe", "qwen2_moe_experts"},
         AdapterCase{"deepseek_v3", "deepseek_v3_experts"},
+        AdapterCase{"gguf_qwen3_moe", "gguf_qwen3_moe_experts"},
         AdapterCase{"qwen3_moe", "qwen3_moe_stacks"}, AdapterCase{"mixtral", "mixtral_stacks"},
         AdapterCase{"gpt_oss", "gpt_oss_stacks"}, AdapterCase{"llama_mqa_bias_tied", "tied_head"}),
     [](const auto& test) { return std::string(test.param.adapter); });
