@@ -267,6 +267,7 @@ void ApiHandler::ListModels(const ExchangePtr& exchange) {
     entries.push_back(
         {model.id, model.created_unix_s, model.owned_by, model.max_context_tokens, model.parent});
     for (const std::string& alias : model.aliases) {
+      if (is_listed(alias)) continue;
       entries.push_back({alias, model.created_unix_s, model.owned_by, model.max_context_tokens});
     }
   }

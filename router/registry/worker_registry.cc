@@ -152,10 +152,11 @@ std::vector<ModelStatus> WorkerRegistry::Models() const {
 
 template <typename Which>
 std::vector<ModelStatus> WorkerRegistry::StatusesOf(Which which) const {
-  std::map<std::string, ModelStatus> by_fingerprint;
+  // One build may be served under several ids.
+  std::map<std::pair<std::string_view, std::string_view>, ModelStatus> by_build_and_id;
   const auto count = [&](const std::shared_ptr<const ServedModel>& model, bool ready) {
     if (!which(*model)) return;
-    ModelStatus& status = by_fingerprint[model->fingerprint];
+    ModelStatus& status = by_build_and_id[{model->fingerprint, model->id}];
     const bool larger =
         status.model == nullptr || model->max_context_tokens > status.model->max_context_tokens;
     // What a ready worker offers counts before what one that is away does.
@@ -171,7 +172,7 @@ std::vector<ModelStatus> WorkerRegistry::StatusesOf(Which which) const {
     for (const auto& adapter : worker.info.adapters) count(adapter, ready);
   }
   std::vector<ModelStatus> models;
-  for (auto& [fingerprint, status] : by_fingerprint) models.push_back(std::move(status));
+  for (auto& [key, status] : by_build_and_id) models.push_back(std::move(status));
   return models;
 }
 

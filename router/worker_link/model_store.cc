@@ -72,8 +72,10 @@ absl::StatusOr<std::shared_ptr<const text::Tokenizer>> ModelStore::Tokenizer(
 absl::StatusOr<std::shared_ptr<const ServedModel>> ModelStore::GetOrBuild(
     const worker::v1::ModelCard& card, const Fetch& fetch) {
   MutexLock lock(&build_mutex_);
+  std::vector<std::string> names{card.model_id()};
+  names.insert(names.end(), card.aliases().begin(), card.aliases().end());
   std::weak_ptr<const ServedModel>& known =
-      models_[{card.fingerprint(), card.max_context_tokens()}];
+      models_[{card.fingerprint(), card.max_context_tokens(), std::move(names)}];
   if (std::shared_ptr<const ServedModel> model = known.lock()) return model;
   PINGTI_ASSIGN_OR_RETURN(std::shared_ptr<const text::Tokenizer> tokenizer, Tokenizer(card, fetch));
   std::string config;

@@ -1,7 +1,7 @@
 // What the router knows of one model: the worker's card with its tokenizer and chat template built.
 //
-// Immutable once made, shared by every worker of the same fingerprint and by the requests that use
-// it (shared_ptr: a request may outlive the last worker that served its model).
+// Immutable once made, shared by every worker of the same fingerprint and names, and by the
+// requests that use it (shared_ptr: a request may outlive the last worker that served its model).
 #pragma once
 
 #include <cstdint>

@@ -84,6 +84,29 @@ TEST_F(ConfiguredModels, AreListedWithTheirAliases) {
   EXPECT_EQ(ids, "fake fake-alias absent deepseek-chat deepseek-reasoner");
 }
 
+// The models of cards are built once and shared, but for their names.
+TEST_F(ConfiguredModels, WorkersOfOneCheckpointKeepTheirOwnIds) {
+  Start();
+  FakeWorkerOptions options;
+  options.model_id = "absent";
+  options.answer = [](const worker::v1::Sequence&) { return ByteTokens("no"); };
+  FakeWorker other(options);
+  router_->registry().SetAddresses({worker_->address(), other.address()});
+  ASSERT_TRUE(router_->WaitReady(2));
+  for (const char* model : {"fake", "absent"}) {
+    const net::HttpResponse response = Ask(model);
+    ASSERT_EQ(response.status, 200) << response.body;
+    EXPECT_EQ(boost::json::parse(response.body).at("model"), model);
+  }
+  int listed = 0;
+  const boost::json::value body = boost::json::parse(router_->Get("/v1/models").body);
+  for (const boost::json::value& model : body.at("data").as_array()) {
+    const std::string_view id = model.at("id").as_string().c_str();
+    if (id == "fake" || id == "absent") listed += model.as_object().contains("max_model_len");
+  }
+  EXPECT_EQ(listed, 2);
+}
+
 TEST_F(ConfiguredModels, ARequestMayWaitForTheFirstWorker) {
   InProcessRouterOptions options;
   options.generation.model_wait = std::chrono::minutes(5);

@@ -52,9 +52,9 @@ class WorkerRegistryTest : public ::testing::Test {
 
   void Ready(const std::string& address, const std::string& fingerprint = "f",
              uint32_t credit_sequences = 2, uint32_t credit_tokens = 100,
-             uint32_t max_context_tokens = 0) {
+             uint32_t max_context_tokens = 0, const std::string& model_id = "m") {
     auto model = std::make_shared<ServedModel>();
-    model->id = "m";
+    model->id = model_id;
     model->fingerprint = fingerprint;
     model->kv_block_tokens = 16;
     model->max_context_tokens = max_context_tokens;
@@ -448,6 +448,22 @@ TEST_F(WorkerRegistryTest, DroppedAddressesLoseTheirSequencesAndTheirModel) {
   registry_.SetAddresses({});
   EXPECT_EQ(handler->lost, 1);
   EXPECT_EQ(registry_.FindModel("m"), nullptr);
+}
+
+TEST_F(WorkerRegistryTest, OneBuildUnderTwoIdsIsTwoModelsOfTheSameWorkers) {
+  registry_.SetAddresses({"one", "two", "three"});
+  Ready("one", "f", 2, 100, 4'096, "canary");
+  Ready("two", "f", 2, 100, 4'096, "stable");
+  Ready("three", "f", 2, 100, 4'096, "stable");
+  EXPECT_EQ(registry_.FindModel("canary")->id, "canary");
+  EXPECT_EQ(registry_.FindModel("stable")->id, "stable");
+  const std::vector<ModelStatus> models = registry_.Models();
+  ASSERT_EQ(models.size(), 2u);
+  EXPECT_EQ(models[0].model->id, "canary");
+  EXPECT_EQ(models[0].ready_workers, 1u);
+  EXPECT_EQ(models[1].model->id, "stable");
+  EXPECT_EQ(models[1].ready_workers, 2u);
+  EXPECT_EQ(registry_.Candidates("f", 1, {}).size(), 3u) << "equal fingerprints, equal answers";
 }
 
 TEST_F(WorkerRegistryTest, WorkersOfOneBuildKeepTheirOwnContexts) {
