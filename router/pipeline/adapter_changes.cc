@@ -91,11 +91,14 @@ absl::Status ChangeStatus(const AdapterChange& change,
   }
   if (failed == nullptr && done > 0) return absl::OkStatus();
   if (failed == nullptr) failed = &results.front();
-  return ApiError(CodeFor(failed->status),
+  const absl::StatusCode code = CodeFor(failed->status);
+  const bool is_clients = code == absl::StatusCode::kInvalidArgument;
+  const std::string_view field = change.load ? "lora_path" : "lora_name";
+  return ApiError(code,
                   Concat("adapter '", change.name, "' was ", change.load ? "loaded" : "unloaded",
                          " at ", done, " of ", results.size(), " workers; at ", failed->worker,
                          ": ", std::string(failed->status.message())),
-                  change.load ? "lora_path" : "lora_name", "invalid_value");
+                  is_clients ? field : "", is_clients ? "invalid_value" : "worker_unavailable");
 }
 
 }  // namespace pingti::router

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "router/api/api_error.h"
 #include "tests/testing/fake_clock.h"
 
 namespace pingti::router {
@@ -90,6 +91,19 @@ TEST_F(AdapterChangesTest, AnErrorNamesItsWorkerAndHowManyHaveDoneIt) {
   EXPECT_TRUE(absl::IsInvalidArgument(outcome_));
   EXPECT_THAT(std::string(outcome_.message()),
               HasSubstr("loaded at 1 of 2 workers; at b: no such file"));
+}
+
+TEST_F(AdapterChangesTest, OnlyTheClientsMistakeIsInAField) {
+  Ready("a");
+  ASSERT_TRUE(Ask().ok());
+  channels_["a"]->answer(absl::NotFoundError("no such file"));
+  EXPECT_EQ(ErrorParam(outcome_), "lora_path");
+  EXPECT_EQ(ErrorCode(outcome_), "invalid_value");
+  ASSERT_TRUE(Ask().ok());
+  channels_["a"]->answer(absl::UnavailableError("connection refused"));
+  EXPECT_TRUE(absl::IsUnavailable(outcome_));
+  EXPECT_EQ(ErrorParam(outcome_), "");
+  EXPECT_EQ(ErrorCode(outcome_), "worker_unavailable");
 }
 
 TEST_F(AdapterChangesTest, AWorkerThatHadItBeforeIsNoErrorUnlessAllHad) {
