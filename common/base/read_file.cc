@@ -1,12 +1,10 @@
-// See read_file.h. Read by way of streams' own operators: an iterator of a stream's buffer throws
+// See read_file.h. Read by way of streams' own functions: an iterator of a stream's buffer throws
 // where a file can be opened and not read, as a directory can.
 #include "common/base/read_file.h"
 
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "common/base/strings.h"
@@ -16,13 +14,20 @@ namespace pingti {
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  // An empty file sets failbit on `text`, so ask `file`.
-  if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  std::string text;
+  char piece[64 << 10];
+  while (file && text.size() <= kMaxReadFileBytes) {
+    file.read(piece, sizeof(piece));
+    text.append(piece, static_cast<size_t>(file.gcount()));
+  }
   if (!file.is_open() || file.bad()) {
     return absl::NotFoundError(Concat("'", path, "' cannot be read: ", std::strerror(errno)));
   }
-  return std::move(text).str();
+  if (text.size() > kMaxReadFileBytes) {
+    return absl::OutOfRangeError(
+        Concat("'", path, "' has more than the ", kMaxReadFileBytes, " bytes that are read"));
+  }
+  return text;
 }
 
 }  // namespace pingti

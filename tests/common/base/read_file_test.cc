@@ -39,5 +39,12 @@ TEST_F(ReadFileTest, SaysWhyAPathCannotBeRead) {
   EXPECT_EQ(Why(), Concat("'", path_.string(), "' cannot be read: Is a directory"));
 }
 
+TEST_F(ReadFileTest, AFileWithoutAnEndIsNotReadForEver) {
+  const absl::Status endless = ReadFile("/dev/zero").status();
+  EXPECT_TRUE(absl::IsOutOfRange(endless)) << endless;
+  EXPECT_EQ(std::string(endless.message()),
+            "'/dev/zero' has more than the 67108864 bytes that are read");
+}
+
 }  // namespace
 }  // namespace pingti
