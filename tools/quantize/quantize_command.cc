@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstdio>
 #include <iostream>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -74,13 +73,17 @@ CLI::App* AddQuantize(CLI::App* app, QuantizeOptions* options) {
   quantize->add_option("IN", options->input, "A Hugging Face directory with safetensors")
       ->required();
   quantize->add_option("OUT", options->output, "A directory that does not exist yet")->required();
-  static const std::map<std::string, WeightScheme> kSchemes = {{"int8", WeightScheme::kInt8},
-                                                               {"int4", WeightScheme::kInt4}};
-  quantize->add_option("--format", options->scheme, "Of the matrices that are rounded")
-      ->transform(CLI::CheckedTransformer(kSchemes))
-      ->default_str("int8");
-  quantize->add_option("--group-size", options->group_size, "Values that share a scale in int4")
-      ->capture_default_str();
+  TakesOneOf<WeightScheme>(
+      quantize->add_option("--format", options->scheme, "Of the matrices that are rounded")
+          ->default_str("int8"),
+      {{"int8", WeightScheme::kInt8}, {"int4", WeightScheme::kInt4}});
+  const CLI::Option* group_size =
+      quantize->add_option("--group-size", options->group_size, "Values that share a scale in int4")
+          ->capture_default_str();
+  quantize->parse_complete_callback([group_size, options] {
+    if (group_size->count() == 0 || options->scheme == WeightScheme::kInt4) return;
+    throw CLI::ValidationError("--group-size", "expected with --format int4 only");
+  });
   quantize->add_option("--keep", options->keep,
                        "Leave modules of this pattern as they are, as 'model.layers.0.*'; "
                        "may be repeated");
