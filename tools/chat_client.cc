@@ -5,6 +5,7 @@
 #include "boost/json.hpp"
 #include "common/base/status_macros.h"
 #include "common/net/sse.h"
+#include "common/text/utf8.h"
 
 namespace pingti::tools {
 namespace {
@@ -34,6 +35,19 @@ absl::Status ServerError(int http_status, std::string_view body) {
   if (http_status == 404) return absl::NotFoundError(text);
   if (http_status == 429 || http_status == 503) return absl::UnavailableError(text);
   return absl::InvalidArgumentError(text);
+}
+
+// JSON is UTF-8, so a server could only say that it cannot read the request.
+absl::Status CheckUtf8(const ChatSettings& settings, const std::vector<ChatMessage>& history) {
+  const auto check = [](const std::string& text, const std::string& what) {
+    if (text::ValidUtf8Prefix(text) == text.size()) return absl::OkStatus();
+    return absl::InvalidArgumentError("the text of the " + what + " is not UTF-8");
+  };
+  PINGTI_RETURN_IF_ERROR(check(settings.model, "model's id"));
+  for (const ChatMessage& message : history) {
+    PINGTI_RETURN_IF_ERROR(check(message.content, message.role + " message"));
+  }
+  return absl::OkStatus();
 }
 
 std::string RequestBody(const ChatSettings& settings, const std::vector<ChatMessage>& history) {
@@ -126,6 +140,7 @@ absl::Status ChatClient::ResolveModel() {
 
 absl::StatusOr<ChatAnswer> ChatClient::Ask(const std::vector<ChatMessage>& history,
                                            const ChatSink& sink) {
+  PINGTI_RETURN_IF_ERROR(CheckUtf8(settings_, history));
   ChatAnswer answer;
   absl::Status stream_status;
   bool done = false;

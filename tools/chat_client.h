@@ -54,8 +54,8 @@ class ChatClient {
   absl::Status ResolveModel();
   const std::string& model() const { return settings_.model; }
 
-  // Streams the answer to `history`. Errors: what the server said in its error object, or that the
-  // connection ended in the middle of an answer.
+  // Streams the answer to `history`. Errors: what the server said in its error object, that the
+  // connection ended in the middle of an answer, or InvalidArgument for text that is not UTF-8.
   absl::StatusOr<ChatAnswer> Ask(const std::vector<ChatMessage>& history, const ChatSink& sink);
 
   void Cancel() { http_.Cancel(); }

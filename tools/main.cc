@@ -25,15 +25,19 @@ using pingti::tools::ChatOptions;
 CLI::App* AddChat(CLI::App* app, ChatOptions* options) {
   CLI::App* chat = app->add_subcommand("chat", "Talk to a model through a router");
   chat->add_option("--url", options->settings.url, "Base address of the router")
+      ->transform(pingti::tools::BaseUrl())
       ->capture_default_str();
   chat->add_option("--model", options->settings.model, "Model id; default: the router's first");
   chat->add_option("--api-key", options->settings.api_key, "Sent as a bearer token")
+      ->check(pingti::tools::ApiKey())
       ->envname("OPENAI_API_KEY");
   chat->add_option("--system", options->system_prompt, "System prompt");
-  chat->add_option("--temperature", options->settings.temperature, "0 takes the likeliest token");
+  chat->add_option("--temperature", options->settings.temperature, "0 takes the likeliest token")
+      ->check(pingti::tools::NonNegative());
   chat->add_option("--max-tokens", options->settings.max_tokens, "Longest answer, in tokens")
       ->check(pingti::tools::Positive());
-  chat->add_option("--seed", options->settings.seed, "Repeats a sampled answer");
+  chat->add_option("--seed", options->settings.seed, "Repeats a sampled answer")
+      ->check(pingti::tools::Integer<int64_t>());
   const auto is_question = [](const std::string& text) {
     const bool is_blank = text.find_first_not_of(" \t\r\n") == std::string::npos;
     return std::string(is_blank ? "expected a question" : "");
@@ -79,23 +83,30 @@ int RunCommand(int argc, char** argv) {
   CLI::App* inspect = app.add_subcommand("inspect", "Say what a model file is, without loading it");
   inspect->add_option("MODEL", model_path, "A .gguf file, or a directory")->required();
   inspect->add_flag("--tensors", inspect_options.list_tensors, "Also list every tensor");
-  inspect->add_flag("--fit", inspect_options.fit, "Also say what fits on which graphics card");
+  CLI::Option* fit =
+      inspect->add_flag("--fit", inspect_options.fit, "Also say what fits on which graphics card");
   inspect->add_option("--context", inspect_options.contexts, "Tokens a sequence, for --fit")
+      ->needs(fit)
       ->delimiter(',')
+      ->check(pingti::tools::Integer<int64_t>())
       ->check(pingti::tools::Positive());
   inspect
       ->add_option("--cards", inspect_options.cards,
                    "How many cards may share the model, in the order to try, for --fit")
+      ->needs(fit)
       ->delimiter(',')
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   inspect
       ->add_option("--memory-fraction", inspect_options.memory_fraction,
                    "Share of a card that a worker may take, for --fit")
+      ->needs(fit)
       ->check(CLI::Range(0.05, 0.98))
       ->capture_default_str();
-  inspect->add_flag("--enable-expert-parallel", inspect_options.expert_parallel,
-                    "Cards hold whole experts, for --fit");
+  inspect
+      ->add_flag("--enable-expert-parallel", inspect_options.expert_parallel,
+                 "Cards hold whole experts, for --fit")
+      ->needs(fit);
   inspect->add_flag("--shapes-only", inspect_options.shapes_only,
                     "A directory with config.json is enough; there are no weights");
 
@@ -126,7 +137,7 @@ int main(int argc, char** argv) {
   const int code = RunCommand(argc, argv);
   // Who sends the output to a file has it whole, or hears of it.
   std::cout.flush();
-  if (std::fflush(stdout) == 0 && std::cout) return code;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return code;
   std::cerr << "error: the output cannot be written\n";
   return EXIT_FAILURE;
 }

@@ -147,6 +147,8 @@ def test_missed_goodput_has_its_own_exit_status(cluster):
     (["--rate", 1, "--slo-e2e-ms", -1], "--slo-e2e-ms"),
     (["--rate", 1, "--temperature", -1], "--temperature"),
     (["--rate", 1, "--tempreature", 1], "--tempreature"),
+    (["--rate", 1, "--seed", -1], "--seed: -1: expected an integer"),
+    (["--rate", 1, "--api-key", "a\r\nX-Other: y"], "--api-key: expected printable ASCII"),
 ])
 def test_wrong_flags_are_refused_by_name_before_anything_is_sent(args, words):
     done = bench("http://127.0.0.1:1", *args)
@@ -177,22 +179,33 @@ def test_what_the_server_refuses_is_counted_and_told(cluster):
     ('{"prompt": "a"}\n{"prompt": 3}\n', 2, "line 2"),
     ("", 2, "is empty"),
     (None, 1, "cannot be read"),
+    ("a folder", 1, "cannot be read"),
 ])
 def test_a_bad_dataset_is_refused_with_its_line(cluster, tmp_path, lines, status, words):
     dataset = tmp_path / "prompts.jsonl"
-    if lines is not None:
+    if lines == "a folder":
+        dataset.mkdir()
+    elif lines is not None:
         dataset.write_text(lines)
     done = bench(cluster.router.url, "--rate", 1, "--dataset", dataset)
     assert done.returncode == status
     assert words in done.stderr and "prompts.jsonl" in done.stderr
 
 
-def test_a_file_that_cannot_be_written_is_named(cluster):
+@pytest.mark.parametrize("flag", ["--json", "--svg"])
+def test_a_file_that_cannot_be_written_is_named_before_hours_are_measured(cluster, flag):
+    done = bench(cluster.router.url, "--concurrency", 1, "--requests", 1, *SMALL, flag,
+                 "/no/such/folder/out")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: '/no/such/folder/out' cannot be written\n"
+
+
+def test_what_was_measured_is_printed_when_the_disk_is_full(cluster):
     done = bench(cluster.router.url, "--concurrency", 1, "--requests", 1, *SMALL, "--json",
-                 "/no/such/folder/out.json")
+                 "/dev/full")
     assert done.returncode == 1
-    assert "/no/such/folder/out.json" in done.stderr
-    assert rows(done.stdout)["answered"] == ["1"], "what was measured is printed all the same"
+    assert "'/dev/full' cannot be written" in done.stderr
+    assert rows(done.stdout)["answered"] == ["1"]
 
 
 def num_running(cluster):

@@ -146,6 +146,31 @@ def test_chat_does_not_send_a_line_of_spaces(cluster):
     assert (chat.returncode, chat.stdout) == (0, ""), chat.stderr
 
 
+def test_chat_names_text_that_is_not_utf_8(cluster):
+    command = [BIN / "pingti", "chat", "--url", cluster.router.url + "/v1/", "--once", b"caf\xe9"]
+    chat = subprocess.run(command, capture_output=True, text=True, timeout=30, env=program_env())
+    assert chat.returncode == 1
+    assert "error: the text of the user message is not UTF-8" in chat.stderr
+
+
+@pytest.mark.parametrize("flags, named", [
+    (["--temperature", "nan"], "--temperature: nan"),
+    (["--seed", "99999999999999999999"], "--seed: 99999999999999999999: expected an integer"),
+])
+def test_chat_refuses_numbers_that_are_none_of_its_own(flags, named):
+    command = [BIN / "pingti", "chat", "--url", "http://127.0.0.1:1", "--once", "hi", *flags]
+    chat = subprocess.run(command, capture_output=True, text=True, timeout=30, env=program_env())
+    assert chat.returncode == 2 and named in chat.stderr
+
+
+def test_an_answer_that_a_full_disk_does_not_take_is_an_error(cluster):
+    command = [BIN / "pingti", "chat", "--url", cluster.router.url, "--once", "hi"]
+    with open("/dev/full", "w") as full:
+        chat = subprocess.run([*command, "--max-tokens", "3"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=30, env=program_env())
+    assert chat.returncode == 1 and "the output cannot be written" in chat.stderr
+
+
 def test_chat_says_when_nobody_answers():
     chat = subprocess.run([BIN / "pingti", "chat", "--url", "http://127.0.0.1:1", "--once", "hi"],
                           capture_output=True, text=True, timeout=30, check=False)

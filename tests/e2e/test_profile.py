@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 import conftest
 
 STAGES = ["embedding", "norm", "qkv", "rope_kv", "attention", "projection", "mlp", "logits", "sampling", "host"]
@@ -55,6 +57,14 @@ def test_profile_names_a_context_that_is_too_long():
     done = pingti("profile", conftest.ROOT / "tests/golden/model/tiny/qwen2", "--context", 300)
     assert done.returncode == 1
     assert "context 300" in done.stderr
+
+
+@pytest.mark.parametrize("flag", [["--context", "8"], ["--cards", "3"],
+                                  ["--memory-fraction", "0.5"], ["--enable-expert-parallel"]])
+def test_inspect_takes_what_is_for_fit_only_with_it(flag):
+    tiny = conftest.ROOT / "tests/golden/model/tiny/llama3"
+    done = pingti("inspect", tiny, "--shapes-only", *flag)
+    assert done.returncode == 2 and f"{flag[0]} requires --fit" in done.stderr
 
 
 def test_inspect_tells_what_fits_on_which_card():

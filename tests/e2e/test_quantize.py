@@ -146,7 +146,7 @@ def test_companions_are_copied_and_the_rest_is_named(tmp_path):
     (["{tiny}/qwen2", "{out}", "--calibration", "x"], "--smoothquant-alpha"),
     (["{tiny}/qwen2", "{out}", "--smoothquant-alpha", "2"], "2"),
     (["{tiny}/qwen2", "{out}", "--format", "int5"], "--format: 'int5': expected one of int8, int4"),
-    (["{tiny}/qwen2", "{out}", "--group-size", "32"], "--group-size: expected with --format int4 only"),
+    (["{tiny}/qwen2", "{out}", "--group-size", "32"], "--group-size: expected with --format int4"),
     (["{tiny}/qwen2", "{out}", "--format", "int4", "--group-size", "48"], "--group-size 48"),
     (["{tiny}/qwen2", "{out}", "--format", "int4", "--smoothquant-alpha", "0.5"], "--smoothquant-alpha"),
 ])

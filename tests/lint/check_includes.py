@@ -143,8 +143,8 @@ EDGES = {
                            "router/registry", "router/router_config", "router/worker_link"],
     "router/main.cc": ["common/*", "router/*"],
 
-    "tools": BASE + ["common/net", "common/text", "worker/tensor", "worker/text", "worker/weights",
-                     "worker/backend"],
+    "tools": BASE + ["common/net", "common/text", "common/text/utf8", "worker/tensor",
+                     "worker/text", "worker/weights", "worker/backend"],
     # Reads what the blocks of a model declare, without weights or a device.
     "tools/inspect": TENSOR + ["tools", "worker/adapters", "worker/spec", "worker/text", "worker/weights",
                                "worker/model"],

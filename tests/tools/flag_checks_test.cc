@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,9 @@ class FlagChecksTest : public ::testing::Test {
                      {{"small", false}, {"large", true}});
     app_.add_option("--count", counts_, "How many")->delimiter(',')->check(Positive());
     app_.add_option("--share", share_, "How much")->check(NonNegative());
+    app_.add_option("--seed", seed_, "Which numbers")->check(Integer<int64_t>());
+    app_.add_option("--url", url_, "Where")->transform(BaseUrl());
+    app_.add_option("--api-key", api_key_, "Who")->check(ApiKey())->envname("FLAG_CHECKS_KEY");
   }
 
   // What is wrong with the arguments; empty: nothing.
@@ -41,6 +46,9 @@ class FlagChecksTest : public ::testing::Test {
   bool is_large_ = false;
   std::vector<int> counts_;
   double share_ = 1;
+  int64_t seed_ = 0;
+  std::string url_;
+  std::string api_key_;
 };
 
 TEST_F(FlagChecksTest, SpellingsBecomeTheirValues) {
@@ -62,6 +70,36 @@ TEST_F(FlagChecksTest, AnErrorNamesTheFlagTheValueAndWhatWasExpected) {
   EXPECT_EQ(Parse("--share=-0.5"), "--share: -0.5: expected a number of at least 0");
   EXPECT_EQ(Parse("--share x"), "--share: x: expected a number of at least 0");
   EXPECT_EQ(Parse("--share nan"), "--share: nan: expected a number of at least 0");
+}
+
+TEST_F(FlagChecksTest, AnIntegerIsTheOneThatIsWritten) {
+  EXPECT_EQ(Parse("--seed=-9223372036854775808"), "");
+  EXPECT_EQ(seed_, std::numeric_limits<int64_t>::min());
+  for (const std::string text : {"9223372036854775808", "0x10", "1.5", "1e3"}) {
+    EXPECT_EQ(Parse("--seed " + text),
+              "--seed: " + text +
+                  ": expected an integer from -9223372036854775808 to 9223372036854775807");
+  }
+}
+
+TEST_F(FlagChecksTest, AServersAddressMayBeTheOneThatLibrariesTake) {
+  for (const std::string end : {"", "/", "//", "/v1", "/v1/"}) {
+    EXPECT_EQ(Parse("--url http://h:1/models" + end), "");
+    EXPECT_EQ(url_, "http://h:1/models");
+  }
+  EXPECT_EQ(Parse("--url http://"), "");
+  EXPECT_EQ(url_, "http://");
+}
+
+TEST_F(FlagChecksTest, AKeyThatNoHeaderCanCarryIsRefusedAndNotShown) {
+  EXPECT_EQ(Parse("--api-key sk-1~x"), "");
+  const std::string expected =
+      "--api-key: expected printable ASCII characters, without a line's end";
+  ::setenv("FLAG_CHECKS_KEY", "sk-2\n", 1);
+  EXPECT_EQ(Parse(""), expected);
+  ::setenv("FLAG_CHECKS_KEY", "sk-3\r\nX-Other: y", 1);
+  EXPECT_EQ(Parse(""), expected);
+  ::unsetenv("FLAG_CHECKS_KEY");
 }
 
 TEST_F(FlagChecksTest, HelpNamesTheSpellingsAndNotHowTheyAreKept) {

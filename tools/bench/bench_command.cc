@@ -92,12 +92,20 @@ absl::Status WriteFile(const std::string& path, const std::string& text) {
   return absl::UnavailableError(Concat("'", path, "' cannot be written"));
 }
 
+// Whether results will have a place, before they are measured. What a file holds is left as it is.
+absl::Status CheckWritable(const std::string& path) {
+  if (path.empty() || std::ofstream(path, std::ios::app)) return absl::OkStatus();
+  return absl::UnavailableError(Concat("'", path, "' cannot be written"));
+}
+
 // All loads one after the other, until one is stopped.
 class Sweep {
  public:
   explicit Sweep(const BenchOptions& options) : options_(options) { report_.options = options; }
 
   absl::Status Prepare() {
+    PINGTI_RETURN_IF_ERROR(CheckWritable(options_.json_file));
+    PINGTI_RETURN_IF_ERROR(CheckWritable(options_.svg_file));
     ChatSettings settings;
     settings.url = options_.url;
     settings.model = options_.model;

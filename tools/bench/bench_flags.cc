@@ -63,6 +63,7 @@ void AddPrompts(CLI::App* bench, BenchOptions* options) {
   bench->add_option("--temperature", options->temperature, "0 takes the likeliest token")
       ->check(NonNegative());
   bench->add_option("--seed", options->seed, "Of lengths, words and arrivals")
+      ->check(Integer<uint64_t>())
       ->capture_default_str();
 }
 
@@ -80,9 +81,12 @@ void AddGoals(CLI::App* bench, BenchOptions* options) {
 
 CLI::App* AddBench(CLI::App* app, BenchOptions* options) {
   CLI::App* bench = app->add_subcommand("bench", "Measure a server under load");
-  bench->add_option("--url", options->url, "Base address of the server")->capture_default_str();
+  bench->add_option("--url", options->url, "Base address of the server")
+      ->transform(BaseUrl())
+      ->capture_default_str();
   bench->add_option("--model", options->model, "Model id; default: the server's first");
   bench->add_option("--api-key", options->api_key, "Sent as a bearer token")
+      ->check(ApiKey())
       ->envname("OPENAI_API_KEY");
   TakesOneOf<BenchOptions::Endpoint>(
       bench->add_option("--endpoint", options->endpoint, "Which of the server's"),

@@ -67,6 +67,7 @@ absl::StatusOr<std::vector<DatasetEntry>> ReadDataset(const std::string& path) {
     if (!entry.ok()) return entry.status();
     entries.push_back(*std::move(entry));
   }
+  if (file.bad()) return absl::NotFoundError(Concat("dataset '", path, "' cannot be read"));
   if (entries.empty()) return absl::InvalidArgumentError(Concat("dataset '", path, "' is empty"));
   return entries;
 }
