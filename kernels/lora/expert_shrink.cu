@@ -4,9 +4,9 @@
 //
 // Grid: (row, module and 16 ranks). Each of a block's eight warps has two ranks; a lane reads eight
 // inputs as one vector, and sums are added up over lanes. In a decode step nearly every row has an
-// expert of its own, so that rows share nothing but the L2. Bytes per row, module and rank:
-// 2 * in_features of A. Sums in f32. Architectures: sm_80 and newer; on sm_90 its start overlaps the
-// kernel before it (overlap.h). Tolerance: f32 sums of bf16 products.
+// expert of its own, so that rows share nothing but the L2. Per row, module and rank: 2 in_features
+// bytes of A. Sums in f32. Architectures: sm_80 and newer; on sm_90 its start overlaps the kernel
+// before it (overlap.h). Tolerance: f32 sums of bf16 products.
 
 #include "kernels/common/mbarrier.cuh"
 #include "kernels/common/overlap.h"
