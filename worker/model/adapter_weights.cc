@@ -40,10 +40,6 @@ std::string AdapterName(const WeightSpec& weight, const RowBlock& part) {
   return weight.role == WeightRole::kLogits ? "lm_head" : HuggingFaceName(part.module);
 }
 
-bool IsOfExperts(const WeightSpec& weight) {
-  return weight.role == WeightRole::kExpertsIn || weight.role == WeightRole::kExpertsOut;
-}
-
 size_t PartsPerExpert(const WeightSpec& weight) {
   return weight.parts.size() / static_cast<size_t>(weight.experts);
 }
@@ -201,7 +197,7 @@ absl::Status CheckShapes(const std::string& name, const AdapterModule& module,
                                              module.base_shape.front(), " rows: expected [",
                                              table[0], ", ", table[1], "], as the model has it"));
   }
-  const bool is_stack = IsOfExperts(weight) && !IsOfOneExpert(name);
+  const bool is_stack = weight.is_of_experts() && !IsOfOneExpert(name);
   const int64_t experts = is_stack ? weight.layer_experts : 1;
   if (module.experts != experts) {
     return absl::InvalidArgumentError(Concat("tensor '", module.a.name, "' ",
@@ -338,7 +334,7 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
   KnownModules known;
   for (const WeightSpec& weight : declared) {
     if (!TakesAdapters(weight)) continue;
-    if (IsOfExperts(weight)) {
+    if (weight.is_of_experts()) {
       if (const absl::Status once = AddExperts(weight, adapter, &known); !once.ok()) return once;
       continue;
     }
@@ -361,7 +357,7 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
 }
 
 LoraShape LoraShapeOf(const WeightSpec& weight, const AdapterLimits& limits) {
-  if (IsOfExperts(weight)) {
+  if (weight.is_of_experts()) {
     LoraShape shape = ExpertShape(weight);
     shape.max_rank = limits.max_rank;
     shape.num_slots = limits.max_adapters;
@@ -394,7 +390,7 @@ LoraShape LoraShapeOf(const WeightSpec& weight, const AdapterLimits& limits) {
 
 LoraMatrices LoraMatricesOf(const WeightSpec& weight, const Adapter& adapter) {
   if (weight.role == WeightRole::kEmbedding) return EmbeddingMatrices(weight, adapter);
-  if (IsOfExperts(weight)) return ExpertMatrices(weight, adapter);
+  if (weight.is_of_experts()) return ExpertMatrices(weight, adapter);
   const ModuleOrder order = OrderOf(weight);
   LoraMatrices matrices;
   std::vector<std::vector<float>> b;  // by module, whole

@@ -66,10 +66,6 @@ absl::StatusOr<const TensorView*> FindBlockScales(const Checkpoint& checkpoint,
               {count(values.shape[0], blocks.rows), count(values.shape[1], blocks.cols)});
 }
 
-bool IsOfExperts(const WeightSpec& weight) {
-  return weight.role == WeightRole::kExpertsIn || weight.role == WeightRole::kExpertsOut;
-}
-
 // How many experts a tensor stacks, by its first dimension, where they divide `rows`; of which the
 // weight may have but some. Otherwise the weight's.
 int64_t StackedExperts(const TensorView& tensor, const WeightSpec& weight, int64_t rows) {
@@ -80,7 +76,7 @@ int64_t StackedExperts(const TensorView& tensor, const WeightSpec& weight, int64
 // A stack of experts in a tensor without ".weight", or MXFP4 in two. Whether there is one.
 absl::StatusOr<bool> FindStack(const Checkpoint& checkpoint, const WeightSpec& weight,
                                const RowBlock& part, ModuleTensors* found) {
-  if (!IsOfExperts(weight) || checkpoint.Find(part.module + ".weight") != nullptr) return false;
+  if (!weight.is_of_experts() || checkpoint.Find(part.module + ".weight") != nullptr) return false;
   const TensorView* blocks =
       checkpoint.mxfp4() ? checkpoint.Find(part.module + "_blocks") : nullptr;
   const TensorView* stack = blocks != nullptr ? blocks : checkpoint.Find(part.module);
@@ -187,7 +183,7 @@ absl::StatusOr<ModuleTensors> FindModuleTensors(const Checkpoint& checkpoint,
   // Added once, by the rank that has the first columns.
   const bool brings_bias = found.packed.has_value() && weight.columns.first == 0;
   const TensorView* stacked_bias = nullptr;
-  if (weight.bias && IsOfExperts(weight) && checkpoint.Find(bias) == nullptr) {
+  if (weight.bias && weight.is_of_experts() && checkpoint.Find(bias) == nullptr) {
     stacked_bias = checkpoint.Find(part.module + "_bias");
   }
   if (stacked_bias != nullptr) {

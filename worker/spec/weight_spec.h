@@ -96,6 +96,9 @@ struct WeightSpec {
   std::vector<float> constant;  // not empty: the values of a vector that no checkpoint holds
 
   bool is_vector() const { return cols == 0; }
+  bool is_of_experts() const {
+    return role == WeightRole::kExpertsIn || role == WeightRole::kExpertsOut;
+  }
   // Of the modules' tensors.
   int64_t module_cols() const { return columns.total == 0 ? cols : columns.total; }
   int64_t rows() const;
