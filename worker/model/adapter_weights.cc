@@ -8,6 +8,7 @@
 
 #include "absl/strings/ascii.h"
 #include "common/base/check.h"
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "worker/quant/ggml_blocks.h"
 
@@ -335,7 +336,7 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
   for (const WeightSpec& weight : declared) {
     if (!TakesAdapters(weight)) continue;
     if (weight.is_of_experts()) {
-      if (const absl::Status once = AddExperts(weight, adapter, &known); !once.ok()) return once;
+      PINGTI_RETURN_IF_ERROR(AddExperts(weight, adapter, &known));
       continue;
     }
     for (const RowBlock& part : weight.parts) {
@@ -350,8 +351,7 @@ absl::Status CheckAdapter(const Adapter& adapter, const std::vector<WeightSpec>&
                  "modules inside layers, the embedding or lm_head, such as '",
                  known.empty() ? std::string("none") : known.rbegin()->first, "'"));
     }
-    const absl::Status fits = CheckShapes(name, module, *found->second.first, found->second.second);
-    if (!fits.ok()) return fits;
+    PINGTI_RETURN_IF_ERROR(CheckShapes(name, module, *found->second.first, found->second.second));
   }
   return absl::OkStatus();
 }

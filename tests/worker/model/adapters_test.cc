@@ -289,6 +289,7 @@ TEST_P(AdapterBatchOfTest, SequencesOfManyAdaptersAnswerAsEachDoesAlone) {
     ModelRunner runner(adapted.model(), options);
     for (size_t i = 0; i < steps[0].size(); ++i) {
       std::vector<std::vector<int32_t>> tokens;
+      tokens.reserve(steps.size());
       for (const auto& own : steps) tokens.push_back(own[i]);
       ASSERT_TRUE(runner.Step(tokens).ok());
       for (size_t s = 0; s < slots.size(); ++s) {
