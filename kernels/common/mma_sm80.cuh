@@ -1,12 +1,13 @@
 // Warp-level matrix products and the loads and conversions around them, for every card from sm_80
-// on: mma.sync m16n8k16 on 16-bit inputs with f32 sums, ldmatrix, packing of pairs, exp2.
+// on: mma.sync on 16-bit and int8 inputs, ldmatrix, movmatrix, packing of pairs, exp2.
 //
 // Fragments of lane l (g = l / 4, t = l % 4):
 //   A[16, 16]: a[0] row g, columns 2t, 2t + 1; a[1] row g + 8; a[2], a[3] the same, columns + 8.
 //   B[16, 8]: b0 rows 2t, 2t + 1 of column g; b1 rows + 8.
 //   D[16, 8]: d[0], d[1] row g, columns 2t, 2t + 1; d[2], d[3] row g + 8.
 //
-// Source: PTX ISA 8.x, "mma.sync" m16n8k16, "ldmatrix". Read next: cp_async.cuh.
+// Source: PTX ISA 8.x, "mma.sync" m16n8k16 and m16n8k32, "ldmatrix", "movmatrix". Read next:
+// cp_async.cuh.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -60,6 +61,25 @@ __device__ __forceinline__ void Mma16816(float* d, const uint32_t (&a)[4], uint3
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
+}
+
+// d += A B in integers, with A [16, 32] and B [32, 8] int8: a[0] row g, columns 4t to 4t + 3; a[1]
+// row g + 8; a[2], a[3] the same, columns + 16; b0 rows 4t to 4t + 3 of column g; b1 rows + 16.
+__device__ __forceinline__ void Mma16832(int32_t* d, const uint32_t (&a)[4], uint32_t b0,
+                                         uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
+      " {%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Transposes an 8x8 matrix of 16-bit elements, of which lane l holds row l / 4, columns 2 (l % 4)
+// and the next.
+__device__ __forceinline__ uint32_t Transpose8x8(uint32_t pair) {
+  uint32_t out;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
+  return out;
 }
 
 // 2^x to about 2 ulp; results below the normal range are zero.

@@ -24,23 +24,6 @@
 
 namespace pingti::kernels::decode {
 
-// d += A B in integers: A [16, 32], B [32, 8] int8. a[0]: row g, columns 4t to 4t + 3; a[1]: row
-// g + 8; a[2], a[3]: the same, columns + 16. b0: rows 4t to 4t + 3 of column g; b1: rows + 16.
-__device__ __forceinline__ void Mma16832(int32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                         uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7},"
-      " {%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ __forceinline__ uint32_t TransposePair(uint32_t pair) {
-  uint32_t out;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
-  return out;
-}
-
 // Rows 2t and 2t + 1: running maximum of raw scores, running sum (of this lane's tokens until the
 // end), and the unnormalised output: o[block] holds dims 16 block + 2g and + 2g + 1, each of both
 // rows, since transposing byte pairs leaves even dims in the upper half of a product's rows and odd
@@ -238,8 +221,8 @@ __device__ __forceinline__ void NarrowValues(const float (&s)[4], NarrowState<Tr
   if (kMasked && g >= valid) scale[0] = 0.0f;
   if (kMasked && g + 8 >= valid) scale[1] = 0.0f;
   // Transposed, a lane's tokens and rows change places: the probabilities' B fragment.
-  const uint32_t b0 = TransposePair(PackPair<T>(s[0] * scale[0], s[1] * scale[0]));
-  const uint32_t b1 = TransposePair(PackPair<T>(s[2] * scale[1], s[3] * scale[1]));
+  const uint32_t b0 = Transpose8x8(PackPair<T>(s[0] * scale[0], s[1] * scale[0]));
+  const uint32_t b1 = Transpose8x8(PackPair<T>(s[2] * scale[1], s[3] * scale[1]));
   // Matrices: (tokens 0-7, chunk c), (8-15, c), (0-7, c+1), (8-15, c+1).
   const int row = token + (matrix % 2) * 8 + lane % 8;
 #pragma unroll

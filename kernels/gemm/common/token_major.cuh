@@ -12,13 +12,9 @@
 
 #include <cstdint>
 
-namespace pingti::kernels {
+#include "kernels/common/mma_sm80.cuh"
 
-__device__ __forceinline__ uint32_t Transpose8x8(uint32_t pair) {
-  uint32_t out;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
-  return out;
-}
+namespace pingti::kernels {
 
 // The block of `matrix` [m, *] at (token, col), in the accumulators' layout; rows beyond m are
 // zero.

@@ -38,16 +38,6 @@ struct GemmS8MmaTraits {
   static_assert(kSharedBytes <= 99 * 1024, "what a block may have on sm_86");
 };
 
-// d[16, 8] += a[16, 32] b[8, 32]^T, s8 in, s32 out.
-__device__ __forceinline__ void MultiplyS8(int32_t* d, const uint32_t (&a)[4], uint32_t b0,
-                                           uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 // Rows of 128 bytes; 16-byte column c of row r sits at c ^ (r % 8), so that ldmatrix's eight rows
 // lie in different banks.
 __device__ __forceinline__ int MmaOffset(int row, int column) {
@@ -94,8 +84,8 @@ __device__ __forceinline__ void MultiplyStage(int32_t (&acc)[Traits::kRegisters]
 #pragma unroll
       for (int j = 0; j < Traits::kSlabsN; ++j) {
         int32_t* d = &acc[(i * Traits::kSlabsN + j) * 8];
-        MultiplyS8(d, a, b[j][0], b[j][1]);
-        MultiplyS8(d + 4, a, b[j][2], b[j][3]);
+        Mma16832(d, a, b[j][0], b[j][1]);
+        Mma16832(d + 4, a, b[j][2], b[j][3]);
       }
     }
   }

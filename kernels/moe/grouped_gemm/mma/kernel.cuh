@@ -88,8 +88,8 @@ __device__ __forceinline__ void MultiplyGroupedStage(
       for (int j = 0; j < Traits::kSlabsN; ++j) {
         auto* d = &sum[(i * Traits::kSlabsN + j) * 8];
         if constexpr (std::is_same_v<T, int8_t>) {
-          MultiplyS8(d, a, b[j][0], b[j][1]);
-          MultiplyS8(d + 4, a, b[j][2], b[j][3]);
+          Mma16832(d, a, b[j][0], b[j][1]);
+          Mma16832(d + 4, a, b[j][2], b[j][3]);
         } else {
           Mma16816<__nv_bfloat16>(d, a, b[j][0], b[j][1]);
           Mma16816<__nv_bfloat16>(d + 4, a, b[j][2], b[j][3]);
